@@ -1,0 +1,156 @@
+package main_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	module   = "github.com/secureportal/sp"
+	depsFile = "testdata/deps.txt"
+)
+
+var update = flag.Bool("update", false, "rewrite the files in testdata that are made from the code")
+
+// releasedFor are the systems whose packages are counted, whatever the machine the test runs on.
+var releasedFor = []string{"linux", "darwin", "windows", "freebsd"}
+
+// mayImport is the order of the rooms: what each top-level folder may be built on, directly or through something else.
+// Tests may import what they like.
+var mayImport = map[string][]string{
+	"wire":     {},
+	"noise":    {},
+	"identity": {"internal", "wire"},
+	"channel":  {"internal", "wire", "noise", "identity"},
+	"route":    {"internal", "wire", "noise", "identity", "channel"},
+	"portal":   {"internal", "wire", "noise", "identity", "channel", "route"},
+	"main":     {"internal", "wire", "noise", "identity", "channel", "route", "portal"},
+	"bench":    {"internal", "wire", "noise", "identity", "channel", "route", "portal"}, // nobody imports bench
+}
+
+// TestDeps makes a new dependency a decision: it shows in the diff of testdata/deps.txt.
+func TestDeps(t *testing.T) {
+	got := dependencies(t)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(depsFile), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(depsFile, []byte(strings.Join(got, "\n")+"\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	text, err := os.ReadFile(depsFile)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	want := strings.Fields(string(text))
+	for _, pkg := range without(got, want) {
+		t.Errorf("sp now depends on %s, which %s does not list", pkg, depsFile)
+	}
+	for _, pkg := range without(want, got) {
+		t.Errorf("sp no longer depends on %s, which %s lists", pkg, depsFile)
+	}
+	if t.Failed() {
+		t.Log("if that is meant, run go test -run '^TestDeps$' . -update and say why in the commit")
+	}
+}
+
+// TestImportsRunDownwards keeps main → portal → route → channel → identity, noise → wire.
+func TestImportsRunDownwards(t *testing.T) {
+	for _, pkg := range packages(t) {
+		from := room(pkg.ImportPath)
+		if from == "internal" { // what is used through internal counts for the one who uses it
+			continue
+		}
+		allowed, ok := mayImport[from]
+		if !ok {
+			t.Errorf("%s: the top-level folder %s has no place in mayImport, in deps_test.go", pkg.ImportPath, from)
+			continue
+		}
+		for _, dep := range pkg.Deps {
+			if to := room(dep); to != "" && to != from && !slices.Contains(allowed, to) {
+				t.Errorf("%s depends on %s; %s may depend on these rooms only: %v", pkg.ImportPath, dep, from, allowed)
+			}
+		}
+	}
+}
+
+// room returns the top-level folder of a package of this module, main for its root, and nothing for other packages.
+func room(importPath string) string {
+	if importPath == module {
+		return "main"
+	}
+	rest, ok := strings.CutPrefix(importPath, module+"/")
+	if !ok {
+		return ""
+	}
+	folder, _, _ := strings.Cut(rest, "/")
+	return folder
+}
+
+// dependencies returns the packages outside the module and the standard library that are linked into sp on some system.
+func dependencies(t *testing.T) []string {
+	t.Helper()
+	var deps []string
+	for _, goos := range releasedFor {
+		out := goList(t, goos, "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".")
+		for _, pkg := range strings.Fields(string(out)) {
+			if room(pkg) == "" {
+				deps = append(deps, pkg)
+			}
+		}
+	}
+	slices.Sort(deps)
+	return slices.Compact(deps)
+}
+
+type listed struct {
+	ImportPath string
+	Deps       []string
+}
+
+// packages returns the packages of this module.
+func packages(t *testing.T) []listed {
+	t.Helper()
+	var all []listed
+	dec := json.NewDecoder(bytes.NewReader(goList(t, "linux", "-json=ImportPath,Deps", "./...")))
+	for {
+		var pkg listed
+		err := dec.Decode(&pkg)
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, pkg)
+	}
+}
+
+func goList(t *testing.T, goos string, args ...string) []byte {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list"}, args...)...)
+	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=0")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %v\n%s", cmd, err, stderr.Bytes())
+	}
+	return out
+}
+
+// without returns what is in a and not in b.
+func without(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
+}
