@@ -1,0 +1,88 @@
+package noise
+
+import (
+	"crypto/hmac"
+	"encoding/binary"
+	"sync"
+)
+
+// Secret is a symmetric key that both sides of a handshake have, from which
+// others are derived. It cannot be taken out. All methods may be called by
+// several goroutines at a time.
+//
+// What is derived depends on the kind of thing derived, the label and the
+// number, and knowing one tells nothing about another. With || for
+// concatenation, n as 8 bytes big-endian, Noise's HKDF and HMAC, and the hash
+// and cipher of the handshake:
+//
+//	ID(label)              = HMAC(secret, "id" || label)[:16]
+//	MAC(label, n)          = HMAC(secret, "mac" || label || n)[:16]
+//	CipherStates(label, n) = HKDF(secret, "keys" || label || n, 2)
+type Secret struct {
+	suite Suite
+
+	mu  sync.RWMutex
+	key []byte // nil when forgotten; guarded by mu
+}
+
+// ID returns a public name for the secret: the same on both sides, and of no
+// help in finding the secret.
+func (s *Secret) ID(label string) [16]byte {
+	return s.prf(append([]byte("id"), label...))
+}
+
+// MAC returns a token that only a holder of the secret can know in advance. Once
+// shown, it is as good as public: use each n once, and compare with
+// crypto/subtle.
+func (s *Secret) MAC(label string, n uint64) [16]byte {
+	return s.prf(numbered("mac", label, n))
+}
+
+// CipherStates returns new cipher states for flow number n: one for what the
+// initiator of the handshake sends, one for what its responder sends. Calling it
+// again with the same arguments returns the same keys with their counters at
+// zero, so a side must use each label and n once at most, or it will encrypt two
+// messages with the same nonce.
+func (s *Secret) CipherStates(label string, n uint64) (initiator, responder *CipherState) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	s.check()
+	return keyPair(s.suite.cipher, s.suite.hash, s.key, numbered("keys", label, n))
+}
+
+// Forget zeroes the secret. What was derived from it goes on working. Any other
+// method that is called later panics: a caller that forgets secrets while others
+// use them must see to it that they have stopped.
+func (s *Secret) Forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.key)
+	s.key = nil
+}
+
+// check panics if the secret is forgotten. The caller holds mu.
+func (s *Secret) check() {
+	if s.key == nil {
+		panic("noise: use of a forgotten secret")
+	}
+}
+
+// prf is HMAC(secret, data), cut.
+func (s *Secret) prf(data []byte) (out [16]byte) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	s.check()
+	mac := hmac.New(s.suite.hash.new, s.key)
+	mac.Write(data)
+	copy(out[:], mac.Sum(nil))
+	return out
+}
+
+// numbered returns kind || label || n. No kind is the beginning of another, and
+// n has a fixed size, so no two sets of arguments give the same bytes.
+func numbered(kind, label string, n uint64) []byte {
+	b := make([]byte, 0, len(kind)+len(label)+8)
+	b = append(b, kind...)
+	b = append(b, label...)
+	return binary.BigEndian.AppendUint64(b, n)
+}

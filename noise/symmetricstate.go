@@ -1,0 +1,120 @@
+package noise
+
+import (
+	"crypto/hmac"
+	"hash"
+)
+
+// symmetricState is what both sides of a handshake have in common (Noise §5.2).
+type symmetricState struct {
+	cs   CipherState
+	hash *hashFunc
+	ck   []byte // chaining key
+	h    []byte // handshake hash
+}
+
+// Noise §5.2 InitializeSymmetric.
+func (ss *symmetricState) initialize(suite Suite) {
+	ss.cs.fn, ss.hash = suite.cipher, suite.hash
+	name := []byte(suite.String())
+	ss.h = make([]byte, ss.hash.new().Size())
+	if copy(ss.h, name) < len(name) {
+		h := ss.hash.new()
+		h.Write(name)
+		ss.h = h.Sum(ss.h[:0])
+	}
+	ss.ck = append([]byte(nil), ss.h...)
+}
+
+// Noise §5.2 MixKey. It zeroes ikm.
+func (ss *symmetricState) mixKey(ikm []byte) {
+	ck, key := hkdf2(ss.hash.new, ss.ck, ikm)
+	ss.cs.initializeKey(key)
+	copy(ss.ck, ck)
+	clear(ck)
+	clear(key)
+	clear(ikm)
+}
+
+// Noise §5.2 MixHash.
+func (ss *symmetricState) mixHash(data []byte) {
+	h := ss.hash.new()
+	h.Write(ss.h)
+	h.Write(data)
+	ss.h = h.Sum(ss.h[:0])
+}
+
+// Noise §5.2 EncryptAndHash. It appends to dst.
+func (ss *symmetricState) encryptAndHash(dst, plaintext []byte) ([]byte, error) {
+	start := len(dst)
+	if !ss.cs.hasKey() {
+		dst = append(dst, plaintext...)
+	} else {
+		var err error
+		if dst, err = ss.cs.EncryptWithAd(dst, ss.h, plaintext); err != nil {
+			return nil, err
+		}
+	}
+	ss.mixHash(dst[start:])
+	return dst, nil
+}
+
+// Noise §5.2 DecryptAndHash. The plaintext is a slice of its own.
+func (ss *symmetricState) decryptAndHash(data []byte) ([]byte, error) {
+	var plaintext []byte
+	if !ss.cs.hasKey() {
+		plaintext = append(plaintext, data...)
+	} else {
+		var err error
+		if plaintext, err = ss.cs.DecryptWithAd(nil, ss.h, data); err != nil {
+			return nil, err
+		}
+	}
+	ss.mixHash(data)
+	return plaintext, nil
+}
+
+// overhead is what encryptAndHash adds.
+func (ss *symmetricState) overhead() int {
+	if ss.cs.hasKey() {
+		return TagSize
+	}
+	return 0
+}
+
+// Noise §5.2 Split.
+func (ss *symmetricState) split() (initiator, responder *CipherState) {
+	return keyPair(ss.cs.fn, ss.hash, ss.ck, nil)
+}
+
+// forget zeroes the chaining key and drops the cipher key.
+func (ss *symmetricState) forget() {
+	clear(ss.ck)
+	ss.ck, ss.h, ss.cs.aead = nil, nil, nil
+}
+
+// keyPair returns the cipher states for HKDF(ck, ikm, 2).
+func keyPair(fn *cipherFunc, h *hashFunc, ck, ikm []byte) (initiator, responder *CipherState) {
+	k1, k2 := hkdf2(h.new, ck, ikm)
+	initiator, responder = newCipherState(fn, k1), newCipherState(fn, k2)
+	clear(k1)
+	clear(k2)
+	return initiator, responder
+}
+
+// Noise §4.3 HKDF with two outputs; callers that need one leave the second.
+func hkdf2(newHash func() hash.Hash, ck, ikm []byte) (out1, out2 []byte) {
+	mac := hmac.New(newHash, ck)
+	mac.Write(ikm)
+	temp := mac.Sum(nil)
+
+	mac = hmac.New(newHash, temp)
+	mac.Write([]byte{1})
+	out1 = mac.Sum(nil)
+	mac.Reset()
+	mac.Write(out1)
+	mac.Write([]byte{2})
+	out2 = mac.Sum(nil)
+	clear(temp)
+	return out1, out2
+}
