@@ -1,0 +1,304 @@
+package faultnet
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// through starts a proxy in front of a listener.
+//
+//	dial() ── client ──▶ proxy ──▶ server ── accept()
+func through(t *testing.T, cfg ProxyConfig) (p *ProxyServer, dial func() (client, server conn)) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	if p, err = Proxy(context.Background(), "127.0.0.1:0", ln.Addr().String(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	return p, func() (conn, conn) {
+		t.Helper()
+		client, err := net.Dial("tcp", p.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		server, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { client.Close(); server.Close() })
+		soon(t, client, server)
+		return client.(conn), server.(conn)
+	}
+}
+
+func planned(p Plan) func(int) Plan { return func(int) Plan { return p } }
+
+// eventually waits for what another goroutine is about to do.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+func TestProxyClean(t *testing.T) {
+	p, dial := through(t, ProxyConfig{})
+	client, server := dial()
+	in := pattern(2 << 20)
+	var wg sync.WaitGroup
+	for _, pair := range [][2]conn{{client, server}, {server, client}} {
+		wg.Go(func() {
+			pair[0].Write(in)
+			pair[0].CloseWrite()
+		})
+		wg.Go(func() {
+			got, err := io.ReadAll(pair[1])
+			if err != nil || !bytes.Equal(got, in) {
+				t.Errorf("read %d bytes, %v", len(got), err)
+			}
+		})
+	}
+	wg.Wait()
+	eventually(t, "the link ends by itself", func() bool { return len(p.Conns()) == 0 })
+}
+
+func TestProxyHalfClose(t *testing.T) {
+	_, dial := through(t, ProxyConfig{})
+	client, server := dial()
+	write(t, client, "request")
+	client.CloseWrite()
+	expectEnd(t, server, "request", nil)
+	expectSilence(t, client)
+	write(t, server, "response")
+	server.CloseWrite()
+	expectEnd(t, client, "response", nil)
+}
+
+func TestProxyResetPasses(t *testing.T) {
+	_, dial := through(t, ProxyConfig{})
+	client, server := dial()
+	write(t, server, "x")
+	expect(t, client, "x")
+	server.SetLinger(0)
+	server.Close()
+	expectEnd(t, client, "", syscall.ECONNRESET)
+}
+
+func TestProxyResetPassesAfterHalfClose(t *testing.T) {
+	_, dial := through(t, ProxyConfig{})
+	client, server := dial()
+	client.CloseWrite()
+	expectEnd(t, server, "", nil)
+	client.SetLinger(0)
+	client.Close()
+	eventually(t, "the reset arrives", func() bool {
+		_, err := server.Write([]byte("x"))
+		return sameError(err, syscall.ECONNRESET) || sameError(err, syscall.EPIPE)
+	})
+}
+
+// The faults that end a connection, over real sockets.
+func TestProxyEnds(t *testing.T) {
+	reset := syscall.ECONNRESET
+	for _, tt := range []struct {
+		plan                 string
+		serverEnd, clientEnd error
+		silent               bool
+	}{
+		{"end c2s byte 100000", nil, nil, true},
+		{"cut c2s byte 100000", nil, nil, false},
+		{"reset c2s byte 100000", reset, reset, false},
+		{"halfopen c2s byte 100000", reset, nil, true},
+	} {
+		t.Run(tt.plan, func(t *testing.T) {
+			p, dial := through(t, ProxyConfig{Plan: planned(plan(t, tt.plan))})
+			client, server := dial()
+			in := pattern(200_000)
+			client.Write(in)
+			expectEnd(t, server, string(in[:100_000]), tt.serverEnd)
+			if tt.silent {
+				expectSilence(t, client)
+				if len(p.Conns()) != 1 {
+					t.Error("the link is forgotten")
+				}
+			} else {
+				expectEnd(t, client, "", tt.clientEnd)
+			}
+			if fired := p.Fired(); len(fired) != 1 || fired[0].Fault.String() != tt.plan {
+				t.Errorf("fired %v", fired)
+			}
+		})
+	}
+}
+
+// A man in the middle between processes: one plan for each connection.
+func TestProxyMessages(t *testing.T) {
+	plans := strings.Split("flip c2s msg 1|drop c2s msg 1|duplicate c2s msg 1|reorder c2s msg 1|truncate c2s msg 1 off 1|cut c2s msg 1", "|")
+	wants := strings.Split("ab\nbd\nef\n|ab\nef\n|ab\ncd\ncd\nef\n|ab\nef\ncd\n|ab\ncef\n|ab\n", "|")
+	var heard [6]strings.Builder
+	p, dial := through(t, ProxyConfig{
+		Plan:  func(n int) Plan { return plan(t, plans[n]) },
+		Split: lines,
+		Tap:   func(n int, _ Direction, p []byte) { heard[n].Write(p) },
+	})
+	for i, want := range wants {
+		client, server := dial()
+		write(t, client, "ab\ncd\nef\n")
+		client.CloseWrite()
+		expectEnd(t, server, want, nil)
+		server.Close()
+		if _, err := io.ReadAll(client); err != nil {
+			t.Error(err)
+		}
+		eventually(t, "the link is over", func() bool { return len(p.Conns()) == 0 })
+		if heard[i].String() != "ab\ncd\nef\n" {
+			t.Errorf("%s: heard %q", plans[i], &heard[i])
+		}
+	}
+	for i, e := range p.Fired() {
+		if e.Conn != i || e.Fault.String() != plans[i] {
+			t.Errorf("event %d: %v", i, e)
+		}
+	}
+}
+
+func TestProxySwitches(t *testing.T) {
+	p, dial := through(t, ProxyConfig{})
+	p.BlackHole(true, ServerToClient)
+	client, server := dial() // born into the hole
+	write(t, client, "up")
+	expect(t, server, "up")
+	write(t, server, "down")
+	expectSilence(t, client)
+	p.BlackHole(false)
+	expect(t, client, "down")
+
+	p.Cut()
+	expectEnd(t, client, "", nil)
+	expectEnd(t, server, "", nil)
+	client.Close()
+	server.Close()
+
+	client, server = dial()
+	eventually(t, "the link is up", func() bool { return len(p.Conns()) == 1 })
+	p.Reset()
+	expectEnd(t, client, "", syscall.ECONNRESET)
+	expectEnd(t, server, "", syscall.ECONNRESET)
+
+	p.Refuse(true)
+	refused(t, p)
+	p.Refuse(false)
+	dial()
+	p.SetTarget("127.0.0.1:1")
+	refused(t, p)
+}
+
+// refused wants a connection through p to be reset.
+func refused(t *testing.T, p *ProxyServer) {
+	t.Helper()
+	c, err := net.Dial("tcp", p.Addr())
+	if err != nil {
+		return // the reset came before dial was done
+	}
+	defer c.Close()
+	soon(t, c)
+	expectEnd(t, c, "", syscall.ECONNRESET)
+}
+
+// Close ends links in every state, frees the address, and is told to the ends.
+func TestProxyClose(t *testing.T) {
+	plans := []string{"", "blackhole c2s byte 0", "halfopen c2s byte 0", "delay c2s byte 0 for 1h", "bandwidth c2s byte 0 rate 1", "reorder c2s byte 0 len 100"}
+	p, dial := through(t, ProxyConfig{Plan: func(n int) Plan { return plan(t, plans[n]) }})
+	var clients []conn
+	for range plans {
+		client, _ := dial()
+		write(t, client, "some bytes")
+		clients = append(clients, client)
+	}
+	client, _ := clients[0], p.Close()
+	expectEnd(t, client, "", syscall.ECONNRESET)
+	if len(p.Conns()) != 0 {
+		t.Error("links are left")
+	}
+	again, err := Proxy(t.Context(), p.Addr(), "127.0.0.1:1", ProxyConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	again.Close()
+	again.Close()
+}
+
+func TestProxyEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(context.Background())
+	p, err := Proxy(ctx, "127.0.0.1:0", "127.0.0.1:1", ProxyConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cancel()
+	<-p.done
+	if _, err := Proxy(context.Background(), "nowhere", "", ProxyConfig{}); err == nil {
+		t.Error("listening nowhere works")
+	}
+}
+
+// A long fat line over sockets: the transfer costs one delay, not many.
+func TestProxyDelay(t *testing.T) {
+	_, dial := through(t, ProxyConfig{Plan: planned(Line(50*time.Millisecond, 0))})
+	client, server := dial()
+	start := time.Now()
+	in := pattern(1 << 20)
+	go func() {
+		client.Write(in)
+		client.CloseWrite()
+	}()
+	expectEnd(t, server, string(in), nil)
+	if d := time.Since(start); d < 50*time.Millisecond || d > time.Second {
+		t.Errorf("took %v", d)
+	}
+}
+
+func BenchmarkProxy(b *testing.B) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer ln.Close()
+	p, err := Proxy(b.Context(), "127.0.0.1:0", ln.Addr().String(), ProxyConfig{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer p.Close()
+	go func() {
+		if c, err := ln.Accept(); err == nil {
+			io.Copy(io.Discard, c)
+			c.Close()
+		}
+	}()
+	c, err := net.Dial("tcp", p.Addr())
+	if err != nil {
+		b.Fatal(err)
+	}
+	buf := make([]byte, 64<<10)
+	b.SetBytes(int64(len(buf)))
+	for b.Loop() {
+		if _, err := c.Write(buf); err != nil {
+			b.Fatal(err)
+		}
+	}
+	c.(conn).CloseWrite()
+	io.Copy(io.Discard, c)
+	c.Close()
+}

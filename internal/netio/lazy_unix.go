@@ -1,0 +1,74 @@
+//go:build unix
+
+package netio
+
+import (
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+// lazy is a Socket's state of ReadLazy, owned by its one caller. The callback is made once, so that a read allocates
+// nothing.
+type lazy struct {
+	read func(fd uintptr) bool
+	room Room
+	n    int
+	err  error
+	lost error // one that a read outside of ReadLazy took from the kernel, which tells it once
+}
+
+func (s *Socket) init() {
+	s.read = s.tryRead
+}
+
+// ReadLazy implements LazyReader: a buffer is held only for the length of a system call that does not block.
+func (s *Socket) ReadLazy(room Room) (int, error) {
+	if s.lost != nil {
+		return 0, s.readError(s.lost)
+	}
+	s.room = room
+	err := s.raw.Read(s.read)
+	s.room = nil
+	switch {
+	case err != nil:
+		return 0, err // closed, or a deadline
+	case s.err != nil:
+		return 0, s.readError(s.err)
+	case s.n == 0:
+		return 0, s.endOfData()
+	}
+	return s.n, nil
+}
+
+// endOfData returns io.EOF, or ECONNRESET if the other end did not end its direction but reset the connection: the
+// kernel tells that to one system call only, which may have been a write's.
+func (s *Socket) endOfData() error {
+	if !s.ended.Load() && s.wasReset() {
+		return s.readError(syscall.ECONNRESET)
+	}
+	return io.EOF
+}
+
+func (s *Socket) readError(err error) error {
+	return &net.OpError{Op: "read", Net: s.LocalAddr().Network(), Source: s.LocalAddr(), Addr: s.RemoteAddr(),
+		Err: os.NewSyscallError("read", err)}
+}
+
+// tryRead reads once without waiting. It reports false when there is nothing yet: the poller then waits and calls it
+// again.
+func (s *Socket) tryRead(fd uintptr) bool {
+	bufs := s.room.Acquire()
+	for {
+		s.n, s.err = readv(int(fd), bufs)
+		if s.err != syscall.EINTR {
+			break
+		}
+	}
+	if s.err == syscall.EAGAIN {
+		s.room.Release()
+		return false
+	}
+	return true
+}

@@ -1,0 +1,10 @@
+package netio
+
+import "golang.org/x/sys/unix"
+
+func readv(fd int, bufs [][]byte) (int, error) {
+	if len(bufs) == 1 {
+		return unix.Read(fd, bufs[0])
+	}
+	return unix.Readv(fd, bufs)
+}

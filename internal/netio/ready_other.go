@@ -1,0 +1,5 @@
+//go:build !unix
+
+package netio
+
+func (s *Socket) tryReadInto([]byte) int { return 0 }

@@ -1,0 +1,16 @@
+//go:build unix
+
+package netio
+
+import "golang.org/x/sys/unix"
+
+func (s *Socket) tryReadInto(p []byte) int {
+	n := 0
+	_ = s.raw.Control(func(fd uintptr) {
+		var err error
+		if n, err = unix.Read(int(fd), p); err != nil && err != unix.EAGAIN && err != unix.EINTR {
+			s.lost = err
+		}
+	})
+	return max(n, 0)
+}

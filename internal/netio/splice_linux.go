@@ -1,0 +1,144 @@
+package netio
+
+import (
+	"io"
+	"os"
+	"runtime"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// spliceChunk is the most that one system call moves, and the size asked for a pipe.
+const spliceChunk = 256 << 10
+
+// pipe is the kernel's buffer between two sockets. One is held only while bytes are in it: io.Copy, which also
+// splices, holds one for as long as it waits, and with it two descriptors for each idle direction.
+type pipe struct {
+	r, w int
+}
+
+var pipes sync.Pool
+
+func getPipe() (*pipe, error) {
+	if p, ok := pipes.Get().(*pipe); ok {
+		return p, nil
+	}
+	var fds [2]int
+	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+		return nil, os.NewSyscallError("pipe2", err)
+	}
+	// A smaller pipe works as well, only slower.
+	_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, spliceChunk)
+	p := &pipe{r: fds[0], w: fds[1]}
+	runtime.SetFinalizer(p, (*pipe).close) // the pool drops what is not used
+	return p, nil
+}
+
+func putPipe(p *pipe) {
+	if p != nil {
+		pipes.Put(p)
+	}
+}
+
+func (p *pipe) close() {
+	runtime.SetFinalizer(p, nil)
+	_ = unix.Close(p.r)
+	_ = unix.Close(p.w)
+}
+
+// splicer moves bytes one way. Its callbacks are made once, so that moving allocates nothing.
+type splicer struct {
+	pipe    *pipe
+	held    int // bytes in the pipe
+	moved   int
+	err     error
+	noPipes bool
+}
+
+// splice copies from src to dst in the kernel until src ends. It reports that it has not handled the copy where no
+// pipe is to be had and none of src's bytes were taken.
+func splice(dst, src *Socket) (handled bool, err error) {
+	var s splicer
+	defer s.drop()
+	fill, drain := s.fill, s.drain
+	for {
+		if err := src.raw.Read(fill); err != nil {
+			return true, err
+		}
+		if s.noPipes {
+			return true, copyBuffered(dst, src)
+		}
+		if s.err != nil {
+			return true, os.NewSyscallError("splice", s.err)
+		}
+		if s.held == 0 {
+			return true, endToNil(src.endOfData())
+		}
+		for s.held > 0 {
+			if err := dst.raw.Write(drain); err != nil {
+				return true, err
+			}
+			if s.err != nil {
+				return true, os.NewSyscallError("splice", s.err)
+			}
+		}
+	}
+}
+
+func endToNil(err error) error {
+	if err == io.EOF {
+		return nil
+	}
+	return err
+}
+
+// fill moves what the source has into a pipe. It reports false, and holds no pipe, when there is nothing yet.
+func (s *splicer) fill(fd uintptr) bool {
+	if s.pipe == nil {
+		if s.pipe, s.err = getPipe(); s.err != nil {
+			s.err, s.noPipes = nil, true
+			return true
+		}
+	}
+	s.held, s.err = spliceOnce(int(fd), s.pipe.w, spliceChunk)
+	if s.err == unix.EAGAIN {
+		putPipe(s.pipe)
+		s.pipe = nil
+		return false
+	}
+	return true
+}
+
+// drain moves what the pipe holds to the destination. It reports false when the destination takes nothing yet.
+func (s *splicer) drain(fd uintptr) bool {
+	s.moved, s.err = spliceOnce(s.pipe.r, int(fd), s.held)
+	if s.err == unix.EAGAIN {
+		return false
+	}
+	if s.err == nil {
+		s.held -= s.moved
+	}
+	return true
+}
+
+// drop gives the pipe back if it is empty and closes it otherwise.
+func (s *splicer) drop() {
+	switch {
+	case s.pipe == nil:
+	case s.held == 0:
+		putPipe(s.pipe)
+	default:
+		s.pipe.close()
+	}
+	s.pipe = nil
+}
+
+func spliceOnce(from, to, limit int) (int, error) {
+	for {
+		n, err := unix.Splice(from, nil, to, nil, limit, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+		if err != unix.EINTR {
+			return int(max(n, 0)), err
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package wire
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+)
+
+// Kind tells what an Address names.
+type Kind uint8
+
+// The kinds of address, as on the wire.
+const (
+	Service Kind = 1
+	Secure  Kind = 2
+	IP4     Kind = 3
+	IP6     Kind = 4
+	DNS     Kind = 5
+	Label   Kind = 6
+)
+
+// Address is one step of a route. It is comparable, and only the fields of its kind are set: Name for Service, Secure,
+// DNS and Label; IP for IP4 and IP6; Port for IP4, IP6 and DNS.
+type Address struct {
+	Kind Kind
+	Name string
+	IP   netip.Addr
+	Port uint16
+}
+
+// IsTransport tells whether a names another node's listener rather than something on the node that reads it.
+func (a Address) IsTransport() bool {
+	return a.Kind == IP4 || a.Kind == IP6 || a.Kind == DNS
+}
+
+// Validate returns an error that says what keeps a from being encoded, or nil.
+func (a Address) Validate() error {
+	switch a.Kind {
+	case Service, Secure:
+		return validateName(a.Name)
+	case IP4:
+		if !a.IP.Is4() {
+			return fmt.Errorf("%w: not an IPv4 address", ErrMalformed)
+		}
+	case IP6:
+		if !a.IP.Is6() || a.IP.Is4In6() || a.IP.Zone() != "" {
+			return fmt.Errorf("%w: not an IPv6 address without a zone", ErrMalformed)
+		}
+	case DNS:
+		if err := validateHost(a.Name); err != nil {
+			return err
+		}
+	case Label:
+		if len(a.Name) != LabelSize {
+			return fmt.Errorf("%w: label of %d bytes", ErrMalformed, len(a.Name))
+		}
+		return nil
+	default:
+		return fmt.Errorf("%w: address of unknown kind %d", ErrMalformed, a.Kind)
+	}
+	if a.Port == 0 {
+		return fmt.Errorf("%w: port 0", ErrMalformed)
+	}
+	return nil
+}
+
+func validateName(name string) error {
+	if name == "" || len(name) > MaxName {
+		return fmt.Errorf("%w: a service name has 1 to %d characters", ErrMalformed, MaxName)
+	}
+	for i := range len(name) {
+		if !isNameByte(name[i]) {
+			return fmt.Errorf("%w: a service name has only letters, digits, dot, dash and underscore", ErrMalformed)
+		}
+	}
+	return nil
+}
+
+func validateHost(host string) error {
+	if host == "" || len(host) > MaxHost {
+		return fmt.Errorf("%w: a host name has 1 to %d characters", ErrMalformed, MaxHost)
+	}
+	for i := range len(host) {
+		if !isNameByte(host[i]) {
+			return fmt.Errorf("%w: a host name has only letters, digits, dot, dash and underscore", ErrMalformed)
+		}
+	}
+	return nil
+}
+
+func isNameByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '-' || c == '_'
+}
+
+func appendAddress(dst []byte, a Address) ([]byte, error) {
+	if err := a.Validate(); err != nil {
+		return nil, err
+	}
+	dst = append(dst, byte(a.Kind), 0)
+	start := len(dst)
+	switch a.Kind {
+	case IP4, IP6:
+		dst = append(dst, a.IP.AsSlice()...)
+		dst = binary.BigEndian.AppendUint16(dst, a.Port)
+	case DNS:
+		dst = binary.BigEndian.AppendUint16(dst, a.Port)
+		dst = append(dst, a.Name...)
+	default:
+		dst = append(dst, a.Name...)
+	}
+	dst[start-1] = byte(len(dst) - start)
+	return dst, nil
+}
+
+// parseAddress takes one address off the front of b.
+func parseAddress(b []byte) (a Address, rest []byte, err error) {
+	if len(b) < addressSize || len(b) < addressSize+int(b[1]) {
+		return a, nil, fmt.Errorf("%w: address cut short", ErrMalformed)
+	}
+	value := b[addressSize : addressSize+int(b[1])]
+	a = Address{Kind: Kind(b[0])}
+	switch a.Kind {
+	case IP4, IP6:
+		size := netip.IPv4Unspecified().BitLen() / 8
+		if a.Kind == IP6 {
+			size = netip.IPv6Unspecified().BitLen() / 8
+		}
+		if len(value) != size+2 {
+			return a, nil, fmt.Errorf("%w: IP address of %d bytes", ErrMalformed, len(value))
+		}
+		a.IP, _ = netip.AddrFromSlice(value[:size])
+		a.Port = binary.BigEndian.Uint16(value[size:])
+	case DNS:
+		if len(value) < 2 {
+			return a, nil, fmt.Errorf("%w: DNS address of %d bytes", ErrMalformed, len(value))
+		}
+		a.Port = binary.BigEndian.Uint16(value)
+		a.Name = string(value[2:])
+	default:
+		a.Name = string(value)
+	}
+	if err := a.Validate(); err != nil {
+		return a, nil, err
+	}
+	return a, b[addressSize+len(value):], nil
+}
