@@ -1,0 +1,64 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+)
+
+// listMu keeps two appenders of this process apart. Those of other processes are kept
+// apart by appending with one write; if both add the same identity it is there twice.
+var listMu sync.Mutex
+
+// AddToAllowFile adds an identity to an allow file, with a comment of at most
+// [MaxComment] bytes of printable text, or an empty one. What is in the file stays as it
+// is. A file that is not there is created, mode 0600; one that has an error in it is left
+// alone. An identity that is listed already is not added again, and that is no error.
+func AddToAllowFile(path string, id Identifier, comment string) error {
+	if err := addToList(path, id, comment); err != nil {
+		return fmt.Errorf("allow file %s: %w", path, err)
+	}
+	return nil
+}
+
+func addToList(path string, id Identifier, comment string) error {
+	if id.IsZero() {
+		return errZero
+	}
+	if len(comment) > MaxComment || !printable(comment) {
+		return fmt.Errorf("comment is not printable text of at most %d bytes", MaxComment)
+	}
+	listMu.Lock()
+	defer listMu.Unlock()
+	line := listLine(nil, id, comment)
+	err := writeNew(path, line)
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	b, _, err := readFile(path, MaxListFile)
+	if err != nil {
+		return err
+	}
+	ids, err := parseList(string(b))
+	if err != nil {
+		return err
+	}
+	if _, listed := ids[id]; listed {
+		return nil
+	}
+	line = listLine(b, id, comment)
+	if len(b)+len(line) > MaxListFile {
+		return fmt.Errorf("it would have more than %d bytes", MaxListFile)
+	}
+	return appendFile(path, line)
+}
+
+// writeNew creates the file unless it is there, in which case nothing is written.
+func writeNew(path string, line []byte) error {
+	if _, err := os.Stat(path); err == nil {
+		return fs.ErrExist
+	}
+	return writeFile(path, line, false)
+}

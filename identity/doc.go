@@ -1,0 +1,23 @@
+// Package identity says who a node is and whom it trusts.
+//
+// An identity is an Ed25519 key with a past: a short history of signed changes,
+// each naming the key that is current from then on. The hash of the first change
+// is the [Identifier], which therefore outlives every key: [Identity.Rotate] makes
+// a new key, signed by the old one and by itself, and the Identifier stays.
+//
+// Which function you want:
+//
+//   - to be somebody: [LoadOrCreate], or [New] and [Identity.Save];
+//   - to prove it in a handshake: [Identity.Prove], and [VerifyProof] on the far side;
+//   - to vouch for somebody: [Identity.Issue], which makes a [Credential];
+//   - to decide whom to trust: [NewPolicy] and [Policy.Check];
+//   - to remember that an identity has rotated its key: [NewSeen] or [OpenSeen].
+//
+// What is promised: a decoder takes bytes from anybody, checks limits before it
+// allocates or verifies anything, accepts one encoding of each value only, and
+// accepts nothing after its end. A secret key is in no error and no printed form.
+//
+// What the package never does: it opens no socket, starts no goroutine, prints
+// nothing and logs nothing. It reads the clock in [LoadOrCreate] only, and to tell
+// whether a file was written a moment ago; elsewhere the time is passed in.
+package identity

@@ -1,0 +1,27 @@
+//go:build unix
+
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+)
+
+// checkPrivate refuses a file that anybody but its owner can read or write.
+func checkPrivate(path string, info fs.FileInfo) error {
+	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+		return fmt.Errorf("%w: its mode is %04o: run \"chmod 600 %s\"", ErrPermissions, mode, path)
+	}
+	return nil
+}
+
+// syncDir brings a new name to the disk.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

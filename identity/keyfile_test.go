@@ -1,0 +1,321 @@
+package identity
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+func TestKeyFile(t *testing.T) {
+	id := rotated(t, newIdentity(t, "a"), "b")
+	path := filepath.Join(t.TempDir(), "identity")
+	if err := id.Save(path, false); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Identifier() != id.Identifier() || !bytes.Equal(got.key(), id.key()) || !bytes.Equal(got.History().Bytes(), id.History().Bytes()) {
+		t.Error("what was loaded is not what was saved")
+	}
+	text := string(read(t, path))
+	for _, want := range []string{"sp-identity-1\n", "# identifier: " + id.Identifier().String() + "\n", "# created: 2026-02-03T04:05:06Z\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the file does not say %q:\n%s", want, text)
+		}
+	}
+	for line := range strings.Lines(text) {
+		if len(line) > 80 {
+			t.Errorf("a line has %d characters", len(line))
+		}
+	}
+	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
+		t.Errorf("files left behind: %v", entries)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(path, link); err == nil {
+		if _, err := Load(link); err != nil {
+			t.Errorf("through a symbolic link: %v", err)
+		}
+	}
+}
+
+func TestKeyFileIsPrivate(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("files have no modes here")
+	}
+	path := filepath.Join(t.TempDir(), "identity")
+	if err := newIdentity(t, "a").Save(path, false); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil || info.Mode() != 0o600 {
+		t.Fatalf("mode is %v (%v), want 0600", info.Mode(), err)
+	}
+	for _, mode := range []fs.FileMode{0o400, 0o600, 0o700} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Load(path); err != nil {
+			t.Errorf("mode %04o: %v", mode, err)
+		}
+	}
+	for _, mode := range []fs.FileMode{0o640, 0o620, 0o610, 0o604, 0o602, 0o601, 0o644, 0o666, 0o777} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Load(path)
+		wantErr(t, err, ErrPermissions, fmt.Sprintf(`its mode is %04o: run "chmod 600 %s"`, mode, path))
+		_, _, err = LoadOrCreate(path)
+		wantErr(t, err, ErrPermissions, "chmod 600")
+	}
+}
+
+func TestKeyFileIsNotOverwritten(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "identity")
+	first, second := newIdentity(t, "a"), newIdentity(t, "b")
+	if err := first.Save(path, false); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, second.Save(path, false), fs.ErrExist, "not overwritten unless forced")
+	if got, err := Load(path); err != nil || got.Identifier() != first.Identifier() {
+		t.Fatalf("the file was changed: %v, %v", got, err)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(path, link); err != nil {
+		t.Skip("no symbolic links here")
+	}
+	wantErr(t, second.Save(link, false), fs.ErrExist, "not overwritten")
+	if err := second.Save(link, true); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Load(path); err != nil || got.Identifier() != second.Identifier() {
+		t.Errorf("forced through a link, the file itself is not replaced: %v, %v", got, err)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		t.Error("the link was replaced")
+	}
+	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
+		t.Errorf("files left behind: %v", entries)
+	}
+}
+
+func TestLoadOrCreate(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "config", "sp", "identity")
+	var created atomic.Int32
+	var wg sync.WaitGroup
+	ids := make([]Identifier, 16)
+	start := make(chan struct{})
+	for i := range ids {
+		wg.Go(func() {
+			<-start
+			id, made, err := LoadOrCreate(path)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if made {
+				created.Add(1)
+			}
+			ids[i] = id.Identifier()
+		})
+	}
+	close(start)
+	wg.Wait()
+	if created.Load() != 1 {
+		t.Errorf("%d created the file, want 1", created.Load())
+	}
+	for _, id := range ids {
+		if id != ids[0] || id.IsZero() {
+			t.Fatalf("not all have the same identity: %v", ids)
+		}
+	}
+	for d := filepath.Dir(path); d != dir; d = filepath.Dir(d) {
+		if info, err := os.Stat(d); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: mode %v, %v, want 0700", d, info.Mode(), err)
+		}
+	}
+	if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
+		t.Errorf("files left behind: %v", entries)
+	}
+}
+
+// When many save different identities, one wins and the others are told.
+func TestSaveIsExclusive(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "identity")
+	var saved atomic.Int32
+	var wg sync.WaitGroup
+	for _, name := range names("id", 16) {
+		id := newIdentity(t, name)
+		wg.Go(func() {
+			if err := id.Save(path, false); err == nil {
+				saved.Add(1)
+			} else if !errors.Is(err, fs.ErrExist) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if saved.Load() != 1 {
+		t.Errorf("%d saved, want 1", saved.Load())
+	}
+	if _, err := Load(path); err != nil {
+		t.Error(err)
+	}
+}
+
+// Without hard links the name is still taken once only.
+func TestPublishWithoutLinks(t *testing.T) {
+	dir := t.TempDir()
+	missing, path := filepath.Join(dir, "missing"), filepath.Join(dir, "file")
+	if err := publish(missing, path, []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, publish(missing, path, []byte("second")), fs.ErrExist, "")
+	if got := string(read(t, path)); got != "first" {
+		t.Errorf("the file has %q", got)
+	}
+}
+
+func TestKeyFileMangled(t *testing.T) {
+	t.Parallel()
+	id := newIdentity(t, "a")
+	file := id.keyFile()
+	mangle(t, file, func(b []byte) error {
+		got, err := parseKeyFile(b)
+		if err != nil && leaks(err.Error(), id.key()) {
+			t.Errorf("an error shows the key: %v", err)
+		}
+		if err == nil && !bytes.Equal(got.keyFile(), b) {
+			t.Error("the file is not what its contents encode to")
+		}
+		return err
+	})
+}
+
+// The error tells a file that was something else from one that was damaged.
+func TestKeyFileErrors(t *testing.T) {
+	id, other := newIdentity(t, "a"), newIdentity(t, "b")
+	good := string(id.keyFile())
+	resum := func(s string) string { // with a checksum that matches
+		body, _, _ := strings.Cut(s, keyFileChecksum)
+		return body + keyFileChecksum + sha256Hex(body) + "\n"
+	}
+	if resum(good) != good {
+		t.Fatal("the test's checksum is not the file's")
+	}
+	secret := keyEncoding.EncodeToString(id.key().Seed())
+	for _, test := range []struct {
+		name, file string
+		target     error
+		want       string
+	}{
+		{"empty", "", ErrNotIdentityFile, "it is empty"},
+		{"ssh key", "-----BEGIN OPENSSH PRIVATE KEY-----\n", ErrNotIdentityFile, "not an identity file"},
+		{"binary", "\x00\x01\x02", ErrNotIdentityFile, "not an identity file"},
+		{"later version", strings.Replace(good, "sp-identity-1", "sp-identity-2", 1), ErrNotIdentityFile, "this version"},
+		{"cut short", good[:200], ErrDamaged, "cut short"},
+		{"header only", keyFileHeader + "\n", ErrDamaged, "cut short"},
+		{"a letter changed", strings.Replace(good, "created", "crewted", 1), ErrDamaged, "checksum does not match"},
+		{"secret missing", resum(strings.Replace(good, "\n"+keyFileSecret, "\n", 1)), ErrDamaged, "secret key has 0 bytes"},
+		{"secret not base64", resum(strings.Replace(good, secret, "?"+secret[1:], 1)), ErrDamaged, "illegal base64"},
+		{"another's secret", resum(strings.Replace(good, secret, keyEncoding.EncodeToString(other.key().Seed()), 1)), ErrDamaged, "not the one its history ends with"},
+		{"history missing", resum(strings.ReplaceAll(good, keyFileHistory, "# ")), ErrDamaged, "history: cut short"},
+		{"comment edited", resum(strings.Replace(good, "# created: 2026", "# created: 2027", 1)), ErrDamaged, "edited by hand"},
+		{"comment added", resum(strings.Replace(good, "# created", "# mine\n# created", 1)), ErrDamaged, "edited by hand"},
+		{"carriage returns", strings.ReplaceAll(good, "\n", "\r\n"), ErrNotIdentityFile, "first line"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			path := writeTemp(t, "identity", test.file)
+			_, err := Load(path)
+			wantErr(t, err, test.target, test.want)
+			if leaks(err.Error(), id.key()) || strings.Contains(err.Error(), secret) {
+				t.Errorf("the error shows the key: %v", err)
+			}
+			if !strings.Contains(err.Error(), path) {
+				t.Errorf("the error does not name the file: %v", err)
+			}
+			if _, _, err := LoadOrCreate(path); err == nil {
+				t.Error("a new identity was made in place of a bad file")
+			}
+			if got := string(read(t, path)); got != test.file {
+				t.Error("the file was changed")
+			}
+		})
+	}
+}
+
+func TestLoadRefusesOtherThanFiles(t *testing.T) {
+	dir := t.TempDir()
+	_, err := Load(filepath.Join(dir, "missing"))
+	wantErr(t, err, fs.ErrNotExist, "missing")
+	_, err = Load(dir)
+	wantErr(t, err, errNotRegular, "not a regular file")
+	big := writeTemp(t, "identity", strings.Repeat("x", MaxKeyFile+1))
+	_, err = Load(big)
+	wantErr(t, err, nil, "at most 16384")
+	wantErr(t, newIdentity(t, "a").Save(filepath.Join(dir, "no", "folder"), false), fs.ErrNotExist, "identity file")
+}
+
+func TestKeyFileFitsItsLimit(t *testing.T) {
+	t.Parallel()
+	id := newIdentity(t, "a")
+	for _, name := range names("key", MaxChanges-1) {
+		id = rotated(t, id, name)
+	}
+	path := filepath.Join(t.TempDir(), "identity")
+	if err := id.Save(path, false); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Load(path); err != nil || got.History().Len() != MaxChanges {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
+func TestDefaultPath(t *testing.T) {
+	if runtime.GOOS == "windows" || runtime.GOOS == "plan9" {
+		t.Skip("another custom here")
+	}
+	for _, test := range []struct{ sp, xdg, home, want string }{
+		{"/a/b", "/xdg", "/home/u", "/a/b"},
+		{"", "/xdg", "/home/u", "/xdg/sp/identity"},
+		{"", "", "/home/u", "/home/u/.config/sp/identity"},
+		{"", "relative", "/home/u", ""},
+		{"", "", "", ""},
+	} {
+		t.Setenv("SP_IDENTITY", test.sp)
+		t.Setenv("XDG_CONFIG_HOME", test.xdg)
+		t.Setenv("HOME", test.home)
+		got, err := DefaultPath()
+		if got != test.want || (err != nil) != (test.want == "") {
+			t.Errorf("%+v: got %q, %v", test, got, err)
+		}
+		if err != nil && !strings.Contains(err.Error(), "set SP_IDENTITY") {
+			t.Errorf("the error does not say what to do: %v", err)
+		}
+	}
+}
+
+// The secret is in the file once, as the format says, and nowhere else.
+func TestKeyFileHasTheSecretOnce(t *testing.T) {
+	id := newIdentity(t, "a")
+	text := string(id.keyFile())
+	if n := strings.Count(text, base64.RawStdEncoding.EncodeToString(id.key().Seed())); n != 1 {
+		t.Errorf("the secret is there %d times", n)
+	}
+	if strings.Contains(text, hex.EncodeToString(id.key().Seed())) {
+		t.Error("the secret is there in hexadecimal")
+	}
+}

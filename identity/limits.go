@@ -1,0 +1,106 @@
+package identity
+
+import "time"
+
+// The protocol's limits. Both ends have to agree on them: a value beyond one of
+// these is refused by every decoder.
+const (
+	// MaxChanges is the number of changes a history may have: the creation and 31
+	// rotations. A history is then at most 6401 bytes.
+	MaxChanges = 32
+
+	// MaxAttributes is the number of attributes a credential may have.
+	MaxAttributes = 16
+
+	// MaxAttributeKey is the length of an attribute's key, in bytes (at least 1).
+	MaxAttributeKey = 64
+
+	// MaxAttributeValue is the length of an attribute's value, in bytes (at least 0).
+	MaxAttributeValue = 255
+
+	// MaxCredential is the length of an encoded credential, in bytes. It is what the
+	// limits above add up to: the longest history and 16 of the longest attributes.
+	MaxCredential = credentialFixedSize + MaxAttributes*(2+MaxAttributeKey+MaxAttributeValue) + maxHistory
+
+	// MaxCredentials is the number of credentials one proof may carry.
+	MaxCredentials = 8
+
+	// MaxProof is the length of an encoded proof, in bytes: room for the longest
+	// history beside the longest credential, or beside eight of the usual size (about
+	// 300 bytes). It fits a Noise handshake message (65535 bytes) with room to spare.
+	MaxProof = 24 << 10
+
+	// MinHandshakeHash and MaxHandshakeHash bound the handshake hash, in bytes: Noise
+	// has hashes of 32 and of 64 bytes.
+	MinHandshakeHash = 32
+	MaxHandshakeHash = 64
+
+	// maxTime is the last second that text can show: 9999-12-31T23:59:59Z.
+	maxTime = 253402300799
+)
+
+// The limits of this implementation.
+const (
+	// MaxKeyFile is the size of an identity file, in bytes. The longest history makes
+	// about 10 KiB.
+	MaxKeyFile = 16 << 10
+
+	// MaxListFile is the size of an allow or deny file, in bytes: some 60 000 identities.
+	MaxListFile = 4 << 20
+
+	// MaxListLine is the length of a line of an allow or deny file, in bytes.
+	MaxListLine = 1024
+
+	// MaxComment is the length of a comment [AddToAllowFile] writes, in bytes.
+	MaxComment = 256
+
+	// MaxSeen is the number of identities a [Seen] remembers.
+	MaxSeen = 4096
+
+	// maxSeenFile is the size of a seen file, in bytes: twice MaxSeen of the longest lines.
+	maxSeenFile = 2*MaxSeen*(identifierText+MaxChanges*(1+2*hashSize)) + 64
+
+	// DefaultPollInterval is how often [Policy.Run] looks at the policy's files. A
+	// change is noticed after one interval, or after two if a file was found empty or
+	// in the middle of being written: in less than half a second.
+	DefaultPollInterval = 200 * time.Millisecond
+
+	// settleTime is how long a file must have been left alone before its size and time
+	// of change are believed to say that it is the same: two writes in quick
+	// succession can bear the same time.
+	settleTime = 2 * time.Second
+)
+
+// Sizes of the encodings, in bytes.
+const (
+	hashSize       = 32
+	keySize        = 32
+	seedSize       = 32
+	signatureSize  = 64
+	serialSize     = 16
+	identifierText = 1 + 2*hashSize
+
+	changeBodySize  = 1 + 1 + hashSize + keySize + 8
+	firstChangeSize = changeBodySize + signatureSize
+	laterChangeSize = changeBodySize + 2*signatureSize
+	maxHistory      = 1 + firstChangeSize + (MaxChanges-1)*laterChangeSize
+
+	credentialFixedSize = 1 + serialSize + hashSize + 8 + 8 + 1 + signatureSize
+	minProof            = 1 + 1 + firstChangeSize + 1 + signatureSize
+)
+
+// Versions and kinds, the first byte or two of each encoding.
+const (
+	changeVersion     = 1
+	changeKindKey     = 1
+	credentialVersion = 1
+	proofVersion      = 1
+)
+
+// Signature contexts. Each ends with a zero byte, so none is a prefix of another,
+// and a signature made for one purpose is never good for another.
+const (
+	contextChange     = "sp v1 identity change\x00"
+	contextCredential = "sp v1 identity credential\x00"
+	contextProof      = "sp v1 identity proof\x00"
+)
