@@ -1,0 +1,125 @@
+package channel
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// Open starts a flow on a link that an earlier flow left clean, or on a new one. Nothing is sent before the flow's
+// first write. ctx bounds dialing only. It is the initiator's.
+func (s *Session) Open(ctx context.Context) (*Flow, error) {
+	c, err := s.idleChain()
+	if err != nil {
+		return nil, err
+	}
+	if c == nil {
+		if c, err = s.dialChain(ctx); err != nil {
+			return nil, err
+		}
+	}
+	f, err := s.openOn(c)
+	if err != nil {
+		_ = c.conn.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// openOn numbers a new flow on c.
+func (s *Session) openOn(c *chain) (*Flow, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return nil, fmt.Errorf("session ended: %w", s.err)
+	}
+	s.epoch.flows++
+	f := &Flow{session: s, chain: c}
+	f.sending.cipher, f.receiving.cipher = s.epoch.keys(s.role, s.epoch.flows)
+	f.sending.hello = appendFlowHello(nil, s.epoch.id, s.epoch.flows)
+	s.chains[c] = struct{}{}
+	return f, nil
+}
+
+func (s *Session) dialChain(ctx context.Context) (*chain, error) {
+	conn, err := s.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := newChain(conn)
+	c.idle = s.park
+	return c, nil
+}
+
+// idleChain returns the most recently used idle link that is still open, or nil.
+func (s *Session) idleChain() (*chain, error) {
+	for {
+		s.mu.Lock()
+		if s.err != nil {
+			defer s.mu.Unlock()
+			return nil, fmt.Errorf("session ended: %w", s.err)
+		}
+		if len(s.idle) == 0 {
+			s.mu.Unlock()
+			return nil, nil
+		}
+		last := len(s.idle) - 1
+		c := s.idle[last]
+		s.idle = s.idle[:last]
+		s.mu.Unlock()
+		if netio.Quiet(c.conn) {
+			return c, nil
+		}
+		s.forget(c)
+		_ = c.conn.Close()
+	}
+}
+
+// park keeps c for the next flow.
+func (s *Session) park(c *chain) {
+	c.in.drop()
+	c.since = time.Now()
+	s.mu.Lock()
+	keep := s.err == nil && len(s.idle) < chainIdleMax
+	if keep {
+		s.idle = append(s.idle, c)
+	} else {
+		delete(s.chains, c)
+	}
+	s.mu.Unlock()
+	if !keep {
+		_ = c.conn.Close()
+	}
+}
+
+// adopt takes c among the links that end with the session. It reports whether the session is still there.
+func (s *Session) adopt(c *chain) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return false
+	}
+	s.chains[c] = struct{}{}
+	return true
+}
+
+// forget takes c out of the links that end with the session.
+func (s *Session) forget(c *chain) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.chains, c)
+}
+
+// staleChains returns the links that have been idle for too long. It is called with mu locked.
+func (s *Session) staleChains(now time.Time) []*chain {
+	fresh := 0
+	for fresh < len(s.idle) && now.Sub(s.idle[fresh].since) > chainIdleTimeout {
+		delete(s.chains, s.idle[fresh])
+		fresh++
+	}
+	stale := append([]*chain(nil), s.idle[:fresh]...)
+	s.idle = append(s.idle[:0], s.idle[fresh:]...)
+	return stale
+}

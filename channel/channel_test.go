@@ -1,0 +1,221 @@
+package channel
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/netio"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func newIdentity(t testing.TB) *identity.Identity {
+	t.Helper()
+	id, err := identity.New(rand.Reader, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func trusting(t testing.TB, self *identity.Identity, allow ...identity.Identifier) *identity.Policy {
+	t.Helper()
+	p, err := identity.NewPolicy(identity.PolicyConfig{Self: self.Identifier(), Allow: allow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// pair is two endpoints over loopback TCP.
+type pair struct {
+	initiator, responder *Endpoint
+	listener             net.Listener
+	handle               Handler
+	accept               func(string) error
+	served               chan error
+}
+
+func newPair(t testing.TB, a, b Config) *pair {
+	t.Helper()
+	p := &pair{served: make(chan error, 1000), accept: func(string) error { return nil }, handle: echo}
+	var err error
+	if p.initiator, err = New(a); err != nil {
+		t.Fatal(err)
+	}
+	if p.responder, err = New(b); err != nil {
+		t.Fatal(err)
+	}
+	if p.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.serve(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		_ = p.listener.Close()
+		_ = p.initiator.Close()
+		_ = p.responder.Close()
+		<-done
+	})
+	return p
+}
+
+func (p *pair) serve(ctx context.Context) {
+	served := make(chan struct{})
+	links := 0
+	for {
+		c, err := p.listener.Accept()
+		if err != nil {
+			break
+		}
+		links++
+		go func() {
+			defer func() { served <- struct{}{} }()
+			p.served <- p.responder.Serve(ctx, netio.Wrap(c), p.accept, func(ctx context.Context, f *Flow) { p.handle(ctx, f) })
+		}()
+	}
+	for range links {
+		<-served
+	}
+}
+
+func (p *pair) dial(context.Context) (Conn, error) {
+	c, err := net.Dial("tcp", p.listener.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	return netio.Wrap(c), nil
+}
+
+func samePair(t testing.TB) *pair {
+	id := newIdentity(t)
+	config := Config{Identity: id, Trust: trusting(t, id)}
+	return newPair(t, config, config)
+}
+
+func echo(_ context.Context, f *Flow) {
+	if _, err := io.Copy(f, f); err == nil {
+		_ = f.CloseWrite()
+	}
+}
+
+func (p *pair) session(t testing.TB) *Session {
+	t.Helper()
+	s, err := p.initiator.Initiate(t.Context(), "", p.dial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func roundTrip(t testing.TB, s *Session, data []byte) {
+	t.Helper()
+	f, err := s.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error, 1)
+	go func() {
+		_, err := f.Write(data)
+		if err == nil {
+			err = f.CloseWrite()
+		}
+		sent <- err
+	}()
+	got, err := io.ReadAll(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-sent; err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, data) {
+		t.Fatalf("%d bytes came back of %d, or others", len(got), len(data))
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFlowsShareAHandshakeAndALink(t *testing.T) {
+	p := samePair(t)
+	s := p.session(t)
+	data := make([]byte, 3<<20)
+	_, _ = rand.Read(data)
+	for _, size := range []int{1, 1000, MaxData, MaxData + 1, len(data)} {
+		roundTrip(t, s, data[:size])
+	}
+	if n := len(s.idle); n != 1 {
+		t.Errorf("%d idle links, want 1", n)
+	}
+	if _, err := s.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUntrusted(t *testing.T) {
+	a, b := newIdentity(t), newIdentity(t)
+	t.Run("by the responder", func(t *testing.T) {
+		p := newPair(t, Config{Identity: a, Trust: trusting(t, a, b.Identifier())}, Config{Identity: b, Trust: trusting(t, b)})
+		_, err := p.initiator.Initiate(t.Context(), "", p.dial)
+		if !errors.Is(err, ErrRefusedByPeer) || !errors.Is(err, identity.ErrNotTrusted) {
+			t.Errorf("got %v", err)
+		}
+		if err := <-p.served; !errors.Is(err, identity.ErrNotTrusted) {
+			t.Errorf("responder: %v", err)
+		}
+	})
+	t.Run("by the initiator", func(t *testing.T) {
+		p := newPair(t, Config{Identity: a, Trust: trusting(t, a)}, Config{Identity: b, Trust: trusting(t, b, a.Identifier())})
+		_, err := p.initiator.Initiate(t.Context(), "", p.dial)
+		if errors.Is(err, ErrRefusedByPeer) || !errors.Is(err, identity.ErrNotTrusted) {
+			t.Errorf("got %v", err)
+		}
+		if err := <-p.served; err == nil {
+			t.Error("the responder got a session")
+		}
+	})
+}
+
+func TestRenewal(t *testing.T) {
+	id := newIdentity(t)
+	config := Config{Identity: id, Trust: trusting(t, id), RenewAfter: 20 * time.Millisecond}
+	p := newPair(t, config, config)
+	s := p.session(t)
+	first := s.epoch.id
+	f, err := s.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[sessionID]bool{first: true}
+	for begin := time.Now(); len(seen) < 5; {
+		if time.Since(begin) > 10*time.Second {
+			t.Fatal("no new keys")
+		}
+		roundTrip(t, s, []byte("during renewals"))
+		s.mu.Lock()
+		seen[s.epoch.id] = true
+		s.mu.Unlock()
+	}
+	if _, err := f.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(f, make([]byte, 1)); err != nil {
+		t.Errorf("a flow from before: %v", err)
+	}
+	_ = f.Close()
+}

@@ -1,0 +1,500 @@
+package channel
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// chain is a link to the far end's channel responder, whatever it is made of, on which flows follow one another.
+type chain struct {
+	conn Conn
+	in   input
+	// idle takes the chain when a flow has left it clean. Nil where whoever serves the chain waits for the next hello.
+	idle func(*chain)
+	// since is when the chain became idle; owned by whoever keeps idle chains.
+	since time.Time
+}
+
+func newChain(conn Conn) *chain {
+	c := &chain{conn: conn}
+	c.in.conn = conn
+	return c
+}
+
+// flowState is where a flow is in its life.
+//
+//	open ── both directions ended ──▶ clean    the chain is free for the next flow
+//	  └──── Close, Abort, error ────▶ closed   the chain is closed
+type flowState int
+
+const (
+	flowOpen flowState = iota
+	flowClean
+	flowClosed
+)
+
+// Flow is one stream through a session: a net.Conn with CloseWrite. Data is delivered in order, unchanged and without
+// gaps; Read returns io.EOF only where the other end called CloseWrite or Close, and an error where the link broke or
+// somebody interfered. The first error of a direction is permanent. It is safe for concurrent use.
+type Flow struct {
+	session *Session
+	chain   *chain
+
+	sending struct {
+		sync.Mutex
+		cipher cipherHalf
+		out    output
+		hello  []byte // goes out before the first record
+		err    error  // permanent
+		ended  bool
+	}
+
+	receiving struct {
+		sync.Mutex
+		cipher   cipherHalf
+		data     []byte   // opened and not yet delivered; in the chain's input
+		segments [][]byte // room for WriteTo's system calls
+		err      error    // permanent; io.EOF after the end
+		ended    bool     // the end has been seen, and life does not know yet
+	}
+
+	life struct {
+		sync.Mutex
+		state     flowState
+		ended     int // directions
+		deadlines bool
+		reason    error // why it is closed, where that is not an error of the link
+	}
+}
+
+var (
+	_ netio.Conn       = (*Flow)(nil)
+	_ netio.LazyReader = (*Flow)(nil)
+	_ netio.Resetter   = (*Flow)(nil)
+	_ io.WriterTo      = (*Flow)(nil)
+)
+
+// Session returns the session that f belongs to.
+func (f *Flow) Session() *Session { return f.session }
+
+// Read implements net.Conn.
+func (f *Flow) Read(p []byte) (int, error) {
+	r := &f.receiving
+	r.Lock()
+	defer r.Unlock()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if err := f.await(); err != nil {
+		return 0, err
+	}
+	return f.deliver(p), nil
+}
+
+// ReadLazy implements netio.LazyReader.
+func (f *Flow) ReadLazy(room netio.Room) (int, error) {
+	r := &f.receiving
+	r.Lock()
+	defer r.Unlock()
+	if err := f.await(); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, b := range room.Acquire() {
+		n += f.deliver(b)
+	}
+	return n, nil
+}
+
+// deliver copies opened data to p.
+func (f *Flow) deliver(p []byte) int {
+	r := &f.receiving
+	n := copy(p, r.data)
+	if r.data = r.data[n:]; len(r.data) == 0 {
+		f.chain.in.Release()
+	}
+	return n
+}
+
+// await returns when there is opened data, or the direction has ended. It is called with receiving locked.
+func (f *Flow) await() error {
+	r := &f.receiving
+	for len(r.data) == 0 {
+		if r.ended {
+			r.ended = false
+			f.endDirection() // only now: what was delivered before shared memory with the chain
+		}
+		if r.err != nil {
+			return r.err
+		}
+		opened, err := f.openOne()
+		if err == nil && !opened {
+			err = f.chain.in.fill()
+		}
+		if isTimeout(err) && f.isOpen() {
+			return err
+		}
+		if err != nil {
+			f.receiveFailed(err)
+		}
+	}
+	return nil
+}
+
+// openOne opens the next record if all of it has been read. It reports whether there was one.
+func (f *Flow) openOne() (bool, error) {
+	body, err := f.chain.in.record()
+	if body == nil || err != nil {
+		return false, err
+	}
+	r := &f.receiving
+	t, data, err := r.cipher.open(body)
+	if err != nil {
+		return false, err
+	}
+	switch t {
+	case typeData:
+		r.data = data
+	case typeEnd:
+		r.err, r.ended = io.EOF, true
+	case typeAbort:
+		if len(data) != 1 {
+			return false, fmt.Errorf("%w: abort of %d bytes", ErrProtocol, len(data))
+		}
+		return false, abortReason(data[0]).err()
+	default:
+		return false, fmt.Errorf("%w: record of type %d in a flow", ErrProtocol, t)
+	}
+	return true, nil
+}
+
+// receiveFailed makes err permanent and ends the flow.
+func (f *Flow) receiveFailed(err error) {
+	err = f.explain(err)
+	f.receiving.err = err
+	if errors.Is(err, ErrForged) || errors.Is(err, ErrProtocol) {
+		f.abort(abortProtocol, err)
+	} else {
+		f.shut(err)
+	}
+}
+
+// WriteTo implements io.WriterTo: it writes to dst whatever arrives, several records with one call where several have
+// arrived, and holds no memory while nothing does. It returns nil at the end that the other end sent.
+func (f *Flow) WriteTo(dst io.Writer) (int64, error) {
+	r := &f.receiving
+	r.Lock()
+	defer r.Unlock()
+	var total int64
+	for {
+		if err := f.await(); err == io.EOF {
+			return total, nil
+		} else if err != nil {
+			return total, err
+		}
+		n, err := f.writeOpened(dst)
+		total += n
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// maxSegments is how many records go to the application with one call.
+const maxSegments = 64
+
+// writeOpened writes the opened data, and that of the records that have been read as well, to dst.
+func (f *Flow) writeOpened(dst io.Writer) (int64, error) {
+	r := &f.receiving
+	r.segments = append(r.segments[:0], r.data)
+	r.data = nil
+	for len(r.segments) < maxSegments && r.err == nil {
+		opened, err := f.openOne()
+		if err != nil {
+			f.receiveFailed(err) // after what came before it
+		}
+		if !opened {
+			break
+		}
+		if len(r.data) > 0 {
+			r.segments = append(r.segments, r.data)
+			r.data = nil
+		}
+	}
+	if len(r.segments) == 1 {
+		n, err := dst.Write(r.segments[0])
+		return int64(n), err
+	}
+	buffers := net.Buffers(r.segments)
+	return netio.WriteBuffers(dst, &buffers)
+}
+
+// Write implements net.Conn. Writing nothing sends what a new flow has to say before its first data.
+func (f *Flow) Write(p []byte) (int, error) {
+	s := &f.sending
+	s.Lock()
+	defer s.Unlock()
+	total := 0
+	for {
+		if err := f.sendable(); err != nil {
+			return total, err
+		}
+		n := copyIn(s.out.begin(s.hello, len(p)-total), p[total:])
+		err := f.send(&s.out, n)
+		s.out.Release()
+		if err != nil {
+			return total, err
+		}
+		if total += n; total == len(p) {
+			return total, nil
+		}
+	}
+}
+
+// ReadFrom implements io.ReaderFrom: it sends whatever src gives until src ends, reading straight into records, and
+// holds no memory while src has nothing. It does not end the direction. An error is src's, unless Err says otherwise.
+func (f *Flow) ReadFrom(src io.Reader) (int64, error) {
+	s := &f.sending
+	if _, err := f.Write(nil); err != nil {
+		return 0, err
+	}
+	var out output
+	defer out.Release()
+	var total int64
+	for {
+		n, err := netio.ReadLazy(src, &out)
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+		s.Lock()
+		if err = f.sendable(); err == nil {
+			err = f.send(&out, n)
+		}
+		s.Unlock()
+		if err != nil {
+			return total, err
+		}
+		total += int64(n)
+		out.fit(n)
+	}
+}
+
+// sendable is called with sending locked.
+func (f *Flow) sendable() error {
+	switch {
+	case f.sending.err != nil:
+		return f.sending.err
+	case f.sending.ended:
+		return fmt.Errorf("write after the end: %w", net.ErrClosed)
+	}
+	return nil
+}
+
+// send makes records of the n bytes in out and writes them. It is called with sending locked.
+func (f *Flow) send(out *output, n int) error {
+	s := &f.sending
+	b, err := out.seal(&s.cipher, n)
+	if err != nil || len(b) == 0 {
+		return f.sent(err)
+	}
+	s.hello = nil
+	_, err = f.chain.conn.Write(b)
+	return f.sent(err)
+}
+
+// sent makes an error of the sending direction permanent: part of a record may be on its way.
+func (f *Flow) sent(err error) error {
+	if err != nil {
+		f.sending.err = f.explain(err)
+		f.shut(f.sending.err)
+	}
+	return f.sending.err
+}
+
+// sendControl sends a record without data of the stream. It is called with sending locked.
+func (f *Flow) sendControl(t recordType, data ...byte) error {
+	s := &f.sending
+	slot := s.out.begin(s.hello, len(data))
+	copyIn(slot, data)
+	size, err := s.cipher.seal(s.out.buffer.Bytes[s.out.prefix:], t, len(data))
+	if err == nil {
+		s.hello = nil
+		_, err = f.chain.conn.Write(s.out.buffer.Bytes[:s.out.prefix+size])
+	}
+	s.out.Release()
+	return f.sent(err)
+}
+
+// CloseWrite ends the sending direction. The other end reads io.EOF; this end may go on reading for as long as it
+// likes.
+func (f *Flow) CloseWrite() error {
+	s := &f.sending
+	s.Lock()
+	defer s.Unlock()
+	if s.ended {
+		return nil
+	}
+	if s.err != nil {
+		return s.err
+	}
+	if err := f.sendControl(typeEnd); err != nil {
+		return err
+	}
+	s.ended = true
+	f.endDirection()
+	return nil
+}
+
+// Close ends the sending direction if that has not been done, and gives up the other one if that has not ended. The
+// link stays for the next flow if both have ended.
+func (f *Flow) Close() error {
+	if !f.isOpen() {
+		return nil
+	}
+	if f.sending.TryLock() {
+		if !f.sending.ended && f.sending.err == nil {
+			_ = f.chain.conn.SetWriteDeadline(time.Now().Add(abortTimeout))
+			if f.sendControl(typeEnd) == nil {
+				f.sending.ended = true
+				f.endDirection()
+			}
+		}
+		f.sending.Unlock()
+	}
+	f.shut(fmt.Errorf("flow: %w", net.ErrClosed))
+	return nil
+}
+
+// Reset ends the flow so that the other end gets ErrReset.
+func (f *Flow) Reset() error {
+	f.abort(abortReset, fmt.Errorf("flow: %w", net.ErrClosed))
+	return nil
+}
+
+// abort ends the flow, tells the other end why if that can be done soon, and makes err the error of what is blocked.
+func (f *Flow) abort(reason abortReason, err error) {
+	if f.isOpen() && f.sending.TryLock() {
+		if f.sending.err == nil && !f.sending.ended {
+			_ = f.chain.conn.SetWriteDeadline(time.Now().Add(abortTimeout))
+			_ = f.sendControl(typeAbort, byte(reason))
+		}
+		f.sending.Unlock()
+	}
+	f.shut(err)
+}
+
+// shut closes the link with the flow, unless the flow has left it clean.
+func (f *Flow) shut(err error) {
+	f.life.Lock()
+	open := f.life.state == flowOpen
+	if open {
+		f.life.state = flowClosed
+		f.life.reason = err
+	}
+	f.life.Unlock()
+	if open {
+		f.session.forget(f.chain)
+		_ = f.chain.conn.Close()
+	}
+}
+
+// endDirection counts the directions that have ended; after both, the chain is free for the next flow.
+func (f *Flow) endDirection() {
+	f.life.Lock()
+	f.life.ended++
+	clean := f.life.ended == 2 && f.life.state == flowOpen
+	if clean {
+		f.life.state = flowClean
+		if f.life.deadlines {
+			_ = f.chain.conn.SetDeadline(time.Time{})
+		}
+	}
+	f.life.Unlock()
+	if clean && f.chain.idle != nil {
+		f.chain.idle(f.chain)
+	}
+}
+
+func (f *Flow) isOpen() bool { return f.is(flowOpen) }
+
+func (f *Flow) is(state flowState) bool {
+	f.life.Lock()
+	defer f.life.Unlock()
+	return f.life.state == state
+}
+
+// Err returns why the flow ended, or nil if it is open or both directions ended cleanly.
+func (f *Flow) Err() error {
+	f.life.Lock()
+	defer f.life.Unlock()
+	return f.life.reason
+}
+
+// explain turns an error of the link into one of the flow.
+func (f *Flow) explain(err error) error {
+	if reason := f.Err(); reason != nil {
+		return reason
+	}
+	if ended := f.session.Err(); ended != nil {
+		return fmt.Errorf("session ended: %w", ended)
+	}
+	return linkError(err)
+}
+
+// linkError says ErrCut of whatever a link itself may fail with.
+func linkError(err error) error {
+	var operation *net.OpError
+	switch {
+	case err == io.EOF, err == io.ErrUnexpectedEOF:
+		return ErrCut
+	case errors.As(err, &operation):
+		return fmt.Errorf("%w: %w", ErrCut, operation.Err)
+	}
+	return err
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// LocalAddr implements net.Conn; it is the link's.
+func (f *Flow) LocalAddr() net.Addr { return f.chain.conn.LocalAddr() }
+
+// RemoteAddr implements net.Conn; it is the link's.
+func (f *Flow) RemoteAddr() net.Addr { return f.chain.conn.RemoteAddr() }
+
+// SetDeadline implements net.Conn. A deadline that passes during a write ends the flow; one that passes during a read
+// does not.
+func (f *Flow) SetDeadline(t time.Time) error {
+	return f.setDeadline(f.chain.conn.SetDeadline, t)
+}
+
+// SetReadDeadline implements net.Conn.
+func (f *Flow) SetReadDeadline(t time.Time) error {
+	return f.setDeadline(f.chain.conn.SetReadDeadline, t)
+}
+
+// SetWriteDeadline implements net.Conn.
+func (f *Flow) SetWriteDeadline(t time.Time) error {
+	return f.setDeadline(f.chain.conn.SetWriteDeadline, t)
+}
+
+func (f *Flow) setDeadline(set func(time.Time) error, t time.Time) error {
+	f.life.Lock()
+	defer f.life.Unlock()
+	if f.life.state != flowOpen {
+		return nil
+	}
+	f.life.deadlines = true
+	return set(t)
+}

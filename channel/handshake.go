@@ -1,0 +1,210 @@
+package channel
+
+import (
+	"crypto/ecdh"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/noise"
+)
+
+// Labels that go into prologues and derivations. They are part of the protocol.
+const (
+	prologueLabel  = "sp/1 secure channel"
+	secretLabel    = "sp/1 session"
+	sessionIDLabel = "sp/1 session id"
+	flowLabel      = "sp/1 flow"
+)
+
+// maxHandshakeMessage bounds each handshake message, before anything of its sender is known.
+const maxHandshakeMessage = 8192
+
+// MaxName is the most bytes of the name in a handshake.
+const MaxName = 80
+
+// sessionID names one epoch of a session on the wire.
+type sessionID [16]byte
+
+// handshake is one Noise XX handshake with the proof of both identities: the first on a link, or a later one on the
+// control link for new keys. It belongs to one goroutine.
+type handshake struct {
+	config *Config
+	role   identity.Role
+	noise  *noise.HandshakeState
+
+	// Known once the peer's proof has been read and found good.
+	peer     *identity.Peer
+	decision identity.Decision
+	name     string // what the initiator believes it has reached
+}
+
+// newHandshake begins a handshake. previous is the epoch that it replaces, or zero.
+func newHandshake(c *Config, static *ecdh.PrivateKey, role identity.Role, suite noise.Suite, previous sessionID) (*handshake, error) {
+	state, err := noise.NewHandshakeState(noise.Config{
+		Suite:     suite,
+		Initiator: role == identity.Initiator,
+		Prologue:  prologue(suite, previous),
+		Static:    static,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &handshake{config: c, role: role, noise: state}, nil
+}
+
+// prologue is label | length (1) | suite's name | previous session (16).
+func prologue(suite noise.Suite, previous sessionID) []byte {
+	name := suite.String()
+	b := append([]byte(prologueLabel), byte(len(name)))
+	b = append(b, name...)
+	return append(b, previous[:]...)
+}
+
+// writeBare appends a message without a payload: message 1.
+func (h *handshake) writeBare(dst []byte) ([]byte, error) {
+	return h.noise.WriteMessage(dst, nil)
+}
+
+// readBare reads message 1.
+func (h *handshake) readBare(message []byte) error {
+	_, _, err := h.noise.ReadMessage(message)
+	return err
+}
+
+// writeProof appends a message whose payload proves this side's identity: message 2 or 3.
+func (h *handshake) writeProof(dst []byte, name string) ([]byte, error) {
+	return h.noise.WriteMessage(dst, func(hash []byte) ([]byte, error) {
+		var credentials [][]byte
+		if h.config.Credentials != nil {
+			credentials = h.config.Credentials()
+		}
+		proof, err := h.config.Identity.Prove(h.role, hash, credentials)
+		if err != nil {
+			return nil, err
+		}
+		return append(append([]byte{byte(len(name))}, name...), proof...), nil
+	})
+}
+
+// readProof reads message 2 or 3, verifies the peer's identity and decides whether to trust it. An error that wraps
+// identity.ErrNotTrusted is about a peer that has proven who it is.
+func (h *handshake) readProof(message []byte) error {
+	payload, hash, err := h.noise.ReadMessage(message)
+	if err != nil {
+		return err
+	}
+	if len(payload) < 1 || int(payload[0]) > MaxName || len(payload) < 1+int(payload[0]) {
+		return fmt.Errorf("%w: handshake payload cut short", ErrProtocol)
+	}
+	h.name = string(payload[1 : 1+payload[0]])
+	peer, err := identity.VerifyProof(h.other(), hash, payload[1+payload[0]:])
+	if err != nil {
+		return err
+	}
+	h.peer = peer
+	h.decision, err = h.config.Trust.Check(peer, time.Now())
+	return err
+}
+
+func (h *handshake) other() identity.Role {
+	if h.role == identity.Initiator {
+		return identity.Responder
+	}
+	return identity.Initiator
+}
+
+// epoch is the keys of a session between two handshakes.
+type epoch struct {
+	id     sessionID
+	secret *noise.Secret
+	flows  uint64 // initiator: numbers given out; guarded by the session
+	used   *window
+}
+
+// epoch returns what the finished handshake agreed on, and forgets the rest.
+func (h *handshake) epoch() (*epoch, error) {
+	secret, err := h.noise.Secret(secretLabel)
+	if err != nil {
+		return nil, err
+	}
+	e := &epoch{id: secret.ID(sessionIDLabel), secret: secret}
+	if h.role == identity.Responder {
+		e.used = new(window)
+	}
+	h.noise.Forget()
+	return e, nil
+}
+
+// keys returns the sending and receiving keys of flow number n for role.
+func (e *epoch) keys(role identity.Role, n uint64) (send, receive cipherHalf) {
+	initiator, responder := e.secret.CipherStates(flowLabel, n)
+	if role == identity.Initiator {
+		return cipherHalf{state: initiator}, cipherHalf{state: responder}
+	}
+	return cipherHalf{state: responder}, cipherHalf{state: initiator}
+}
+
+// A link that is for a channel carries hellos:
+//
+//	hello     = handshake | flow
+//	handshake = 1 | length (1) | suite's name | frame        then frames with messages 2 and 3, then records of flow 0
+//	flow      = 2 | session (16) | number (8)                then records
+//	frame     = length (2) | handshake message
+const (
+	helloHandshake = 1
+	helloFlow      = 2
+
+	flowHelloSize = 1 + len(sessionID{}) + 8
+	maxSuiteName  = 64
+)
+
+// errNoHello says that a link carries something else than hellos.
+var errNoHello = errors.New("not a secure channel's hello")
+
+func appendHandshakeHello(dst []byte, suite noise.Suite) []byte {
+	name := suite.String()
+	dst = append(dst, helloHandshake, byte(len(name)))
+	return append(dst, name...)
+}
+
+func appendFlowHello(dst []byte, id sessionID, number uint64) []byte {
+	dst = append(dst, helloFlow)
+	dst = append(dst, id[:]...)
+	return binary.BigEndian.AppendUint64(dst, number)
+}
+
+func parseFlowHello(b []byte) (id sessionID, number uint64) {
+	copy(id[:], b)
+	return id, binary.BigEndian.Uint64(b[len(id):])
+}
+
+// appendFrame appends what write appends, behind its length.
+func appendFrame(dst []byte, write func(dst []byte) ([]byte, error)) ([]byte, error) {
+	start := len(dst)
+	dst, err := write(append(dst, 0, 0))
+	if err != nil {
+		return nil, err
+	}
+	size := len(dst) - start - lengthSize
+	if size > maxHandshakeMessage {
+		return nil, fmt.Errorf("handshake message of %d bytes, more than %d: too many credentials or key changes", size, maxHandshakeMessage)
+	}
+	binary.BigEndian.PutUint16(dst[start:], uint16(size))
+	return dst, nil
+}
+
+// frame reads one frame.
+func (in *input) frame() ([]byte, error) {
+	header, err := in.need(lengthSize)
+	if err != nil {
+		return nil, err
+	}
+	size := int(binary.BigEndian.Uint16(header))
+	if size > maxHandshakeMessage {
+		return nil, fmt.Errorf("%w: handshake message of %d bytes", ErrProtocol, size)
+	}
+	return in.need(size)
+}
