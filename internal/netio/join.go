@@ -7,8 +7,9 @@ import (
 )
 
 // Join copies between a and b, each way, until both directions have ended, and closes both. An end of data passes as
-// CloseWrite; an error in either direction resets both. It returns the first error, or nil if both directions ended
-// cleanly. Between sockets on Linux the bytes stay in the kernel and a direction that waits holds no memory.
+// CloseWrite; an error in either direction resets both, and so does a reset of one whose direction has ended while the
+// other one goes on. It returns the first error, or nil if both directions ended cleanly. Between sockets on Linux the
+// bytes stay in the kernel and a direction that waits holds no memory.
 func Join(a, b Conn) error {
 	var (
 		once  sync.Once
@@ -30,44 +31,67 @@ func Join(a, b Conn) error {
 	return first
 }
 
+// copyDirection ends with src's direction, and then stays to notice if src is reset while the other one goes on.
 func copyDirection(dst, src Conn, fail func(error)) {
-	if err := Copy(dst, src); err != nil {
-		fail(err)
-		return
+	_, err := copyTo(dst, src)
+	if err == nil {
+		err = dst.CloseWrite()
 	}
-	if err := dst.CloseWrite(); err != nil {
+	if err == nil {
+		err = AwaitReset(src)
+	}
+	if err != nil {
 		fail(err)
 	}
 }
 
 // Copy copies from src to dst until src ends, holding no memory while it waits. It returns nil at the end of src.
 func Copy(dst, src net.Conn) error {
-	if d, ok := dst.(*Socket); ok {
-		if s, ok := src.(*Socket); ok {
-			if handled, err := splice(d, s); handled {
-				return err
-			}
-		}
+	_, err := copyTo(dst, src)
+	return err
+}
+
+// copyTo copies in the kernel between sockets, as the conns themselves know how to where one of them is none, and
+// otherwise through pooled memory. It returns the number of bytes written.
+func copyTo(dst io.Writer, src io.Reader) (int64, error) {
+	to, toSocket := dst.(*Socket)
+	from, fromSocket := src.(*Socket)
+	if toSocket && fromSocket {
+		return splice(to, from)
+	}
+	if r, ok := dst.(io.ReaderFrom); ok && !toSocket {
+		return r.ReadFrom(src)
+	}
+	if w, ok := src.(io.WriterTo); ok && !fromSocket {
+		return w.WriteTo(dst)
 	}
 	return copyBuffered(dst, src)
 }
 
 // copyBuffered copies through pooled memory.
-func copyBuffered(dst io.Writer, src io.Reader) error {
+func copyBuffered(dst io.Writer, src io.Reader) (int64, error) {
 	var room PooledRoom
 	defer room.Release()
+	var total int64
 	for {
-		n, err := ReadLazy(src, &room)
+		n, err := copyOnce(dst, src, &room)
+		total += int64(n)
 		if err == io.EOF {
-			return nil
+			return total, nil
 		}
 		if err != nil {
-			return err
-		}
-		if _, err := dst.Write(room.Filled(n)); err != nil {
-			return err
+			return total, err
 		}
 	}
+}
+
+// copyOnce reads once through room, waiting if need be, and writes that.
+func copyOnce(dst io.Writer, src io.Reader, room *PooledRoom) (int, error) {
+	n, err := ReadLazy(src, room)
+	if err != nil {
+		return 0, err
+	}
+	return dst.Write(room.Filled(n))
 }
 
 // PooledRoom is a Room of one pooled buffer, which grows while reads fill it and shrinks again when they do not. The

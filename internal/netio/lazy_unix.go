@@ -4,8 +4,6 @@ package netio
 
 import (
 	"io"
-	"net"
-	"os"
 	"syscall"
 )
 
@@ -45,21 +43,25 @@ func (s *Socket) ReadLazy(room Room) (int, error) {
 // endOfData returns io.EOF, or ECONNRESET if the other end did not end its direction but reset the connection: the
 // kernel tells that to one system call only, which may have been a write's.
 func (s *Socket) endOfData() error {
+	if s.lost != nil {
+		return s.readError(s.lost)
+	}
 	if !s.ended.Load() && s.wasReset() {
 		return s.readError(syscall.ECONNRESET)
 	}
 	return io.EOF
 }
 
-func (s *Socket) readError(err error) error {
-	return &net.OpError{Op: "read", Net: s.LocalAddr().Network(), Source: s.LocalAddr(), Addr: s.RemoteAddr(),
-		Err: os.NewSyscallError("read", err)}
-}
+func (s *Socket) readError(err error) error { return s.opError("read", err) }
 
 // tryRead reads once without waiting. It reports false when there is nothing yet: the poller then waits and calls it
 // again.
 func (s *Socket) tryRead(fd uintptr) bool {
 	bufs := s.room.Acquire()
+	if len(bufs) == 0 || len(bufs[0]) == 0 {
+		s.n, s.err = 0, syscall.EINVAL // or reading nothing would be taken for the end
+		return true
+	}
 	for {
 		s.n, s.err = readv(int(fd), bufs)
 		if s.err != syscall.EINTR {

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Conn is a net.Conn whose write direction can be ended on its own. After CloseWrite the other end reads io.EOF.
@@ -79,8 +81,9 @@ func Reset(c net.Conn) error {
 // net.Conn, except that ReadLazy has one caller at a time.
 type Socket struct {
 	stream
-	raw   syscall.RawConn
-	ended atomic.Bool // CloseWrite has been called
+	raw      syscall.RawConn
+	ended    atomic.Bool // CloseWrite has been called
+	awaiting atomic.Bool // AwaitReset has been called
 	lazy
 }
 
@@ -95,6 +98,8 @@ var (
 	_ LazyReader    = (*Socket)(nil)
 	_ BuffersWriter = (*Socket)(nil)
 	_ Resetter      = (*Socket)(nil)
+	_ ResetAwaiter  = (*Socket)(nil)
+	_ io.WriterTo   = (*Socket)(nil)
 )
 
 // Wrap returns c as a *Socket if it is a TCP or a Unix connection, and otherwise c itself.
@@ -112,10 +117,29 @@ func Wrap(c net.Conn) net.Conn {
 	return socket
 }
 
+// Read implements net.Conn. Other than a bare socket's, it never takes a reset for an end.
+func (s *Socket) Read(p []byte) (int, error) {
+	n, err := s.stream.Read(p)
+	if err == io.EOF {
+		err = s.endOfData()
+	}
+	return n, err
+}
+
+// ReadFrom implements io.ReaderFrom as Copy does.
+func (s *Socket) ReadFrom(src io.Reader) (int64, error) { return copyTo(s, src) }
+
+// WriteTo implements io.WriterTo as Copy does.
+func (s *Socket) WriteTo(dst io.Writer) (int64, error) { return copyTo(dst, s) }
+
 // CloseWrite implements Conn.
 func (s *Socket) CloseWrite() error {
 	s.ended.Store(true)
-	return s.stream.CloseWrite()
+	err := s.stream.CloseWrite()
+	if s.awaiting.Load() {
+		_ = s.SetReadDeadline(time.Unix(1, 0))
+	}
+	return err
 }
 
 // WriteBuffers writes all of b with as few system calls as the kernel allows.
@@ -131,9 +155,34 @@ func (s *Socket) Reset() error {
 	return s.stream.Close()
 }
 
+// opError dresses what a system call returned as package net does.
+func (s *Socket) opError(call string, err error) error {
+	return &net.OpError{
+		Op: call, Net: s.LocalAddr().Network(), Source: s.LocalAddr(), Addr: s.RemoteAddr(),
+		Err: os.NewSyscallError(call, err),
+	}
+}
+
 // IsReset tells whether err says that the other end reset its connection or is gone, rather than ended it.
 func IsReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// ResetAwaiter is a connection that can wait for its other end to reset it after that has ended its direction.
+type ResetAwaiter interface {
+	// AwaitReset is called, by the only reader, after the end of data. It returns nil when this side has ended its own
+	// direction too, so that there is nothing left to reset, and an error when the connection has failed or been
+	// closed before that. There is no reading from the connection afterwards.
+	AwaitReset() error
+}
+
+// AwaitReset waits, after c has ended its direction, until this side has ended the other one, and fails if c is reset
+// before that: nothing tells a reader any more. It returns nil at once if c cannot tell.
+func AwaitReset(c net.Conn) error {
+	if a, ok := c.(ResetAwaiter); ok {
+		return a.AwaitReset()
+	}
+	return nil
 }
 
 // Quieter is a connection that can tell whether it is open and has nothing to read.

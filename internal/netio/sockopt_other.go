@@ -9,6 +9,3 @@ import (
 
 // SetUserTimeout does nothing where the system has no such option; keepalives and the session's pings remain.
 func SetUserTimeout(*net.TCPConn, time.Duration) error { return nil }
-
-// wasReset cannot be told here.
-func (s *Socket) wasReset() bool { return false }

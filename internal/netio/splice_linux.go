@@ -2,7 +2,6 @@ package netio
 
 import (
 	"io"
-	"os"
 	"runtime"
 	"sync"
 
@@ -20,26 +19,23 @@ type pipe struct {
 
 var pipes sync.Pool
 
-func getPipe() (*pipe, error) {
+// getPipe returns an empty pipe, or nil if none is to be had.
+func getPipe() *pipe {
 	if p, ok := pipes.Get().(*pipe); ok {
-		return p, nil
+		return p
 	}
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
-		return nil, os.NewSyscallError("pipe2", err)
+		return nil
 	}
 	// A smaller pipe works as well, only slower.
 	_, _ = unix.FcntlInt(uintptr(fds[0]), unix.F_SETPIPE_SZ, spliceChunk)
 	p := &pipe{r: fds[0], w: fds[1]}
 	runtime.SetFinalizer(p, (*pipe).close) // the pool drops what is not used
-	return p, nil
+	return p
 }
 
-func putPipe(p *pipe) {
-	if p != nil {
-		pipes.Put(p)
-	}
-}
+func putPipe(p *pipe) { pipes.Put(p) }
 
 func (p *pipe) close() {
 	runtime.SetFinalizer(p, nil)
@@ -49,39 +45,58 @@ func (p *pipe) close() {
 
 // splicer moves bytes one way. Its callbacks are made once, so that moving allocates nothing.
 type splicer struct {
-	pipe    *pipe
-	held    int // bytes in the pipe
-	moved   int
-	err     error
-	noPipes bool
+	pipe  *pipe
+	held  int // bytes in the pipe
+	moved int
+	err   error
+	state spliceState
+	room  PooledRoom // while no pipe is to be had
 }
 
-// splice copies from src to dst in the kernel until src ends. It reports that it has not handled the copy where no
-// pipe is to be had and none of src's bytes were taken.
-func splice(dst, src *Socket) (handled bool, err error) {
+// spliceState says what is in the way of splicing.
+type spliceState int
+
+const (
+	spliceReady   spliceState = iota
+	spliceNoPipe              // just now: no descriptors
+	spliceUnknown             // ever: the system does not do it for this socket
+)
+
+// splice copies from src to dst in the kernel until src ends. What comes while no pipe is to be had goes through
+// pooled memory.
+func splice(dst, src *Socket) (total int64, err error) {
 	var s splicer
 	defer s.drop()
 	fill, drain := s.fill, s.drain
 	for {
 		if err := src.raw.Read(fill); err != nil {
-			return true, err
+			return total, err
 		}
-		if s.noPipes {
-			return true, copyBuffered(dst, src)
-		}
-		if s.err != nil {
-			return true, os.NewSyscallError("splice", s.err)
-		}
-		if s.held == 0 {
-			return true, endToNil(src.endOfData())
+		switch {
+		case s.state == spliceUnknown:
+			n, err := copyBuffered(dst, src)
+			return total + n, err
+		case s.state == spliceNoPipe:
+			n, err := copyOnce(dst, src, &s.room)
+			total += int64(n)
+			s.room.Release()
+			if err != nil {
+				return total, endToNil(err)
+			}
+			continue
+		case s.err != nil:
+			return total, src.readError(s.err)
+		case s.held == 0:
+			return total, endToNil(src.endOfData())
 		}
 		for s.held > 0 {
 			if err := dst.raw.Write(drain); err != nil {
-				return true, err
+				return total, err
 			}
 			if s.err != nil {
-				return true, os.NewSyscallError("splice", s.err)
+				return total, dst.opError("write", s.err)
 			}
+			total += int64(s.moved)
 		}
 	}
 }
@@ -96,16 +111,20 @@ func endToNil(err error) error {
 // fill moves what the source has into a pipe. It reports false, and holds no pipe, when there is nothing yet.
 func (s *splicer) fill(fd uintptr) bool {
 	if s.pipe == nil {
-		if s.pipe, s.err = getPipe(); s.err != nil {
-			s.err, s.noPipes = nil, true
+		if s.pipe = getPipe(); s.pipe == nil {
+			s.state = spliceNoPipe
 			return true
 		}
 	}
+	s.state = spliceReady
 	s.held, s.err = spliceOnce(int(fd), s.pipe.w, spliceChunk)
-	if s.err == unix.EAGAIN {
+	switch s.err {
+	case unix.EAGAIN:
 		putPipe(s.pipe)
 		s.pipe = nil
 		return false
+	case unix.EINVAL, unix.ENOSYS:
+		s.state = spliceUnknown
 	}
 	return true
 }
@@ -116,9 +135,10 @@ func (s *splicer) drain(fd uintptr) bool {
 	if s.err == unix.EAGAIN {
 		return false
 	}
-	if s.err == nil {
-		s.held -= s.moved
+	if s.err == nil && s.moved == 0 {
+		s.err = unix.EIO // or trying would go on for ever
 	}
+	s.held -= s.moved
 	return true
 }
 

@@ -1,0 +1,80 @@
+package route
+
+import (
+	"io"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/yamux"
+
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// Limits of many links in one.
+const (
+	muxWindow       = 16 << 20         // bytes on their way in one link: the line's rate times its delay, at most
+	muxBacklog      = 256              // links that have not been taken
+	muxOpenTimeout  = 30 * time.Second // for a link to be taken before the whole is given up
+	muxWriteTimeout = time.Minute      // for bytes to be taken by the link below
+)
+
+// muxConfig is yamux's. Pings are the session's affair, not the mux's. A half-closed link stays for as long as its ends
+// like: StreamCloseTimeout would cut it, and its reader would see a clean end.
+func muxConfig() *yamux.Config {
+	c := yamux.DefaultConfig()
+	c.EnableKeepAlive = false
+	c.MaxStreamWindowSize = muxWindow
+	c.AcceptBacklog = muxBacklog
+	c.StreamCloseTimeout = 0
+	c.StreamOpenTimeout = muxOpenTimeout
+	c.ConnectionWriteTimeout = muxWriteTimeout
+	c.LogOutput = io.Discard
+	return c
+}
+
+// muxLink is one link among many in one. yamux's Close is the half-close, and it has no reset: a link that is closed
+// before its end is an end of data to the other side, which the channel above tells from the end of a flow.
+type muxLink struct {
+	*yamux.Stream
+	closed atomic.Bool
+}
+
+var (
+	_ netio.Conn       = (*muxLink)(nil)
+	_ netio.LazyReader = (*muxLink)(nil)
+	_ netio.Quieter    = (*muxLink)(nil)
+)
+
+func newMuxLink(s *yamux.Stream) *muxLink { return &muxLink{Stream: s} }
+
+// CloseWrite implements netio.Conn.
+func (l *muxLink) CloseWrite() error { return l.Stream.Close() }
+
+// Close implements net.Conn: it ends the link both ways, and whatever waits for it.
+func (l *muxLink) Close() error {
+	l.closed.Store(true)
+	err := l.Stream.Close()
+	_ = l.SetDeadline(time.Unix(1, 0))
+	return err
+}
+
+// Read implements net.Conn.
+func (l *muxLink) Read(p []byte) (int, error) {
+	n, err := l.Stream.Read(p)
+	if err != nil && l.closed.Load() {
+		err = net.ErrClosed
+	}
+	return n, err
+}
+
+// ReadLazy implements netio.LazyReader: reading into nothing waits until there is something.
+func (l *muxLink) ReadLazy(room netio.Room) (int, error) {
+	if _, err := l.Read(nil); err != nil {
+		return 0, err
+	}
+	return l.Read(room.Acquire()[0])
+}
+
+// Quiet implements netio.Quieter.
+func (l *muxLink) Quiet() bool { return !l.closed.Load() && !l.Session().IsClosed() }

@@ -1,0 +1,242 @@
+package route
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/wire"
+)
+
+// Times of links. Those a user may want to change are fields of Config.
+const (
+	DefaultConnectTimeout = 10 * time.Second       // for a TCP connection to be made
+	openingTimeout        = 5 * time.Second        // for an opening message to arrive
+	userTimeout           = 15 * time.Second       // for sent data to be acknowledged (RFC 5482)
+	keepAliveIdle         = 15 * time.Second       // before the first TCP keepalive
+	keepAliveInterval     = 5 * time.Second        // between two of them
+	keepAliveCount        = 3                      // without an answer end the link
+	refuseTimeout         = time.Second            // for the asker to take a refusal
+	refuseDrain           = 64 << 10               // bytes of the asker's that are thrown away meanwhile
+	acceptPause           = 100 * time.Millisecond // after a listener could not accept
+)
+
+// Config is what a node is made of. It must not be changed once it is in use.
+type Config struct {
+	Channel channel.Config
+
+	// Forward tells which transport addresses other nodes' messages may be forwarded to. Nil forwards nothing.
+	Forward func(a wire.Address) bool
+
+	// ConnectTimeout bounds the making of a TCP connection. 0 means DefaultConnectTimeout.
+	ConnectTimeout time.Duration
+
+	// Logger gets what happens on the node. Nil means slog.Default.
+	Logger *slog.Logger
+}
+
+// Handler serves one request. The request's link is closed when it returns. An error is logged, and told to the asker
+// if the request has been neither accepted nor refused: a *StatusError as it is, anything else without its text.
+type Handler func(ctx context.Context, q *Request) error
+
+// Node is one process's part in walking routes. It is safe for concurrent use.
+type Node struct {
+	config   Config
+	logger   *slog.Logger
+	endpoint *channel.Endpoint
+	label    wire.Address // what it puts on return routes: random, new in each process
+
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+
+	mu       sync.Mutex
+	services map[string]service
+	names    map[string]int // what the node has claimed on relays
+	peerings map[string]*peering
+	active   int           // requests being served
+	inactive chan struct{} // closed when active is 0 and the node is draining
+	draining bool
+}
+
+// service is what a name on a node stands for.
+type service struct {
+	handler Handler
+	open    bool // without a channel too
+}
+
+// NewNode returns a node that offers nothing yet. Close ends it.
+func NewNode(config Config) (*Node, error) {
+	endpoint, err := channel.New(config.Channel)
+	if err != nil {
+		return nil, err
+	}
+	label := make([]byte, wire.LabelSize)
+	if _, err := rand.Read(label); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		config: config, logger: config.Logger, endpoint: endpoint,
+		label:    wire.Address{Kind: wire.Label, Name: string(label)},
+		services: make(map[string]service), names: make(map[string]int), peerings: make(map[string]*peering),
+		inactive: make(chan struct{}),
+	}
+	if n.logger == nil {
+		n.logger = slog.Default()
+	}
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	return n, nil
+}
+
+// Handle offers a service to peers that come through a secure channel and are trusted.
+func (n *Node) Handle(name string, h Handler) { n.offer(name, service{handler: h}) }
+
+// HandleOpen offers a service to everybody who reaches the node.
+func (n *Node) HandleOpen(name string, h Handler) { n.offer(name, service{handler: h, open: true}) }
+
+func (n *Node) offer(name string, s service) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.services[name] = s
+}
+
+// Withdraw stops offering a service. Requests that are being served go on.
+func (n *Node) Withdraw(name string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.services, name)
+}
+
+// Claim says that the node goes by name, as well, for as long as the returned function has not been called. A peer
+// that believes it has reached another name is refused.
+func (n *Node) Claim(name string) (release func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.names[name]++
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.names[name]--; n.names[name] == 0 {
+			delete(n.names, name)
+		}
+	}
+}
+
+func (n *Node) acceptName(name string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if name == "" || n.names[name] > 0 {
+		return nil
+	}
+	return fmt.Errorf("the peer was led here but wants %q", name)
+}
+
+// Close ends everything at once, and waits for it.
+func (n *Node) Close() error {
+	n.cancel()
+	err := n.endpoint.Close()
+	n.tasks.Wait()
+	return err
+}
+
+// Shutdown tells the nodes that have sessions with this one, refuses new requests, waits until those being served have ended or ctx has, and closes the node.
+func (n *Node) Shutdown(ctx context.Context) error {
+	n.mu.Lock()
+	if !n.draining {
+		n.draining = true
+		if n.active == 0 {
+			close(n.inactive)
+		}
+	}
+	n.mu.Unlock()
+	n.endpoint.Announce()
+	select {
+	case <-n.inactive:
+	case <-ctx.Done():
+	}
+	return n.Close()
+}
+
+// Begin counts something that Shutdown waits for, until the returned function is called. It fails while the node is
+// draining.
+func (n *Node) Begin() (end func(), err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.draining {
+		return nil, Refuse(wire.GoingAway, "")
+	}
+	n.active++
+	return sync.OnceFunc(func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.active--; n.active == 0 && n.draining {
+			close(n.inactive)
+		}
+	}), nil
+}
+
+// Serve accepts links on l until ctx or the node ends, and closes l. The links themselves live as long as the node.
+func (n *Node) Serve(ctx context.Context, l net.Listener) error {
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	stopNode := context.AfterFunc(n.ctx, func() { _ = l.Close() })
+	defer stopNode()
+	defer l.Close()
+	return Accept(ctx, l, n.logger, func(c net.Conn) {
+		n.tasks.Go(func() { n.serveLink(Tune(c)) })
+	})
+}
+
+// Accept hands the connections that come in on l to handle until l is closed. That it cannot accept for a while, as
+// when descriptors are short, it logs once and waits out.
+func Accept(ctx context.Context, l net.Listener, logger *slog.Logger, handle func(net.Conn)) error {
+	failing := false
+	for {
+		c, err := l.Accept()
+		switch {
+		case err == nil:
+			failing = false
+			handle(c)
+		case errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF), ctx.Err() != nil:
+			return nil
+		default:
+			if !failing {
+				logger.Warn("cannot accept connections, and go on trying", "error", err)
+			}
+			failing = true
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptPause):
+			}
+		}
+	}
+}
+
+// Tune sets up a link's socket, and makes a netio.Socket of it.
+func Tune(c net.Conn) netio.Conn {
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.SetNoDelay(true)
+		_ = t.SetKeepAliveConfig(net.KeepAliveConfig{
+			Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
+		})
+		_ = netio.SetUserTimeout(t, userTimeout)
+	}
+	wrapped, ok := netio.Wrap(c).(netio.Conn)
+	if !ok {
+		return oneWay{c}
+	}
+	return wrapped
+}
+
+// oneWay makes a netio.Conn of a conn that can only be closed both ways.
+type oneWay struct{ net.Conn }
+
+func (c oneWay) CloseWrite() error { return c.Close() }

@@ -1,0 +1,264 @@
+// Package route walks routes: it turns their text into addresses, dials and accepts links, sends and answers opening
+// messages, joins links on the way, and opens secure channels at the steps that ask for them.
+//
+//	dial the first transport address      → a link
+//	opening message with what is left     → the far node's service, or its next hop, answers on it
+//	at a /secure/… step                   → a flow of the session with that node; the rest is opened inside it
+//	… and so on, to any depth
+//
+// A Node is one process's part in this: it offers services, forwards where it was told to, and keeps one session for
+// each node that its own routes lead to. The package does not know what a portal is and never looks into what passes.
+package route
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/secureportal/sp/wire"
+)
+
+// Names that every node understands.
+const (
+	SecureName    = "api"         // the secure channel responder
+	OutletName    = "outlet"      // the service an inlet asks for, unless its route says otherwise
+	HopName       = "hop"         // goes on with the rest of the route on the same node
+	ForwardPrefix = "forward_to_" // and the name that an outlet has claimed on a relay
+)
+
+// Route is where to go, the next step first. The first address of a route that is to be dialed is a transport address.
+type Route = wire.Route
+
+// Errors of routes that cannot be walked, before anything is dialed.
+var (
+	ErrSyntax = errors.New("not a route")
+	ErrTooFar = fmt.Errorf("a route has at most %d addresses", wire.MaxRoute)
+	ErrLoop   = errors.New("the route comes back to where it has been")
+)
+
+// Parse reads a route's text: the long form, or a short form, which stands for
+//
+//	host:port        /dnsaddr/host/tcp/port/secure/api/service/outlet
+//	name@host:port   /dnsaddr/host/tcp/port/service/forward_to_name/secure/api/service/outlet
+//
+// with /ip4/… or /ip6/… in place of /dnsaddr/… where host is an IP address.
+func Parse(text string) (Route, error) {
+	var r Route
+	var err error
+	if strings.HasPrefix(text, "/") {
+		r, err = parseLong(text)
+	} else {
+		r, err = parseShort(text)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: %q: %w", ErrSyntax, clip(text), err)
+	}
+	return r, Check(r)
+}
+
+// clip keeps an error one line of reasonable length.
+func clip(text string) string {
+	const most = 120
+	if len(text) > most {
+		return text[:most] + "…"
+	}
+	return text
+}
+
+// Check tells whether r can be walked as far as its addresses say.
+func Check(r Route) error {
+	if len(r) > wire.MaxRoute {
+		return ErrTooFar
+	}
+	seen := make(map[wire.Address]bool)
+	for _, a := range r {
+		switch {
+		case a.Kind == wire.Secure:
+			clear(seen) // inside a channel a route may well pass a node again
+		case a.IsTransport() && seen[a]:
+			return ErrLoop
+		case a.IsTransport():
+			seen[a] = true
+		}
+	}
+	return nil
+}
+
+func parseShort(text string) (Route, error) {
+	name, rest, named := strings.Cut(text, "@")
+	if !named {
+		rest = text
+	}
+	transport, err := ParseHostPort(rest)
+	if err != nil {
+		return nil, err
+	}
+	r := Route{transport}
+	if named {
+		forward := wire.Address{Kind: wire.Service, Name: ForwardPrefix + name}
+		if name == "" {
+			return nil, errors.New("no name before the @")
+		}
+		if err := forward.Validate(); err != nil {
+			return nil, err
+		}
+		r = append(r, forward)
+	}
+	return append(r, wire.Address{Kind: wire.Secure, Name: SecureName}, wire.Address{Kind: wire.Service, Name: OutletName}), nil
+}
+
+// ParseHostPort reads host:port, where host is a name, an IPv4 address, or an IPv6 address in brackets.
+func ParseHostPort(text string) (wire.Address, error) {
+	i := strings.LastIndexByte(text, ':')
+	if i < 0 {
+		return wire.Address{}, errors.New("a port is missing: host:port")
+	}
+	host := text[:i]
+	if bracketed, ok := strings.CutPrefix(host, "["); ok {
+		if host, ok = strings.CutSuffix(bracketed, "]"); !ok {
+			return wire.Address{}, errors.New("a bracket is not closed")
+		}
+	} else if strings.Contains(host, ":") {
+		return wire.Address{}, errors.New("an IPv6 address goes in brackets: [::1]:7000")
+	}
+	return transport(host, text[i+1:])
+}
+
+func transport(host, port string) (wire.Address, error) {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
+		return wire.Address{}, fmt.Errorf("a port is a number from 1 to 65535, not %q", clip(port))
+	}
+	a := wire.Address{Kind: wire.DNS, Name: host, Port: uint16(n)}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		a = wire.Address{Kind: wire.IP6, IP: ip.Unmap(), Port: uint16(n)}
+		if a.IP.Is4() {
+			a.Kind = wire.IP4
+		}
+	}
+	return a, a.Validate()
+}
+
+func parseLong(text string) (Route, error) {
+	if text == "/" {
+		return nil, errors.New("it is empty")
+	}
+	words := strings.Split(text[1:], "/")
+	var r Route
+	for len(words) > 0 {
+		if len(r) == wire.MaxRoute {
+			return nil, ErrTooFar
+		}
+		a, n, err := parseStep(words)
+		if err != nil {
+			return nil, err
+		}
+		r = append(r, a)
+		words = words[n:]
+	}
+	return r, nil
+}
+
+// parseStep takes one address off the front of words and returns how many words it took.
+func parseStep(words []string) (wire.Address, int, error) {
+	protocol := words[0]
+	var value string
+	if len(words) > 1 {
+		value = words[1]
+	}
+	if value == "" {
+		return wire.Address{}, 0, fmt.Errorf("/%s stands without a value", clip(protocol))
+	}
+	switch protocol {
+	case "service", "secure":
+		a := wire.Address{Kind: wire.Service, Name: value}
+		if protocol == "secure" {
+			a.Kind = wire.Secure
+		}
+		return a, 2, a.Validate()
+	case "ip4", "ip6", "dnsaddr":
+		if len(words) < 4 || words[2] != "tcp" {
+			return wire.Address{}, 0, fmt.Errorf("/%s/%s is not followed by /tcp/PORT", protocol, clip(value))
+		}
+		a, err := transport(value, words[3])
+		if err == nil && a.Kind != map[string]wire.Kind{"ip4": wire.IP4, "ip6": wire.IP6, "dnsaddr": wire.DNS}[protocol] {
+			err = fmt.Errorf("%s is not what /%s stands before", clip(value), protocol)
+		}
+		return a, 4, err
+	}
+	return wire.Address{}, 0, fmt.Errorf("/%s is not one of /ip4 /ip6 /dnsaddr /service /secure", clip(protocol))
+}
+
+// Format returns r's long form, which Parse reads.
+func Format(r Route) string {
+	var b strings.Builder
+	for _, a := range r {
+		b.WriteString(FormatAddress(a))
+	}
+	return b.String()
+}
+
+// FormatAddress returns one address in the long form.
+func FormatAddress(a wire.Address) string {
+	switch a.Kind {
+	case wire.Service:
+		return "/service/" + a.Name
+	case wire.Secure:
+		return "/secure/" + a.Name
+	case wire.IP4:
+		return fmt.Sprintf("/ip4/%s/tcp/%d", a.IP, a.Port)
+	case wire.IP6:
+		return fmt.Sprintf("/ip6/%s/tcp/%d", a.IP, a.Port)
+	case wire.DNS:
+		return fmt.Sprintf("/dnsaddr/%s/tcp/%d", a.Name, a.Port)
+	}
+	return fmt.Sprintf("/kind%d/%x", a.Kind, a.Name)
+}
+
+// HostPort returns a transport address as host:port.
+func HostPort(a wire.Address) string {
+	if a.Kind == wire.DNS {
+		return a.Name + ":" + strconv.Itoa(int(a.Port))
+	}
+	return netip.AddrPortFrom(a.IP, a.Port).String()
+}
+
+// FromAddrPort returns the transport address of an IP socket.
+func FromAddrPort(ap netip.AddrPort) wire.Address {
+	a := wire.Address{Kind: wire.IP6, IP: ap.Addr().Unmap().WithZone(""), Port: ap.Port()}
+	if a.IP.Is4() {
+		a.Kind = wire.IP4
+	}
+	return a
+}
+
+// segments cuts r behind each secure step: what is opened on the first link, what is opened inside the first channel,
+// and so on. The last segment ends with a service.
+func segments(r Route) []Route {
+	var all []Route
+	begin := 0
+	for i, a := range r {
+		if a.Kind == wire.Secure {
+			all = append(all, r[begin:i+1])
+			begin = i + 1
+		}
+	}
+	return append(all, r[begin:])
+}
+
+// forwardName returns the last name that a segment is forwarded to, or "".
+func forwardName(segment Route) string {
+	for i := len(segment) - 1; i >= 0; i-- {
+		if a := segment[i]; a.Kind == wire.Service && strings.HasPrefix(a.Name, ForwardPrefix) {
+			return a.Name
+		}
+	}
+	return ""
+}
+
+// moves tells whether the address leads to another node.
+func moves(a wire.Address) bool {
+	return a.IsTransport() || a.Kind == wire.Service && strings.HasPrefix(a.Name, ForwardPrefix)
+}

@@ -1,0 +1,65 @@
+package route
+
+import (
+	"fmt"
+
+	"github.com/secureportal/sp/wire"
+)
+
+// StatusError is a hop's answer that it could not open the rest of the route.
+type StatusError struct {
+	Code   wire.Code
+	Reason string
+	Hop    int    // the ordinal of the node that answered, on the whole way; 0 if not known
+	Where  string // by what address the route leads to that node
+}
+
+func (e *StatusError) Error() string {
+	what := e.Code.String()
+	if e.Reason != "" {
+		what = e.Reason
+	}
+	if e.Hop == 0 {
+		return what
+	}
+	return fmt.Sprintf("hop %d (%s): %s", e.Hop, e.Where, what)
+}
+
+// refusal is an error of a service, to be told to the asker.
+func refusal(err error) wire.Status {
+	if s, ok := err.(*StatusError); ok {
+		return wire.Status{Code: s.Code, Reason: s.Reason}
+	}
+	return wire.Status{Code: wire.Unreachable}
+}
+
+// Refuse returns an error with which a service answers that it will not be opened. reason goes over the wire.
+func Refuse(code wire.Code, reason string) error {
+	return &StatusError{Code: code, Reason: reason}
+}
+
+// locate finds the node that a status came from: the one with that ordinal among those that the segment beginning at
+// r[begin] leads to. Inside a channel, the first of them is the node that the channel ends at.
+func (e *StatusError) locate(r Route, begin, ordinal int) {
+	var nodes []string
+	last := 0
+	for i, a := range r {
+		if !moves(a) {
+			continue
+		}
+		nodes = append(nodes, where(a))
+		if i < begin {
+			last = len(nodes) - 1
+		}
+	}
+	if at := last + ordinal - 1; ordinal > 0 && at < len(nodes) {
+		e.Hop, e.Where = at+1, nodes[at]
+	}
+}
+
+func where(a wire.Address) string {
+	if a.IsTransport() {
+		return HostPort(a)
+	}
+	return a.Name
+}

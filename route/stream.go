@@ -1,0 +1,297 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/wire"
+)
+
+// Stream is a conn on which a route has been opened, on either side: the dialer's opening message goes out before its
+// first write, and the status is taken off before the first read; the acceptor's status goes out before its first
+// write. It is a net.Conn with CloseWrite, and like any net.Conn safe for concurrent use.
+type Stream struct {
+	conn netio.Conn
+
+	pending atomic.Bool // out is not empty
+	writing struct {
+		sync.Mutex
+		out []byte // goes out before the next write
+	}
+
+	awaiting atomic.Bool // the status has not been read
+	reading  struct {
+		sync.Mutex
+		ahead []byte // read and not yet taken
+		err   error  // permanent
+	}
+
+	// Of the dialer's side: where the status comes from.
+	route Route
+	begin int
+}
+
+var (
+	_ netio.Conn       = (*Stream)(nil)
+	_ netio.LazyReader = (*Stream)(nil)
+	_ netio.Resetter   = (*Stream)(nil)
+	_ netio.Quieter    = (*Stream)(nil)
+	_ io.ReaderFrom    = (*Stream)(nil)
+	_ io.WriterTo      = (*Stream)(nil)
+)
+
+// opened returns the dialer's side of a stream on conn: the addresses of r from begin on are still to be walked, and
+// out is the opening message that says so.
+func opened(conn netio.Conn, r Route, begin int, out []byte) *Stream {
+	s := &Stream{conn: conn, route: r, begin: begin}
+	s.writing.out = out
+	s.pending.Store(true)
+	s.awaiting.Store(true)
+	return s
+}
+
+// Flush sends the opening message or the status if that has not been done.
+func (s *Stream) Flush() error {
+	_, err := s.Write(nil)
+	return err
+}
+
+// Write implements net.Conn.
+func (s *Stream) Write(p []byte) (int, error) {
+	if !s.pending.Load() {
+		if len(p) == 0 {
+			return 0, nil
+		}
+		return s.conn.Write(p)
+	}
+	w := &s.writing
+	w.Lock()
+	defer w.Unlock()
+	before := len(w.out)
+	n, err := s.conn.Write(append(w.out, p...))
+	w.out = nil
+	s.pending.Store(false)
+	return max(n-before, 0), err
+}
+
+// WriteBuffers implements netio.BuffersWriter.
+func (s *Stream) WriteBuffers(b *net.Buffers) (int64, error) {
+	if err := s.Flush(); err != nil {
+		return 0, err
+	}
+	return netio.WriteBuffers(s.conn, b)
+}
+
+// ReadFrom implements io.ReaderFrom: it sends whatever src gives, until src ends.
+func (s *Stream) ReadFrom(src io.Reader) (int64, error) {
+	if err := s.Flush(); err != nil {
+		return 0, err
+	}
+	if r, ok := s.conn.(io.ReaderFrom); ok {
+		return r.ReadFrom(src)
+	}
+	return io.Copy(struct{ io.Writer }{s.conn}, src)
+}
+
+// WriteTo implements io.WriterTo: it writes whatever arrives to dst, until the far end has ended its direction.
+func (s *Stream) WriteTo(dst io.Writer) (int64, error) {
+	ahead, err := s.takeAhead()
+	if err != nil {
+		return 0, err
+	}
+	var total int64
+	if len(ahead) > 0 {
+		n, err := dst.Write(ahead)
+		if total = int64(n); err != nil {
+			return total, err
+		}
+	}
+	w, ok := s.conn.(io.WriterTo)
+	if !ok {
+		n, err := io.Copy(dst, struct{ io.Reader }{s.conn})
+		return total + n, err
+	}
+	n, err := w.WriteTo(dst)
+	return total + n, err
+}
+
+// takeAhead waits for the status and returns what was read with it.
+func (s *Stream) takeAhead() ([]byte, error) {
+	if err := s.status(); err != nil {
+		return nil, err
+	}
+	r := &s.reading
+	r.Lock()
+	defer r.Unlock()
+	ahead := r.ahead
+	r.ahead = nil
+	return ahead, nil
+}
+
+// Read implements net.Conn. It fails with a *StatusError if a hop could not open the route.
+func (s *Stream) Read(p []byte) (int, error) {
+	if err := s.status(); err != nil {
+		return 0, err
+	}
+	if n := s.readAhead(p); n > 0 || len(p) == 0 {
+		return n, nil
+	}
+	return s.conn.Read(p)
+}
+
+// ReadLazy implements netio.LazyReader.
+func (s *Stream) ReadLazy(room netio.Room) (int, error) {
+	if err := s.status(); err != nil {
+		return 0, err
+	}
+	s.reading.Lock()
+	some := len(s.reading.ahead) > 0
+	s.reading.Unlock()
+	if some {
+		return s.readAhead(room.Acquire()[0]), nil
+	}
+	return netio.ReadLazy(s.conn, room)
+}
+
+func (s *Stream) readAhead(p []byte) int {
+	r := &s.reading
+	r.Lock()
+	defer r.Unlock()
+	n := copy(p, r.ahead)
+	if r.ahead = r.ahead[n:]; len(r.ahead) == 0 {
+		r.ahead = nil
+	}
+	return n
+}
+
+// Await returns when the far end has answered that the route is open, or why it is not.
+func (s *Stream) Await(ctx context.Context) error {
+	if err := s.Flush(); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) })
+	err := s.status()
+	if stop() {
+		return err
+	}
+	_ = s.conn.SetReadDeadline(time.Time{})
+	if err != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+// status reads the status if that has not been done.
+func (s *Stream) status() error {
+	if !s.awaiting.Load() {
+		return nil
+	}
+	if err := s.Flush(); err != nil {
+		return err
+	}
+	r := &s.reading
+	r.Lock()
+	defer r.Unlock()
+	if r.err != nil || !s.awaiting.Load() {
+		return r.err
+	}
+	err := s.readStatus()
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		return err
+	}
+	if r.err = err; err == nil {
+		s.awaiting.Store(false)
+	}
+	return err
+}
+
+// readStatus is called with reading locked.
+func (s *Stream) readStatus() error {
+	var room netio.PooledRoom
+	defer room.Release()
+	r := &s.reading
+	for {
+		status, size, err := wire.ParseStatus(r.ahead)
+		if err != nil {
+			return err
+		}
+		if size > 0 {
+			if r.ahead = r.ahead[size:]; len(r.ahead) == 0 {
+				r.ahead = nil
+			}
+			return s.judge(status)
+		}
+		n, err := netio.ReadLazy(s.conn, &room)
+		if err == io.EOF {
+			err = fmt.Errorf("the link was closed before the far end answered: %w", io.ErrUnexpectedEOF)
+		}
+		if err != nil {
+			return err
+		}
+		r.ahead = append(r.ahead, room.Filled(n)...)
+	}
+}
+
+func (s *Stream) judge(status wire.Status) error {
+	if status.Code == wire.OK {
+		return nil
+	}
+	err := &StatusError{Code: status.Code, Reason: status.Reason}
+	err.locate(s.route, s.begin, int(status.Hop))
+	return err
+}
+
+// CloseWrite implements netio.Conn.
+func (s *Stream) CloseWrite() error {
+	if err := s.Flush(); err != nil {
+		return err
+	}
+	return s.conn.CloseWrite()
+}
+
+// Close implements net.Conn.
+func (s *Stream) Close() error { return s.conn.Close() }
+
+// Reset implements netio.Resetter.
+func (s *Stream) Reset() error { return netio.Reset(s.conn) }
+
+// Quiet implements netio.Quieter.
+func (s *Stream) Quiet() bool {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	return len(s.reading.ahead) == 0 && netio.Quiet(s.conn)
+}
+
+// Err returns why the conn below has ended, if it tells and has not ended cleanly.
+func (s *Stream) Err() error {
+	s.reading.Lock()
+	err := s.reading.err
+	s.reading.Unlock()
+	if e, ok := s.conn.(interface{ Err() error }); ok && err == nil {
+		err = e.Err()
+	}
+	return err
+}
+
+// LocalAddr implements net.Conn.
+func (s *Stream) LocalAddr() net.Addr { return s.conn.LocalAddr() }
+
+// RemoteAddr implements net.Conn.
+func (s *Stream) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
+
+// SetDeadline implements net.Conn.
+func (s *Stream) SetDeadline(t time.Time) error { return s.conn.SetDeadline(t) }
+
+// SetReadDeadline implements net.Conn.
+func (s *Stream) SetReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
+
+// SetWriteDeadline implements net.Conn.
+func (s *Stream) SetWriteDeadline(t time.Time) error { return s.conn.SetWriteDeadline(t) }
