@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/secureportal/sp/portal"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/wire"
+)
+
+func inletCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "inlet",
+		Usage: "listen where the client is, and carry each connection to an outlet",
+		UsageText: "sp inlet --listen [HOST]:PORT --to ROUTE\n" +
+			"sp inlet --listen unix:PATH --to ROUTE\n" +
+			"sp inlet --listen - --to ROUTE            (stdin and stdout)",
+		Description: "When the outlet has answered, the inlet prints the address where it listens, and nothing else.",
+		Flags: append([]cli.Flag{
+			&cli.StringFlag{Name: "listen", Required: true, Usage: "`WHERE` clients connect: [host]:port, unix:PATH or -; no host is loopback, port 0 a free one"},
+			&cli.StringSliceFlag{Name: "to", Required: true, Usage: "`ROUTE` to the outlet: host:port, name@relay:port, the long form, or - to read it from stdin; repeatable: the first that answers is taken"},
+			&cli.BoolFlag{Name: "no-wait", Usage: "fail at once if the outlet does not answer"},
+			drainFlag(),
+		}, nodeFlags()...),
+		Action: runInlet,
+	}
+}
+
+func runInlet(c *cli.Context) error {
+	if err := errors.Join(noArguments(c), checkDurations(c, "connect-timeout", "keepalive")); err != nil {
+		return err
+	}
+	where, err := parsePlace(c.String("listen"), "127.0.0.1", true)
+	if err != nil {
+		return usage(c, "--listen: %w", err)
+	}
+	roads, err := readRoads(c, where.network == "stdio")
+	if err != nil {
+		return err
+	}
+	r, err := newRole(c, nil)
+	if err != nil {
+		return err
+	}
+	defer r.node.Close()
+	if where.network == "stdio" {
+		return r.inletStdio(c, roads)
+	}
+	return r.inletListen(c, where, roads)
+}
+
+// readRoads reads all that --to gives.
+func readRoads(c *cli.Context, stdinTaken bool) ([]route.Route, error) {
+	var roads []route.Route
+	for _, text := range c.StringSlice("to") {
+		to, err := readRoute(c, text, stdinTaken)
+		if err != nil {
+			return nil, err
+		}
+		if err := portal.CheckRoute(to); err != nil {
+			return nil, err
+		}
+		stdinTaken = stdinTaken || strings.HasPrefix(text, stdioText)
+		roads = append(roads, to)
+	}
+	return roads, nil
+}
+
+// readRoute reads a route from text, or from stdin where text begins with a dash.
+func readRoute(c *cli.Context, text string, stdinTaken bool) (route.Route, error) {
+	if rest, ok := strings.CutPrefix(text, stdioText); ok {
+		if stdinTaken {
+			return nil, usage(c, "stdin cannot be both the connection and the route")
+		}
+		b, err := io.ReadAll(io.LimitReader(c.App.Reader, maxRoute))
+		if err != nil {
+			return nil, fmt.Errorf("reading the route: %w", err)
+		}
+		text = strings.TrimSpace(string(b)) + rest
+	}
+	return route.Parse(text)
+}
+
+// maxRoute bounds a route on stdin, in bytes.
+const maxRoute = 64 << 10
+
+// keep keeps the roads open, until the returned function is called.
+func (r *role) keep(ctx context.Context, to []route.Route) (*route.Roads, func()) {
+	roads := r.node.NewRoads(to)
+	ctx, cancel := context.WithCancel(ctx)
+	var tasks sync.WaitGroup
+	tasks.Go(func() { roads.Run(ctx) })
+	return roads, func() {
+		cancel()
+		tasks.Wait()
+	}
+}
+
+// probe asks with --no-wait whether any of the roads leads to the service, and returns why the first does not.
+func (r *role) probe(c *cli.Context, to []route.Route) error {
+	if !c.Bool("no-wait") {
+		return nil
+	}
+	var first error
+	for _, road := range to {
+		ctx, cancel := timeoutContext(c)
+		err := r.node.Probe(ctx, road)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (r *role) inlet(c *cli.Context, roads *route.Roads) *portal.Inlet {
+	return &portal.Inlet{
+		Open:           func(ctx context.Context) (*route.Stream, error) { return roads.Open(ctx, wire.Lazy) },
+		Begin:          r.node.Begin,
+		ConnectTimeout: c.Duration("connect-timeout"),
+		Logger:         r.logger,
+	}
+}
+
+// inletListen is an inlet with a listener: until a signal, and then until its connections have finished.
+func (r *role) inletListen(c *cli.Context, where place, to []route.Route) error {
+	l, err := where.listen(c.Context)
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	if err := r.probe(c, to); err != nil {
+		return err
+	}
+	// The roads outlive the signal: connections that are still open need them.
+	working, stop := context.WithCancel(context.Background())
+	defer stop()
+	roads, stopKeeping := r.keep(working, to)
+	defer stopKeeping()
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	serving.Go(func() { _ = r.inlet(c, roads).Serve(c.Context, working, l) })
+	if roads.Await(c.Context) == nil {
+		say(c, "%s", describe(l))
+	}
+	<-c.Context.Done()
+	err = r.drain(c)
+	stop()
+	return err
+}
+
+// drain waits for what is open, as long as --drain says, and closes the node.
+func (r *role) drain(c *cli.Context) error {
+	ctx, cancel := context.WithTimeout(context.Background(), c.Duration("drain"))
+	defer cancel()
+	r.logger.Info("stopping, and waiting for open connections", "for", c.Duration("drain"))
+	return r.node.Shutdown(ctx)
+}
+
+// inletStdio is an inlet for the one connection that is stdin and stdout.
+func (r *role) inletStdio(c *cli.Context, to []route.Route) error {
+	if err := r.probe(c, to); err != nil {
+		return err
+	}
+	roads, stopKeeping := r.keep(c.Context, to)
+	defer stopKeeping()
+	if err := roads.Await(c.Context); err != nil {
+		return err
+	}
+	inlet := r.inlet(c, roads)
+	inlet.Logger = discardLogger // the error is this command's own
+	if err := inlet.Carry(c.Context, newStdio(c.App.Reader, c.App.Writer)); err != nil {
+		if c.Context.Err() != nil {
+			return context.Canceled
+		}
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"errors"
+	"net"
+	"sync"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/route"
+)
+
+// registerFlags are those of a role that can be reached through a relay.
+func registerFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "relay", Usage: "be reached through this relay: host:port or a `ROUTE` to it; repeatable"},
+		&cli.StringFlag{Name: "name", Usage: "`NAME` to claim on the relay"},
+		&cli.StringSliceFlag{
+			Name: "relay-identity", Category: whoCategory,
+			Usage: "the relay must have this `IDENTIFIER`; repeatable; without it, this side's own",
+		},
+		&cli.BoolFlag{Name: "mux", Usage: "make one connection only to each relay, at the cost of speed"},
+		&cli.BoolFlag{Name: "no-wait", Usage: "fail at once if a relay does not answer or refuses the name"},
+	}
+}
+
+func relayCommand() *cli.Command {
+	return &cli.Command{
+		Name:        "relay",
+		Usage:       "join inlets with outlets that dialed out to it; it sees only ciphertext",
+		UsageText:   "sp relay --listen [HOST]:PORT",
+		Description: "When it listens, the relay prints its address, and nothing else.",
+		Flags: append(append([]cli.Flag{
+			&cli.StringFlag{Name: "listen", Required: true, Usage: "`WHERE` inlets and outlets connect: [host]:port or unix:PATH; no host is every interface"},
+			drainFlag(),
+		}, registerFlags()...), nodeFlags()...),
+		Action: runRelay,
+	}
+}
+
+func runRelay(c *cli.Context) error {
+	where, err := parseServing(c)
+	if err != nil {
+		return err
+	}
+	r, err := newRole(c, nil)
+	if err != nil {
+		return err
+	}
+	defer r.node.Close()
+	route.NewRegistry(r.node, route.RegistryConfig{})
+	return r.serve(c, where, func(l net.Listener) string { return describe(l) })
+}
+
+// parseServing checks the flags of a role that listens for links.
+func parseServing(c *cli.Context) (place, error) {
+	if err := errors.Join(noArguments(c), checkDurations(c, "connect-timeout", "keepalive")); err != nil {
+		return place{}, err
+	}
+	where, err := parsePlace(c.String("listen"), "", false)
+	if err != nil {
+		return place{}, usage(c, "--listen: %w", err)
+	}
+	return where, nil
+}
+
+// serve runs a role that links come in to, until a signal: it listens if where is given, registers with relays if that
+// is asked for, says the line that ready makes, and drains at the end.
+func (r *role) serve(c *cli.Context, where place, ready func(net.Listener) string) error {
+	registrars, closeDialer, err := r.registrars(c)
+	if err != nil {
+		return err
+	}
+	defer closeDialer()
+	var l net.Listener
+	if where != (place{}) {
+		if l, err = where.listen(c.Context); err != nil {
+			return err
+		}
+		defer l.Close()
+	}
+	if err := claimOnce(c, registrars); err != nil {
+		return err
+	}
+	r.node.HandleBasics()
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	if l != nil {
+		serving.Go(func() { _ = r.node.Serve(c.Context, l) })
+	}
+	announce := sync.OnceFunc(func() { say(c, "%s", ready(l)) })
+	if l != nil {
+		announce()
+	}
+	for _, g := range registrars {
+		g.Registered = announce
+		serving.Go(func() { _ = g.Run(c.Context) })
+	}
+	<-c.Context.Done()
+	return r.drain(c)
+}
+
+// claimOnce tries with --no-wait whether the relays are there and give the name.
+func claimOnce(c *cli.Context, registrars []*route.Registrar) error {
+	if !c.Bool("no-wait") {
+		return nil
+	}
+	for _, g := range registrars {
+		ctx, cancel := timeoutContext(c)
+		defer cancel()
+		if err := g.Once(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// registrars returns what keeps the claims that the flags ask for, and what ends the node that dials the relays: it
+// trusts the relays' identities, and the role's own node those of the inlets.
+func (r *role) registrars(c *cli.Context) ([]*route.Registrar, func(), error) {
+	relays := c.StringSlice("relay")
+	if len(relays) == 0 {
+		if c.IsSet("name") {
+			return nil, nil, usage(c, "--name stands without --relay")
+		}
+		return nil, func() {}, nil
+	}
+	if c.String("name") == "" {
+		return nil, nil, usage(c, "--relay stands without --name")
+	}
+	allow, err := parseIdentifiers(c, "relay-identity")
+	if err != nil {
+		return nil, nil, err
+	}
+	trust, err := identity.NewPolicy(identity.PolicyConfig{Self: r.self.Identifier(), Allow: allow})
+	if err != nil {
+		return nil, nil, err
+	}
+	config := r.config
+	config.Channel.Trust = trust
+	config.Forward = nil
+	dialer, err := route.NewNode(config)
+	if err != nil {
+		return nil, nil, err
+	}
+	var all []*route.Registrar
+	for _, text := range relays {
+		to, err := parseRelay(text)
+		if err == nil {
+			g := &route.Registrar{Relay: to, Name: c.String("name"), Dial: dialer, Serve: r.node, NoSpares: c.Bool("mux")}
+			err = g.Check()
+			all = append(all, g)
+		}
+		if err != nil {
+			_ = dialer.Close()
+			return nil, nil, usage(c, "--relay %q: %w", text, err)
+		}
+	}
+	return all, func() { _ = dialer.Close() }, nil
+}
+
+// parseRelay reads host:port, or a route that leads to the relay's node.
+func parseRelay(text string) (route.Route, error) {
+	if len(text) > 0 && text[0] == '/' {
+		return route.Parse(text)
+	}
+	a, err := route.ParseHostPort(text)
+	return route.Route{a}, err
+}
