@@ -1,0 +1,88 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain lets this binary be the helpers that the bench starts itself as.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && helpers[os.Args[1]] != nil {
+		if err := dispatch(context.Background(), os.Args[1:]); err != nil {
+			os.Exit(exitFailed)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+var tiny = effort{
+	warmup:    1 << 20,
+	transfer:  time.Millisecond,
+	far:       time.Millisecond,
+	trips:     20,
+	tripTime:  time.Second,
+	churn:     20,
+	churnTime: time.Second,
+	idle:      []int{1, 2, 3},
+	streams:   []int{1, 2, 3},
+	writes:    []int{10, 100, 1000},
+	hops:      []int{1, 2, 3},
+}
+
+// TestEverything measures what needs no other program than this one, and wants
+// every table and plot and nothing left in the temporary directory.
+func TestEverything(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes seconds")
+	}
+	temp := t.TempDir()
+	t.Setenv("TMPDIR", temp)
+	out := filepath.Join(t.TempDir(), "out")
+	err := measureAll(t.Context(), options{
+		reps: 1, effort: tiny, what: measureNames, out: out,
+		only: []string{"none", "splice", "copy", "copy+aead3"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := os.ReadFile(filepath.Join(out, "table.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(table), "Not measured") {
+		t.Errorf("something was not measured:\n%s", table)
+	}
+	for _, want := range []string{"| copy+aead3 | limit", "CPU by size of a write", "hops"} {
+		if !strings.Contains(string(table), want) {
+			t.Errorf("no %q in\n%s", want, table)
+		}
+	}
+	plots, err := filepath.Glob(filepath.Join(out, "*.svg"))
+	if err != nil || len(plots) != 17 {
+		t.Errorf("%d plots %q, %v", len(plots), plots, err)
+	}
+	left, err := os.ReadDir(temp)
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// TestInterrupted: what runs breaks off, and what was measured is written.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+	defer cancel()
+	endless := tiny
+	endless.trips, endless.tripTime = 1_000_000, time.Minute
+	began := time.Now()
+	err := measureAll(ctx, options{reps: 1, effort: endless, what: []string{"latency"}, only: []string{"copy"}})
+	if err == nil || time.Since(began) > 20*time.Second {
+		t.Errorf("after %v: %v", time.Since(began), err)
+	}
+}

@@ -1,0 +1,54 @@
+//go:build linux
+
+package main
+
+import "time"
+
+// effort is how long and how much is measured.
+type effort struct {
+	warmup    int64         // bytes before each measured transfer
+	transfer  time.Duration // of each measured transfer, about
+	far       time.Duration // of each over a long line, whose start is slow
+	trips     int           // round trips, at most
+	tripTime  time.Duration // for them, at most
+	churn     int           // new connections, at most
+	churnTime time.Duration // for them, at most
+	settle    time.Duration // before memory is read
+	idle      []int         // connections
+	streams   []int
+	writes    []int // bytes
+	hops      []int
+	nested    []int
+}
+
+var full = effort{
+	warmup:    32 << 20,
+	transfer:  2 * time.Second,
+	far:       6 * time.Second,
+	trips:     20_000,
+	tripTime:  3 * time.Second,
+	churn:     3000,
+	churnTime: 3 * time.Second,
+	settle:    3 * time.Second,
+	idle:      []int{10, 100, 1000, 5000, 10_000},
+	streams:   []int{1, 2, 4, 8, 16, 32, 64},
+	writes:    []int{1, 16, 64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20},
+	hops:      []int{1, 2, 4, 8},
+	nested:    []int{0, 1, 2, 3, 4},
+}
+
+var quickly = effort{
+	warmup:    32 << 20,
+	transfer:  300 * time.Millisecond,
+	far:       2 * time.Second,
+	trips:     3000,
+	tripTime:  time.Second,
+	churn:     500,
+	churnTime: time.Second,
+	settle:    500 * time.Millisecond,
+	idle:      []int{10, 100, 1000},
+	streams:   []int{1, 8, 64},
+	writes:    []int{1, 1 << 10, 64 << 10},
+	hops:      []int{1, 2, 4},
+	nested:    []int{0, 1, 2},
+}

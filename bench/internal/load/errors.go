@@ -1,0 +1,18 @@
+//go:build linux
+
+package load
+
+import "fmt"
+
+// failures is that several of many connections failed, most likely for the same
+// reason.
+type failures struct {
+	count, of int
+	first     error
+}
+
+func (f *failures) Error() string {
+	return fmt.Sprintf("%d of %d connections failed: %v", f.count, f.of, f.first)
+}
+
+func (f *failures) Unwrap() error { return f.first }

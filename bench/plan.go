@@ -1,0 +1,125 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"path"
+	"slices"
+
+	"github.com/secureportal/sp/bench/internal/topology"
+)
+
+// A job is one topology, started anew, and one thing measured of it.
+type job struct {
+	measure  string
+	topology topology.Topology
+	do       func(m *meter) error
+}
+
+func (j job) String() string { return j.measure + ", " + j.topology.Name }
+
+// scaled are the topologies whose growth is of interest by themselves.
+var scaled = []string{"none", "copy", "copy+aead", "sp", "ghostunnel"}
+
+// measureNames is their order in every repetition.
+var measureNames = []string{"cpu", "latency", "conns", "idle", "far", "streams", "sizes", "hops", "nested"}
+
+// measures resolves what was asked for, in measureNames' order.
+func measures(asked []string) ([]string, error) {
+	if slices.Contains(asked, "scale") {
+		asked = append(asked, "streams", "sizes", "hops", "nested")
+	}
+	for _, name := range asked {
+		if name != "scale" && !slices.Contains(measureNames, name) {
+			return nil, fmt.Errorf("%w: no measure %q (%v, scale)", errUsage, name, measureNames)
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(measureNames), func(name string) bool {
+		return !slices.Contains(asked, name)
+	}), nil
+}
+
+// checkPatterns wants each pattern to name something.
+func checkPatterns(patterns []string) error {
+	var names []string
+	for _, t := range everything() {
+		names = append(names, t.Name)
+	}
+	for _, p := range patterns {
+		if !slices.ContainsFunc(names, func(name string) bool { return matches([]string{p}, name) }) {
+			return fmt.Errorf("%w: no topology %q (%v)", errUsage, p, slices.Compact(names))
+		}
+	}
+	return nil
+}
+
+// everything is all topologies, those of the chains with their least n.
+func everything() []topology.Topology {
+	all := topology.All()
+	for _, c := range append(topology.Hops(), topology.Nested()...) {
+		all = append(all, c.Make(1))
+	}
+	return all
+}
+
+func matches(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(p string) bool {
+		ok, err := path.Match(p, name)
+		return ok && err == nil
+	})
+}
+
+// jobs are those of one repetition.
+func jobs(o options) []job {
+	var list []job
+	for _, measure := range o.what {
+		list = append(list, jobsOf(measure, o.effort)...)
+	}
+	return slices.DeleteFunc(list, func(j job) bool { return !matches(o.only, j.topology.Name) })
+}
+
+func jobsOf(measure string, e effort) []job {
+	switch measure {
+	case "hops":
+		return chained(measure, topology.Hops(), e.hops, hopMetrics)
+	case "nested":
+		return chained(measure, topology.Nested(), e.nested, nestMetrics)
+	}
+	simple := map[string]func(*meter) error{
+		"cpu":     func(m *meter) error { return m.transfers([]int{1, 8}) },
+		"latency": (*meter).latency,
+		"conns":   (*meter).connections,
+		"idle":    (*meter).idle,
+		"far":     (*meter).far,
+		"streams": func(m *meter) error { return m.transfers(e.streams) },
+		"sizes":   (*meter).sizes,
+	}
+	all := topology.All()
+	if measure == "far" {
+		all = topology.Far()
+	}
+	var list []job
+	for _, t := range all {
+		grows := measure == "streams" || measure == "sizes"
+		if grows && !slices.Contains(scaled, t.Name) || measure == "idle" && len(t.Needs) == 0 {
+			continue // what has no processes has no memory either
+		}
+		list = append(list, job{measure: measure, topology: t, do: simple[measure]})
+	}
+	return list
+}
+
+func chained(measure string, chains []topology.Chain, ns []int, metrics chainMetrics) []job {
+	var list []job
+	for _, c := range chains {
+		for _, n := range ns {
+			list = append(list, job{
+				measure:  fmt.Sprintf("%s %d", measure, n),
+				topology: c.Make(n),
+				do:       func(m *meter) error { return m.chain(metrics, n) },
+			})
+		}
+	}
+	return list
+}

@@ -1,0 +1,162 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/secureportal/sp/bench/internal/proc"
+	"github.com/secureportal/sp/bench/internal/report"
+	"github.com/secureportal/sp/bench/internal/topology"
+)
+
+const (
+	jobTimeout   = 5 * time.Minute
+	spareFiles   = 200 // that a tunnel has open besides its connections
+	filesPerConn = 2   // that a tunnel's end has open for each
+	module       = "github.com/secureportal/sp"
+)
+
+// A session is one run of the bench.
+type session struct {
+	o       options
+	kit     *topology.Kit
+	service *proc.Set
+	target  string // where the service listens
+	maxIdle int    // connections that the limit of open files leaves room for
+	results report.Results
+}
+
+// measureAll runs every job in every repetition and writes what came of it, even
+// if it was interrupted.
+func measureAll(ctx context.Context, o options) (err error) {
+	files, err := proc.RaiseFileLimit()
+	if err != nil {
+		return fmt.Errorf("limit of open files: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "sp-bench-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+	s := &session{o: o, maxIdle: (int(files) - spareFiles) / filesPerConn, service: &proc.Set{Dir: dir}}
+	defer func() { err = errors.Join(err, s.service.Close()) }()
+	list := jobs(o)
+	if len(list) == 0 {
+		return fmt.Errorf("%w: nothing to measure", errUsage)
+	}
+	if err := s.prepare(ctx, dir, list); err != nil {
+		return err
+	}
+	s.repeat(ctx, s.possible(list))
+	if o.out != "" {
+		err = s.results.Write(o.out)
+	}
+	return errors.Join(s.results.WriteMarkdown(os.Stdout), err, context.Cause(ctx))
+}
+
+// prepare finds the programs and starts the service.
+func (s *session) prepare(ctx context.Context, dir string, list []job) error {
+	sp := s.o.sp
+	if sp == "" && slices.ContainsFunc(list, func(j job) bool { return slices.Contains(j.topology.Needs, "sp") }) {
+		sp = s.buildSP(ctx, dir)
+	}
+	var err error
+	if s.kit, err = topology.NewKit(dir, sp, s.o.peers); err != nil {
+		return err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	p, err := s.service.Start(nil, self, "serve")
+	if err != nil {
+		return err
+	}
+	s.target, err = p.FirstLine(ctx)
+	s.results.Host = host(s.o)
+	for _, t := range topology.All() {
+		s.results.Rows = append(s.results.Rows, report.Row{Name: t.Name, About: t.About, Relayed: t.Relayed})
+	}
+	return err
+}
+
+// buildSP returns "" if there is nothing to build yet: the rest is measured all
+// the same.
+func (s *session) buildSP(ctx context.Context, dir string) string {
+	file := filepath.Join(dir, "sp")
+	out, err := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", file, module).CombinedOutput()
+	if err != nil {
+		s.fail(fmt.Sprintf("sp could not be built: %v: %s", err, bytes.TrimSpace(out)))
+		return ""
+	}
+	return file
+}
+
+// possible leaves out the jobs whose programs are not here, with a line for each
+// topology.
+func (s *session) possible(list []job) []job {
+	return slices.DeleteFunc(list, func(j job) bool {
+		missing := s.kit.Missing(j.topology)
+		if missing != "" {
+			s.fail(fmt.Sprintf("%s: skipped, there is no %s", j.topology.Name, missing))
+		}
+		return missing != ""
+	})
+}
+
+// repeat interleaves: all jobs, then all jobs again.
+func (s *session) repeat(ctx context.Context, list []job) {
+	for rep := range s.o.reps {
+		for i, j := range list {
+			if ctx.Err() != nil {
+				return
+			}
+			began := time.Now()
+			progress("repetition %d of %d, job %d of %d: %s …", rep+1, s.o.reps, i+1, len(list), j)
+			if err := s.do(ctx, j, rep); err != nil && ctx.Err() == nil {
+				s.fail(fmt.Sprintf("%s: %v", j, err))
+			}
+			progress(" %.1f s\n", time.Since(began).Seconds())
+		}
+	}
+}
+
+// do starts the job's topology, measures it and ends it.
+func (s *session) do(ctx context.Context, j job, rep int) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, jobTimeout)
+	defer cancel()
+	running, err := j.topology.Start(ctx, s.kit, s.target)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, running.Close()) }()
+	// Measures wait for their connections only, and those break.
+	stop := context.AfterFunc(ctx, func() { running.Kill() })
+	defer stop()
+	m := &meter{ctx: ctx, session: s, topology: j.topology, running: running, rep: rep}
+	if err := j.do(m); err != nil {
+		return fmt.Errorf("%w%s", err, running.Log())
+	}
+	return nil
+}
+
+// fail notes why something is not in the tables, once.
+func (s *session) fail(text string) {
+	if slices.Contains(s.results.Failures, text) {
+		return
+	}
+	s.results.Failures = append(s.results.Failures, text)
+	progress("\n%s\n", text)
+}
+
+func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) }
