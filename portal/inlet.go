@@ -13,8 +13,9 @@ import (
 
 // Inlet listens where applications are and opens a stream for each of their connections.
 type Inlet struct {
-	// Open opens a stream to the outlet. It may wait for the far end until ctx ends.
-	Open func(ctx context.Context) (*route.Stream, error)
+	// Open opens a stream to the outlet, with client in the opening message: what the outlet is told about the
+	// application. It may wait for the far end until ctx ends.
+	Open func(ctx context.Context, client []byte) (*route.Stream, error)
 
 	// Begin counts a connection among what a shutdown waits for. Nil counts nothing.
 	Begin func() (end func(), err error)
@@ -23,7 +24,8 @@ type Inlet struct {
 	Logger         *slog.Logger  // nil means slog.Default
 }
 
-// Serve accepts connections on l until accepting ends, and carries them until they end or working does. It closes l.
+// Serve accepts connections on l until accepting ends, carries them until they end or their node does, and closes l.
+// working bounds the opening of streams.
 func (i *Inlet) Serve(accepting, working context.Context, l net.Listener) error {
 	stop := context.AfterFunc(accepting, func() { _ = l.Close() })
 	defer stop()
@@ -31,40 +33,70 @@ func (i *Inlet) Serve(accepting, working context.Context, l net.Listener) error 
 	var connections sync.WaitGroup
 	defer connections.Wait()
 	return route.Accept(accepting, l, loggerOr(i.Logger), func(c net.Conn) {
-		connections.Go(func() { _ = i.Carry(working, c) })
+		connections.Add(1)
+		go i.begin(working, c, connections.Done)
+	})
+}
+
+// begin opens a stream, and leaves copying to goroutines that begin with a small stack: opening takes a larger one,
+// which would stay for as long as the connection lives.
+func (i *Inlet) begin(ctx context.Context, app net.Conn, ended func()) {
+	conn := wrap(app)
+	end, stream, err := i.accept(ctx, conn)
+	if err != nil {
+		i.log(app, err)
+		ended()
+		return
+	}
+	start(conn, stream, func(err error) {
+		i.log(app, err)
+		end()
+		ended()
 	})
 }
 
 // Carry opens a stream and joins it with app. It returns why the connection ended, if not as the applications wanted.
 func (i *Inlet) Carry(ctx context.Context, app net.Conn) error {
-	conn := tune(app)
-	if i.Begin != nil {
-		end, err := i.Begin()
-		if err != nil {
-			_ = netio.Reset(conn)
-			return err
-		}
-		defer end()
+	conn := wrap(app)
+	end, stream, err := i.accept(ctx, conn)
+	if err == nil {
+		err = join(conn, stream)
+		end()
 	}
-	err := i.carry(ctx, conn)
 	i.log(app, err)
 	return err
 }
 
-func (i *Inlet) carry(ctx context.Context, app netio.Conn) error {
-	opening, cancel := context.WithTimeout(ctx, orDefault(i.ConnectTimeout))
-	defer cancel()
-	stream, err := i.Open(opening)
+// accept opens a stream for app, or resets app.
+func (i *Inlet) accept(ctx context.Context, app netio.Conn) (end func(), stream *route.Stream, err error) {
+	end = func() {}
+	if i.Begin != nil {
+		end, err = i.Begin()
+	}
+	if err == nil {
+		if stream, err = i.open(ctx, app); err != nil {
+			end()
+		}
+	}
 	if err != nil {
 		_ = netio.Reset(app)
-		return err
+	}
+	return end, stream, err
+}
+
+// open opens a stream and sends what the application has said already.
+func (i *Inlet) open(ctx context.Context, app netio.Conn) (*route.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, orDefault(i.ConnectTimeout))
+	defer cancel()
+	stream, err := i.Open(ctx, clientPayload(app))
+	if err != nil {
+		return nil, err
 	}
 	if err := netio.WriteReady(stream, app); err != nil {
 		_ = stream.Reset()
-		_ = netio.Reset(app)
-		return err
+		return nil, err
 	}
-	return join(ctx, app, stream)
+	return stream, nil
 }
 
 // log says why a connection ended. That an application reset its own connection is its own affair.

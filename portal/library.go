@@ -11,6 +11,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
 )
@@ -133,7 +134,7 @@ func Listen(address string, o Options) (*Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, err := net.Listen("tcp", address)
+	l, err := netio.ListenConfig().Listen(context.Background(), "tcp", address)
 	if err != nil {
 		_ = n.Close()
 		return nil, err

@@ -18,6 +18,9 @@ type Outlet struct {
 	Network string // of the service: "tcp" or "unix"
 	Address string // of the service
 
+	// ProxyProtocol has each connection to the service begin with a PROXY protocol header, version 2.
+	ProxyProtocol bool
+
 	ConnectTimeout time.Duration // for dialing the service; 0 means DefaultConnectTimeout
 	Logger         *slog.Logger  // nil means slog.Default
 }
@@ -26,31 +29,53 @@ var _ route.Handler = (*Outlet)(nil).Serve
 
 // Serve is the outlet's route.Handler. The peer has been authenticated and is trusted before it is called.
 func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
-	target, err := o.dial(ctx)
+	header, err := o.header(q)
 	if err != nil {
-		loggerOr(o.Logger).Warn("target not reached", "target", o.Address, "error", err)
-		if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
-			return route.Refuse(wire.Refused, "the target refused the connection")
-		}
-		return route.Refuse(wire.Unreachable, "the target cannot be reached")
+		return err
 	}
+	target, err := o.dial(ctx, header)
+	if err != nil {
+		return o.refuse(err)
+	}
+	app := wrap(target) // a bare connection cannot be reset, and would end
+	lazy := q.Message.Flags&wire.Lazy != 0
 	stream := q.Accept()
-	if q.Message.Flags&wire.Lazy == 0 {
+	if !lazy {
 		if err := stream.Flush(); err != nil {
-			_ = netio.Reset(target)
+			_ = netio.Reset(app)
 			return err
 		}
 	}
-	err = join(ctx, target, stream)
-	loggerOr(o.Logger).Debug("connection ended", "target", o.Address, "error", err)
+	o.ended(join(app, stream))
 	return nil // what either application does is no error of the outlet's
 }
 
-func (o *Outlet) dial(ctx context.Context) (netio.Conn, error) {
-	d := net.Dialer{Timeout: orDefault(o.ConnectTimeout)}
-	c, err := d.DialContext(ctx, o.Network, o.Address)
+// dial connects to the service and sends it the header, if there is one.
+func (o *Outlet) dial(ctx context.Context, header []byte) (net.Conn, error) {
+	target, err := netio.Dial(ctx, o.Network, o.Address, orDefault(o.ConnectTimeout))
+	if err != nil || header == nil {
+		return target, err
+	}
+	_ = target.SetWriteDeadline(time.Now().Add(orDefault(o.ConnectTimeout)))
+	if _, err = target.Write(header); err == nil {
+		err = target.SetWriteDeadline(time.Time{})
+	}
 	if err != nil {
+		_ = netio.Reset(wrap(target))
 		return nil, err
 	}
-	return tune(c), nil
+	return target, nil
+}
+
+// refuse logs why the target was not reached, and returns what the inlet is told.
+func (o *Outlet) refuse(err error) error {
+	loggerOr(o.Logger).Warn("target not reached", "target", o.Address, "error", err)
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
+		return route.Refuse(wire.Refused, "the target refused the connection")
+	}
+	return route.Refuse(wire.Unreachable, "the target cannot be reached")
+}
+
+func (o *Outlet) ended(err error) {
+	loggerOr(o.Logger).Debug("connection ended", "target", o.Address, "error", err)
 }

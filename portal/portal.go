@@ -8,7 +8,6 @@
 package portal
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"net"
@@ -22,34 +21,49 @@ import (
 // DefaultConnectTimeout is how long an inlet's connection waits for the far end, and an outlet for its target.
 const DefaultConnectTimeout = 10 * time.Second
 
-// join copies between app and stream, each way, until both directions have ended, and closes both. An error on one
-// side, a reset among them, resets the other. It returns the first error.
-func join(ctx context.Context, app netio.Conn, stream *route.Stream) error {
-	j := &joint{app: app, stream: stream}
-	stop := context.AfterFunc(ctx, func() { j.fail(context.Cause(ctx)) })
-	defer stop()
-	var wg sync.WaitGroup
-	wg.Go(j.appToStream)
-	j.streamToApp()
-	wg.Wait()
-	_ = app.Close()
-	_ = stream.Close()
-	return j.err
-}
-
-// joint is the two sides of a join. Its methods give goroutines their names in stacks.
+// joint is an application's connection and a stream that are being copied to each other, each way, until both
+// directions have ended. An error on one side, a reset among them, resets the other; so does an application that is
+// reset after it has ended its direction. A stream ends with its node, and so does the joint. Its methods give
+// goroutines their names in stacks.
 type joint struct {
 	app    netio.Conn
 	stream *route.Stream
 
-	once sync.Once
-	err  error
+	other sync.WaitGroup // the direction that has a goroutine of its own
+	once  sync.Once
+	err   error
+}
+
+// join copies until both directions have ended, closes both sides, and returns the first error.
+func join(app netio.Conn, stream *route.Stream) error {
+	j := &joint{app: app, stream: stream}
+	j.other.Go(j.appToStream)
+	return j.finish()
+}
+
+// start is join without waiting: done is called with the first error.
+func start(app netio.Conn, stream *route.Stream, done func(error)) {
+	j := &joint{app: app, stream: stream}
+	j.other.Go(j.appToStream)
+	go func() { done(j.finish()) }()
+}
+
+// finish copies one direction, and waits for the other one.
+func (j *joint) finish() error {
+	j.streamToApp()
+	j.other.Wait()
+	_ = j.app.Close()
+	_ = j.stream.Close()
+	return j.err
 }
 
 func (j *joint) appToStream() {
 	_, err := j.stream.ReadFrom(j.app)
 	if err == nil {
 		err = j.stream.CloseWrite()
+	}
+	if err == nil {
+		err = netio.AwaitReset(j.app) // or nobody would notice that the application has died
 	}
 	j.ended(err)
 }
@@ -61,6 +75,9 @@ func (j *joint) streamToApp() {
 		if errors.Is(err, net.ErrClosed) || isNotConnected(err) {
 			err = nil // the application has closed altogether; its direction says how
 		}
+	}
+	if err == nil {
+		err = netio.AwaitReset(j.stream) // or nobody would notice that the far end, or the node, is gone
 	}
 	j.ended(err)
 }

@@ -8,15 +8,36 @@ import (
 	"github.com/secureportal/sp/internal/netio"
 )
 
-// tune sets up an application's socket.
-func tune(c net.Conn) netio.Conn {
-	if t, ok := c.(*net.TCPConn); ok {
-		_ = t.SetNoDelay(true)
-	}
-	if wrapped, ok := netio.Wrap(c).(netio.Conn); ok {
+// wrap makes a netio.Conn of an application's connection. Go has turned Nagle's algorithm off already.
+func wrap(c net.Conn) netio.Conn {
+	switch wrapped := netio.Wrap(c).(type) {
+	case *netio.Socket:
+		return guard(wrapped, c)
+	case netio.Conn:
 		return wrapped
 	}
 	return whole{c}
+}
+
+// guarded is a TCP socket that the kernel resets, and does not end, when this process is killed: an application must
+// not take that for the end of its data.
+type guarded struct {
+	*netio.Socket
+	tcp *net.TCPConn
+}
+
+func guard(s *netio.Socket, c net.Conn) netio.Conn {
+	t, ok := c.(*net.TCPConn)
+	if !ok || t.SetLinger(0) != nil {
+		return s
+	}
+	return guarded{s, t}
+}
+
+// Close implements net.Conn: what has been written still arrives.
+func (g guarded) Close() error {
+	_ = g.tcp.SetLinger(-1)
+	return g.Socket.Close()
 }
 
 // whole makes a netio.Conn of a connection that has no half-close.

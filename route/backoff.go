@@ -8,29 +8,46 @@ import (
 
 // Times between two attempts to reach what has been lost.
 const (
-	firstRetry  = 200 * time.Millisecond
-	lastRetry   = 30 * time.Second
-	stableAfter = 5 * time.Second // what has lived as long is tried again at once
+	firstRetry   = 200 * time.Millisecond
+	lastRetry    = 30 * time.Second
+	hurriedRetry = time.Second     // between two attempts, while somebody waits
+	stableAfter  = 5 * time.Second // what has lived as long is tried again at once
 )
 
 // backoff spaces attempts: each waits about twice as long as the one before, and no two processes wait alike. The zero
 // value is ready.
 type backoff struct{ delay time.Duration }
 
-// wait returns when to try again, after something that lived for a while, or not at all. It reports false when ctx
-// ends first.
-func (b *backoff) wait(ctx context.Context, lived time.Duration) bool {
+// wait returns when to try again, after something that lived for a while, or not at all. Somebody who sends on hurry
+// makes that soon. It reports false when ctx ends first.
+func (b *backoff) wait(ctx context.Context, lived time.Duration, hurry <-chan struct{}) bool {
 	if lived >= stableAfter {
 		b.delay = 0
 		return ctx.Err() == nil
 	}
-	b.delay = min(max(2*b.delay, firstRetry), lastRetry)
-	timer := time.NewTimer(b.delay/2 + rand.N(b.delay/2))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
+	limit := lastRetry
+	if lived > 0 { // it can be reached, if not kept
+		limit = hurriedRetry
+	}
+	b.delay = min(max(2*b.delay, firstRetry), limit)
+	soon := time.NewTimer(min(b.delay, hurriedRetry))
+	defer soon.Stop()
+	late := time.NewTimer(b.delay/2 + rand.N(b.delay/2))
+	defer late.Stop()
+	for passed := false; ; {
+		wanted := hurry
+		if !passed {
+			wanted = nil
+		}
+		select {
+		case <-late.C:
+			return true
+		case <-soon.C:
+			passed = true
+		case <-wanted:
+			return true
+		case <-ctx.Done():
+			return false
+		}
 	}
 }

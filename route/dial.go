@@ -203,12 +203,15 @@ func (n *Node) dialTransport(ctx context.Context, a wire.Address) (netio.Conn, e
 	if timeout <= 0 {
 		timeout = DefaultConnectTimeout
 	}
-	d := net.Dialer{Timeout: timeout}
-	c, err := d.DialContext(ctx, "tcp", HostPort(a))
+	network, address := "tcp", HostPort(a)
+	if a.Kind == wire.Unix {
+		network, address = "unix", a.Name
+	}
+	c, err := netio.Dial(ctx, network, address, timeout)
 	if err != nil {
 		return nil, &DialError{Where: HostPort(a), Err: err}
 	}
-	return Tune(c), nil
+	return wrap(c), nil
 }
 
 // DialError says that a node could not be reached from this one.

@@ -12,16 +12,16 @@ import (
 type Keeper struct {
 	node  *Node
 	route Route
+	hurry chan struct{} // somebody waits for the session
 
-	mu    sync.Mutex
-	ready chan struct{} // closed while the session is there
-	up    bool
-	err   error // of the last attempt
+	mu  sync.Mutex
+	up  bool
+	err error // of the last attempt
 }
 
 // newKeeper returns a keeper for r. It does nothing before run.
 func (n *Node) newKeeper(r Route) *Keeper {
-	return &Keeper{node: n, route: r, ready: make(chan struct{})}
+	return &Keeper{node: n, route: r, hurry: make(chan struct{}, 1)}
 }
 
 // run keeps the session until ctx ends. Failures are logged when they begin or change, not each time.
@@ -33,7 +33,7 @@ func (k *Keeper) run(ctx context.Context, changed func()) {
 			return
 		}
 		k.failed(err)
-		if !retry.wait(ctx, lived) {
+		if !retry.wait(ctx, lived, k.hurry) {
 			return
 		}
 	}
@@ -144,6 +144,16 @@ func (r *Roads) best() (*Keeper, <-chan struct{}) {
 	return nil, r.changed
 }
 
+// hurry tells the keepers that somebody waits.
+func (r *Roads) hurry() {
+	for _, k := range r.keepers {
+		select {
+		case k.hurry <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // Await returns when a road is open, or why none is when ctx ends.
 func (r *Roads) Await(ctx context.Context) error {
 	_, err := r.await(ctx)
@@ -156,6 +166,7 @@ func (r *Roads) await(ctx context.Context) (*Keeper, error) {
 		if k != nil {
 			return k, nil
 		}
+		r.hurry()
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -166,12 +177,17 @@ func (r *Roads) await(ctx context.Context) (*Keeper, error) {
 
 // Open opens a stream on the first road that is open. While none is, it waits for one, as long as ctx lets it.
 func (r *Roads) Open(ctx context.Context, flags wire.Flags) (*Stream, error) {
+	return r.OpenWith(ctx, flags, nil)
+}
+
+// OpenWith is Open with a few bytes for the service in the opening message.
+func (r *Roads) OpenWith(ctx context.Context, flags wire.Flags, payload []byte) (*Stream, error) {
 	for {
 		k, err := r.await(ctx)
 		if err != nil {
 			return nil, err
 		}
-		s, err := k.node.Open(ctx, k.route, flags)
+		s, err := k.node.OpenWith(ctx, k.route, flags, payload)
 		if err == nil || ctx.Err() != nil {
 			return s, err
 		}

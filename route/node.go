@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/secureportal/sp/channel"
@@ -20,10 +23,6 @@ import (
 const (
 	DefaultConnectTimeout = 10 * time.Second       // for a TCP connection to be made
 	openingTimeout        = 5 * time.Second        // for an opening message to arrive
-	userTimeout           = 15 * time.Second       // for sent data to be acknowledged (RFC 5482)
-	keepAliveIdle         = 15 * time.Second       // before the first TCP keepalive
-	keepAliveInterval     = 5 * time.Second        // between two of them
-	keepAliveCount        = 3                      // without an answer end the link
 	refuseTimeout         = time.Second            // for the asker to take a refusal
 	refuseDrain           = 64 << 10               // bytes of the asker's that are thrown away meanwhile
 	acceptPause           = 100 * time.Millisecond // after a listener could not accept
@@ -58,12 +57,15 @@ type Node struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
+	turnover atomic.Uint64
+
 	mu       sync.Mutex
 	services map[string]service
 	names    map[string]int // what the node has claimed on relays
 	peerings map[string]*peering
-	active   int           // requests being served
-	inactive chan struct{} // closed when active is 0 and the node is draining
+	links    map[netio.Conn]struct{} // that end with the node
+	active   int                     // requests being served
+	inactive chan struct{}           // closed when active is 0 and the node is draining
 	draining bool
 }
 
@@ -87,6 +89,7 @@ func NewNode(config Config) (*Node, error) {
 		config: config, logger: config.Logger, endpoint: endpoint,
 		label:    wire.Address{Kind: wire.Label, Name: string(label)},
 		services: make(map[string]service), names: make(map[string]int), peerings: make(map[string]*peering),
+		links:    make(map[netio.Conn]struct{}),
 		inactive: make(chan struct{}),
 	}
 	if n.logger == nil {
@@ -139,12 +142,39 @@ func (n *Node) acceptName(name string) error {
 	return fmt.Errorf("the peer was led here but wants %q", name)
 }
 
+// Renew has this node and the far ends of its sessions prove themselves anew, with what they have now to show.
+func (n *Node) Renew() { n.endpoint.Renew() }
+
 // Close ends everything at once, and waits for it.
 func (n *Node) Close() error {
 	n.cancel()
+	n.mu.Lock()
+	links := slices.Collect(maps.Keys(n.links))
+	n.links = nil
+	n.mu.Unlock()
 	err := n.endpoint.Close()
+	for _, c := range links {
+		_ = netio.Reset(c)
+	}
 	n.tasks.Wait()
 	return err
+}
+
+// track makes c end with the node, until the returned function is called, which closes c.
+func (n *Node) track(c netio.Conn) (untrack func()) {
+	n.mu.Lock()
+	if n.links == nil {
+		_ = netio.Reset(c) // the node has been closed
+	} else {
+		n.links[c] = struct{}{}
+	}
+	n.mu.Unlock()
+	return func() {
+		n.mu.Lock()
+		delete(n.links, c)
+		n.mu.Unlock()
+		_ = c.Close()
+	}
 }
 
 // Shutdown tells the nodes that have sessions with this one, refuses new requests, waits until those being served have ended or ctx has, and closes the node.
@@ -165,8 +195,8 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	return n.Close()
 }
 
-// Begin counts something that Shutdown waits for, until the returned function is called. It fails while the node is
-// draining.
+// Begin counts something that Shutdown waits for, until the returned function is called, once. It fails while the node
+// is draining.
 func (n *Node) Begin() (end func(), err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -174,14 +204,21 @@ func (n *Node) Begin() (end func(), err error) {
 		return nil, Refuse(wire.GoingAway, "")
 	}
 	n.active++
-	return sync.OnceFunc(func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if n.active--; n.active == 0 && n.draining {
-			close(n.inactive)
-		}
-	}), nil
+	n.turnover.Add(1)
+	return n.endOne, nil
 }
+
+func (n *Node) endOne() {
+	n.turnover.Add(1)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.active--; n.active == 0 && n.draining {
+		close(n.inactive)
+	}
+}
+
+// Turnover returns how many times something that Begin counts has begun or ended.
+func (n *Node) Turnover() uint64 { return n.turnover.Load() }
 
 // Serve accepts links on l until ctx or the node ends, and closes l. The links themselves live as long as the node.
 func (n *Node) Serve(ctx context.Context, l net.Listener) error {
@@ -191,7 +228,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	defer stopNode()
 	defer l.Close()
 	return Accept(ctx, l, n.logger, func(c net.Conn) {
-		n.tasks.Go(func() { n.serveLink(Tune(c)) })
+		n.tasks.Go(func() { n.serveLink(wrap(c)) })
 	})
 }
 
@@ -220,15 +257,8 @@ func Accept(ctx context.Context, l net.Listener, logger *slog.Logger, handle fun
 	}
 }
 
-// Tune sets up a link's socket, and makes a netio.Socket of it.
-func Tune(c net.Conn) netio.Conn {
-	if t, ok := c.(*net.TCPConn); ok {
-		_ = t.SetNoDelay(true)
-		_ = t.SetKeepAliveConfig(net.KeepAliveConfig{
-			Enable: true, Idle: keepAliveIdle, Interval: keepAliveInterval, Count: keepAliveCount,
-		})
-		_ = netio.SetUserTimeout(t, userTimeout)
-	}
+// wrap makes a netio.Conn of a link's socket. Go has turned Nagle's algorithm off already.
+func wrap(c net.Conn) netio.Conn {
 	wrapped, ok := netio.Wrap(c).(netio.Conn)
 	if !ok {
 		return oneWay{c}

@@ -50,6 +50,13 @@ func (r *Registrar) spareRoute() Route {
 	return r.to(wire.Address{Kind: wire.Service, Name: SpareName})
 }
 
+func (r *Registrar) kind() byte {
+	if r.NoSpares {
+		return muxOnly
+	}
+	return withSpares
+}
+
 // Check tells whether the relay's route and the name can be used.
 func (r *Registrar) Check() error {
 	if err := dialable(r.registerRoute()); err != nil {
@@ -73,7 +80,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 			r.Serve.logger.Warn("not registered, and goes on trying", "relay", Format(r.Relay), "name", r.Name, "error", err)
 			last = text
 		}
-		if !retry.wait(ctx, lived) {
+		if !retry.wait(ctx, lived, nil) {
 			return nil
 		}
 	}
@@ -90,7 +97,7 @@ func (r *Registrar) Once(ctx context.Context) error {
 
 // claim makes the claim, and returns the stream and the ticket for spare links.
 func (r *Registrar) claim(ctx context.Context) (*Stream, []byte, error) {
-	s, err := r.Dial.OpenWith(ctx, r.registerRoute(), 0, []byte(r.Name))
+	s, err := r.Dial.OpenWith(ctx, r.registerRoute(), 0, appendClaim(nil, r.kind(), r.Name))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -140,9 +147,12 @@ func (r *Registrar) register(ctx context.Context) (lived time.Duration, err erro
 	return time.Since(began), err
 }
 
-// serveMux serves the links that the relay opens in the mux. Each is a spare link that was missing.
+// serveMux serves the links that the relay opens in the mux: the first tells of missing spare links.
 func (r *Registrar) serveMux(mux *yamux.Session, s *Stream, spares *spares) error {
-	for {
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer mux.Close()
+	for first := true; ; first = false {
 		link, err := mux.AcceptStream()
 		if err != nil {
 			if reason := s.Err(); reason != nil {
@@ -150,7 +160,10 @@ func (r *Registrar) serveMux(mux *yamux.Session, s *Stream, spares *spares) erro
 			}
 			return fmt.Errorf("registration lost: %w", err)
 		}
-		spares.short()
+		if first {
+			tasks.Go(func() { spares.hear(link) })
+			continue
+		}
 		r.Serve.tasks.Go(func() { r.Serve.serveLink(newMuxLink(link)) })
 	}
 }
@@ -164,7 +177,8 @@ type spares struct {
 
 	mu       sync.Mutex
 	want     int
-	waiting  int
+	waiting  int       // made or being made, and not used
+	owed     int       // made in addition, since somebody waits for them
 	shortage time.Time // the last
 
 	wake chan struct{} // tells keep that there may be something to do
@@ -177,11 +191,26 @@ func newSpares(r *Registrar, ticket []byte) *spares {
 	return p
 }
 
-// short takes note that a spare link was wanted and none was there.
-func (p *spares) short() {
+// hear reads the relay's demands until they end.
+func (p *spares) hear(demand io.Reader) {
+	b := make([]byte, maxSpares)
+	for {
+		n, err := demand.Read(b)
+		if n > 0 {
+			p.short(n)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// short takes note that n spare links were wanted and not there: they are made at once, and more kept from now on.
+func (p *spares) short(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.want = min(p.want*2, maxSpares)
+	p.owed = min(p.owed+n, maxSpares)
+	p.want = min(max(p.want*2, n), maxSpares)
 	p.shortage = time.Now()
 	p.poke()
 }
@@ -201,8 +230,9 @@ func (p *spares) keep(ctx context.Context) {
 	defer tasks.Wait()
 	for {
 		p.mu.Lock()
-		missing := p.want - p.waiting
-		p.waiting += max(missing, 0)
+		missing := max(p.want-p.waiting, p.owed, 0)
+		p.waiting += missing
+		p.owed = 0
 		p.mu.Unlock()
 		for range missing {
 			tasks.Go(func() { p.one(ctx) })

@@ -9,8 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"log/slog"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/yamux"
 
@@ -22,15 +25,18 @@ import (
 
 // A relay has two services for outlets:
 //
-//	register, inside a secure channel   payload: the name; the answer goes on with a ticket, and then the stream is a
-//	                                    mux on which the relay opens links to the outlet
+//	register, inside a secure channel   payload: kind (1) | name; the answer goes on with a ticket, and then the stream
+//	                                    is a mux. The relay opens the first link in it and writes a byte there for
+//	                                    each spare link it lacks; any other is a link for an inlet.
 //	spare, on a link of its own         payload: id (16) | number (8) | MAC (16); after the answer the link waits for
 //	                                    the relay to open something on it
 //
+//	kind   = 0 there are spare links, 1 the mux is all there is
 //	ticket = id (16) | key (32)         MAC = HMAC-SHA256(key, id | number)[:16]
 //
-// and one for inlets, forward_to_NAME, which takes a spare link or opens one in the mux, sends the message on, and
-// joins the two links.
+// and one for inlets, forward_to_NAME, which takes a spare link, sends the message on, and joins the two links. Bytes
+// between two spare links stay in the kernel; those in the mux are sealed and opened once more, by the relay. So a relay
+// that lacks a spare link asks for one and waits a little before it falls back on the mux.
 const (
 	RegisterName = "register"
 	SpareName    = "spare"
@@ -39,7 +45,11 @@ const (
 	ticketKeySize = 32
 	ticketSize    = ticketIDSize + ticketKeySize
 	spareMACSize  = 16
-	sparePayload  = ticketIDSize + 8 + spareMACSize
+
+	withSpares = 0 // kinds of registration
+	muxOnly    = 1
+
+	sparePayload = ticketIDSize + 8 + spareMACSize
 )
 
 // Limits of a relay.
@@ -48,6 +58,9 @@ const (
 	DefaultPerIdentity   = 64     // names of one identity
 	maxSpares            = 64     // waiting links of one registration
 	spareWindow          = 64     // numbers by which one spare link may be overtaken
+
+	spareWait     = 500 * time.Millisecond // for a spare link, before the mux is used
+	demandTimeout = 5 * time.Second        // for the outlet's connection to take a demand
 )
 
 // Registry is what makes a node a relay: who has claimed which name, and how to reach them. It is safe for concurrent
@@ -72,7 +85,8 @@ type RegistryConfig struct {
 	Registrations int // names in all; 0 means DefaultRegistrations
 	PerIdentity   int // names of one identity; 0 means DefaultPerIdentity
 
-	// MayClaim decides whether a trusted peer may claim a name; its error is the reason. Nil allows every name.
+	// MayClaim decides whether a trusted peer may claim a name; its error is the reason. It is asked again whenever
+	// the peer is trusted by something else than before. Nil allows every name.
 	MayClaim func(d identity.Decision, name string) error
 }
 
@@ -99,37 +113,37 @@ func NewRegistry(n *Node, c RegistryConfig) *Registry {
 type registration struct {
 	name    string
 	owner   identity.Identifier
-	session *channel.Session
 	id      [ticketIDSize]byte
 	key     [ticketKeySize]byte
-	mux     *yamux.Session
-	stream  *Stream
+	muxOnly bool
 
-	mu     sync.Mutex
-	spares []*parked // the one that came last is taken first
-	used   recent
-	closed bool
+	mu      sync.Mutex
+	mux     *yamux.Session // nil until the outlet has been answered
+	demand  *yamux.Stream
+	spares  []*parked      // the one that came last is taken first
+	waiting []chan *parked // those who lack one; the first is served first
+	used    recent
+	closed  bool
+	revoked bool                    // its owner is not trusted with it any more
+	joined  map[netio.Conn]struct{} // links to the outlet that are in use
 }
 
-// parked is a spare link. Whoever takes it from the registration hands it to the goroutine that serves it.
+// parked is a spare link. The goroutine that serves it does for whoever uses the link what it is told.
 type parked struct {
 	conn netio.Conn
-	stop chan struct{} // closed when the link has been used or given up
+	work chan func() // takes one piece of work; closed when the link has been given up
 }
 
 // register serves an outlet's claim, for as long as the claim lives.
 func (g *Registry) register(ctx context.Context, q *Request) error {
-	name := string(q.Message.Payload)
-	address := wire.Address{Kind: wire.Service, Name: ForwardPrefix + name}
-	if err := address.Validate(); name == "" || err != nil {
-		return Refuse(wire.BadMessage, "a relay name has only letters, digits, dot, dash and underscore")
+	kind, name, err := parseClaim(q.Message.Payload)
+	if err != nil {
+		return err
 	}
-	if g.mayClaim != nil {
-		if err := g.mayClaim(q.Session.Decision(), name); err != nil {
-			return errors.Join(err, Refuse(wire.NotTrusted, ""))
-		}
+	if err := g.judge(q.Session, name); err != nil {
+		return RefuseBecause(wire.NotTrusted, "", err)
 	}
-	r := &registration{name: name, owner: q.Session.Peer().Identifier(), session: q.Session}
+	r := &registration{name: name, owner: q.Session.Peer().Identifier(), muxOnly: kind == muxOnly}
 	if _, err := io.ReadFull(rand.Reader, r.id[:]); err != nil {
 		return err
 	}
@@ -143,6 +157,33 @@ func (g *Registry) register(ctx context.Context, q *Request) error {
 	return g.hold(ctx, q, r)
 }
 
+// judge tells whether the peer of s may have a name.
+func (g *Registry) judge(s *channel.Session, name string) error {
+	if g.mayClaim == nil {
+		return nil
+	}
+	if err := g.mayClaim(s.Decision(), name); err != nil {
+		return fmt.Errorf("%s may not claim the name %s: %w", s.Peer().Identifier(), name, err)
+	}
+	return nil
+}
+
+// appendClaim and parseClaim are the payload of a claim.
+func appendClaim(dst []byte, kind byte, name string) []byte {
+	return append(append(dst, kind), name...)
+}
+
+func parseClaim(b []byte) (kind byte, name string, err error) {
+	if len(b) < 2 || b[0] > muxOnly {
+		return 0, "", Refuse(wire.BadMessage, "not a claim of a name")
+	}
+	name = string(b[1:])
+	if err := (wire.Address{Kind: wire.Service, Name: ForwardPrefix + name}).Validate(); err != nil {
+		return 0, "", Refuse(wire.BadMessage, "a relay name has only letters, digits, dot, dash and underscore")
+	}
+	return b[0], name, nil
+}
+
 // hold answers a claim, and returns when it ends.
 func (g *Registry) hold(ctx context.Context, q *Request, r *registration) error {
 	stream := q.Accept()
@@ -154,16 +195,38 @@ func (g *Registry) hold(ctx context.Context, q *Request, r *registration) error 
 		return err
 	}
 	defer mux.Close()
-	r.open(mux)
+	if err := r.open(mux); err != nil {
+		return err
+	}
 	g.logger.Info("outlet registered", "name", r.name, "identifier", r.owner)
-	var reason error
-	select {
-	case <-mux.CloseChan():
+	reason := g.lapse(ctx, q.Session, r.name, mux)
+	if reason == nil {
 		reason = stream.Err()
-	case <-ctx.Done():
+	}
+	if errors.Is(reason, identity.ErrNotTrusted) {
+		r.revoke()
 	}
 	g.logger.Info("outlet gone", "name", r.name, "identifier", r.owner, "reason", reason)
 	return nil
+}
+
+// lapse returns when a claim ends, and why if it is the peer of s that is not trusted with it any more.
+func (g *Registry) lapse(ctx context.Context, s *channel.Session, name string, mux *yamux.Session) error {
+	for {
+		decided := s.Decided()
+		if err := g.judge(s, name); err != nil {
+			return fmt.Errorf("%w: %w", identity.ErrNotTrusted, err)
+		}
+		select {
+		case <-decided:
+		case <-s.Done():
+			return s.Err()
+		case <-mux.CloseChan():
+			return s.Err()
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // claim gives r its name. An older claim of the same identity ends.
@@ -212,13 +275,17 @@ func (g *Registry) removeLocked(r *registration) {
 
 // forward leads an inlet's link to the outlet.
 func (g *Registry) forward(ctx context.Context, q *Request, r *registration) error {
-	next, used, err := r.link()
+	next, aside, err := r.link(ctx)
 	if err != nil {
 		g.logger.Warn("outlet not reached", "name", r.name, "error", err)
 		return Refuse(wire.Unreachable, fmt.Sprintf("the outlet %s does not answer", r.name))
 	}
-	defer used()
-	return q.Forward(ctx, next)
+	if !r.join(next) {
+		aside(func() { _ = next.Close() })
+		return RefuseBecause(wire.Unreachable, fmt.Sprintf("the outlet %s does not answer", r.name), identity.ErrNotTrusted)
+	}
+	defer r.part(next)
+	return q.Forward(next, aside)
 }
 
 // spare parks an outlet's link until it is used.
@@ -230,16 +297,15 @@ func (g *Registry) spare(ctx context.Context, q *Request) error {
 	if len(q.ahead) > 0 {
 		return Refuse(wire.BadMessage, "a spare link speaks when it is spoken to")
 	}
-	p := &parked{conn: q.conn, stop: make(chan struct{})}
+	p := &parked{conn: q.conn, work: make(chan func(), 1)}
 	if err := q.Accept().Flush(); err != nil {
 		return err
 	}
 	if !r.park(p, number) {
 		return nil
 	}
-	select {
-	case <-p.stop:
-	case <-ctx.Done():
+	if work := <-p.work; work != nil {
+		work()
 	}
 	return nil
 }
@@ -271,27 +337,67 @@ func appendSparePayload(dst []byte, id [ticketIDSize]byte, key [ticketKeySize]by
 	return append(dst, mac.Sum(nil)[:spareMACSize]...)
 }
 
-func (r *registration) open(mux *yamux.Session) {
+// open makes r able to reach the outlet.
+func (r *registration) open(mux *yamux.Session) error {
+	demand, err := mux.OpenStream()
+	if err != nil {
+		return err
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.mux = mux
+	r.mux, r.demand = mux, demand
 	if r.closed {
-		_ = mux.Close()
+		return mux.Close()
 	}
+	return nil
 }
 
 // close ends the registration's waiting links. Those in use live on.
 func (r *registration) close() {
 	r.mu.Lock()
-	spares := r.spares
+	spares, waiting := r.spares, r.waiting
 	mux := r.mux
-	r.spares, r.closed = nil, true
+	r.spares, r.waiting, r.closed = nil, nil, true
 	r.mu.Unlock()
 	for _, p := range spares {
-		close(p.stop)
+		close(p.work)
+	}
+	for _, w := range waiting {
+		close(w)
 	}
 	if mux != nil {
 		_ = mux.Close()
+	}
+}
+
+// join takes a link among those that end when r is revoked, unless that has been done.
+func (r *registration) join(c netio.Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.revoked {
+		return false
+	}
+	if r.joined == nil {
+		r.joined = make(map[netio.Conn]struct{})
+	}
+	r.joined[c] = struct{}{}
+	return true
+}
+
+func (r *registration) part(c netio.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.joined, c)
+}
+
+// revoke ends the links in use: r's owner is not trusted any more.
+func (r *registration) revoke() {
+	r.mu.Lock()
+	joined := r.joined
+	r.joined, r.revoked = nil, true
+	r.mu.Unlock()
+	for c := range joined {
+		_ = netio.Reset(c)
 	}
 }
 
@@ -302,21 +408,22 @@ func (r *registration) park(p *parked, number uint64) bool {
 	if r.closed || len(r.spares) >= maxSpares || !r.used.use(number) {
 		return false
 	}
+	if len(r.waiting) > 0 {
+		r.waiting[0] <- p // it has room for one
+		r.waiting = r.waiting[1:]
+		return true
+	}
 	r.spares = append(r.spares, p)
 	return true
 }
 
-// link returns a link to the outlet, and what to call when it has been used.
-func (r *registration) link() (netio.Conn, func(), error) {
-	for {
-		p := r.takeSpare()
-		if p == nil {
-			break
-		}
+// link returns a link to the outlet, and what runs one piece of work for it besides the caller.
+func (r *registration) link(ctx context.Context) (netio.Conn, func(func()), error) {
+	for p := range r.takeSpares(ctx) {
 		if netio.Quiet(p.conn) {
-			return p.conn, func() { close(p.stop) }, nil
+			return p.conn, func(work func()) { p.work <- work }, nil
 		}
-		close(p.stop)
+		close(p.work)
 	}
 	r.mu.Lock()
 	mux := r.mux
@@ -328,7 +435,57 @@ func (r *registration) link() (netio.Conn, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return newMuxLink(s), func() {}, nil
+	return newMuxLink(s), func(work func()) { go work() }, nil
+}
+
+// takeSpares yields spare links: those that are parked, and at last one that is asked for, if it comes soon.
+func (r *registration) takeSpares(ctx context.Context) iter.Seq[*parked] {
+	return func(yield func(*parked) bool) {
+		for {
+			p := r.takeSpare()
+			if p == nil {
+				break
+			}
+			if !yield(p) {
+				return
+			}
+		}
+		if p := r.awaitSpare(ctx); p != nil {
+			yield(p)
+		}
+	}
+}
+
+// awaitSpare asks the outlet for a spare link, and returns nil if none comes soon.
+func (r *registration) awaitSpare(ctx context.Context) *parked {
+	w := make(chan *parked, 1)
+	r.mu.Lock()
+	demand := r.demand
+	if demand == nil || r.muxOnly || r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	r.waiting = append(r.waiting, w)
+	r.mu.Unlock()
+	_ = demand.SetWriteDeadline(time.Now().Add(demandTimeout))
+	_, _ = demand.Write([]byte{0})
+	timer := time.NewTimer(spareWait)
+	defer timer.Stop()
+	select {
+	case p := <-w:
+		return p
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	r.waiting = slices.DeleteFunc(r.waiting, func(other chan *parked) bool { return other == w })
+	r.mu.Unlock()
+	select {
+	case p := <-w: // it came at the last moment
+		return p
+	default:
+		return nil
+	}
 }
 
 func (r *registration) takeSpare() *parked {

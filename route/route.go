@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"strconv"
 	"strings"
 
@@ -43,7 +44,7 @@ var (
 //	host:port        /dnsaddr/host/tcp/port/secure/api/service/outlet
 //	name@host:port   /dnsaddr/host/tcp/port/service/forward_to_name/secure/api/service/outlet
 //
-// with /ip4/… or /ip6/… in place of /dnsaddr/… where host is an IP address.
+// with /ip4/… or /ip6/… in place of /dnsaddr/… where host is an IP address, and /unix/… for unix:PATH in place of host:port.
 func Parse(text string) (Route, error) {
 	var r Route
 	var err error
@@ -58,13 +59,19 @@ func Parse(text string) (Route, error) {
 	return r, Check(r)
 }
 
-// clip keeps an error one line of reasonable length.
+// clip keeps an error one line of reasonable length, whatever the text.
 func clip(text string) string {
 	const most = 120
+	rest := ""
 	if len(text) > most {
-		return text[:most] + "…"
+		text, rest = text[:most], "…"
 	}
-	return text
+	return strings.Map(func(r rune) rune {
+		if !strconv.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, text) + rest
 }
 
 // Check tells whether r can be walked as far as its addresses say.
@@ -91,7 +98,7 @@ func parseShort(text string) (Route, error) {
 	if !named {
 		rest = text
 	}
-	transport, err := ParseHostPort(rest)
+	transport, err := ParseNode(rest)
 	if err != nil {
 		return nil, err
 	}
@@ -107,6 +114,15 @@ func parseShort(text string) (Route, error) {
 		r = append(r, forward)
 	}
 	return append(r, wire.Address{Kind: wire.Secure, Name: SecureName}, wire.Address{Kind: wire.Service, Name: OutletName}), nil
+}
+
+// ParseNode reads host:port as ParseHostPort does, or unix:PATH.
+func ParseNode(text string) (wire.Address, error) {
+	if path, ok := strings.CutPrefix(text, "unix:"); ok {
+		a := wire.Address{Kind: wire.Unix, Name: path}
+		return a, a.Validate()
+	}
+	return ParseHostPort(text)
 }
 
 // ParseHostPort reads host:port, where host is a name, an IPv4 address, or an IPv6 address in brackets.
@@ -178,6 +194,13 @@ func parseStep(words []string) (wire.Address, int, error) {
 			a.Kind = wire.Secure
 		}
 		return a, 2, a.Validate()
+	case "unix":
+		path, err := url.PathUnescape(value)
+		if err != nil {
+			return wire.Address{}, 0, err
+		}
+		a := wire.Address{Kind: wire.Unix, Name: path}
+		return a, 2, a.Validate()
 	case "ip4", "ip6", "dnsaddr":
 		if len(words) < 4 || words[2] != "tcp" {
 			return wire.Address{}, 0, fmt.Errorf("/%s/%s is not followed by /tcp/PORT", protocol, clip(value))
@@ -188,7 +211,7 @@ func parseStep(words []string) (wire.Address, int, error) {
 		}
 		return a, 4, err
 	}
-	return wire.Address{}, 0, fmt.Errorf("/%s is not one of /ip4 /ip6 /dnsaddr /service /secure", clip(protocol))
+	return wire.Address{}, 0, fmt.Errorf("/%s is not one of /ip4 /ip6 /dnsaddr /unix /service /secure", clip(protocol))
 }
 
 // Format returns r's long form, which Parse reads.
@@ -213,12 +236,17 @@ func FormatAddress(a wire.Address) string {
 		return fmt.Sprintf("/ip6/%s/tcp/%d", a.IP, a.Port)
 	case wire.DNS:
 		return fmt.Sprintf("/dnsaddr/%s/tcp/%d", a.Name, a.Port)
+	case wire.Unix:
+		return "/unix/" + url.PathEscape(a.Name)
 	}
 	return fmt.Sprintf("/kind%d/%x", a.Kind, a.Name)
 }
 
-// HostPort returns a transport address as host:port.
+// HostPort returns a transport address as host:port, or as unix:PATH.
 func HostPort(a wire.Address) string {
+	if a.Kind == wire.Unix {
+		return "unix:" + a.Name
+	}
 	if a.Kind == wire.DNS {
 		return a.Name + ":" + strconv.Itoa(int(a.Port))
 	}
@@ -248,10 +276,13 @@ func segments(r Route) []Route {
 	return append(all, r[begin:])
 }
 
-// forwardName returns the last name that a segment is forwarded to, or "".
+// forwardName returns the name by which a segment reaches its last node, or "" if that is a transport address.
 func forwardName(segment Route) string {
 	for i := len(segment) - 1; i >= 0; i-- {
-		if a := segment[i]; a.Kind == wire.Service && strings.HasPrefix(a.Name, ForwardPrefix) {
+		switch a := segment[i]; {
+		case a.IsTransport():
+			return ""
+		case moves(a):
 			return a.Name
 		}
 	}

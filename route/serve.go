@@ -22,17 +22,23 @@ type Request struct {
 
 	node     *Node
 	conn     netio.Conn
-	ahead    []byte // read behind the message
+	ahead    []byte       // read behind the message
+	address  wire.Address // what was taken off the onward route last
+	end      func()       // tells the node that the request has ended, if it counts
 	answered bool
 }
 
-// Accept answers that the service is there. The answer goes out with the stream's first bytes or its Flush.
+// Accept answers that the service is there. The answer goes out with the stream's first bytes or its Flush. The message
+// is gone then: the stream may live for years.
 func (q *Request) Accept() *Stream {
 	q.answered = true
 	s := &Stream{conn: q.conn}
-	s.reading.ahead = q.ahead
+	if len(q.ahead) > 0 {
+		s.reading.ahead = q.ahead
+	}
 	s.writing.out = wire.AppendStatus(nil, wire.Status{Code: wire.OK, Hop: q.ordinal()})
 	s.pending.Store(true)
+	q.Message, q.ahead = wire.Message{}, nil
 	return s
 }
 
@@ -59,69 +65,74 @@ func (q *Request) answer(status wire.Status) {
 // ordinal is this node's place among those that the message has come by.
 func (q *Request) ordinal() uint8 { return uint8(len(q.Message.Return)) }
 
-// Forward sends the message on to next, and joins the two links until both directions have ended.
-func (q *Request) Forward(ctx context.Context, next netio.Conn) error {
+// Forward sends the message on to next, and joins the two links until both directions have ended. One of the directions
+// is run by aside, which returns at once and is called in any case.
+func (q *Request) Forward(next netio.Conn, aside func(direction func())) error {
 	q.answered = true
+	if code, err := q.pass(next); err != nil {
+		aside(func() { _ = next.Close() })
+		q.refuse(wire.Status{Code: code})
+		return err
+	}
+	defer q.node.track(next)()
+	return netio.JoinWith(q.conn, next, aside)
+}
+
+// pass writes the message, with this node on the way back, and what came behind it to next.
+func (q *Request) pass(next netio.Conn) (wire.Code, error) {
 	m := q.Message
 	m.Return = append(wire.Route{q.node.label}, m.Return...)
 	out, err := wire.AppendMessage(nil, m)
 	if err != nil {
-		_ = next.Close()
-		q.refuse(wire.Status{Code: wire.TooLong})
-		return err
+		return wire.TooLong, err
 	}
-	if _, err := next.Write(append(out, q.ahead...)); err != nil {
-		_ = next.Close()
-		q.refuse(wire.Status{Code: wire.Unreachable})
-		return err
-	}
-	q.ahead = nil
-	stop := context.AfterFunc(ctx, func() {
-		_ = netio.Reset(q.conn)
-		_ = netio.Reset(next)
-	})
-	defer stop()
-	return netio.Join(q.conn, next)
+	_, err = next.Write(append(out, q.ahead...))
+	q.Message, q.ahead = wire.Message{Return: q.Message.Return}, nil
+	return wire.Unreachable, err
 }
 
 // serveLink serves a link that came in from the network.
 func (n *Node) serveLink(conn netio.Conn) {
-	stop := context.AfterFunc(n.ctx, func() { _ = netio.Reset(conn) })
-	defer stop()
-	defer conn.Close()
+	defer n.track(conn)()
 	_ = conn.SetReadDeadline(time.Now().Add(openingTimeout))
-	n.serve(n.ctx, conn, nil)
+	q := &Request{node: n, conn: conn}
+	if q.readOrRefuse() {
+		_ = conn.SetReadDeadline(time.Time{})
+		n.serve(n.ctx, q)
+	}
+}
+
+// serveFlow serves a flow that came in through a secure channel.
+func (n *Node) serveFlow(ctx context.Context, f *channel.Flow) {
+	q := &Request{node: n, conn: f, Session: f.Session()}
+	if q.readOrRefuse() {
+		n.serve(ctx, q)
+	}
 }
 
 // serveRead serves a link whose opening message has been read.
 func (n *Node) serveRead(conn netio.Conn, q *Request) {
-	stop := context.AfterFunc(n.ctx, func() { _ = netio.Reset(conn) })
-	defer stop()
-	defer conn.Close()
-	n.answer(n.ctx, q)
+	defer n.track(conn)()
+	n.serve(n.ctx, q)
 }
 
-// serve reads the opening message on conn and does what it asks.
-func (n *Node) serve(ctx context.Context, conn netio.Conn, session *channel.Session) {
-	q := &Request{node: n, conn: conn, Session: session}
-	if err := q.read(); err != nil {
-		if err != io.EOF {
-			n.logger.Debug("no opening message", "peer", conn.RemoteAddr(), "error", err)
-			q.refuse(wire.Status{Code: codeOf(err)})
-		}
-		return
+// serve does what q asks. What runs below it may run for a connection's whole life, so it keeps the stack shallow:
+// whatever can return before does.
+func (n *Node) serve(ctx context.Context, q *Request) {
+	handler, err := n.resolve(q)
+	if handler != nil {
+		err = handler(ctx, q)
 	}
-	if session == nil {
-		_ = conn.SetReadDeadline(time.Time{})
-	}
-	n.answer(ctx, q)
+	n.finish(q, err)
 }
 
-// answer does what q asks, or refuses it.
-func (n *Node) answer(ctx context.Context, q *Request) {
-	err := n.dispatch(ctx, q)
+// finish refuses what has not been answered, and says how the request ended.
+func (n *Node) finish(q *Request, err error) {
 	if err != nil && !q.answered {
 		q.refuse(refusal(err))
+	}
+	if q.end != nil {
+		q.end()
 	}
 	n.log(q, err)
 }
@@ -146,6 +157,19 @@ func codeOf(err error) wire.Code {
 		return wire.TooLong
 	}
 	return wire.BadMessage
+}
+
+// readOrRefuse reads the opening message, or refuses what is none. It reports whether there is one.
+func (q *Request) readOrRefuse() bool {
+	err := q.read()
+	if err == nil {
+		return true
+	}
+	if err != io.EOF {
+		q.node.logger.Debug("no opening message", "peer", q.conn.RemoteAddr(), "error", err)
+		q.refuse(wire.Status{Code: codeOf(err)})
+	}
+	return false
 }
 
 // read reads the opening message, and what came with it.
@@ -184,56 +208,79 @@ func (q *Request) next() (wire.Address, bool) {
 	return a, true
 }
 
-// dispatch does what the message's next address says.
-func (n *Node) dispatch(ctx context.Context, q *Request) error {
+// resolve returns what serves the message's next address, or nil if there is nothing left to do.
+func (n *Node) resolve(q *Request) (Handler, error) {
 	if slices.Contains(q.Message.Return, n.label) {
-		return Refuse(wire.Loop, "the route comes back here")
+		return nil, Refuse(wire.Loop, "the route comes back here")
 	}
 	a, ok := q.next()
 	for ok && a.Kind == wire.Service && a.Name == HopName {
 		a, ok = q.next()
 	}
+	q.address = a
 	switch {
 	case !ok:
 		q.refuse(wire.Status{Code: wire.OK}) // the node itself was asked for: it is here
-		return nil
-	case a.IsTransport():
-		return n.forward(ctx, q, a)
+		return nil, nil
 	case a.Kind == wire.Secure:
-		return n.secure(ctx, q, a)
+		return n.resolveSecure(q)
+	case a.IsTransport():
+		return n.resolveForward(q)
 	}
-	return n.service(ctx, q, a)
+	return n.resolveService(q)
 }
 
-// forward goes on to another node, if that is allowed.
-func (n *Node) forward(ctx context.Context, q *Request, a wire.Address) error {
-	if n.config.Forward == nil || !n.config.Forward(a) {
-		return Refuse(wire.NotAllowed, "forwarding to "+HostPort(a)+" is not allowed here")
+func (n *Node) resolveSecure(q *Request) (Handler, error) {
+	if q.address.Name != SecureName {
+		return nil, Refuse(wire.NoService, "no secure channel named "+q.address.Name)
 	}
-	end, err := n.Begin()
-	if err != nil {
-		return err
+	if len(q.Message.Onward) > 0 {
+		return nil, Refuse(wire.BadMessage, "what follows a secure step is opened inside the channel")
 	}
-	defer end()
-	next, err := n.dialTransport(ctx, a)
-	if err != nil {
-		n.logger.Warn("next hop cannot be reached", "next", HostPort(a), "error", err)
-		return Refuse(wire.Unreachable, "cannot reach "+HostPort(a))
-	}
-	return q.Forward(ctx, next)
+	return n.secure, nil
 }
 
 // secure answers as a secure channel's responder; what comes through the channel is served like a link of its own.
-func (n *Node) secure(ctx context.Context, q *Request, a wire.Address) error {
-	if a.Name != SecureName {
-		return Refuse(wire.NoService, "no secure channel named "+a.Name)
+func (n *Node) secure(ctx context.Context, q *Request) error {
+	return n.endpoint.Serve(ctx, q.Accept(), n.acceptName, n.serveFlow)
+}
+
+func (n *Node) resolveForward(q *Request) (_ Handler, err error) {
+	if n.config.Forward == nil || !n.config.Forward(q.address) {
+		return nil, Refuse(wire.NotAllowed, "forwarding to "+HostPort(q.address)+" is not allowed here")
 	}
-	if len(q.Message.Onward) > 0 {
-		return Refuse(wire.BadMessage, "what follows a secure step is opened inside the channel")
+	if q.end, err = n.Begin(); err != nil {
+		return nil, err
 	}
-	return n.endpoint.Serve(ctx, q.Accept(), n.acceptName, func(ctx context.Context, f *channel.Flow) {
-		n.serve(ctx, f, f.Session())
-	})
+	return n.forward, nil
+}
+
+// forward goes on to another node.
+func (n *Node) forward(ctx context.Context, q *Request) error {
+	next, err := n.dialTransport(ctx, q.address)
+	if err != nil {
+		n.logger.Warn("next hop cannot be reached", "next", HostPort(q.address), "error", err)
+		return Refuse(wire.Unreachable, "cannot reach "+HostPort(q.address))
+	}
+	return q.Forward(next, func(direction func()) { go direction() })
+}
+
+// resolveService finds a service of this node.
+func (n *Node) resolveService(q *Request) (_ Handler, err error) {
+	n.mu.Lock()
+	s, ok := n.services[q.address.Name]
+	n.mu.Unlock()
+	if !ok || !s.open && q.Session == nil {
+		return nil, Refuse(wire.NoService, noService(q.address.Name))
+	}
+	if q.Message.Flags&wire.Probe != 0 && len(q.Message.Onward) == 0 {
+		q.refuse(wire.Status{Code: wire.OK})
+		return nil, nil
+	}
+	if q.end, err = n.Begin(); err != nil {
+		return nil, err
+	}
+	return s.handler, nil
 }
 
 func noService(name string) string {
@@ -241,24 +288,4 @@ func noService(name string) string {
 		return "no outlet named " + outlet
 	}
 	return "no service named " + name
-}
-
-// service hands the request to a service of this node.
-func (n *Node) service(ctx context.Context, q *Request, a wire.Address) error {
-	n.mu.Lock()
-	s, ok := n.services[a.Name]
-	n.mu.Unlock()
-	if !ok || !s.open && q.Session == nil {
-		return Refuse(wire.NoService, noService(a.Name))
-	}
-	if q.Message.Flags&wire.Probe != 0 && len(q.Message.Onward) == 0 {
-		q.refuse(wire.Status{Code: wire.OK})
-		return nil
-	}
-	end, err := n.Begin()
-	if err != nil {
-		return err
-	}
-	defer end()
-	return s.handler(ctx, q)
 }

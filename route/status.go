@@ -12,12 +12,20 @@ type StatusError struct {
 	Reason string
 	Hop    int    // the ordinal of the node that answered, on the whole way; 0 if not known
 	Where  string // by what address the route leads to that node
+
+	why error // not for the wire
 }
+
+// Unwrap returns what is not told to the asker.
+func (e *StatusError) Unwrap() error { return e.why }
 
 func (e *StatusError) Error() string {
 	what := e.Code.String()
 	if e.Reason != "" {
 		what = e.Reason
+	}
+	if e.why != nil {
+		what += ": " + e.why.Error()
 	}
 	if e.Hop == 0 {
 		return what
@@ -36,6 +44,11 @@ func refusal(err error) wire.Status {
 // Refuse returns an error with which a service answers that it will not be opened. reason goes over the wire.
 func Refuse(code wire.Code, reason string) error {
 	return &StatusError{Code: code, Reason: reason}
+}
+
+// RefuseBecause is Refuse with a reason that is for the log only.
+func RefuseBecause(code wire.Code, reason string, why error) error {
+	return &StatusError{Code: code, Reason: reason, why: why}
 }
 
 // locate finds the node that a status came from: the one with that ordinal among those that the segment beginning at

@@ -263,6 +263,9 @@ func (s *Stream) Close() error { return s.conn.Close() }
 // Reset implements netio.Resetter.
 func (s *Stream) Reset() error { return netio.Reset(s.conn) }
 
+// AwaitReset implements netio.ResetAwaiter.
+func (s *Stream) AwaitReset() error { return netio.AwaitReset(s.conn) }
+
 // Quiet implements netio.Quieter.
 func (s *Stream) Quiet() bool {
 	s.reading.Lock()

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // Kind tells what an Address names.
@@ -17,10 +18,11 @@ const (
 	IP6     Kind = 4
 	DNS     Kind = 5
 	Label   Kind = 6
+	Unix    Kind = 7
 )
 
 // Address is one step of a route. It is comparable, and only the fields of its kind are set: Name for Service, Secure,
-// DNS and Label; IP for IP4 and IP6; Port for IP4, IP6 and DNS.
+// DNS, Label and Unix; IP for IP4 and IP6; Port for IP4, IP6 and DNS.
 type Address struct {
 	Kind Kind
 	Name string
@@ -30,7 +32,7 @@ type Address struct {
 
 // IsTransport tells whether a names another node's listener rather than something on the node that reads it.
 func (a Address) IsTransport() bool {
-	return a.Kind == IP4 || a.Kind == IP6 || a.Kind == DNS
+	return a.Kind == IP4 || a.Kind == IP6 || a.Kind == DNS || a.Kind == Unix
 }
 
 // Validate returns an error that says what keeps a from being encoded, or nil.
@@ -50,6 +52,8 @@ func (a Address) Validate() error {
 		if err := validateHost(a.Name); err != nil {
 			return err
 		}
+	case Unix:
+		return validatePath(a.Name)
 	case Label:
 		if len(a.Name) != LabelSize {
 			return fmt.Errorf("%w: label of %d bytes", ErrMalformed, len(a.Name))
@@ -72,6 +76,13 @@ func validateName(name string) error {
 		if !isNameByte(name[i]) {
 			return fmt.Errorf("%w: a service name has only letters, digits, dot, dash and underscore", ErrMalformed)
 		}
+	}
+	return nil
+}
+
+func validatePath(path string) error {
+	if path == "" || len(path) > MaxPath || strings.IndexByte(path, 0) >= 0 {
+		return fmt.Errorf("%w: a socket's path has 1 to %d bytes, none of them zero", ErrMalformed, MaxPath)
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func ParseMessage(b []byte) (Message, error) {
 func appendRoute(dst []byte, r Route, labels bool) ([]byte, error) {
 	dst = append(dst, byte(len(r)))
 	for _, a := range r {
-		if (a.Kind == Label) != labels {
+		if (a.Kind == Label) != labels || a.Kind == Unix {
 			return nil, fmt.Errorf("%w: address of kind %d out of place", ErrMalformed, a.Kind)
 		}
 		var err error
@@ -127,7 +127,7 @@ func parseRoute(b []byte, limit int, labels bool) (Route, []byte, error) {
 		if r[i], b, err = parseAddress(b); err != nil {
 			return nil, nil, err
 		}
-		if (r[i].Kind == Label) != labels {
+		if (r[i].Kind == Label) != labels || r[i].Kind == Unix {
 			return nil, nil, fmt.Errorf("%w: address of kind %d out of place", ErrMalformed, r[i].Kind)
 		}
 	}

@@ -23,6 +23,7 @@
 //	4 ip6      address (16) | port (2)   TCP
 //	5 dns      port (2) | name (1–253)   TCP
 //	6 label    random (8)                a node that was passed; return routes only
+//	7 unix     path (1–104)              a Unix socket; only the dialer's own first hop
 package wire
 
 import "errors"
@@ -36,6 +37,7 @@ const (
 	MaxMessage  = 4096 // bytes of an opening message, header included
 	MaxName     = 80   // bytes of a service name
 	MaxHost     = 253  // bytes of a DNS name
+	MaxPath     = 104  // bytes of a Unix socket's path
 	MaxReason   = 200  // bytes of a status's reason
 	LabelSize   = 8    // bytes of a label
 	headerSize  = 4    // version, flags, length

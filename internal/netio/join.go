@@ -11,6 +11,11 @@ import (
 // other one goes on. It returns the first error, or nil if both directions ended cleanly. Between sockets on Linux the
 // bytes stay in the kernel and a direction that waits holds no memory.
 func Join(a, b Conn) error {
+	return JoinWith(a, b, func(direction func()) { go direction() })
+}
+
+// JoinWith is Join with one of the directions run by aside, which returns at once. JoinWith waits for the direction.
+func JoinWith(a, b Conn, aside func(direction func())) error {
 	var (
 		once  sync.Once
 		first error
@@ -23,7 +28,11 @@ func Join(a, b Conn) error {
 			_ = Reset(b)
 		})
 	}
-	wg.Go(func() { copyDirection(b, a, fail) })
+	wg.Add(1)
+	aside(func() {
+		defer wg.Done()
+		copyDirection(b, a, fail)
+	})
 	copyDirection(a, b, fail)
 	wg.Wait()
 	_ = a.Close()

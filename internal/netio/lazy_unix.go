@@ -41,12 +41,13 @@ func (s *Socket) ReadLazy(room Room) (int, error) {
 }
 
 // endOfData returns io.EOF, or ECONNRESET if the other end did not end its direction but reset the connection: the
-// kernel tells that to one system call only, which may have been a write's.
+// kernel tells that to one system call only, which may have been a write's. What CloseWrite has done by now must not
+// look like it, so the state is asked for first.
 func (s *Socket) endOfData() error {
 	if s.lost != nil {
 		return s.readError(s.lost)
 	}
-	if !s.ended.Load() && s.wasReset() {
+	if s.wasReset() && !s.ended.Load() {
 		return s.readError(syscall.ECONNRESET)
 	}
 	return io.EOF

@@ -91,7 +91,6 @@ type Socket struct {
 type stream interface {
 	Conn
 	syscall.Conn
-	io.ReaderFrom
 }
 
 var (
@@ -99,15 +98,21 @@ var (
 	_ BuffersWriter = (*Socket)(nil)
 	_ Resetter      = (*Socket)(nil)
 	_ ResetAwaiter  = (*Socket)(nil)
+	_ io.ReaderFrom = (*Socket)(nil)
 	_ io.WriterTo   = (*Socket)(nil)
+
+	_ stream = (*net.TCPConn)(nil)
+	_ stream = (*net.UnixConn)(nil)
 )
 
 // Wrap returns c as a *Socket if it is a TCP or a Unix connection, and otherwise c itself.
 func Wrap(c net.Conn) net.Conn {
-	s, ok := c.(stream)
-	if !ok {
+	switch c.(type) {
+	case *net.TCPConn, *net.UnixConn:
+	default:
 		return c
 	}
+	s := c.(stream)
 	raw, err := s.SyscallConn()
 	if err != nil {
 		return c

@@ -1,6 +1,7 @@
 package netio
 
 import (
+	"encoding/binary"
 	"net"
 	"syscall"
 
@@ -13,13 +14,19 @@ func (s *Socket) wasReset() bool {
 	if _, ok := s.stream.(*net.TCPConn); !ok {
 		return false
 	}
-	const tcpClose = 7
 	closed := false
-	_ = s.raw.Control(func(fd uintptr) {
-		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-		closed = err == nil && info.State == tcpClose
-	})
+	_ = s.raw.Control(func(fd uintptr) { closed = isClosed(fd) })
 	return closed
+}
+
+// isClosed tells whether the kernel has a TCP socket in the state CLOSE, which is the first byte of its tcp_info: what
+// else there is, is not asked for.
+func isClosed(fd uintptr) bool {
+	const tcpClose = 7
+	info, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
+	var first [4]byte
+	binary.NativeEndian.PutUint32(first[:], uint32(info))
+	return err == nil && first[0] == tcpClose
 }
 
 // AwaitReset implements ResetAwaiter. After the end of data a read gives that end for ever, whatever comes; the
@@ -28,7 +35,7 @@ func (s *Socket) AwaitReset() error {
 	s.awaiting.Store(true)
 	failed := false
 	err := s.raw.Read(func(fd uintptr) bool {
-		failed = hasFailed(fd) || !s.ended.Load() && s.wasReset()
+		failed = hasFailed(fd) || s.wasReset()
 		return failed || s.ended.Load()
 	})
 	switch {

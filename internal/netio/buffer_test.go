@@ -1,0 +1,97 @@
+package netio
+
+import "testing"
+
+func TestClasses(t *testing.T) {
+	last := 0
+	for c := Small; c <= Huge; c++ {
+		b := GetBuffer(c)
+		if len(b.Bytes) <= last || b.Class() != c {
+			t.Errorf("class %d: %d bytes, the class before it has %d", c, len(b.Bytes), last)
+		}
+		last = len(b.Bytes)
+		b.Free()
+	}
+	(*Buffer)(nil).Free()
+}
+
+func TestClassFor(t *testing.T) {
+	for n, want := range map[int]Class{
+		0: Small, 1: Small, 4096: Small, classSize[Small]: Small, classSize[Small] + 1: Medium,
+		16 << 10: Medium, classSize[Large]: Large, classSize[Large] + 1: Huge, 256 << 10: Huge, 1 << 30: Huge,
+	} {
+		if got := ClassFor(n); got != want {
+			t.Errorf("ClassFor(%d) = %d, want %d", n, got, want)
+		}
+	}
+}
+
+func TestAdapt(t *testing.T) {
+	for _, test := range []struct {
+		c    Class
+		n    int
+		want Class
+	}{
+		{Small, 1, Small},
+		{Small, 4095, Small},
+		{Small, 4096, Medium},
+		{Small, classSize[Small], Medium},
+		{Medium, classSize[Small] / 2, Medium},
+		{Medium, classSize[Small]/2 - 1, Small},
+		{Medium, 16 << 10, Large},
+		{Large, 64 << 10, Huge},
+		{Large, classSize[Medium]/2 - 1, Medium},
+		{Huge, classSize[Huge], Huge},
+		{Huge, 1, Large},
+	} {
+		if got := Adapt(test.c, test.n); got != test.want {
+			t.Errorf("Adapt(%d, %d) = %d, want %d", test.c, test.n, got, test.want)
+		}
+	}
+}
+
+// A class that a read moved to must be one that the same read would not move away from again.
+func TestAdaptSettles(t *testing.T) {
+	for n := 1; n <= classSize[Huge]; n += 97 {
+		c := Small
+		for range Classes {
+			c = Adapt(c, min(n, classSize[c]))
+		}
+		if again := Adapt(c, min(n, classSize[c])); again != c {
+			t.Errorf("reads of %d bytes change between the classes %d and %d", n, c, again)
+		}
+	}
+}
+
+func TestPooledRoomGrowsAndShrinks(t *testing.T) {
+	var room PooledRoom
+	fill := func(size int) Class {
+		t.Helper()
+		bufs := room.Acquire()
+		if len(bufs) != 1 {
+			t.Fatalf("%d buffers", len(bufs))
+		}
+		n := min(size, len(bufs[0]))
+		bufs[0][n-1] = 7
+		filled := room.Filled(n)
+		if len(filled) != n || filled[n-1] != 7 {
+			t.Errorf("Filled(%d) is not what was acquired", n)
+		}
+		return ClassFor(len(bufs[0]))
+	}
+	for i, want := range []Class{Small, Medium, Large, Huge, Huge} {
+		if got := fill(1 << 20); got != want {
+			t.Errorf("read %d of much: class %d, want %d", i, got, want)
+		}
+		if i%2 == 0 {
+			room.Release() // as a wait in between would
+		}
+	}
+	for i, want := range []Class{Huge, Large, Medium, Small, Small} {
+		if got := fill(1); got != want {
+			t.Errorf("read %d of little: class %d, want %d", i, got, want)
+		}
+	}
+	room.Release()
+	room.Release()
+}

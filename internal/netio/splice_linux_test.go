@@ -1,0 +1,215 @@
+package netio
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/secureportal/sp/internal/faultnet"
+)
+
+// descriptors returns how many files the process has open, and how many of them are pipes.
+func descriptors(t testing.TB) (all, pipes int) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if to, err := os.Readlink(filepath.Join("/proc/self/fd", e.Name())); err == nil && strings.HasPrefix(to, "pipe:") {
+			pipes++
+		}
+	}
+	return len(entries), pipes
+}
+
+// noPooledPipes waits until the pool's pipes are closed, and returns how many descriptors of pipes are left.
+func noPooledPipes(t testing.TB) int {
+	t.Helper()
+	left := -1
+	eventually(t, "closing pooled pipes", func() bool {
+		runtime.GC()
+		runtime.GC() // the first makes victims, the second forgets them; then the finalizers run
+		_, now := descriptors(t)
+		same := now == left
+		left = now
+		return same
+	})
+	return left
+}
+
+func TestIdleJoinsHoldNoPipes(t *testing.T) {
+	const pairs = 500
+	before := noPooledPipes(t)
+	all := make([]*joined, pairs)
+	for i := range all {
+		j := join(t, "tcp", "tcp")
+		write(t, j.left, []byte("up"))
+		expect(t, j.right, "up")
+		write(t, j.right, []byte("down"))
+		expect(t, j.left, "down")
+		all[i] = j
+	}
+	// Those that have been used since the last collection are pooled: a few, whatever the number of joins.
+	eventually(t, "holding few pipes", func() bool {
+		_, now := descriptors(t)
+		return now-before <= 2*4*runtime.GOMAXPROCS(0)
+	})
+	if after := noPooledPipes(t); after > before {
+		t.Errorf("%d idle joins hold %d descriptors of pipes", pairs, after-before)
+	}
+	for _, j := range all {
+		_, _ = j.left.CloseWrite(), j.right.CloseWrite()
+		if err := within(t, j.done, "Join"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// stall fills what is between the two ends of j, from left to right.
+func stall(t *testing.T, j *joined) {
+	t.Helper()
+	for _, c := range []Conn{j.left, j.a, j.b, j.right} {
+		if c, ok := c.(*Socket); ok {
+			_ = c.stream.(interface{ SetReadBuffer(int) error }).SetReadBuffer(4096)
+			_ = c.stream.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(4096)
+		}
+	}
+	go func() {
+		for {
+			if _, err := j.left.Write(make([]byte, 1<<20)); err != nil {
+				return
+			}
+		}
+	}()
+}
+
+// A pipe with bytes in it belongs to its join: it must not come to another one.
+func TestStalledJoinHoldsOnePipeUntilItEnds(t *testing.T) {
+	before := noPooledPipes(t)
+	j := join(t, "tcp", "tcp")
+	stall(t, j)
+	eventually(t, "stalling", func() bool { return noPooledPipes(t) == before+2 })
+	if err := Reset(j.right); err != nil {
+		t.Fatal(err)
+	}
+	if err := within(t, j.done, "Join"); !IsReset(err) {
+		t.Errorf("Join: %v, want a reset", err)
+	}
+	for {
+		p, ok := pipes.Get().(*pipe)
+		if !ok {
+			break
+		}
+		if n, err := unix.IoctlGetInt(p.r, unix.TIOCINQ); n != 0 || err != nil {
+			t.Errorf("a pipe with %d bytes in it is in the pool: %v", n, err)
+		}
+		p.close()
+	}
+	if after := noPooledPipes(t); after != before {
+		t.Errorf("%d descriptors of pipes are left after the join", after-before)
+	}
+}
+
+// withoutDescriptors makes the kernel refuse new ones, until the returned function is called.
+func withoutDescriptors(t *testing.T) (restore func()) {
+	t.Helper()
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	none := was
+	none.Cur = 0
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &none); err != nil {
+		t.Fatal(err)
+	}
+	restore = func() {
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Cleanup(restore)
+	return restore
+}
+
+func TestJoinWithoutDescriptors(t *testing.T) {
+	before := noPooledPipes(t)
+	j := join(t, "tcp", "tcp")
+	restore := withoutDescriptors(t)
+	data := string(pattern(300_000))
+	got := make(chan string, 1)
+	go func() {
+		b := make([]byte, len(data))
+		_, _ = io.ReadFull(j.right, b)
+		got <- string(b)
+	}()
+	write(t, j.left, []byte(data))
+	if within(t, got, "reading without pipes") != data {
+		t.Error("other bytes came")
+	}
+	write(t, j.right, []byte("down"))
+	expect(t, j.left, "down")
+	restore()
+	stall(t, j) // in a pipe, now that there are some
+	eventually(t, "splicing again", func() bool { return noPooledPipes(t) == before+2 })
+	_ = Reset(j.right)
+	if err := within(t, j.done, "Join"); !IsReset(err) {
+		t.Errorf("Join: %v, want a reset", err)
+	}
+}
+
+func TestJoinEndsWithoutDescriptors(t *testing.T) {
+	_ = noPooledPipes(t)
+	j := join(t, "tcp", "tcp")
+	withoutDescriptors(t)
+	sent := send(j.left, []byte("up"))
+	receive(t, j.right, []byte("up"))
+	back := send(j.right, []byte("down"))
+	receive(t, j.left, []byte("down"))
+	for _, done := range []<-chan error{sent, back, j.done} {
+		if err := within(t, done, "ending"); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// One side has ended its direction, the other has nothing to say, and then the first one dies.
+func TestJoinResetAfterHalfClose(t *testing.T) {
+	forJoins(t, func(t *testing.T, j *joined) {
+		if _, ok := j.left.(*faultnet.Conn); ok || !resettable(j.left) || !resettable(j.right) {
+			t.Skip("told of TCP sockets only")
+		}
+		if err := j.left.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		expectEnd(t, j.right)
+		if err := Reset(j.left); err != nil {
+			t.Fatal(err)
+		}
+		if err := within(t, j.done, "Join"); !IsReset(err) {
+			t.Errorf("Join: %v, want a reset", err)
+		}
+		if _, err := j.right.Write([]byte("x")); err != nil && !IsReset(err) {
+			t.Errorf("the other side: %v", err)
+		}
+	})
+}
+
+func TestSpliceAllocatesNothingPerChunk(t *testing.T) {
+	j := join(t, "tcp", "tcp")
+	data, back := make([]byte, 1000), make([]byte, 1000)
+	allocs := testing.AllocsPerRun(200, func() {
+		write(t, j.left, data)
+		if _, err := io.ReadFull(j.right, back); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if allocs >= 1 {
+		t.Errorf("%v allocations for each piece", allocs)
+	}
+}

@@ -1,0 +1,268 @@
+package portal
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/wire"
+)
+
+func TestCheckRoute(t *testing.T) {
+	for text, want := range map[string]error{
+		"127.0.0.1:7000":                              nil,
+		"db@relay.example.com:4000":                   nil,
+		"/ip4/127.0.0.1/tcp/1/secure/api/service/web": nil,
+		"/ip4/127.0.0.1/tcp/1/secure/api/ip4/127.0.0.1/tcp/2/secure/api/service/outlet": nil,
+		"/service/outlet":                                     route.ErrNotDialable,
+		"/secure/api/service/outlet":                          route.ErrNotDialable,
+		"/ip4/127.0.0.1/tcp/1":                                ErrNoChannel,
+		"/ip4/127.0.0.1/tcp/1/secure/api":                     ErrNoChannel,
+		"/ip4/127.0.0.1/tcp/1/service/outlet":                 ErrNoChannel,
+		"/ip4/127.0.0.1/tcp/1/service/secure/service/x":       ErrNoChannel,
+		"/ip4/127.0.0.1/tcp/1/secure/api/service/x/service/y": ErrNoChannel,
+		"nonsense": route.ErrSyntax,
+		"":         route.ErrSyntax,
+	} {
+		r, err := ParseRoute(text)
+		if !errors.Is(err, want) {
+			t.Errorf("%q: got %v, want %v", text, err, want)
+		}
+		if err == nil && len(r) == 0 {
+			t.Errorf("%q: no route and no error", text)
+		}
+	}
+	if err := CheckRoute(nil); !errors.Is(err, route.ErrNotDialable) {
+		t.Errorf("nothing: %v", err)
+	}
+}
+
+func listenPortal(t testing.TB, o Options) *Listener {
+	t.Helper()
+	o.Logger = quiet()
+	l, err := Listen("127.0.0.1:0", o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// accepted returns what Accept returns, in a goroutine.
+func accepted(l *Listener) <-chan net.Conn {
+	c := make(chan net.Conn, 1)
+	go func() {
+		conn, _ := l.Accept()
+		c <- conn
+	}()
+	return c
+}
+
+func TestDialAndListen(t *testing.T) {
+	id := newIdentity(t)
+	o := Options{Identity: id, Logger: quiet()}
+	l := listenPortal(t, o)
+	if l.Identifier() != id.Identifier() || l.Addr().Network() != "tcp" {
+		t.Errorf("it is %s at %s", l.Identifier(), l.Addr())
+	}
+	for _, to := range []string{l.Route(), l.Addr().String()} {
+		got := accepted(l)
+		c, err := Dial(soon(t), to, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := within(t, got, "Accept")
+		for _, c := range []net.Conn{c, s} {
+			_ = c.SetDeadline(time.Now().Add(patience))
+			if _, ok := c.(interface{ CloseWrite() error }); !ok {
+				t.Errorf("%T has no CloseWrite", c)
+			}
+		}
+		write(t, c, "question")
+		closeWrite(t, c.(interface{ CloseWrite() error }))
+		if got, err := io.ReadAll(s); string(got) != "question" || err != nil {
+			t.Errorf("got %q, %v", got, err)
+		}
+		write(t, s, "answer")
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if got, err := io.ReadAll(c); string(got) != "answer" || err != nil {
+			t.Errorf("got %q, %v", got, err)
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		_ = s.Close() // twice does no harm
+	}
+}
+
+func TestDialErrors(t *testing.T) {
+	id, other := newIdentity(t), newIdentity(t)
+	l := listenPortal(t, Options{Identity: id})
+	gone := listen(t)
+	_ = gone.Close()
+	o := Options{Identity: id, Logger: quiet()}
+	for name, test := range map[string]struct {
+		to      string
+		options Options
+		is      func(error) bool
+	}{
+		"syntax":      {"nonsense", o, func(err error) bool { return errors.Is(err, route.ErrSyntax) }},
+		"no channel":  {"/ip4/127.0.0.1/tcp/1/service/outlet", o, func(err error) bool { return errors.Is(err, ErrNoChannel) }},
+		"nobody":      {gone.Addr().String(), o, func(err error) bool { return errors.As(err, new(*route.DialError)) }},
+		"not trusted": {l.Route(), Options{Identity: other, Logger: quiet()}, func(err error) bool { return errors.Is(err, identity.ErrNotTrusted) }},
+		"no service": {strings.TrimSuffix(l.Route(), "outlet") + "other", o, func(err error) bool {
+			var status *route.StatusError
+			return errors.As(err, &status) && status.Code == wire.NoService
+		}},
+	} {
+		c, err := Dial(soon(t), test.to, test.options)
+		if err == nil || !test.is(err) || c != nil {
+			t.Errorf("%s: got %v, %v", name, c, err)
+		}
+	}
+}
+
+func TestDialEndsWithItsContext(t *testing.T) {
+	silent := listen(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	failed := make(chan error, 1)
+	go func() {
+		_, err := Dial(ctx, silent.Addr().String(), Options{Identity: newIdentity(t), Logger: quiet()})
+		failed <- err
+	}()
+	c, err := silent.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	cancel()
+	if err := within(t, failed, "Dial"); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestDialerSharesASession(t *testing.T) {
+	o := Options{Identity: newIdentity(t), Logger: quiet()}
+	l := listenPortal(t, o)
+	d, err := NewDialer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	sessions := map[any]bool{}
+	var last net.Conn
+	for range 3 {
+		got := accepted(l)
+		c, err := d.Dial(soon(t), l.Route())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := within(t, got, "Accept")
+		r, err := ParseRoute(l.Route())
+		if err != nil {
+			t.Fatal(err)
+		}
+		session, err := d.node.Session(soon(t), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sessions[session] = true
+		_ = s.Close()
+		last = c
+	}
+	if len(sessions) != 1 {
+		t.Errorf("%d sessions, want 1", len(sessions))
+	}
+	_ = d.Close()
+	_ = last.SetDeadline(time.Now().Add(patience))
+	if _, err := last.Write([]byte("x")); err == nil {
+		t.Error("a connection outlives its dialer")
+	}
+	if _, err := d.Dial(soon(t), l.Route()); err == nil {
+		t.Error("a closed dialer dials")
+	}
+}
+
+func TestListenerClose(t *testing.T) {
+	o := Options{Identity: newIdentity(t), Logger: quiet()}
+	l := listenPortal(t, o)
+	got := accepted(l)
+	c, err := Dial(soon(t), l.Route(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	s := within(t, got, "Accept")
+	pending := make(chan error, 1)
+	go func() {
+		_, err := l.Accept()
+		pending <- err
+	}()
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := within(t, pending, "Accept"); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept during Close: %v", err)
+	}
+	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Accept after Close: %v", err)
+	}
+	for _, c := range []net.Conn{c, s} {
+		_ = c.SetDeadline(time.Now().Add(patience))
+		if _, err := c.Read(make([]byte, 1)); err == nil || err == io.EOF {
+			t.Errorf("an accepted connection that Close has cut is read as %v", err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Errorf("closing twice: %v", err)
+	}
+}
+
+// A connection that nobody accepts does not keep a listener from closing.
+func TestListenerClosesWithAConnectionNobodyAccepts(t *testing.T) {
+	o := Options{Identity: newIdentity(t), Logger: quiet()}
+	l := listenPortal(t, o)
+	c, err := Dial(soon(t), l.Route(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestListenErrors(t *testing.T) {
+	o := Options{Identity: newIdentity(t), Logger: quiet()}
+	l := listenPortal(t, o)
+	if _, err := Listen(l.Addr().String(), o); err == nil {
+		t.Error("two listeners at one address")
+	}
+}
+
+// Without an identity it is the user's own, which is made the first time.
+func TestDefaultIdentity(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sp", "identity")
+	t.Setenv("SP_IDENTITY", path)
+	l := listenPortal(t, Options{})
+	got := accepted(l)
+	c, err := Dial(soon(t), l.Route(), Options{Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = within(t, got, "Accept").Close()
+	id, err := identity.Load(path)
+	if err != nil || id.Identifier() != l.Identifier() {
+		t.Errorf("it is not the one in the file: %v", err)
+	}
+}

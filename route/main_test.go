@@ -1,0 +1,186 @@
+package route
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is a deadline that only a hung test meets.
+const patience = 5 * time.Second
+
+// within returns what comes on c, which must come soon.
+func within[T any](t testing.TB, c <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatalf("%s: nothing happens", what)
+	}
+	panic("not reached")
+}
+
+func eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(patience)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s: not in time", what)
+		}
+	}
+}
+
+func soon(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func svc(name string) wire.Address { return wire.Address{Kind: wire.Service, Name: name} }
+
+func secure() wire.Address { return wire.Address{Kind: wire.Secure, Name: SecureName} }
+
+func newIdentity(t testing.TB) *identity.Identity {
+	t.Helper()
+	id, err := identity.New(rand.Reader, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// world is some nodes that trust one another, and nobody else.
+type world struct{ id *identity.Identity }
+
+func newWorld(t testing.TB) world { return world{newIdentity(t)} }
+
+// config is a node's, and its log goes nowhere.
+func (w world) config(t testing.TB) Config {
+	t.Helper()
+	trust, err := identity.NewPolicy(identity.PolicyConfig{Self: w.id.Identifier()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Config{Channel: channel.Config{Identity: w.id, Trust: trust}, Logger: slog.New(slog.DiscardHandler)}
+}
+
+// node returns a node that nobody can reach.
+func (w world) node(t testing.TB, change ...func(*Config)) *Node {
+	t.Helper()
+	config := w.config(t)
+	for _, f := range change {
+		f(&config)
+	}
+	n, err := NewNode(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Close() })
+	return n
+}
+
+// listening returns a node that listens on loopback, and its address.
+func (w world) listening(t testing.TB, change ...func(*Config)) (*Node, wire.Address) {
+	t.Helper()
+	n := w.node(t, change...)
+	return n, listen(t, n)
+}
+
+func listen(t testing.TB, n *Node) wire.Address {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, n, l)
+	return addressOf(l)
+}
+
+func serve(t testing.TB, n *Node, l net.Listener) {
+	t.Helper()
+	done := make(chan error, 1)
+	go func() { done <- n.Serve(context.Background(), l) }()
+	t.Cleanup(func() {
+		_ = n.Close()
+		if err := within(t, done, "Serve"); err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+}
+
+func addressOf(l net.Listener) wire.Address {
+	return FromAddrPort(netip.MustParseAddrPort(l.Addr().String()))
+}
+
+// nowhere returns an address at which nobody listens.
+func nowhere(t testing.TB) wire.Address {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return addressOf(l)
+}
+
+func anywhere(c *Config) { c.Forward = func(wire.Address) bool { return true } }
+
+// ask sends text over r, ends its direction, and returns all that comes back.
+func ask(t testing.TB, n *Node, r Route, text string) (string, error) {
+	t.Helper()
+	s, err := n.Open(soon(t), r, 0)
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	_ = s.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(s, text); err != nil {
+		return "", err
+	}
+	if err := s.CloseWrite(); err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(s)
+	return string(b), err
+}
+
+// expectEcho makes sure that r leads to an echo.
+func expectEcho(t testing.TB, n *Node, r Route) {
+	t.Helper()
+	if got, err := ask(t, n, r, "hello"); got != "hello" || err != nil {
+		t.Fatalf("%s: got %q, %v", Format(r), got, err)
+	}
+}
+
+// expectStatus makes sure that err is a hop's answer.
+func expectStatus(t testing.TB, err error, code wire.Code, hop int, where string) {
+	t.Helper()
+	var status *StatusError
+	if !errors.As(err, &status) {
+		t.Fatalf("got %v, want a status", err)
+	}
+	if status.Code != code || status.Hop != hop || status.Where != where {
+		t.Errorf("got %s of hop %d (%s), want %s of hop %d (%s)",
+			status.Code, status.Hop, status.Where, code, hop, where)
+	}
+}

@@ -1,0 +1,164 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/wire"
+)
+
+// roads runs the roads to routes until the test ends.
+func roads(t testing.TB, n *Node, routes ...Route) *Roads {
+	t.Helper()
+	r := n.NewRoads(routes)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		within(t, done, "Run")
+	})
+	return r
+}
+
+func expectRoad(t testing.TB, r *Roads) {
+	t.Helper()
+	s, err := r.Open(soon(t), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Await(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRoadsWaitForTheFarEnd(t *testing.T) {
+	w := newWorld(t)
+	at := nowhere(t)
+	r := roads(t, w.node(t), Route{at, secure(), svc(EchoName)})
+	eventually(t, "the first failure", func() bool { return r.keepers[0].lastError() != nil })
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var dial *DialError
+	if _, err := r.Open(ctx, 0); !errors.As(err, &dial) {
+		t.Errorf("got %v, want why the far end is not there", err)
+	}
+
+	opened := make(chan error, 1)
+	go func() {
+		s, err := r.Open(soon(t), 0)
+		if err == nil {
+			err = s.Await(soon(t))
+			_ = s.Close()
+		}
+		opened <- err
+	}()
+	l, err := net.Listen("tcp", HostPort(at))
+	if err != nil {
+		t.Skip("somebody else listens there now: ", err)
+	}
+	far := w.node(t)
+	far.HandleBasics()
+	serve(t, far, l)
+	if err := within(t, opened, "Open"); err != nil {
+		t.Error(err)
+	}
+	if err := r.Await(soon(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRoadsSayWhyTheServiceIsNotThere(t *testing.T) {
+	w := newWorld(t)
+	_, at := w.listening(t)
+	r := roads(t, w.node(t), Route{at, secure(), svc("nothing")})
+	eventually(t, "the first failure", func() bool { return r.keepers[0].lastError() != nil })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	expectStatus(t, r.Await(ctx), wire.NoService, 1, HostPort(at))
+}
+
+func TestRoadsWithoutAnAttemptSayTheContext(t *testing.T) {
+	n := newWorld(t).node(t)
+	r := n.NewRoads([]Route{{nowhere(t), secure(), svc("x")}}) // nobody runs it
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("enough")
+	cancel(why)
+	if err := r.Await(ctx); !errors.Is(err, why) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestRoadsMakeANewSession(t *testing.T) {
+	w := newWorld(t)
+	far, at := w.listening(t)
+	far.HandleBasics()
+	near := w.node(t)
+	to := Route{at, secure(), svc(EchoName)}
+	r := roads(t, near, to)
+	expectRoad(t, r)
+	first, err := near.Session(soon(t), to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Close()
+	expectRoad(t, r)
+	second, err := near.Session(soon(t), to)
+	if err != nil || second == first {
+		t.Errorf("the lost session is used again: %v", err)
+	}
+}
+
+func TestRoadsTakeTheFirstThatIsOpen(t *testing.T) {
+	w := newWorld(t)
+	far, at := w.listening(t)
+	far.HandleBasics()
+	second, other := w.listening(t)
+	second.HandleBasics()
+	near := w.node(t)
+	r := roads(t, near, Route{at, secure(), svc(EchoName)}, Route{other, secure(), svc(EchoName)})
+	usedRoad := func(a wire.Address) func() bool {
+		return func() bool {
+			k, _ := r.best()
+			return k != nil && k.route[0] == a
+		}
+	}
+	eventually(t, "the first road", usedRoad(at))
+	expectRoad(t, r)
+	_ = far.Close()
+	eventually(t, "the second road", usedRoad(other))
+	expectRoad(t, r)
+}
+
+func TestRoadsCloseWithTheirContext(t *testing.T) {
+	w := newWorld(t)
+	far, at := w.listening(t)
+	far.HandleBasics()
+	r := w.node(t).NewRoads([]Route{{at, secure(), svc(EchoName)}})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.Run(ctx)
+	}()
+	if err := r.Await(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	cancel()
+	within(t, done, "Run")
+	if d := time.Since(began); d > time.Second {
+		t.Errorf("it took %v to end", d)
+	}
+	if k, _ := r.best(); k != nil {
+		t.Error("a road is open that nobody keeps")
+	}
+}
