@@ -19,11 +19,11 @@ func bridgeCommand() *cli.Command {
 		UsageText:   "sp bridge --listen [HOST]:PORT --next HOST:PORT",
 		Description: "When it listens, the bridge prints its address, and nothing else.",
 		Flags: append(append([]cli.Flag{
-			&cli.StringFlag{Name: "listen", Required: true, Usage: "`WHERE` links come in: [host]:port or unix:PATH; no host is every interface"},
-			&cli.StringSliceFlag{Name: "next", Required: true, Usage: "allowed next `HOP`: host:port, host:first-last, or CIDR:port(s); repeatable"},
+			&cli.StringFlag{Name: "listen", Usage: "`WHERE` links come in: [host]:port or unix:PATH; no host is every interface"},
+			&cli.StringSliceFlag{Name: "next", Usage: "allowed next `HOP`: host:port, host:first-last, or CIDR:port(s); repeatable"},
 			drainFlag(),
 		}, registerFlags()...), nodeFlags()...),
-		Action: runBridge,
+		Action: need(runBridge, "listen", "next"),
 	}
 }
 
@@ -40,7 +40,7 @@ func runBridge(c *cli.Context) error {
 		}
 		hops = append(hops, hop)
 	}
-	r, err := newRole(c, hops.allow)
+	r, err := newRole(c, roleOptions{forward: hops.allow})
 	if err != nil {
 		return err
 	}

@@ -82,7 +82,7 @@ func exitCode(err error) int {
 	case errors.Is(err, errUsage), errors.Is(err, route.ErrSyntax), errors.Is(err, route.ErrNotDialable),
 		errors.Is(err, route.ErrTooFar), errors.Is(err, route.ErrLoop), errors.Is(err, portal.ErrNoChannel):
 		return exitUsage
-	case errors.Is(err, identity.ErrNotTrusted), errors.Is(err, channel.ErrWrongName):
+	case errors.Is(err, identity.ErrNotTrusted), errors.Is(err, errInvalid), errors.Is(err, channel.ErrWrongName):
 		return exitNotTrusted
 	case errors.As(err, &status):
 		return statusExitCode(status.Code)
@@ -118,7 +118,7 @@ func hintFor(err error) string {
 	case errors.As(err, &u):
 		return fmt.Sprintf("see %s --help", u.command)
 	case errors.Is(err, channel.ErrRefusedByPeer):
-		return "the far end must be started with --allow and this side's Identifier, which sp identity show prints"
+		return "the far end must be started with --allow and this side's Identifier, which sp identity show prints; its log says why it refuses"
 	case errors.Is(err, identity.ErrNotTrusted):
 		return "name the far end's Identifier with --allow, if it is the one you mean"
 	case errors.Is(err, route.ErrSyntax):

@@ -27,16 +27,11 @@ const defaultDrain = 30 * time.Second
 
 // nodeFlags are those of every command that is a node.
 func nodeFlags() []cli.Flag {
-	return []cli.Flag{
+	return append(trustFlags(), []cli.Flag{
 		&cli.StringFlag{
 			Name: "identity", EnvVars: []string{"SP_IDENTITY"}, Category: whoCategory, TakesFile: true,
 			Usage: "this side's key `FILE`; made on first use", DefaultText: "identity in the user's configuration, under sp",
 		},
-		&cli.StringSliceFlag{
-			Name: "allow", Category: whoCategory,
-			Usage: "trust the far end with this `IDENTIFIER`; repeatable; without it, only this side's own",
-		},
-		&cli.BoolFlag{Name: "allow-anyone", Category: whoCategory, Usage: "trust whoever is at the far end"},
 		&cli.StringSliceFlag{
 			Name: "suite", Category: whoCategory,
 			Usage: "accept this Noise `SUITE` and no other; repeatable; the first is what this side proposes",
@@ -51,7 +46,7 @@ func nodeFlags() []cli.Flag {
 		},
 		&cli.StringFlag{Name: "log-format", Value: "text", Category: logCategory, Usage: "`FORMAT` of the log on stderr: text or json"},
 		&cli.StringFlag{Name: "log-level", Value: "info", Category: logCategory, Usage: "least `LEVEL` that is logged: debug, info, warn or error"},
-	}
+	}...)
 }
 
 func drainFlag() cli.Flag {
@@ -79,14 +74,25 @@ func newLogger(c *cli.Context, w io.Writer) (*slog.Logger, error) {
 
 // role is what a command that is a node works with.
 type role struct {
-	config route.Config
-	node   *route.Node
-	self   *identity.Identity
-	logger *slog.Logger
+	config   route.Config
+	node     *route.Node
+	self     *identity.Identity // as it was at the start
+	shown    *shown
+	trust    identity.PolicyConfig // of the node
+	policies []*identity.Policy    // of all nodes of this process
+	nodes    []*route.Node
+	logger   *slog.Logger
+}
+
+// roleOptions are what the commands' nodes do not have in common.
+type roleOptions struct {
+	forward func(wire.Address) bool // see route.Config
+	redeem  bool                    // redeem this side's tickets, if there is an allow file
+	ticket  *identity.Ticket        // to show
 }
 
 // newRole makes the node that the flags describe.
-func newRole(c *cli.Context, forward func(wire.Address) bool) (*role, error) {
+func newRole(c *cli.Context, o roleOptions) (*role, error) {
 	logger, err := newLogger(c, c.App.ErrWriter)
 	if err != nil {
 		return nil, err
@@ -95,61 +101,75 @@ func newRole(c *cli.Context, forward func(wire.Address) bool) (*role, error) {
 	if err != nil {
 		return nil, err
 	}
-	allow, err := parseIdentifiers(c, "allow")
+	trust, err := trustConfig(c, logger)
 	if err != nil {
 		return nil, err
 	}
-	self, err := loadIdentity(c.String("identity"), logger)
+	self, path, err := loadIdentity(c.String("identity"), logger)
 	if err != nil {
 		return nil, err
 	}
-	trust, err := identity.NewPolicy(identity.PolicyConfig{
-		Self: self.Identifier(), Allow: allow, AllowAnyone: c.Bool("allow-anyone"),
-	})
+	if err := seeSelf(trust.Seen, self, logger); err != nil {
+		return nil, err
+	}
+	shown, err := newShown(self, path, c.StringSlice("credential"), logger)
 	if err != nil {
 		return nil, err
 	}
-	config := route.Config{
+	r := &role{self: self, shown: shown, trust: trust, logger: logger}
+	policy, err := r.newTrust(o)
+	if err != nil {
+		return nil, err
+	}
+	r.config = route.Config{
 		Channel: channel.Config{
-			Identity: self, Trust: trust, Suites: suites, Keepalive: c.Duration("keepalive"),
+			Identity: self, Current: shown.identity, Credentials: shown.show, Ticket: showTicket(o.ticket),
+			Trust: policy, Suites: suites, Keepalive: c.Duration("keepalive"),
 		},
-		Forward: forward, ConnectTimeout: c.Duration("connect-timeout"), Logger: logger,
+		Forward: o.forward, ConnectTimeout: c.Duration("connect-timeout"), Logger: logger,
 	}
+	r.node, err = r.newNode(r.config, policy)
+	return r, err
+}
+
+// newTrust makes the policy of the role's node from what the flags say.
+func (r *role) newTrust(o roleOptions) (*identity.Policy, error) {
+	r.trust.Self = r.self.Identifier()
+	if o.ticket != nil {
+		r.trust.Allow = append(r.trust.Allow, o.ticket.Issuer())
+	}
+	if o.redeem && len(r.trust.AllowFiles) > 0 {
+		r.trust.Tickets = func() *identity.History { return r.shown.identity().History() }
+	}
+	return newPolicy(r.trust)
+}
+
+// newNode makes a node whose trust and proofs are kept up to date.
+func (r *role) newNode(config route.Config, policy *identity.Policy) (*route.Node, error) {
 	node, err := route.NewNode(config)
 	if err != nil {
 		return nil, err
 	}
-	return &role{config, node, self, logger}, nil
+	r.policies, r.nodes = append(r.policies, policy), append(r.nodes, node)
+	return node, nil
 }
 
-// loadIdentity loads the key file at path, or the default one, and makes it if it is not there.
-func loadIdentity(path string, logger *slog.Logger) (*identity.Identity, error) {
+// loadIdentity loads the key file at path, or the default one, and makes it if it is not there. It returns which it was.
+func loadIdentity(path string, logger *slog.Logger) (*identity.Identity, string, error) {
 	if path == "" {
 		var err error
 		if path, err = identity.DefaultPath(); err != nil {
-			return nil, err
+			return nil, "", err
 		}
 	}
 	id, created, err := identity.LoadOrCreate(path)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	if created {
 		logger.Info("made a new identity", "file", path, "identifier", id.Identifier())
 	}
-	return id, nil
-}
-
-func parseIdentifiers(c *cli.Context, flag string) ([]identity.Identifier, error) {
-	var all []identity.Identifier
-	for _, text := range c.StringSlice(flag) {
-		id, err := identity.ParseIdentifier(text)
-		if err != nil {
-			return nil, usage(c, "--%s %q: %w", flag, text, err)
-		}
-		all = append(all, id)
-	}
-	return all, nil
+	return id, path, nil
 }
 
 func parseSuites(c *cli.Context) ([]noise.Suite, error) {

@@ -2,7 +2,9 @@ package main
 
 import (
 	"crypto/rand"
-	"encoding/json"
+	"encoding/hex"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -12,6 +14,7 @@ import (
 
 func identityCommand() *cli.Command {
 	asJSON := &cli.BoolFlag{Name: "json", Usage: "print more than the Identifier, as JSON"}
+	full := &cli.BoolFlag{Name: "full", Usage: "print the history too: a line for each key that the identity has had"}
 	return &cli.Command{
 		Name:  "identity",
 		Usage: "make and show identities",
@@ -27,8 +30,17 @@ func identityCommand() *cli.Command {
 				Name:      "show",
 				Usage:     "print the Identifier of the identity in FILE",
 				ArgsUsage: "[FILE]",
-				Flags:     []cli.Flag{asJSON},
+				Flags:     []cli.Flag{full, asJSON},
 				Action:    showIdentity,
+			},
+			{
+				Name:      "rotate",
+				Usage:     "give the identity in FILE a new key, and print its Identifier, which stays",
+				ArgsUsage: "[FILE]",
+				Description: "Whoever has met the identity with its new key refuses the old one. Nodes that use FILE take up the\n" +
+					"new key by themselves; copies of FILE on other machines have to be replaced.",
+				Flags:  []cli.Flag{full, asJSON},
+				Action: rotateIdentity,
 			},
 		},
 	}
@@ -54,6 +66,9 @@ func createIdentity(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return err
+	}
 	if err := id.Save(path, c.Bool("force")); err != nil {
 		return err
 	}
@@ -72,17 +87,62 @@ func showIdentity(c *cli.Context) error {
 	return printIdentity(c, path, id)
 }
 
+func rotateIdentity(c *cli.Context) error {
+	path, err := identityPath(c)
+	if err != nil {
+		return err
+	}
+	id, err := identity.Load(path)
+	if err != nil {
+		return err
+	}
+	if id, err = id.Rotate(rand.Reader, time.Now()); err != nil {
+		return err
+	}
+	if err := id.Save(path, true); err != nil {
+		return err
+	}
+	return printIdentity(c, path, id)
+}
+
 func printIdentity(c *cli.Context, path string, id *identity.Identity) error {
 	if !c.Bool("json") {
 		say(c, "%s", id.Identifier())
+		if c.Bool("full") {
+			printHistory(c, id.History())
+		}
 		return nil
 	}
-	encoder := json.NewEncoder(c.App.Writer)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(map[string]any{
+	shown := map[string]any{
 		"identifier": id.Identifier(),
 		"file":       path,
 		"public_key": []byte(id.History().PublicKey()),
 		"changes":    id.History().Len(),
-	})
+	}
+	if c.Bool("full") {
+		shown["history"] = historyJSON(id.History())
+	}
+	return printJSON(c, shown)
+}
+
+// printHistory prints a line for each key that an identity has had: when it came, the key, and the change's hash.
+func printHistory(c *cli.Context, h *identity.History) {
+	for i, change := range h.Changes() {
+		what := "rotated"
+		if i == 0 {
+			what = "created"
+		}
+		say(c, "%2d  %s  %s  key %x  change %x", i+1, change.Created.Format(time.RFC3339), what, []byte(change.PublicKey), change.Hash)
+	}
+}
+
+func historyJSON(h *identity.History) []map[string]any {
+	var all []map[string]any
+	for _, change := range h.Changes() {
+		all = append(all, map[string]any{
+			"created": change.Created, "public_key": []byte(change.PublicKey),
+			"hash": hex.EncodeToString(change.Hash[:]), "previous": hex.EncodeToString(change.Previous[:]),
+		})
+	}
+	return all
 }

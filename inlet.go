@@ -10,6 +10,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
@@ -21,15 +22,17 @@ func inletCommand() *cli.Command {
 		Usage: "listen where the client is, and carry each connection to an outlet",
 		UsageText: "sp inlet --listen [HOST]:PORT --to ROUTE\n" +
 			"sp inlet --listen unix:PATH --to ROUTE\n" +
-			"sp inlet --listen - --to ROUTE            (stdin and stdout)",
+			"sp inlet --listen - --to ROUTE            (stdin and stdout)\n" +
+			"sp inlet --listen [HOST]:PORT --ticket TICKET",
 		Description: "When the outlet has answered, the inlet prints the address where it listens, and nothing else.",
 		Flags: append([]cli.Flag{
-			&cli.StringFlag{Name: "listen", Required: true, Usage: "`WHERE` clients connect: [host]:port, unix:PATH or -; no host is loopback, port 0 a free one"},
-			&cli.StringSliceFlag{Name: "to", Required: true, Usage: "`ROUTE` to the outlet: host:port, name@relay:port, the long form, or - to read it from stdin; repeatable: the first that answers is taken"},
+			&cli.StringFlag{Name: "listen", Usage: "`WHERE` clients connect: [host]:port, unix:PATH or -; no host is loopback, port 0 a free one"},
+			&cli.StringSliceFlag{Name: "to", Usage: "`ROUTE` to the outlet: host:port, name@relay:port, the long form, or - to read it from stdin; repeatable: the first that answers is taken"},
+			&cli.StringFlag{Name: "ticket", Usage: "redeem this `TICKET`, or the one in a file, or on stdin (-): it says whom to trust, and where the outlet is unless --to does"},
 			&cli.BoolFlag{Name: "no-wait", Usage: "fail at once if the outlet does not answer"},
 			drainFlag(),
 		}, nodeFlags()...),
-		Action: runInlet,
+		Action: need(runInlet, "listen"),
 	}
 }
 
@@ -41,25 +44,71 @@ func runInlet(c *cli.Context) error {
 	if err != nil {
 		return usage(c, "--listen: %w", err)
 	}
-	roads, err := readRoads(c, where.network == "stdio")
+	stdin := where.network == "stdio"
+	ticket, err := readTicketFlag(c, stdin)
 	if err != nil {
 		return err
 	}
-	r, err := newRole(c, nil)
+	roads, err := readRoads(c, stdin || ticket != nil && c.String("ticket") == stdioText, ticket)
+	if err != nil {
+		return err
+	}
+	r, err := newRole(c, roleOptions{ticket: ticket})
 	if err != nil {
 		return err
 	}
 	defer r.node.Close()
+	defer r.watch(!stdin)()
+	if err := r.redeem(c, roads, ticket); err != nil {
+		return err
+	}
 	if where.network == "stdio" {
 		return r.inletStdio(c, roads)
 	}
 	return r.inletListen(c, where, roads)
 }
 
-// readRoads reads all that --to gives.
-func readRoads(c *cli.Context, stdinTaken bool) ([]route.Route, error) {
+// redeem shows the ticket, if there is one, before anything else is done. A far end that is not there yet is waited for
+// later.
+func (r *role) redeem(c *cli.Context, roads []route.Route, ticket *identity.Ticket) error {
+	if ticket == nil {
+		return nil
+	}
+	err := r.tryRoads(c, roads)
+	if errors.Is(err, identity.ErrNotTrusted) {
+		return ticketRefused(err)
+	}
+	if err == nil {
+		r.logger.Info("the ticket is redeemed, and not needed any more", "next time", nextTime(c, roads, ticket))
+	}
+	return nil
+}
+
+// nextTime is the command that does without the ticket.
+func nextTime(c *cli.Context, roads []route.Route, ticket *identity.Ticket) string {
+	command := "sp inlet --listen " + c.String("listen")
+	for _, road := range roads {
+		command += " --to " + route.Format(road)
+	}
+	return command + " --allow " + ticket.Issuer().String()
+}
+
+// readRoads reads all that --to gives, or else takes the ticket's route.
+func readRoads(c *cli.Context, stdinTaken bool, ticket *identity.Ticket) ([]route.Route, error) {
+	texts := c.StringSlice("to")
+	switch {
+	case len(texts) > 0:
+	case ticket == nil:
+		return nil, usage(c, "neither --to nor --ticket: where is the outlet?")
+	default:
+		to, err := route.Parse(ticket.Route())
+		if err == nil {
+			err = portal.CheckRoute(to)
+		}
+		return []route.Route{to}, err
+	}
 	var roads []route.Route
-	for _, text := range c.StringSlice("to") {
+	for _, text := range texts {
 		to, err := readRoute(c, text, stdinTaken)
 		if err != nil {
 			return nil, err
@@ -108,6 +157,11 @@ func (r *role) probe(c *cli.Context, to []route.Route) error {
 	if !c.Bool("no-wait") {
 		return nil
 	}
+	return r.tryRoads(c, to)
+}
+
+// tryRoads asks whether any of the roads leads to the service, and returns why the first does not.
+func (r *role) tryRoads(c *cli.Context, to []route.Route) error {
 	var first error
 	for _, road := range to {
 		ctx, cancel := timeoutContext(c)
@@ -125,7 +179,9 @@ func (r *role) probe(c *cli.Context, to []route.Route) error {
 
 func (r *role) inlet(c *cli.Context, roads *route.Roads) *portal.Inlet {
 	return &portal.Inlet{
-		Open:           func(ctx context.Context) (*route.Stream, error) { return roads.Open(ctx, wire.Lazy) },
+		Open: func(ctx context.Context, client []byte) (*route.Stream, error) {
+			return roads.OpenWith(ctx, wire.Lazy, client)
+		},
 		Begin:          r.node.Begin,
 		ConnectTimeout: c.Duration("connect-timeout"),
 		Logger:         r.logger,
@@ -149,6 +205,7 @@ func (r *role) inletListen(c *cli.Context, where place, to []route.Route) error 
 	defer stopKeeping()
 	var serving sync.WaitGroup
 	defer serving.Wait()
+	serving.Go(func() { giveBack(c.Context, r.node.Turnover) })
 	serving.Go(func() { _ = r.inlet(c, roads).Serve(c.Context, working, l) })
 	if roads.Await(c.Context) == nil {
 		say(c, "%s", describe(l))

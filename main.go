@@ -52,6 +52,8 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			relayCommand(),
 			bridgeCommand(),
 			identityCommand(),
+			credentialCommand(),
+			ticketCommand(),
 			sendCommand(),
 			pingCommand(),
 			traceCommand(),
@@ -92,8 +94,19 @@ func needCommand(c *cli.Context) error {
 	if c.Args().Present() {
 		return usage(c, "no command %q", c.Args().First())
 	}
-	_ = cli.ShowSubcommandHelp(c)
 	return usage(c, "a command is missing")
+}
+
+// need is the action with flags that must be there. The flag parser's own check would print the help on stdout.
+func need(action cli.ActionFunc, flags ...string) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		for _, name := range flags {
+			if !c.IsSet(name) {
+				return usage(c, "--%s is missing", name)
+			}
+		}
+		return action(c)
+	}
 }
 
 // noArguments refuses arguments that are no flags.

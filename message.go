@@ -17,7 +17,7 @@ import (
 const defaultMessageTimeout = 10 * time.Second
 
 func toFlag() cli.Flag {
-	return &cli.StringFlag{Name: "to", Required: true, Usage: "`ROUTE`: host:port, name@relay:port, the long form, or - to read it from stdin"}
+	return &cli.StringFlag{Name: "to", Usage: "`ROUTE`: host:port, name@relay:port, the long form, or - to read it from stdin"}
 }
 
 func timeoutFlag() cli.Flag {
@@ -31,7 +31,7 @@ func sendCommand() *cli.Command {
 		UsageText: "sp send --to ROUTE [MESSAGE]      (without MESSAGE, stdin)",
 		ArgsUsage: "[MESSAGE]",
 		Flags:     append([]cli.Flag{toFlag(), timeoutFlag()}, nodeFlags()...),
-		Action:    runSend,
+		Action:    need(runSend, "to"),
 	}
 }
 
@@ -43,7 +43,7 @@ func runSend(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := newRole(c, nil)
+	r, err := newRole(c, roleOptions{})
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func pingCommand() *cli.Command {
 			&cli.DurationFlag{Name: "interval", Value: time.Second, Category: timeCategory, Usage: "time between two of them"},
 			&cli.DurationFlag{Name: "timeout", Value: defaultMessageTimeout, Category: timeCategory, Usage: "how long to wait for each"},
 		}, nodeFlags()...),
-		Action: runPing,
+		Action: need(runPing, "to"),
 	}
 }
 
@@ -124,7 +124,7 @@ func runPing(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := newRole(c, nil)
+	r, err := newRole(c, roleOptions{})
 	if err != nil {
 		return err
 	}
@@ -174,7 +174,7 @@ func traceCommand() *cli.Command {
 		Usage:     "measure the round trip to each node of a route",
 		UsageText: "sp trace --to ROUTE",
 		Flags:     append([]cli.Flag{toFlag(), timeoutFlag()}, nodeFlags()...),
-		Action:    runTrace,
+		Action:    need(runTrace, "to"),
 	}
 }
 
@@ -186,7 +186,7 @@ func runTrace(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := newRole(c, nil)
+	r, err := newRole(c, roleOptions{})
 	if err != nil {
 		return err
 	}

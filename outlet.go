@@ -27,10 +27,11 @@ func outletCommand() *cli.Command {
 		Description: "When it can be reached, the outlet prints the inlet's command that reaches it, and nothing else.",
 		Flags: append(append([]cli.Flag{
 			&cli.StringFlag{Name: "listen", Usage: "`WHERE` inlets, relays and bridges connect: [host]:port or unix:PATH; no host is every interface"},
-			&cli.StringFlag{Name: "target", Required: true, Usage: "the `SERVICE`: host:port or unix:PATH; no host is loopback"},
+			&cli.StringFlag{Name: "target", Usage: "the `SERVICE`: host:port or unix:PATH; no host is loopback"},
+			&cli.StringFlag{Name: "proxy-protocol", Usage: "tell the service who is calling, with a header of the PROXY protocol: `VERSION` v2"},
 			drainFlag(),
 		}, registerFlags()...), nodeFlags()...),
-		Action: runOutlet,
+		Action: need(runOutlet, "target"),
 	}
 }
 
@@ -52,13 +53,17 @@ func runOutlet(c *cli.Context) error {
 	if err != nil {
 		return usage(c, "--target: %w", err)
 	}
-	r, err := newRole(c, nil)
+	if v := c.String("proxy-protocol"); v != "" && v != "v2" {
+		return usage(c, "--proxy-protocol %q is not v2", v)
+	}
+	r, err := newRole(c, roleOptions{redeem: true})
 	if err != nil {
 		return err
 	}
 	defer r.node.Close()
 	outlet := &portal.Outlet{
-		Network: target.network, Address: target.address, ConnectTimeout: c.Duration("connect-timeout"), Logger: r.logger,
+		Network: target.network, Address: target.address, ProxyProtocol: c.String("proxy-protocol") != "",
+		ConnectTimeout: c.Duration("connect-timeout"), Logger: r.logger,
 	}
 	r.node.Handle(route.OutletName, outlet.Serve)
 	return r.serve(c, where, func(l net.Listener) string { return r.inletCommandLine(c, l) })

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/secureportal/sp/internal/netio"
 )
 
 // place is where to listen or what to dial: a TCP address, a Unix socket, or stdin and stdout.
@@ -45,7 +47,7 @@ func parsePlace(text, host string, stdio bool) (place, error) {
 
 // listen listens at p. A Unix socket that nobody listens on any more is replaced.
 func (p place) listen(ctx context.Context) (net.Listener, error) {
-	var config net.ListenConfig
+	config := netio.ListenConfig()
 	l, err := config.Listen(ctx, p.network, p.address)
 	if p.network == "unix" && errors.Is(err, syscall.EADDRINUSE) && p.isStale() {
 		if err := os.Remove(p.address); err != nil {

@@ -32,10 +32,10 @@ func relayCommand() *cli.Command {
 		UsageText:   "sp relay --listen [HOST]:PORT",
 		Description: "When it listens, the relay prints its address, and nothing else.",
 		Flags: append(append([]cli.Flag{
-			&cli.StringFlag{Name: "listen", Required: true, Usage: "`WHERE` inlets and outlets connect: [host]:port or unix:PATH; no host is every interface"},
+			&cli.StringFlag{Name: "listen", Usage: "`WHERE` inlets and outlets connect: [host]:port or unix:PATH; no host is every interface"},
 			drainFlag(),
 		}, registerFlags()...), nodeFlags()...),
-		Action: runRelay,
+		Action: need(runRelay, "listen"),
 	}
 }
 
@@ -44,12 +44,12 @@ func runRelay(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := newRole(c, nil)
+	r, err := newRole(c, roleOptions{})
 	if err != nil {
 		return err
 	}
 	defer r.node.Close()
-	route.NewRegistry(r.node, route.RegistryConfig{})
+	route.NewRegistry(r.node, route.RegistryConfig{MayClaim: mayClaim})
 	return r.serve(c, where, func(l net.Listener) string { return describe(l) })
 }
 
@@ -73,6 +73,7 @@ func (r *role) serve(c *cli.Context, where place, ready func(net.Listener) strin
 		return err
 	}
 	defer closeDialer()
+	defer r.watch(true)()
 	var l net.Listener
 	if where != (place{}) {
 		if l, err = where.listen(c.Context); err != nil {
@@ -93,6 +94,7 @@ func (r *role) serve(c *cli.Context, where place, ready func(net.Listener) strin
 	if l != nil {
 		announce()
 	}
+	serving.Go(func() { giveBack(c.Context, r.node.Turnover) })
 	for _, g := range registrars {
 		g.Registered = announce
 		serving.Go(func() { _ = g.Run(c.Context) })
@@ -133,14 +135,16 @@ func (r *role) registrars(c *cli.Context) ([]*route.Registrar, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	trust, err := identity.NewPolicy(identity.PolicyConfig{Self: r.self.Identifier(), Allow: allow})
+	trust, err := newPolicy(identity.PolicyConfig{
+		Self: r.self.Identifier(), Allow: allow, Deny: r.trust.Deny, DenyFiles: r.trust.DenyFiles, Seen: r.trust.Seen,
+	})
 	if err != nil {
 		return nil, nil, err
 	}
 	config := r.config
 	config.Channel.Trust = trust
 	config.Forward = nil
-	dialer, err := route.NewNode(config)
+	dialer, err := r.newNode(config, trust)
 	if err != nil {
 		return nil, nil, err
 	}

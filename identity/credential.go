@@ -101,7 +101,7 @@ func (id *Identity) Issue(random io.Reader, claims Claims) (*Credential, error) 
 	b = append(b, byte(len(claims.Attributes)))
 	for _, key := range slices.Sorted(maps.Keys(claims.Attributes)) {
 		value := claims.Attributes[key]
-		if err := checkAttribute(key, value); err != nil {
+		if err := CheckAttribute(key, value); err != nil {
 			return nil, fmt.Errorf("credential: %w", err)
 		}
 		b = append(append(b, byte(len(key))), key...)
@@ -158,7 +158,7 @@ func (c *Credential) decodeAttributes(r *reader) {
 		if r.err != nil {
 			return
 		}
-		if err := checkAttribute(key, value); err != nil {
+		if err := CheckAttribute(key, value); err != nil {
 			r.fail("attribute %d: %w", i+1, err)
 		}
 		if key <= before {
@@ -190,8 +190,8 @@ func ParseCredentialText(s string) (*Credential, error) {
 	return ParseCredential(b)
 }
 
-// checkAttribute says whether a credential may have the attribute.
-func checkAttribute(key, value string) error {
+// CheckAttribute says whether a credential may have the attribute.
+func CheckAttribute(key, value string) error {
 	if len(key) < 1 || len(key) > MaxAttributeKey {
 		return fmt.Errorf("attribute key has %d bytes, want 1 to %d", len(key), MaxAttributeKey)
 	}

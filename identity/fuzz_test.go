@@ -56,6 +56,31 @@ func FuzzParseCredential(f *testing.F) {
 	})
 }
 
+func FuzzParseTicket(f *testing.F) {
+	own := newIdentity(f, "vector: authority").History()
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if k, err := ParseTicketText(string(b)); err == nil && k.String() != string(bytes.TrimSpace(b)) {
+			t.Errorf("%q is read as %q", b, k)
+		}
+		k, err := ParseTicket(b)
+		if err != nil {
+			return
+		}
+		if !bytes.Equal(k.Bytes(), b) {
+			t.Errorf("%x is read as %x", b, k.Bytes())
+		}
+		again, err := ParseTicketText(k.String())
+		if err != nil || !bytes.Equal(again.Bytes(), b) {
+			t.Errorf("%x does not survive its text form: %v", b, err)
+		}
+		if _, err := k.MarshalJSON(); err != nil {
+			t.Error(err)
+		}
+		_ = k.VerifySignature()
+		_ = k.verify(own, t0)
+	})
+}
+
 func FuzzVerifyProof(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, role := range []Role{Initiator, Responder} {
@@ -64,10 +89,16 @@ func FuzzVerifyProof(f *testing.F) {
 				continue
 			}
 			again := append([]byte{proofVersion}, peer.History.Bytes()...)
-			again = append(again, byte(len(peer.Credentials)))
+			entries := len(peer.Credentials)
+			if peer.Ticket != nil {
+				entries++
+			}
+			again = append(again, byte(entries))
 			for _, c := range peer.Credentials {
-				again = append(again, byte(len(c.raw)>>8), byte(len(c.raw)))
-				again = append(again, c.Bytes()...)
+				again = appendEntry(again, entryCredential, c.Bytes())
+			}
+			if peer.Ticket != nil {
+				again = appendEntry(again, entryTicket, peer.Ticket.Bytes())
 			}
 			if !bytes.Equal(again, b[:len(b)-signatureSize]) {
 				t.Errorf("%x is read as %x", b, again)

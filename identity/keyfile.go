@@ -62,10 +62,23 @@ func DefaultPath() (string, error) {
 	return filepath.Join(dir, "sp", "identity"), nil
 }
 
-func configDir() (string, error) {
-	if dir := os.Getenv("XDG_CONFIG_HOME"); dir != "" {
+// DefaultSeenPath returns where a user's memory of rotated keys is kept: sp/seen in $XDG_STATE_HOME if set, else in
+// ~/.local/state, or beside the identity file on systems where that is not the custom.
+func DefaultSeenPath() (string, error) {
+	dir, err := userDir("XDG_STATE_HOME", ".local", "state")
+	if err != nil {
+		return "", fmt.Errorf("no place for a seen file: %w", err)
+	}
+	return filepath.Join(dir, "sp", "seen"), nil
+}
+
+func configDir() (string, error) { return userDir("XDG_CONFIG_HOME", ".config") }
+
+// userDir returns a folder of the user's: the one that variable names, or the one at path in the home folder.
+func userDir(variable string, path ...string) (string, error) {
+	if dir := os.Getenv(variable); dir != "" {
 		if !filepath.IsAbs(dir) {
-			return "", errors.New("XDG_CONFIG_HOME is not an absolute path")
+			return "", fmt.Errorf("%s is not an absolute path", variable)
 		}
 		return dir, nil
 	}
@@ -73,7 +86,7 @@ func configDir() (string, error) {
 		return os.UserConfigDir()
 	}
 	home, err := os.UserHomeDir()
-	return filepath.Join(home, ".config"), err
+	return filepath.Join(append([]string{home}, path...)...), err
 }
 
 // LoadOrCreate loads the identity in a file, or makes a new one and saves it there if

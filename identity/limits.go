@@ -25,6 +25,12 @@ const (
 	// MaxCredentials is the number of credentials one proof may carry.
 	MaxCredentials = 8
 
+	// MaxTicketRoute is the length of the route in a ticket, in bytes (at least 1).
+	MaxTicketRoute = 2048
+
+	// MaxTicket is the length of an encoded ticket, in bytes.
+	MaxTicket = ticketFixedSize + MaxTicketRoute + maxHistory
+
 	// MaxProof is the length of an encoded proof, in bytes: room for the longest
 	// history beside the longest credential, or beside eight of the usual size (about
 	// 300 bytes). It fits a Noise handshake message (65535 bytes) with room to spare.
@@ -60,6 +66,14 @@ const (
 	// maxSeenFile is the size of a seen file, in bytes: twice MaxSeen of the longest lines.
 	maxSeenFile = 2*MaxSeen*(identifierText+MaxChanges*(1+2*hashSize)) + 64
 
+	// MaxSpent is the number of redeemed tickets that are remembered: those that have
+	// not expired yet.
+	MaxSpent = 10_000
+
+	// spentKept is how long a redeemed ticket is remembered after it has expired, for
+	// the case that the clock is set back.
+	spentKept = 24 * time.Hour
+
 	// DefaultPollInterval is how often [Policy.Run] looks at the policy's files. A
 	// change is noticed after one interval, or after two if a file was found empty or
 	// in the middle of being written: in less than half a second.
@@ -86,6 +100,7 @@ const (
 	maxHistory      = 1 + firstChangeSize + (MaxChanges-1)*laterChangeSize
 
 	credentialFixedSize = 1 + serialSize + hashSize + 8 + 8 + 1 + signatureSize
+	ticketFixedSize     = 1 + serialSize + 8 + 2 + signatureSize
 	minProof            = 1 + 1 + firstChangeSize + 1 + signatureSize
 )
 
@@ -94,7 +109,11 @@ const (
 	changeVersion     = 1
 	changeKindKey     = 1
 	credentialVersion = 1
+	ticketVersion     = 1
 	proofVersion      = 1
+
+	entryCredential = 1
+	entryTicket     = 2
 )
 
 // Signature contexts. Each ends with a zero byte, so none is a prefix of another,
@@ -102,5 +121,6 @@ const (
 const (
 	contextChange     = "sp v1 identity change\x00"
 	contextCredential = "sp v1 identity credential\x00"
+	contextTicket     = "sp v1 identity ticket\x00"
 	contextProof      = "sp v1 identity proof\x00"
 )

@@ -47,6 +47,12 @@ type PolicyConfig struct {
 	DenyFiles []string
 	Deny      []Identifier
 
+	// Tickets returns the history of the node's own identity, and has the tickets that
+	// it issued redeemed: whoever shows one, and is trusted by nothing else, is put into
+	// the first of AllowFiles, of which there must be one. What has been redeemed is
+	// remembered beside it, in a folder of that name and ".spent". Nil redeems none.
+	Tickets func() *History
+
 	// Seen remembers who has rotated keys. nil means a memory of the policy's own,
 	// without a file. Only the histories of those who are trusted are put there.
 	Seen *Seen
@@ -99,6 +105,9 @@ type Policy struct {
 	require     map[string]string
 	anyone      bool
 	seen        *Seen
+	issuer      func() *History // of tickets; nil: none are redeemed
+
+	redeeming sync.Mutex // held while a ticket is redeemed
 
 	lists atomic.Pointer[lists] // what Check reads
 
@@ -135,6 +144,7 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 		require:     maps.Clone(cfg.Require),
 		anyone:      cfg.AllowAnyone,
 		seen:        cfg.Seen,
+		issuer:      cfg.Tickets,
 		allowFiles:  listFiles("allow", cfg.AllowFiles),
 		denyFiles:   listFiles("deny", cfg.DenyFiles),
 	}
@@ -162,13 +172,15 @@ func (cfg *PolicyConfig) check() error {
 		return errors.New("nobody to trust: no identity of one's own, and none is named")
 	case anyZero(cfg.Allow), anyZero(cfg.Authorities), anyZero(cfg.Deny):
 		return errZero
+	case cfg.Tickets != nil && len(cfg.AllowFiles) == 0:
+		return errors.New("tickets are redeemed but there is no allow file to put their bearers into")
 	case len(cfg.Require) > 0 && len(cfg.Authorities) == 0:
 		return errors.New("attributes are required but no authority is named whose word counts")
 	case len(cfg.Require) > MaxAttributes:
 		return fmt.Errorf("%d attributes are required, a credential has at most %d", len(cfg.Require), MaxAttributes)
 	}
 	for key, value := range cfg.Require {
-		if err := checkAttribute(key, value); err != nil {
+		if err := CheckAttribute(key, value); err != nil {
 			return err
 		}
 	}
@@ -193,10 +205,12 @@ func listFiles(kind string, paths []string) []*listFile {
 
 // Check decides whether to trust a peer that has proved itself. It verifies the
 // credentials that matter. An error wraps [ErrNotTrusted] and gives the reason; it may
-// also be [ErrOlderHistory], [ErrForkedHistory], [ErrExpired] or [ErrNotYetValid].
+// also be [ErrOlderHistory], [ErrForkedHistory], [ErrExpired], [ErrNotYetValid] or
+// [ErrSpent].
 //
 // A peer that is trusted is remembered in Seen, with the authority that vouched for it;
-// one that is not leaves no trace, in memory or on disk.
+// one that is not leaves no trace, in memory or on disk. One that is trusted by nothing
+// else may be so for its ticket, which is redeemed then.
 func (p *Policy) Check(peer *Peer, now time.Time) (Decision, error) {
 	if peer == nil || peer.History == nil {
 		return Decision{}, fmt.Errorf("%w: it has not proved an identity", ErrNotTrusted)
@@ -212,11 +226,23 @@ func (p *Policy) Check(peer *Peer, now time.Time) (Decision, error) {
 }
 
 func (p *Policy) decide(peer *Peer, now time.Time) (Decision, error) {
-	id := peer.Identifier()
 	lists := p.lists.Load()
-	if err := p.denied(lists, id); err != nil {
+	if err := p.denied(lists, peer.Identifier()); err != nil {
 		return Decision{}, err
 	}
+	d, reason := p.anchored(lists, peer, now)
+	if reason == nil || peer.Ticket == nil || p.issuer == nil {
+		return d, reason
+	}
+	if err := p.redeem(peer, now); err != nil {
+		return Decision{}, join(reason, err)
+	}
+	return p.anchored(p.lists.Load(), peer, now)
+}
+
+// anchored looks for an anchor that holds for a peer that is not denied.
+func (p *Policy) anchored(lists *lists, peer *Peer, now time.Time) (Decision, error) {
+	id := peer.Identifier()
 	if id == p.self && !p.self.IsZero() {
 		return Decision{Anchor: AnchorSelf}, nil
 	}

@@ -56,8 +56,8 @@ func NewSeen() *Seen {
 	return &Seen{entries: make(map[Identifier]*list.Element), named: list.New(), strangers: list.New()}
 }
 
-// OpenSeen returns a memory kept in a file, which is created, mode 0600, if it is not
-// there. A last line that was cut short, as by a crash, is dropped; other damage is an
+// OpenSeen returns a memory kept in a file. If it is not there it is created, mode 0600,
+// and the folders on the way to it, as soon as there is something to write. A last line that was cut short, as by a crash, is dropped; other damage is an
 // error that names the line.
 func OpenSeen(path string) (*Seen, error) {
 	s := NewSeen()
@@ -71,14 +71,7 @@ func OpenSeen(path string) (*Seen, error) {
 func (s *Seen) open() error {
 	b, _, err := readFile(s.path, maxSeenFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
-			return err
-		}
-		err = writeFile(s.path, []byte(seenHeader+"\n"), false)
-		if err == nil || !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		b, _, err = readFile(s.path, maxSeenFile)
+		return nil
 	}
 	if err != nil {
 		return err
@@ -263,11 +256,28 @@ func (s *Seen) save(hashes [][hashSize]byte) error {
 			return err
 		}
 	}
-	if err := appendFile(s.path, []byte(formatSeenLine(hashes))); err != nil {
+	line := formatSeenLine(hashes)
+	err := appendFile(s.path, []byte(line))
+	if errors.Is(err, fs.ErrNotExist) {
+		err = s.create(line)
+	}
+	if err != nil {
 		return err
 	}
 	s.lines++
 	return nil
+}
+
+// create makes the file with its first line, or adds that if somebody else was faster.
+func (s *Seen) create(line string) error {
+	if err := os.MkdirAll(filepath.Dir(s.path), 0o700); err != nil {
+		return err
+	}
+	err := writeFile(s.path, []byte(seenHeader+"\n"+line), false)
+	if errors.Is(err, fs.ErrExist) {
+		return appendFile(s.path, []byte(line))
+	}
+	return err
 }
 
 // rewrite replaces the file with one that has a line for each entry, the one not met for

@@ -167,7 +167,7 @@ func TestSeenFileCannotBeWritten(t *testing.T) {
 	}
 	first := newIdentity(t, "a")
 	second := rotated(t, first, "b")
-	if err := os.Remove(path); err != nil {
+	if err := os.Mkdir(path, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	p := newPolicy(t, PolicyConfig{Self: first.Identifier(), Seen: s})
@@ -235,8 +235,8 @@ func TestSeenStrangers(t *testing.T) {
 	}
 	_, err = anyone.Check(peerOf(first), t0)
 	wantErr(t, err, ErrOlderHistory, "not trusted")
-	if got := string(read(t, path)); got != seenHeader+"\n" {
-		t.Errorf("a stranger was written to the disk: %q", got)
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a stranger was written to the disk: %v", err)
 	}
 	named := newPolicy(t, PolicyConfig{Allow: []Identifier{first.Identifier()}, Seen: s})
 	if _, err := named.Check(peerOf(second), t0); err != nil {

@@ -27,8 +27,11 @@ type vectors struct {
 	AuthorityHistory    string            `json:"authority_history"`
 	Credential          string            `json:"credential"`
 	CredentialText      string            `json:"credential_text"`
+	Ticket              string            `json:"ticket"`
+	TicketText          string            `json:"ticket_text"`
 	HandshakeHash       string            `json:"handshake_hash"`
 	ProofInitiator      string            `json:"proof_initiator"`
+	ProofTicket         string            `json:"proof_initiator_with_credential_and_ticket"`
 	ProofResponder      string            `json:"proof_responder_rotated_with_credential"`
 	KeyFile             string            `json:"key_file_rotated"`
 }
@@ -44,6 +47,14 @@ func makeVectors(t testing.TB) vectors {
 		NotBefore:  t0,
 		Expires:    t0.Add(24 * time.Hour),
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticket, err := authority.Ticket(seeded("vector: ticket"), "/dnsaddr/relay.example.com/tcp/4000/service/forward_to_db/secure/api/service/outlet", t0.Add(10*time.Minute))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p3, err := id.ProveWith(Initiator, testHash, [][]byte{c.Bytes()}, ticket.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,8 +79,11 @@ func makeVectors(t testing.TB) vectors {
 		AuthorityHistory:    hex.EncodeToString(authority.History().Bytes()),
 		Credential:          hex.EncodeToString(c.Bytes()),
 		CredentialText:      c.String(),
+		Ticket:              hex.EncodeToString(ticket.Bytes()),
+		TicketText:          ticket.String(),
 		HandshakeHash:       hex.EncodeToString(testHash),
 		ProofInitiator:      hex.EncodeToString(p1),
+		ProofTicket:         hex.EncodeToString(p3),
 		ProofResponder:      hex.EncodeToString(p2),
 		KeyFile:             string(next.keyFile()),
 	}
@@ -105,7 +119,8 @@ func corpora(v vectors) map[string]map[string]any {
 	cut := func(b []byte) []byte { return b[:len(b)-1] }
 	flip := func(b []byte) []byte { b = slices.Clone(b); b[len(b)-1] ^= 1; return b }
 	history, longer, credential := unhex(v.History), unhex(v.HistoryRotated), unhex(v.Credential)
-	p1, p2, file := unhex(v.ProofInitiator), unhex(v.ProofResponder), []byte(v.KeyFile)
+	p1, p2, p3, file := unhex(v.ProofInitiator), unhex(v.ProofResponder), unhex(v.ProofTicket), []byte(v.KeyFile)
+	ticket := unhex(v.Ticket)
 	id := v.Identifier.String()
 	return map[string]map[string]any{
 		"FuzzParseHistory": {
@@ -116,8 +131,12 @@ func corpora(v vectors) map[string]map[string]any {
 			"good": credential, "cut": cut(credential), "flipped": flip(credential), "text": []byte(v.CredentialText),
 			"trailing": append(slices.Clone(credential), 0),
 		},
+		"FuzzParseTicket": {
+			"good": ticket, "cut": cut(ticket), "flipped": flip(ticket), "text": []byte(v.TicketText),
+			"trailing": append(slices.Clone(ticket), 0),
+		},
 		"FuzzVerifyProof": {
-			"initiator": p1, "responder": p2, "cut": cut(p2), "flipped": flip(p2), "trailing": append(slices.Clone(p1), 0),
+			"initiator": p1, "responder": p2, "ticket": p3, "cut": cut(p2), "flipped": flip(p2), "trailing": append(slices.Clone(p1), 0),
 		},
 		"FuzzParseIdentifier": {
 			"good": id, "upper": "I" + id[1:60] + "ABCDE", "short": id[:64], "long": id + "0", "bare": id[1:] + "0",

@@ -1,0 +1,133 @@
+package identity
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Beside the allow file that redeemed tickets go to there is a folder, the file's name
+// and ".spent". It holds a file for each ticket that has been redeemed, named by when the
+// ticket expires and its serial number:
+//
+//	<unix seconds>-<32 hexadecimal digits>
+//
+// Creating that file is what redeems a ticket: the system does it once only, also when
+// two processes try, and it is on the disk before anybody is trusted for it. What it
+// says inside is for people.
+const spentSuffix = ".spent"
+
+// redeem lets peer in for its ticket, if that is one of this node's, good at now, and
+// has not been redeemed: its Identifier is in the first allow file then, and read. The
+// ticket is gone even if the file cannot be written in the end.
+func (p *Policy) redeem(peer *Peer, now time.Time) error {
+	t := peer.Ticket
+	if err := t.verify(p.issuer(), now); err != nil {
+		return fmt.Errorf("ticket %x: %w", t.serial, err)
+	}
+	if err := p.seen.Check(peer.History); err != nil {
+		return err
+	}
+	p.redeeming.Lock()
+	defer p.redeeming.Unlock()
+	_ = p.Reload() // its errors are told by Poll
+	if _, ok := p.lists.Load().allow[peer.Identifier()]; ok {
+		return nil // somebody redeemed one for it a moment ago
+	}
+	file := p.allowFiles[0].path
+	if err := checkList(file); err != nil {
+		return fmt.Errorf("ticket %x cannot be redeemed: allow file %s: %w", t.serial, file, err)
+	}
+	if err := spend(file+spentSuffix, t, peer.Identifier(), now); err != nil {
+		return fmt.Errorf("ticket %x: %w", t.serial, err)
+	}
+	comment := fmt.Sprintf("# ticket %x, redeemed %s", t.serial, now.UTC().Format(time.RFC3339))
+	if err := AddToAllowFile(file, peer.Identifier(), comment); err != nil {
+		return fmt.Errorf("ticket %x: %w", t.serial, err)
+	}
+	return p.Reload()
+}
+
+// checkList tells whether the file is a list that can be added to.
+func checkList(path string) error {
+	b, _, err := readFile(path, MaxListFile)
+	if err != nil {
+		return err
+	}
+	_, err = parseList(string(b))
+	return err
+}
+
+// spend writes to the disk that a ticket has been redeemed. It gives ErrSpent if that has
+// been done before.
+func spend(dir string, t *Ticket, by Identifier, now time.Time) error {
+	if err := makeDir(dir); err != nil {
+		return err
+	}
+	if err := prune(dir, now, MaxSpent); err != nil {
+		return err
+	}
+	path := filepath.Join(dir, fmt.Sprintf("%d-%x", t.expires, t.serial))
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return fmt.Errorf("%w%s", ErrSpent, spentBy(path))
+	}
+	if err != nil {
+		return err
+	}
+	if err := fill(f, fmt.Appendf(nil, "by %s at %s\n", by, now.UTC().Format(time.RFC3339))); err != nil {
+		return err
+	}
+	return syncDir(dir)
+}
+
+// spentBy returns what a spent file says, for the log.
+func spentBy(path string) string {
+	b, _, err := readFile(path, MaxListLine)
+	text := strings.TrimSpace(string(b))
+	if err != nil || text == "" || !printable(text) {
+		return ""
+	}
+	return " " + text
+}
+
+func makeDir(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+// prune forgets the tickets that have expired long ago, and refuses to remember more than
+// most others or more.
+func prune(dir string, now time.Time, most int) error {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	kept := 0
+	for _, f := range files {
+		seconds, _, _ := strings.Cut(f.Name(), "-")
+		expires, err := strconv.ParseInt(seconds, 10, 64)
+		if err != nil || now.Before(time.Unix(expires, 0).Add(spentKept)) {
+			kept++
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if kept >= most {
+		return fmt.Errorf("%d redeemed tickets have not expired yet, and no more than that are kept", kept)
+	}
+	return nil
+}
