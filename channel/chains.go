@@ -9,7 +9,9 @@ import (
 )
 
 // Open starts a flow on a link that an earlier flow left clean, or on a new one. Nothing is sent before the flow's
-// first write. ctx bounds dialing only. It is the initiator's.
+// first write, which must come soon: the far end waits for it on a new link no longer than its HandshakeTimeout, and
+// takes a flow's number no longer than epochGrace after the keys were replaced, nor after windowSize higher ones. ctx
+// bounds dialing only, which also ends with the session. It is the initiator's.
 func (s *Session) Open(ctx context.Context) (*Flow, error) {
 	c, err := s.idleChain()
 	if err != nil {
@@ -44,6 +46,9 @@ func (s *Session) openOn(c *chain) (*Flow, error) {
 }
 
 func (s *Session) dialChain(ctx context.Context) (*chain, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(s.life, cancel)()
 	conn, err := s.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -77,12 +82,13 @@ func (s *Session) idleChain() (*chain, error) {
 	}
 }
 
-// park keeps c for the next flow.
+// park keeps c for the next flow, unless there is more on it than the flow before.
 func (s *Session) park(c *chain) {
+	clean := c.in.empty()
 	c.in.drop()
-	c.since = time.Now()
 	s.mu.Lock()
-	keep := s.err == nil && len(s.idle) < chainIdleMax
+	c.since = time.Now()
+	keep := clean && s.err == nil && len(s.idle) < chainIdleMax
 	if keep {
 		s.idle = append(s.idle, c)
 	} else {

@@ -32,6 +32,7 @@ import (
 	"golang.org/x/sys/cpu"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/noise"
 )
 
@@ -44,9 +45,14 @@ const (
 	epochGrace              = 30 * time.Second // how long flows of replaced keys may still arrive
 	chainIdleTimeout        = 30 * time.Second // how long the initiator keeps a link without a flow
 	chainIdleMax            = 256              // links without a flow that a session keeps
-	abortTimeout            = time.Second      // for telling the other end why a flow was aborted
-	controlTimeout          = 10 * time.Second // for one record on the control link to be taken by the socket
+	abortTimeout            = time.Second      // for telling the other end why a flow or a session ends
+	controlTimeout          = 5 * time.Second  // for one record on the control link to be taken by the socket
 	dropTimeout             = 15 * time.Second // before a session that fails to renew its keys ends
+	minRenewAfter           = 5 * time.Second  // the least RenewAfter
+	maxOldEpochs            = 8                // replaced keys that a responder keeps: the limit of renewals in epochGrace
+	reviewInterval          = 30 * time.Second // between two looks at trust that nothing calls for
+
+	DefaultSessionsPerIdentity = 64 // that a responder has at a time
 )
 
 // Conn is what a channel runs over.
@@ -65,24 +71,49 @@ type Config struct {
 	Identity *identity.Identity
 	Trust    Trust
 
+	// Current returns Identity with the key that it has now. Nil means that Identity does not change its key.
+	Current func() *identity.Identity
+
 	// Suites are accepted; an initiator proposes the first. Nil means DefaultSuites.
 	Suites []noise.Suite
 
 	// Credentials returns what to present in a handshake, encoded. Nil presents none.
 	Credentials func() [][]byte
 
+	// Ticket returns what else to show to a far end that has proved to be peer and is trusted: an encoded ticket that
+	// peer issued, or nil. Only an initiator does. Nil shows none.
+	Ticket func(peer identity.Identifier) []byte
+
 	Keepalive        time.Duration // 0 means DefaultKeepalive
-	RenewAfter       time.Duration // 0 means DefaultRenewAfter
+	RenewAfter       time.Duration // 0 means DefaultRenewAfter; less than 5 s means 5 s
 	HandshakeTimeout time.Duration // 0 means DefaultHandshakeTimeout
+
+	// SessionsPerIdentity bounds the sessions that one far end may have as initiator; one more is refused with
+	// ErrBusy. 0 means DefaultSessionsPerIdentity.
+	SessionsPerIdentity int
 }
 
-func (c *Config) keepalive() time.Duration  { return orDefault(c.Keepalive, DefaultKeepalive) }
-func (c *Config) renewAfter() time.Duration { return orDefault(c.RenewAfter, DefaultRenewAfter) }
+func (c *Config) identity() *identity.Identity {
+	if c.Current != nil {
+		return c.Current()
+	}
+	return c.Identity
+}
+
+func (c *Config) keepalive() time.Duration { return orDefault(c.Keepalive, DefaultKeepalive) }
+func (c *Config) renewAfter() time.Duration {
+	return max(orDefault(c.RenewAfter, DefaultRenewAfter), minRenewAfter)
+}
+
 func (c *Config) handshakeTimeout() time.Duration {
 	return orDefault(c.HandshakeTimeout, DefaultHandshakeTimeout)
 }
 
-func orDefault(d, otherwise time.Duration) time.Duration {
+func (c *Config) sessionsPerIdentity() int {
+	return orDefault(c.SessionsPerIdentity, DefaultSessionsPerIdentity)
+}
+
+func orDefault[T ~int | ~int64](d, otherwise T) T {
 	if d > 0 {
 		return d
 	}
@@ -135,7 +166,7 @@ var (
 	ErrReset = errors.New("reset by the far end")
 	// ErrForged says that what arrived is not what the other end sent. Nothing of it was delivered.
 	ErrForged = errors.New("what arrived is not what was sent (changed, repeated, reordered or left out on the way)")
-	// ErrProtocol is wrapped where an authenticated peer breaks the protocol.
+	// ErrProtocol is wrapped where the peer breaks the protocol.
 	ErrProtocol = errors.New("protocol error")
 	// ErrSilent ends a session whose pings stay unanswered.
 	ErrSilent = errors.New("the far end does not answer")
@@ -156,10 +187,15 @@ var (
 	ErrClosed = net.ErrClosed
 )
 
-// errNoData keeps a handshake failure that the far end caused by closing apart from others.
+// handshakeError keeps a handshake that failed because the link ended apart from others: it wraps io.ErrUnexpectedEOF.
 func handshakeError(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Errorf("the far end closed the link during the handshake: %w", io.ErrUnexpectedEOF)
+	case errors.Is(err, ErrCut), netio.IsReset(err):
+		return fmt.Errorf("the link broke during the handshake: %w: %w", io.ErrUnexpectedEOF, err)
 	}
 	return fmt.Errorf("handshake: %w", err)
 }

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/secureportal/sp/identity"
-	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/noise"
 )
 
@@ -21,10 +23,12 @@ type Endpoint struct {
 	config Config
 	static *ecdh.PrivateKey // in memory only, new in each process
 	busy   chan struct{}    // a place for each handshake that may compute at once
+	tasks  sync.WaitGroup   // sessions
 
-	mu       sync.RWMutex
+	mu       sync.RWMutex // guards what follows; taken after a session's, never before
 	epochs   map[sessionID]acceptable
 	sessions map[*Session]struct{}
+	asked    map[identity.Identifier]int // sessions that each far end has asked for
 	closed   bool
 }
 
@@ -51,55 +55,104 @@ func New(config Config) (*Endpoint, error) {
 		busy:     make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
 		epochs:   make(map[sessionID]acceptable),
 		sessions: make(map[*Session]struct{}),
+		asked:    make(map[identity.Identifier]int),
 	}, nil
 }
 
 // Announce tells the far ends of all sessions that this node is going away: new flows should go elsewhere.
 func (e *Endpoint) Announce() {
+	e.each(func(s *Session) { _ = s.Announce() })
+}
+
+// Renew is Session.Renew of all sessions.
+func (e *Endpoint) Renew() { e.each((*Session).Renew) }
+
+// Close ends all sessions, and waits for their work. New ones are refused. Calls of Serve and Initiate end soon after;
+// whoever made them waits for them.
+func (e *Endpoint) Close() error {
+	e.mu.Lock()
+	e.closed = true
+	e.mu.Unlock()
+	e.each(func(s *Session) { s.end(ErrClosed) })
+	e.tasks.Wait()
+	return nil
+}
+
+// each calls f for all sessions, at once: a far end that does not listen holds up nobody else's.
+func (e *Endpoint) each(f func(*Session)) {
 	e.mu.RLock()
-	defer e.mu.RUnlock()
+	sessions := slices.Collect(maps.Keys(e.sessions))
+	e.mu.RUnlock()
 	var tasks sync.WaitGroup
-	for s := range e.sessions {
-		tasks.Go(func() { _ = s.Announce() })
+	for _, s := range sessions {
+		tasks.Go(func() { f(s) })
 	}
 	tasks.Wait()
 }
 
-// Close ends all sessions, and waits for them. New ones are refused.
-func (e *Endpoint) Close() error {
+// admit takes s among the sessions that end with e, or says why not. leave is its opposite.
+func (e *Endpoint) admit(s *Session) error {
 	e.mu.Lock()
-	e.closed = true
-	sessions := e.sessions
-	e.sessions = nil
-	e.mu.Unlock()
-	for s := range sessions {
-		_ = s.Close()
+	defer e.mu.Unlock()
+	if e.closed {
+		return ErrClosed
 	}
+	if s.role == identity.Responder {
+		if most := e.config.sessionsPerIdentity(); e.asked[s.id] >= most {
+			return fmt.Errorf("%w: it has %d sessions", errTooMany, most)
+		}
+		e.asked[s.id]++
+		e.epochs[s.epoch.id] = acceptable{s, s.epoch}
+	}
+	e.sessions[s] = struct{}{}
+	e.tasks.Add(1)
 	return nil
+}
+
+// errTooMany says that a far end is at a limit of this side's.
+var errTooMany = errors.New("too many sessions")
+
+// leave takes s, which has ended and does no work any more, out of the sessions.
+func (e *Endpoint) leave(s *Session) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.sessions, s)
+	if s.role == identity.Responder {
+		if e.asked[s.id]--; e.asked[s.id] == 0 {
+			delete(e.asked, s.id)
+		}
+	}
+	close(s.over)
+	e.tasks.Done()
 }
 
 // Initiate makes a session with the far end that dial's connections lead to. name is what the initiator believes it
 // reaches; the far end refuses a name that is not its own. dial is called for the control link, and later for a link
 // whenever no idle one is there for a new flow; it may return before the connection is known to work.
 //
-// An error wraps identity.ErrNotTrusted if either side does not trust the other: ErrRefusedByPeer if it is the far end
-// that does not.
+// An error wraps identity.ErrNotTrusted if either side does not trust the other (ErrRefusedByPeer if it is the far end
+// that does not), and io.ErrUnexpectedEOF if the link ended.
 func (e *Endpoint) Initiate(ctx context.Context, name string, dial func(ctx context.Context) (Conn, error)) (*Session, error) {
 	conn, err := dial(ctx)
 	if err != nil {
 		return nil, err
 	}
+	c := newChain(conn)
 	unguard := guard(ctx, conn, e.config.handshakeTimeout())
-	s, err := e.initiate(newChain(conn), name)
-	if err = unguard(err); err != nil {
+	s, err := e.initiate(c, name)
+	if err = unguard(err); err == nil {
+		s.dial = dial
+		err = e.admit(s)
+	}
+	if err != nil {
+		c.in.drop()
 		_ = conn.Close()
 		return nil, handshakeError(err)
 	}
-	s.dial = dial
-	if !e.add(s) {
-		_ = conn.Close()
-		return nil, ErrClosed
-	}
+	go func() { // Close waits for it
+		s.run()
+		e.leave(s)
+	}()
 	return s, nil
 }
 
@@ -155,66 +208,54 @@ func (s *Session) awaitReady() error {
 	return fmt.Errorf("%w: record of type %d in place of ready", ErrProtocol, t)
 }
 
-// add starts s among the sessions that end with e.
-func (e *Endpoint) add(s *Session) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.closed {
-		return false
-	}
-	e.sessions[s] = struct{}{}
-	s.start()
-	s.tasks.Go(func() {
-		<-s.done
-		e.mu.Lock()
-		defer e.mu.Unlock()
-		delete(e.sessions, s)
-	})
-	return true
-}
-
 // Serve answers the hellos on conn, which leads to an initiator: it runs a session until that ends, or flows one after
 // the other with handle. accept decides on the name that the initiator believes it has reached. Serve returns when the
-// link is at its end, and closes it; the error says why it ended unless that was in order.
+// link is at its end, and closes it; the error says why it ended unless that was in order. When ctx ends, so do handshakes
+// and sessions, and flows with their sessions.
 func (e *Endpoint) Serve(ctx context.Context, conn Conn, accept func(name string) error, handle Handler) error {
 	c := newChain(conn)
-	defer c.in.drop()
 	defer conn.Close()
 	unguard := guard(ctx, conn, e.config.handshakeTimeout())
 	kind, err := c.in.need(1)
-	if err != nil {
-		return unguard(handshakeError(err))
-	}
-	switch kind[0] {
-	case helloHandshake:
-		s, err := e.respond(ctx, c, accept)
-		if err = unguard(err); err != nil {
-			return handshakeError(err)
-		}
-		return e.run(ctx, s)
-	case helloFlow:
+	switch {
+	case err != nil:
+		err = unguard(handshakeError(err))
+	case kind[0] == helloHandshake:
+		return e.serveSession(ctx, c, accept, unguard)
+	case kind[0] == helloFlow:
 		return e.serveFlows(ctx, c, handle, unguard)
+	default:
+		err = unguard(errNoHello)
 	}
-	return unguard(errNoHello)
+	c.in.drop()
+	return err
 }
 
-// run runs a session that the far end has asked for, until it ends.
-func (e *Endpoint) run(ctx context.Context, s *Session) error {
-	if !e.add(s) {
-		e.drop(s.epoch)
-		return ErrClosed
+// serveSession answers a handshake hello on c, whose kind has been read, and runs the session until it ends.
+func (e *Endpoint) serveSession(ctx context.Context, c *chain, accept func(string) error, unguard func(error) error) error {
+	defer c.in.drop()
+	s, err := e.respond(ctx, c, accept)
+	err = unguard(err)
+	if s == nil {
+		return handshakeError(err)
 	}
-	select {
-	case <-s.done:
-		s.tasks.Wait()
-	case <-ctx.Done():
-		_ = s.Close()
+	defer e.leave(s)
+	if err == nil {
+		err = s.control.write(typeReady, nil)
 	}
+	if err != nil {
+		s.end(err)
+		return handshakeError(err)
+	}
+	defer context.AfterFunc(ctx, func() { s.end(ErrClosed) })()
+	s.run()
 	return s.Err()
 }
 
-// respond is the responder's handshake, a step a line.
+// respond is the responder's handshake, a step a line. The session that it returns has been admitted.
 func (e *Endpoint) respond(ctx context.Context, c *chain, accept func(name string) error) (*Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.config.handshakeTimeout())
+	defer cancel()
 	suite, err := e.readSuite(c)
 	if err != nil {
 		return nil, err
@@ -227,13 +268,11 @@ func (e *Endpoint) respond(ctx context.Context, c *chain, accept func(name strin
 	if err != nil {
 		return nil, err
 	}
-	if err := e.compute(ctx, func() error { return h.readBare(message) }); err != nil {
+	var answer []byte
+	if err := e.compute(ctx, func() error { answer, err = h.answer(message); return err }); err != nil {
 		return nil, err
 	}
-	err = e.compute(ctx, func() error {
-		return send(c, nil, func(dst []byte) ([]byte, error) { return h.writeProof(dst, "") })
-	})
-	if err != nil {
+	if _, err := c.conn.Write(answer); err != nil {
 		return nil, err
 	}
 	if message, err = c.in.frame(); err != nil {
@@ -249,28 +288,44 @@ func (e *Endpoint) respond(ctx context.Context, c *chain, accept func(name strin
 	return e.greet(h, suite, c, trust)
 }
 
-// greet tells the initiator whether it is trusted, and returns the session if so.
+// answer reads message 1 and returns the frame with message 2.
+func (h *handshake) answer(message []byte) ([]byte, error) {
+	if err := h.readBare(message); err != nil {
+		return nil, err
+	}
+	return appendFrame(nil, func(dst []byte) ([]byte, error) { return h.writeProof(dst, "") })
+}
+
+// greet admits a session with the peer that h has proven, or tells it why not.
 func (e *Endpoint) greet(h *handshake, suite noise.Suite, c *chain, trust error) (*Session, error) {
 	s, err := newSession(h, e.static, suite, c)
 	if err != nil {
 		return nil, err
 	}
-	if trust != nil {
-		reason := abortNotTrusted
-		if !errors.Is(trust, identity.ErrNotTrusted) {
-			reason = abortWrongName
-		}
-		_ = s.control.write(typeAbort, []byte{byte(reason)})
-		return nil, fmt.Errorf("%s: %w", h.peer.Identifier(), trust)
-	}
 	s.keep = func(epoch *epoch) { e.keep(s, epoch) }
 	s.drop = e.drop
-	s.keep(s.epoch)
-	if err := s.control.write(typeReady, nil); err != nil {
-		e.drop(s.epoch)
-		return nil, err
+	if trust == nil {
+		trust = e.admit(s)
+	}
+	if trust != nil {
+		s.control.lastWord(typeAbort, byte(refusal(trust)))
+		s.epoch.secret.Forget()
+		return nil, fmt.Errorf("%s: %w", h.peer.Identifier(), trust)
 	}
 	return s, nil
+}
+
+// refusal returns what to tell a far end that does not get a session because of err.
+func refusal(err error) abortReason {
+	switch {
+	case errors.Is(err, identity.ErrNotTrusted):
+		return abortNotTrusted
+	case errors.Is(err, errTooMany):
+		return abortBusy
+	case errors.Is(err, ErrClosed):
+		return abortGoingAway
+	}
+	return abortWrongName
 }
 
 // compute runs f when one of the places for handshakes that compute is free.
@@ -321,32 +376,48 @@ func (e *Endpoint) drop(epoch *epoch) {
 
 // serveFlows answers flow hellos on c, one after the other. The kind of the first has been read.
 func (e *Endpoint) serveFlows(ctx context.Context, c *chain, handle Handler, unguard func(error) error) error {
-	stop := context.AfterFunc(ctx, func() { _ = netio.Reset(c.conn) })
-	defer stop()
 	for {
 		f, err := e.acceptFlow(c)
 		if err = unguard(err); err != nil {
+			c.in.drop()
 			return err
 		}
 		handle(ctx, f)
-		_ = f.Reset()
+		f.abort(abortReset, fmt.Errorf("flow: %w", net.ErrClosed))
 		if !f.is(flowClean) {
+			f.abandon()
 			return f.Err()
 		}
-		err = c.next()
-		f.session.forget(c)
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
+		if err := c.next(); err != nil {
+			f.session.forget(c)
+			c.in.drop()
+			if err == io.EOF {
+				return nil
+			}
 			return linkError(err)
 		}
+		f.session.forget(c)
 		_ = c.conn.SetReadDeadline(time.Now().Add(e.config.handshakeTimeout()))
 		unguard = func(err error) error {
 			_ = c.conn.SetReadDeadline(time.Time{})
 			return err
 		}
 	}
+}
+
+// abandon gives the link's buffer back, unless somebody whom the handler left behind still reads: then it is left to
+// the garbage collector.
+func (f *Flow) abandon() {
+	r := &f.receiving
+	if !r.TryLock() {
+		return
+	}
+	defer r.Unlock()
+	r.data = nil
+	if r.err == nil {
+		r.err = f.explain(ErrClosed)
+	}
+	f.chain.in.drop()
 }
 
 // next waits for the next flow's hello, for as long as the session lives, and reads its kind.
@@ -407,14 +478,11 @@ func (f *Flow) first() error {
 	r.Lock()
 	defer r.Unlock()
 	for {
-		opened, err := f.openOne()
-		if opened {
-			return nil
+		opened, err := f.openOne(maxFirstBody)
+		if opened || err != nil {
+			return err
 		}
-		if err == nil {
-			err = f.chain.in.fill()
-		}
-		if err != nil {
+		if err := f.chain.in.fill(); err != nil {
 			return linkError(err)
 		}
 	}

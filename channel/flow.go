@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
@@ -60,8 +61,9 @@ type Flow struct {
 		cipher   cipherHalf
 		data     []byte   // opened and not yet delivered; in the chain's input
 		segments [][]byte // room for WriteTo's system calls
-		err      error    // permanent; io.EOF after the end
-		ended    bool     // the end has been seen, and life does not know yet
+		buffers  net.Buffers
+		err      error // permanent; io.EOF after the end
+		ended    bool  // the end has been seen, and life does not know yet
 	}
 
 	life struct {
@@ -70,6 +72,8 @@ type Flow struct {
 		ended     int // directions
 		deadlines bool
 		reason    error // why it is closed, where that is not an error of the link
+		awaiting  *resetWait
+		late      bool // the read deadline had passed when it was set
 	}
 }
 
@@ -77,7 +81,9 @@ var (
 	_ netio.Conn       = (*Flow)(nil)
 	_ netio.LazyReader = (*Flow)(nil)
 	_ netio.Resetter   = (*Flow)(nil)
+	_ netio.Quieter    = (*Flow)(nil)
 	_ io.WriterTo      = (*Flow)(nil)
+	_ io.ReaderFrom    = (*Flow)(nil)
 )
 
 // Session returns the session that f belongs to.
@@ -133,12 +139,13 @@ func (f *Flow) await() error {
 		if r.err != nil {
 			return r.err
 		}
-		opened, err := f.openOne()
+		opened, err := f.openOne(maxBody)
 		if err == nil && !opened {
 			err = f.chain.in.fill()
-		}
-		if isTimeout(err) && f.isOpen() {
-			return err
+			if isTimeout(err) && f.isOpen() {
+				return err
+			}
+			err = linkError(err)
 		}
 		if err != nil {
 			f.receiveFailed(err)
@@ -147,9 +154,10 @@ func (f *Flow) await() error {
 	return nil
 }
 
-// openOne opens the next record if all of it has been read. It reports whether there was one.
-func (f *Flow) openOne() (bool, error) {
-	body, err := f.chain.in.record()
+// openOne opens the next record, whose body has at most most bytes, if all of it has been read. It reports whether
+// there was one.
+func (f *Flow) openOne(most int) (bool, error) {
+	body, err := f.chain.in.record(most)
 	if body == nil || err != nil {
 		return false, err
 	}
@@ -162,6 +170,9 @@ func (f *Flow) openOne() (bool, error) {
 	case typeData:
 		r.data = data
 	case typeEnd:
+		if len(data) != 0 {
+			return false, fmt.Errorf("%w: end of %d bytes", ErrProtocol, len(data))
+		}
 		r.err, r.ended = io.EOF, true
 	case typeAbort:
 		if len(data) != 1 {
@@ -215,7 +226,7 @@ func (f *Flow) writeOpened(dst io.Writer) (int64, error) {
 	r.segments = append(r.segments[:0], r.data)
 	r.data = nil
 	for len(r.segments) < maxSegments && r.err == nil {
-		opened, err := f.openOne()
+		opened, err := f.openOne(maxBody)
 		if err != nil {
 			f.receiveFailed(err) // after what came before it
 		}
@@ -231,11 +242,11 @@ func (f *Flow) writeOpened(dst io.Writer) (int64, error) {
 		n, err := dst.Write(r.segments[0])
 		return int64(n), err
 	}
-	buffers := net.Buffers(r.segments)
-	return netio.WriteBuffers(dst, &buffers)
+	r.buffers = r.segments // a field, because it escapes
+	return netio.WriteBuffers(dst, &r.buffers)
 }
 
-// Write implements net.Conn. Writing nothing sends what a new flow has to say before its first data.
+// Write implements net.Conn. Writing nothing tells the far end of a flow that it does not know of yet.
 func (f *Flow) Write(p []byte) (int, error) {
 	s := &f.sending
 	s.Lock()
@@ -244,6 +255,9 @@ func (f *Flow) Write(p []byte) (int, error) {
 	for {
 		if err := f.sendable(); err != nil {
 			return total, err
+		}
+		if len(p) == 0 {
+			return 0, f.introduce()
 		}
 		n := copyIn(s.out.begin(s.hello, len(p)-total), p[total:])
 		err := f.send(&s.out, n)
@@ -288,6 +302,15 @@ func (f *Flow) ReadFrom(src io.Reader) (int64, error) {
 	}
 }
 
+// introduce sends a new flow's hello. The far end believes it only with a record, so an empty one goes with it. It is
+// called with sending locked.
+func (f *Flow) introduce() error {
+	if f.sending.hello == nil {
+		return nil
+	}
+	return f.sendControl(typeData)
+}
+
 // sendable is called with sending locked.
 func (f *Flow) sendable() error {
 	switch {
@@ -308,7 +331,7 @@ func (f *Flow) send(out *output, n int) error {
 	}
 	s.hello = nil
 	_, err = f.chain.conn.Write(b)
-	return f.sent(err)
+	return f.sent(linkError(err))
 }
 
 // sent makes an error of the sending direction permanent: part of a record may be on its way.
@@ -320,7 +343,7 @@ func (f *Flow) sent(err error) error {
 	return f.sending.err
 }
 
-// sendControl sends a record without data of the stream. It is called with sending locked.
+// sendControl sends a record on its own. It is called with sending locked.
 func (f *Flow) sendControl(t recordType, data ...byte) error {
 	s := &f.sending
 	slot := s.out.begin(s.hello, len(data))
@@ -331,7 +354,7 @@ func (f *Flow) sendControl(t recordType, data ...byte) error {
 		_, err = f.chain.conn.Write(s.out.buffer.Bytes[:s.out.prefix+size])
 	}
 	s.out.Release()
-	return f.sent(err)
+	return f.sent(linkError(err))
 }
 
 // CloseWrite ends the sending direction. The other end reads io.EOF; this end may go on reading for as long as it
@@ -362,7 +385,7 @@ func (f *Flow) Close() error {
 	}
 	if f.sending.TryLock() {
 		if !f.sending.ended && f.sending.err == nil {
-			_ = f.chain.conn.SetWriteDeadline(time.Now().Add(abortTimeout))
+			_ = f.SetWriteDeadline(time.Now().Add(abortTimeout)) // the flow's: a link that stays must lose it
 			if f.sendControl(typeEnd) == nil {
 				f.sending.ended = true
 				f.endDirection()
@@ -374,36 +397,61 @@ func (f *Flow) Close() error {
 	return nil
 }
 
-// Reset ends the flow so that the other end gets ErrReset.
+// Reset ends the flow so that the other end gets ErrReset. After CloseWrite, when the other end reads no more, it is
+// the link that is reset, for the other end's AwaitReset.
 func (f *Flow) Reset() error {
-	f.abort(abortReset, fmt.Errorf("flow: %w", net.ErrClosed))
+	f.abortAnd(netio.Reset, abortReset, fmt.Errorf("flow: %w", net.ErrClosed))
 	return nil
 }
 
 // abort ends the flow, tells the other end why if that can be done soon, and makes err the error of what is blocked.
-func (f *Flow) abort(reason abortReason, err error) {
-	if f.isOpen() && f.sending.TryLock() {
+func (f *Flow) abort(reason abortReason, err error) { f.abortAnd(Conn.Close, reason, err) }
+
+// abortAnd is abort, and if the other end cannot be told any more it ends the link with end.
+func (f *Flow) abortAnd(end func(Conn) error, reason abortReason, err error) {
+	if f.because(err) && f.sending.TryLock() {
+		if !f.sending.ended {
+			end = Conn.Close
+		}
 		if f.sending.err == nil && !f.sending.ended {
-			_ = f.chain.conn.SetWriteDeadline(time.Now().Add(abortTimeout))
+			_ = f.SetWriteDeadline(time.Now().Add(abortTimeout))
 			_ = f.sendControl(typeAbort, byte(reason))
 		}
 		f.sending.Unlock()
+	} else {
+		end = Conn.Close
 	}
-	f.shut(err)
+	f.shutAnd(end, err)
+}
+
+// because makes err the reason of what comes, unless there is one already. It reports whether the flow is open.
+func (f *Flow) because(err error) bool {
+	f.life.Lock()
+	defer f.life.Unlock()
+	if f.life.state != flowOpen {
+		return false
+	}
+	if f.life.reason == nil {
+		f.life.reason = err
+	}
+	return true
 }
 
 // shut closes the link with the flow, unless the flow has left it clean.
-func (f *Flow) shut(err error) {
+func (f *Flow) shut(err error) { f.shutAnd(Conn.Close, err) }
+
+func (f *Flow) shutAnd(end func(Conn) error, err error) {
+	f.because(err)
 	f.life.Lock()
 	open := f.life.state == flowOpen
 	if open {
 		f.life.state = flowClosed
-		f.life.reason = err
+		f.life.awaiting.over()
 	}
 	f.life.Unlock()
 	if open {
 		f.session.forget(f.chain)
-		_ = f.chain.conn.Close()
+		_ = end(f.chain.conn)
 	}
 }
 
@@ -413,7 +461,8 @@ func (f *Flow) endDirection() {
 	f.life.ended++
 	clean := f.life.ended == 2 && f.life.state == flowOpen
 	if clean {
-		f.life.state = flowClean
+		f.life.state, f.life.reason = flowClean, nil
+		f.life.awaiting.dismiss(f.chain.conn)
 		if f.life.deadlines {
 			_ = f.chain.conn.SetDeadline(time.Time{})
 		}
@@ -439,7 +488,7 @@ func (f *Flow) Err() error {
 	return f.life.reason
 }
 
-// explain turns an error of the link into one of the flow.
+// explain returns the reason behind err, if it is known.
 func (f *Flow) explain(err error) error {
 	if reason := f.Err(); reason != nil {
 		return reason
@@ -447,24 +496,38 @@ func (f *Flow) explain(err error) error {
 	if ended := f.session.Err(); ended != nil {
 		return fmt.Errorf("session ended: %w", ended)
 	}
-	return linkError(err)
-}
-
-// linkError says ErrCut of whatever a link itself may fail with.
-func linkError(err error) error {
-	var operation *net.OpError
-	switch {
-	case err == io.EOF, err == io.ErrUnexpectedEOF:
-		return ErrCut
-	case errors.As(err, &operation):
-		return fmt.Errorf("%w: %w", ErrCut, operation.Err)
-	}
 	return err
 }
 
+// linkError says ErrCut of whatever a link itself fails with, its end included, except for a deadline.
+func linkError(err error) error {
+	var operation *net.OpError
+	switch {
+	case err == nil, errors.Is(err, ErrCut), isTimeout(err):
+		return err
+	case err == io.EOF, err == io.ErrUnexpectedEOF:
+		return ErrCut
+	case errors.As(err, &operation):
+		err = operation.Err
+	}
+	return fmt.Errorf("%w: %w", ErrCut, err)
+}
+
+// isTimeout tells whether a deadline has passed. ETIMEDOUT, which says that the link is dead, calls itself a timeout
+// too, and is none.
 func isTimeout(err error) bool {
 	var t net.Error
-	return errors.As(err, &t) && t.Timeout()
+	return errors.As(err, &t) && t.Timeout() && !errors.Is(err, syscall.ETIMEDOUT)
+}
+
+// Quiet implements netio.Quieter.
+func (f *Flow) Quiet() bool {
+	r := &f.receiving
+	if !r.TryLock() {
+		return true // whoever reads, waits or will tell
+	}
+	defer r.Unlock()
+	return r.err == nil && len(r.data) == 0 && f.isOpen() && f.chain.in.empty() && netio.Quiet(f.chain.conn)
 }
 
 // LocalAddr implements net.Conn; it is the link's.
@@ -476,11 +539,13 @@ func (f *Flow) RemoteAddr() net.Addr { return f.chain.conn.RemoteAddr() }
 // SetDeadline implements net.Conn. A deadline that passes during a write ends the flow; one that passes during a read
 // does not.
 func (f *Flow) SetDeadline(t time.Time) error {
+	f.setLate(t)
 	return f.setDeadline(f.chain.conn.SetDeadline, t)
 }
 
 // SetReadDeadline implements net.Conn.
 func (f *Flow) SetReadDeadline(t time.Time) error {
+	f.setLate(t)
 	return f.setDeadline(f.chain.conn.SetReadDeadline, t)
 }
 

@@ -70,7 +70,10 @@ func (h *handshake) writeBare(dst []byte) ([]byte, error) {
 
 // readBare reads message 1.
 func (h *handshake) readBare(message []byte) error {
-	_, _, err := h.noise.ReadMessage(message)
+	payload, _, err := h.noise.ReadMessage(message)
+	if err == nil && len(payload) > 0 {
+		err = fmt.Errorf("%w: handshake message 1 with a payload", ErrProtocol)
+	}
 	return err
 }
 
@@ -81,7 +84,11 @@ func (h *handshake) writeProof(dst []byte, name string) ([]byte, error) {
 		if h.config.Credentials != nil {
 			credentials = h.config.Credentials()
 		}
-		proof, err := h.config.Identity.Prove(h.role, hash, credentials)
+		var ticket []byte
+		if h.role == identity.Initiator && h.config.Ticket != nil {
+			ticket = h.config.Ticket(h.peer.Identifier())
+		}
+		proof, err := h.config.identity().ProveWith(h.role, hash, credentials, ticket)
 		if err != nil {
 			return nil, err
 		}
@@ -105,7 +112,7 @@ func (h *handshake) readProof(message []byte) error {
 		return err
 	}
 	h.peer = peer
-	h.decision, err = h.config.Trust.Check(peer, time.Now())
+	h.decision, err = decide(h.config.Trust, peer, time.Now())
 	return err
 }
 
@@ -151,7 +158,8 @@ func (e *epoch) keys(role identity.Role, n uint64) (send, receive cipherHalf) {
 //
 //	hello     = handshake | flow
 //	handshake = 1 | length (1) | suite's name | frame        then frames with messages 2 and 3, then records of flow 0
-//	flow      = 2 | session (16) | number (8)                then records
+//	flow      = 2 | session (16) | number (8)                then records, of which the first has at most 4096 bytes
+//	                                                         of data, because it is held before it is known for real
 //	frame     = length (2) | handshake message
 const (
 	helloHandshake = 1

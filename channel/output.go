@@ -1,10 +1,6 @@
 package channel
 
-import (
-	"io"
-
-	"github.com/secureportal/sp/internal/netio"
-)
+import "github.com/secureportal/sp/internal/netio"
 
 // output is the room in which one flow makes records: a buffer cut into slots, each with room for a record's header and
 // tag around its data. Bytes are read from the application straight into the slots, sealed there, and written to the
@@ -26,6 +22,9 @@ var _ netio.Room = (*output)(nil)
 
 // Acquire implements netio.Room: the data parts of the slots.
 func (o *output) Acquire() [][]byte {
+	if o.buffer != nil && o.buffer.Class() != o.class {
+		o.Release()
+	}
 	if o.buffer == nil {
 		o.buffer = netio.GetBuffer(o.class)
 		o.prefix = 0
@@ -34,11 +33,16 @@ func (o *output) Acquire() [][]byte {
 	return o.slots[:o.used]
 }
 
-// cut lays the slots out behind the prefix.
+// cut lays the slots out behind the prefix. The first record behind a hello has a limit of its own.
 func (o *output) cut() {
 	rest := o.buffer.Bytes[o.prefix:]
+	most := MaxData
+	if o.prefix > 0 {
+		most = maxFirst
+	}
 	for o.used = 0; o.used < maxSlots && len(rest) > Overhead; o.used++ {
-		size := min(len(rest)-Overhead, MaxData)
+		size := min(len(rest)-Overhead, most)
+		most = MaxData
 		o.slots[o.used] = rest[dataOffset : dataOffset+size : dataOffset+size]
 		rest = rest[size+Overhead:]
 	}
@@ -51,10 +55,10 @@ func (o *output) Release() {
 	clear(o.slots[:])
 }
 
-// begin makes room for about n bytes of data behind prefix.
+// begin makes room for n bytes of data behind prefix, or for as many as the largest buffer holds.
 func (o *output) begin(prefix []byte, n int) [][]byte {
 	o.Release()
-	o.buffer = netio.GetBuffer(netio.ClassFor(n + len(prefix) + Overhead))
+	o.buffer = netio.GetBuffer(netio.ClassFor(len(prefix) + n + 2*Overhead))
 	o.prefix = copy(o.buffer.Bytes, prefix)
 	o.cut()
 	return o.slots[:o.used]
@@ -96,5 +100,3 @@ func copyIn(slots [][]byte, p []byte) int {
 	}
 	return n
 }
-
-var _ io.ReaderFrom = (*Flow)(nil)

@@ -22,8 +22,12 @@ const (
 	// rekeyAfter is how many records one direction of a flow sends with one key (Noise §11.3).
 	rekeyAfter = 1 << 16
 
+	// maxFirst is the most data that the first record of a flow holds: nobody has proved anything before it.
+	maxFirst = 4096
+
+	maxBody      = typeSize + MaxData + noise.TagSize
+	maxFirstBody = typeSize + maxFirst + noise.TagSize
 	dataOffset   = lengthSize + typeSize
-	recordStride = MaxData + Overhead
 )
 
 // recordType tells what a record holds.
@@ -38,7 +42,11 @@ const (
 	typeReady     recordType = 5 // control: the responder trusts the initiator
 	typeHandshake recordType = 6 // control: a message of the handshake for new keys
 	typeGoingAway recordType = 7 // control: no new flows, please
+	typeRenew     recordType = 8 // control: the responder has something new to prove, and asks for a handshake
 )
+
+// controlSizes is the size of each type's data on the control link, where it is fixed.
+var controlSizes = map[recordType]int{typeAbort: 1, typePing: 8, typePong: 8, typeReady: 0, typeGoingAway: 0, typeRenew: 0}
 
 // abortReason goes with an abort record.
 type abortReason byte
@@ -168,7 +176,7 @@ func (in *input) move(b *netio.Buffer) {
 
 // Release implements netio.Room: an empty buffer goes back.
 func (in *input) Release() {
-	if in.begin == in.end {
+	if in.empty() {
 		in.drop()
 	}
 }
@@ -206,14 +214,18 @@ func (in *input) need(n int) ([]byte, error) {
 	}
 }
 
-// record returns the next record's body if all of it has been read, and nil otherwise.
-func (in *input) record() ([]byte, error) {
+// empty tells whether everything that has been read has been taken.
+func (in *input) empty() bool { return in.begin == in.end }
+
+// record returns the next record's body if all of it has been read, and nil otherwise. A body of more than most bytes
+// is refused before it is read.
+func (in *input) record(most int) ([]byte, error) {
 	if in.end-in.begin < lengthSize {
 		in.want = lengthSize
 		return nil, nil
 	}
 	size := int(binary.BigEndian.Uint16(in.buffer.Bytes[in.begin:]))
-	if size < typeSize+noise.TagSize {
+	if size < typeSize+noise.TagSize || size > most {
 		return nil, ErrForged
 	}
 	whole := in.take(lengthSize + size)

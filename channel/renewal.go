@@ -2,6 +2,7 @@ package channel
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/secureportal/sp/identity"
@@ -38,7 +39,16 @@ func (s *Session) newRenewal() error {
 	return nil
 }
 
-// beginRenewal is the initiator's: message 1 goes out.
+// tooMany says that new keys were asked for more often than anybody needs them. It is called with mu locked.
+func (s *Session) tooMany() error {
+	s.forgetOld(time.Now())
+	if len(s.old) < maxOldEpochs {
+		return nil
+	}
+	return fmt.Errorf("%w: new keys %d times within %v", ErrProtocol, maxOldEpochs, epochGrace)
+}
+
+// beginRenewal is the initiator's: message 1 goes out, unless a renewal is under way already.
 func (s *Session) beginRenewal() error {
 	s.mu.Lock()
 	if s.renewal != nil {
@@ -57,8 +67,18 @@ func (s *Session) beginRenewal() error {
 	return s.control.write(typeHandshake, message)
 }
 
+// renewing tells whether a renewal is under way.
+func (s *Session) renewing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.renewal != nil
+}
+
 // renew handles a handshake message on the control link.
 func (s *Session) renew(message []byte) error {
+	if len(message) > maxHandshakeMessage {
+		return fmt.Errorf("%w: handshake message of %d bytes", ErrProtocol, len(message))
+	}
 	s.mu.Lock()
 	r := s.renewal
 	s.mu.Unlock()
@@ -76,7 +96,10 @@ func (s *Session) renew(message []byte) error {
 // answerRenewal is the responder's: message 1 has arrived, message 2 goes out.
 func (s *Session) answerRenewal(message []byte) error {
 	s.mu.Lock()
-	err := s.newRenewal()
+	err := s.tooMany()
+	if err == nil {
+		err = s.newRenewal()
+	}
 	r := s.renewal
 	s.mu.Unlock()
 	if err != nil {
@@ -115,27 +138,44 @@ func (s *Session) acceptRenewal(r *renewal, message []byte) error {
 	if err := s.readSamePeer(r, message); err != nil {
 		return err
 	}
+	if r.name != s.name {
+		return fmt.Errorf("%w: another name in a handshake for new keys", ErrProtocol)
+	}
 	next, err := r.epoch()
 	if err != nil {
 		return err
 	}
 	send, receive := next.keys(s.role, 0)
 	s.control.receive = receive
-	s.mu.Lock()
-	s.old = append(s.old, oldEpoch{epoch: s.epoch, until: time.Now().Add(epochGrace)})
-	s.epoch, s.renewal = next, nil
-	s.mu.Unlock()
-	s.keep(next)
+	if err := s.replaceEpoch(next); err != nil {
+		return err
+	}
 	return s.control.writeThenSwitch(typeReady, nil, send)
 }
 
-// renewed is the initiator's: the far end is ready, and with this record its keys are new too.
+// replaceEpoch is the responder's: flows of the new epoch are accepted from now on, of the old one for a while.
+func (s *Session) replaceEpoch(next *epoch) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err // what end has not seen must not be kept
+	}
+	s.old = append(s.old, oldEpoch{epoch: s.epoch, until: time.Now().Add(epochGrace)})
+	s.epoch, s.renewal = next, nil
+	s.keep(next)
+	return nil
+}
+
+// renewalReady is the initiator's: the far end is ready, and with this record its keys are new too.
 func (s *Session) renewalReady() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r := s.renewal
 	if s.role != identity.Initiator || r == nil || r.next == nil {
 		return fmt.Errorf("%w: ready out of place", ErrProtocol)
+	}
+	if s.err != nil {
+		return s.err
 	}
 	s.control.receive = r.receive
 	s.epoch.secret.Forget()
@@ -149,25 +189,24 @@ func (s *Session) readSamePeer(r *renewal, message []byte) error {
 	if err := r.readProof(message); err != nil {
 		return err
 	}
-	if r.peer.Identifier() != s.peer.Identifier() {
+	if r.peer.Identifier() != s.id {
 		return fmt.Errorf("%w: another identity in a handshake for new keys", ErrProtocol)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.peer, s.decision = r.peer, r.decision
+	s.peer = r.peer
+	s.decide(r.decision)
+	select {
+	case s.proved <- struct{}{}: // trust may end sooner now
+	default:
+	}
 	return nil
 }
 
-// forgetOld returns the epochs whose flows cannot be on their way any more. It is called with mu locked.
-func (s *Session) forgetOld(now time.Time) (forgotten []*epoch) {
-	keep := s.old[:0]
-	for _, e := range s.old {
-		if now.Before(e.until) {
-			keep = append(keep, e)
-		} else {
-			forgotten = append(forgotten, e.epoch)
-		}
+// forgetOld forgets the epochs whose flows cannot be on their way any more. It is called with mu locked.
+func (s *Session) forgetOld(now time.Time) {
+	for len(s.old) > 0 && !now.Before(s.old[0].until) {
+		s.drop(s.old[0].epoch)
+		s.old = slices.Delete(s.old, 0, 1)
 	}
-	s.old = keep
-	return forgotten
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -19,93 +20,48 @@ import (
 // on the control link from time to time. It is safe for concurrent use.
 type Session struct {
 	// Set once.
-	config *Config
-	static *ecdh.PrivateKey
-	role   identity.Role
-	suite  noise.Suite
-	name   string                                  // what the initiator believes it has reached
-	dial   func(ctx context.Context) (Conn, error) // initiator only
-	keep   func(*epoch)                            // responder only: makes an epoch's flows acceptable
-	drop   func(*epoch)                            // responder only: the opposite
+	config  *Config
+	static  *ecdh.PrivateKey
+	role    identity.Role
+	suite   noise.Suite
+	name    string                                  // what the initiator believes it has reached
+	id      identity.Identifier                     // the peer's
+	dial    func(ctx context.Context) (Conn, error) // initiator only
+	keep    func(*epoch)                            // responder only: makes an epoch's flows acceptable
+	drop    func(*epoch)                            // responder only: the opposite
+	life    context.Context                         // ends with the session
+	stop    context.CancelFunc                      // ends life
+	over    chan struct{}                           // closed when the session has ended and all its work as well
+	left    chan struct{}                           // closed by listen when the far end has said that it is going away
+	renewed chan struct{}                           // tells tend that listen has replaced the keys
+	wanted  chan struct{}                           // tells tend that somebody wants a new handshake
+	proved  chan struct{}                           // tells watch that the far end has proved itself again
 
 	control control
-	cancel  context.CancelFunc
-	tasks   sync.WaitGroup
-	done    chan struct{} // closed when the session has ended
-	renewed chan struct{} // tells tend that keys were replaced
-	left    chan struct{} // closed when the far end has said that it is going away
 
-	mu        sync.Mutex
-	peer      *identity.Peer
-	decision  identity.Decision
-	epoch     *epoch
-	old       []oldEpoch // responder only
-	renewal   *renewal   // under way
-	chains    map[*chain]struct{}
-	idle      []*chain // initiator only; the most recently used last
-	pings     map[uint64]chan struct{}
+	mu  sync.Mutex // guards what follows
+	err error      // why it ended
+
+	peer     *identity.Peer // as it last proved itself
+	decision identity.Decision
+	decided  chan struct{} // closed, and made anew, whenever decision becomes another
+
+	epoch   *epoch
+	old     []oldEpoch // responder only
+	renewal *renewal   // under way
+
+	chains map[*chain]struct{} // all links but the control link
+	idle   []*chain            // those without a flow, initiator only; the most recently used last
+
 	pingCount uint64
-	silent    int   // pings since the last answer
-	err       error // why it ended
+	silent    int // keepalives since the last answer
+	pings     map[uint64]chan struct{}
 }
 
 // oldEpoch is one whose flows may still be on their way.
 type oldEpoch struct {
 	*epoch
 	until time.Time
-}
-
-// control is the session's own link, on which records of flow 0 pass.
-type control struct {
-	chain   *chain
-	receive cipherHalf // owned by the reading goroutine
-
-	mu   sync.Mutex // held while writing
-	send cipherHalf
-	out  output
-}
-
-func (c *control) write(t recordType, data []byte) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.writeLocked(t, data)
-}
-
-func (c *control) writeLocked(t recordType, data []byte) error {
-	copyIn(c.out.begin(nil, len(data)), data)
-	defer c.out.Release()
-	size, err := c.send.seal(c.out.buffer.Bytes, t, len(data))
-	if err != nil {
-		return err
-	}
-	_ = c.chain.conn.SetWriteDeadline(time.Now().Add(controlTimeout))
-	_, err = c.chain.conn.Write(c.out.buffer.Bytes[:size])
-	return err
-}
-
-// writeThenSwitch writes a record, and what follows it with new keys.
-func (c *control) writeThenSwitch(t recordType, data []byte, next cipherHalf) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	err := c.writeLocked(t, data)
-	c.send = next
-	return err
-}
-
-// read returns the next record. The data is valid until the next call.
-func (c *control) read() (recordType, []byte, error) {
-	for {
-		body, err := c.chain.in.record()
-		if err != nil {
-			return 0, nil, err
-		}
-		if body != nil {
-			return c.receive.open(body)
-		}
-		if err := c.chain.in.fill(); err != nil {
-			return 0, nil, linkError(err)
-		}
-	}
 }
 
 // newSession makes the session that a finished handshake on c is for.
@@ -115,22 +71,25 @@ func newSession(h *handshake, static *ecdh.PrivateKey, suite noise.Suite, c *cha
 		return nil, err
 	}
 	s := &Session{
-		config: h.config, static: static, role: h.role, suite: suite, name: h.name, peer: h.peer,
-		decision: h.decision, epoch: e,
-		done: make(chan struct{}), renewed: make(chan struct{}, 1), left: make(chan struct{}),
+		config: h.config, static: static, role: h.role, suite: suite, name: h.name, id: h.peer.Identifier(),
+		over: make(chan struct{}), left: make(chan struct{}), renewed: make(chan struct{}, 1),
+		wanted: make(chan struct{}, 1), proved: make(chan struct{}, 1),
+		peer: h.peer, decision: h.decision, decided: make(chan struct{}), epoch: e,
 		chains: make(map[*chain]struct{}), pings: make(map[uint64]chan struct{}),
 	}
-	s.control.chain = c
+	s.life, s.stop = context.WithCancel(context.Background())
+	s.control.chain, s.control.turn = c, make(chan struct{}, 1)
 	s.control.send, s.control.receive = e.keys(h.role, 0)
 	return s, nil
 }
 
-// start begins the session's own work.
-func (s *Session) start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	s.cancel = cancel
-	s.tasks.Go(func() { s.end(s.listen()) })
-	s.tasks.Go(func() { s.end(s.tend(ctx)) })
+// run does all of the session's own work, and returns when the session and the work have ended.
+func (s *Session) run() {
+	var tasks sync.WaitGroup
+	tasks.Go(func() { s.end(s.tend()) })
+	tasks.Go(func() { s.end(s.watch()) })
+	s.end(s.listen())
+	tasks.Wait()
 }
 
 // Peer returns the far end, as it proved itself in the last handshake.
@@ -150,8 +109,25 @@ func (s *Session) Decision() identity.Decision {
 	return s.decision
 }
 
+// Decided returns a channel that is closed when Decision returns something else than now: take it first.
+func (s *Session) Decided() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.decided
+}
+
+// decide takes note of a decision. It is called with mu locked.
+func (s *Session) decide(d identity.Decision) {
+	before := s.decision
+	s.decision = d
+	if before.Anchor != d.Anchor || !before.Until.Equal(d.Until) || !maps.Equal(before.Attributes, d.Attributes) {
+		close(s.decided)
+		s.decided = make(chan struct{})
+	}
+}
+
 // Done returns a channel that is closed when the session has ended.
-func (s *Session) Done() <-chan struct{} { return s.done }
+func (s *Session) Done() <-chan struct{} { return s.life.Done() }
 
 // Err returns why the session ended, or nil.
 func (s *Session) Err() error {
@@ -160,17 +136,40 @@ func (s *Session) Err() error {
 	return s.err
 }
 
+// Leaving tells whether the far end has said that it is going away: new flows should go elsewhere.
+func (s *Session) Leaving() bool {
+	select {
+	case <-s.left:
+		return true
+	default:
+		return false
+	}
+}
+
 // Left returns a channel that is closed when the far end has said that it is going away: new flows should go elsewhere.
 func (s *Session) Left() <-chan struct{} { return s.left }
 
 // Announce tells the far end that this side is going away.
-func (s *Session) Announce() error { return s.control.write(typeGoingAway, nil) }
+func (s *Session) Announce() error { return s.say(typeGoingAway, nil) }
 
 // Close ends the session and all its flows, and waits until its own work has ended.
 func (s *Session) Close() error {
 	s.end(ErrClosed)
-	s.tasks.Wait()
+	<-s.over
 	return nil
+}
+
+// say sends a record on the control link. A failure ends the session: nothing more can be said. But the far end may have
+// said why it is gone, so listen has a moment to find out.
+func (s *Session) say(t recordType, data []byte) error {
+	err := s.control.write(t, data)
+	switch {
+	case errors.Is(err, ErrCut):
+		_ = s.control.chain.conn.SetReadDeadline(time.Now().Add(abortTimeout))
+	case err != nil:
+		s.end(err)
+	}
+	return err
 }
 
 // end ends the session because of err; only the first call does.
@@ -183,23 +182,27 @@ func (s *Session) end(err error) {
 	s.err = err
 	chains := s.chains
 	s.chains, s.idle = nil, nil
-	epochs := append([]oldEpoch{{epoch: s.epoch}}, s.old...)
-	if s.drop == nil {
-		s.epoch.secret.Forget()
-	}
-	close(s.done)
+	s.forgetEpochs()
+	s.stop()
 	s.mu.Unlock()
 
-	s.cancel()
-	if s.drop != nil {
-		for _, e := range epochs {
-			s.drop(e.epoch)
-		}
-	}
-	s.farewell(err)
 	for c := range chains {
 		_ = netio.Reset(c.conn)
 	}
+	s.farewell(err)
+}
+
+// forgetEpochs forgets all secrets. It is called with mu locked.
+func (s *Session) forgetEpochs() {
+	if s.role == identity.Initiator {
+		s.epoch.secret.Forget()
+		return
+	}
+	s.drop(s.epoch)
+	for _, e := range s.old {
+		s.drop(e.epoch)
+	}
+	s.old = nil
 }
 
 // farewell tells the far end why, where that helps it, and closes the control link.
@@ -214,10 +217,7 @@ func (s *Session) farewell(err error) {
 		_ = netio.Reset(s.control.chain.conn)
 		return
 	}
-	if s.control.mu.TryLock() {
-		_ = s.control.writeLocked(typeAbort, []byte{byte(reason)})
-		s.control.mu.Unlock()
-	}
+	s.control.lastWord(typeAbort, byte(reason))
 	_ = s.control.chain.conn.Close()
 }
 
@@ -229,6 +229,9 @@ func (s *Session) listen() error {
 		if err == nil {
 			err = s.handle(t, data)
 		}
+		if isTimeout(err) {
+			err = ErrCut // see say
+		}
 		if err != nil {
 			return err
 		}
@@ -236,47 +239,48 @@ func (s *Session) listen() error {
 }
 
 func (s *Session) handle(t recordType, data []byte) error {
+	if size, ok := controlSizes[t]; ok && len(data) != size {
+		return fmt.Errorf("%w: record of type %d with %d bytes", ErrProtocol, t, len(data))
+	}
 	switch t {
 	case typePing:
-		if len(data) != 8 {
-			return fmt.Errorf("%w: ping of %d bytes", ErrProtocol, len(data))
-		}
-		return s.control.write(typePong, data)
+		_ = s.say(typePong, data)
+		return nil
 	case typePong:
-		return s.answered(data)
+		return s.answered(binary.BigEndian.Uint64(data))
 	case typeHandshake:
 		return s.renew(data)
 	case typeReady:
 		return s.renewalReady()
+	case typeRenew:
+		if s.role == identity.Responder {
+			return fmt.Errorf("%w: the initiator asks for a handshake instead of beginning one", ErrProtocol)
+		}
+		s.Renew()
+		return nil
 	case typeGoingAway:
 		s.leave()
 		return nil
 	case typeAbort:
-		if len(data) != 1 {
-			return fmt.Errorf("%w: abort of %d bytes", ErrProtocol, len(data))
-		}
 		return abortReason(data[0]).err()
 	}
 	return fmt.Errorf("%w: record of type %d on the control link", ErrProtocol, t)
 }
 
-// leave takes note, once, that the far end is going away. Only the reading goroutine calls it.
+// leave takes note, once, that the far end is going away. Only listen calls it.
 func (s *Session) leave() {
-	select {
-	case <-s.left:
-	default:
+	if !s.Leaving() {
 		close(s.left)
 	}
 }
 
 // answered takes note of a pong.
-func (s *Session) answered(data []byte) error {
-	if len(data) != 8 {
-		return fmt.Errorf("%w: pong of %d bytes", ErrProtocol, len(data))
-	}
+func (s *Session) answered(number uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	number := binary.BigEndian.Uint64(data)
+	if number == 0 || number > s.pingCount {
+		return fmt.Errorf("%w: answer to a ping that was not sent", ErrProtocol)
+	}
 	if waiter, ok := s.pings[number]; ok {
 		delete(s.pings, number)
 		close(waiter)
@@ -285,28 +289,30 @@ func (s *Session) answered(data []byte) error {
 	return nil
 }
 
-// sendPing sends a ping and returns its number and a channel that is closed when it is answered.
-func (s *Session) sendPing() (uint64, chan struct{}, error) {
+// sendPing sends a ping. answered, if it is not nil, is closed when the answer comes.
+func (s *Session) sendPing(answered chan struct{}) (number uint64, err error) {
 	s.mu.Lock()
 	s.pingCount++
-	number := s.pingCount
-	answered := make(chan struct{})
-	s.pings[number] = answered
+	number = s.pingCount
+	if answered != nil {
+		s.pings[number] = answered
+	}
 	s.mu.Unlock()
-	return number, answered, s.control.write(typePing, binary.BigEndian.AppendUint64(nil, number))
+	return number, s.say(typePing, binary.BigEndian.AppendUint64(nil, number))
 }
 
 // Ping measures a round trip of the whole way to the far end and back.
 func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
 	begin := time.Now()
-	number, answered, err := s.sendPing()
+	answered := make(chan struct{})
+	number, err := s.sendPing(answered)
 	if err != nil {
-		return 0, linkError(err)
+		return 0, s.Err()
 	}
 	select {
 	case <-answered:
 		return time.Since(begin), nil
-	case <-s.done:
+	case <-s.Done():
 		return 0, s.Err()
 	case <-ctx.Done():
 		s.mu.Lock()

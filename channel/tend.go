@@ -1,7 +1,6 @@
 package channel
 
 import (
-	"context"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -9,37 +8,52 @@ import (
 	"github.com/secureportal/sp/identity"
 )
 
-// tend does what a session must do in time: pings, new keys, looking at trust again, letting go of idle links.
-func (s *Session) tend(ctx context.Context) error {
+// tend does what a session must do in time: pings, new keys, letting go of idle links.
+func (s *Session) tend() error {
 	ping := time.NewTimer(s.config.keepalive())
 	defer ping.Stop()
 	renew := time.NewTimer(s.renewIn())
 	defer renew.Stop()
+	asked, began := false, time.Time{}
 	for {
-		changed := s.config.Trust.Changed()
-		if err := s.review(); err != nil {
-			return err
-		}
-		expiry, stop := s.expiry()
 		var err error
 		select {
-		case <-ctx.Done():
-			err = ctx.Err()
-		case <-changed:
-		case <-expiry:
+		case <-s.Done():
+			return s.Err()
 		case <-s.renewed:
 			renew.Reset(s.renewIn())
+			if asked {
+				renew.Reset(time.Until(began.Add(minRenewAfter)))
+			}
+		case <-s.wanted:
+			if s.role == identity.Responder {
+				_ = s.say(typeRenew, nil)
+				break
+			}
+			asked = true
+			renew.Reset(time.Until(began.Add(minRenewAfter)))
 		case <-renew.C:
-			err = s.beginRenewal()
+			if !s.renewing() { // else what is asked for waits for the next
+				asked, began = false, time.Now()
+				err = s.beginRenewal()
+			}
 		case <-ping.C:
 			var next time.Duration
 			next, err = s.keepalive()
 			ping.Reset(next)
 		}
-		stop()
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// Renew has both sides prove themselves anew: with the keys and credentials that they have now. It waits for nothing;
+// who wants it more often than every few seconds waits for the next.
+func (s *Session) Renew() {
+	select {
+	case s.wanted <- struct{}{}:
+	default:
 	}
 }
 
@@ -53,56 +67,96 @@ func (s *Session) renewIn() time.Duration {
 	return after - time.Duration(rand.Int64N(int64(after)/8+1))
 }
 
-// review asks again whether the far end is trusted.
-func (s *Session) review() error {
-	decision, err := s.config.Trust.Check(s.Peer(), time.Now())
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.decision = decision
-	return nil
-}
-
-// expiry returns a channel that delivers when trust ends by itself.
-func (s *Session) expiry() (<-chan time.Time, func() bool) {
-	until := s.Decision().Until
-	if until.IsZero() {
-		return nil, func() bool { return true }
-	}
-	timer := time.NewTimer(time.Until(until))
-	return timer.C, timer.Stop
-}
-
 // keepalive sends a ping, or ends the session after too many without an answer. It returns when to do so again: soon
 // if the last one has not been answered, so that a black hole is known for one within three keepalives.
 func (s *Session) keepalive() (time.Duration, error) {
-	now := time.Now()
+	unanswered, err := s.tick(time.Now())
+	if err != nil {
+		return 0, err
+	}
+	_, _ = s.sendPing(nil) // say ends the session
+	if unanswered > 0 {
+		return s.config.keepalive() / 2, nil
+	}
+	return s.config.keepalive(), nil
+}
+
+// tick lets go of what has become old, and returns how many keepalives are without an answer.
+func (s *Session) tick(now time.Time) (unanswered int, err error) {
 	s.mu.Lock()
+	unanswered = s.silent
 	s.silent++
-	silent := s.silent - 1
 	overdue := s.renewal != nil && now.After(s.renewal.by)
 	stale := s.staleChains(now)
-	forgotten := s.forgetOld(now)
+	s.forgetOld(now)
 	s.mu.Unlock()
 	for _, c := range stale {
 		_ = c.conn.Close()
 	}
-	for _, e := range forgotten {
-		s.drop(e)
-	}
-	if silent >= maxUnanswered {
+	switch {
+	case unanswered >= maxUnanswered:
 		return 0, ErrSilent
-	}
-	if overdue {
+	case overdue:
 		return 0, fmt.Errorf("%w: it did not finish a handshake for new keys", ErrSilent)
 	}
-	if _, _, err := s.sendPing(); err != nil {
-		return 0, linkError(err)
+	return unanswered, nil
+}
+
+// watch ends the session when its far end is not trusted any more. Nothing it does waits for the far end.
+func (s *Session) watch() error {
+	for {
+		changed := s.config.Trust.Changed()
+		until, err := s.review()
+		if err != nil {
+			return err
+		}
+		again := reviewInterval
+		if !until.IsZero() {
+			again = min(again, time.Until(until))
+		}
+		timer := time.NewTimer(again)
+		select {
+		case <-s.Done():
+		case <-changed:
+		case <-s.proved:
+		case <-timer.C:
+		}
+		timer.Stop()
+		if err := s.Err(); err != nil {
+			return err
+		}
 	}
-	if silent > 0 {
-		return s.config.keepalive() / 2, nil
+}
+
+// review asks again whether the far end is trusted, and until when.
+func (s *Session) review() (until time.Time, err error) {
+	for {
+		peer, now := s.Peer(), time.Now()
+		decision, err := decide(s.config.Trust, peer, now)
+		if s.reviewed(peer, decision, err) {
+			return decision.Until, err
+		}
 	}
-	return s.config.keepalive(), nil
+}
+
+// reviewed takes note of a decision, unless the far end has meanwhile proved itself again.
+func (s *Session) reviewed(peer *identity.Peer, decision identity.Decision, err error) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.peer != peer {
+		return false
+	}
+	if err == nil { // else the session is about to end, and was trusted as it was
+		s.decide(decision)
+	}
+	return true
+}
+
+// decide asks trust about peer. Trust that has ended is none, whatever trust says.
+func decide(trust Trust, peer *identity.Peer, now time.Time) (identity.Decision, error) {
+	d, err := trust.Check(peer, now)
+	if err == nil && !d.Until.IsZero() && !now.Before(d.Until) {
+		return identity.Decision{}, fmt.Errorf("%s is %w: since %s", peer.Identifier(), identity.ErrNotTrusted, d.Until)
+	}
+	return d, err
 }

@@ -1,6 +1,9 @@
 package channel
 
-import "sync"
+import (
+	"math"
+	"sync"
+)
 
 // windowSize is how many flows may overtake one that was numbered before them.
 const windowSize = 1 << 14
@@ -18,7 +21,7 @@ func (w *window) use(n uint64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	switch {
-	case n == 0: // the control flow's
+	case n == 0, n == math.MaxUint64: // the control flow's, and one that has no successor
 		return false
 	case n >= w.next:
 		w.forget(n)

@@ -1,0 +1,125 @@
+package channel
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// awaited is what AwaitReset of a responder's flow returned. The initiator has ended its direction.
+func awaitedFlow(t *testing.T, wrap func(net.Conn) net.Conn) (initiator, responder *Flow, awaited <-chan error) {
+	t.Helper()
+	id := newIdentity(t)
+	config := Config{Identity: id, Trust: trusting(t, id)}
+	near, far := endpointOf(t, config), endpointOf(t, config)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	flows, got, serving := make(chan *Flow, 1), make(chan error, 1), make(chan struct{})
+	handle := func(_ context.Context, f *Flow) {
+		flows <- f
+		if _, err := io.Copy(io.Discard, f); err != nil {
+			got <- err
+			return
+		}
+		got <- f.AwaitReset()
+	}
+	links := 0
+	ended := make(chan struct{})
+	go func() {
+		defer close(serving)
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				break
+			}
+			links++
+			go func() {
+				defer func() { ended <- struct{}{} }()
+				_ = far.Serve(t.Context(), wrap(c), func(string) error { return nil }, handle)
+			}()
+		}
+		for range links {
+			<-ended
+		}
+	}()
+	t.Cleanup(func() {
+		_ = l.Close()
+		_, _ = near.Close(), far.Close()
+		<-serving
+	})
+	s, err := near.Initiate(t.Context(), "", func(context.Context) (Conn, error) {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			return nil, err
+		}
+		return netio.Wrap(c), nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := s.Open(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	return f, <-flows, got
+}
+
+func endpointOf(t *testing.T, config Config) *Endpoint {
+	t.Helper()
+	e, err := New(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
+}
+
+// blind is a link that cannot tell whether it is reset.
+type blind struct{ net.Conn }
+
+func TestAwaitReset(t *testing.T) {
+	for name, wrap := range map[string]func(net.Conn) net.Conn{
+		"socket": netio.Wrap,
+		"blind":  func(c net.Conn) net.Conn { return blind{c} },
+	} {
+		for event, test := range map[string]struct {
+			act  func(initiator, responder *Flow) error
+			want func(error) bool
+		}{
+			"own end":     {func(_, r *Flow) error { return r.CloseWrite() }, func(err error) bool { return err == nil }},
+			"own reset":   {func(_, r *Flow) error { return r.Reset() }, func(err error) bool { return errors.Is(err, net.ErrClosed) }},
+			"session end": {func(_, r *Flow) error { return r.Session().Close() }, func(err error) bool { return errors.Is(err, net.ErrClosed) }},
+			"deadline": {
+				func(_, r *Flow) error { return r.SetReadDeadline(time.Unix(1, 0)) },
+				func(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) },
+			},
+		} {
+			t.Run(name+", "+event, func(t *testing.T) {
+				for range 5 { // before or after the waiting begins
+					initiator, responder, awaited := awaitedFlow(t, wrap)
+					if err := test.act(initiator, responder); err != nil && event != "session end" {
+						t.Fatal(err)
+					}
+					select {
+					case err := <-awaited:
+						if !test.want(err) {
+							t.Fatalf("got %v", err)
+						}
+					case <-time.After(5 * time.Second):
+						t.Fatal("nothing happens")
+					}
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,313 @@
+package channel
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/noise"
+)
+
+// lab is two endpoints whose links are pipes in process. It is made inside a synctest bubble where time matters.
+//
+//	initiator ── link 0: control ──▶ responder
+//	          ── link 1, 2, …: flows ──▶
+type lab struct {
+	t                    testing.TB
+	initiator, responder *Endpoint
+	handle               Handler
+	accept               func(string) error
+	plan                 func(link int) faultnet.Plan // nil: clean links
+	tap                  func(link int, d faultnet.Direction, p []byte)
+
+	mu     sync.Mutex
+	links  []*faultnet.Link
+	dialed int
+	served []error
+	tasks  sync.WaitGroup
+}
+
+// quickSuite is one whose handshake is cheap.
+func quickSuite(t testing.TB) noise.Suite {
+	t.Helper()
+	return suiteNamed(t, "Noise_XX_25519_AESGCM_SHA256")
+}
+
+func suiteNamed(t testing.TB, name string) noise.Suite {
+	t.Helper()
+	s, err := noise.ParseSuite(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// newLab returns a lab of one identity at both ends, whose configs change may change.
+func newLab(t testing.TB, change func(a, b *Config)) *lab {
+	t.Helper()
+	id := newIdentity(t)
+	a := Config{Identity: id, Trust: trusting(t, id), Suites: []noise.Suite{quickSuite(t)}}
+	b := a
+	if change != nil {
+		change(&a, &b)
+	}
+	l := &lab{t: t, handle: echo, accept: func(string) error { return nil }}
+	var err error
+	if l.initiator, err = New(a); err != nil {
+		t.Fatal(err)
+	}
+	if l.responder, err = New(b); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// inBubble runs f with a lab in a bubble.
+func inBubble(t *testing.T, change func(a, b *Config), f func(t *testing.T, l *lab)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLab(t, change)
+		defer l.close()
+		f(t, l)
+	})
+}
+
+func (l *lab) close() {
+	_ = l.initiator.Close()
+	_ = l.responder.Close()
+	l.mu.Lock()
+	links := l.links
+	l.mu.Unlock()
+	for _, k := range links {
+		_ = k.Close()
+	}
+	l.tasks.Wait()
+}
+
+// pipe makes the next link.
+func (l *lab) pipe() (client, server *faultnet.Conn) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.dialed
+	l.dialed++
+	if l.plan == nil && l.tap == nil {
+		return faultnet.Pipe()
+	}
+	cfg := faultnet.Config{Split: split}
+	if l.plan != nil {
+		cfg.Plan = l.plan(n)
+	}
+	if tap := l.tap; tap != nil {
+		cfg.Tap = func(d faultnet.Direction, p []byte) { tap(n, d, p) }
+	}
+	client, server, link := faultnet.FaultyPipe(cfg)
+	l.links = append(l.links, link)
+	return client, server
+}
+
+func (l *lab) lastLink() *faultnet.Link {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.links[len(l.links)-1]
+}
+
+func (l *lab) dial(context.Context) (Conn, error) {
+	client, server := l.pipe()
+	l.serve(server)
+	return client, nil
+}
+
+// serve answers as the responder on a link.
+func (l *lab) serve(server Conn) {
+	l.tasks.Go(func() {
+		err := l.responder.Serve(context.Background(), server, l.accept, func(ctx context.Context, f *Flow) { l.handle(ctx, f) })
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.served = append(l.served, err)
+	})
+}
+
+// ended returns how the links that have been served to their end did so, in the order in which they did.
+func (l *lab) ended() []error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.served)
+}
+
+func (l *lab) session() *Session {
+	l.t.Helper()
+	s, err := l.initiator.Initiate(context.Background(), "", l.dial)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return s
+}
+
+func (l *lab) open(s *Session) *Flow {
+	l.t.Helper()
+	f, err := s.Open(context.Background())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return f
+}
+
+// accepted returns a handler that hands flows over and keeps them until the test is done with them, and the channel on
+// which they come.
+func accepted() (Handler, chan *acceptedFlow) {
+	flows := make(chan *acceptedFlow, 2000)
+	return func(_ context.Context, f *Flow) {
+		a := &acceptedFlow{Flow: f, done: make(chan struct{})}
+		flows <- a
+		<-a.done
+	}, flows
+}
+
+type acceptedFlow struct {
+	*Flow
+	done chan struct{}
+}
+
+func (a *acceptedFlow) release() { close(a.done) }
+
+// both opens a flow, says hello on it, and returns both of its ends.
+func (l *lab) both(s *Session, flows chan *acceptedFlow) (*Flow, *acceptedFlow) {
+	l.t.Helper()
+	f := l.open(s)
+	if _, err := f.Write(nil); err != nil {
+		l.t.Fatal(err)
+	}
+	return f, <-flows
+}
+
+// split finds the messages of a link: the hello, and then frames or records.
+func split(d faultnet.Direction) faultnet.Splitter {
+	records := faultnet.Frames(2, 0)
+	if d == faultnet.ServerToClient {
+		return records
+	}
+	hello := func(b []byte) int {
+		switch {
+		case len(b) < 2:
+			return 0
+		case b[0] == helloHandshake && len(b) >= 2+int(b[1]):
+			return 2 + int(b[1])
+		case b[0] == helloFlow && len(b) >= flowHelloSize:
+			return flowHelloSize
+		}
+		return 0
+	}
+	return faultnet.InTurn(hello, records)
+}
+
+func wantErr(t testing.TB, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("got error %v, want %v", err, want)
+	}
+}
+
+// wantNoEOF fails unless err is an error that nobody takes for an end of data.
+func wantNoEOF(t testing.TB, err error) {
+	t.Helper()
+	if err == nil || errors.Is(err, io.EOF) {
+		t.Errorf("got %v, want an error that is not io.EOF", err)
+	}
+}
+
+func expect(t testing.TB, r io.Reader, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(r, got); err != nil || string(got) != want {
+		t.Errorf("read %q, %v, want %q", got[:n], err, want)
+	}
+}
+
+func expectEnd(t testing.TB, r io.Reader) {
+	t.Helper()
+	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("read %d bytes, %v, want the end", n, err)
+	}
+}
+
+func write(t testing.TB, w io.Writer, s string) {
+	t.Helper()
+	if _, err := io.WriteString(w, s); err != nil {
+		t.Error(err)
+	}
+}
+
+func pattern(n int) []byte {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = byte(i ^ i>>8 ^ i>>16)
+	}
+	return b
+}
+
+// togglePolicy is a Trust that can be told what to say.
+type togglePolicy struct {
+	mu      sync.Mutex
+	err     error
+	until   time.Time
+	changed chan struct{}
+}
+
+func newTogglePolicy() *togglePolicy { return &togglePolicy{changed: make(chan struct{})} }
+
+func (p *togglePolicy) Check(*identity.Peer, time.Time) (identity.Decision, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return identity.Decision{Until: p.until}, p.err
+}
+
+func (p *togglePolicy) Changed() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changed
+}
+
+func (p *togglePolicy) set(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = err
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// transfer sends data through a flow to echo and checks what comes back: it is what was sent, or the beginning of it
+// and an error. It returns that error.
+func transfer(t testing.TB, f *Flow, data []byte, piece int) error {
+	t.Helper()
+	_ = f.SetReadDeadline(time.Now().Add(time.Minute))
+	sent := make(chan bool)
+	go func() {
+		whole := true
+		for rest := data; len(rest) > 0 && whole; {
+			n, err := f.Write(rest[:min(piece, len(rest))])
+			rest, whole = rest[n:], err == nil
+		}
+		sent <- whole && f.CloseWrite() == nil
+	}()
+	got, err := io.ReadAll(f)
+	if err != nil {
+		_ = f.Close() // the writer may wait for a link on which nothing moves
+	}
+	ended := <-sent
+	switch {
+	case !bytes.HasPrefix(data, got):
+		t.Errorf("wrong bytes came back")
+	case err == nil && (len(got) != len(data) || !ended):
+		t.Errorf("clean end after %d of %d bytes", len(got), len(data))
+	}
+	_ = f.Close()
+	return err
+}

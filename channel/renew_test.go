@@ -1,0 +1,227 @@
+package channel
+
+import (
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+)
+
+// wallet is a node's credentials, which can be replaced.
+type wallet struct{ held atomic.Pointer[identity.Credential] }
+
+func (w *wallet) show() [][]byte { return [][]byte{w.held.Load().Bytes()} }
+
+// vouched is a lab in which one side trusts the other for a credential only.
+type vouched struct {
+	authority, subject *identity.Identity
+	wallet             wallet
+}
+
+// issue replaces the credential by one that lives for a while from now on.
+func (v *vouched) issue(t testing.TB, life time.Duration) {
+	t.Helper()
+	now := time.Now()
+	c, err := v.authority.Issue(nil, identity.Claims{
+		Subject: v.subject.Identifier(), NotBefore: now.Add(-time.Minute), Expires: now.Add(life),
+		Attributes: map[string]string{"life": life.String()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.wallet.held.Store(c)
+}
+
+// inVouched runs f for either side that may show the credential, which lives for 10 seconds at first.
+func inVouched(t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint)) {
+	for _, side := range []string{"initiator", "responder"} {
+		t.Run(side, func(t *testing.T) {
+			v := &vouched{authority: newIdentity(t)}
+			inBubble(t, func(a, b *Config) {
+				shows, checks := a, b
+				if side == "responder" {
+					shows, checks = b, a
+				}
+				v.subject = shows.Identity
+				v.issue(t, 10*time.Second)
+				shows.Credentials = v.wallet.show
+				trust, err := identity.NewPolicy(identity.PolicyConfig{Authorities: []identity.Identifier{v.authority.Identifier()}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				checks.Trust = trust
+			}, func(t *testing.T, l *lab) {
+				shower := l.initiator
+				if side == "responder" {
+					shower = l.responder
+				}
+				f(t, v, l, l.session(), shower)
+			})
+		})
+	}
+}
+
+// Without Renew a session ends with the credential that it was made with, whatever there is to show by then.
+func TestExpiryEndsSession(t *testing.T) {
+	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, _ *Endpoint) {
+		v.issue(t, time.Hour)
+		begin := time.Now()
+		<-s.Done()
+		if took := time.Since(begin); took > 10*time.Second || took < 8*time.Second {
+			t.Errorf("it ended after %v", took)
+		}
+		wantErr(t, s.Err(), identity.ErrNotTrusted)
+	})
+}
+
+// A new credential prolongs the session, whichever side shows it.
+func TestRenewShowsNewCredential(t *testing.T) {
+	inVouched(t, func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint) {
+		for range 10 {
+			time.Sleep(7 * time.Second)
+			v.issue(t, 10*time.Second)
+			shower.Renew()
+		}
+		time.Sleep(7 * time.Second)
+		if err := s.Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := transfer(t, l.open(s), []byte("still here"), 1); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A new credential that ends sooner ends the session sooner.
+func TestRenewShortens(t *testing.T) {
+	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, shower *Endpoint) {
+		begin := time.Now()
+		v.issue(t, 3*time.Second)
+		shower.Renew()
+		<-s.Done()
+		if took := time.Since(begin); took > 3*time.Second {
+			t.Errorf("it ended after %v", took)
+		}
+		wantErr(t, s.Err(), identity.ErrNotTrusted)
+	})
+}
+
+// Who asks for more handshakes than anybody needs gets some, and what is shown in the end is what is there.
+func TestRenewTooOften(t *testing.T) {
+	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, shower *Endpoint) {
+		before := s.epochID()
+		for range 600 {
+			time.Sleep(100 * time.Millisecond)
+			v.issue(t, 10*time.Second)
+			shower.Renew()
+		}
+		v.issue(t, time.Hour)
+		shower.Renew()
+		time.Sleep(10 * time.Second)
+		if err := s.Err(); err != nil {
+			t.Fatal(err)
+		}
+		if s.epochID() == before {
+			t.Error("the keys are the first ones")
+		}
+		time.Sleep(30 * time.Second)
+		if err := s.Err(); err != nil {
+			t.Errorf("the last credential was not shown: %v", err)
+		}
+	})
+}
+
+func (s *Session) epochID() sessionID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.epoch.id
+}
+
+// Decided tells of a decision that is another one.
+func TestDecided(t *testing.T) {
+	inVouched(t, func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint) {
+		if shower == l.initiator {
+			return // the decision is the responder's
+		}
+		decided := s.Decided()
+		s.Renew()
+		time.Sleep(time.Second)
+		select {
+		case <-decided:
+			t.Error("the same decision was told")
+		default:
+		}
+		v.issue(t, time.Hour)
+		time.Sleep(minRenewAfter)
+		s.Renew()
+		<-decided
+		if got := s.Decision().Attributes["life"]; got != "1h0m0s" {
+			t.Errorf("the credential's life is %q", got)
+		}
+	})
+}
+
+// A node that takes up a new key shows it in the next handshake, and from then on the old one is refused.
+func TestRenewShowsNewKey(t *testing.T) {
+	var current atomic.Pointer[identity.Identity]
+	inBubble(t, func(a, b *Config) {
+		current.Store(a.Identity)
+		a.Current, b.Current = current.Load, current.Load
+	}, func(t *testing.T, l *lab) {
+		s := l.session()
+		old := current.Load()
+		next, err := old.Rotate(nil, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		current.Store(next)
+		l.initiator.Renew()
+		time.Sleep(time.Minute)
+		if err := s.Err(); err != nil {
+			t.Fatal(err)
+		}
+		current.Store(old)
+		_, err = l.initiator.Initiate(t.Context(), "", l.dial)
+		wantErr(t, err, identity.ErrOlderHistory)
+	})
+}
+
+// A ticket is shown by the initiator, to the one whom it is for, and nobody else.
+func TestTicketIsShownToItsIssuer(t *testing.T) {
+	for _, own := range []bool{true, false} {
+		var shown *identity.Ticket
+		inBubble(t, func(a, b *Config) {
+			issuer := b.Identity
+			if !own {
+				issuer = newIdentity(t)
+			}
+			ticket, err := issuer.Ticket(nil, "/service/x", time.Now().Add(time.Minute))
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.Ticket = func(peer identity.Identifier) []byte {
+				if peer != ticket.Issuer() {
+					return nil
+				}
+				return ticket.Bytes()
+			}
+			b.Ticket = func(identity.Identifier) []byte { return ticket.Bytes() } // a responder has none to show
+			b.Trust = spyTrust{b.Trust, func(p *identity.Peer) { shown = p.Ticket }}
+		}, func(_ *testing.T, l *lab) { l.session() })
+		if (shown != nil) != own {
+			t.Errorf("own issuer %v, and the ticket shown is %v", own, shown)
+		}
+	}
+}
+
+// spyTrust tells see whom Trust is asked about.
+type spyTrust struct {
+	Trust
+	see func(*identity.Peer)
+}
+
+func (t spyTrust) Check(p *identity.Peer, now time.Time) (identity.Decision, error) {
+	t.see(p)
+	return t.Trust.Check(p, now)
+}

@@ -1,0 +1,602 @@
+package channel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/faultnet"
+)
+
+// A black hole in either direction, or in both, is noticed within 15 seconds by both sides, and flows end with it.
+func TestBlackHole(t *testing.T) {
+	for _, dirs := range [][]faultnet.Direction{{faultnet.ClientToServer}, {faultnet.ServerToClient}, nil} {
+		inBubble(t, nil, func(t *testing.T, l *lab) {
+			l.plan = func(int) faultnet.Plan { return nil }
+			handle, flows := accepted()
+			l.handle = handle
+			s := l.session()
+			link := l.lastLink()
+			f, a := l.both(s, flows)
+			for _, wait := range []time.Duration{time.Second, 7 * time.Second} {
+				time.Sleep(wait)
+			}
+			if err := s.Err(); err != nil {
+				t.Fatal(err)
+			}
+			link.BlackHole(true, dirs...)
+			begin := time.Now()
+			_, err := f.Read(make([]byte, 1))
+			wantNoEOF(t, err)
+			if !errors.Is(err, ErrSilent) && len(dirs) != 1 { // one direction lets the other side's reset through
+				t.Errorf("got %v, want ErrSilent", err)
+			}
+			if took := time.Since(begin); took > 15*time.Second {
+				t.Errorf("the initiator noticed after %v", took)
+			}
+			_, err = a.Read(make([]byte, 1))
+			wantNoEOF(t, err)
+			if took := time.Since(begin); took > 15*time.Second {
+				t.Errorf("the responder noticed after %v", took)
+			}
+			a.release()
+		})
+	}
+}
+
+// A session without traffic lives for as long as pings are answered.
+func TestIdleSessionLives(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		s := l.session()
+		time.Sleep(time.Hour)
+		if err := transfer(t, l.open(s), []byte("still here"), 3); err != nil {
+			t.Error(err)
+		}
+		if n := len(s.pings); n != 0 {
+			t.Errorf("%d pings are remembered", n)
+		}
+	})
+}
+
+func TestPing(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		l.plan = func(int) faultnet.Plan { return faultnet.Line(30*time.Millisecond, 0) }
+		s := l.session()
+		if took, err := s.Ping(t.Context()); err != nil || took != 60*time.Millisecond {
+			t.Errorf("%v, %v", took, err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		_, err := s.Ping(ctx)
+		wantErr(t, err, context.DeadlineExceeded)
+		_ = s.Close()
+		_, err = s.Ping(t.Context())
+		wantErr(t, err, ErrClosed)
+	})
+}
+
+func TestTrustWithdrawn(t *testing.T) {
+	for _, side := range []string{"initiator", "responder"} {
+		for _, stuck := range []bool{false, true} {
+			t.Run(fmt.Sprintf("by the %s, stuck %v", side, stuck), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					policy := newTogglePolicy()
+					l := newLab(t, func(a, b *Config) {
+						if side == "initiator" {
+							a.Trust = policy
+						} else {
+							b.Trust = policy
+						}
+					})
+					defer l.close()
+					l.plan = func(int) faultnet.Plan { return nil }
+					handle, flows := accepted()
+					l.handle = handle
+					s := l.session()
+					link := l.lastLink()
+					f, a := l.both(s, flows)
+					if stuck { // the far end does not take what is said on the control link
+						link.BlackHole(true)
+						for _, c := range []*control{&s.control, &a.session.control} {
+							l.tasks.Go(func() {
+								for c.write(typeData, make([]byte, 10_000)) == nil {
+								}
+							})
+						}
+						time.Sleep(time.Second)
+					}
+					begin := time.Now()
+					policy.set(identity.ErrNotTrusted)
+					_, err := f.Read(make([]byte, 1))
+					wantNoEOF(t, err)
+					_, err = a.Read(make([]byte, 1))
+					wantNoEOF(t, err)
+					if took := time.Since(begin); took > time.Second {
+						t.Errorf("flows ended after %v", took)
+					}
+					a.release()
+					if stuck {
+						return
+					}
+					<-s.Done()
+					if took := time.Since(begin); took > time.Second {
+						t.Errorf("the session ended after %v", took)
+					}
+					wantErr(t, s.Err(), identity.ErrNotTrusted)
+					if got := errors.Is(s.Err(), ErrRefusedByPeer); got != (side == "responder") {
+						t.Errorf("%v", s.Err())
+					}
+					_, err = s.Open(t.Context())
+					wantErr(t, err, identity.ErrNotTrusted)
+				})
+			})
+		}
+	}
+}
+
+func TestTrustExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		policy := newTogglePolicy() // says until when, and forgets to say no
+		policy.until = time.Now().Add(100 * time.Second)
+		l := newLab(t, func(_, b *Config) { b.Trust = policy })
+		defer l.close()
+		s := l.session()
+		begin := time.Now()
+		<-s.Done()
+		if took := time.Since(begin); took < 99*time.Second || took > 101*time.Second {
+			t.Errorf("ended after %v", took)
+		}
+		wantErr(t, s.Err(), ErrRefusedByPeer)
+		_, err := l.initiator.Initiate(t.Context(), "", l.dial)
+		wantErr(t, err, ErrRefusedByPeer)
+	})
+}
+
+// A session lives as long as its peer's credential, and on if a renewal brings a new one.
+func TestCredentialExpiry(t *testing.T) {
+	for _, renewed := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			authority, self, other := newIdentity(t), newIdentity(t), newIdentity(t)
+			issue := func(life time.Duration) [][]byte {
+				c, err := authority.Issue(nil, identity.Claims{
+					Subject: self.Identifier(), NotBefore: time.Now().Add(-time.Second), Expires: time.Now().Add(life),
+				})
+				if err != nil {
+					t.Error(err)
+					return nil
+				}
+				return [][]byte{c.Bytes()}
+			}
+			first := issue(time.Minute)
+			l := newLab(t, func(a, b *Config) {
+				a.Identity, a.Trust = self, trusting(t, self, other.Identifier())
+				a.RenewAfter = 20 * time.Second
+				a.Credentials = func() [][]byte {
+					if renewed {
+						return issue(time.Minute)
+					}
+					return first
+				}
+				policy, err := identity.NewPolicy(identity.PolicyConfig{Authorities: []identity.Identifier{authority.Identifier()}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.Identity, b.Trust = other, policy
+			})
+			defer l.close()
+			s := l.session()
+			select {
+			case <-s.Done():
+				if renewed {
+					t.Errorf("ended in spite of new credentials: %v", s.Err())
+				}
+				wantErr(t, s.Err(), ErrRefusedByPeer)
+			case <-time.After(65 * time.Second):
+				if !renewed {
+					t.Error("the session outlives the credential")
+				}
+			}
+		})
+	}
+}
+
+func TestBothCloseAtOnce(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		var tasks sync.WaitGroup
+		for range 10 {
+			s := l.session()
+			f := l.open(s)
+			tasks.Go(func() { _ = transfer(t, f, pattern(100<<10), 1000) })
+		}
+		for range 2 {
+			tasks.Go(func() { _ = l.initiator.Close() })
+			tasks.Go(func() { _ = l.responder.Close() })
+		}
+		tasks.Wait()
+		_, err := l.initiator.Initiate(t.Context(), "", l.dial)
+		wantNoEOF(t, err)
+		l.wantNothingLeft()
+	})
+}
+
+// wantNothingLeft checks that closed endpoints have forgotten everything.
+func (l *lab) wantNothingLeft() {
+	l.t.Helper()
+	for _, e := range []*Endpoint{l.initiator, l.responder} {
+		e.mu.Lock()
+		if n := len(e.sessions) + len(e.epochs) + len(e.asked); n != 0 {
+			l.t.Errorf("left: %d sessions, %d epochs, %d identities", len(e.sessions), len(e.epochs), len(e.asked))
+		}
+		e.mu.Unlock()
+	}
+}
+
+func TestCloseDuringHandshake(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		l.plan = func(int) faultnet.Plan { return faultnet.Line(100*time.Millisecond, 0) }
+		var tasks sync.WaitGroup
+		for range 5 {
+			tasks.Go(func() {
+				_, err := l.initiator.Initiate(context.Background(), "", l.dial)
+				wantNoEOF(t, err)
+			})
+		}
+		time.Sleep(250 * time.Millisecond)
+		_ = l.initiator.Close()
+		_ = l.responder.Close()
+		tasks.Wait()
+		l.waitServed(5)
+		l.wantNothingLeft()
+	})
+}
+
+// The session ends while a flow's link is being dialed.
+func TestSessionEndsDuringDial(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		s := l.session()
+		s.dial = func(ctx context.Context) (Conn, error) {
+			<-ctx.Done()
+			return nil, context.Cause(ctx)
+		}
+		time.AfterFunc(time.Second, func() { _ = s.Close() })
+		_, err := s.Open(context.Background())
+		wantNoEOF(t, err)
+	})
+}
+
+func TestAnnounce(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		s := l.session()
+		f := l.open(s)
+		l.responder.Announce()
+		l.responder.Announce()
+		<-s.Left()
+		if !s.Leaving() {
+			t.Error("not leaving")
+		}
+		if err := transfer(t, f, []byte("an open flow goes on"), 3); err != nil {
+			t.Error(err)
+		}
+		_ = l.responder.Close()
+		<-s.Done()
+		wantErr(t, s.Err(), ErrGoingAway)
+	})
+}
+
+// Keys are replaced again and again while flows run; flows of before go on, and those on their way arrive.
+func TestRenewalUnderTraffic(t *testing.T) {
+	inBubble(t, func(a, _ *Config) { a.RenewAfter = 10 * time.Second }, func(t *testing.T, l *lab) {
+		l.plan = func(int) faultnet.Plan { return faultnet.Line(200*time.Millisecond, 1<<20) }
+		s := l.session()
+		epochs := map[sessionID]bool{}
+		var tasks sync.WaitGroup
+		long := l.open(s)
+		write(t, long, "a")
+		for range 2 {
+			tasks.Go(func() {
+				for begin := time.Now(); time.Since(begin) < 40*time.Second; {
+					if err := transfer(t, l.open(s), pattern(50_000), 5000); err != nil {
+						t.Errorf("after %v: %v", time.Since(begin), err)
+						return
+					}
+					s.mu.Lock()
+					epochs[s.epoch.id] = true
+					s.mu.Unlock()
+				}
+			})
+		}
+		tasks.Wait()
+		if len(epochs) < 4 {
+			t.Errorf("%d epochs in 40 s", len(epochs))
+		}
+		write(t, long, "b")
+		expect(t, long, "ab")
+		_ = long.Close()
+		l.responder.mu.Lock()
+		if n := len(l.responder.epochs); n > 6 {
+			t.Errorf("the responder keeps %d epochs", n)
+		}
+		l.responder.mu.Unlock()
+	})
+}
+
+// A flow that was numbered before a renewal arrives after it, if not too late.
+func TestOldEpoch(t *testing.T) {
+	inBubble(t, func(a, _ *Config) { a.RenewAfter = time.Hour }, func(t *testing.T, l *lab) {
+		s := l.session()
+		soon, late := l.number(s), l.number(s)
+		if err := s.beginRenewal(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(20 * time.Second)
+		if err := transfer(t, soon(), []byte("soon"), 4); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(epochGrace)
+		wantErr(t, transfer(t, late(), []byte("late"), 4), ErrCut)
+		l.responder.mu.Lock()
+		defer l.responder.mu.Unlock()
+		if n := len(l.responder.epochs); n != 1 {
+			t.Errorf("%d epochs", n)
+		}
+	})
+}
+
+// number numbers a flow now, and gives it a link when the returned function is called.
+func (l *lab) number(s *Session) func() *Flow {
+	f, err := s.openOn(new(chain))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	s.forget(f.chain)
+	return func() *Flow {
+		if f.chain, err = s.dialChain(context.Background()); err != nil {
+			l.t.Fatal(err)
+		}
+		s.adopt(f.chain)
+		return f
+	}
+}
+
+// fakePeer is one side of a session, with real keys and no manners.
+type fakePeer struct {
+	*Session
+}
+
+// fakeInitiator shakes hands with the lab's responder. What it does afterwards is the test's.
+func (l *lab) fakeInitiator() *fakePeer {
+	l.t.Helper()
+	client, server := l.pipe()
+	l.serve(server)
+	s, err := l.initiator.initiate(newChain(client), "")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return &fakePeer{s}
+}
+
+// fakeResponder answers the lab's initiator and returns the session of that. What it does afterwards is the test's.
+func (l *lab) fakeResponder() (*fakePeer, *Session) {
+	l.t.Helper()
+	client, server := l.pipe()
+	fake := make(chan *Session)
+	go func() {
+		c := newChain(server)
+		_, _ = c.in.need(1)
+		s, err := l.responder.respond(context.Background(), c, l.accept)
+		if err == nil {
+			err = s.control.write(typeReady, nil)
+			l.responder.leave(s)
+		}
+		if err != nil {
+			l.t.Error(err)
+		}
+		fake <- s
+	}()
+	s, err := l.initiator.Initiate(context.Background(), "", func(context.Context) (Conn, error) { return client, nil })
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return &fakePeer{<-fake}, s
+}
+
+// said returns the reason with which the other side ended the session.
+func (p *fakePeer) said() error {
+	for {
+		t, data, err := p.control.read()
+		if err != nil {
+			return err
+		}
+		if t == typeAbort {
+			return abortReason(data[0]).err()
+		}
+	}
+}
+
+// What an authenticated peer may not say ends the session, and nothing worse.
+func TestControlOutOfTurn(t *testing.T) {
+	type word struct {
+		t    recordType
+		size int
+	}
+	common := map[string][]word{
+		"data":               {{typeData, 10}},
+		"end":                {{typeEnd, 0}},
+		"type 77":            {{77, 0}},
+		"short ping":         {{typePing, 7}},
+		"huge ping":          {{typePing, MaxData}},
+		"empty pong":         {{typePong, 0}},
+		"pong unasked":       {{typePong, 8}},
+		"ready":              {{typeReady, 0}},
+		"abort of 0":         {{typeAbort, 0}},
+		"abort of 2":         {{typeAbort, 2}},
+		"handshake":          {{typeHandshake, 100}},
+		"empty handshake":    {{typeHandshake, 0}},
+		"huge handshake":     {{typeHandshake, MaxData}},
+		"leaving with words": {{typeGoingAway, 3}},
+	}
+	for name, words := range common {
+		for _, role := range []identity.Role{identity.Initiator, identity.Responder} {
+			t.Run(name+" by the "+role.String(), func(t *testing.T) {
+				inBubble(t, nil, func(t *testing.T, l *lab) {
+					var p *fakePeer
+					if role == identity.Initiator {
+						p = l.fakeInitiator()
+					} else {
+						p, _ = l.fakeResponder()
+					}
+					for _, w := range words {
+						if err := p.control.write(w.t, make([]byte, w.size)); err != nil {
+							t.Fatal(err)
+						}
+					}
+					if err := p.said(); errors.Is(err, io.EOF) || errors.Is(err, ErrSilent) {
+						t.Errorf("said %v", err)
+					}
+					_ = p.control.chain.conn.Close()
+				})
+			})
+		}
+	}
+}
+
+// renewFully does a whole renewal as the initiator.
+func (p *fakePeer) renewFully() error {
+	if err := p.beginRenewal(); err != nil {
+		return err
+	}
+	for {
+		t, data, err := p.control.read()
+		if err != nil {
+			return err
+		}
+		if t == typeAbort {
+			return abortReason(data[0]).err()
+		}
+		if err := p.handle(t, data); err != nil {
+			return err
+		}
+		if t == typeReady {
+			<-p.renewed
+			return nil
+		}
+	}
+}
+
+// An initiator that renews endlessly costs the responder maxOldEpochs handshakes and is cut off.
+func TestEndlessRenewals(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		p := l.fakeInitiator()
+		for range maxOldEpochs {
+			if err := p.renewFully(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		wantErr(t, p.renewFully(), ErrProtocol)
+		_ = p.control.chain.conn.Close()
+		l.waitServed(1)
+		_ = l.responder.Close()
+		l.wantNothingLeft()
+	})
+}
+
+// A renewal that the other side does not finish ends the session.
+func TestUnfinishedRenewal(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		p := l.fakeInitiator()
+		if err := p.beginRenewal(); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		for {
+			typ, data, err := p.control.read()
+			if err != nil {
+				break
+			}
+			if typ == typePing {
+				_ = p.control.write(typePong, data)
+			}
+		}
+		if took := time.Since(begin); took > dropTimeout+2*DefaultKeepalive {
+			t.Errorf("held for %v", took)
+		}
+		_ = p.control.chain.conn.Close()
+	})
+}
+
+// A renewal must be by the same identity, for the same name.
+func TestRenewalByAnother(t *testing.T) {
+	other := newIdentity(t)
+	for name, change := range map[string]func(p *fakePeer){
+		"identity": func(p *fakePeer) {
+			c := *p.config
+			c.Identity = other
+			p.config = &c
+		},
+		"name": func(p *fakePeer) { p.name = "db" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLab(t, func(a, b *Config) { b.Trust = newTogglePolicy() })
+				defer l.close()
+				p := l.fakeInitiator()
+				change(p)
+				wantErr(t, p.renewFully(), ErrProtocol)
+				_ = p.control.chain.conn.Close()
+			})
+		})
+	}
+}
+
+// Pings without end, whose answers are not read, end in controlTimeout; other sessions do not notice.
+func TestPingFlood(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		p := l.fakeInitiator()
+		s := l.session()
+		begin := time.Now()
+		for p.control.write(typePing, make([]byte, 8)) == nil {
+		}
+		if took := time.Since(begin); took > 2*controlTimeout {
+			t.Errorf("the flood was taken for %v", took)
+		}
+		if took, err := s.Ping(t.Context()); err != nil || took > time.Second {
+			t.Errorf("%v, %v", took, err)
+		}
+		_ = p.control.chain.conn.Close()
+	})
+}
+
+// A flow that the responder has not got yet does not outlive a session that never came to be.
+func TestReadyCannotBeSent(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		client, server := faultnet.PipeSize(5000)
+		l.serve(server)
+		c := newChain(client)
+		h, err := newHandshake(&l.initiator.config, l.initiator.static, identity.Initiator, quickSuite(t), sessionID{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := send(c, appendHandshakeHello(nil, quickSuite(t)), h.writeBare); err != nil {
+			t.Fatal(err)
+		}
+		message, err := c.in.frame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.readProof(message); err != nil {
+			t.Fatal(err)
+		}
+		l.accept = func(string) error { _ = client.Close(); return nil } // between message 3 and ready
+		if err := send(c, nil, func(dst []byte) ([]byte, error) { return h.writeProof(dst, "") }); err != nil {
+			t.Fatal(err)
+		}
+		l.waitServed(1)
+		l.wantNothingLeft()
+	})
+}
