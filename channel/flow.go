@@ -501,6 +501,9 @@ func (f *Flow) explain(err error) error {
 
 // linkError says ErrCut of whatever a link itself fails with, its end included, except for a deadline.
 func linkError(err error) error {
+	if err == nil {
+		return nil
+	}
 	var operation *net.OpError
 	switch {
 	case err == nil, errors.Is(err, ErrCut), isTimeout(err):
@@ -516,6 +519,9 @@ func linkError(err error) error {
 // isTimeout tells whether a deadline has passed. ETIMEDOUT, which says that the link is dead, calls itself a timeout
 // too, and is none.
 func isTimeout(err error) bool {
+	if err == nil {
+		return false
+	}
 	var t net.Error
 	return errors.As(err, &t) && t.Timeout() && !errors.Is(err, syscall.ETIMEDOUT)
 }

@@ -16,7 +16,7 @@ type output struct {
 }
 
 // maxSlots is how many full records the largest buffer holds.
-const maxSlots = 4
+const maxSlots = 8
 
 var _ netio.Room = (*output)(nil)
 

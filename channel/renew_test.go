@@ -9,7 +9,9 @@ import (
 )
 
 // wallet is a node's credentials, which can be replaced.
-type wallet struct{ held atomic.Pointer[identity.Credential] }
+type wallet struct {
+	held atomic.Pointer[identity.Credential]
+}
 
 func (w *wallet) show() [][]byte { return [][]byte{w.held.Load().Bytes()} }
 

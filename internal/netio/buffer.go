@@ -22,7 +22,7 @@ var classSize = [Classes]int{
 	Small:  4<<10 + BufferSlack,
 	Medium: 16<<10 + BufferSlack,
 	Large:  64<<10 + BufferSlack,
-	Huge:   256<<10 + BufferSlack,
+	Huge:   512<<10 + BufferSlack,
 }
 
 var pools [Classes]sync.Pool
