@@ -48,11 +48,11 @@ func newNodes(t *testing.T) *nodes {
 func (l *nodes) identity(name string) (file, identifier string) {
 	l.t.Helper()
 	file = filepath.Join(l.dir, name+".identity")
-	out, err := exec.Command(l.binary, "identity", "create", file).Output()
-	if err != nil {
-		l.t.Fatalf("identity create: %v", err)
+	r := l.run("identity", "create", file)
+	if r.code != 0 {
+		l.t.Fatalf("identity create: %+v", r)
 	}
-	return file, strings.TrimSpace(string(out))
+	return file, strings.TrimSpace(r.stdout)
 }
 
 // ownID is the Identifier of the processes that have no other.
@@ -111,7 +111,7 @@ func (l *nodes) command(args ...string) *exec.Cmd {
 		name, argv = "ip", append([]string{"netns", "exec", l.inside, l.binary}, args...)
 	}
 	cmd := exec.Command(name, argv...)
-	cmd.Env = append(os.Environ(), "SP_IDENTITY="+l.own)
+	cmd.Env = append(os.Environ(), "SP_IDENTITY="+l.own, raceOptions)
 	return cmd
 }
 

@@ -325,6 +325,60 @@ func TestTrustEnds(t *testing.T) {
 	})
 }
 
+// TestTrustEndsForTheStuck cuts off those, too, who neither read nor write at that moment.
+func TestTrustEndsForTheStuck(t *testing.T) {
+	t.Parallel()
+	for _, way := range []string{"to the target", "to the client"} {
+		t.Run(way, func(t *testing.T) {
+			t.Parallel()
+			guest := newPerson(t)
+			list := guest.file("allow", guest.identifier()+"\n")
+			d := newDoor(t, false, "--allow-file", list)
+			d.admits(guest)
+			client, target := d.open()
+			sender, stuck := client, target
+			if way == "to the client" {
+				sender, stuck = target, client
+			}
+			fill(t, sender)
+			guest.file("allow", "")
+			logs(t, d.outlet, "the lists have changed")
+			_ = stuck.SetReadDeadline(time.Now().Add(cutLimit))
+			awaitReset(t, stuck)
+		})
+	}
+}
+
+// fill writes until nothing is taken any more.
+func fill(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	for {
+		_ = c.SetWriteDeadline(time.Now().Add(time.Second / 2))
+		if _, err := c.Write(make([]byte, 1<<20)); errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// awaitReset waits for a reset without reading.
+func awaitReset(t *testing.T, c *net.TCPConn) {
+	t.Helper()
+	raw, err := c.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reason int
+	err = raw.Read(func(fd uintptr) bool {
+		reason, _ = syscall.GetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_ERROR)
+		return reason != 0
+	})
+	if err != nil || syscall.Errno(reason) != syscall.ECONNRESET {
+		t.Errorf("the connection is not reset: %v, %v", syscall.Errno(reason), err)
+	}
+}
+
 // TestCredentialRenewed replaces a credential before it ends, and nothing is cut.
 func TestCredentialRenewed(t *testing.T) {
 	t.Parallel()
@@ -690,6 +744,40 @@ func TestTicket(t *testing.T) {
 			t.Errorf("the allow file is %q, %v", b, err)
 		}
 	})
+}
+
+// TestTicketElsewhere is one that is shown to another outlet of the same identity.
+func TestTicketElsewhere(t *testing.T) {
+	t.Parallel()
+	host := newPerson(t)
+	owner := newPerson(t)
+	relay := ready(t, owner.start("relay", "--listen", "127.0.0.1:0", "--allow", host.identifier()))
+	outlet := func(name string) *door {
+		d := &door{site: &site{person: host, target: listen(t)}}
+		d.flags = []string{"--relay", relay, "--name", name, "--relay-identity", owner.identifier(), "--allow-file", host.file("allow-"+name, "")}
+		d.startOutlet()
+		return d
+	}
+	db, web := outlet("db"), outlet("web")
+	thief := newIntruder(t, web)
+	key := loadKey(t, host.home+"/.config/sp/identity")
+	for to, reason := range map[string]string{
+		db.route(): "it is for the outlet that goes by the name db",
+		"/ip4/127.0.0.1/tcp/1/secure/api/service/outlet": "it is for an outlet that is reached without a relay",
+	} {
+		ticket, err := key.Ticket(nil, to, time.Now().Add(time.Hour))
+		if err != nil {
+			t.Fatal(err)
+		}
+		thief.isRefused(web, nil, ticket.Bytes(), reason)
+	}
+	ticket, err := key.Ticket(nil, web.route(), time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := thief.tries(web, nil, ticket.Bytes()); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestTicketTwoAtOnce lets one of many in who come at the same time, to two outlets that share their files.

@@ -86,9 +86,9 @@ type role struct {
 
 // roleOptions are what the commands' nodes do not have in common.
 type roleOptions struct {
-	forward func(wire.Address) bool // see route.Config
-	redeem  bool                    // redeem this side's tickets, if there is an allow file
-	ticket  *identity.Ticket        // to show
+	forward func(wire.Address) bool  // see route.Config
+	redeem  func(route string) error // nil: no tickets; else whether one is for here, if there is an allow file
+	ticket  *identity.Ticket         // to show
 }
 
 // newRole makes the node that the flags describe.
@@ -138,7 +138,8 @@ func (r *role) newTrust(o roleOptions) (*identity.Policy, error) {
 	if o.ticket != nil {
 		r.trust.Allow = append(r.trust.Allow, o.ticket.Issuer())
 	}
-	if o.redeem && len(r.trust.AllowFiles) > 0 {
+	if o.redeem != nil && len(r.trust.AllowFiles) > 0 {
+		r.trust.TicketRoute = o.redeem
 		r.trust.Tickets = func() *identity.History { return r.shown.identity().History() }
 	}
 	return newPolicy(r.trust)

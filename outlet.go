@@ -56,7 +56,7 @@ func runOutlet(c *cli.Context) error {
 	if v := c.String("proxy-protocol"); v != "" && v != "v2" {
 		return usage(c, "--proxy-protocol %q is not v2", v)
 	}
-	r, err := newRole(c, roleOptions{redeem: true})
+	r, err := newRole(c, roleOptions{redeem: ticketRoute(c)})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/wire"
 )
 
 const defaultTicketLife = "10m"
@@ -182,6 +184,30 @@ func showTicket(t *identity.Ticket) func(identity.Identifier) []byte {
 			return nil
 		}
 		return t.Bytes()
+	}
+}
+
+// ticketRoute returns what tells whether a ticket's route leads to the outlet that c starts, and not to another one that
+// has the same identity: an outlet behind a relay goes by its name, and only one that listens can be reached without.
+func ticketRoute(c *cli.Context) func(string) error {
+	name, listens := c.String("name"), c.IsSet("listen")
+	return func(text string) error {
+		to, err := route.Parse(text)
+		if err != nil {
+			return err
+		}
+		for _, a := range slices.Backward(to) {
+			asked, named := strings.CutPrefix(a.Name, route.ForwardPrefix)
+			switch {
+			case a.IsTransport() && listens, a.Kind == wire.Service && named && asked == name:
+				return nil
+			case a.IsTransport():
+				return errors.New("it is for an outlet that is reached without a relay")
+			case a.Kind == wire.Service && named:
+				return fmt.Errorf("it is for the outlet that goes by the name %s", asked)
+			}
+		}
+		return errors.New("its route leads nowhere")
 	}
 }
 

@@ -42,6 +42,7 @@ func (s *Session) openOn(c *chain) (*Flow, error) {
 	f.sending.cipher, f.receiving.cipher = s.epoch.keys(s.role, s.epoch.flows)
 	f.sending.hello = appendFlowHello(nil, s.epoch.id, s.epoch.flows)
 	s.chains[c] = struct{}{}
+	c.resting.Store(false)
 	return f, nil
 }
 
@@ -88,6 +89,7 @@ func (s *Session) park(c *chain) {
 	c.in.drop()
 	s.mu.Lock()
 	c.since = time.Now()
+	c.flow, c.ended = nil, nil
 	keep := clean && s.err == nil && len(s.idle) < chainIdleMax
 	if keep {
 		s.idle = append(s.idle, c)
@@ -107,6 +109,7 @@ func (s *Session) adopt(c *chain) bool {
 	if s.err != nil {
 		return false
 	}
+	c.resting.Store(false)
 	s.chains[c] = struct{}{}
 	return true
 }

@@ -52,7 +52,7 @@ const (
 	maxOldEpochs            = 8                // replaced keys that a responder keeps: the limit of renewals in epochGrace
 	reviewInterval          = 30 * time.Second // between two looks at trust that nothing calls for
 
-	DefaultSessionsPerIdentity = 64 // that a responder has at a time
+	DefaultSessionsPerIdentity = 1024 // that a responder has at a time
 )
 
 // Conn is what a channel runs over.
@@ -91,6 +91,10 @@ type Config struct {
 	// SessionsPerIdentity bounds the sessions that one far end may have as initiator; one more is refused with
 	// ErrBusy. 0 means DefaultSessionsPerIdentity.
 	SessionsPerIdentity int
+
+	// Admit decides whether to answer a handshake of somebody at an address. It is asked before anything is computed.
+	// Nil admits everybody.
+	Admit func(from net.Addr) error
 }
 
 func (c *Config) identity() *identity.Identity {

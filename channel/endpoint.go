@@ -73,7 +73,7 @@ func (e *Endpoint) Close() error {
 	e.mu.Lock()
 	e.closed = true
 	e.mu.Unlock()
-	e.each(func(s *Session) { s.end(ErrClosed) })
+	e.each((*Session).quit)
 	e.tasks.Wait()
 	return nil
 }
@@ -234,6 +234,11 @@ func (e *Endpoint) Serve(ctx context.Context, conn Conn, accept func(name string
 // serveSession answers a handshake hello on c, whose kind has been read, and runs the session until it ends.
 func (e *Endpoint) serveSession(ctx context.Context, c *chain, accept func(string) error, unguard func(error) error) error {
 	defer c.in.drop()
+	if e.config.Admit != nil {
+		if err := e.config.Admit(c.conn.RemoteAddr()); err != nil {
+			return unguard(handshakeError(err))
+		}
+	}
 	s, err := e.respond(ctx, c, accept)
 	err = unguard(err)
 	if s == nil {
@@ -247,7 +252,7 @@ func (e *Endpoint) serveSession(ctx context.Context, c *chain, accept func(strin
 		s.end(err)
 		return handshakeError(err)
 	}
-	defer context.AfterFunc(ctx, func() { s.end(ErrClosed) })()
+	defer context.AfterFunc(ctx, s.quit)()
 	s.run()
 	return s.Err()
 }

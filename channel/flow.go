@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -20,6 +21,11 @@ type chain struct {
 	idle func(*chain)
 	// since is when the chain became idle; owned by whoever keeps idle chains.
 	since time.Time
+	// resting tells that the last flow has left the chain clean and no other has begun.
+	resting atomic.Bool
+	// flow is the last one that called OnEnd, and ended what it wants called; guarded by the session.
+	flow  *Flow
+	ended func()
 }
 
 func newChain(conn Conn) *chain {
@@ -416,6 +422,7 @@ func (f *Flow) abortAnd(end func(Conn) error, reason abortReason, err error) {
 		if f.sending.err == nil && !f.sending.ended {
 			_ = f.SetWriteDeadline(time.Now().Add(abortTimeout))
 			_ = f.sendControl(typeAbort, byte(reason))
+			f.sending.err = err // nothing follows an abort
 		}
 		f.sending.Unlock()
 	} else {
@@ -462,6 +469,7 @@ func (f *Flow) endDirection() {
 	clean := f.life.ended == 2 && f.life.state == flowOpen
 	if clean {
 		f.life.state, f.life.reason = flowClean, nil
+		f.chain.resting.Store(true)
 		f.life.awaiting.dismiss(f.chain.conn)
 		if f.life.deadlines {
 			_ = f.chain.conn.SetDeadline(time.Time{})
@@ -479,6 +487,25 @@ func (f *Flow) is(state flowState) bool {
 	f.life.Lock()
 	defer f.life.Unlock()
 	return f.life.state == state
+}
+
+// OnEnd has do called when the session has ended, and with it the flow: for those who would not notice, because they
+// are busy elsewhere. Nil takes that back. It is for a flow that is not closed.
+func (f *Flow) OnEnd(do func()) {
+	s, c := f.session, f.chain
+	s.mu.Lock()
+	ended := s.chains == nil
+	switch {
+	case ended:
+	case do != nil:
+		c.flow, c.ended = f, do
+	case c.flow == f: // else the chain is another flow's by now
+		c.flow, c.ended = nil, nil
+	}
+	s.mu.Unlock()
+	if ended && do != nil {
+		do()
+	}
 }
 
 // Err returns why the flow ended, or nil if it is open or both directions ended cleanly.

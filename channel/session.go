@@ -32,10 +32,12 @@ type Session struct {
 	life    context.Context                         // ends with the session
 	stop    context.CancelFunc                      // ends life
 	over    chan struct{}                           // closed when the session has ended and all its work as well
-	left    chan struct{}                           // closed by listen when the far end has said that it is going away
-	renewed chan struct{}                           // tells tend that listen has replaced the keys
-	wanted  chan struct{}                           // tells tend that somebody wants a new handshake
-	proved  chan struct{}                           // tells watch that the far end has proved itself again
+	closed  chan struct{}                           // closed by Close
+	closing sync.Once
+	left    chan struct{} // closed by listen when the far end has said that it is going away
+	renewed chan struct{} // tells tend that listen has replaced the keys
+	wanted  chan struct{} // tells tend that somebody wants a new handshake
+	proved  chan struct{} // tells watch that the far end has proved itself again
 
 	control control
 
@@ -72,7 +74,7 @@ func newSession(h *handshake, static *ecdh.PrivateKey, suite noise.Suite, c *cha
 	}
 	s := &Session{
 		config: h.config, static: static, role: h.role, suite: suite, name: h.name, id: h.peer.Identifier(),
-		over: make(chan struct{}), left: make(chan struct{}), renewed: make(chan struct{}, 1),
+		over: make(chan struct{}), closed: make(chan struct{}), left: make(chan struct{}), renewed: make(chan struct{}, 1),
 		wanted: make(chan struct{}, 1), proved: make(chan struct{}, 1),
 		peer: h.peer, decision: h.decision, decided: make(chan struct{}), epoch: e,
 		chains: make(map[*chain]struct{}), pings: make(map[uint64]chan struct{}),
@@ -90,6 +92,7 @@ func (s *Session) run() {
 	tasks.Go(func() { s.end(s.watch()) })
 	s.end(s.listen())
 	tasks.Wait()
+	s.linger()
 }
 
 // Peer returns the far end, as it proved itself in the last handshake.
@@ -154,9 +157,15 @@ func (s *Session) Announce() error { return s.say(typeGoingAway, nil) }
 
 // Close ends the session and all its flows, and waits until its own work has ended.
 func (s *Session) Close() error {
-	s.end(ErrClosed)
+	s.quit()
 	<-s.over
 	return nil
+}
+
+// quit is Close without waiting.
+func (s *Session) quit() {
+	s.end(ErrClosed)
+	s.closing.Do(func() { close(s.closed) })
 }
 
 // say sends a record on the control link. A failure ends the session: nothing more can be said. But the far end may have
@@ -180,16 +189,17 @@ func (s *Session) end(err error) {
 		return
 	}
 	s.err = err
-	chains := s.chains
-	s.chains, s.idle = nil, nil
 	s.forgetEpochs()
 	s.stop()
 	s.mu.Unlock()
 
-	for c := range chains {
-		_ = netio.Reset(c.conn)
+	if errors.Is(err, ErrGoingAway) {
+		s.farewell(err, false) // the links have a while: see linger
+		return
 	}
-	s.farewell(err)
+	cut, ended := s.part()
+	s.farewell(err, cut)
+	ended()
 }
 
 // forgetEpochs forgets all secrets. It is called with mu locked.
@@ -205,9 +215,13 @@ func (s *Session) forgetEpochs() {
 	s.old = nil
 }
 
-// farewell tells the far end why, where that helps it, and closes the control link.
-func (s *Session) farewell(err error) {
+// farewell tells the far end why, where that helps it, and closes the control link. That flows were cut is not going
+// away in good order.
+func (s *Session) farewell(err error, cut bool) {
 	reason := abortGoingAway
+	if cut {
+		reason = abortReset
+	}
 	switch {
 	case errors.Is(err, identity.ErrNotTrusted):
 		reason = abortNotTrusted

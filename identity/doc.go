@@ -10,6 +10,8 @@
 //   - to be somebody: [LoadOrCreate], or [New] and [Identity.Save];
 //   - to prove it in a handshake: [Identity.Prove], and [VerifyProof] on the far side;
 //   - to vouch for somebody: [Identity.Issue], which makes a [Credential];
+//   - to let in somebody whose Identifier is not known yet: [Identity.Ticket], and
+//     PolicyConfig.Tickets where it is redeemed;
 //   - to decide whom to trust: [NewPolicy] and [Policy.Check];
 //   - to remember that an identity has rotated its key: [NewSeen] or [OpenSeen].
 //

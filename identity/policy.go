@@ -53,6 +53,10 @@ type PolicyConfig struct {
 	// remembered beside it, in a folder of that name and ".spent". Nil redeems none.
 	Tickets func() *History
 
+	// TicketRoute tells whether the route in a ticket leads to this node, and not to another one of the same identity;
+	// its error is the reason. Nil believes it.
+	TicketRoute func(route string) error
+
 	// Seen remembers who has rotated keys. nil means a memory of the policy's own,
 	// without a file. Only the histories of those who are trusted are put there.
 	Seen *Seen
@@ -106,6 +110,7 @@ type Policy struct {
 	anyone      bool
 	seen        *Seen
 	issuer      func() *History // of tickets; nil: none are redeemed
+	leadsHere   func(route string) error
 
 	redeeming sync.Mutex // held while a ticket is redeemed
 
@@ -145,6 +150,7 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 		anyone:      cfg.AllowAnyone,
 		seen:        cfg.Seen,
 		issuer:      cfg.Tickets,
+		leadsHere:   cfg.TicketRoute,
 		allowFiles:  listFiles("allow", cfg.AllowFiles),
 		denyFiles:   listFiles("deny", cfg.DenyFiles),
 	}

@@ -30,6 +30,11 @@ func (p *Policy) redeem(peer *Peer, now time.Time) error {
 	if err := t.verify(p.issuer(), now); err != nil {
 		return fmt.Errorf("ticket %x: %w", t.serial, err)
 	}
+	if p.leadsHere != nil {
+		if err := p.leadsHere(t.route); err != nil {
+			return fmt.Errorf("ticket %x: %w", t.serial, err)
+		}
+	}
 	if err := p.seen.Check(peer.History); err != nil {
 		return err
 	}

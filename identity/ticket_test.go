@@ -28,6 +28,8 @@ type inn struct {
 	host  *Identity
 	allow string
 	deny  string
+
+	elsewhere error // the ticket is not for here
 }
 
 func newInn(t *testing.T) *inn {
@@ -39,7 +41,7 @@ func newInn(t *testing.T) *inn {
 func (i *inn) policy(change func(*PolicyConfig)) *Policy {
 	cfg := PolicyConfig{
 		Self: i.host.Identifier(), AllowFiles: []string{i.allow}, DenyFiles: []string{i.deny},
-		Tickets: func() *History { return i.host.History() },
+		Tickets: func() *History { return i.host.History() }, TicketRoute: func(route string) error { return i.elsewhere },
 	}
 	if change != nil {
 		change(&cfg)
@@ -215,6 +217,10 @@ func TestTicketTable(t *testing.T) {
 		"bearer's older history": {
 			before: func(i *inn) { _ = i.seen.Observe(rotated(t, guest, "second").History()) },
 			want:   "older than one seen before", is: ErrOlderHistory,
+		},
+		"another node's": {
+			before: func(i *inn) { i.elsewhere = errors.New("it is for the name db") },
+			want:   ": it is for the name db",
 		},
 		"allow file with an error": {
 			before: func(i *inn) { write(t, i.allow, "nonsense\n") },

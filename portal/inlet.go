@@ -18,7 +18,7 @@ type Inlet struct {
 	Open func(ctx context.Context, client []byte) (*route.Stream, error)
 
 	// Begin counts a connection among what a shutdown waits for. Nil counts nothing.
-	Begin func() (end func(), err error)
+	Begin func(client net.Addr) (end func(), err error)
 
 	ConnectTimeout time.Duration // for Open; 0 means DefaultConnectTimeout
 	Logger         *slog.Logger  // nil means slog.Default
@@ -71,7 +71,7 @@ func (i *Inlet) Carry(ctx context.Context, app net.Conn) error {
 func (i *Inlet) accept(ctx context.Context, app netio.Conn) (end func(), stream *route.Stream, err error) {
 	end = func() {}
 	if i.Begin != nil {
-		end, err = i.Begin()
+		end, err = i.Begin(app.RemoteAddr())
 	}
 	if err == nil {
 		if stream, err = i.open(ctx, app); err != nil {

@@ -34,16 +34,26 @@ type joint struct {
 	err   error
 }
 
+// newJoint returns a joint that fails when the stream's channel ends, even while both directions wait for app.
+func newJoint(app netio.Conn, stream *route.Stream) *joint {
+	j := &joint{app: app, stream: stream}
+	stream.OnEnd(j.cut)
+	return j
+}
+
+// cut is called when the stream's channel has ended.
+func (j *joint) cut() { j.fail(net.ErrClosed) }
+
 // join copies until both directions have ended, closes both sides, and returns the first error.
 func join(app netio.Conn, stream *route.Stream) error {
-	j := &joint{app: app, stream: stream}
+	j := newJoint(app, stream)
 	j.other.Go(j.appToStream)
 	return j.finish()
 }
 
 // start is join without waiting: done is called with the first error.
 func start(app netio.Conn, stream *route.Stream, done func(error)) {
-	j := &joint{app: app, stream: stream}
+	j := newJoint(app, stream)
 	j.other.Go(j.appToStream)
 	go func() { done(j.finish()) }()
 }
@@ -52,6 +62,8 @@ func start(app netio.Conn, stream *route.Stream, done func(error)) {
 func (j *joint) finish() error {
 	j.streamToApp()
 	j.other.Wait()
+	j.stream.OnEnd(nil)
+	j.once.Do(func() {}) // what is over does not fail any more
 	_ = j.app.Close()
 	_ = j.stream.Close()
 	return j.err

@@ -34,7 +34,8 @@ func TestProxyHeader(t *testing.T) {
 				who + "e1" + "0004" + "73656c66",
 		},
 		"nothing but attributes": {
-			wire.Client{}, attributes,
+			wire.Client{},
+			attributes,
 			"20" + "00" + "0062" + who + "e1" + "0009" + "617574686f72697479" +
 				"e2" + "0007" + "726f6c653d6462" + "e2" + "0005" + "7a6f6e653d",
 		},

@@ -21,7 +21,7 @@ import (
 
 func TestTunnelBothWays(t *testing.T) {
 	p := newTunnel(t)
-	up, down := random(t, 3<<20+1), random(t, 2<<20+3)
+	up, down := random(t, 1<<20+1), random(t, 700_003)
 	client, service := p.connect(t)
 	var copying sync.WaitGroup
 	for _, side := range []struct {
@@ -314,7 +314,7 @@ func TestStalledClientHoldsUpNobody(t *testing.T) {
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)
-		_, _ = feeding.Write(make([]byte, 64<<20))
+		_, _ = feeding.Write(make([]byte, 32<<20))
 	}()
 	client, service := p.connect(t)
 	data := random(t, 4<<20)
@@ -327,7 +327,7 @@ func TestStalledClientHoldsUpNobody(t *testing.T) {
 	}
 	select {
 	case <-fed:
-		t.Error("64 MiB went to a client that does not read")
+		t.Error("32 MiB went to a client that does not read")
 	default:
 	}
 	reset(stalled)
@@ -372,7 +372,7 @@ func TestCloseResets(t *testing.T) {
 
 func TestInletRefusesWhileDraining(t *testing.T) {
 	p := newTunnel(t, func(i *Inlet, _ *Outlet) {
-		i.Begin = func() (func(), error) { return nil, route.Refuse(wire.GoingAway, "") }
+		i.Begin = func(net.Addr) (func(), error) { return nil, route.Refuse(wire.GoingAway, "") }
 	})
 	p.expectRefused(t)
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -38,6 +39,9 @@ type Config struct {
 	// ConnectTimeout bounds the making of a TCP connection. 0 means DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 
+	// Limits says how much the node takes on. The zero value is the defaults.
+	Limits Limits
+
 	// Logger gets what happens on the node. Nil means slog.Default.
 	Logger *slog.Logger
 }
@@ -58,14 +62,16 @@ type Node struct {
 	tasks  sync.WaitGroup
 
 	turnover atomic.Uint64
+	refused  notice
 
 	mu       sync.Mutex
 	services map[string]service
 	names    map[string]int // what the node has claimed on relays
 	peerings map[string]*peering
 	links    map[netio.Conn]struct{} // that end with the node
-	active   int                     // requests being served
-	inactive chan struct{}           // closed when active is 0 and the node is draining
+	active   census                  // requests being served
+	opening  census                  // links that have not said what they want
+	inactive chan struct{}           // closed when nothing is active and the node is draining
 	draining bool
 }
 
@@ -77,7 +83,16 @@ type service struct {
 
 // NewNode returns a node that offers nothing yet. Close ends it.
 func NewNode(config Config) (*Node, error) {
-	endpoint, err := channel.New(config.Channel)
+	config.Limits = config.Limits.withDefaults()
+	n := &Node{
+		config: config, logger: config.Logger,
+		services: make(map[string]service), names: make(map[string]int), peerings: make(map[string]*peering),
+		links:  make(map[netio.Conn]struct{}),
+		active: census{by: make(map[any]int)}, opening: census{by: make(map[any]int)},
+		inactive: make(chan struct{}),
+	}
+	n.config.Channel.Admit = n.admitHandshake(newBuckets(config.Limits.HandshakeRate, DefaultHandshakeBurst))
+	endpoint, err := channel.New(n.config.Channel)
 	if err != nil {
 		return nil, err
 	}
@@ -85,13 +100,8 @@ func NewNode(config Config) (*Node, error) {
 	if _, err := rand.Read(label); err != nil {
 		return nil, err
 	}
-	n := &Node{
-		config: config, logger: config.Logger, endpoint: endpoint,
-		label:    wire.Address{Kind: wire.Label, Name: string(label)},
-		services: make(map[string]service), names: make(map[string]int), peerings: make(map[string]*peering),
-		links:    make(map[netio.Conn]struct{}),
-		inactive: make(chan struct{}),
-	}
+	n.endpoint = endpoint
+	n.label = wire.Address{Kind: wire.Label, Name: string(label)}
 	if n.logger == nil {
 		n.logger = slog.Default()
 	}
@@ -182,7 +192,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	n.mu.Lock()
 	if !n.draining {
 		n.draining = true
-		if n.active == 0 {
+		if n.active.all == 0 {
 			close(n.inactive)
 		}
 	}
@@ -195,24 +205,29 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	return n.Close()
 }
 
-// Begin counts something that Shutdown waits for, until the returned function is called, once. It fails while the node
-// is draining.
-func (n *Node) Begin() (end func(), err error) {
+// Begin counts a connection from addr among what Shutdown waits for, until the returned function is called, once. It
+// fails while the node is draining and where a limit is reached.
+func (n *Node) Begin(addr net.Addr) (end func(), err error) { return n.begin(sourceOf(addr)) }
+
+// begin is Begin for an identity.Identifier or a source.
+func (n *Node) begin(key any) (end func(), err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.draining {
 		return nil, Refuse(wire.GoingAway, "")
 	}
-	n.active++
+	if err := n.active.admit(n.config.Limits, key); err != nil {
+		return nil, err
+	}
 	n.turnover.Add(1)
-	return n.endOne, nil
+	return func() { n.end(key) }, nil
 }
 
-func (n *Node) endOne() {
+func (n *Node) end(key any) {
 	n.turnover.Add(1)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.active--; n.active == 0 && n.draining {
+	if n.active.leave(key); n.active.all == 0 && n.draining {
 		close(n.inactive)
 	}
 }
@@ -228,27 +243,60 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 	defer stopNode()
 	defer l.Close()
 	return Accept(ctx, l, n.logger, func(c net.Conn) {
-		n.tasks.Go(func() { n.serveLink(wrap(c)) })
+		from := sourceOf(c.RemoteAddr())
+		if !n.beginOpening(from) {
+			_ = netio.Reset(netio.Wrap(c))
+			return
+		}
+		n.tasks.Go(func() { n.serveLink(wrap(c), func() { n.endOpening(from) }) })
 	})
 }
 
+// beginOpening counts a link that has not said what it wants yet, or refuses it.
+func (n *Node) beginOpening(from source) bool {
+	n.mu.Lock()
+	most := n.config.Limits.Opening
+	err := n.opening.admit(Limits{Connections: most, PerSource: max(most/openingShare, 1)}, from)
+	n.mu.Unlock()
+	if err != nil && n.refused.due(time.Now()) {
+		n.logger.Warn("refusing links: too many have not said what they want", "source", netip.Prefix(from), "error", err)
+	}
+	return err == nil
+}
+
+func (n *Node) endOpening(from source) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.opening.leave(from)
+}
+
+// admitHandshake returns what decides whether a handshake with somebody at an address may begin.
+func (n *Node) admitHandshake(b *buckets) func(net.Addr) error {
+	return func(from net.Addr) error {
+		if b.take(sourceOf(from), time.Now()) {
+			return nil
+		}
+		return errTooManyHandshakes
+	}
+}
+
+var errTooManyHandshakes = errors.New("too many handshakes from there")
+
 // Accept hands the connections that come in on l to handle until l is closed. That it cannot accept for a while, as
-// when descriptors are short, it logs once and waits out.
+// when descriptors are short, it waits out, and logs now and then.
 func Accept(ctx context.Context, l net.Listener, logger *slog.Logger, handle func(net.Conn)) error {
-	failing := false
+	var failing notice
 	for {
 		c, err := l.Accept()
 		switch {
 		case err == nil:
-			failing = false
 			handle(c)
 		case errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF), ctx.Err() != nil:
 			return nil
 		default:
-			if !failing {
-				logger.Warn("cannot accept connections, and go on trying", "error", err)
+			if failing.due(time.Now()) {
+				logger.Warn("cannot accept connections, and goes on trying", "error", err)
 			}
-			failing = true
 			select {
 			case <-ctx.Done():
 			case <-time.After(acceptPause):

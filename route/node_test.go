@@ -307,7 +307,7 @@ func converse(t testing.TB, n *Node, b []byte) (string, error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		n.serveLink(far)
+		n.serveLink(far, func() {})
 	}()
 	defer func() {
 		_ = near.Close()
@@ -576,7 +576,7 @@ func TestShutdownDrains(t *testing.T) {
 	down := make(chan error, 1)
 	go func() { down <- far.Shutdown(context.Background()) }()
 	eventually(t, "refusing", func() bool {
-		end, err := far.Begin()
+		end, err := far.Begin(nil)
 		if err == nil {
 			end()
 		}

@@ -164,7 +164,7 @@ func (r *Registrar) serveMux(mux *yamux.Session, s *Stream, spares *spares) erro
 			tasks.Go(func() { spares.hear(link) })
 			continue
 		}
-		r.Serve.tasks.Go(func() { r.Serve.serveLink(newMuxLink(link)) })
+		r.Serve.tasks.Go(func() { r.Serve.serveLink(newMuxLink(link), func() {}) })
 	}
 }
 

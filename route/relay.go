@@ -54,10 +54,10 @@ const (
 
 // Limits of a relay.
 const (
-	DefaultRegistrations = 10_000 // names on a relay
-	DefaultPerIdentity   = 64     // names of one identity
-	maxSpares            = 64     // waiting links of one registration
-	spareWindow          = 64     // numbers by which one spare link may be overtaken
+	DefaultRegistrations    = 10_000 // names on a relay
+	DefaultNamesPerIdentity = 64     // names of one identity
+	maxSpares               = 64     // waiting links of one registration
+	spareWindow             = 64     // numbers by which one spare link may be overtaken
 
 	spareWait     = 500 * time.Millisecond // for a spare link, before the mux is used
 	demandTimeout = 5 * time.Second        // for the outlet's connection to take a demand
@@ -83,7 +83,7 @@ type Registry struct {
 // RegistryConfig says how much a relay takes on. The zero value is the default.
 type RegistryConfig struct {
 	Registrations int // names in all; 0 means DefaultRegistrations
-	PerIdentity   int // names of one identity; 0 means DefaultPerIdentity
+	PerIdentity   int // names of one identity; 0 means DefaultNamesPerIdentity
 
 	// MayClaim decides whether a trusted peer may claim a name; its error is the reason. It is asked again whenever
 	// the peer is trusted by something else than before. Nil allows every name.
@@ -102,7 +102,7 @@ func NewRegistry(n *Node, c RegistryConfig) *Registry {
 		g.max = DefaultRegistrations
 	}
 	if g.perIdentity == 0 {
-		g.perIdentity = DefaultPerIdentity
+		g.perIdentity = DefaultNamesPerIdentity
 	}
 	n.Handle(RegisterName, g.register)
 	n.HandleOpen(SpareName, g.spare)

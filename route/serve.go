@@ -91,12 +91,15 @@ func (q *Request) pass(next netio.Conn) (wire.Code, error) {
 	return wire.Unreachable, err
 }
 
-// serveLink serves a link that came in from the network.
-func (n *Node) serveLink(conn netio.Conn) {
+// serveLink serves a link that came in from the network. It calls opened when the link has said what it wants, or will
+// not.
+func (n *Node) serveLink(conn netio.Conn, opened func()) {
 	defer n.track(conn)()
 	_ = conn.SetReadDeadline(time.Now().Add(openingTimeout))
 	q := &Request{node: n, conn: conn}
-	if q.readOrRefuse() {
+	ok := q.readOrRefuse()
+	opened()
+	if ok {
 		_ = conn.SetReadDeadline(time.Time{})
 		n.serve(n.ctx, q)
 	}
@@ -249,7 +252,7 @@ func (n *Node) resolveForward(q *Request) (_ Handler, err error) {
 	if n.config.Forward == nil || !n.config.Forward(q.address) {
 		return nil, Refuse(wire.NotAllowed, "forwarding to "+HostPort(q.address)+" is not allowed here")
 	}
-	if q.end, err = n.Begin(); err != nil {
+	if q.end, err = n.begin(q.asker()); err != nil {
 		return nil, err
 	}
 	return n.forward, nil
@@ -277,10 +280,18 @@ func (n *Node) resolveService(q *Request) (_ Handler, err error) {
 		q.refuse(wire.Status{Code: wire.OK})
 		return nil, nil
 	}
-	if q.end, err = n.Begin(); err != nil {
+	if q.end, err = n.begin(q.asker()); err != nil {
 		return nil, err
 	}
 	return s.handler, nil
+}
+
+// asker is whom a request counts for: who is known, or where it comes from.
+func (q *Request) asker() any {
+	if q.Session != nil {
+		return q.Session.Peer().Identifier()
+	}
+	return sourceOf(q.conn.RemoteAddr())
 }
 
 func noService(name string) string {

@@ -74,6 +74,9 @@ func (s *Stream) Write(p []byte) (int, error) {
 	w := &s.writing
 	w.Lock()
 	defer w.Unlock()
+	if len(w.out)+len(p) == 0 {
+		return 0, nil // another was faster, and may have ended the direction
+	}
 	before := len(w.out)
 	n, err := s.conn.Write(append(w.out, p...))
 	w.out = nil
@@ -282,6 +285,13 @@ func (s *Stream) Err() error {
 		err = e.Err()
 	}
 	return err
+}
+
+// OnEnd has do called when the channel below has ended. Nil takes that back. It is for a stream that is not closed.
+func (s *Stream) OnEnd(do func()) {
+	if e, ok := s.conn.(interface{ OnEnd(func()) }); ok {
+		e.OnEnd(do)
+	}
 }
 
 // LocalAddr implements net.Conn.

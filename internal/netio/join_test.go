@@ -113,7 +113,7 @@ func TestJoinBothWays(t *testing.T) {
 }
 
 func TestJoinHalfClose(t *testing.T) {
-	data := pattern(1 << 20)
+	data := pattern(300_000)
 	forJoins(t, func(t *testing.T, j *joined) {
 		if err := j.left.CloseWrite(); err != nil {
 			t.Fatal(err)

@@ -210,7 +210,7 @@ func TestResetIsNoEndWhoeverIsTold(t *testing.T) {
 	for name, reader := range readers {
 		t.Run(name, func(t *testing.T) {
 			told := 0
-			for range 100 {
+			for range 30 {
 				a, b := socketPair(t, "tcp")
 				var writing sync.WaitGroup
 				begun := make(chan struct{})
@@ -236,7 +236,7 @@ func TestResetIsNoEndWhoeverIsTold(t *testing.T) {
 				}
 				_ = a.Close()
 			}
-			t.Logf("the writer was told %d times of 100", told)
+			t.Logf("the writer was told %d times of 30", told)
 		})
 		t.Run(name+" after the writer", func(t *testing.T) {
 			a, b := socketPair(t, "tcp")

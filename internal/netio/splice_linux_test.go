@@ -44,7 +44,7 @@ func noPooledPipes(t testing.TB) int {
 }
 
 func TestIdleJoinsHoldNoPipes(t *testing.T) {
-	const pairs = 500
+	const pairs = 300
 	before := noPooledPipes(t)
 	all := make([]*joined, pairs)
 	for i := range all {

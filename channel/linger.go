@@ -1,0 +1,77 @@
+package channel
+
+import (
+	"errors"
+	"time"
+
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// A session that a side ends in good order has flows behind it whose last bytes are still on their way, on links of
+// their own. So the side that goes away closes links without a flow gently, which lets what was written on them arrive,
+// and the other side, told that it is going away, leaves its links to end by themselves for a while.
+
+// lingerTimeout is how long links may outlive a session whose far end went away in good order.
+const lingerTimeout = 30 * time.Second
+
+// part ends all links: gently where no flow is on one. It reports whether there were others, and returns what tells
+// those who want to know that their flows are over.
+func (s *Session) part() (cut bool, ended func()) {
+	var tell []func()
+	s.mu.Lock()
+	chains := s.chains
+	s.chains, s.idle = nil, nil
+	for c := range chains {
+		if c.ended != nil {
+			tell = append(tell, c.ended)
+		}
+	}
+	s.mu.Unlock()
+	for c := range chains {
+		if c.resting.Load() {
+			_ = c.conn.Close()
+		} else {
+			cut = true
+			_ = netio.Reset(c.conn)
+		}
+	}
+	return cut, func() {
+		for _, f := range tell {
+			f()
+		}
+	}
+}
+
+// linger ends the links that a session has left to end by themselves.
+func (s *Session) linger() {
+	if errors.Is(s.Err(), ErrGoingAway) {
+		s.awaitLinks()
+	}
+	_, ended := s.part()
+	ended()
+}
+
+// awaitLinks returns when the links have had their time, when the far end is not trusted any more, or with Close.
+func (s *Session) awaitLinks() {
+	timeout := time.NewTimer(lingerTimeout)
+	defer timeout.Stop()
+	for {
+		changed := s.config.Trust.Changed()
+		until, err := s.review()
+		if err != nil {
+			return
+		}
+		var expired <-chan time.Time
+		if !until.IsZero() {
+			expired = time.After(time.Until(until))
+		}
+		select {
+		case <-changed:
+			continue
+		case <-timeout.C:
+		case <-expired:
+		case <-s.closed:
+		}
+		return
+	}
+}

@@ -1,0 +1,107 @@
+// Package model_test checks the model of a flow's life with spin.
+package model_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/secureportal/sp/internal/testenv"
+)
+
+// one, two and mitm are what of the model is searched. See README.md.
+var (
+	one  = []string{"-DFLOWS=1", "-DFAULTS=1"}
+	two  = []string{"-DFLOWS=2", "-DFAULTS=1"}
+	mitm = []string{"-DFLOWS=2", "-DFAULTS=2", "-DONLY_MITM"}
+	ltl  = []string{"-DFLOWS=1", "-DFAULTS=1", "-DLTL"}
+)
+
+func TestModel(t *testing.T) {
+	for name, defines := range map[string][]string{"one flow": one, "two flows": two, "tampering": mitm, "ltl": ltl} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			found := search(t, "-O1", defines)
+			if !strings.Contains(found, "errors: 0") || strings.Contains(found, "Search not completed") {
+				t.Error(found)
+			}
+			t.Log(figures(found))
+		})
+	}
+}
+
+// TestModelBites breaks the model, each time in one place, and expects the search to find what comes of it.
+func TestModelBites(t *testing.T) {
+	for mutation, test := range map[string]struct {
+		defines []string
+		want    string // of what spin says
+	}{
+		"REACH":              {two, "assertion violated  !((eof["},                         // not a mutation: the end can be reached
+		"EOF_IS_END":         {one, "assertion violated hasEnded["},                        // P1
+		"NO_NUMBERS":         {one, "assertion violated (ks==recvSeq["},                    // P2
+		"NO_TAG":             {one, "assertion violated (k==2)"},                           // P2
+		"UNNOTICED":          {one, "assertion violated (((( !(started["},                  // P3
+		"NO_AWAIT":           {one, "assertion violated (((( !(dead["},                     // P3
+		"LTL":                {append([]string{"-DNO_AWAIT"}, one...), "acceptance cycle"}, // P3
+		"ONE_KEY":            {two, "assertion violated (kf==f)"},                          // P4
+		"NO_WINDOW":          {mitm, "assertion violated  !(used["},                        // P4
+		"RELEASE_AFTER_ONE":  {one, "assertion violated ((sendEnded["},                     // P5
+		"RELEASE_AFTER_SENT": {one, "assertion violated ((sendEnded["},                     // P5
+		"ABORT_IS_NOT_LAST":  {one, "assertion violated ((sendEnded["},                     // P5
+		"SERVE_AFTER_ONE":    {two, "assertion violated ((k>=6)||(owner[side]"},            // P5
+	} {
+		t.Run(mutation, func(t *testing.T) {
+			t.Parallel()
+			found := search(t, "-O0", append([]string{"-D" + mutation}, test.defines...))
+			if !strings.Contains(found, test.want) {
+				t.Errorf("want %q:\n%s", test.want, found)
+			}
+		})
+	}
+}
+
+// search returns what spin finds in the model with defines. optimize is gcc's: more is for a search that is not short.
+func search(t *testing.T, optimize string, defines []string) string {
+	t.Helper()
+	spin, gcc := testenv.NeedTool(t, "spin"), testenv.NeedTool(t, "gcc")
+	model, err := filepath.Abs("flow.pml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	run(t, dir, spin, append(append([]string{"-a"}, defines...), model)...)
+	compile := []string{optimize, "-w", "-DCOLLAPSE", "-DMEMLIM=500", "-o", "pan", "pan.c"}
+	search := []string{"-m10000", "-w22"}
+	if strings.Contains(strings.Join(defines, " "), "-DLTL") {
+		search = append(search, "-a")
+	} else {
+		compile = append(compile, "-DSAFETY", "-DNOCLAIM")
+	}
+	run(t, dir, gcc, compile...)
+	return run(t, dir, filepath.Join(dir, "pan"), search...)
+}
+
+func run(t *testing.T, dir, name string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return string(out)
+}
+
+// figures are the lines of a search's report that README.md gives.
+func figures(found string) string {
+	var lines []string
+	for line := range strings.Lines(found) {
+		if strings.Contains(line, "states, stored") || strings.Contains(line, "elapsed") || strings.Contains(line, "total actual") {
+			lines = append(lines, strings.Join(strings.Fields(line), " "))
+		}
+	}
+	return strings.Join(lines, ", ")
+}

@@ -1,0 +1,169 @@
+package route
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/wire"
+)
+
+// Defaults of Limits, and limits that are nobody's choice.
+const (
+	DefaultConnections    = 16384 // of a node at once: what its descriptors allow is usually less
+	DefaultPerIdentity    = 16384 // of them for one identity
+	DefaultPerSource      = 16384 // of them from one source
+	DefaultOpening        = 1024  // links at once whose opening message has not been read
+	DefaultHandshakeRate  = 32    // handshakes a second from one source
+	DefaultHandshakeBurst = 128   // handshakes at once from one source
+
+	openingShare   = 4    // of the links without an opening message, one source has at most this part
+	sourcesKept    = 4096 // sources whose handshakes are counted one by one
+	sourceBits6    = 64   // an IPv6 source is a network of this size
+	noticeInterval = 10 * time.Second
+)
+
+// Limits says how much a node takes on. Zero fields are the defaults. What is over a limit is refused; what is there
+// already does not suffer.
+type Limits struct {
+	Connections   int // at once
+	PerIdentity   int // at once, of one identity
+	PerSource     int // at once, from one source address: an IPv4 address, or an IPv6 /64
+	Opening       int // links at once that have not said what they want
+	HandshakeRate int // a second, from one source address
+}
+
+func (l Limits) withDefaults() Limits {
+	set := func(v *int, otherwise int) {
+		if *v <= 0 {
+			*v = otherwise
+		}
+	}
+	set(&l.Connections, DefaultConnections)
+	set(&l.PerIdentity, DefaultPerIdentity)
+	set(&l.PerSource, DefaultPerSource)
+	set(&l.Opening, DefaultOpening)
+	set(&l.HandshakeRate, DefaultHandshakeRate)
+	return l
+}
+
+// source is where a connection comes from, as far as limits tell sources apart. The zero value is this machine.
+type source netip.Prefix
+
+// sourceOf returns the source of a connection from addr.
+func sourceOf(addr net.Addr) source {
+	t, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return source{}
+	}
+	ip := t.AddrPort().Addr().Unmap().WithZone("")
+	bits := ip.BitLen()
+	if ip.Is6() {
+		bits = sourceBits6
+	}
+	prefix, _ := ip.Prefix(bits)
+	return source(prefix)
+}
+
+// census counts what is there, in all and by identity or source.
+type census struct {
+	all int
+	by  map[any]int // identity.Identifier or source
+}
+
+// admit counts one more for key, or says which limit is in the way.
+func (c *census) admit(l Limits, key any) error {
+	most := l.PerSource
+	if _, ok := key.(identity.Identifier); ok {
+		most = l.PerIdentity
+	}
+	switch {
+	case c.all >= l.Connections:
+		return Refuse(wire.Busy, "too many connections")
+	case c.by[key] >= most:
+		return Refuse(wire.Busy, "too many connections from there")
+	}
+	c.all++
+	c.by[key]++
+	return nil
+}
+
+func (c *census) leave(key any) {
+	c.all--
+	if c.by[key]--; c.by[key] == 0 {
+		delete(c.by, key)
+	}
+}
+
+// buckets is a token bucket for each source. It is safe for concurrent use.
+type buckets struct {
+	rate, burst float64
+
+	mu sync.Mutex
+	by map[source]*bucket
+}
+
+type bucket struct {
+	tokens float64
+	filled time.Time
+}
+
+func newBuckets(rate, burst int) *buckets {
+	return &buckets{rate: float64(rate), burst: float64(burst), by: make(map[source]*bucket)}
+}
+
+// take takes a token of from's, and reports whether there was one.
+func (b *buckets) take(from source, now time.Time) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	k, ok := b.by[from]
+	if !ok {
+		k = b.add(from, now)
+	}
+	k.tokens = min(b.burst, k.tokens+b.rate*now.Sub(k.filled).Seconds())
+	k.filled = now
+	if k.tokens < 1 {
+		return false
+	}
+	k.tokens--
+	return true
+}
+
+// add makes a bucket for a new source. When there are too many, those that are full again are forgotten; the sources
+// beyond that share one.
+func (b *buckets) add(from source, now time.Time) *bucket {
+	if len(b.by) >= sourcesKept {
+		for s, k := range b.by {
+			if k.tokens+b.rate*now.Sub(k.filled).Seconds() >= b.burst {
+				delete(b.by, s)
+			}
+		}
+	}
+	if len(b.by) >= sourcesKept {
+		from = source{}
+		if k, ok := b.by[from]; ok {
+			return k
+		}
+	}
+	k := &bucket{tokens: b.burst, filled: now}
+	b.by[from] = k
+	return k
+}
+
+// notice lets through one of many equal reports in a while.
+type notice struct {
+	mu   sync.Mutex
+	last time.Time
+}
+
+func (n *notice) due(now time.Time) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.last.IsZero() && now.Sub(n.last) < noticeInterval {
+		return false
+	}
+	n.last = now
+	return true
+}
