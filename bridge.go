@@ -21,8 +21,7 @@ func bridgeCommand() *cli.Command {
 		Flags: append(append([]cli.Flag{
 			&cli.StringFlag{Name: "listen", Usage: "`WHERE` links come in: [host]:port or unix:PATH; no host is every interface"},
 			&cli.StringSliceFlag{Name: "next", Usage: "allowed next `HOP`: host:port, host:first-last, or CIDR:port(s); repeatable"},
-			drainFlag(),
-		}, registerFlags()...), nodeFlags()...),
+		}, registerFlags()...), servingFlags()...),
 		Action: need(runBridge, "listen", "next"),
 	}
 }

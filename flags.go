@@ -49,6 +49,11 @@ func nodeFlags() []cli.Flag {
 	}...)
 }
 
+// servingFlags are those of the roles that run until a signal.
+func servingFlags() []cli.Flag {
+	return append(append([]cli.Flag{drainFlag()}, limitFlags()...), nodeFlags()...)
+}
+
 func drainFlag() cli.Flag {
 	return &cli.DurationFlag{
 		Name: "drain", Value: defaultDrain, Category: timeCategory,
@@ -97,6 +102,9 @@ func newRole(c *cli.Context, o roleOptions) (*role, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkLimits(c); err != nil {
+		return nil, err
+	}
 	suites, err := parseSuites(c)
 	if err != nil {
 		return nil, err
@@ -125,8 +133,9 @@ func newRole(c *cli.Context, o roleOptions) (*role, error) {
 		Channel: channel.Config{
 			Identity: self, Current: shown.identity, Credentials: shown.show, Ticket: showTicket(o.ticket),
 			Trust: policy, Suites: suites, Keepalive: c.Duration("keepalive"),
+			SessionsPerIdentity: c.Int("max-sessions"),
 		},
-		Forward: o.forward, ConnectTimeout: c.Duration("connect-timeout"), Logger: logger,
+		Forward: o.forward, ConnectTimeout: c.Duration("connect-timeout"), Limits: limits(c), Logger: logger,
 	}
 	r.node, err = r.newNode(r.config, policy)
 	return r, err

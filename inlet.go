@@ -30,8 +30,7 @@ func inletCommand() *cli.Command {
 			&cli.StringSliceFlag{Name: "to", Usage: "`ROUTE` to the outlet: host:port, name@relay:port, the long form, or - to read it from stdin; repeatable: the first that answers is taken"},
 			&cli.StringFlag{Name: "ticket", Usage: "redeem this `TICKET`, or the one in a file, or on stdin (-): it says whom to trust, and where the outlet is unless --to does"},
 			&cli.BoolFlag{Name: "no-wait", Usage: "fail at once if the outlet does not answer"},
-			drainFlag(),
-		}, nodeFlags()...),
+		}, servingFlags()...),
 		Action: need(runInlet, "listen"),
 	}
 }
@@ -206,9 +205,10 @@ func (r *role) inletListen(c *cli.Context, where place, to []route.Route) error 
 	var serving sync.WaitGroup
 	defer serving.Wait()
 	serving.Go(func() { giveBack(c.Context, r.node.Turnover) })
+	serving.Go(func() { feedWatchdog(working) })
 	serving.Go(func() { _ = r.inlet(c, roads).Serve(c.Context, working, l) })
 	if roads.Await(c.Context) == nil {
-		say(c, "%s", describe(l))
+		ready(c, describe(l))
 	}
 	<-c.Context.Done()
 	err = r.drain(c)
@@ -220,6 +220,7 @@ func (r *role) inletListen(c *cli.Context, where place, to []route.Route) error 
 func (r *role) drain(c *cli.Context) error {
 	ctx, cancel := context.WithTimeout(context.Background(), c.Duration("drain"))
 	defer cancel()
+	stopping()
 	r.logger.Info("stopping, and waiting for open connections", "for", c.Duration("drain"))
 	return r.node.Shutdown(ctx)
 }

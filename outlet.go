@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -29,8 +28,7 @@ func outletCommand() *cli.Command {
 			&cli.StringFlag{Name: "listen", Usage: "`WHERE` inlets, relays and bridges connect: [host]:port or unix:PATH; no host is every interface"},
 			&cli.StringFlag{Name: "target", Usage: "the `SERVICE`: host:port or unix:PATH; no host is loopback"},
 			&cli.StringFlag{Name: "proxy-protocol", Usage: "tell the service who is calling, with a header of the PROXY protocol: `VERSION` v2"},
-			drainFlag(),
-		}, registerFlags()...), nodeFlags()...),
+		}, registerFlags()...), servingFlags()...),
 		Action: need(runOutlet, "target"),
 	}
 }
@@ -44,7 +42,7 @@ func runOutlet(c *cli.Context) error {
 	case len(c.StringSlice("relay")) == 0:
 		err = usage(c, "neither --listen nor --relay: nobody could reach the outlet")
 	default:
-		err = errors.Join(noArguments(c), checkDurations(c, "connect-timeout", "keepalive"))
+		err = checkServing(c)
 	}
 	if err != nil {
 		return err

@@ -20,7 +20,7 @@ func registerFlags() []cli.Flag {
 			Name: "relay-identity", Category: whoCategory,
 			Usage: "the relay must have this `IDENTIFIER`; repeatable; without it, this side's own",
 		},
-		&cli.BoolFlag{Name: "mux", Usage: "make one connection only to each relay, at the cost of speed"},
+		&cli.BoolFlag{Name: "mux", Usage: "make no spare connections to the relays, at the cost of speed"},
 		&cli.BoolFlag{Name: "no-wait", Usage: "fail at once if a relay does not answer or refuses the name"},
 	}
 }
@@ -33,8 +33,7 @@ func relayCommand() *cli.Command {
 		Description: "When it listens, the relay prints its address, and nothing else.",
 		Flags: append(append([]cli.Flag{
 			&cli.StringFlag{Name: "listen", Usage: "`WHERE` inlets and outlets connect: [host]:port or unix:PATH; no host is every interface"},
-			drainFlag(),
-		}, registerFlags()...), nodeFlags()...),
+		}, registerFlags()...), servingFlags()...),
 		Action: need(runRelay, "listen"),
 	}
 }
@@ -53,9 +52,21 @@ func runRelay(c *cli.Context) error {
 	return r.serve(c, where, func(l net.Listener) string { return describe(l) })
 }
 
+// checkServing checks what the roles that can register with relays have in common, before anything is made.
+func checkServing(c *cli.Context) error {
+	relays, named := len(c.StringSlice("relay")) > 0, c.String("name") != ""
+	switch {
+	case relays && !named:
+		return usage(c, "--relay stands without --name")
+	case named && !relays:
+		return usage(c, "--name stands without --relay")
+	}
+	return errors.Join(noArguments(c), checkDurations(c, "connect-timeout", "keepalive"))
+}
+
 // parseServing checks the flags of a role that listens for links.
 func parseServing(c *cli.Context) (place, error) {
-	if err := errors.Join(noArguments(c), checkDurations(c, "connect-timeout", "keepalive")); err != nil {
+	if err := checkServing(c); err != nil {
 		return place{}, err
 	}
 	where, err := parsePlace(c.String("listen"), "", false)
@@ -67,7 +78,7 @@ func parseServing(c *cli.Context) (place, error) {
 
 // serve runs a role that links come in to, until a signal: it listens if where is given, registers with relays if that
 // is asked for, says the line that ready makes, and drains at the end.
-func (r *role) serve(c *cli.Context, where place, ready func(net.Listener) string) error {
+func (r *role) serve(c *cli.Context, where place, line func(net.Listener) string) error {
 	registrars, closeDialer, err := r.registrars(c)
 	if err != nil {
 		return err
@@ -90,11 +101,12 @@ func (r *role) serve(c *cli.Context, where place, ready func(net.Listener) strin
 	if l != nil {
 		serving.Go(func() { _ = r.node.Serve(c.Context, l) })
 	}
-	announce := sync.OnceFunc(func() { say(c, "%s", ready(l)) })
+	announce := sync.OnceFunc(func() { ready(c, line(l)) })
 	if l != nil {
 		announce()
 	}
 	serving.Go(func() { giveBack(c.Context, r.node.Turnover) })
+	serving.Go(func() { feedWatchdog(c.Context) })
 	for _, g := range registrars {
 		g.Registered = announce
 		serving.Go(func() { _ = g.Run(c.Context) })
@@ -123,13 +135,7 @@ func claimOnce(c *cli.Context, registrars []*route.Registrar) error {
 func (r *role) registrars(c *cli.Context) ([]*route.Registrar, func(), error) {
 	relays := c.StringSlice("relay")
 	if len(relays) == 0 {
-		if c.IsSet("name") {
-			return nil, nil, usage(c, "--name stands without --relay")
-		}
 		return nil, func() {}, nil
-	}
-	if c.String("name") == "" {
-		return nil, nil, usage(c, "--relay stands without --name")
 	}
 	allow, err := parseIdentifiers(c, "relay-identity")
 	if err != nil {

@@ -41,6 +41,7 @@ const (
 	DefaultKeepalive        = 5 * time.Second  // between two pings of a session that answers
 	DefaultRenewAfter       = 5 * time.Minute  // age at which a session's keys are replaced
 	DefaultHandshakeTimeout = 5 * time.Second  // for the whole handshake
+	hurry                   = 3                // by which pings come faster while one is unanswered
 	maxUnanswered           = 3                // pings without an answer that end a session
 	epochGrace              = 30 * time.Second // how long flows of replaced keys may still arrive
 	chainIdleTimeout        = 30 * time.Second // how long the initiator keeps a link without a flow

@@ -68,7 +68,7 @@ func (s *Session) renewIn() time.Duration {
 }
 
 // keepalive sends a ping, or ends the session after too many without an answer. It returns when to do so again: soon
-// if the last one has not been answered, so that a black hole is known for one within three keepalives.
+// if the last one has not been answered, so that a black hole is known for one well within three keepalives.
 func (s *Session) keepalive() (time.Duration, error) {
 	unanswered, err := s.tick(time.Now())
 	if err != nil {
@@ -76,7 +76,7 @@ func (s *Session) keepalive() (time.Duration, error) {
 	}
 	_, _ = s.sendPing(nil) // say ends the session
 	if unanswered > 0 {
-		return s.config.keepalive() / 2, nil
+		return s.config.keepalive() / hurry, nil
 	}
 	return s.config.keepalive(), nil
 }

@@ -1,7 +1,9 @@
 package route
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -80,6 +82,9 @@ func (r *Registrar) Run(ctx context.Context) error {
 			r.Serve.logger.Warn("not registered, and goes on trying", "relay", Format(r.Relay), "name", r.Name, "error", err)
 			last = text
 		}
+		if errors.Is(err, errSuperseded) {
+			lived = 0 // two that take the name from each other do so ever more rarely
+		}
 		if !retry.wait(ctx, lived, nil) {
 			return nil
 		}
@@ -155,10 +160,9 @@ func (r *Registrar) serveMux(mux *yamux.Session, s *Stream, spares *spares) erro
 	for first := true; ; first = false {
 		link, err := mux.AcceptStream()
 		if err != nil {
-			if reason := s.Err(); reason != nil {
-				err = reason
-			}
-			return fmt.Errorf("registration lost: %w", err)
+			_ = mux.Close()
+			tasks.Wait()
+			return lost(err, s.Err(), spares.superseded.Load())
 		}
 		if first {
 			tasks.Go(func() { spares.hear(link) })
@@ -168,12 +172,28 @@ func (r *Registrar) serveMux(mux *yamux.Session, s *Stream, spares *spares) erro
 	}
 }
 
+// errSuperseded says that the same identity has claimed the name anew.
+var errSuperseded = errors.New("another process with this identity has claimed the name")
+
+// lost says why a registration has ended.
+func lost(err, reason error, superseded bool) error {
+	switch {
+	case superseded:
+		err = errSuperseded
+	case reason != nil:
+		err = reason
+	}
+	return fmt.Errorf("registration lost: %w", err)
+}
+
 // spares keeps links open to the relay that wait to be used, and learns how many are wanted.
 type spares struct {
 	registrar *Registrar
 	id        [ticketIDSize]byte
 	key       [ticketKeySize]byte
 	number    atomic.Uint64
+
+	superseded atomic.Bool
 
 	mu       sync.Mutex
 	want     int
@@ -196,8 +216,11 @@ func (p *spares) hear(demand io.Reader) {
 	b := make([]byte, maxSpares)
 	for {
 		n, err := demand.Read(b)
-		if n > 0 {
-			p.short(n)
+		if bytes.IndexByte(b[:n], takenOver) >= 0 {
+			p.superseded.Store(true)
+		}
+		if missing := bytes.Count(b[:n], []byte{needSpare}); missing > 0 {
+			p.short(missing)
 		}
 		if err != nil {
 			return

@@ -27,7 +27,8 @@ import (
 //
 //	register, inside a secure channel   payload: kind (1) | name; the answer goes on with a ticket, and then the stream
 //	                                    is a mux. The relay opens the first link in it and writes a byte there for
-//	                                    each spare link it lacks; any other is a link for an inlet.
+//	                                    each spare link it lacks, and another one when the same identity has claimed
+//	                                    the name anew; any other is a link for an inlet.
 //	spare, on a link of its own         payload: id (16) | number (8) | MAC (16); after the answer the link waits for
 //	                                    the relay to open something on it
 //
@@ -127,6 +128,12 @@ type registration struct {
 	revoked bool                    // its owner is not trusted with it any more
 	joined  map[netio.Conn]struct{} // links to the outlet that are in use
 }
+
+// What the relay writes on the link for demands.
+const (
+	needSpare = 0 // a spare link is missing
+	takenOver = 1 // the same identity has claimed the name anew: the end
+)
 
 // parked is a spare link. The goroutine that serves it does for whoever uses the link what it is told.
 type parked struct {
@@ -243,7 +250,7 @@ func (g *Registry) claim(r *registration) error {
 		return Refuse(wire.Busy, "no more names for this identity")
 	case taken:
 		g.removeLocked(old)
-		go old.close() // it waits for goroutines of its own only
+		g.node.tasks.Go(old.supersede)
 	}
 	g.names[r.name] = r
 	g.tickets[r.id] = r
@@ -350,6 +357,18 @@ func (r *registration) open(mux *yamux.Session) error {
 		return mux.Close()
 	}
 	return nil
+}
+
+// supersede is close with a word to the outlet: or it would take the name back at once, and so on.
+func (r *registration) supersede() {
+	r.mu.Lock()
+	demand := r.demand
+	r.mu.Unlock()
+	if demand != nil {
+		_ = demand.SetWriteDeadline(time.Now().Add(demandTimeout))
+		_, _ = demand.Write([]byte{takenOver})
+	}
+	r.close()
 }
 
 // close ends the registration's waiting links. Those in use live on.
@@ -468,7 +487,7 @@ func (r *registration) awaitSpare(ctx context.Context) *parked {
 	r.waiting = append(r.waiting, w)
 	r.mu.Unlock()
 	_ = demand.SetWriteDeadline(time.Now().Add(demandTimeout))
-	_, _ = demand.Write([]byte{0})
+	_, _ = demand.Write([]byte{needSpare})
 	timer := time.NewTimer(spareWait)
 	defer timer.Stop()
 	select {

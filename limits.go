@@ -1,0 +1,43 @@
+package main
+
+import (
+	"github.com/urfave/cli/v2"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/route"
+)
+
+const limitCategory = "Limits"
+
+// limitFlags say how much a node takes on. What is over a limit is refused; what is there already does not suffer.
+func limitFlags() []cli.Flag {
+	return []cli.Flag{
+		limit("max-connections", route.DefaultConnections, "connections at once"),
+		limit("max-per-identity", route.DefaultPerIdentity, "connections at once of one identity"),
+		limit("max-per-source", route.DefaultPerSource, "connections at once from one IPv4 address or IPv6 /64"),
+		limit("max-sessions", channel.DefaultSessionsPerIdentity, "sessions at once of one identity"),
+		limit("max-opening", route.DefaultOpening, "links at once that have not said what they want"),
+		limit("handshake-rate", route.DefaultHandshakeRate, "handshakes a second from one IPv4 address or IPv6 /64"),
+	}
+}
+
+func limit(name string, value int, what string) cli.Flag {
+	return &cli.IntFlag{Name: name, Value: value, Category: limitCategory, Usage: "most `NUMBER` of " + what}
+}
+
+// checkLimits refuses limits that would let nothing through.
+func checkLimits(c *cli.Context) error {
+	for _, f := range limitFlags() {
+		if name := f.Names()[0]; c.IsSet(name) && c.Int(name) < 1 {
+			return usage(c, "--%s %d lets nothing through", name, c.Int(name))
+		}
+	}
+	return nil
+}
+
+func limits(c *cli.Context) route.Limits {
+	return route.Limits{
+		Connections: c.Int("max-connections"), PerIdentity: c.Int("max-per-identity"), PerSource: c.Int("max-per-source"),
+		Opening: c.Int("max-opening"), HandshakeRate: c.Int("handshake-rate"),
+	}
+}
