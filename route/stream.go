@@ -92,15 +92,41 @@ func (s *Stream) WriteBuffers(b *net.Buffers) (int64, error) {
 	return netio.WriteBuffers(s.conn, b)
 }
 
-// ReadFrom implements io.ReaderFrom: it sends whatever src gives, until src ends.
+// ReadFrom implements io.ReaderFrom: it sends whatever src gives, until src ends. What has to go out before waits for
+// src's first data, and goes with it.
 func (s *Stream) ReadFrom(src io.Reader) (int64, error) {
-	if err := s.Flush(); err != nil {
+	first, err := s.readFirst(src)
+	if err != nil {
+		return int64(first), endToNil(err)
+	}
+	var rest int64
+	if r, ok := s.conn.(io.ReaderFrom); ok {
+		rest, err = r.ReadFrom(src)
+	} else {
+		rest, err = io.Copy(struct{ io.Writer }{s.conn}, src)
+	}
+	return int64(first) + rest, err
+}
+
+// readFirst sends src's first data, if something has to go out before.
+func (s *Stream) readFirst(src io.Reader) (int, error) {
+	if !s.pending.Load() {
+		return 0, nil
+	}
+	var room netio.PooledRoom
+	defer room.Release()
+	n, err := netio.ReadLazy(src, &room)
+	if err != nil {
 		return 0, err
 	}
-	if r, ok := s.conn.(io.ReaderFrom); ok {
-		return r.ReadFrom(src)
+	return s.Write(room.Filled(n))
+}
+
+func endToNil(err error) error {
+	if err == io.EOF {
+		return nil
 	}
-	return io.Copy(struct{ io.Writer }{s.conn}, src)
+	return err
 }
 
 // WriteTo implements io.WriterTo: it writes whatever arrives to dst, until the far end has ended its direction.
