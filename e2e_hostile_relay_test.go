@@ -324,7 +324,7 @@ func TestRegistrationFlood(t *testing.T) {
 	check := undisturbed(t, l.inlet("db@"+relay), m)
 
 	claims := newCrowd(t, crowd, ownID, relay)
-	claims.claim(route.DefaultPerIdentity)
+	claims.claim(route.DefaultNamesPerIdentity)
 	outlet := []string{"outlet", "--no-wait", "--relay", relay, "--target", m.address}
 	l.fails(3, "no more names for this identity",
 		append(outlet, "--name", "one-more", "--identity", crowd, "--relay-identity", ownID)...)

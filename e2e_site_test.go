@@ -80,6 +80,18 @@ func (s *site) dial() *net.TCPConn {
 	return dial(s.t, s.address)
 }
 
+// resets connects, and expects a reset: soon, or at once.
+func (s *site) resets() {
+	s.t.Helper()
+	client, err := dialTCP(s.address)
+	switch {
+	case err == nil:
+		receivesReset(s.t, bounded(s.t, client))
+	case !errors.Is(err, syscall.ECONNRESET):
+		s.t.Fatal(err)
+	}
+}
+
 func (s *site) accept() *net.TCPConn {
 	s.t.Helper()
 	_ = s.target.SetDeadline(time.Now().Add(soon))

@@ -267,7 +267,7 @@ func TestTargetDown(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	_ = s.target.Close()
-	receivesReset(t, s.dial())
+	s.resets()
 	logs(t, s.inlet, "refused the connection")
 	logs(t, s.outlet, "refused")
 }
@@ -277,7 +277,7 @@ func TestTargetComesBack(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	_ = s.target.Close()
-	receivesReset(t, s.dial())
+	s.resets()
 	l, err := net.Listen("tcp", s.target.Addr().String())
 	if err != nil {
 		t.Skip("somebody else has taken the port: ", err)

@@ -30,9 +30,17 @@ func main() {
 
 // run runs one command and returns its exit code. Whatever it has to say about an error is on stderr by then.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() { // lives as long as the process
+		<-signals
+		cancel()
+		<-signals // a second signal ends the process at once
+		os.Exit(exitFailed)
+	}()
 	err := newApp(stdin, stdout, stderr).RunContext(ctx, args)
 	return report(stderr, err)
 }

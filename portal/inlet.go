@@ -22,6 +22,8 @@ type Inlet struct {
 
 	ConnectTimeout time.Duration // for Open; 0 means DefaultConnectTimeout
 	Logger         *slog.Logger  // nil means slog.Default
+
+	short shortage
 }
 
 // Serve accepts connections on l until accepting ends, carries them until they end or their node does, and closes l.
@@ -106,6 +108,6 @@ func (i *Inlet) log(app net.Conn, err error) {
 	case err == nil, netio.IsReset(err):
 		logger.Debug("connection ended", "client", app.RemoteAddr(), "error", err)
 	default:
-		logger.Warn("connection failed", "client", app.RemoteAddr(), "error", err)
+		logger.Log(context.Background(), i.short.level(err, time.Now()), "connection failed", "client", app.RemoteAddr(), "error", err)
 	}
 }

@@ -23,6 +23,8 @@ type Outlet struct {
 
 	ConnectTimeout time.Duration // for dialing the service; 0 means DefaultConnectTimeout
 	Logger         *slog.Logger  // nil means slog.Default
+
+	short shortage
 }
 
 var _ route.Handler = (*Outlet)(nil).Serve
@@ -52,7 +54,7 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 
 // dial connects to the service and sends it the header, if there is one.
 func (o *Outlet) dial(ctx context.Context, header []byte) (net.Conn, error) {
-	target, err := netio.Dial(ctx, o.Network, o.Address, orDefault(o.ConnectTimeout))
+	target, err := netio.DialGuarded(ctx, o.Network, o.Address, orDefault(o.ConnectTimeout))
 	if err != nil || header == nil {
 		return target, err
 	}
@@ -69,7 +71,7 @@ func (o *Outlet) dial(ctx context.Context, header []byte) (net.Conn, error) {
 
 // refuse logs why the target was not reached, and returns what the inlet is told.
 func (o *Outlet) refuse(err error) error {
-	loggerOr(o.Logger).Warn("target not reached", "target", o.Address, "error", err)
+	loggerOr(o.Logger).Log(context.Background(), o.short.level(err, time.Now()), "target not reached", "target", o.Address, "error", err)
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
 		return route.Refuse(wire.Refused, "the target refused the connection")
 	}

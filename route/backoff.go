@@ -10,8 +10,9 @@ import (
 const (
 	firstRetry   = 200 * time.Millisecond
 	lastRetry    = 30 * time.Second
-	hurriedRetry = time.Second     // between two attempts, while somebody waits
-	stableAfter  = 5 * time.Second // what has lived as long is tried again at once
+	shakyRetry   = time.Second            // the longest for what can be reached, and is lost again soon
+	hurriedRetry = 500 * time.Millisecond // between two attempts, while somebody waits
+	stableAfter  = time.Second            // what has lived as long is tried again at once
 )
 
 // backoff spaces attempts: each waits about twice as long as the one before, and no two processes wait alike. The zero
@@ -27,7 +28,7 @@ func (b *backoff) wait(ctx context.Context, lived time.Duration, hurry <-chan st
 	}
 	limit := lastRetry
 	if lived > 0 { // it can be reached, if not kept
-		limit = hurriedRetry
+		limit = shakyRetry
 	}
 	b.delay = min(max(2*b.delay, firstRetry), limit)
 	soon := time.NewTimer(min(b.delay, hurriedRetry))

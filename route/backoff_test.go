@@ -28,7 +28,7 @@ func TestBackoff(t *testing.T) {
 		if most != lastRetry {
 			t.Errorf("12 failures only lead to %v", most)
 		}
-		if got := wait(stableAfter - 1); got < hurriedRetry/2 || got > hurriedRetry {
+		if got := wait(stableAfter - 1); got < shakyRetry/2 || got > shakyRetry {
 			t.Errorf("what lived for less than %v was tried again after %v", stableAfter, got)
 		}
 		if got := wait(stableAfter); got != 0 {

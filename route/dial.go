@@ -136,7 +136,11 @@ func (n *Node) session(ctx context.Context, r Route, segs []Route, k int) (*chan
 	}
 	if p.attempt == nil {
 		p.attempt = &attempt{done: make(chan struct{})}
-		n.tasks.Go(func() { n.attempt(p, r, segs, k) })
+		if !n.run(func() { n.attempt(p, r, segs, k) }) {
+			p.attempt = nil
+			p.mu.Unlock()
+			return nil, net.ErrClosed
+		}
 	}
 	a := p.attempt
 	p.mu.Unlock()

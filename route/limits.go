@@ -12,13 +12,13 @@ import (
 
 // Defaults of Limits, and limits that are nobody's choice.
 const (
-	DefaultConnections    = 16384 // of a node at once: what its descriptors allow is usually less
-	DefaultPerIdentity    = 16384 // of them for one identity
-	DefaultPerSource      = 16384 // of them from one source
-	DefaultOpening        = 1024  // links at once whose opening message has not been read
-	DefaultHandshakeRate  = 32    // handshakes a second from one source
-	DefaultHandshakeBurst = 128   // handshakes at once from one source
+	DefaultConnections   = 16384 // of a node at once: what its descriptors allow is usually less
+	DefaultPerIdentity   = 16384 // of them for one identity
+	DefaultPerSource     = 16384 // of them from one source
+	DefaultOpening       = 1024  // links at once whose opening message has not been read
+	DefaultHandshakeRate = 32    // handshakes a second from one source
 
+	handshakeBurst = 4    // seconds' worth of handshakes that may come at once
 	openingShare   = 4    // of the links without an opening message, one source has at most this part
 	sourcesKept    = 4096 // sources whose handshakes are counted one by one
 	sourceBits6    = 64   // an IPv6 source is a network of this size

@@ -68,7 +68,7 @@ type Node struct {
 	services map[string]service
 	names    map[string]int // what the node has claimed on relays
 	peerings map[string]*peering
-	links    map[netio.Conn]struct{} // that end with the node
+	links    map[netio.Conn]struct{} // that end with the node; nil once it has been closed
 	active   census                  // requests being served
 	opening  census                  // links that have not said what they want
 	inactive chan struct{}           // closed when nothing is active and the node is draining
@@ -91,7 +91,7 @@ func NewNode(config Config) (*Node, error) {
 		active: census{by: make(map[any]int)}, opening: census{by: make(map[any]int)},
 		inactive: make(chan struct{}),
 	}
-	n.config.Channel.Admit = n.admitHandshake(newBuckets(config.Limits.HandshakeRate, DefaultHandshakeBurst))
+	n.config.Channel.Admit = n.admitHandshake(newBuckets(config.Limits.HandshakeRate, handshakeBurst*config.Limits.HandshakeRate))
 	endpoint, err := channel.New(n.config.Channel)
 	if err != nil {
 		return nil, err
@@ -168,6 +168,17 @@ func (n *Node) Close() error {
 	}
 	n.tasks.Wait()
 	return err
+}
+
+// run runs f on a goroutine that Close waits for. It reports false, and runs nothing, if the node has been closed.
+func (n *Node) run(f func()) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.links == nil {
+		return false
+	}
+	n.tasks.Go(f)
+	return true
 }
 
 // track makes c end with the node, until the returned function is called, which closes c.
@@ -248,7 +259,9 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 			_ = netio.Reset(netio.Wrap(c))
 			return
 		}
-		n.tasks.Go(func() { n.serveLink(wrap(c), func() { n.endOpening(from) }) })
+		if !n.run(func() { n.serveLink(wrap(c), func() { n.endOpening(from) }) }) {
+			_ = c.Close()
+		}
 	})
 }
 

@@ -168,7 +168,9 @@ func (r *Registrar) serveMux(mux *yamux.Session, s *Stream, spares *spares) erro
 			tasks.Go(func() { spares.hear(link) })
 			continue
 		}
-		r.Serve.tasks.Go(func() { r.Serve.serveLink(newMuxLink(link), func() {}) })
+		if !r.Serve.run(func() { r.Serve.serveLink(newMuxLink(link), func() {}) }) {
+			_ = link.Close()
+		}
 	}
 }
 
@@ -301,8 +303,9 @@ func (p *spares) one(ctx context.Context) {
 	err = q.read()
 	if stop() && err == nil {
 		used()
-		p.registrar.Serve.tasks.Go(func() { p.registrar.Serve.serveRead(s, q) })
-		return
+		if p.registrar.Serve.run(func() { p.registrar.Serve.serveRead(s, q) }) {
+			return
+		}
 	}
 	_ = s.Close()
 }

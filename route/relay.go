@@ -250,7 +250,7 @@ func (g *Registry) claim(r *registration) error {
 		return Refuse(wire.Busy, "no more names for this identity")
 	case taken:
 		g.removeLocked(old)
-		g.node.tasks.Go(old.supersede)
+		g.node.run(old.supersede)
 	}
 	g.names[r.name] = r
 	g.tickets[r.id] = r

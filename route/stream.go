@@ -26,7 +26,8 @@ type Stream struct {
 		out []byte // goes out before the next write
 	}
 
-	awaiting atomic.Bool // the status has not been read
+	awaiting atomic.Bool           // the status has not been read
+	failure  atomic.Pointer[error] // why it could not be, or what it said
 	reading  struct {
 		sync.Mutex
 		ahead []byte // read and not yet taken
@@ -238,6 +239,8 @@ func (s *Stream) status() error {
 	}
 	if r.err = err; err == nil {
 		s.awaiting.Store(false)
+	} else {
+		s.failure.Store(&err)
 	}
 	return err
 }
@@ -304,13 +307,13 @@ func (s *Stream) Quiet() bool {
 
 // Err returns why the conn below has ended, if it tells and has not ended cleanly.
 func (s *Stream) Err() error {
-	s.reading.Lock()
-	err := s.reading.err
-	s.reading.Unlock()
-	if e, ok := s.conn.(interface{ Err() error }); ok && err == nil {
-		err = e.Err()
+	if failure := s.failure.Load(); failure != nil { // reading is locked while somebody waits for the status
+		return *failure
 	}
-	return err
+	if e, ok := s.conn.(interface{ Err() error }); ok {
+		return e.Err()
+	}
+	return nil
 }
 
 // OnEnd has do called when the channel below has ended. Nil takes that back. It is for a stream that is not closed.

@@ -23,7 +23,8 @@
 //	4 ip6      address (16) | port (2)   TCP
 //	5 dns      port (2) | name (1–253)   TCP
 //	6 label    random (8)                a node that was passed; return routes only
-//	7 unix     path (1–104)              a Unix socket; only the dialer's own first hop
+//
+// A Unix socket's address, of kind 7, stands in the dialer's own route only, and is never encoded.
 package wire
 
 import "errors"
