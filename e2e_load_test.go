@@ -1,0 +1,344 @@
+//go:build linux
+
+package main_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// usage is what a process has taken of the system.
+type usage struct {
+	rss, peak   int64 // KiB in memory now, and the most since resetPeak
+	descriptors int
+}
+
+func (u usage) String() string {
+	return fmt.Sprintf("%.1f MiB, %d descriptors", float64(u.rss)/1024, u.descriptors)
+}
+
+// use returns what a process uses (proc_pid_status(5)).
+func (p *labProcess) use() usage {
+	p.t.Helper()
+	dir := fmt.Sprintf("/proc/%d", p.cmd.Process.Pid)
+	status, err := os.ReadFile(dir + "/status")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	fds, err := filepath.Glob(dir + "/fd/*")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	u := usage{descriptors: len(fds)}
+	for line := range strings.Lines(string(status)) {
+		name, value, _ := strings.Cut(line, ":")
+		kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
+		switch name {
+		case "VmRSS":
+			u.rss = kib
+		case "VmHWM":
+			u.peak = kib
+		}
+	}
+	return u
+}
+
+// resetPeak begins a new peak (proc_pid_clear_refs(5)).
+func (p *labProcess) resetPeak() {
+	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0)
+}
+
+// row is the processes of a portal through a relay, in front of a service that echoes.
+//
+//	client ─▶ inlet ─▶ relay ◀─ outlet ─▶ target
+type row struct {
+	*nodes
+	relay, outlet, inlet *labProcess
+	address              string // of the inlet
+	relayAt              string
+	served               atomic.Int64 // connections that the target has
+}
+
+// newRow starts a row. The nodes for each role may differ: they run another program.
+func newRow(t *testing.T, as map[string]*nodes, flags ...string) *row {
+	t.Helper()
+	r := &row{nodes: newNodes(t)}
+	if as == nil {
+		as = make(map[string]*nodes)
+	}
+	role := func(name string) *nodes {
+		here := *r.nodes
+		if other := as[name]; other != nil {
+			here.binary = other.binary
+		}
+		return &here
+	}
+	target := labService(t, func(c labConn) {
+		r.served.Add(1)
+		defer r.served.Add(-1)
+		_, _ = io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, 1<<10))
+	})
+	r.relay, r.relayAt = role("relay").relay(flags...)
+	r.outlet = role("outlet").registered(r.relayAt, "db", target, flags...)
+	r.inlet = role("inlet").start(append([]string{"inlet", "--listen", "127.0.0.1:0", "--to", "db@" + r.relayAt}, flags...)...)
+	r.address = r.inlet.ready()
+	return r
+}
+
+func (r *row) processes() map[string]*labProcess {
+	return map[string]*labProcess{"inlet": r.inlet, "relay": r.relay, "outlet": r.outlet}
+}
+
+func (r *row) use() map[string]usage {
+	all := make(map[string]usage)
+	for name, p := range r.processes() {
+		all[name] = p.use()
+	}
+	return all
+}
+
+// answers sends a number and expects it back.
+func answers(c net.Conn, number uint64) error {
+	_ = c.SetDeadline(time.Now().Add(labPatience))
+	out := binary.BigEndian.AppendUint64(nil, number)
+	if _, err := c.Write(out); err != nil {
+		return err
+	}
+	in := make([]byte, len(out))
+	if _, err := io.ReadFull(c, in); err != nil {
+		return err
+	}
+	if !bytes.Equal(in, out) {
+		return fmt.Errorf("%w: %x came back for %x", errWrong, in, out)
+	}
+	return nil
+}
+
+// each runs work for the numbers below n, a few at a time, and fails the test with the first error.
+func each(t *testing.T, n, workers int, work func(n int) error) {
+	t.Helper()
+	var next atomic.Int64
+	var tasks sync.WaitGroup
+	var once sync.Once
+	for range workers {
+		tasks.Go(func() {
+			for k := int(next.Add(1)) - 1; k < n; k = int(next.Add(1)) - 1 {
+				if err := work(k); err != nil {
+					once.Do(func() { t.Errorf("connection %d: %v", k, err) })
+					return
+				}
+			}
+		})
+	}
+	tasks.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+// hold opens n connections, has all of them answer while all are open, and closes them. It returns what the processes
+// used while all were open.
+func (r *row) hold(n int) map[string]usage {
+	r.t.Helper()
+	all := make([]net.Conn, n)
+	defer func() {
+		for _, c := range all {
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+	}()
+	each(r.t, n, 32, func(k int) (err error) {
+		if all[k], err = net.DialTimeout("tcp", r.address, labPatience); err != nil {
+			return err
+		}
+		return answers(all[k], uint64(k))
+	})
+	if now := r.served.Load(); now != int64(n) {
+		r.t.Errorf("the target has %d connections, want %d", now, n)
+	}
+	each(r.t, n, 32, func(k int) error { return answers(all[k], uint64(k)<<32) })
+	return r.use()
+}
+
+// settle waits until every process holds no more than is allowed, as long as that may take, and returns what they use.
+func (r *row) settle(allowed func(name string, u usage) bool) map[string]usage {
+	r.t.Helper()
+	late := time.After(ofFull(10*time.Second, 45*time.Second)) // links without a flow are kept for 30 s
+	look := time.NewTicker(500 * time.Millisecond)
+	defer look.Stop()
+	for {
+		now := r.use()
+		fine := true
+		for name, u := range now {
+			fine = fine && allowed(name, u)
+		}
+		if fine {
+			return now
+		}
+		select {
+		case <-look.C:
+		case <-late:
+			return now
+		}
+	}
+}
+
+// baseline returns what the processes use at rest.
+func (r *row) baseline() map[string]usage {
+	r.t.Helper()
+	return r.settle(func(string, usage) bool { return !full() })
+}
+
+// Memory that is not sp's own may be first touched in a later round, and a few descriptors more are no leak: within a
+// tenth, and these.
+const (
+	spareKiB         = 4 << 10
+	spareDescriptors = 64 // spare links whose number follows the demand
+)
+
+// within tells whether u is as much as start. The race detector keeps what it has taken.
+func within(u, start usage) bool {
+	memory := raceDetector || u.rss <= start.rss+start.rss/10+spareKiB
+	return memory && u.descriptors <= start.descriptors+start.descriptors/10+spareDescriptors
+}
+
+// TestHeld holds many connections at once, all of which answer; when they are closed, memory and descriptors are back.
+func TestHeld(t *testing.T) {
+	if !full() { // figures are taken alone
+		t.Parallel()
+	}
+	// The test has two descriptors for each, and each process too: of 20,000, that is as many as there can be.
+	n := ofFull(500, 9000)
+	r := newRow(t, nil, "--log-level", "error", "--max-connections", "40000", "--max-per-source", "40000") // a relay counts both links
+	each(t, 1, 1, func(int) error { return r.once() })
+	start := r.baseline()
+	t.Logf("start: %v", start)
+	var after map[string]usage
+	for round := range 2 {
+		before := after
+		open := r.hold(n)
+		eventually(t, "the target's connections have ended", func() bool { return r.served.Load() == 0 })
+		if before == nil {
+			before = start
+		}
+		after = r.settle(func(name string, u usage) bool { return within(u, before[name]) })
+		t.Logf("round %d: %d held: %v; closed: %v", round+1, n, open, after)
+		if round == 0 { // what a process takes once, for as much as it has ever had, it keeps
+			continue
+		}
+		for name, u := range after {
+			if !within(u, before[name]) {
+				t.Errorf("round %d: the %s had %v before, and has %v", round+1, name, before[name], u)
+			}
+		}
+	}
+}
+
+// once opens a connection, has it answer, and closes it.
+func (r *row) once() error {
+	c, err := net.DialTimeout("tcp", r.address, labPatience)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return answers(c, 1)
+}
+
+// TestOneAfterAnother opens and closes many connections, a few at a time: nothing grows.
+func TestOneAfterAnother(t *testing.T) {
+	if !full() { // figures are taken alone
+		t.Parallel()
+	}
+	n := ofFull(2000, 100_000)
+	r := newRow(t, nil, "--log-level", "error")
+	each(t, n/10, 4, func(int) error { return r.once() })
+	start := r.baseline()
+	began := time.Now()
+	each(t, n, 4, func(int) error { return r.once() })
+	took := time.Since(began)
+	after := r.settle(func(name string, u usage) bool { return within(u, start[name]) })
+	t.Logf("%d connections in %v; after the first tenth: %v; after all: %v", n, took.Round(time.Millisecond), start, after)
+	for name, u := range after {
+		if !within(u, start[name]) {
+			t.Errorf("%s has grown from %v to %v", name, start[name], u)
+		}
+	}
+}
+
+// TestFewDescriptors floods a process that may have 256 descriptors: it stays up, says so once, and serves again.
+func TestFewDescriptors(t *testing.T) {
+	t.Parallel()
+	for _, part := range []string{"inlet", "relay", "outlet"} {
+		t.Run(part, func(t *testing.T) {
+			t.Parallel()
+			fewDescriptors(t, part)
+		})
+	}
+}
+
+const (
+	descriptorFlood   = 600
+	descriptorReports = 15 // lines about it that a flood may cost: one each ten seconds, of each kind
+)
+
+func fewDescriptors(t *testing.T, part string) {
+	t.Helper()
+	limited := newNodes(t)
+	wrapper := filepath.Join(limited.dir, "sp")
+	script := fmt.Sprintf("#!/bin/sh\nulimit -n 256\nexec '%s' \"$@\"\n", executable(t))
+	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	limited.binary = wrapper
+	r := newRow(t, map[string]*nodes{part: limited}, "--connect-timeout", "2s")
+	if err := r.once(); err != nil {
+		t.Fatal(err)
+	}
+	p := r.processes()[part]
+	before := p.use()
+	var flood []net.Conn
+	for range descriptorFlood {
+		c, err := net.DialTimeout("tcp", r.address, soon)
+		if err != nil {
+			t.Fatal(err)
+		}
+		flood = append(flood, c)
+		_, _ = c.Write([]byte("flood!!!"))
+	}
+	p.says("too many open files", 1)
+	eventually(t, "the flood fills it", func() bool { return p.use().descriptors > 200 })
+	during := p.use()
+	for _, c := range flood {
+		_ = c.Close()
+	}
+	began := time.Now()
+	for r.once() != nil {
+		if time.Since(began) > labPatience {
+			t.Fatal("it does not serve any more")
+		}
+	}
+	took := time.Since(began).Round(time.Millisecond)
+	reports := strings.Count(p.log.String(), "too many open files")
+	t.Logf("%s: %d descriptors before, %d in the flood of %d; serves again after %v; %d lines about it of %d",
+		part, before.descriptors, during.descriptors, descriptorFlood, took, reports, strings.Count(p.log.String(), "\n"))
+	if reports > descriptorReports {
+		t.Errorf("%s has said %d times that it lacks descriptors", part, reports)
+	}
+	for name, other := range r.processes() {
+		if name != part {
+			t.Logf("meanwhile the %s has logged %d lines", name, strings.Count(other.log.String(), "\n"))
+		}
+	}
+}
