@@ -13,10 +13,9 @@ import (
 
 // Limits of many links in one.
 const (
-	muxWindow       = 16 << 20         // bytes on their way in one link: the line's rate times its delay, at most
-	muxBacklog      = 256              // links that have not been taken
-	muxOpenTimeout  = 30 * time.Second // for a link to be taken before the whole is given up
-	muxWriteTimeout = time.Minute      // for bytes to be taken by the link below
+	muxWindow       = 16 << 20    // bytes on their way in one link: the line's rate times its delay, at most
+	muxBacklog      = 256         // links that have not been taken
+	muxWriteTimeout = time.Minute // for bytes to be taken by the link below
 )
 
 // muxConfig is yamux's. Pings are the session's affair, not the mux's. A half-closed link stays for as long as its ends
@@ -27,7 +26,7 @@ func muxConfig() *yamux.Config {
 	c.MaxStreamWindowSize = muxWindow
 	c.AcceptBacklog = muxBacklog
 	c.StreamCloseTimeout = 0
-	c.StreamOpenTimeout = muxOpenTimeout
+	c.StreamOpenTimeout = 0
 	c.ConnectionWriteTimeout = muxWriteTimeout
 	c.LogOutput = io.Discard
 	return c

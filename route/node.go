@@ -79,6 +79,7 @@ type Node struct {
 type service struct {
 	handler Handler
 	open    bool // without a channel too
+	waits   bool // most of its life, for others: not a connection that limits count and a shutdown waits for
 }
 
 // NewNode returns a node that offers nothing yet. Close ends it.

@@ -105,8 +105,8 @@ func NewRegistry(n *Node, c RegistryConfig) *Registry {
 	if g.perIdentity == 0 {
 		g.perIdentity = DefaultNamesPerIdentity
 	}
-	n.Handle(RegisterName, g.register)
-	n.HandleOpen(SpareName, g.spare)
+	n.offer(RegisterName, service{handler: g.register, waits: true})
+	n.offer(SpareName, service{handler: g.spare, open: true, waits: true})
 	return g
 }
 

@@ -280,6 +280,9 @@ func (n *Node) resolveService(q *Request) (_ Handler, err error) {
 		q.refuse(wire.Status{Code: wire.OK})
 		return nil, nil
 	}
+	if s.waits {
+		return s.handler, nil
+	}
 	if q.end, err = n.begin(q.asker()); err != nil {
 		return nil, err
 	}
