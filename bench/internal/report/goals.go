@@ -17,7 +17,7 @@ type goal struct {
 	against string // "" if the bound is absolute
 }
 
-// goals are those of issue 5, "What it must show" and item 6.
+// goals are what sp was built to reach, in ratios to others in the same run.
 var goals = []goal{
 	versus("CPU, 1 stream", cpu(1), "sp", "ghostunnel", true, 0.70),
 	versus("CPU, 8 streams", cpu(8), "sp", "ghostunnel", true, 0.70),
