@@ -319,7 +319,7 @@ func TestRegistrationFlood(t *testing.T) {
 	crowd, crowdID := l.identity("crowd")
 	ownID := l.ownID()
 	m := newMirror(t, labMeanwhile)
-	_, relay := l.relay("--allow", ownID, "--allow", crowdID)
+	_, relay := l.relay("--allow", ownID, "--allow", crowdID, "--max-opening", "8192")
 	l.registered(relay, "db", m.address)
 	check := undisturbed(t, l.inlet("db@"+relay), m)
 

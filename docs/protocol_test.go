@@ -873,7 +873,7 @@ func node(t *testing.T, allow ...identity.Identifier) (*route.Node, *identity.Id
 	trust, err := identity.NewPolicy(identity.PolicyConfig{Self: id.Identifier(), Allow: allow})
 	check(t, err)
 	n, err := route.NewNode(route.Config{
-		Channel: channel.Config{Identity: id, Trust: trust, Suites: suites(t)}, Logger: slog.New(slog.DiscardHandler),
+		Channel: channel.Config{Keepalive: time.Minute, Identity: id, Trust: trust, Suites: suites(t)}, Logger: slog.New(slog.DiscardHandler),
 	})
 	check(t, err)
 	n.HandleBasics()
