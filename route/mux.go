@@ -13,7 +13,9 @@ import (
 
 // Limits of many links in one.
 const (
-	muxWindow       = 16 << 20    // bytes on their way in one link: the line's rate times its delay, at most
+	// muxWindow is how many bytes may wait in one link for a reader that does not read. It is twice what a line of
+	// 1 Gbit/s and 100 ms holds, as yamux gives a window back by halves.
+	muxWindow       = 32 << 20
 	muxBacklog      = 256         // links that have not been taken
 	muxWriteTimeout = time.Minute // for bytes to be taken by the link below
 )
