@@ -3,6 +3,7 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -143,7 +144,7 @@ func TestDrain(t *testing.T) {
 		for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 			t.Run(fmt.Sprint(role, " ", signal), func(t *testing.T) {
 				t.Parallel()
-				s := newSite(t)
+				s := newSite(t, "--connect-timeout", "1s")
 				p := map[string]*process{"inlet": s.inlet, "outlet": s.outlet}[role]
 				drains(t, s, p, signal)
 			})
@@ -174,7 +175,8 @@ func drains(t *testing.T, s *site, p *process, signal os.Signal) {
 }
 
 // refuses waits until the portal takes no new connections: the inlet does not accept them, or resets them because the
-// outlet does not.
+// outlet does not. One that was taken just before gets no answer, and
+// is reset, so that nobody waits for it.
 func (s *site) refuses(atInlet bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(soon); time.Now().Before(deadline); {
@@ -182,10 +184,11 @@ func (s *site) refuses(atInlet bool) {
 		if err != nil {
 			return
 		}
-		_ = c.SetDeadline(time.Now().Add(soon))
+		_ = c.SetDeadline(time.Now().Add(3 * time.Second))
 		_, err = c.Read(make([]byte, 1))
+		_ = c.(*net.TCPConn).SetLinger(0)
 		_ = c.Close()
-		if err != nil && !atInlet {
+		if !atInlet && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
 	}

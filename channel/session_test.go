@@ -283,6 +283,7 @@ func TestAnnounce(t *testing.T) {
 		if err := transfer(t, f, []byte("an open flow goes on"), 3); err != nil {
 			t.Error(err)
 		}
+		synctest.Wait() // the responder knows that the flow is over
 		_ = l.responder.Close()
 		<-s.Done()
 		wantErr(t, s.Err(), ErrGoingAway)
