@@ -19,6 +19,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -210,6 +211,27 @@ func (p *labProcess) saysWithin(patience time.Duration, text string, n int) {
 func (p *labProcess) kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.done
+}
+
+// stop asks the process to end in good order.
+func (p *labProcess) stop() {
+	p.t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// stops waits until the process has ended, and well.
+func (p *labProcess) stops() {
+	p.t.Helper()
+	select {
+	case <-p.done:
+	case <-time.After(labPatience):
+		p.t.Fatalf("sp %s goes on\n%s", p.name, labTail(p.log.String()))
+	}
+	if code := p.cmd.ProcessState.ExitCode(); code != 0 {
+		p.t.Errorf("sp %s ended with exit code %d", p.name, code)
+	}
 }
 
 // labResult is how a command ended.

@@ -230,3 +230,42 @@ func TestSeveralRelays(t *testing.T) {
 	other.kill()
 	reaches(t, listens, "s")
 }
+
+// TestRelayGoesAway has a relay drain. What goes through it goes on; what is new goes by the other one before the first
+// is gone, and that is as soon as nothing goes through it any more.
+func TestRelayGoesAway(t *testing.T) {
+	t.Parallel()
+	for _, way := range []string{"", "/secure/api"} {
+		t.Run("db"+way, func(t *testing.T) {
+			t.Parallel()
+			relayGoesAway(t, way)
+		})
+	}
+}
+
+// relayGoesAway is TestRelayGoesAway; inside is a channel in the channel.
+func relayGoesAway(t *testing.T, inside string) {
+	t.Helper()
+	l := newNodes(t)
+	service := labNamed(t, "s")
+	relay, first := l.relay("--drain", "1h")
+	_, second := l.relay()
+	outlet := l.start("outlet", "--relay", first, "--relay", second, "--name", "db", "--target", service)
+	outlet.says("msg=registered", 2)
+	by := func(relay string) string {
+		return step(relay) + forwardTo("db") + "/secure/api" + inside + "/service/outlet"
+	}
+	inlet := l.start("inlet", "--listen", "127.0.0.1:0", "--to", by(first), "--to", by(second))
+	listens := inlet.ready()
+	up := reaches(t, listens, "s")
+
+	relay.stop()
+	outlet.says("not registered", 1)
+	inlet.says("far end not reached", 1)
+	reaches(t, listens, "s")
+	if err := labEcho(up, "goes on"); err != nil {
+		t.Fatal("the connection through the relay that is going away:", err)
+	}
+	_ = up.Close()
+	relay.stops()
+}

@@ -100,6 +100,7 @@ func (s *Session) park(c *chain) {
 	if !keep {
 		_ = c.conn.Close()
 	}
+	s.endIfLeft()
 }
 
 // adopt takes c among the links that end with the session. It reports whether the session is still there.
@@ -117,8 +118,9 @@ func (s *Session) adopt(c *chain) bool {
 // forget takes c out of the links that end with the session.
 func (s *Session) forget(c *chain) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	delete(s.chains, c)
+	s.mu.Unlock()
+	s.endIfLeft()
 }
 
 // staleChains returns the links that have been idle for too long. It is called with mu locked.

@@ -60,8 +60,15 @@ func New(config Config) (*Endpoint, error) {
 }
 
 // Announce tells the far ends of all sessions that this node is going away: new flows should go elsewhere.
-func (e *Endpoint) Announce() {
-	e.each(func(s *Session) { _ = s.Announce() })
+func (e *Endpoint) Announce() { e.AnnounceTo(func(*Session) bool { return true }) }
+
+// AnnounceTo is Announce for some sessions.
+func (e *Endpoint) AnnounceTo(whom func(*Session) bool) {
+	e.each(func(s *Session) {
+		if whom(s) {
+			_ = s.Announce()
+		}
+	})
 }
 
 // Renew is Session.Renew of all sessions.

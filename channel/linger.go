@@ -1,7 +1,6 @@
 package channel
 
 import (
-	"errors"
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
@@ -44,11 +43,25 @@ func (s *Session) part() (cut bool, ended func()) {
 
 // linger ends the links that a session has left to end by themselves.
 func (s *Session) linger() {
-	if errors.Is(s.Err(), ErrGoingAway) {
-		s.awaitLinks()
+	s.mu.Lock()
+	lingers := s.lingers
+	s.mu.Unlock()
+	if !lingers {
+		return
 	}
+	s.awaitLinks()
 	_, ended := s.part()
 	ended()
+}
+
+// busy tells whether a flow is on one of the links. It is called with mu locked.
+func (s *Session) busy() bool {
+	for c := range s.chains {
+		if !c.resting.Load() {
+			return true
+		}
+	}
+	return false
 }
 
 // awaitLinks returns when the links have had their time, when the far end is not trusted any more, or with Close.

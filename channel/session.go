@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/secureportal/sp/identity"
@@ -39,10 +40,12 @@ type Session struct {
 	wanted  chan struct{} // tells tend that somebody wants a new handshake
 	proved  chan struct{} // tells watch that the far end has proved itself again
 
-	control control
+	control   control
+	announced atomic.Bool // that this side is going away
 
-	mu  sync.Mutex // guards what follows
-	err error      // why it ended
+	mu      sync.Mutex // guards what follows
+	err     error      // why it ended
+	lingers bool       // it has ended, and its links not yet: see linger
 
 	peer     *identity.Peer // as it last proved itself
 	decision identity.Decision
@@ -102,6 +105,9 @@ func (s *Session) Peer() *identity.Peer {
 	return s.peer
 }
 
+// Link returns the session's own link, for who wants to know which it is. It must not be used.
+func (s *Session) Link() Conn { return s.control.chain.conn }
+
 // Name returns what the initiator said it believes it has reached.
 func (s *Session) Name() string { return s.name }
 
@@ -139,7 +145,8 @@ func (s *Session) Err() error {
 	return s.err
 }
 
-// Leaving tells whether the far end has said that it is going away: new flows should go elsewhere.
+// Leaving tells whether the far end has said that it is going away: new flows should go elsewhere. The initiator ends
+// the session when the flows that it has have ended.
 func (s *Session) Leaving() bool {
 	select {
 	case <-s.left:
@@ -152,8 +159,13 @@ func (s *Session) Leaving() bool {
 // Left returns a channel that is closed when the far end has said that it is going away: new flows should go elsewhere.
 func (s *Session) Left() <-chan struct{} { return s.left }
 
-// Announce tells the far end that this side is going away.
-func (s *Session) Announce() error { return s.say(typeGoingAway, nil) }
+// Announce tells the far end that this side is going away, if that has not been done.
+func (s *Session) Announce() error {
+	if s.announced.Swap(true) {
+		return nil
+	}
+	return s.say(typeGoingAway, nil)
+}
 
 // Close ends the session and all its flows, and waits until its own work has ended.
 func (s *Session) Close() error {
@@ -191,10 +203,12 @@ func (s *Session) end(err error) {
 	s.err = err
 	s.forgetEpochs()
 	s.stop()
+	s.lingers = errors.Is(err, ErrGoingAway) && s.busy()
+	lingers := s.lingers
 	s.mu.Unlock()
 
-	if errors.Is(err, ErrGoingAway) {
-		s.farewell(err, false) // the links have a while: see linger
+	if lingers {
+		s.farewell(err, false)
 		return
 	}
 	cut, ended := s.part()
@@ -274,6 +288,7 @@ func (s *Session) handle(t recordType, data []byte) error {
 		return nil
 	case typeGoingAway:
 		s.leave()
+		s.endIfLeft()
 		return nil
 	case typeAbort:
 		return abortReason(data[0]).err()
@@ -285,6 +300,20 @@ func (s *Session) handle(t recordType, data []byte) error {
 func (s *Session) leave() {
 	if !s.Leaving() {
 		close(s.left)
+	}
+}
+
+// endIfLeft ends a session that nothing goes on in and nothing new should begin in: the far end, and what is between,
+// need not wait for it. It is called whenever one of the two has come true.
+func (s *Session) endIfLeft() {
+	if s.role == identity.Responder || !s.Leaving() {
+		return
+	}
+	s.mu.Lock()
+	busy := len(s.chains) > len(s.idle)
+	s.mu.Unlock()
+	if !busy {
+		s.end(ErrGoingAway)
 	}
 }
 

@@ -290,6 +290,47 @@ func TestAnnounce(t *testing.T) {
 	})
 }
 
+// TestLeftSessionEnds checks that a session whose far end is going away ends with its last flow, and at once without.
+func TestLeftSessionEnds(t *testing.T) {
+	for name, flows := range map[string]int{"no flow": 0, "a flow": 1, "two flows": 2} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(t *testing.T, l *lab) {
+				s := l.session()
+				if err := transfer(t, l.open(s), []byte("one before"), 3); err != nil { // leaves an idle link
+					t.Fatal(err)
+				}
+				var open []*Flow
+				for range flows {
+					open = append(open, l.open(s))
+				}
+				l.responder.AnnounceTo(func(*Session) bool { return false })
+				synctest.Wait()
+				if s.Leaving() {
+					t.Fatal("told what was not meant for it")
+				}
+				l.responder.Announce()
+				for i, f := range open {
+					synctest.Wait()
+					if err := s.Err(); err != nil {
+						t.Errorf("ended with %d flows: %v", flows-i, err)
+					}
+					if err := transfer(t, f, []byte("goes on"), 3); err != nil {
+						t.Error(err)
+					}
+				}
+				begin := time.Now()
+				<-s.Done()
+				wantErr(t, s.Err(), ErrGoingAway)
+				if waited := time.Since(begin); waited > 0 {
+					t.Errorf("ended %v after its last flow", waited)
+				}
+				<-s.over
+				l.waitServed(1)
+			})
+		})
+	}
+}
+
 // Keys are replaced again and again while flows run; flows of before go on, and those on their way arrive.
 func TestRenewalUnderTraffic(t *testing.T) {
 	inBubble(t, func(a, _ *Config) { a.RenewAfter = 10 * time.Second }, func(t *testing.T, l *lab) {

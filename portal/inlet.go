@@ -11,6 +11,10 @@ import (
 	"github.com/secureportal/sp/route"
 )
 
+// answerGrace is how much longer than its ConnectTimeout an inlet waits for the outlet's answer, which has a timeout of
+// its own for the target and says so.
+const answerGrace = 5 * time.Second
+
 // Inlet listens where applications are and opens a stream for each of their connections.
 type Inlet struct {
 	// Open opens a stream to the outlet, with client in the opening message: what the outlet is told about the
@@ -94,6 +98,7 @@ func (i *Inlet) open(ctx context.Context, app netio.Conn) (*route.Stream, error)
 	if err != nil {
 		return nil, err
 	}
+	stream.AnswerBy(time.Now().Add(orDefault(i.ConnectTimeout) + answerGrace))
 	if err := netio.WriteReady(stream, app); err != nil {
 		_ = stream.Reset()
 		return nil, err

@@ -13,6 +13,9 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
+// lazyAnswer is how long an answer may wait for the target's first bytes, to go out with them.
+const lazyAnswer = time.Second
+
 // Outlet stands next to a service and dials it for each stream that asks.
 type Outlet struct {
 	Network string // of the service: "tcp" or "unix"
@@ -42,11 +45,11 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 	app := wrap(target) // a bare connection cannot be reset, and would end
 	lazy := q.Message.Flags&wire.Lazy != 0
 	stream := q.Accept()
-	if !lazy {
-		if err := stream.Flush(); err != nil {
-			_ = netio.Reset(app)
-			return err
-		}
+	if lazy {
+		stream.FlushWithin(lazyAnswer)
+	} else if err := stream.Flush(); err != nil {
+		_ = netio.Reset(app)
+		return err
 	}
 	o.ended(join(app, stream))
 	return nil // what either application does is no error of the outlet's

@@ -2,35 +2,40 @@ package route
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
+	"slices"
 	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/wire"
 )
 
 // Times between two attempts to reach what has been lost.
 const (
 	firstRetry   = 200 * time.Millisecond
 	lastRetry    = 30 * time.Second
-	shakyRetry   = time.Second            // the longest for what can be reached, and is lost again soon
+	recentRetry  = time.Second            // the longest for what was lost, or wanted first, not longer ago than recently
+	recently     = time.Minute            // a process that is started anew is back by then
 	hurriedRetry = 500 * time.Millisecond // between two attempts, while somebody waits
 	stableAfter  = time.Second            // what has lived as long is tried again at once
 )
 
 // backoff spaces attempts: each waits about twice as long as the one before, and no two processes wait alike. The zero
 // value is ready.
-type backoff struct{ delay time.Duration }
+type backoff struct {
+	delay time.Duration
+	since time.Time // of the first of these attempts
+}
 
-// wait returns when to try again, after something that lived for a while, or not at all. Somebody who sends on hurry
-// makes that soon. It reports false when ctx ends first.
-func (b *backoff) wait(ctx context.Context, lived time.Duration, hurry <-chan struct{}) bool {
+// wait returns when to try again, after something that lived for a while and ended because of err, or did not come to
+// life. Somebody who sends on hurry makes that soon. It reports false when ctx ends first.
+func (b *backoff) wait(ctx context.Context, lived time.Duration, err error, hurry <-chan struct{}) bool {
 	if lived >= stableAfter {
-		b.delay = 0
+		*b = backoff{since: time.Now()}
 		return ctx.Err() == nil
 	}
-	limit := lastRetry
-	if lived > 0 { // it can be reached, if not kept
-		limit = shakyRetry
-	}
-	b.delay = min(max(2*b.delay, firstRetry), limit)
+	b.next(lived, err)
 	soon := time.NewTimer(min(b.delay, hurriedRetry))
 	defer soon.Stop()
 	late := time.NewTimer(b.delay/2 + rand.N(b.delay/2))
@@ -51,4 +56,25 @@ func (b *backoff) wait(ctx context.Context, lived time.Duration, hurry <-chan st
 			return false
 		}
 	}
+}
+
+// next makes the delay longer.
+func (b *backoff) next(lived time.Duration, err error) {
+	if b.since.IsZero() {
+		b.since = time.Now()
+	}
+	limit := lastRetry
+	if lived > 0 || time.Since(b.since) < recently && !decided(err) {
+		limit = recentRetry
+	}
+	b.delay = min(max(2*b.delay, firstRetry), limit)
+}
+
+// decided tells whether err is what somebody has decided, and is not likely to decide otherwise soon.
+func decided(err error) bool {
+	if errors.Is(err, identity.ErrNotTrusted) || errors.Is(err, errSuperseded) {
+		return true
+	}
+	status := (*StatusError)(nil)
+	return errors.As(err, &status) && slices.Contains([]wire.Code{wire.NotTrusted, wire.NotAllowed, wire.NameTaken}, status.Code)
 }

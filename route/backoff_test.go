@@ -2,42 +2,73 @@ package route
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/wire"
 )
 
+// TestBackoff checks how long is waited after failures: never much longer than recentRetry while something is likely to
+// come back, and up to lastRetry later, or where somebody has decided against it.
 func TestBackoff(t *testing.T) {
+	for name, c := range map[string]struct {
+		err     error
+		patient bool // from the beginning
+	}{
+		"unreachable": {errors.New("connection refused"), false},
+		"no service":  {&StatusError{Code: wire.NoService}, false},
+		"not trusted": {fmt.Errorf("far end: %w", identity.ErrNotTrusted), true},
+		"superseded":  {errSuperseded, true},
+		"name taken":  {&StatusError{Code: wire.NameTaken}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var b backoff
+				begin, want := time.Now(), firstRetry
+				for want < lastRetry {
+					limit := recentRetry
+					if c.patient || time.Since(begin) >= recently {
+						limit = lastRetry
+					}
+					want = min(want, limit)
+					if got := waits(t, &b, 0, c.err); got < want/2 || got > want {
+						t.Fatalf("after %v: %v, want %v to %v", time.Since(begin), got, want/2, want)
+					}
+					want *= 2
+				}
+			})
+		})
+	}
+}
+
+// TestBackoffForgets checks that what has lived is tried again at once, or soon if that was not long.
+func TestBackoffForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var b backoff
-		wait := func(lived time.Duration) time.Duration {
-			t.Helper()
-			begin := time.Now()
-			if !b.wait(t.Context(), lived, nil) {
-				t.Fatal("it gave up")
-			}
-			return time.Since(begin)
-		}
-		most := firstRetry
-		for i := range 12 {
-			if got := wait(0); got < most/2 || got > most {
-				t.Errorf("wait %d: %v, want %v to %v", i, got, most/2, most)
-			}
-			most = min(2*most, lastRetry)
-		}
-		if most != lastRetry {
-			t.Errorf("12 failures only lead to %v", most)
-		}
-		if got := wait(stableAfter - 1); got < shakyRetry/2 || got > shakyRetry {
+		b := backoff{delay: lastRetry, since: time.Now().Add(-time.Hour)}
+		if got := waits(t, &b, stableAfter-1, nil); got < recentRetry/2 || got > recentRetry {
 			t.Errorf("what lived for less than %v was tried again after %v", stableAfter, got)
 		}
-		if got := wait(stableAfter); got != 0 {
+		if got := waits(t, &b, stableAfter, nil); got != 0 {
 			t.Errorf("what lived long was tried again after %v", got)
 		}
-		if got := wait(0); got > firstRetry {
+		if got := waits(t, &b, 0, nil); got > firstRetry {
 			t.Errorf("the first failure after it: %v", got)
 		}
 	})
+}
+
+// waits returns how long b waits.
+func waits(t *testing.T, b *backoff, lived time.Duration, err error) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	if !b.wait(t.Context(), lived, err, nil) {
+		t.Fatal("it gave up")
+	}
+	return time.Since(begin)
 }
 
 func TestBackoffEndsWithItsContext(t *testing.T) {
@@ -46,10 +77,10 @@ func TestBackoffEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), firstRetry/4)
 		defer cancel()
 		begin := time.Now()
-		if b.wait(ctx, 0, nil) || time.Since(begin) != firstRetry/4 {
+		if b.wait(ctx, 0, nil, nil) || time.Since(begin) != firstRetry/4 {
 			t.Errorf("it went on after %v", time.Since(begin))
 		}
-		if b.wait(ctx, time.Hour, nil) {
+		if b.wait(ctx, time.Hour, nil, nil) {
 			t.Error("it went on at once")
 		}
 	})
@@ -62,7 +93,7 @@ func TestBackoffHurries(t *testing.T) {
 		hurry := make(chan struct{}, 1)
 		hurry <- struct{}{}
 		begin := time.Now()
-		if !b.wait(t.Context(), 0, hurry) || time.Since(begin) != hurriedRetry {
+		if !b.wait(t.Context(), 0, nil, hurry) || time.Since(begin) != hurriedRetry {
 			t.Errorf("it waited %v, want %v", time.Since(begin), hurriedRetry)
 		}
 	})

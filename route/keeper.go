@@ -33,7 +33,7 @@ func (k *Keeper) run(ctx context.Context, changed func()) {
 			return
 		}
 		k.failed(err)
-		if !retry.wait(ctx, lived, k.hurry) {
+		if !retry.wait(ctx, lived, err, k.hurry) {
 			return
 		}
 	}

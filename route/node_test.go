@@ -668,3 +668,52 @@ func TestCloseOfAHopIsNoEnd(t *testing.T) {
 		})
 	}
 }
+
+func TestStreamWithoutAnAnswer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // takes links and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	s, err := newWorld(t).node(t).Open(soon(t), Route{addressOf(l), svc("x")}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.AnswerBy(time.Now().Add(time.Millisecond))
+	for range 2 { // it stays so
+		if _, err := s.Read(make([]byte, 1)); !errors.Is(err, ErrNoAnswer) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if !errors.Is(s.Err(), ErrNoAnswer) {
+		t.Errorf("the stream says that it ended with %v", s.Err())
+	}
+}
+
+// A service that has nothing to say answers in time, and the time limit of the answer is none of what follows.
+func TestLazyAnswer(t *testing.T) {
+	w := newWorld(t)
+	far, at := w.listening(t)
+	proceed := make(chan struct{})
+	far.HandleOpen("slow", func(_ context.Context, q *Request) error {
+		s := q.Accept()
+		s.FlushWithin(time.Millisecond)
+		<-proceed
+		_, err := s.Write([]byte("at last"))
+		return err
+	})
+	s, err := w.node(t).Open(soon(t), Route{at, svc("slow")}, wire.Lazy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.AnswerBy(time.Now().Add(patience))
+	if err := s.Await(soon(t)); err != nil {
+		t.Fatal(err)
+	}
+	close(proceed)
+	if got, err := io.ReadAll(s); string(got) != "at last" || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/wire"
 )
@@ -23,10 +24,12 @@ type Stream struct {
 	pending atomic.Bool // out is not empty
 	writing struct {
 		sync.Mutex
-		out []byte // goes out before the next write
+		out  []byte      // goes out before the next write
+		soon *time.Timer // or when this says so
 	}
 
 	awaiting atomic.Bool           // the status has not been read
+	answerBy atomic.Bool           // it has a time limit
 	failure  atomic.Pointer[error] // why it could not be, or what it said
 	reading  struct {
 		sync.Mutex
@@ -64,6 +67,27 @@ func (s *Stream) Flush() error {
 	return err
 }
 
+// FlushWithin sees to it that the opening message or the status goes out when d has passed, if nothing has been written
+// by then.
+func (s *Stream) FlushWithin(d time.Duration) {
+	w := &s.writing
+	w.Lock()
+	defer w.Unlock()
+	if len(w.out) > 0 {
+		w.soon = time.AfterFunc(d, func() { _ = s.Flush() })
+	}
+}
+
+// AnswerBy ends the stream with ErrNoAnswer if the far end has not answered when t has come. It is called before
+// anything else is done with the stream.
+func (s *Stream) AnswerBy(t time.Time) {
+	s.answerBy.Store(true)
+	_ = s.conn.SetReadDeadline(t)
+}
+
+// ErrNoAnswer says that nobody answered an opening message in time.
+var ErrNoAnswer = errors.New("no answer in time, although the far end is there")
+
 // Write implements net.Conn.
 func (s *Stream) Write(p []byte) (int, error) {
 	if !s.pending.Load() {
@@ -77,6 +101,10 @@ func (s *Stream) Write(p []byte) (int, error) {
 	defer w.Unlock()
 	if len(w.out)+len(p) == 0 {
 		return 0, nil // another was faster, and may have ended the direction
+	}
+	if w.soon != nil {
+		w.soon.Stop()
+		w.soon = nil
 	}
 	before := len(w.out)
 	n, err := s.conn.Write(append(w.out, p...))
@@ -234,14 +262,21 @@ func (s *Stream) status() error {
 	}
 	err := s.readStatus()
 	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		return err
-	}
-	if r.err = err; err == nil {
+	switch {
+	case err == nil:
+		if s.answerBy.Load() {
+			_ = s.conn.SetReadDeadline(time.Time{})
+		}
 		s.awaiting.Store(false)
-	} else {
-		s.failure.Store(&err)
+		return nil
+	case errors.As(err, &timeout) && timeout.Timeout():
+		if !s.answerBy.Load() {
+			return err
+		}
+		err = ErrNoAnswer
 	}
+	r.err = err
+	s.failure.Store(&err)
 	return err
 }
 
@@ -312,6 +347,14 @@ func (s *Stream) Err() error {
 	}
 	if e, ok := s.conn.(interface{ Err() error }); ok {
 		return e.Err()
+	}
+	return nil
+}
+
+// session returns the session that the stream is opened in, or nil if the stream has a link of its own.
+func (s *Stream) session() *channel.Session {
+	if f, ok := s.conn.(*channel.Flow); ok {
+		return f.Session()
 	}
 	return nil
 }

@@ -1,0 +1,155 @@
+package route
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Spare links that an outlet keeps open to a relay: their number follows the demand.
+const (
+	minSpares   = 4
+	spareShrink = time.Minute // without a shortage, before one less is kept
+	spareRetry  = time.Second // after a spare link could not be made
+)
+
+// spares keeps links open to the relay that wait to be used, and learns how many are wanted.
+type spares struct {
+	registrar *Registrar
+	id        [ticketIDSize]byte
+	key       [ticketKeySize]byte
+	number    atomic.Uint64
+
+	superseded atomic.Bool
+
+	mu       sync.Mutex
+	want     int
+	waiting  int       // made or being made, and not used
+	owed     int       // made in addition, since somebody waits for them
+	shortage time.Time // the last
+
+	wake chan struct{} // tells keep that there may be something to do
+}
+
+func newSpares(r *Registrar, ticket []byte) *spares {
+	p := &spares{registrar: r, want: minSpares, wake: make(chan struct{}, 1)}
+	copy(p.id[:], ticket)
+	copy(p.key[:], ticket[ticketIDSize:])
+	return p
+}
+
+// hear reads the relay's demands until they end.
+func (p *spares) hear(demand io.Reader) {
+	b := make([]byte, maxSpares)
+	for {
+		n, err := demand.Read(b)
+		if bytes.IndexByte(b[:n], takenOver) >= 0 {
+			p.superseded.Store(true)
+		}
+		if missing := bytes.Count(b[:n], []byte{needSpare}); missing > 0 {
+			p.short(missing)
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// short takes note that n spare links were wanted and not there: they are made at once, and more kept from now on.
+func (p *spares) short(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.owed = min(p.owed+n, maxSpares)
+	p.want = min(max(p.want*2, n), maxSpares)
+	p.shortage = time.Now()
+	p.poke()
+}
+
+func (p *spares) poke() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+// keep makes spare links whenever there are too few, until ctx ends, and has serve serve those that are used.
+func (p *spares) keep(ctx context.Context, serve func(*Stream, *Request) bool) {
+	shrink := time.NewTicker(spareShrink)
+	defer shrink.Stop()
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	for {
+		p.mu.Lock()
+		missing := max(p.want-p.waiting, p.owed, 0)
+		p.waiting += missing
+		p.owed = 0
+		p.mu.Unlock()
+		for range missing {
+			tasks.Go(func() { p.one(ctx, serve) })
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.wake:
+		case <-shrink.C:
+			p.shrink()
+		}
+	}
+}
+
+func (p *spares) shrink() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if time.Since(p.shortage) > spareShrink {
+		p.want = max(p.want-1, minSpares)
+	}
+}
+
+// one makes one spare link, and has it served when it is used. It counts as waiting until then.
+func (p *spares) one(ctx context.Context, serve func(*Stream, *Request) bool) {
+	used := sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.waiting--
+		p.poke()
+	})
+	defer used()
+	s, err := p.dial(ctx)
+	if err != nil {
+		p.registrar.Serve.logger.Debug("no spare link", "relay", Format(p.registrar.Relay), "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(spareRetry):
+		}
+		return
+	}
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	q := &Request{node: p.registrar.Serve, conn: s}
+	err = q.read()
+	if stop() && err == nil {
+		used()
+		if serve(s, q) {
+			return
+		}
+	}
+	_ = s.Close()
+}
+
+// dial makes a link to the relay and parks it there.
+func (p *spares) dial(ctx context.Context) (*Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, DefaultConnectTimeout)
+	defer cancel()
+	payload := appendSparePayload(nil, p.id, p.key, p.number.Add(1))
+	s, err := p.registrar.Dial.OpenWith(ctx, p.registrar.spareRoute(), 0, payload)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Await(ctx); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
