@@ -21,18 +21,32 @@ func limitFlags() []cli.Flag {
 	}
 }
 
+// relayLimitFlags say how many names a relay gives away.
+func relayLimitFlags() []cli.Flag {
+	return []cli.Flag{
+		limit("max-names", route.DefaultRegistrations, "names at once that outlets claim"),
+		limit("max-names-per-identity", route.DefaultNamesPerIdentity, "names at once of one identity"),
+	}
+}
+
 func limit(name string, value int, what string) cli.Flag {
 	return &cli.IntFlag{Name: name, Value: value, Category: limitCategory, Usage: "most `NUMBER` of " + what}
 }
 
 // checkLimits refuses limits that would let nothing through.
 func checkLimits(c *cli.Context) error {
-	for _, f := range limitFlags() {
+	for _, f := range append(limitFlags(), relayLimitFlags()...) {
 		if name := f.Names()[0]; c.IsSet(name) && c.Int(name) < 1 {
 			return usage(c, "--%s %d lets nothing through", name, c.Int(name))
 		}
 	}
 	return nil
+}
+
+func registryConfig(c *cli.Context) route.RegistryConfig {
+	return route.RegistryConfig{
+		Registrations: c.Int("max-names"), PerIdentity: c.Int("max-names-per-identity"), MayClaim: mayClaim,
+	}
 }
 
 func limits(c *cli.Context) route.Limits {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/urfave/cli/v2"
@@ -31,9 +32,9 @@ func relayCommand() *cli.Command {
 		Usage:       "join inlets with outlets that dialed out to it; it sees only ciphertext",
 		UsageText:   "sp relay --listen [HOST]:PORT",
 		Description: "When it listens, the relay prints its address, and nothing else.",
-		Flags: append(append([]cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{Name: "listen", Usage: "`WHERE` inlets and outlets connect: [host]:port or unix:PATH; no host is every interface"},
-		}, registerFlags()...), servingFlags()...),
+		}, registerFlags(), servingFlags(), relayLimitFlags()),
 		Action: need(runRelay, "listen"),
 	}
 }
@@ -48,7 +49,7 @@ func runRelay(c *cli.Context) error {
 		return err
 	}
 	defer r.node.Close()
-	route.NewRegistry(r.node, route.RegistryConfig{MayClaim: mayClaim})
+	route.NewRegistry(r.node, registryConfig(c))
 	return r.serve(c, where, func(l net.Listener) string { return describe(l) })
 }
 
