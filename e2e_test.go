@@ -272,18 +272,26 @@ func TestTargetDown(t *testing.T) {
 	logs(t, s.outlet, "refused")
 }
 
+// listenAgain listens at an address that is free but for a connection of somebody else's, which will end.
+func listenAgain(t *testing.T, address string) *net.TCPListener {
+	t.Helper()
+	var l net.Listener
+	eventually(t, address+" is free", func() bool {
+		var err error
+		l, err = net.Listen("tcp", address)
+		return err == nil
+	})
+	t.Cleanup(func() { _ = l.Close() })
+	return l.(*net.TCPListener)
+}
+
 // TestTargetComesBack serves connections again once the target does.
 func TestTargetComesBack(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	_ = s.target.Close()
 	s.resets()
-	l, err := net.Listen("tcp", s.target.Addr().String())
-	if err != nil {
-		t.Skip("somebody else has taken the port: ", err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	s.target = l.(*net.TCPListener)
+	s.target = listenAgain(t, s.target.Addr().String())
 	client, target := s.open()
 	send(t, client, "again")
 	receives(t, target, "again")
