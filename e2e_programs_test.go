@@ -21,39 +21,64 @@ import (
 // TestNginx has nginx serve a big file, and curl fetch it: several at once, and several over one connection.
 func TestNginx(t *testing.T) {
 	t.Parallel()
-	nginx, curl := testenv.NeedTool(t, "nginx"), testenv.NeedTool(t, "curl")
+	curl := testenv.NeedTool(t, "curl")
 	const size = 50 << 20
 	dir, want := t.TempDir(), make([]byte, size)
 	_, _ = pseudorandom(5).Read(want)
 	write(t, filepath.Join(dir, "big"), want)
 	write(t, filepath.Join(dir, "small"), []byte("small"))
-	where := freeAddress(t)
-	write(t, filepath.Join(dir, "nginx.conf"), fmt.Appendf(nil, `
-daemon off; master_process off; pid %[1]s/pid; error_log stderr; events {}
-http {
-	access_log off;
-	client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
-	server { listen %[2]s; root %[1]s; }
-}`, dir, where))
-	background(t, exec.Command(nginx, "-p", dir, "-c", filepath.Join(dir, "nginx.conf")))
-	listening(t, where)
+	where := nginx(t, "listen %s; root "+dir+";")
 	url := "http://" + through(t, newPerson(t), where)
 
 	var tasks sync.WaitGroup
 	for range 4 {
 		tasks.Go(func() {
-			got, err := exec.Command(curl, "--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", "60", url+"/big").Output()
+			got, err := exec.Command(curl, append(quietCurl, url+"/big")...).Output()
 			if err != nil || sha256.Sum256(got) != sha256.Sum256(want) {
 				t.Errorf("curl: %d bytes, %v", len(got), err)
 			}
 		})
 	}
 	tasks.Wait()
-	out, err := exec.Command(curl, "--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", "60",
-		"--write-out", " %{num_connects}\n", url+"/small", url+"/small", url+"/small").CombinedOutput()
+	out, err := exec.Command(curl, append(quietCurl, "--write-out", " %{num_connects}\n",
+		url+"/small", url+"/small", url+"/small")...).CombinedOutput()
 	if err != nil || string(out) != "small 1\nsmall 0\nsmall 0\n" {
 		t.Errorf("curl over one connection: %v\n%s", err, out)
 	}
+}
+
+// TestNginxProxyProtocol has nginx learn, by the PROXY protocol, from which address curl connected to the inlet.
+func TestNginxProxyProtocol(t *testing.T) {
+	t.Parallel()
+	curl := testenv.NeedTool(t, "curl")
+	where := nginx(t, "listen %s proxy_protocol; location / { return 200 $proxy_protocol_addr; }")
+	url := "http://" + through(t, newPerson(t), where, "--proxy-protocol", "v2")
+	const from = "127.0.0.9"
+	out, err := exec.Command(curl, append(quietCurl, "--interface", from, url)...).CombinedOutput()
+	if err != nil || string(out) != from {
+		t.Errorf("nginx was called from %q, not from %s: %v", out, from, err)
+	}
+}
+
+// quietCurl has curl say nothing but errors, and not wait for ever.
+var quietCurl = []string{"--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", "60"}
+
+// nginx starts nginx with one server, in whose configuration %s is where it listens, which nginx returns.
+func nginx(t *testing.T, server string) (where string) {
+	t.Helper()
+	program := testenv.NeedTool(t, "nginx")
+	dir := t.TempDir()
+	where = freeAddress(t)
+	write(t, filepath.Join(dir, "nginx.conf"), fmt.Appendf(nil, `
+daemon off; master_process off; pid %[1]s/pid; error_log stderr; events {}
+http {
+	access_log off;
+	client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
+	server { %[2]s }
+}`, dir, strings.Replace(server, "%s", where, 1)))
+	background(t, exec.Command(program, "-p", dir, "-c", filepath.Join(dir, "nginx.conf")))
+	listening(t, where)
+	return where
 }
 
 // TestSSH has ssh reach a server of its own through an inlet that is its ProxyCommand.
@@ -139,10 +164,10 @@ func asPostgres(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// through makes a portal to where and returns the address of its inlet.
-func through(t *testing.T, who person, where string) string {
+// through makes a portal to where, with more flags for its outlet, and returns the address of its inlet.
+func through(t *testing.T, who person, where string, flags ...string) string {
 	t.Helper()
-	outlet := who.start("outlet", "--listen", "127.0.0.1:0", "--target", where)
+	outlet := who.start(append([]string{"outlet", "--listen", "127.0.0.1:0", "--target", where}, flags...)...)
 	route := strings.Fields(ready(t, outlet))[5]
 	return ready(t, who.start("inlet", "--listen", "127.0.0.1:0", "--to", route))
 }

@@ -123,6 +123,8 @@ func hintFor(err error) string {
 		return "name the far end's Identifier with --allow, if it is the one you mean"
 	case errors.Is(err, route.ErrSyntax):
 		return "a route is host:port, name@relay:port, or like /dnsaddr/host/tcp/7000/secure/api/service/outlet"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "the log of the far end says why: it may be no sp, accept only another --suite, or be at a limit"
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another process listens there; choose another port, or 0 for a free one"
 	}
