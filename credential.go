@@ -119,15 +119,7 @@ func argCredential(c *cli.Context) (*identity.Credential, error) {
 	if c.NArg() != 1 {
 		return nil, usage(c, "one CREDENTIAL, not %d", c.NArg())
 	}
-	word, err := readWord(c, c.Args().First(), "sp-credential-", false)
-	if err != nil {
-		return nil, fmt.Errorf("credential: %w", err)
-	}
-	credential, err := identity.ParseCredentialText(word)
-	if err != nil {
-		return nil, invalid(err)
-	}
-	return credential, nil
+	return readSigned(c, c.Args().First(), "credential", false, identity.ParseCredentialText)
 }
 
 func showCredential(c *cli.Context) error {

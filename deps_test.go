@@ -142,6 +142,12 @@ func goList(t *testing.T, goos string, args ...string) []byte {
 	t.Helper()
 	cmd := exec.Command("go", append([]string{"list"}, args...)...)
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=0")
+	return must(t, cmd)
+}
+
+// must runs cmd, which must succeed, and returns what it printed on stdout.
+func must(t *testing.T, cmd *exec.Cmd) []byte {
+	t.Helper()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -76,6 +76,8 @@ func (h hole) swallows(t *testing.T, keepalive string) {
 	service := target.accept(t)
 	send(t, client, "before")
 	receives(t, service, "before")
+	send(t, service, "there") // what has not been answered ends before the session does
+	receives(t, client, "there")
 	began := time.Now()
 	h.at(c).BlackHole(true, h.dirs...)
 
@@ -351,12 +353,16 @@ func loses(t *testing.T, nft, space string, percent int) {
 	if percent == 0 {
 		rule = "add rule inet lossy in meta l4proto tcp counter"
 	}
-	for _, text := range []string{rules, rule} {
-		cmd := exec.Command("ip", "netns", "exec", space, nft, "-f", "-")
-		cmd.Stdin = strings.NewReader(text + "\n")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("nft: %v: %s", err, out)
-		}
+	setRules(t, nft, space, rules+"\n"+rule)
+}
+
+// setRules gives rules to a namespace's nftables.
+func setRules(t *testing.T, nft, space, rules string) {
+	t.Helper()
+	cmd := exec.Command("ip", "netns", "exec", space, nft, "-f", "-")
+	cmd.Stdin = strings.NewReader(rules + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("nft: %v: %s", err, out)
 	}
 }
 

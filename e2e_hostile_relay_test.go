@@ -80,14 +80,14 @@ func TestRefusals(t *testing.T) {
 	_, strangerID := l.identity("stranger")
 	_, unknownID := l.identity("unknown")
 	m := newMirror(t, labMeanwhile)
-	s := &hostileSite{own: l.ownID(), unknown: unknownID, nowhere: labClosedPort(t), target: m.address, keys: l.dir}
+	s := &hostileSite{own: l.ownID(), unknown: unknownID, nowhere: freeAddress(t), target: m.address, keys: l.dir}
 	_, s.relay = l.relay("--allow", s.own, "--allow", strangerID)
 	l.registered(s.relay, "db", m.address)
 	_, s.bridge = l.bridge("127.0.0.1:1")
 	everywhere := "127.0.0.0/8:1-65535"
 	_, s.round = l.bridge(everywhere, "--next", "localhost:1-65535")
 	_, s.about = l.bridge(everywhere)
-	s.itself = labClosedPort(t)
+	s.itself = freeAddress(t)
 	l.start("relay", "--listen", s.itself, "--relay", s.itself, "--name", "itself").says("msg=registered", 1)
 	check := undisturbed(t, l.inlet("db@"+s.relay), m)
 	for _, c := range append(s.claims(), s.routes()...) {
@@ -198,24 +198,13 @@ func (s *hostileSite) routes() []refusal {
 	}
 }
 
-// labClosedPort returns an address where nobody listens.
-func labClosedPort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // TestClaimKeepsTrying has an outlet wait for a relay that is not there, and for a name that is another's.
 func TestClaimKeepsTrying(t *testing.T) {
 	t.Parallel()
 	l := newNodes(t)
 	other, otherID := l.identity("other")
 	ownID := l.ownID()
-	relay := labClosedPort(t)
+	relay := freeAddress(t)
 	first := l.start("outlet", "--relay", relay, "--name", "db", "--target", labNamed(t, "1"))
 	first.says("not registered, and goes on trying", 1)
 	first.says("cannot reach "+relay, 1)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -28,17 +29,23 @@ func (u usage) String() string {
 	return fmt.Sprintf("%.1f MiB, %d descriptors", float64(u.rss)/1024, u.descriptors)
 }
 
-// use returns what a process uses (proc_pid_status(5)).
+// use returns what a process uses.
 func (p *labProcess) use() usage {
 	p.t.Helper()
-	dir := fmt.Sprintf("/proc/%d", p.cmd.Process.Pid)
+	return usageOf(p.t, p.cmd.Process.Pid)
+}
+
+// usageOf reads proc_pid_status(5).
+func usageOf(t *testing.T, pid int) usage {
+	t.Helper()
+	dir := fmt.Sprintf("/proc/%d", pid)
 	status, err := os.ReadFile(dir + "/status")
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	fds, err := filepath.Glob(dir + "/fd/*")
 	if err != nil {
-		p.t.Fatal(err)
+		t.Fatal(err)
 	}
 	u := usage{descriptors: len(fds)}
 	for line := range strings.Lines(string(status)) {
@@ -59,45 +66,101 @@ func (p *labProcess) resetPeak() {
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0)
 }
 
-// row is the processes of a portal through a relay, in front of a service that echoes.
-//
-//	client ─▶ inlet ─▶ relay ◀─ outlet ─▶ target
-type row struct {
-	*nodes
-	relay, outlet, inlet *labProcess
-	address              string // of the inlet
-	relayAt              string
-	served               atomic.Int64 // connections that the target has
+// echoVariable has this test binary be a target that echoes: a process has descriptors of its own.
+const echoVariable = "SP_ECHO_TARGET"
+
+func init() {
+	if os.Getenv(echoVariable) != "" {
+		fatal(echoTarget())
+	}
 }
 
-// newRow starts a row. The nodes for each role may differ: they run another program.
-func newRow(t *testing.T, as map[string]*nodes, flags ...string) *row {
+// echoTarget serves connections until it is killed.
+func echoTarget() error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fmt.Println(l.Addr())
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go func() {
+			defer c.Close()
+			_, _ = io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, 1<<10))
+		}()
+	}
+}
+
+// row is the processes of a portal through a relay, in front of a service that echoes.
+//
+//	client ─▶ inlets ─▶ relay ◀─ outlet ─▶ target
+type row struct {
+	*nodes
+	relay, outlet *labProcess
+	inlets        []*labProcess
+	addresses     []string // of the inlets
+	target        *process
+	targetRest    int // descriptors of the target when it has no connection
+}
+
+// rowPlan says how a row differs from the plain one.
+type rowPlan struct {
+	as     map[string]*nodes // roles that run another program
+	inlets int               // 0 is one
+	mux    bool              // the outlet's
+}
+
+// newRow starts a row.
+func newRow(t *testing.T, plan rowPlan, flags ...string) *row {
 	t.Helper()
 	r := &row{nodes: newNodes(t)}
-	if as == nil {
-		as = make(map[string]*nodes)
-	}
 	role := func(name string) *nodes {
 		here := *r.nodes
-		if other := as[name]; other != nil {
+		if other := plan.as[name]; other != nil {
 			here.binary = other.binary
 		}
 		return &here
 	}
-	target := labService(t, func(c labConn) {
-		r.served.Add(1)
-		defer r.served.Add(-1)
-		_, _ = io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, 1<<10))
-	})
-	r.relay, r.relayAt = role("relay").relay(flags...)
-	r.outlet = role("outlet").registered(r.relayAt, "db", target, flags...)
-	r.inlet = role("inlet").start(append([]string{"inlet", "--listen", "127.0.0.1:0", "--to", "db@" + r.relayAt}, flags...)...)
-	r.address = r.inlet.ready()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), echoVariable+"=1")
+	r.target = background(t, cmd)
+	target := ready(t, r.target)
+	r.targetRest = usageOf(t, cmd.Process.Pid).descriptors
+	var relayAt string
+	r.relay, relayAt = role("relay").relay(flags...)
+	outlet := flags
+	if plan.mux {
+		outlet = append([]string{"--mux"}, flags...)
+	}
+	r.outlet = role("outlet").registered(relayAt, "db", target, outlet...)
+	for range max(plan.inlets, 1) {
+		args := []string{"inlet", "--listen", "127.0.0.1:0", "--to", "db@" + relayAt}
+		inlet := role("inlet").start(append(args, flags...)...)
+		r.inlets, r.addresses = append(r.inlets, inlet), append(r.addresses, inlet.ready())
+	}
 	return r
 }
 
+// served returns how many connections the target has: each is a descriptor there.
+func (r *row) served() int {
+	r.t.Helper()
+	return usageOf(r.t, r.target.cmd.Process.Pid).descriptors - r.targetRest
+}
+
+// dial connects to one of the inlets, to each in turn.
+func (r *row) dial(number int) (net.Conn, error) {
+	return net.DialTimeout("tcp", r.addresses[number%len(r.addresses)], labPatience)
+}
+
 func (r *row) processes() map[string]*labProcess {
-	return map[string]*labProcess{"inlet": r.inlet, "relay": r.relay, "outlet": r.outlet}
+	all := map[string]*labProcess{"relay": r.relay, "outlet": r.outlet, "inlet": r.inlets[0]}
+	for k, p := range r.inlets[1:] {
+		all[fmt.Sprintf("inlet %d", k+2)] = p
+	}
+	return all
 }
 
 func (r *row) use() map[string]usage {
@@ -160,12 +223,12 @@ func (r *row) hold(n int) map[string]usage {
 		}
 	}()
 	each(r.t, n, 32, func(k int) (err error) {
-		if all[k], err = net.DialTimeout("tcp", r.address, labPatience); err != nil {
+		if all[k], err = r.dial(k); err != nil {
 			return err
 		}
 		return answers(all[k], uint64(k))
 	})
-	if now := r.served.Load(); now != int64(n) {
+	if now := r.served(); now != n {
 		r.t.Errorf("the target has %d connections, want %d", now, n)
 	}
 	each(r.t, n, 32, func(k int) error { return answers(all[k], uint64(k)<<32) })
@@ -214,27 +277,42 @@ func within(u, start usage) bool {
 	return memory && u.descriptors <= start.descriptors+start.descriptors/10+spareDescriptors
 }
 
-// TestHeld holds many connections at once, all of which answer; when they are closed, memory and descriptors are back.
+// TestHeld holds many connections at once through one relay, all of which answer; when they are closed, memory and
+// descriptors are back. Where a process may have 20,000 descriptors, 10,000 connections need the mux, with which the
+// relay and the outlet have one for each, and an inlet for each half.
 func TestHeld(t *testing.T) {
-	if !full() { // figures are taken alone
-		t.Parallel()
+	if full() { // figures are taken alone
+		held(t, 10_000, rowPlan{inlets: 2, mux: true})
+		return
 	}
-	// The test has two descriptors for each, and each process too: of 20,000, that is as many as there can be.
-	n := ofFull(500, 9000)
-	r := newRow(t, nil, "--log-level", "error", "--max-connections", "40000", "--max-per-source", "40000") // a relay counts both links
-	each(t, 1, 1, func(int) error { return r.once() })
+	t.Parallel()
+	for name, plan := range map[string]rowPlan{"spare links": {}, "mux": {inlets: 2, mux: true}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			held(t, 500, plan)
+		})
+	}
+}
+
+func held(t *testing.T, n int, plan rowPlan) {
+	t.Helper()
+	const most = "40000" // both links of a relay count
+	r := newRow(t, plan, "--log-level", "error", "--max-connections", most, "--max-per-source", most)
+	each(t, len(r.inlets), 1, r.once)
 	start := r.baseline()
 	t.Logf("start: %v", start)
 	var after map[string]usage
 	for round := range 2 {
 		before := after
+		began := time.Now()
 		open := r.hold(n)
-		eventually(t, "the target's connections have ended", func() bool { return r.served.Load() == 0 })
+		took := time.Since(began).Round(100 * time.Millisecond)
+		eventually(t, "the target's connections have ended", func() bool { return r.served() == 0 })
 		if before == nil {
 			before = start
 		}
 		after = r.settle(func(name string, u usage) bool { return within(u, before[name]) })
-		t.Logf("round %d: %d held: %v; closed: %v", round+1, n, open, after)
+		t.Logf("round %d: %d held, in %v: %v; closed: %v", round+1, n, took, open, after)
 		if round == 0 { // what a process takes once, for as much as it has ever had, it keeps
 			continue
 		}
@@ -247,8 +325,8 @@ func TestHeld(t *testing.T) {
 }
 
 // once opens a connection, has it answer, and closes it.
-func (r *row) once() error {
-	c, err := net.DialTimeout("tcp", r.address, labPatience)
+func (r *row) once(number int) error {
+	c, err := r.dial(number)
 	if err != nil {
 		return err
 	}
@@ -262,11 +340,11 @@ func TestOneAfterAnother(t *testing.T) {
 		t.Parallel()
 	}
 	n := ofFull(2000, 100_000)
-	r := newRow(t, nil, "--log-level", "error")
-	each(t, n/10, 4, func(int) error { return r.once() })
+	r := newRow(t, rowPlan{}, "--log-level", "error")
+	each(t, n/10, 4, r.once)
 	start := r.baseline()
 	began := time.Now()
-	each(t, n, 4, func(int) error { return r.once() })
+	each(t, n, 4, r.once)
 	took := time.Since(began)
 	after := r.settle(func(name string, u usage) bool { return within(u, start[name]) })
 	t.Logf("%d connections in %v; after the first tenth: %v; after all: %v", n, took.Round(time.Millisecond), start, after)
@@ -302,15 +380,15 @@ func fewDescriptors(t *testing.T, part string) {
 		t.Fatal(err)
 	}
 	limited.binary = wrapper
-	r := newRow(t, map[string]*nodes{part: limited}, "--connect-timeout", "2s")
-	if err := r.once(); err != nil {
+	r := newRow(t, rowPlan{as: map[string]*nodes{part: limited}}, "--connect-timeout", "2s")
+	if err := r.once(0); err != nil {
 		t.Fatal(err)
 	}
 	p := r.processes()[part]
 	before := p.use()
 	var flood []net.Conn
 	for range descriptorFlood {
-		c, err := net.DialTimeout("tcp", r.address, soon)
+		c, err := r.dial(0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -324,7 +402,7 @@ func fewDescriptors(t *testing.T, part string) {
 		_ = c.Close()
 	}
 	began := time.Now()
-	for r.once() != nil {
+	for r.once(0) != nil {
 		if time.Since(began) > labPatience {
 			t.Fatal("it does not serve any more")
 		}

@@ -144,11 +144,8 @@ func (p *process) kill() {
 
 // trouble returns what the process printed if that says that the process itself is broken.
 func (p *process) trouble() error {
-	stderr := p.stderr.String()
-	for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: ", "goroutine 1 ["} {
-		if strings.Contains(stderr, sign) {
-			return fmt.Errorf("%v:\n%s", p.cmd, stderr)
-		}
+	if p.stderr.trouble() != "" {
+		return fmt.Errorf("%v:\n%s", p.cmd, p.stderr.String())
 	}
 	return nil
 }
@@ -184,6 +181,17 @@ func (s *transcript) read() (string, <-chan struct{}) {
 func (s *transcript) String() string {
 	text, _ := s.read()
 	return text
+}
+
+// trouble returns the sign in it that a Go program is broken, or nothing.
+func (s *transcript) trouble() string {
+	text := s.String()
+	for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: ", "goroutine 1 ["} {
+		if strings.Contains(text, sign) {
+			return sign
+		}
+	}
+	return ""
 }
 
 // background starts cmd, and ends it with the test, which fails if the process is broken.

@@ -186,18 +186,6 @@ func listening(t *testing.T, address string) {
 	t.Fatalf("nobody listens at %s", address)
 }
 
-// must runs cmd, which must succeed, and returns what it printed on stdout.
-func must(t *testing.T, cmd *exec.Cmd) []byte {
-	t.Helper()
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("%v: %v\n%s", cmd, err, stderr.Bytes())
-	}
-	return out
-}
-
 func write(t *testing.T, path string, contents []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, contents, 0o644); err != nil {

@@ -213,16 +213,7 @@ func pseudorandom(seed uint64) io.Reader {
 	if err != nil {
 		panic(err) // the key has a good length
 	}
-	return keystream{cipher.NewCTR(block, make([]byte, aes.BlockSize))}
-}
-
-type keystream struct{ cipher.Stream }
-
-// Read implements io.Reader.
-func (k keystream) Read(p []byte) (int, error) {
-	clear(p)
-	k.XORKeyStream(p, p)
-	return len(p), nil
+	return cipher.StreamReader{S: cipher.NewCTR(block, make([]byte, aes.BlockSize)), R: labZeros{}}
 }
 
 // digest is of a stream: how long it is, and its SHA-256.

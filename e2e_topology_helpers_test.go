@@ -6,8 +6,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -69,40 +67,9 @@ type labProcess struct {
 	name string
 	line chan string // the first line on stdout, once
 	done chan struct{}
-	log  labLog
+	log  transcript // of stderr
 
 	out bytes.Buffer // stdout; complete when done is closed
-}
-
-// labLog is what a process says on stderr, and tells those who wait for something in it.
-type labLog struct {
-	mu      sync.Mutex
-	text    bytes.Buffer
-	changed chan struct{}
-}
-
-func (g *labLog) Write(p []byte) (int, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.changed != nil {
-		close(g.changed)
-		g.changed = nil
-	}
-	return g.text.Write(p)
-}
-
-func (g *labLog) snapshot() (string, <-chan struct{}) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.changed == nil {
-		g.changed = make(chan struct{})
-	}
-	return g.text.String(), g.changed
-}
-
-func (g *labLog) String() string {
-	text, _ := g.snapshot()
-	return text
 }
 
 // command returns sp with args, not started, in the lab's own identity unless args or the environment say otherwise.
@@ -134,10 +101,8 @@ func (l *nodes) start(args ...string) *labProcess {
 	go p.watch(stdout)
 	l.t.Cleanup(func() {
 		p.kill()
-		for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: "} {
-			if strings.Contains(p.log.String(), sign) {
-				l.t.Errorf("sp %s: %s", args[0], sign)
-			}
+		if sign := p.log.trouble(); sign != "" {
+			l.t.Errorf("sp %s: %s", args[0], sign)
 		}
 		if l.t.Failed() {
 			l.t.Logf("sp %s\n%s%s", strings.Join(args, " "), p.out.Bytes(), labTail(p.log.String()))
@@ -190,7 +155,7 @@ func (p *labProcess) saysWithin(patience time.Duration, text string, n int) {
 	p.t.Helper()
 	late := time.After(patience)
 	for {
-		log, changed := p.log.snapshot()
+		log, changed := p.log.read()
 		if strings.Count(log, text) >= n {
 			return
 		}
@@ -336,14 +301,7 @@ const (
 func forwardTo(name string) string { return "/service/forward_to_" + name }
 
 // labStream is n bytes in which no two stretches are alike; every seed has others.
-func labStream(seed byte, n int64) io.Reader {
-	block, err := aes.NewCipher(bytes.Repeat([]byte{seed}, 16))
-	if err != nil {
-		panic(err) // the key has the right size
-	}
-	key := cipher.StreamReader{S: cipher.NewCTR(block, make([]byte, block.BlockSize())), R: labZeros{}}
-	return io.LimitReader(key, n)
-}
+func labStream(seed byte, n int64) io.Reader { return io.LimitReader(pseudorandom(uint64(seed)), n) }
 
 type labZeros struct{}
 

@@ -113,7 +113,7 @@ func newRole(c *cli.Context, o roleOptions) (*role, error) {
 	if err != nil {
 		return nil, err
 	}
-	self, path, err := loadIdentity(c.String("identity"), logger)
+	self, path, err := loadIdentity(c, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -164,13 +164,19 @@ func (r *role) newNode(config route.Config, policy *identity.Policy) (*route.Nod
 	return node, nil
 }
 
-// loadIdentity loads the key file at path, or the default one, and makes it if it is not there. It returns which it was.
-func loadIdentity(path string, logger *slog.Logger) (*identity.Identity, string, error) {
-	if path == "" {
-		var err error
-		if path, err = identity.DefaultPath(); err != nil {
-			return nil, "", err
-		}
+// keyPath returns the key file that --identity names, or the default one.
+func keyPath(c *cli.Context) (string, error) {
+	if path := c.String("identity"); path != "" {
+		return path, nil
+	}
+	return identity.DefaultPath()
+}
+
+// loadIdentity loads this side's key file, and makes it if it is not there. It returns which it was.
+func loadIdentity(c *cli.Context, logger *slog.Logger) (*identity.Identity, string, error) {
+	path, err := keyPath(c)
+	if err != nil {
+		return nil, "", err
 	}
 	id, created, err := identity.LoadOrCreate(path)
 	if err != nil {

@@ -57,6 +57,16 @@ func identityPath(c *cli.Context) (string, error) {
 	return "", usage(c, "more than one FILE")
 }
 
+// argIdentity loads the identity in the file that a command names, and returns which file that is.
+func argIdentity(c *cli.Context) (*identity.Identity, string, error) {
+	path, err := identityPath(c)
+	if err != nil {
+		return nil, "", err
+	}
+	id, err := identity.Load(path)
+	return id, path, err
+}
+
 func createIdentity(c *cli.Context) error {
 	path, err := identityPath(c)
 	if err != nil {
@@ -76,11 +86,7 @@ func createIdentity(c *cli.Context) error {
 }
 
 func showIdentity(c *cli.Context) error {
-	path, err := identityPath(c)
-	if err != nil {
-		return err
-	}
-	id, err := identity.Load(path)
+	id, path, err := argIdentity(c)
 	if err != nil {
 		return err
 	}
@@ -88,11 +94,7 @@ func showIdentity(c *cli.Context) error {
 }
 
 func rotateIdentity(c *cli.Context) error {
-	path, err := identityPath(c)
-	if err != nil {
-		return err
-	}
-	id, err := identity.Load(path)
+	id, path, err := argIdentity(c)
 	if err != nil {
 		return err
 	}

@@ -24,6 +24,16 @@ func timeoutFlag() cli.Flag {
 	return &cli.DurationFlag{Name: "timeout", Value: defaultMessageTimeout, Category: timeCategory, Usage: "how long to wait for all of it"}
 }
 
+// roleTo reads the route that --to gives, and makes the node that opens it.
+func roleTo(c *cli.Context, stdinTaken bool) (*role, route.Route, error) {
+	to, err := readRoute(c, c.String("to"), stdinTaken)
+	if err != nil {
+		return nil, nil, err
+	}
+	r, err := newRole(c, roleOptions{})
+	return r, to, err
+}
+
 func sendCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "send",
@@ -39,11 +49,7 @@ func runSend(c *cli.Context) error {
 	if c.NArg() > 1 {
 		return usage(c, "more than one MESSAGE; quote it")
 	}
-	to, err := readRoute(c, c.String("to"), c.NArg() == 0)
-	if err != nil {
-		return err
-	}
-	r, err := newRole(c, roleOptions{})
+	r, to, err := roleTo(c, c.NArg() == 0)
 	if err != nil {
 		return err
 	}
@@ -120,11 +126,7 @@ func runPing(c *cli.Context) error {
 	if c.Int("count") < 1 {
 		return usage(c, "--count %d is not a number of times", c.Int("count"))
 	}
-	to, err := readRoute(c, c.String("to"), false)
-	if err != nil {
-		return err
-	}
-	r, err := newRole(c, roleOptions{})
+	r, to, err := roleTo(c, false)
 	if err != nil {
 		return err
 	}
@@ -182,11 +184,7 @@ func runTrace(c *cli.Context) error {
 	if err := errors.Join(noArguments(c), checkDurations(c, "timeout")); err != nil {
 		return err
 	}
-	to, err := readRoute(c, c.String("to"), false)
-	if err != nil {
-		return err
-	}
-	r, err := newRole(c, roleOptions{})
+	r, to, err := roleTo(c, false)
 	if err != nil {
 		return err
 	}

@@ -60,12 +60,9 @@ func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print it a
 
 // loadSigner loads the key file that --identity names.
 func loadSigner(c *cli.Context) (*identity.Identity, error) {
-	path := c.String("identity")
-	if path == "" {
-		var err error
-		if path, err = identity.DefaultPath(); err != nil {
-			return nil, err
-		}
+	path, err := keyPath(c)
+	if err != nil {
+		return nil, err
 	}
 	return identity.Load(path)
 }
@@ -127,15 +124,22 @@ func good(err error) string {
 
 // readTicket reads a ticket from what a user has given: the text, a file, or - for stdin.
 func readTicket(c *cli.Context, text string, stdinTaken bool) (*identity.Ticket, error) {
-	word, err := readWord(c, text, "sp-ticket-", stdinTaken)
+	return readSigned(c, text, "ticket", stdinTaken, identity.ParseTicketText)
+}
+
+// readSigned is readTicket for a ticket or a credential: kind says which, and parse takes it apart.
+func readSigned[T any](
+	c *cli.Context, text, kind string, stdinTaken bool, parse func(string) (*T, error),
+) (*T, error) {
+	word, err := readWord(c, text, "sp-"+kind+"-", stdinTaken)
 	if err != nil {
-		return nil, fmt.Errorf("ticket: %w", err)
+		return nil, fmt.Errorf("%s: %w", kind, err)
 	}
-	t, err := identity.ParseTicketText(word)
+	signed, err := parse(word)
 	if err != nil {
 		return nil, invalid(err)
 	}
-	return t, nil
+	return signed, nil
 }
 
 // readWord reads a word that begins with prefix: text itself, or else what is in the file of that name, or on stdin.

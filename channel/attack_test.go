@@ -74,6 +74,17 @@ func (l *lab) converse(s *Session, data []byte, piece int) (atServer, atClient o
 	return atServer, atClient
 }
 
+// sessionWith makes a session whose flows' links go by *plan, as it is when they are made.
+func (l *lab) sessionWith(plan *faultnet.Plan) *Session {
+	l.plan = func(link int) faultnet.Plan {
+		if link == 0 {
+			return nil
+		}
+		return *plan
+	}
+	return l.session()
+}
+
 // A man in the middle changes, drops, repeats, swaps and cuts each message of a flow: nobody reads a wrong byte, nobody
 // sees an end that was not sent, and the session goes on.
 func TestManInTheMiddleOfAFlow(t *testing.T) {
@@ -82,13 +93,7 @@ func TestManInTheMiddleOfAFlow(t *testing.T) {
 			t.Parallel()
 			inBubble(t, nil, func(t *testing.T, l *lab) {
 				var plan faultnet.Plan
-				l.plan = func(link int) faultnet.Plan {
-					if link == 0 {
-						return nil
-					}
-					return plan
-				}
-				s := l.session()
+				s := l.sessionWith(&plan)
 				data := pattern(manyRecords * 10)
 				for _, dir := range directions {
 					last := int64(manyRecords)
@@ -192,13 +197,7 @@ func TestCutAtEveryByte(t *testing.T) {
 			t.Parallel()
 			inBubble(t, nil, func(t *testing.T, l *lab) {
 				var plan faultnet.Plan
-				l.plan = func(link int) faultnet.Plan {
-					if link == 0 {
-						return nil
-					}
-					return plan
-				}
-				s := l.session()
+				s := l.sessionWith(&plan)
 				for _, dir := range directions {
 					size := whole
 					if dir == faultnet.ClientToServer {

@@ -10,18 +10,16 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // awaited is what AwaitReset of a responder's flow returned. The initiator has ended its direction.
 func awaitedFlow(t *testing.T, wrap func(net.Conn) net.Conn) (initiator, responder *Flow, awaited <-chan error) {
 	t.Helper()
-	id := newIdentity(t)
-	config := Config{Identity: id, Trust: trusting(t, id)}
+	id := testkit.NewIdentity(t)
+	config := Config{Identity: id, Trust: testkit.Trusting(t, id)}
 	near, far := endpointOf(t, config), endpointOf(t, config)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := testkit.Listen(t)
 	flows, got, serving := make(chan *Flow, 1), make(chan error, 1), make(chan struct{})
 	handle := func(_ context.Context, f *Flow) {
 		flows <- f

@@ -12,6 +12,7 @@ import (
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/noise"
 )
 
@@ -61,7 +62,7 @@ func shake(t testing.TB, a, b *handshake) {
 func BenchmarkHandshake(b *testing.B) {
 	for _, suite := range []noise.Suite{DefaultSuites()[0], quickSuite(b)} {
 		b.Run(suite.String(), func(b *testing.B) {
-			config := &Config{Identity: fuzzIdentity, Trust: trusting(b, fuzzIdentity)}
+			config := &Config{Identity: fuzzIdentity, Trust: testkit.Trusting(b, fuzzIdentity)}
 			for b.Loop() {
 				initiator, responder := pairOf(b, config, suite)
 				shake(b, initiator, responder)

@@ -8,33 +8,15 @@ import (
 	"io"
 	"net"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-func newIdentity(t testing.TB) *identity.Identity {
-	t.Helper()
-	id, err := identity.New(rand.Reader, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return id
-}
-
-func trusting(t testing.TB, self *identity.Identity, allow ...identity.Identifier) *identity.Policy {
-	t.Helper()
-	p, err := identity.NewPolicy(identity.PolicyConfig{Self: self.Identifier(), Allow: allow})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
 
 // pair is two endpoints over loopback TCP.
 type pair struct {
@@ -55,9 +37,7 @@ func newPair(t testing.TB, a, b Config) *pair {
 	if p.responder, err = New(b); err != nil {
 		t.Fatal(err)
 	}
-	if p.listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
-		t.Fatal(err)
-	}
+	p.listener = testkit.Listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() {
@@ -106,8 +86,8 @@ func (p *pair) dial(context.Context) (Conn, error) {
 }
 
 func samePair(t testing.TB) *pair {
-	id := newIdentity(t)
-	config := Config{Identity: id, Trust: trusting(t, id)}
+	id := testkit.NewIdentity(t)
+	config := Config{Identity: id, Trust: testkit.Trusting(t, id)}
 	return newPair(t, config, config)
 }
 
@@ -172,9 +152,10 @@ func TestFlowsShareAHandshakeAndALink(t *testing.T) {
 }
 
 func TestUntrusted(t *testing.T) {
-	a, b := newIdentity(t), newIdentity(t)
+	a, b := testkit.NewIdentity(t), testkit.NewIdentity(t)
 	t.Run("by the responder", func(t *testing.T) {
-		p := newPair(t, Config{Identity: a, Trust: trusting(t, a, b.Identifier())}, Config{Identity: b, Trust: trusting(t, b)})
+		p := newPair(t, Config{Identity: a, Trust: testkit.Trusting(t, a, b.Identifier())},
+			Config{Identity: b, Trust: testkit.Trusting(t, b)})
 		_, err := p.initiator.Initiate(t.Context(), "", p.dial)
 		if !errors.Is(err, ErrRefusedByPeer) || !errors.Is(err, identity.ErrNotTrusted) {
 			t.Errorf("got %v", err)
@@ -184,7 +165,8 @@ func TestUntrusted(t *testing.T) {
 		}
 	})
 	t.Run("by the initiator", func(t *testing.T) {
-		p := newPair(t, Config{Identity: a, Trust: trusting(t, a)}, Config{Identity: b, Trust: trusting(t, b, a.Identifier())})
+		p := newPair(t, Config{Identity: a, Trust: testkit.Trusting(t, a)},
+			Config{Identity: b, Trust: testkit.Trusting(t, b, a.Identifier())})
 		_, err := p.initiator.Initiate(t.Context(), "", p.dial)
 		if errors.Is(err, ErrRefusedByPeer) || !errors.Is(err, identity.ErrNotTrusted) {
 			t.Errorf("got %v", err)

@@ -203,13 +203,10 @@ func TestDeadlines(t *testing.T) {
 // A deadline in the middle of a record loses nothing.
 func TestReadDeadlineWithinRecord(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		l.plan = func(link int) faultnet.Plan {
-			if link == 0 {
-				return nil
-			}
-			return faultnet.Plan{{Kind: faultnet.Delay, Dir: faultnet.ServerToClient, Unit: faultnet.Byte, At: 60, For: 3 * time.Second}}
-		}
-		f := l.open(l.session())
+		plan := faultnet.Plan{{
+			Kind: faultnet.Delay, Dir: faultnet.ServerToClient, Unit: faultnet.Byte, At: 60, For: 3 * time.Second,
+		}}
+		f := l.open(l.sessionWith(&plan))
 		data := pattern(100)
 		if _, err := f.Write(data); err != nil {
 			t.Fatal(err)

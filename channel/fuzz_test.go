@@ -10,6 +10,7 @@ import (
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/noise"
 )
 
@@ -247,7 +248,9 @@ var fuzzIdentity = func() *identity.Identity {
 // handshaken returns the two sides of a finished handshake.
 func handshaken(t testing.TB) (a, b *handshake) {
 	t.Helper()
-	config := &Config{Identity: fuzzIdentity, Trust: trusting(t, fuzzIdentity), Suites: []noise.Suite{quickSuite(t)}}
+	config := &Config{
+		Identity: fuzzIdentity, Trust: testkit.Trusting(t, fuzzIdentity), Suites: []noise.Suite{quickSuite(t)},
+	}
 	a, b = pairOf(t, config, quickSuite(t))
 	shake(t, a, b)
 	return a, b

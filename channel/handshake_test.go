@@ -10,6 +10,7 @@ import (
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/noise"
 )
 
@@ -76,7 +77,7 @@ func TestWrongName(t *testing.T) {
 }
 
 func TestNameIsAskedForOnlyOfTrusted(t *testing.T) {
-	stranger := newIdentity(t)
+	stranger := testkit.NewIdentity(t)
 	inBubble(t, func(a, _ *Config) { a.Identity = stranger }, func(t *testing.T, l *lab) {
 		l.accept = func(string) error { t.Error("a stranger got to the name"); return nil }
 		_, err := l.initiator.Initiate(t.Context(), "", l.dial)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/noise"
 )
 
@@ -53,8 +54,8 @@ func suiteNamed(t testing.TB, name string) noise.Suite {
 // newLab returns a lab of one identity at both ends, whose configs change may change.
 func newLab(t testing.TB, change func(a, b *Config)) *lab {
 	t.Helper()
-	id := newIdentity(t)
-	a := Config{Identity: id, Trust: trusting(t, id), Suites: []noise.Suite{quickSuite(t)}}
+	id := testkit.NewIdentity(t)
+	a := Config{Identity: id, Trust: testkit.Trusting(t, id), Suites: []noise.Suite{quickSuite(t)}}
 	b := a
 	if change != nil {
 		change(&a, &b)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // wallet is a node's credentials, which can be replaced.
@@ -39,7 +40,7 @@ func (v *vouched) issue(t testing.TB, life time.Duration) {
 func inVouched(t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint)) {
 	for _, side := range []string{"initiator", "responder"} {
 		t.Run(side, func(t *testing.T) {
-			v := &vouched{authority: newIdentity(t)}
+			v := &vouched{authority: testkit.NewIdentity(t)}
 			inBubble(t, func(a, b *Config) {
 				shows, checks := a, b
 				if side == "responder" {
@@ -196,7 +197,7 @@ func TestTicketIsShownToItsIssuer(t *testing.T) {
 		inBubble(t, func(a, b *Config) {
 			issuer := b.Identity
 			if !own {
-				issuer = newIdentity(t)
+				issuer = testkit.NewIdentity(t)
 			}
 			ticket, err := issuer.Ticket(nil, "/service/x", time.Now().Add(time.Minute))
 			if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // A black hole in either direction, or in both, is noticed within 15 seconds by both sides, and flows end with it.
@@ -162,7 +163,7 @@ func TestTrustExpires(t *testing.T) {
 func TestCredentialExpiry(t *testing.T) {
 	for _, renewed := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			authority, self, other := newIdentity(t), newIdentity(t), newIdentity(t)
+			authority, self, other := testkit.NewIdentity(t), testkit.NewIdentity(t), testkit.NewIdentity(t)
 			issue := func(life time.Duration) [][]byte {
 				c, err := authority.Issue(nil, identity.Claims{
 					Subject: self.Identifier(), NotBefore: time.Now().Add(-time.Second), Expires: time.Now().Add(life),
@@ -175,7 +176,7 @@ func TestCredentialExpiry(t *testing.T) {
 			}
 			first := issue(time.Minute)
 			l := newLab(t, func(a, b *Config) {
-				a.Identity, a.Trust = self, trusting(t, self, other.Identifier())
+				a.Identity, a.Trust = self, testkit.Trusting(t, self, other.Identifier())
 				a.RenewAfter = 20 * time.Second
 				a.Credentials = func() [][]byte {
 					if renewed {
@@ -448,15 +449,20 @@ func (l *lab) fakeResponder() (*fakePeer, *Session) {
 	return &fakePeer{<-fake}, s
 }
 
+// next reads a record, and fails with the reason if the other side ends the session with it.
+func (p *fakePeer) next() (recordType, []byte, error) {
+	t, data, err := p.control.read()
+	if err == nil && t == typeAbort {
+		err = abortReason(data[0]).err()
+	}
+	return t, data, err
+}
+
 // said returns the reason with which the other side ended the session.
 func (p *fakePeer) said() error {
 	for {
-		t, data, err := p.control.read()
-		if err != nil {
+		if _, _, err := p.next(); err != nil {
 			return err
-		}
-		if t == typeAbort {
-			return abortReason(data[0]).err()
 		}
 	}
 }
@@ -514,12 +520,9 @@ func (p *fakePeer) renewFully() error {
 		return err
 	}
 	for {
-		t, data, err := p.control.read()
+		t, data, err := p.next()
 		if err != nil {
 			return err
-		}
-		if t == typeAbort {
-			return abortReason(data[0]).err()
 		}
 		if err := p.handle(t, data); err != nil {
 			return err
@@ -574,7 +577,7 @@ func TestUnfinishedRenewal(t *testing.T) {
 
 // A renewal must be by the same identity, for the same name.
 func TestRenewalByAnother(t *testing.T) {
-	other := newIdentity(t)
+	other := testkit.NewIdentity(t)
 	for name, change := range map[string]func(p *fakePeer){
 		"identity": func(p *fakePeer) {
 			c := *p.config

@@ -2,10 +2,13 @@ package channel
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/netio"
 )
 
 // tend does what a session must do in time: pings, new keys, letting go of idle links.
@@ -81,7 +84,7 @@ func (s *Session) keepalive() (time.Duration, error) {
 	return s.config.keepalive(), nil
 }
 
-// tick lets go of what has become old, and returns how many keepalives are without an answer.
+// tick lets go of what has become old or stuck, and returns how many keepalives are without an answer.
 func (s *Session) tick(now time.Time) (unanswered int, err error) {
 	s.mu.Lock()
 	unanswered = s.silent
@@ -89,9 +92,18 @@ func (s *Session) tick(now time.Time) (unanswered int, err error) {
 	overdue := s.renewal != nil && now.After(s.renewal.by)
 	stale := s.staleChains(now)
 	s.forgetOld(now)
+	var dialed []*chain // who has accepted a link, watches it
+	if s.role == identity.Initiator {
+		dialed = slices.Collect(maps.Keys(s.chains))
+	}
 	s.mu.Unlock()
 	for _, c := range stale {
 		_ = c.conn.Close()
+	}
+	for _, c := range dialed {
+		if netio.Stuck(c.conn) >= maxUnanswered {
+			_ = netio.Reset(c.conn)
+		}
 	}
 	switch {
 	case unanswered >= maxUnanswered:

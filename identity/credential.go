@@ -2,7 +2,6 @@ package identity
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
@@ -11,7 +10,6 @@ import (
 	"io"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -27,8 +25,10 @@ import (
 // everything before the signature. The authority's Identifier is not written again: it
 // is the hash of the history's first change.
 
-// credentialPrefix begins the text form; unpadded base64url of the bytes follows.
-const credentialPrefix = "sp-credential-1:"
+var credentialForm = form{
+	name: "credential", signer: "authority", version: credentialVersion, max: MaxCredential,
+	context: contextCredential, prefix: "sp-credential-1:",
+}
 
 // Errors of [Credential.Verify] that a program may want to tell apart.
 var (
@@ -76,9 +76,9 @@ type Claims struct {
 // Issue signs a credential as an authority. random gives the serial number, 16 bytes;
 // nil means crypto/rand.
 func (id *Identity) Issue(random io.Reader, claims Claims) (*Credential, error) {
-	var serial [serialSize]byte
-	if _, err := io.ReadFull(orRandom(random), serial[:]); err != nil {
-		return nil, fmt.Errorf("credential: no random bytes: %w", err)
+	b, err := credentialForm.begin(random)
+	if err != nil {
+		return nil, err
 	}
 	if claims.Subject.IsZero() {
 		return nil, errors.New("credential: no subject")
@@ -94,7 +94,6 @@ func (id *Identity) Issue(random io.Reader, claims Claims) (*Credential, error) 
 	if err != nil {
 		return nil, fmt.Errorf("credential: expiry: %w", err)
 	}
-	b := append([]byte{credentialVersion}, serial[:]...)
 	b = append(b, claims.Subject[:]...)
 	b = binary.BigEndian.AppendUint64(b, notBefore)
 	b = binary.BigEndian.AppendUint64(b, expires)
@@ -107,27 +106,21 @@ func (id *Identity) Issue(random io.Reader, claims Claims) (*Credential, error) 
 		b = append(append(b, byte(len(key))), key...)
 		b = append(append(b, byte(len(value))), value...)
 	}
-	b = append(b, id.history.raw...)
-	return ParseCredential(append(b, sign(id.key(), contextCredential, b)...))
+	return ParseCredential(credentialForm.end(b, id))
 }
 
 // ParseCredential decodes a credential's bytes. It verifies no signature.
 func ParseCredential(b []byte) (*Credential, error) {
-	if len(b) > MaxCredential {
-		return nil, fmt.Errorf("credential has %d bytes, at most %d are allowed", len(b), MaxCredential)
-	}
-	c := &Credential{raw: bytes.Clone(b)}
-	r := &reader{b: c.raw}
-	c.decode(r)
-	if err := r.end(); err != nil {
-		return nil, fmt.Errorf("credential: %w", err)
+	c := new(Credential)
+	var err error
+	if c.raw, err = credentialForm.decode(b, c.decode); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
 
 func (c *Credential) decode(r *reader) {
-	r.expect(credentialVersion, "version")
-	copy(c.serial[:], r.take(serialSize))
+	c.serial = credentialForm.readBegin(r)
 	copy(c.subject[:], r.take(hashSize))
 	c.notBefore = r.seconds("not-before")
 	c.expires = r.seconds("expiry")
@@ -135,14 +128,7 @@ func (c *Credential) decode(r *reader) {
 		r.fail("it expires before it becomes valid")
 	}
 	c.decodeAttributes(r)
-	if r.err != nil {
-		return
-	}
-	c.authority = decodeHistory(r)
-	if r.err != nil {
-		r.err = fmt.Errorf("authority's history: %w", r.err)
-	}
-	r.take(signatureSize)
+	c.authority = credentialForm.readEnd(r)
 }
 
 func (c *Credential) decodeAttributes(r *reader) {
@@ -172,20 +158,9 @@ func (c *Credential) decodeAttributes(r *reader) {
 // ParseCredentialText reads the text form, which [Credential.String] writes. White space
 // around it is ignored.
 func ParseCredentialText(s string) (*Credential, error) {
-	s = strings.TrimSpace(s)
-	if len(s) > len(credentialPrefix)+base64.RawURLEncoding.EncodedLen(MaxCredential) {
-		return nil, fmt.Errorf("credential has %d characters, more than the longest can have", len(s))
-	}
-	body, ok := strings.CutPrefix(s, credentialPrefix)
-	if !ok {
-		return nil, fmt.Errorf("credential does not begin with %q", credentialPrefix)
-	}
-	if strings.ContainsAny(body, "\r\n") {
-		return nil, errors.New("credential is broken into several lines: it is one word")
-	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(body)
+	b, err := credentialForm.parseText(s)
 	if err != nil {
-		return nil, fmt.Errorf("credential: %w", err)
+		return nil, err
 	}
 	return ParseCredential(b)
 }
@@ -262,14 +237,7 @@ func (c *Credential) validAt(now time.Time) error {
 // VerifySignature checks that the authority the credential names signed it, whoever
 // that is and whatever the time: what to do before showing one.
 func (c *Credential) VerifySignature() error {
-	said, signature := c.raw[:len(c.raw)-signatureSize], c.raw[len(c.raw)-signatureSize:]
-	if !verify(c.authority.current(), signature, contextCredential, said) {
-		return errors.New("not signed by its authority")
-	}
-	if err := c.authority.verify(); err != nil {
-		return fmt.Errorf("authority's history: %w", err)
-	}
-	return nil
+	return credentialForm.verify(c.raw, c.authority)
 }
 
 // Authority returns the Identifier of the authority that issued it.
@@ -300,9 +268,7 @@ func (c *Credential) Serial() [16]byte { return c.serial }
 func (c *Credential) Bytes() []byte { return bytes.Clone(c.raw) }
 
 // String returns the text form: one word, safe in URLs and shells.
-func (c *Credential) String() string {
-	return credentialPrefix + base64.RawURLEncoding.EncodeToString(c.raw)
-}
+func (c *Credential) String() string { return credentialForm.text(c.raw) }
 
 // MarshalJSON returns the contents for people and scripts to read. There is no way back.
 func (c *Credential) MarshalJSON() ([]byte, error) {

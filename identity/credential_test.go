@@ -214,9 +214,9 @@ func TestCredentialTextRefused(t *testing.T) {
 		strings.Replace(text, "-1:", "-2:", 1): "does not begin",
 		text[:40] + "\n" + text[40:]:           "several lines",
 		text + "=":                             "illegal base64",
-		credentialPrefix + base64.RawStdEncoding.EncodeToString([]byte{0xff, 0xff, 0xff}): "illegal base64",
-		credentialPrefix: "cut short",
-		credentialPrefix + strings.Repeat("A", 20000): "more than the longest",
+		credentialForm.prefix + base64.RawStdEncoding.EncodeToString([]byte{0xff, 0xff, 0xff}): "illegal base64",
+		credentialForm.prefix:                              "cut short",
+		credentialForm.prefix + strings.Repeat("A", 20000): "more than the longest",
 	} {
 		_, err := ParseCredentialText(bad)
 		wantErr(t, err, nil, want)

@@ -12,6 +12,15 @@ import (
 	"time"
 )
 
+func openSeen(t testing.TB, path string) *Seen {
+	t.Helper()
+	s, err := OpenSeen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // Both kinds of memory answer alike; the one with a file is opened again for each
 // question.
 func TestSeen(t *testing.T) {
@@ -24,13 +33,7 @@ func TestSeen(t *testing.T) {
 	memory := NewSeen()
 	for name, seen := range map[string]func() *Seen{
 		"memory": func() *Seen { return memory },
-		"file": func() *Seen {
-			s, err := OpenSeen(path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return s
-		},
+		"file":   func() *Seen { return openSeen(t, path) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			for i, step := range []struct {
@@ -88,10 +91,7 @@ func TestSeenFileDamaged(t *testing.T) {
 	second := rotated(t, first, "b")
 	third := rotated(t, second, "c")
 	path := filepath.Join(t.TempDir(), "seen")
-	s, err := OpenSeen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openSeen(t, path)
 	for _, id := range []*Identity{second, third} {
 		if err := s.Observe(id.History()); err != nil {
 			t.Fatal(err)
@@ -147,10 +147,7 @@ func TestSeenFileOfTwoProcesses(t *testing.T) {
 	for _, id := range []*Identity{third, second, fork} {
 		text += formatSeenLine(id.History().hashes())
 	}
-	s, err := OpenSeen(writeTemp(t, "seen", text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openSeen(t, writeTemp(t, "seen", text))
 	if err := s.Check(third.History()); err != nil {
 		t.Error(err)
 	}
@@ -161,10 +158,7 @@ func TestSeenFileOfTwoProcesses(t *testing.T) {
 // If it cannot be remembered it must not be trusted, and the next try is no different.
 func TestSeenFileCannotBeWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
-	s, err := OpenSeen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openSeen(t, path)
 	first := newIdentity(t, "a")
 	second := rotated(t, first, "b")
 	if err := os.Mkdir(path, 0o700); err != nil {
@@ -223,17 +217,14 @@ func TestSeenIsBounded(t *testing.T) {
 
 func TestSeenStrangers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
-	s, err := OpenSeen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openSeen(t, path)
 	first := newIdentity(t, "a")
 	second := rotated(t, first, "b")
 	anyone := newPolicy(t, PolicyConfig{AllowAnyone: true, Seen: s})
 	if _, err := anyone.Check(peerOf(second), t0); err != nil {
 		t.Fatal(err)
 	}
-	_, err = anyone.Check(peerOf(first), t0)
+	_, err := anyone.Check(peerOf(first), t0)
 	wantErr(t, err, ErrOlderHistory, "not trusted")
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a stranger was written to the disk: %v", err)
@@ -250,10 +241,7 @@ func TestSeenStrangers(t *testing.T) {
 	if _, err := anyone.Check(peerOf(third), t0); err != nil {
 		t.Fatal(err)
 	}
-	again, err := OpenSeen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := openSeen(t, path)
 	wantErr(t, again.Check(second.History()), ErrOlderHistory, "2 of 3")
 	if s.strangers.Len() != 0 || s.named.Len() != 1 {
 		t.Errorf("%d named, %d strangers", s.named.Len(), s.strangers.Len())
@@ -279,10 +267,7 @@ func TestSeenKeepsThoseMet(t *testing.T) {
 // A file that has grown long is written anew, with what is remembered and no more.
 func TestSeenFileIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
-	s, err := OpenSeen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openSeen(t, path)
 	for i := range MaxSeen {
 		s.remember(fakeHashes(i, 2), false)
 	}
@@ -294,10 +279,7 @@ func TestSeenFileIsBounded(t *testing.T) {
 	if n := strings.Count(string(read(t, path)), "\n"); n != 1+MaxSeen+1 {
 		t.Errorf("the file has %d lines", n)
 	}
-	again, err := OpenSeen(path)
-	if err != nil {
-		t.Fatal(err)
-	}
+	again := openSeen(t, path)
 	if again.Len() != MaxSeen || again.Check(second.History()) != nil || again.entries[second.Identifier()] == nil {
 		t.Errorf("%d are remembered after a restart", again.Len())
 	}
@@ -310,10 +292,7 @@ func TestSeenFileIsBounded(t *testing.T) {
 }
 
 func TestSeenConcurrent(t *testing.T) {
-	s, err := OpenSeen(filepath.Join(t.TempDir(), "seen"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := openSeen(t, filepath.Join(t.TempDir(), "seen"))
 	first := newIdentity(t, "a")
 	branches := make([]*Identity, 8)
 	for i := range branches {
@@ -340,11 +319,7 @@ func TestSeenConcurrent(t *testing.T) {
 func TestPolicyRotation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
 	open := func(id Identifier) *Policy {
-		s, err := OpenSeen(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return newPolicy(t, PolicyConfig{Allow: []Identifier{id}, Seen: s})
+		return newPolicy(t, PolicyConfig{Allow: []Identifier{id}, Seen: openSeen(t, path)})
 	}
 	old := newIdentity(t, "a")
 	current := rotated(t, old, "b")

@@ -2,14 +2,12 @@ package identity
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 	"time"
 )
 
@@ -21,8 +19,10 @@ import (
 // The route is printable ASCII without spaces. The signature is by the current key of
 // the history inside, over contextTicket and everything before the signature.
 
-// ticketPrefix begins the text form; unpadded base64url of the bytes follows.
-const ticketPrefix = "sp-ticket-1:"
+var ticketForm = form{
+	name: "ticket", signer: "issuer", version: ticketVersion, max: MaxTicket,
+	context: contextTicket, prefix: "sp-ticket-1:",
+}
 
 // ErrSpent says that a ticket has been redeemed before.
 var ErrSpent = errors.New("already redeemed")
@@ -47,9 +47,9 @@ type Ticket struct {
 // Ticket signs a ticket for whoever is given it: route leads from there to a node that
 // has this identity. random gives the serial number, 16 bytes; nil means crypto/rand.
 func (id *Identity) Ticket(random io.Reader, route string, expires time.Time) (*Ticket, error) {
-	var serial [serialSize]byte
-	if _, err := io.ReadFull(orRandom(random), serial[:]); err != nil {
-		return nil, fmt.Errorf("ticket: no random bytes: %w", err)
+	b, err := ticketForm.begin(random)
+	if err != nil {
+		return nil, err
 	}
 	until, err := seconds(expires)
 	if err != nil {
@@ -58,31 +58,24 @@ func (id *Identity) Ticket(random io.Reader, route string, expires time.Time) (*
 	if err := checkTicketRoute(route); err != nil {
 		return nil, fmt.Errorf("ticket: %w", err)
 	}
-	b := append([]byte{ticketVersion}, serial[:]...)
 	b = binary.BigEndian.AppendUint64(b, until)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(route)))
 	b = append(b, route...)
-	b = append(b, id.history.raw...)
-	return ParseTicket(append(b, sign(id.key(), contextTicket, b)...))
+	return ParseTicket(ticketForm.end(b, id))
 }
 
 // ParseTicket decodes a ticket's bytes. It verifies no signature.
 func ParseTicket(b []byte) (*Ticket, error) {
-	if len(b) > MaxTicket {
-		return nil, fmt.Errorf("ticket has %d bytes, at most %d are allowed", len(b), MaxTicket)
-	}
-	t := &Ticket{raw: bytes.Clone(b)}
-	r := &reader{b: t.raw}
-	t.decode(r)
-	if err := r.end(); err != nil {
-		return nil, fmt.Errorf("ticket: %w", err)
+	t := new(Ticket)
+	var err error
+	if t.raw, err = ticketForm.decode(b, t.decode); err != nil {
+		return nil, err
 	}
 	return t, nil
 }
 
 func (t *Ticket) decode(r *reader) {
-	r.expect(ticketVersion, "version")
-	copy(t.serial[:], r.take(serialSize))
+	t.serial = ticketForm.readBegin(r)
 	t.expires = r.seconds("expiry")
 	n := r.uint16()
 	if n > MaxTicketRoute {
@@ -92,14 +85,7 @@ func (t *Ticket) decode(r *reader) {
 	if r.err == nil {
 		r.err = checkTicketRoute(t.route)
 	}
-	if r.err != nil {
-		return
-	}
-	t.issuer = decodeHistory(r)
-	if r.err != nil {
-		r.err = fmt.Errorf("issuer's history: %w", r.err)
-	}
-	r.take(signatureSize)
+	t.issuer = ticketForm.readEnd(r)
 }
 
 func checkTicketRoute(route string) error {
@@ -117,20 +103,9 @@ func checkTicketRoute(route string) error {
 // ParseTicketText reads the text form, which [Ticket.String] writes. White space around
 // it is ignored. Its errors quote nothing from the text.
 func ParseTicketText(s string) (*Ticket, error) {
-	s = strings.TrimSpace(s)
-	if len(s) > len(ticketPrefix)+base64.RawURLEncoding.EncodedLen(MaxTicket) {
-		return nil, fmt.Errorf("ticket has %d characters, more than the longest can have", len(s))
-	}
-	body, ok := strings.CutPrefix(s, ticketPrefix)
-	if !ok {
-		return nil, fmt.Errorf("ticket does not begin with %q", ticketPrefix)
-	}
-	if strings.ContainsAny(body, "\r\n") {
-		return nil, errors.New("ticket is broken into several lines: it is one word")
-	}
-	b, err := base64.RawURLEncoding.Strict().DecodeString(body)
+	b, err := ticketForm.parseText(s)
 	if err != nil {
-		return nil, fmt.Errorf("ticket: %w", err)
+		return nil, err
 	}
 	return ParseTicket(b)
 }
@@ -138,18 +113,10 @@ func ParseTicketText(s string) (*Ticket, error) {
 // VerifySignature checks that the issuer which the ticket names signed it, whoever that
 // is and whatever the time: what to do before showing one.
 func (t *Ticket) VerifySignature() error {
-	if !t.signed() {
-		return errors.New("ticket: not signed by its issuer")
-	}
-	if err := t.issuer.verify(); err != nil {
-		return fmt.Errorf("ticket: issuer's history: %w", err)
+	if err := ticketForm.verify(t.raw, t.issuer); err != nil {
+		return fmt.Errorf("ticket: %w", err)
 	}
 	return nil
-}
-
-func (t *Ticket) signed() bool {
-	said, signature := t.raw[:len(t.raw)-signatureSize], t.raw[len(t.raw)-signatureSize:]
-	return verify(t.issuer.current(), signature, contextTicket, said)
 }
 
 // verify checks a ticket that comes back to the node that has the history own. A ticket
@@ -164,8 +131,8 @@ func (t *Ticket) verify(own *History, now time.Time) error {
 	if !now.Before(t.Expires()) {
 		return fmt.Errorf("%w at %s", ErrExpired, t.Expires().Format(time.RFC3339))
 	}
-	if !t.signed() {
-		return errors.New("not signed by its issuer")
+	if !ticketForm.signed(t.raw, t.issuer) {
+		return ticketForm.notSigned()
 	}
 	return nil
 }
@@ -186,7 +153,7 @@ func (t *Ticket) Serial() [16]byte { return t.serial }
 func (t *Ticket) Bytes() []byte { return bytes.Clone(t.raw) }
 
 // String returns the text form: one word, safe in URLs and shells.
-func (t *Ticket) String() string { return ticketPrefix + base64.RawURLEncoding.EncodeToString(t.raw) }
+func (t *Ticket) String() string { return ticketForm.text(t.raw) }
 
 // MarshalJSON returns the contents for people and scripts to read. There is no way back.
 func (t *Ticket) MarshalJSON() ([]byte, error) {

@@ -127,7 +127,10 @@ func TestTicketRefusesToBe(t *testing.T) {
 	if k, err := long.Ticket(nil, strings.Repeat("a", MaxTicketRoute), t0); err != nil || len(k.Bytes()) != MaxTicket {
 		t.Errorf("the longest ticket: %d bytes, %v; the limit is %d", len(k.Bytes()), err, MaxTicket)
 	}
-	for _, bad := range []string{"", ticketPrefix, ticketPrefix + "A", "sp-ticket-2:AAAA", ticketPrefix + "AA\nAA", ticketPrefix + strings.Repeat("A", 20000)} {
+	prefix := ticketForm.prefix
+	for _, bad := range []string{
+		"", prefix, prefix + "A", "sp-ticket-2:AAAA", prefix + "AA\nAA", prefix + strings.Repeat("A", 20000),
+	} {
 		if _, err := ParseTicketText(bad); err == nil {
 			t.Errorf("%q is a ticket", bad)
 		}

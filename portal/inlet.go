@@ -21,8 +21,8 @@ type Inlet struct {
 	// application. It may wait for the far end until ctx ends.
 	Open func(ctx context.Context, client []byte) (*route.Stream, error)
 
-	// Begin counts a connection among what a shutdown waits for. Nil counts nothing.
-	Begin func(client net.Addr) (end func(), err error)
+	// Begin counts a connection among what a shutdown waits for and watches it, until end is called. Nil does nothing.
+	Begin func(app netio.Conn) (end func(), err error)
 
 	ConnectTimeout time.Duration // for Open; 0 means DefaultConnectTimeout
 	Logger         *slog.Logger  // nil means slog.Default
@@ -77,7 +77,7 @@ func (i *Inlet) Carry(ctx context.Context, app net.Conn) error {
 func (i *Inlet) accept(ctx context.Context, app netio.Conn) (end func(), stream *route.Stream, err error) {
 	end = func() {}
 	if i.Begin != nil {
-		end, err = i.Begin(app.RemoteAddr())
+		end, err = i.Begin(app)
 	}
 	if err == nil {
 		if stream, err = i.open(ctx, app); err != nil {

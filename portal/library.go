@@ -79,13 +79,9 @@ func (d *Dialer) Dial(ctx context.Context, to string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := d.node.Open(ctx, r, 0)
+	s, err := d.node.OpenAndAwait(ctx, r, 0, nil)
 	if err != nil {
-		return nil, err
-	}
-	if err := s.Await(ctx); err != nil {
-		_ = s.Close()
-		return nil, err
+		return nil, err // and no *route.Stream that is nil
 	}
 	return s, nil
 }

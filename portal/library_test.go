@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
 )
@@ -66,7 +67,7 @@ func accepted(l *Listener) <-chan net.Conn {
 }
 
 func TestDialAndListen(t *testing.T) {
-	id := newIdentity(t)
+	id := testkit.NewIdentity(t)
 	o := Options{Identity: id, Logger: quiet()}
 	l := listenPortal(t, o)
 	if l.Identifier() != id.Identifier() || l.Addr().Network() != "tcp" {
@@ -74,23 +75,23 @@ func TestDialAndListen(t *testing.T) {
 	}
 	for _, to := range []string{l.Route(), l.Addr().String()} {
 		got := accepted(l)
-		c, err := Dial(soon(t), to, o)
+		c, err := Dial(testkit.Context(t), to, o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := within(t, got, "Accept")
+		s := testkit.Within(t, got, "Accept")
 		for _, c := range []net.Conn{c, s} {
-			_ = c.SetDeadline(time.Now().Add(patience))
+			_ = c.SetDeadline(time.Now().Add(testkit.Patience))
 			if _, ok := c.(interface{ CloseWrite() error }); !ok {
 				t.Errorf("%T has no CloseWrite", c)
 			}
 		}
-		write(t, c, "question")
+		testkit.Write(t, c, "question")
 		closeWrite(t, c.(interface{ CloseWrite() error }))
 		if got, err := io.ReadAll(s); string(got) != "question" || err != nil {
 			t.Errorf("got %q, %v", got, err)
 		}
-		write(t, s, "answer")
+		testkit.Write(t, s, "answer")
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
@@ -105,9 +106,9 @@ func TestDialAndListen(t *testing.T) {
 }
 
 func TestDialErrors(t *testing.T) {
-	id, other := newIdentity(t), newIdentity(t)
+	id, other := testkit.NewIdentity(t), testkit.NewIdentity(t)
 	l := listenPortal(t, Options{Identity: id})
-	gone := listen(t)
+	gone := testkit.Listen(t)
 	_ = gone.Close()
 	o := Options{Identity: id, Logger: quiet()}
 	for name, test := range map[string]struct {
@@ -124,7 +125,7 @@ func TestDialErrors(t *testing.T) {
 			return errors.As(err, &status) && status.Code == wire.NoService
 		}},
 	} {
-		c, err := Dial(soon(t), test.to, test.options)
+		c, err := Dial(testkit.Context(t), test.to, test.options)
 		if err == nil || !test.is(err) || c != nil {
 			t.Errorf("%s: got %v, %v", name, c, err)
 		}
@@ -132,11 +133,11 @@ func TestDialErrors(t *testing.T) {
 }
 
 func TestDialEndsWithItsContext(t *testing.T) {
-	silent := listen(t)
+	silent := testkit.Listen(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	failed := make(chan error, 1)
 	go func() {
-		_, err := Dial(ctx, silent.Addr().String(), Options{Identity: newIdentity(t), Logger: quiet()})
+		_, err := Dial(ctx, silent.Addr().String(), Options{Identity: testkit.NewIdentity(t), Logger: quiet()})
 		failed <- err
 	}()
 	c, err := silent.Accept()
@@ -145,13 +146,13 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	}
 	defer c.Close()
 	cancel()
-	if err := within(t, failed, "Dial"); !errors.Is(err, context.Canceled) {
+	if err := testkit.Within(t, failed, "Dial"); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestDialerSharesASession(t *testing.T) {
-	o := Options{Identity: newIdentity(t), Logger: quiet()}
+	o := Options{Identity: testkit.NewIdentity(t), Logger: quiet()}
 	l := listenPortal(t, o)
 	d, err := NewDialer(o)
 	if err != nil {
@@ -162,16 +163,16 @@ func TestDialerSharesASession(t *testing.T) {
 	var last net.Conn
 	for range 3 {
 		got := accepted(l)
-		c, err := d.Dial(soon(t), l.Route())
+		c, err := d.Dial(testkit.Context(t), l.Route())
 		if err != nil {
 			t.Fatal(err)
 		}
-		s := within(t, got, "Accept")
+		s := testkit.Within(t, got, "Accept")
 		r, err := ParseRoute(l.Route())
 		if err != nil {
 			t.Fatal(err)
 		}
-		session, err := d.node.Session(soon(t), r)
+		session, err := d.node.Session(testkit.Context(t), r)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -183,25 +184,25 @@ func TestDialerSharesASession(t *testing.T) {
 		t.Errorf("%d sessions, want 1", len(sessions))
 	}
 	_ = d.Close()
-	_ = last.SetDeadline(time.Now().Add(patience))
+	_ = last.SetDeadline(time.Now().Add(testkit.Patience))
 	if _, err := last.Write([]byte("x")); err == nil {
 		t.Error("a connection outlives its dialer")
 	}
-	if _, err := d.Dial(soon(t), l.Route()); err == nil {
+	if _, err := d.Dial(testkit.Context(t), l.Route()); err == nil {
 		t.Error("a closed dialer dials")
 	}
 }
 
 func TestListenerClose(t *testing.T) {
-	o := Options{Identity: newIdentity(t), Logger: quiet()}
+	o := Options{Identity: testkit.NewIdentity(t), Logger: quiet()}
 	l := listenPortal(t, o)
 	got := accepted(l)
-	c, err := Dial(soon(t), l.Route(), o)
+	c, err := Dial(testkit.Context(t), l.Route(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	s := within(t, got, "Accept")
+	s := testkit.Within(t, got, "Accept")
 	pending := make(chan error, 1)
 	go func() {
 		_, err := l.Accept()
@@ -210,14 +211,14 @@ func TestListenerClose(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Error(err)
 	}
-	if err := within(t, pending, "Accept"); !errors.Is(err, net.ErrClosed) {
+	if err := testkit.Within(t, pending, "Accept"); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept during Close: %v", err)
 	}
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept after Close: %v", err)
 	}
 	for _, c := range []net.Conn{c, s} {
-		_ = c.SetDeadline(time.Now().Add(patience))
+		_ = c.SetDeadline(time.Now().Add(testkit.Patience))
 		if _, err := c.Read(make([]byte, 1)); err == nil || err == io.EOF {
 			t.Errorf("an accepted connection that Close has cut is read as %v", err)
 		}
@@ -229,9 +230,9 @@ func TestListenerClose(t *testing.T) {
 
 // A connection that nobody accepts does not keep a listener from closing.
 func TestListenerClosesWithAConnectionNobodyAccepts(t *testing.T) {
-	o := Options{Identity: newIdentity(t), Logger: quiet()}
+	o := Options{Identity: testkit.NewIdentity(t), Logger: quiet()}
 	l := listenPortal(t, o)
-	c, err := Dial(soon(t), l.Route(), o)
+	c, err := Dial(testkit.Context(t), l.Route(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +243,7 @@ func TestListenerClosesWithAConnectionNobodyAccepts(t *testing.T) {
 }
 
 func TestListenErrors(t *testing.T) {
-	o := Options{Identity: newIdentity(t), Logger: quiet()}
+	o := Options{Identity: testkit.NewIdentity(t), Logger: quiet()}
 	l := listenPortal(t, o)
 	if _, err := Listen(l.Addr().String(), o); err == nil {
 		t.Error("two listeners at one address")
@@ -255,12 +256,12 @@ func TestDefaultIdentity(t *testing.T) {
 	t.Setenv("SP_IDENTITY", path)
 	l := listenPortal(t, Options{})
 	got := accepted(l)
-	c, err := Dial(soon(t), l.Route(), Options{Logger: quiet()})
+	c, err := Dial(testkit.Context(t), l.Route(), Options{Logger: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	_ = within(t, got, "Accept").Close()
+	_ = testkit.Within(t, got, "Accept").Close()
 	id, err := identity.Load(path)
 	if err != nil || id.Identifier() != l.Identifier() {
 		t.Errorf("it is not the one in the file: %v", err)

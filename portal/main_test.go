@@ -18,51 +18,12 @@ import (
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience is a deadline that only a hung test meets.
-const patience = 5 * time.Second
-
-// within returns what comes on c, which must come soon.
-func within[T any](t testing.TB, c <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("%s: nothing happens", what)
-	}
-	panic("not reached")
-}
-
-func soon(t testing.TB) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func newIdentity(t testing.TB) *identity.Identity {
-	t.Helper()
-	id, err := identity.New(rand.Reader, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return id
-}
-
-func trusting(t testing.TB, self *identity.Identity, allow ...identity.Identifier) *identity.Policy {
-	t.Helper()
-	p, err := identity.NewPolicy(identity.PolicyConfig{Self: self.Identifier(), Allow: allow})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
 
 // quiet is a logger to nowhere.
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -89,16 +50,6 @@ func (l *log) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
 }
 
-func listen(t testing.TB) net.Listener {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	return l
-}
-
 // tunnel is an inlet and an outlet, each with a node of its own:
 //
 //	client ── inlet ══ outlet ── service
@@ -116,8 +67,8 @@ type tunnel struct {
 
 func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 	t.Helper()
-	p := &tunnel{service: listen(t), served: make(chan error, 1)}
-	id := newIdentity(t)
+	p := &tunnel{service: testkit.Listen(t), served: make(chan error, 1)}
+	id := testkit.NewIdentity(t)
 	p.inlet, p.outlet = newNode(t, id), newNode(t, id)
 
 	o := &Outlet{Network: "tcp", Address: p.service.Addr().String(), Logger: quiet()}
@@ -131,12 +82,12 @@ func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 		f(i, o)
 	}
 	p.outlet.Handle(route.OutletName, o.Serve)
-	links := listen(t)
+	links := testkit.Listen(t)
 	linked := make(chan error, 1)
 	go func() { linked <- p.outlet.Serve(context.Background(), links) }()
 	p.goTo(route.FromAddrPort(netip.MustParseAddrPort(links.Addr().String())))
 
-	clients := listen(t)
+	clients := testkit.Listen(t)
 	p.address = clients.Addr().String()
 	var accepting, working context.Context
 	accepting, p.stopAccepting = context.WithCancel(context.Background())
@@ -147,10 +98,10 @@ func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 		p.stopWorking()
 		_ = p.inlet.Close()
 		_ = p.outlet.Close()
-		_ = within(t, linked, "serving links")
+		_ = testkit.Within(t, linked, "serving links")
 		select {
 		case <-p.served:
-		case <-time.After(patience):
+		case <-time.After(testkit.Patience):
 			t.Error("the inlet does not end")
 		}
 	})
@@ -160,7 +111,7 @@ func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 func newNode(t testing.TB, id *identity.Identity) *route.Node {
 	t.Helper()
 	n, err := route.NewNode(route.Config{
-		Channel: channel.Config{Identity: id, Trust: trusting(t, id)}, Logger: quiet(),
+		Channel: channel.Config{Identity: id, Trust: testkit.Trusting(t, id)}, Logger: quiet(),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -211,7 +162,7 @@ func (p *tunnel) dial(t testing.TB) *net.TCPConn {
 // accept returns the service's side of a client's connection.
 func (p *tunnel) accept(t testing.TB) *net.TCPConn {
 	t.Helper()
-	_ = p.service.(*net.TCPListener).SetDeadline(time.Now().Add(patience))
+	_ = p.service.(*net.TCPListener).SetDeadline(time.Now().Add(testkit.Patience))
 	c, err := p.service.Accept()
 	if err != nil {
 		t.Fatal(err)
@@ -220,7 +171,7 @@ func (p *tunnel) accept(t testing.TB) *net.TCPConn {
 }
 
 func prepare(t testing.TB, c net.Conn) *net.TCPConn {
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testkit.Patience))
 	t.Cleanup(func() { _ = c.Close() })
 	return c.(*net.TCPConn)
 }
@@ -229,34 +180,12 @@ func prepare(t testing.TB, c net.Conn) *net.TCPConn {
 func (p *tunnel) connect(t testing.TB) (client, service *net.TCPConn) {
 	t.Helper()
 	client = p.dial(t)
-	write(t, client, "c")
+	testkit.Write(t, client, "c")
 	service = p.accept(t)
-	expect(t, service, "c")
-	write(t, service, "s")
-	expect(t, client, "s")
+	testkit.Expect(t, service, "c")
+	testkit.Write(t, service, "s")
+	testkit.Expect(t, client, "s")
 	return client, service
-}
-
-func write(t testing.TB, c net.Conn, text string) {
-	t.Helper()
-	if _, err := io.WriteString(c, text); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func expect(t testing.TB, c net.Conn, want string) {
-	t.Helper()
-	got := make([]byte, len(want))
-	if n, err := io.ReadFull(c, got); err != nil || string(got) != want {
-		t.Fatalf("read %q, %v, want %q", got[:n], err, want)
-	}
-}
-
-func expectEnd(t testing.TB, c net.Conn) {
-	t.Helper()
-	if n, err := c.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-		t.Fatalf("read %d bytes, %v, want the end", n, err)
-	}
 }
 
 // expectReset reads what is left, which must end with a reset, even if a write has been told of it before.

@@ -15,6 +15,7 @@ import (
 
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
 )
@@ -48,8 +49,8 @@ func TestServiceSpeaksFirst(t *testing.T) {
 	p := newTunnel(t)
 	client := p.dial(t)
 	service := p.accept(t)
-	write(t, service, "220 ready")
-	expect(t, client, "220 ready")
+	testkit.Write(t, service, "220 ready")
+	testkit.Expect(t, client, "220 ready")
 }
 
 func TestHalfClose(t *testing.T) {
@@ -62,10 +63,10 @@ func TestHalfClose(t *testing.T) {
 			for range 3 { // the later ones on a link that the first has left clean
 				first, second := order(p.connect(t))
 				closeWrite(t, first)
-				expectEnd(t, second)
+				testkit.ExpectEnd(t, second)
 				for range 3 { // it stays open as long as the other side likes
-					write(t, second, "still there")
-					expect(t, first, "still there")
+					testkit.Write(t, second, "still there")
+					testkit.Expect(t, first, "still there")
 				}
 				data := random(t, 1<<20)
 				go func() {
@@ -88,15 +89,15 @@ func TestChannelInsideAChannel(t *testing.T) {
 	for range 5 {
 		client, service := p.connect(t)
 		closeWrite(t, client)
-		expectEnd(t, service)
-		write(t, service, "still there")
-		expect(t, client, "still there")
+		testkit.ExpectEnd(t, service)
+		testkit.Write(t, service, "still there")
+		testkit.Expect(t, client, "still there")
 		closeWrite(t, service)
-		expectEnd(t, client)
+		testkit.ExpectEnd(t, client)
 	}
 	client, service := p.connect(t)
 	closeWrite(t, client)
-	expectEnd(t, service)
+	testkit.ExpectEnd(t, service)
 	_ = p.inlet.Close()
 	expectResetAfterEnd(t, service)
 }
@@ -128,17 +129,17 @@ func TestResetStaysReset(t *testing.T) {
 			"idle": func(*testing.T, *net.TCPConn, *net.TCPConn) {},
 			"after the other's half-close": func(t *testing.T, first, second *net.TCPConn) {
 				closeWrite(t, second)
-				expectEnd(t, first)
+				testkit.ExpectEnd(t, first)
 			},
 			"in the middle of data to it": func(t *testing.T, first, second *net.TCPConn) {
 				go func() { _, _ = second.Write(make([]byte, 64<<20)) }()
-				expect(t, first, "\x00")
+				testkit.Expect(t, first, "\x00")
 			},
 			"in the middle of data from it": func(t *testing.T, first, second *net.TCPConn) {
 				if _, err := first.Write(make([]byte, 100_000)); err != nil {
 					t.Fatal(err)
 				}
-				expect(t, second, "\x00")
+				testkit.Expect(t, second, "\x00")
 			},
 		} {
 			t.Run(name+", "+when, func(t *testing.T) {
@@ -161,11 +162,11 @@ func TestResetAfterHalfClose(t *testing.T) {
 	p := newTunnel(t)
 	client, service := p.connect(t)
 	closeWrite(t, client)
-	expectEnd(t, service)
+	testkit.ExpectEnd(t, service)
 	reset(client)
 	expectResetAfterEnd(t, service)
 	p.stopAccepting()
-	if err := within(t, p.served, "the inlet's connection"); err != nil {
+	if err := testkit.Within(t, p.served, "the inlet's connection"); err != nil {
 		t.Error(err)
 	}
 	p.served <- nil
@@ -198,10 +199,10 @@ func TestEndsWithItsNodeAfterHalfClose(t *testing.T) {
 			p := newTunnel(t)
 			ended, quiet := test.half(p.connect(t))
 			closeWrite(t, ended)
-			expectEnd(t, quiet)
+			testkit.ExpectEnd(t, quiet)
 			closed := make(chan error, 1)
 			go func() { closed <- test.node(p).Close() }()
-			if err := within(t, closed, "Close"); err != nil {
+			if err := testkit.Within(t, closed, "Close"); err != nil {
 				t.Error(err)
 			}
 			if runtime.GOOS == "linux" {
@@ -214,7 +215,7 @@ func TestEndsWithItsNodeAfterHalfClose(t *testing.T) {
 func TestTargetRefuses(t *testing.T) {
 	for name, address := range map[string]func(t *testing.T) (network, address string){
 		"tcp": func(t *testing.T) (network, address string) {
-			l := listen(t)
+			l := testkit.Listen(t)
 			_ = l.Close()
 			return "tcp", l.Addr().String()
 		},
@@ -225,12 +226,12 @@ func TestTargetRefuses(t *testing.T) {
 			p.expectRefused(t)
 			p.expectRefused(t)
 			p.stopAccepting()
-			_ = within(t, p.served, "the inlet")
+			_ = testkit.Within(t, p.served, "the inlet")
 			p.served <- nil
 			if got := p.log.String(); strings.Count(got, "the target refused the connection") != 2 {
 				t.Errorf("the inlet's log does not say why, each time:\n%s", got)
 			}
-			if err := p.inlet.Probe(soon(t), p.route()); err != nil {
+			if err := p.inlet.Probe(testkit.Context(t), p.route()); err != nil {
 				t.Errorf("the session is lost: %v", err)
 			}
 		})
@@ -293,7 +294,7 @@ func TestManyClientsAtOnce(t *testing.T) {
 				return
 			}
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(patience))
+			_ = c.SetDeadline(time.Now().Add(testkit.Patience))
 			go func() {
 				_, _ = c.Write(data)
 				_ = c.(*net.TCPConn).CloseWrite()
@@ -331,7 +332,7 @@ func TestStalledClientHoldsUpNobody(t *testing.T) {
 	default:
 	}
 	reset(stalled)
-	within(t, fed, "the service's write to a client that is gone")
+	testkit.Within(t, fed, "the service's write to a client that is gone")
 }
 
 func TestInletDrains(t *testing.T) {
@@ -340,16 +341,16 @@ func TestInletDrains(t *testing.T) {
 	p.stopAccepting()
 	down := make(chan error, 1)
 	go func() { down <- p.inlet.Shutdown(context.Background()) }()
-	write(t, client, "still there")
-	expect(t, service, "still there")
+	testkit.Write(t, client, "still there")
+	testkit.Expect(t, service, "still there")
 	closeWrite(t, client)
 	closeWrite(t, service)
-	expectEnd(t, client)
-	expectEnd(t, service)
-	if err := within(t, down, "Shutdown"); err != nil {
+	testkit.ExpectEnd(t, client)
+	testkit.ExpectEnd(t, service)
+	if err := testkit.Within(t, down, "Shutdown"); err != nil {
 		t.Error(err)
 	}
-	if err := within(t, p.served, "Serve"); err != nil {
+	if err := testkit.Within(t, p.served, "Serve"); err != nil {
 		t.Error(err)
 	}
 	p.served <- nil
@@ -372,7 +373,7 @@ func TestCloseResets(t *testing.T) {
 
 func TestInletRefusesWhileDraining(t *testing.T) {
 	p := newTunnel(t, func(i *Inlet, _ *Outlet) {
-		i.Begin = func(net.Addr) (func(), error) { return nil, route.Refuse(wire.GoingAway, "") }
+		i.Begin = func(netio.Conn) (func(), error) { return nil, route.Refuse(wire.GoingAway, "") }
 	})
 	p.expectRefused(t)
 }
@@ -399,8 +400,8 @@ func TestOrDefault(t *testing.T) {
 // The service sees no connection of somebody who is not trusted.
 func TestUntrustedInletNeverReachesTheService(t *testing.T) {
 	p := newTunnel(t)
-	stranger := newNode(t, newIdentity(t))
-	if _, err := stranger.Open(soon(t), p.route(), 0); err == nil {
+	stranger := newNode(t, testkit.NewIdentity(t))
+	if _, err := stranger.Open(testkit.Context(t), p.route(), 0); err == nil {
 		t.Fatal("a stranger is let in")
 	}
 	p.connect(t) // so the first that the service accepts is this one
@@ -418,7 +419,7 @@ func TestUnixService(t *testing.T) {
 	defer l.Close()
 	p := newTunnel(t, func(_ *Inlet, o *Outlet) { o.Network, o.Address = "unix", path })
 	client := p.dial(t)
-	write(t, client, "up")
+	testkit.Write(t, client, "up")
 	closeWrite(t, client)
 	service, err := l.Accept()
 	if err != nil {
@@ -428,7 +429,7 @@ func TestUnixService(t *testing.T) {
 	if got, err := io.ReadAll(service); string(got) != "up" || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}
-	write(t, service, "down")
+	testkit.Write(t, service, "down")
 	_ = service.Close()
 	if got, err := io.ReadAll(client); string(got) != "down" || err != nil {
 		t.Errorf("got %q, %v", got, err)

@@ -27,11 +27,11 @@ type claim struct {
 
 // claim makes the claim.
 func (r *Registrar) claim(ctx context.Context) (*claim, error) {
-	s, err := r.Dial.OpenWith(ctx, r.registerRoute(), 0, appendClaim(nil, r.kind(), r.Name))
+	s, err := r.Dial.OpenAndAwait(ctx, r.registerRoute(), 0, appendClaim(nil, r.kind(), r.Name))
 	if err != nil {
 		return nil, err
 	}
-	ticket, err := readTicket(ctx, s)
+	ticket, err := readTicket(s)
 	if err != nil {
 		_ = s.Close()
 		return nil, err
@@ -39,11 +39,8 @@ func (r *Registrar) claim(ctx context.Context) (*claim, error) {
 	return &claim{registrar: r, stream: s, spares: newSpares(r, ticket), links: make(map[net.Conn]struct{})}, nil
 }
 
-// readTicket waits for the relay's consent, and returns the ticket for spare links that comes with it.
-func readTicket(ctx context.Context, s *Stream) ([]byte, error) {
-	if err := s.Await(ctx); err != nil {
-		return nil, err
-	}
+// readTicket reads the ticket for spare links that comes with the relay's consent.
+func readTicket(s *Stream) ([]byte, error) {
 	ticket := make([]byte, ticketSize)
 	_ = s.SetReadDeadline(time.Now().Add(openingTimeout))
 	if _, err := io.ReadFull(s, ticket); err != nil {

@@ -33,6 +33,19 @@ func (n *Node) OpenWith(ctx context.Context, r Route, flags wire.Flags, payload 
 	return n.open(ctx, r, segs, len(segs)-1, wire.Message{Flags: flags, Payload: payload})
 }
 
+// OpenAndAwait is OpenWith, and returns when the far end has answered that the route is open. ctx bounds that too.
+func (n *Node) OpenAndAwait(ctx context.Context, r Route, flags wire.Flags, payload []byte) (*Stream, error) {
+	s, err := n.OpenWith(ctx, r, flags, payload)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Await(ctx); err != nil {
+		_ = s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
 func dialable(r Route) error {
 	if err := Check(r); err != nil {
 		return err
@@ -45,14 +58,11 @@ func dialable(r Route) error {
 
 // Probe asks whether r leads to a service, without opening it.
 func (n *Node) Probe(ctx context.Context, r Route) error {
-	s, err := n.Open(ctx, r, wire.Probe)
+	s, err := n.OpenAndAwait(ctx, r, wire.Probe, nil)
 	if err != nil {
 		return err
 	}
 	defer s.Close()
-	if err := s.Await(ctx); err != nil {
-		return err
-	}
 	_ = s.SetDeadline(time.Now().Add(refuseTimeout))
 	if err := s.CloseWrite(); err != nil {
 		return err

@@ -2,7 +2,6 @@ package route
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
@@ -15,72 +14,25 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is a deadline that only a hung test meets.
-const patience = 5 * time.Second
-
-// within returns what comes on c, which must come soon.
-func within[T any](t testing.TB, c <-chan T, what string) T {
-	t.Helper()
-	select {
-	case v := <-c:
-		return v
-	case <-time.After(patience):
-		t.Fatalf("%s: nothing happens", what)
-	}
-	panic("not reached")
-}
-
-func eventually(t testing.TB, what string, condition func() bool) {
-	t.Helper()
-	deadline := time.After(patience)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("%s: not in time", what)
-		}
-	}
-}
-
-func soon(t testing.TB) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func svc(name string) wire.Address { return wire.Address{Kind: wire.Service, Name: name} }
 
 func secure() wire.Address { return wire.Address{Kind: wire.Secure, Name: SecureName} }
 
-func newIdentity(t testing.TB) *identity.Identity {
-	t.Helper()
-	id, err := identity.New(rand.Reader, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return id
-}
-
 // world is some nodes that trust one another, and nobody else.
 type world struct{ id *identity.Identity }
 
-func newWorld(t testing.TB) world { return world{newIdentity(t)} }
+func newWorld(t testing.TB) world { return world{testkit.NewIdentity(t)} }
 
 // config is a node's, and its log goes nowhere.
 func (w world) config(t testing.TB) Config {
 	t.Helper()
-	trust, err := identity.NewPolicy(identity.PolicyConfig{Self: w.id.Identifier()})
-	if err != nil {
-		t.Fatal(err)
-	}
+	trust := testkit.Trusting(t, w.id)
 	return Config{Channel: channel.Config{Identity: w.id, Trust: trust}, Logger: slog.New(slog.DiscardHandler)}
 }
 
@@ -108,10 +60,7 @@ func (w world) listening(t testing.TB, change ...func(*Config)) (*Node, wire.Add
 
 func listen(t testing.TB, n *Node) wire.Address {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := testkit.Listen(t)
 	serve(t, n, l)
 	return addressOf(l)
 }
@@ -122,7 +71,7 @@ func serve(t testing.TB, n *Node, l net.Listener) {
 	go func() { done <- n.Serve(context.Background(), l) }()
 	t.Cleanup(func() {
 		_ = n.Close()
-		if err := within(t, done, "Serve"); err != nil {
+		if err := testkit.Within(t, done, "Serve"); err != nil {
 			t.Errorf("Serve: %v", err)
 		}
 	})
@@ -148,12 +97,12 @@ func anywhere(c *Config) { c.Forward = func(wire.Address) bool { return true } }
 // ask sends text over r, ends its direction, and returns all that comes back.
 func ask(t testing.TB, n *Node, r Route, text string) (string, error) {
 	t.Helper()
-	s, err := n.Open(soon(t), r, 0)
+	s, err := n.Open(testkit.Context(t), r, 0)
 	if err != nil {
 		return "", err
 	}
 	defer s.Close()
-	_ = s.SetDeadline(time.Now().Add(patience))
+	_ = s.SetDeadline(time.Now().Add(testkit.Patience))
 	if _, err := io.WriteString(s, text); err != nil {
 		return "", err
 	}

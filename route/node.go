@@ -107,6 +107,7 @@ func NewNode(config Config) (*Node, error) {
 		n.logger = slog.Default()
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.tasks.Go(n.watch)
 	return n, nil
 }
 
@@ -182,24 +183,17 @@ func (n *Node) run(f func()) bool {
 	return true
 }
 
-// track makes c end with the node, until the returned function is called, which closes c.
+// track is Watch, and the returned function closes c.
 func (n *Node) track(c netio.Conn) (untrack func()) {
-	n.mu.Lock()
-	if n.links == nil {
-		_ = netio.Reset(c) // the node has been closed
-	} else {
-		n.links[c] = struct{}{}
-	}
-	n.mu.Unlock()
+	unwatch := n.Watch(c)
 	return func() {
-		n.mu.Lock()
-		delete(n.links, c)
-		n.mu.Unlock()
+		unwatch()
 		_ = c.Close()
 	}
 }
 
-// Shutdown tells the nodes that have sessions with this one, refuses new requests, waits until those being served have ended or ctx has, and closes the node.
+// Shutdown tells the nodes that have sessions with this one, refuses new requests, waits until those being served have
+// ended or ctx has, and closes the node.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.mu.Lock()
 	if !n.draining {
@@ -217,9 +211,19 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	return n.Close()
 }
 
-// Begin counts a connection from addr among what Shutdown waits for, until the returned function is called, once. It
-// fails while the node is draining and where a limit is reached.
-func (n *Node) Begin(addr net.Addr) (end func(), err error) { return n.begin(sourceOf(addr)) }
+// Begin counts a connection that an application has made among what Shutdown waits for, and watches it as Watch does,
+// until the returned function is called, once. It fails while the node is draining and where a limit is reached.
+func (n *Node) Begin(app netio.Conn) (end func(), err error) {
+	ended, err := n.begin(sourceOf(app.RemoteAddr()))
+	if err != nil {
+		return nil, err
+	}
+	unwatch := n.Watch(app)
+	return func() {
+		unwatch()
+		ended()
+	}, nil
+}
 
 // begin is Begin for an identity.Identifier or a source.
 func (n *Node) begin(key any) (end func(), err error) {

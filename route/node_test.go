@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strings"
 	"sync"
@@ -16,6 +15,7 @@ import (
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -108,14 +108,14 @@ func TestProbe(t *testing.T) {
 	far.Handle("svc", func(context.Context, *Request) error { called <- struct{}{}; return nil })
 	near := w.node(t)
 	for range 2 {
-		if err := near.Probe(soon(t), Route{at, secure(), svc("svc")}); err != nil {
+		if err := near.Probe(testkit.Context(t), Route{at, secure(), svc("svc")}); err != nil {
 			t.Error(err)
 		}
-		if err := near.Probe(soon(t), Route{at}); err != nil {
+		if err := near.Probe(testkit.Context(t), Route{at}); err != nil {
 			t.Errorf("the node itself: %v", err)
 		}
 	}
-	expectStatus(t, near.Probe(soon(t), Route{at, secure(), svc("other")}), wire.NoService, 1, HostPort(at))
+	expectStatus(t, near.Probe(testkit.Context(t), Route{at, secure(), svc("other")}), wire.NoService, 1, HostPort(at))
 	if len(called) > 0 {
 		t.Error("a probe opened the service")
 	}
@@ -133,14 +133,14 @@ func TestRoutesThatAreNotDialed(t *testing.T) {
 		"loop":    {Route{a, a}, ErrLoop},
 		"long":    {make(Route, wire.MaxRoute+1), ErrTooFar},
 	} {
-		if _, err := n.Open(soon(t), test.route, 0); !errors.Is(err, test.want) {
+		if _, err := n.Open(testkit.Context(t), test.route, 0); !errors.Is(err, test.want) {
 			t.Errorf("Open %s: %v", name, err)
 		}
-		if _, err := n.Session(soon(t), test.route); !errors.Is(err, test.want) {
+		if _, err := n.Session(testkit.Context(t), test.route); !errors.Is(err, test.want) {
 			t.Errorf("Session %s: %v", name, err)
 		}
 	}
-	if _, err := n.Session(soon(t), Route{a, svc("x")}); err == nil {
+	if _, err := n.Session(testkit.Context(t), Route{a, svc("x")}); err == nil {
 		t.Error("a session without a secure step")
 	}
 }
@@ -149,7 +149,7 @@ func TestUnreachableFirstHop(t *testing.T) {
 	w := newWorld(t)
 	dead := nowhere(t)
 	for _, r := range []Route{{dead, svc("x")}, {dead, secure(), svc("x")}} {
-		_, err := w.node(t).Open(soon(t), r, 0)
+		_, err := w.node(t).Open(testkit.Context(t), r, 0)
 		var dial *DialError
 		if !errors.As(err, &dial) || dial.Where != HostPort(dead) || !strings.Contains(err.Error(), "cannot reach "+HostPort(dead)) {
 			t.Errorf("%s: got %v", Format(r), err)
@@ -161,7 +161,7 @@ func TestUntrusted(t *testing.T) {
 	far, at := newWorld(t).listening(t)
 	called := make(chan struct{}, 1)
 	far.Handle("svc", func(context.Context, *Request) error { called <- struct{}{}; return nil })
-	_, err := newWorld(t).node(t).Open(soon(t), Route{at, secure(), svc("svc")}, 0)
+	_, err := newWorld(t).node(t).Open(testkit.Context(t), Route{at, secure(), svc("svc")}, 0)
 	if !errors.Is(err, identity.ErrNotTrusted) {
 		t.Errorf("got %v", err)
 	}
@@ -254,7 +254,7 @@ func TestHalfCloseThroughForwards(t *testing.T) {
 	if len(got) != 1<<20 || err != nil {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	if err := within(t, ended, "the service"); err != nil {
+	if err := testkit.Within(t, ended, "the service"); err != nil {
 		t.Error(err)
 	}
 }
@@ -271,12 +271,12 @@ func TestPipeliningAskerReadsTheRefusal(t *testing.T) {
 		"not dialed":      {at[0], nowhere(t), svc("nothing")},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := w.node(t).Open(soon(t), r, 0)
+			s, err := w.node(t).Open(testkit.Context(t), r, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			_ = s.SetDeadline(time.Now().Add(patience))
+			_ = s.SetDeadline(time.Now().Add(testkit.Patience))
 			_, _ = s.Write(make([]byte, 60<<10)) // may fail, if the refusal was fast
 			_, err = s.Read(make([]byte, 1))
 			var status *StatusError
@@ -311,9 +311,9 @@ func converse(t testing.TB, n *Node, b []byte) (string, error) {
 	}()
 	defer func() {
 		_ = near.Close()
-		within(t, done, "serving")
+		testkit.Within(t, done, "serving")
 	}()
-	_ = near.SetDeadline(time.Now().Add(patience))
+	_ = near.SetDeadline(time.Now().Add(testkit.Patience))
 	_, _ = near.Write(b)
 	_ = near.CloseWrite()
 	got, err := io.ReadAll(near)
@@ -445,11 +445,7 @@ func TestManyOpensShareOneHandshake(t *testing.T) {
 
 // Who gives up waiting for a session leaves it to the others.
 func TestOpenEndsWithItsContext(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // takes links and says nothing
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := testkit.Listen(t) // takes links and says nothing
 	n := newWorld(t).node(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	got := make(chan error, 1)
@@ -463,7 +459,7 @@ func TestOpenEndsWithItsContext(t *testing.T) {
 	}
 	defer c.Close()
 	cancel()
-	if err := within(t, got, "Open"); !errors.Is(err, context.Canceled) {
+	if err := testkit.Within(t, got, "Open"); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 }
@@ -477,7 +473,7 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 		<-answer
 		return reply(q, func([]byte) {})
 	})
-	s, err := w.node(t).Open(soon(t), Route{at, svc("slow")}, 0)
+	s, err := w.node(t).Open(testkit.Context(t), Route{at, svc("slow")}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -485,16 +481,16 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	got := make(chan error, 1)
 	go func() { got <- s.Await(ctx) }()
-	within(t, asked, "asking")
+	testkit.Within(t, asked, "asking")
 	cancel()
-	if err := within(t, got, "Await"); !errors.Is(err, context.Canceled) {
+	if err := testkit.Within(t, got, "Await"); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	close(answer)
-	if err := s.Await(soon(t)); err != nil {
+	if err := s.Await(testkit.Context(t)); err != nil {
 		t.Errorf("a second Await: %v", err)
 	}
-	_ = s.SetDeadline(time.Now().Add(patience))
+	_ = s.SetDeadline(time.Now().Add(testkit.Patience))
 	if _, err := s.Write([]byte("x")); err != nil {
 		t.Fatal(err)
 	}
@@ -504,12 +500,8 @@ func TestAwaitEndsWithItsContext(t *testing.T) {
 }
 
 func TestStreamDeadlineBeforeTheStatus(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // takes links and says nothing
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	s, err := newWorld(t).node(t).Open(soon(t), Route{addressOf(l), svc("x")}, 0)
+	l := testkit.Listen(t) // takes links and says nothing
+	s, err := newWorld(t).node(t).Open(testkit.Context(t), Route{addressOf(l), svc("x")}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -521,7 +513,7 @@ func TestStreamDeadlineBeforeTheStatus(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = s.SetReadDeadline(time.Now().Add(patience))
+	_ = s.SetReadDeadline(time.Now().Add(testkit.Patience))
 	_, _ = c.Write(wire.AppendStatus(nil, wire.Status{Hop: 1}))
 	_, _ = c.Write([]byte("x"))
 	if _, err := io.ReadFull(s, make([]byte, 1)); err != nil {
@@ -536,7 +528,7 @@ func TestStatusAndDataCutAnywhere(t *testing.T) {
 	b := append(status[:len(status):len(status)], "data"...)
 	for i := range b {
 		near, far := faultnet.Pipe()
-		_ = near.SetDeadline(time.Now().Add(patience))
+		_ = near.SetDeadline(time.Now().Add(testkit.Patience))
 		s := opened(near, Route{}, 0, []byte("opening"))
 		if _, err := far.Write(b[:i]); err != nil {
 			t.Fatal(err)
@@ -563,29 +555,30 @@ func TestShutdownDrains(t *testing.T) {
 	})
 	near := w.node(t)
 	r := Route{at, secure(), svc("svc")}
-	s, err := near.Open(soon(t), r, 0)
+	s, err := near.Open(testkit.Context(t), r, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = s.SetDeadline(time.Now().Add(patience))
-	if err := s.Await(soon(t)); err != nil {
+	_ = s.SetDeadline(time.Now().Add(testkit.Patience))
+	if err := s.Await(testkit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
-	within(t, inside, "asking")
+	testkit.Within(t, inside, "asking")
 
 	down := make(chan error, 1)
 	go func() { down <- far.Shutdown(context.Background()) }()
-	eventually(t, "refusing", func() bool {
-		end, err := far.Begin(nil)
+	app, _ := faultnet.Pipe()
+	testkit.Eventually(t, "refusing", func() bool {
+		end, err := far.Begin(app)
 		if err == nil {
 			end()
 		}
 		return err != nil
 	})
-	second, err := w.node(t).Open(soon(t), r, 0)
+	second, err := w.node(t).Open(testkit.Context(t), r, 0)
 	if err == nil {
-		_ = second.SetDeadline(time.Now().Add(patience))
-		err = second.Await(soon(t))
+		_ = second.SetDeadline(time.Now().Add(testkit.Patience))
+		err = second.Await(testkit.Context(t))
 		_ = second.Close()
 	}
 	expectStatus(t, err, wire.GoingAway, 1, HostPort(at))
@@ -599,7 +592,7 @@ func TestShutdownDrains(t *testing.T) {
 	if got, err := io.ReadAll(s); string(got) != "still served" || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}
-	if err := within(t, down, "Shutdown"); err != nil {
+	if err := testkit.Within(t, down, "Shutdown"); err != nil {
 		t.Error(err)
 	}
 }
@@ -608,21 +601,21 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 	w := newWorld(t)
 	far, at := w.listening(t)
 	far.Handle("svc", func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) })
-	s, err := w.node(t).Open(soon(t), Route{at, secure(), svc("svc")}, 0)
+	s, err := w.node(t).Open(testkit.Context(t), Route{at, secure(), svc("svc")}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Await(soon(t)); err != nil {
+	if err := s.Await(testkit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	down := make(chan error, 1)
 	go func() { down <- far.Shutdown(ctx) }()
 	cancel()
-	if err := within(t, down, "Shutdown"); err != nil {
+	if err := testkit.Within(t, down, "Shutdown"); err != nil {
 		t.Error(err)
 	}
-	_ = s.SetDeadline(time.Now().Add(patience))
+	_ = s.SetDeadline(time.Now().Add(testkit.Patience))
 	if _, err := s.Read(make([]byte, 1)); err == nil || err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("what was cut is read as %v", err)
 	}
@@ -644,12 +637,12 @@ func TestCloseOfAHopIsNoEnd(t *testing.T) {
 				served <- err
 				return nil
 			})
-			s, err := w.node(t).Open(soon(t), append(at, secure(), svc("svc")), 0)
+			s, err := w.node(t).Open(testkit.Context(t), append(at, secure(), svc("svc")), 0)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer s.Close()
-			_ = s.SetDeadline(time.Now().Add(patience))
+			_ = s.SetDeadline(time.Now().Add(testkit.Patience))
 			if _, err := s.Write([]byte("x")); err != nil {
 				t.Fatal(err)
 			}
@@ -662,7 +655,7 @@ func TestCloseOfAHopIsNoEnd(t *testing.T) {
 			if _, err := s.Read(make([]byte, 1)); err == nil || err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("the asker reads %v", err)
 			}
-			if err := within(t, served, "the service"); err == nil {
+			if err := testkit.Within(t, served, "the service"); err == nil {
 				t.Error("the service reads an end")
 			}
 		})
@@ -670,12 +663,8 @@ func TestCloseOfAHopIsNoEnd(t *testing.T) {
 }
 
 func TestStreamWithoutAnAnswer(t *testing.T) {
-	l, err := net.Listen("tcp", "127.0.0.1:0") // takes links and says nothing
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	s, err := newWorld(t).node(t).Open(soon(t), Route{addressOf(l), svc("x")}, 0)
+	l := testkit.Listen(t) // takes links and says nothing
+	s, err := newWorld(t).node(t).Open(testkit.Context(t), Route{addressOf(l), svc("x")}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -703,13 +692,13 @@ func TestLazyAnswer(t *testing.T) {
 		_, err := s.Write([]byte("at last"))
 		return err
 	})
-	s, err := w.node(t).Open(soon(t), Route{at, svc("slow")}, wire.Lazy)
+	s, err := w.node(t).Open(testkit.Context(t), Route{at, svc("slow")}, wire.Lazy)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	s.AnswerBy(time.Now().Add(patience))
-	if err := s.Await(soon(t)); err != nil {
+	s.AnswerBy(time.Now().Add(testkit.Patience))
+	if err := s.Await(testkit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	close(proceed)

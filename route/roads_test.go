@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -22,19 +23,19 @@ func roads(t testing.TB, n *Node, routes ...Route) *Roads {
 	}()
 	t.Cleanup(func() {
 		cancel()
-		within(t, done, "Run")
+		testkit.Within(t, done, "Run")
 	})
 	return r
 }
 
 func expectRoad(t testing.TB, r *Roads) {
 	t.Helper()
-	s, err := r.Open(soon(t), 0)
+	s, err := r.Open(testkit.Context(t), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	if err := s.Await(soon(t)); err != nil {
+	if err := s.Await(testkit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -43,7 +44,7 @@ func TestRoadsWaitForTheFarEnd(t *testing.T) {
 	w := newWorld(t)
 	at := nowhere(t)
 	r := roads(t, w.node(t), Route{at, secure(), svc(EchoName)})
-	eventually(t, "the first failure", func() bool { return r.keepers[0].lastError() != nil })
+	testkit.Eventually(t, "the first failure", func() bool { return r.keepers[0].lastError() != nil })
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -54,15 +55,15 @@ func TestRoadsWaitForTheFarEnd(t *testing.T) {
 
 	opened := make(chan error, 1)
 	go func() {
-		s, err := r.Open(soon(t), 0)
+		s, err := r.Open(testkit.Context(t), 0)
 		if err == nil {
-			err = s.Await(soon(t))
+			err = s.Await(testkit.Context(t))
 			_ = s.Close()
 		}
 		opened <- err
 	}()
 	l, err := net.Listen("tcp", HostPort(at))
-	for begin := time.Now(); err != nil && time.Since(begin) < patience; { // a connection of somebody else's may have the port
+	for begin := time.Now(); err != nil && time.Since(begin) < testkit.Patience; { // somebody else may have the port
 		l, err = net.Listen("tcp", HostPort(at))
 	}
 	if err != nil {
@@ -71,10 +72,10 @@ func TestRoadsWaitForTheFarEnd(t *testing.T) {
 	far := w.node(t)
 	far.HandleBasics()
 	serve(t, far, l)
-	if err := within(t, opened, "Open"); err != nil {
+	if err := testkit.Within(t, opened, "Open"); err != nil {
 		t.Error(err)
 	}
-	if err := r.Await(soon(t)); err != nil {
+	if err := r.Await(testkit.Context(t)); err != nil {
 		t.Error(err)
 	}
 }
@@ -83,7 +84,7 @@ func TestRoadsSayWhyTheServiceIsNotThere(t *testing.T) {
 	w := newWorld(t)
 	_, at := w.listening(t)
 	r := roads(t, w.node(t), Route{at, secure(), svc("nothing")})
-	eventually(t, "the first failure", func() bool { return r.keepers[0].lastError() != nil })
+	testkit.Eventually(t, "the first failure", func() bool { return r.keepers[0].lastError() != nil })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	expectStatus(t, r.Await(ctx), wire.NoService, 1, HostPort(at))
@@ -108,13 +109,13 @@ func TestRoadsMakeANewSession(t *testing.T) {
 	to := Route{at, secure(), svc(EchoName)}
 	r := roads(t, near, to)
 	expectRoad(t, r)
-	first, err := near.Session(soon(t), to)
+	first, err := near.Session(testkit.Context(t), to)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = first.Close()
 	expectRoad(t, r)
-	second, err := near.Session(soon(t), to)
+	second, err := near.Session(testkit.Context(t), to)
 	if err != nil || second == first {
 		t.Errorf("the lost session is used again: %v", err)
 	}
@@ -134,10 +135,10 @@ func TestRoadsTakeTheFirstThatIsOpen(t *testing.T) {
 			return k != nil && k.route[0] == a
 		}
 	}
-	eventually(t, "the first road", usedRoad(at))
+	testkit.Eventually(t, "the first road", usedRoad(at))
 	expectRoad(t, r)
 	_ = far.Close()
-	eventually(t, "the second road", usedRoad(other))
+	testkit.Eventually(t, "the second road", usedRoad(other))
 	expectRoad(t, r)
 }
 
@@ -146,18 +147,18 @@ func TestRoadsCloseWithTheirContext(t *testing.T) {
 	far, at := w.listening(t)
 	far.HandleBasics()
 	r := w.node(t).NewRoads([]Route{{at, secure(), svc(EchoName)}})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		r.Run(ctx)
 	}()
-	if err := r.Await(soon(t)); err != nil {
+	if err := r.Await(testkit.Context(t)); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()
 	cancel()
-	within(t, done, "Run")
+	testkit.Within(t, done, "Run")
 	if d := time.Since(began); d > time.Second {
 		t.Errorf("it took %v to end", d)
 	}

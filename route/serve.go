@@ -42,6 +42,9 @@ func (q *Request) Accept() *Stream {
 	return s
 }
 
+// Watch is the node's.
+func (q *Request) Watch(c netio.Conn) (unwatch func()) { return q.node.Watch(c) }
+
 // refuse answers that the service is not to be had, and gives the asker time to take that.
 func (q *Request) refuse(status wire.Status) {
 	q.answered = true

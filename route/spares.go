@@ -143,13 +143,5 @@ func (p *spares) dial(ctx context.Context) (*Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, DefaultConnectTimeout)
 	defer cancel()
 	payload := appendSparePayload(nil, p.id, p.key, p.number.Add(1))
-	s, err := p.registrar.Dial.OpenWith(ctx, p.registrar.spareRoute(), 0, payload)
-	if err != nil {
-		return nil, err
-	}
-	if err := s.Await(ctx); err != nil {
-		_ = s.Close()
-		return nil, err
-	}
-	return s, nil
+	return p.registrar.Dial.OpenAndAwait(ctx, p.registrar.spareRoute(), 0, payload)
 }

@@ -340,6 +340,9 @@ func (s *Stream) Quiet() bool {
 	return len(s.reading.ahead) == 0 && netio.Quiet(s.conn)
 }
 
+// Stuck implements what netio.Stuck asks for.
+func (s *Stream) Stuck() int { return netio.Stuck(s.conn) }
+
 // Err returns why the conn below has ended, if it tells and has not ended cleanly.
 func (s *Stream) Err() error {
 	if failure := s.failure.Load(); failure != nil { // reading is locked while somebody waits for the status

@@ -68,13 +68,18 @@ func (a Address) Validate() error {
 	return nil
 }
 
-func validateName(name string) error {
-	if name == "" || len(name) > MaxName {
-		return fmt.Errorf("%w: a service name has 1 to %d characters", ErrMalformed, MaxName)
+func validateName(name string) error { return validateWord("service", name, MaxName) }
+
+func validateHost(host string) error { return validateWord("host", host, MaxHost) }
+
+// validateWord checks the name of what: a service or a host.
+func validateWord(what, name string, most int) error {
+	if name == "" || len(name) > most {
+		return fmt.Errorf("%w: a %s name has 1 to %d characters", ErrMalformed, what, most)
 	}
 	for i := range len(name) {
 		if !isNameByte(name[i]) {
-			return fmt.Errorf("%w: a service name has only letters, digits, dot, dash and underscore", ErrMalformed)
+			return fmt.Errorf("%w: a %s name has only letters, digits, dot, dash and underscore", ErrMalformed, what)
 		}
 	}
 	return nil
@@ -83,18 +88,6 @@ func validateName(name string) error {
 func validatePath(path string) error {
 	if path == "" || len(path) > MaxPath || strings.IndexByte(path, 0) >= 0 {
 		return fmt.Errorf("%w: a socket's path has 1 to %d bytes, none of them zero", ErrMalformed, MaxPath)
-	}
-	return nil
-}
-
-func validateHost(host string) error {
-	if host == "" || len(host) > MaxHost {
-		return fmt.Errorf("%w: a host name has 1 to %d characters", ErrMalformed, MaxHost)
-	}
-	for i := range len(host) {
-		if !isNameByte(host[i]) {
-			return fmt.Errorf("%w: a host name has only letters, digits, dot, dash and underscore", ErrMalformed)
-		}
 	}
 	return nil
 }

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 func lines(Direction) Splitter { return Lines }
@@ -48,21 +49,7 @@ func silent(t *testing.T, c *Conn) {
 func TestCleanLink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		client, server, k := FaultyPipe(Config{})
-		in := pattern(1 << 20)
-		var wg sync.WaitGroup
-		for _, pair := range [][2]*Conn{{client, server}, {server, client}} {
-			wg.Go(func() {
-				pair[0].Write(in)
-				pair[0].CloseWrite()
-			})
-			wg.Go(func() {
-				got, err := io.ReadAll(pair[1])
-				if err != nil || !bytes.Equal(got, in) {
-					t.Errorf("read %d bytes, %v", len(got), err)
-				}
-			})
-		}
-		wg.Wait()
+		swap(t, client, server, 1<<20)
 		client.Close()
 		server.Close()
 		<-k.Done() // by itself
@@ -77,8 +64,8 @@ func TestHalfClosePasses(t *testing.T) {
 		client.CloseWrite()
 		expectEnd(t, server, "", nil)
 		time.Sleep(time.Hour)
-		write(t, server, "late")
-		expect(t, client, "late")
+		testkit.Write(t, server, "late")
+		testkit.Expect(t, client, "late")
 		server.CloseWrite()
 		expectEnd(t, client, "", nil)
 	})
@@ -86,8 +73,8 @@ func TestHalfClosePasses(t *testing.T) {
 
 func TestResetPasses(t *testing.T) {
 	onLink(t, "", func(t *testing.T, client, server *Conn, k *Link) {
-		write(t, client, "data")
-		expect(t, server, "data")
+		testkit.Write(t, client, "data")
+		testkit.Expect(t, server, "data")
 		client.Reset()
 		expectEnd(t, server, "", syscall.ECONNRESET)
 		<-k.Done()
@@ -109,7 +96,7 @@ func TestDestinationGoneIsReset(t *testing.T) {
 	onLink(t, "", func(t *testing.T, client, server *Conn, k *Link) {
 		server.Close()
 		expectEnd(t, client, "", nil)
-		write(t, client, "into the void")
+		testkit.Write(t, client, "into the void")
 		time.Sleep(time.Second)
 		_, err := client.Write([]byte("x"))
 		wantErr(t, err, syscall.ECONNRESET)
@@ -137,13 +124,13 @@ func TestEnds(t *testing.T) {
 	} {
 		t.Run(tt.plan, func(t *testing.T) {
 			onLink(t, tt.plan, func(t *testing.T, client, server *Conn, k *Link) {
-				write(t, server, "hello")
-				expect(t, client, "hello")
-				write(t, client, "ab\ncd\nef\n")
+				testkit.Write(t, server, "hello")
+				testkit.Expect(t, client, "hello")
+				testkit.Write(t, client, "ab\ncd\nef\n")
 				expectEnd(t, server, tt.server, tt.serverEnd)
 				if tt.silentToClient {
 					silent(t, client)
-					write(t, client, "nobody hears this")
+					testkit.Write(t, client, "nobody hears this")
 				} else {
 					expectEnd(t, client, "", tt.clientEnd)
 				}
@@ -159,8 +146,8 @@ func TestEnds(t *testing.T) {
 func TestEndIsOneDirection(t *testing.T) {
 	onLink(t, "end c2s byte 0", func(t *testing.T, client, server *Conn, k *Link) {
 		expectEnd(t, server, "", nil)
-		write(t, server, "still here")
-		expect(t, client, "still here")
+		testkit.Write(t, server, "still here")
+		testkit.Expect(t, client, "still here")
 	})
 }
 
@@ -178,11 +165,11 @@ func TestHalfOpenIsNeverTold(t *testing.T) {
 func TestBlackHoleOfPlan(t *testing.T) {
 	onLink(t, "blackhole c2s byte 3 for 1h", func(t *testing.T, client, server *Conn, k *Link) {
 		start := time.Now()
-		write(t, client, "abcdef")
+		testkit.Write(t, client, "abcdef")
 		client.CloseWrite()
-		expect(t, server, "abc")
-		write(t, server, "the other way is open")
-		expect(t, client, "the other way is open")
+		testkit.Expect(t, server, "abc")
+		testkit.Write(t, server, "the other way is open")
+		testkit.Expect(t, client, "the other way is open")
 		expectEnd(t, server, "def", nil)
 		if d := time.Since(start); d != time.Hour {
 			t.Errorf("the hole lasted %v", d)
@@ -199,7 +186,7 @@ func TestBlackHoleHasBackPressure(t *testing.T) {
 		}
 		client.Reset()
 		silent(t, server)
-		write(t, server, "to one who is gone")
+		testkit.Write(t, server, "to one who is gone")
 		silent(t, server) // the RST that answers is lost too
 	})
 }
@@ -207,26 +194,26 @@ func TestBlackHoleHasBackPressure(t *testing.T) {
 func TestBlackHoleByHand(t *testing.T) {
 	onLink(t, "", func(t *testing.T, client, server *Conn, k *Link) {
 		k.BlackHole(true, ClientToServer)
-		write(t, client, "kept")
+		testkit.Write(t, client, "kept")
 		silent(t, server)
-		write(t, server, "passes")
-		expect(t, client, "passes")
+		testkit.Write(t, server, "passes")
+		testkit.Expect(t, client, "passes")
 		k.BlackHole(true)
-		write(t, server, "kept too")
+		testkit.Write(t, server, "kept too")
 		client.Close()
 		silent(t, server)
 		k.BlackHole(false)
-		expect(t, server, "kept")
+		testkit.Expect(t, server, "kept")
 	})
 }
 
 func TestCutAndResetByHand(t *testing.T) {
 	onLink(t, "", func(t *testing.T, client, server *Conn, k *Link) {
 		k.BlackHole(true)
-		write(t, client, "lost")
+		testkit.Write(t, client, "lost")
 		time.Sleep(time.Second)
 		k.Cut()
-		write(t, client, "swallowed")
+		testkit.Write(t, client, "swallowed")
 		expectEnd(t, client, "", nil)
 		expectEnd(t, server, "", nil)
 		k.Reset()
@@ -256,12 +243,12 @@ func TestDelayPipelines(t *testing.T) {
 	onLink(t, "delay c2s byte 0 for 1s", func(t *testing.T, client, server *Conn, k *Link) {
 		start := time.Now()
 		for range 100 {
-			write(t, client, "0123456789")
+			testkit.Write(t, client, "0123456789")
 			time.Sleep(time.Millisecond)
 		}
 		client.CloseWrite()
 		for i := range 100 {
-			expect(t, server, "0123456789")
+			testkit.Expect(t, server, "0123456789")
 			if d := time.Since(start); d != time.Second+time.Duration(i)*time.Millisecond {
 				t.Fatalf("piece %d came after %v", i, d)
 			}
@@ -271,8 +258,8 @@ func TestDelayPipelines(t *testing.T) {
 			t.Errorf("the end came after %v", d)
 		}
 		start = time.Now()
-		write(t, server, "x")
-		if expect(t, client, "x"); time.Since(start) != 0 {
+		testkit.Write(t, server, "x")
+		if testkit.Expect(t, client, "x"); time.Since(start) != 0 {
 			t.Error("the other direction is delayed")
 		}
 	})
@@ -281,8 +268,8 @@ func TestDelayPipelines(t *testing.T) {
 func TestOrderIsKeptWhenTheDelayShrinks(t *testing.T) {
 	onLink(t, "delay c2s byte 0 for 1s; delay c2s byte 2 for 0s", func(t *testing.T, client, server *Conn, k *Link) {
 		start := time.Now()
-		write(t, client, "abcd")
-		expect(t, server, "abcd")
+		testkit.Write(t, client, "abcd")
+		testkit.Expect(t, server, "abcd")
 		if d := time.Since(start); d != time.Second {
 			t.Errorf("took %v", d)
 		}
@@ -326,9 +313,9 @@ func TestBandwidthTrickles(t *testing.T) {
 	onLink(t, "bandwidth c2s byte 0 rate 1000", func(t *testing.T, client, server *Conn, k *Link) {
 		for range 2 {
 			start := time.Now()
-			write(t, client, strings.Repeat("x", 100))
+			testkit.Write(t, client, strings.Repeat("x", 100))
 			for i := range 20 {
-				expect(t, server, "xxxxx")
+				testkit.Expect(t, server, "xxxxx")
 				within(t, time.Since(start), time.Duration(i+1)*5*time.Millisecond)
 			}
 			time.Sleep(time.Hour)
@@ -340,23 +327,23 @@ func TestReorderGivesUp(t *testing.T) {
 	for _, text := range []string{"reorder c2s msg 0 for 1s", "reorder c2s byte 0 len 3 for 1s"} {
 		onLink(t, text, func(t *testing.T, client, server *Conn, k *Link) {
 			start := time.Now()
-			write(t, client, "ab\n")
-			expect(t, server, "ab\n")
+			testkit.Write(t, client, "ab\n")
+			testkit.Expect(t, server, "ab\n")
 			if d := time.Since(start); d != time.Second || k.Fired() != nil {
 				t.Errorf("%s: gave up after %v, fired %v", text, d, k.Fired())
 			}
 			time.Sleep(time.Hour)
-			write(t, client, "cd\nef\n")
-			expect(t, server, "cd\nef\n")
+			testkit.Write(t, client, "cd\nef\n")
+			testkit.Expect(t, server, "cd\nef\n")
 		})
 		onLink(t, text, func(t *testing.T, client, server *Conn, k *Link) {
-			write(t, client, "ab\n")
+			testkit.Write(t, client, "ab\n")
 			time.Sleep(time.Second / 2)
-			write(t, client, "cd\n")
-			expect(t, server, "cd\nab\n")
+			testkit.Write(t, client, "cd\n")
+			testkit.Expect(t, server, "cd\nab\n")
 			time.Sleep(time.Hour)
-			write(t, client, "ef\n")
-			expect(t, server, "ef\n")
+			testkit.Write(t, client, "ef\n")
+			testkit.Expect(t, server, "ef\n")
 		})
 	}
 }
@@ -368,8 +355,8 @@ func TestTap(t *testing.T) {
 			Plan: Plan{{Kind: Cut, At: 2}},
 			Tap:  func(d Direction, p []byte) { seen[d] = append(seen[d], p...) },
 		})
-		write(t, client, "up!")
-		write(t, server, "down")
+		testkit.Write(t, client, "up!")
+		testkit.Write(t, server, "down")
 		time.Sleep(time.Second)
 		client.Reset()
 		server.Reset()
@@ -400,7 +387,7 @@ func TestBadConfigPanics(t *testing.T) {
 // or silence; and the same seed gives the same to the last byte.
 func TestRandomPlans(t *testing.T) {
 	harmless := []Kind{Delay, Bandwidth, BlackHole, End, Cut, Reset, HalfOpen}
-	in := pattern(32 << 10)
+	in := testkit.Pattern(32 << 10)
 	for seed := range Seeds(t, 60) {
 		p := RandomPlan(seed, RandomOptions{Kinds: harmless, Span: 40 << 10})
 		var first []byte

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // The pipe behaves as the kernel's loopback does: each test of the table runs on both.
@@ -19,16 +21,16 @@ func TestPipeIsLikeTCP(t *testing.T) {
 		run  func(t *testing.T, a, b conn)
 	}{
 		{"bytes both ways", func(t *testing.T, a, b conn) {
-			write(t, a, "ping")
-			expect(t, b, "ping")
-			write(t, b, "pong")
-			expect(t, a, "pong")
+			testkit.Write(t, a, "ping")
+			testkit.Expect(t, b, "ping")
+			testkit.Write(t, b, "pong")
+			testkit.Expect(t, a, "pong")
 		}},
 		{"half-close", func(t *testing.T, a, b conn) {
-			write(t, a, "last words")
+			testkit.Write(t, a, "last words")
 			a.CloseWrite()
 			expectEnd(t, b, "last words", nil)
-			write(t, b, "answer")
+			testkit.Write(t, b, "answer")
 			b.CloseWrite()
 			expectEnd(t, a, "answer", nil)
 		}},
@@ -38,7 +40,7 @@ func TestPipeIsLikeTCP(t *testing.T) {
 			wantErr(t, err, syscall.EPIPE)
 		}},
 		{"close", func(t *testing.T, a, b conn) {
-			write(t, a, "bye")
+			testkit.Write(t, a, "bye")
 			a.Close()
 			expectEnd(t, b, "bye", nil)
 			_, err := a.Read(make([]byte, 1))
@@ -59,14 +61,14 @@ func TestPipeIsLikeTCP(t *testing.T) {
 			}
 		}},
 		{"reset", func(t *testing.T, a, b conn) {
-			write(t, a, "before")
-			expect(t, b, "bef")
+			testkit.Write(t, a, "before")
+			testkit.Expect(t, b, "bef")
 			a.SetLinger(0)
 			a.Close()
 			expectEnd(t, b, "ore", syscall.ECONNRESET)
 		}},
 		{"close with bytes unread resets", func(t *testing.T, a, b conn) {
-			write(t, b, "never read")
+			testkit.Write(t, b, "never read")
 			time.Sleep(5 * time.Millisecond)
 			a.Close()
 			expectEnd(t, b, "", syscall.ECONNRESET)
@@ -84,11 +86,11 @@ func TestPipeIsLikeTCP(t *testing.T) {
 			a.SetReadDeadline(time.Now().Add(time.Millisecond))
 			_, err := a.Read(make([]byte, 1))
 			wantTimeout(t, err)
-			write(t, b, "x")
+			testkit.Write(t, b, "x")
 			_, err = a.Read(make([]byte, 1)) // still late, though there is a byte
 			wantTimeout(t, err)
 			a.SetReadDeadline(time.Time{})
-			expect(t, a, "x")
+			testkit.Expect(t, a, "x")
 			a.SetWriteDeadline(time.Now().Add(5 * time.Millisecond))
 			_, err = a.Write(make([]byte, 64<<20))
 			wantTimeout(t, err)
@@ -101,12 +103,12 @@ func TestPipeIsLikeTCP(t *testing.T) {
 	} {
 		t.Run("pipe/"+tt.name, func(t *testing.T) {
 			a, b := Pipe()
-			soon(t, a, b)
+			testkit.Hurry(t, a, b)
 			tt.run(t, a, b)
 		})
 		t.Run("tcp/"+tt.name, func(t *testing.T) {
 			a, b := tcpPair(t)
-			soon(t, a, b)
+			testkit.Hurry(t, a, b)
 			tt.run(t, a, b)
 		})
 	}
@@ -121,11 +123,7 @@ type conn interface {
 
 func tcpPair(t *testing.T) (a, b conn) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
+	ln := testkit.Listen(t)
 	c, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -163,7 +161,7 @@ func TestPipeIsBounded(t *testing.T) {
 		t.Errorf("took %d bytes", n)
 	}
 	a.SetWriteDeadline(time.Time{})
-	in := pattern(10_000)
+	in := testkit.Pattern(10_000)
 	go func() {
 		a.Write(in)
 		a.Close()

@@ -1,15 +1,15 @@
 package faultnet
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // through starts a proxy in front of a listener.
@@ -17,11 +17,8 @@ import (
 //	dial() ── client ──▶ proxy ──▶ server ── accept()
 func through(t *testing.T, cfg ProxyConfig) (p *ProxyServer, dial func() (client, server conn)) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ln.Close() })
+	ln := testkit.Listen(t)
+	var err error
 	if p, err = Proxy(context.Background(), "127.0.0.1:0", ln.Addr().String(), cfg); err != nil {
 		t.Fatal(err)
 	}
@@ -37,52 +34,28 @@ func through(t *testing.T, cfg ProxyConfig) (p *ProxyServer, dial func() (client
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { client.Close(); server.Close() })
-		soon(t, client, server)
+		testkit.Hurry(t, client, server)
 		return client.(conn), server.(conn)
 	}
 }
 
 func planned(p Plan) func(int) Plan { return func(int) Plan { return p } }
 
-// eventually waits for what another goroutine is about to do.
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !ok(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("never: %s", what)
-		}
-	}
-}
-
 func TestProxyClean(t *testing.T) {
 	p, dial := through(t, ProxyConfig{})
 	client, server := dial()
-	in := pattern(2 << 20)
-	var wg sync.WaitGroup
-	for _, pair := range [][2]conn{{client, server}, {server, client}} {
-		wg.Go(func() {
-			pair[0].Write(in)
-			pair[0].CloseWrite()
-		})
-		wg.Go(func() {
-			got, err := io.ReadAll(pair[1])
-			if err != nil || !bytes.Equal(got, in) {
-				t.Errorf("read %d bytes, %v", len(got), err)
-			}
-		})
-	}
-	wg.Wait()
-	eventually(t, "the link ends by itself", func() bool { return len(p.Conns()) == 0 })
+	swap(t, client, server, 2<<20)
+	testkit.Eventually(t, "the link ends by itself", func() bool { return len(p.Conns()) == 0 })
 }
 
 func TestProxyHalfClose(t *testing.T) {
 	_, dial := through(t, ProxyConfig{})
 	client, server := dial()
-	write(t, client, "request")
+	testkit.Write(t, client, "request")
 	client.CloseWrite()
 	expectEnd(t, server, "request", nil)
 	expectSilence(t, client)
-	write(t, server, "response")
+	testkit.Write(t, server, "response")
 	server.CloseWrite()
 	expectEnd(t, client, "response", nil)
 }
@@ -90,8 +63,8 @@ func TestProxyHalfClose(t *testing.T) {
 func TestProxyResetPasses(t *testing.T) {
 	_, dial := through(t, ProxyConfig{})
 	client, server := dial()
-	write(t, server, "x")
-	expect(t, client, "x")
+	testkit.Write(t, server, "x")
+	testkit.Expect(t, client, "x")
 	server.SetLinger(0)
 	server.Close()
 	expectEnd(t, client, "", syscall.ECONNRESET)
@@ -104,7 +77,7 @@ func TestProxyResetPassesAfterHalfClose(t *testing.T) {
 	expectEnd(t, server, "", nil)
 	client.SetLinger(0)
 	client.Close()
-	eventually(t, "the reset arrives", func() bool {
+	testkit.Eventually(t, "the reset arrives", func() bool {
 		_, err := server.Write([]byte("x"))
 		return sameError(err, syscall.ECONNRESET) || sameError(err, syscall.EPIPE)
 	})
@@ -126,7 +99,7 @@ func TestProxyEnds(t *testing.T) {
 		t.Run(tt.plan, func(t *testing.T) {
 			p, dial := through(t, ProxyConfig{Plan: planned(plan(t, tt.plan))})
 			client, server := dial()
-			in := pattern(200_000)
+			in := testkit.Pattern(200_000)
 			client.Write(in)
 			expectEnd(t, server, string(in[:100_000]), tt.serverEnd)
 			if tt.silent {
@@ -156,14 +129,14 @@ func TestProxyMessages(t *testing.T) {
 	})
 	for i, want := range wants {
 		client, server := dial()
-		write(t, client, "ab\ncd\nef\n")
+		testkit.Write(t, client, "ab\ncd\nef\n")
 		client.CloseWrite()
 		expectEnd(t, server, want, nil)
 		server.Close()
 		if _, err := io.ReadAll(client); err != nil {
 			t.Error(err)
 		}
-		eventually(t, "the link is over", func() bool { return len(p.Conns()) == 0 })
+		testkit.Eventually(t, "the link is over", func() bool { return len(p.Conns()) == 0 })
 		if heard[i].String() != "ab\ncd\nef\n" {
 			t.Errorf("%s: heard %q", plans[i], &heard[i])
 		}
@@ -179,12 +152,12 @@ func TestProxySwitches(t *testing.T) {
 	p, dial := through(t, ProxyConfig{})
 	p.BlackHole(true, ServerToClient)
 	client, server := dial() // born into the hole
-	write(t, client, "up")
-	expect(t, server, "up")
-	write(t, server, "down")
+	testkit.Write(t, client, "up")
+	testkit.Expect(t, server, "up")
+	testkit.Write(t, server, "down")
 	expectSilence(t, client)
 	p.BlackHole(false)
-	expect(t, client, "down")
+	testkit.Expect(t, client, "down")
 
 	p.Cut()
 	expectEnd(t, client, "", nil)
@@ -193,7 +166,7 @@ func TestProxySwitches(t *testing.T) {
 	server.Close()
 
 	client, server = dial()
-	eventually(t, "the link is up", func() bool { return len(p.Conns()) == 1 })
+	testkit.Eventually(t, "the link is up", func() bool { return len(p.Conns()) == 1 })
 	p.Reset()
 	expectEnd(t, client, "", syscall.ECONNRESET)
 	expectEnd(t, server, "", syscall.ECONNRESET)
@@ -214,7 +187,7 @@ func refused(t *testing.T, p *ProxyServer) {
 		return // the reset came before dial was done
 	}
 	defer c.Close()
-	soon(t, c)
+	testkit.Hurry(t, c)
 	expectEnd(t, c, "", syscall.ECONNRESET)
 }
 
@@ -225,7 +198,7 @@ func TestProxyClose(t *testing.T) {
 	var clients []conn
 	for range plans {
 		client, _ := dial()
-		write(t, client, "some bytes")
+		testkit.Write(t, client, "some bytes")
 		clients = append(clients, client)
 	}
 	client, _ := clients[0], p.Close()
@@ -259,7 +232,7 @@ func TestProxyDelay(t *testing.T) {
 	_, dial := through(t, ProxyConfig{Plan: planned(Line(50*time.Millisecond, 0))})
 	client, server := dial()
 	start := time.Now()
-	in := pattern(1 << 20)
+	in := testkit.Pattern(1 << 20)
 	go func() {
 		client.Write(in)
 		client.CloseWrite()
@@ -271,11 +244,7 @@ func TestProxyDelay(t *testing.T) {
 }
 
 func BenchmarkProxy(b *testing.B) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer ln.Close()
+	ln := testkit.Listen(b)
 	p, err := Proxy(b.Context(), "127.0.0.1:0", ln.Addr().String(), ProxyConfig{})
 	if err != nil {
 		b.Fatal(err)

@@ -7,6 +7,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // run feeds a script in pieces of the sizes that cut gives, and returns what it
@@ -103,7 +105,7 @@ func TestScript(t *testing.T) {
 // What comes out does not depend on how the bytes were grouped, and a replay
 // from the printed plan is the same.
 func TestScriptIsDeterministic(t *testing.T) {
-	in := pattern(1 << 14)
+	in := testkit.Pattern(1 << 14)
 	for seed := range Seeds(t, 100) {
 		for _, unit := range []Unit{Byte, Message} {
 			plan := RandomPlan(seed, RandomOptions{Unit: unit, Span: 1 << (14 - 6*unit), Faults: 8})
@@ -122,7 +124,7 @@ func TestScriptIsDeterministic(t *testing.T) {
 }
 
 func TestNoMessageFound(t *testing.T) {
-	in := pattern(maxHold + 10)
+	in := testkit.Pattern(maxHold + 10)
 	never := func([]byte) int { return 0 }
 	got, fired := run(Plan{{Kind: Drop, Unit: Message, At: 0}}, never, in, func() int { return chunkSize })
 	if got != string(in) || fired != nil {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // joined is two connections with a Join between them:
@@ -26,7 +27,7 @@ var joinKinds = map[string]func(t testing.TB) (near, far Conn){
 	"unix": func(t testing.TB) (near, far Conn) { return socketPair(t, "unix") },
 	"pipe": func(t testing.TB) (near, far Conn) {
 		near, far = faultnet.Pipe()
-		soon(t, near, far)
+		testkit.Hurry(t, near, far)
 		return near, far
 	},
 }
@@ -88,7 +89,7 @@ func receive(t *testing.T, c Conn, want []byte) {
 }
 
 func TestJoinBothWays(t *testing.T) {
-	up, down := pattern(3<<20+7), pattern(2<<20 + 1)[1:]
+	up, down := testkit.Pattern(3<<20+7), testkit.Pattern(2<<20 + 1)[1:]
 	forJoins(t, func(t *testing.T, j *joined) {
 		sentUp, sentDown := send(j.left, up), send(j.right, down)
 		received := make(chan struct{})
@@ -100,31 +101,31 @@ func TestJoinBothWays(t *testing.T) {
 			}
 		}()
 		receive(t, j.right, up)
-		within(t, received, "reading on the left")
+		testkit.Within(t, received, "reading on the left")
 		for _, sent := range []<-chan error{sentUp, sentDown} {
-			if err := within(t, sent, "sending"); err != nil {
+			if err := testkit.Within(t, sent, "sending"); err != nil {
 				t.Error(err)
 			}
 		}
-		if err := within(t, j.done, "Join"); err != nil {
+		if err := testkit.Within(t, j.done, "Join"); err != nil {
 			t.Errorf("Join: %v", err)
 		}
 	})
 }
 
 func TestJoinHalfClose(t *testing.T) {
-	data := pattern(300_000)
+	data := testkit.Pattern(300_000)
 	forJoins(t, func(t *testing.T, j *joined) {
 		if err := j.left.CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
-		expectEnd(t, j.right)
+		testkit.ExpectEnd(t, j.right)
 		sent := send(j.right, data) // only now
 		receive(t, j.left, data)
-		if err := within(t, sent, "sending"); err != nil {
+		if err := testkit.Within(t, sent, "sending"); err != nil {
 			t.Error(err)
 		}
-		if err := within(t, j.done, "Join"); err != nil {
+		if err := testkit.Within(t, j.done, "Join"); err != nil {
 			t.Errorf("Join: %v", err)
 		}
 	})
@@ -143,7 +144,7 @@ func TestJoinClosesBoth(t *testing.T) {
 			if name == "reset" && j.left.LocalAddr().Network() == "unix" {
 				_ = j.right.Close() // over a Unix socket a reset is a close
 			}
-			_ = within(t, j.done, "Join")
+			_ = testkit.Within(t, j.done, "Join")
 			for _, c := range []net.Conn{j.a, j.b} {
 				if _, err := c.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
 					t.Errorf("%s: a read of what Join was given fails with %v", name, err)
@@ -160,14 +161,14 @@ func TestJoinReset(t *testing.T) {
 	for name, before := range map[string]func(t *testing.T, j *joined){
 		"idle": func(*testing.T, *joined) {},
 		"after data": func(t *testing.T, j *joined) {
-			write(t, j.left, []byte("data"))
-			expect(t, j.right, "data")
+			testkit.Write(t, j.left, "data")
+			testkit.Expect(t, j.right, "data")
 		},
 		"after the other side's half-close": func(t *testing.T, j *joined) {
 			if err := j.right.CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
-			expectEnd(t, j.left)
+			testkit.ExpectEnd(t, j.left)
 		},
 		"in the middle of data from the other side": func(t *testing.T, j *joined) {
 			go func() {
@@ -177,7 +178,7 @@ func TestJoinReset(t *testing.T) {
 					}
 				}
 			}()
-			expect(t, j.left, "\x00\x00\x00")
+			testkit.Expect(t, j.left, "\x00\x00\x00")
 		},
 	} {
 		forJoins(t, func(t *testing.T, j *joined) {
@@ -188,7 +189,7 @@ func TestJoinReset(t *testing.T) {
 			if err := Reset(j.left); err != nil {
 				t.Fatal(err)
 			}
-			if err := within(t, j.done, "Join"); !IsReset(err) {
+			if err := testkit.Within(t, j.done, "Join"); !IsReset(err) {
 				t.Errorf("%s: Join: %v, want a reset", name, err)
 			}
 			if _, err := io.Copy(io.Discard, j.right); !IsReset(err) {
@@ -236,7 +237,7 @@ func TestJoinReturnsTheFirstError(t *testing.T) {
 			if err := test.act(&j); err != nil {
 				t.Fatal(err)
 			}
-			if err := within(t, j.done, "Join"); err != broken {
+			if err := testkit.Within(t, j.done, "Join"); err != broken {
 				t.Errorf("Join: %v", err)
 			}
 			expectReset(t, j.left)
@@ -268,7 +269,7 @@ func TestJoinAsksTheConn(t *testing.T) {
 	var near *faultnet.Conn
 	j.left, j.a = joinKinds["tcp"](t)
 	j.right, near = faultnet.Pipe()
-	soon(t, j.right)
+	testkit.Hurry(t, j.right)
 	c := &counting{Conn: near}
 	j.b = c
 	j.start(t)
@@ -277,7 +278,7 @@ func TestJoinAsksTheConn(t *testing.T) {
 	back := send(j.right, make([]byte, 5))
 	receive(t, j.left, make([]byte, 5))
 	for _, done := range []<-chan error{sent, back, j.done} {
-		if err := within(t, done, "ending"); err != nil {
+		if err := testkit.Within(t, done, "ending"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -287,7 +288,7 @@ func TestJoinAsksTheConn(t *testing.T) {
 }
 
 func TestCopyCounts(t *testing.T) {
-	data := pattern(100_000)
+	data := testkit.Pattern(100_000)
 	for _, kinds := range joinPairs {
 		from, near := joinKinds[kinds[0]](t)
 		far, to := joinKinds[kinds[1]](t)
@@ -302,10 +303,10 @@ func TestCopyCounts(t *testing.T) {
 		if n != int64(len(data)) || err != nil {
 			t.Errorf("%v: copied %d bytes, %v", kinds, n, err)
 		}
-		if err := within(t, sent, "sending"); err != nil {
+		if err := testkit.Within(t, sent, "sending"); err != nil {
 			t.Error(err)
 		}
-		if !bytes.Equal(within(t, got, "reading"), data) {
+		if !bytes.Equal(testkit.Within(t, got, "reading"), data) {
 			t.Errorf("%v: other bytes came", kinds)
 		}
 	}
@@ -337,7 +338,7 @@ func BenchmarkCopy(b *testing.B) {
 			b.ReportAllocs()
 			user, system := cpuTime()
 			for b.Loop() {
-				write(b, left, data)
+				testkit.Write(b, left, data)
 			}
 			_ = left.CloseWrite()
 			<-done

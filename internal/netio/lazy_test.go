@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // slots is a Room of given buffers that keeps what was asked of it.
@@ -64,9 +66,9 @@ func TestReadLazyHoldsNothingWhileItWaits(t *testing.T) {
 			a, b := socketPair(t, network)
 			room := newSlots(10)
 			got := readLazy(a, room)
-			within(t, room.waits, "giving the room back")
-			write(t, b, []byte("hello"))
-			if r := within(t, got, "reading"); r.n != 5 || r.err != nil || string(room.bufs[0][:5]) != "hello" {
+			testkit.Within(t, room.waits, "giving the room back")
+			testkit.Write(t, b, "hello")
+			if r := testkit.Within(t, got, "reading"); r.n != 5 || r.err != nil || string(room.bufs[0][:5]) != "hello" {
 				t.Errorf("read %d bytes, %v", r.n, r.err)
 			}
 			if room.acquired != 1 {
@@ -81,7 +83,7 @@ func TestReadLazyFillsSlotsInOrder(t *testing.T) {
 		t.Skip("readv is used on Linux only")
 	}
 	a, b := socketPair(t, "tcp")
-	write(t, b, []byte("abcdefgh"))
+	testkit.Write(t, b, "abcdefgh")
 	room := newSlots(1, 3, 2)
 	if n, err := a.ReadLazy(room); n != 6 || err != nil || room.String() != "abcdef" {
 		t.Errorf("read %d bytes, %v, %q", n, err, room)
@@ -93,20 +95,20 @@ func TestReadLazyFillsSlotsInOrder(t *testing.T) {
 
 func TestReadLazyWithoutRoomIsNoEnd(t *testing.T) {
 	a, b := socketPair(t, "tcp")
-	write(t, b, []byte("x"))
+	testkit.Write(t, b, "x")
 	for _, room := range []*slots{newSlots(), newSlots(0), newSlots(0, 5)} {
 		if n, err := a.ReadLazy(room); n != 0 || !errors.Is(err, syscall.EINVAL) {
 			t.Errorf("%d slots: read %d bytes, %v", len(room.bufs), n, err)
 		}
 	}
-	expect(t, a, "x")
+	testkit.Expect(t, a, "x")
 }
 
 func TestReadLazyEnds(t *testing.T) {
 	for _, network := range networks {
 		t.Run(network, func(t *testing.T) {
 			a, b := socketPair(t, network)
-			write(t, b, []byte("last"))
+			testkit.Write(t, b, "last")
 			if err := b.CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
@@ -119,8 +121,8 @@ func TestReadLazyEnds(t *testing.T) {
 					t.Fatalf("read %d bytes, %v, want the end", n, err)
 				}
 			}
-			write(t, a, []byte("back"))
-			expect(t, b, "back")
+			testkit.Write(t, a, "back")
+			testkit.Expect(t, b, "back")
 		})
 	}
 }
@@ -131,16 +133,16 @@ func TestReadLazyDeadline(t *testing.T) {
 			a, b := socketPair(t, network)
 			room := newSlots(10)
 			got := readLazy(a, room)
-			within(t, room.waits, "giving the room back")
+			testkit.Within(t, room.waits, "giving the room back")
 			_ = a.SetReadDeadline(time.Unix(1, 0))
-			if r := within(t, got, "reading"); r.n != 0 || !errors.Is(r.err, os.ErrDeadlineExceeded) {
+			if r := testkit.Within(t, got, "reading"); r.n != 0 || !errors.Is(r.err, os.ErrDeadlineExceeded) {
 				t.Fatalf("read %d bytes, %v", r.n, r.err)
 			}
 			if room.acquired != 0 {
 				t.Error("the room is still held")
 			}
-			soon(t, a)
-			write(t, b, []byte("later"))
+			testkit.Hurry(t, a)
+			testkit.Write(t, b, "later")
 			if n, err := a.ReadLazy(room); n != 5 || err != nil {
 				t.Errorf("after the deadline was lifted: read %d bytes, %v", n, err)
 			}
@@ -155,11 +157,11 @@ func TestCloseDuringReadLazy(t *testing.T) {
 				a, _ := socketPair(t, network)
 				room := newSlots(10)
 				got := readLazy(a, room)
-				within(t, room.waits, "giving the room back")
+				testkit.Within(t, room.waits, "giving the room back")
 				if err := end(a); err != nil {
 					t.Fatal(err)
 				}
-				if r := within(t, got, "reading"); r.n != 0 || !errors.Is(r.err, net.ErrClosed) {
+				if r := testkit.Within(t, got, "reading"); r.n != 0 || !errors.Is(r.err, net.ErrClosed) {
 					t.Errorf("read %d bytes, %v", r.n, r.err)
 				}
 				if room.acquired != 0 {
@@ -175,7 +177,7 @@ func TestReadLazyAllocatesNothing(t *testing.T) {
 	room := newSlots(100, 100)
 	data := []byte("data")
 	allocs := testing.AllocsPerRun(200, func() {
-		write(t, b, data)
+		testkit.Write(t, b, data)
 		if _, err := a.ReadLazy(room); err != nil {
 			t.Fatal(err)
 		}
@@ -227,7 +229,7 @@ func TestResetIsNoEndWhoeverIsTold(t *testing.T) {
 				go func() { result <- reader(t, a) }()
 				<-begun
 				_ = b.Reset()
-				if err := within(t, result, "reading"); !IsReset(err) {
+				if err := testkit.Within(t, result, "reading"); !IsReset(err) {
 					t.Fatalf("a reset was read as %v", err)
 				}
 				writing.Wait()
@@ -241,7 +243,7 @@ func TestResetIsNoEndWhoeverIsTold(t *testing.T) {
 		t.Run(name+" after the writer", func(t *testing.T) {
 			a, b := socketPair(t, "tcp")
 			_ = b.Reset()
-			eventually(t, "the writer is told", func() bool {
+			testkit.Eventually(t, "the writer is told", func() bool {
 				_, err := a.Write([]byte("x"))
 				return IsReset(err)
 			})
@@ -277,7 +279,7 @@ func TestEndIsNoReset(t *testing.T) {
 					if n, err := a.ReadLazy(newSlots(1)); n != 0 || err != io.EOF {
 						t.Errorf("%s: read %d bytes, %v", name, n, err)
 					}
-					expectEnd(t, a)
+					testkit.ExpectEnd(t, a)
 				}
 			}
 		})
@@ -317,7 +319,7 @@ func BenchmarkReadLazy(b *testing.B) {
 	room := newSlots(100)
 	data := make([]byte, 100)
 	for b.Loop() {
-		write(b, y, data)
+		testkit.Write(b, y, data)
 		if _, err := x.ReadLazy(room); err != nil {
 			b.Fatal(err)
 		}

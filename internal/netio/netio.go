@@ -84,6 +84,7 @@ type Socket struct {
 	raw      syscall.RawConn
 	ended    atomic.Bool // CloseWrite has been called
 	awaiting atomic.Bool // AwaitReset has been called
+	stuck    stuck
 	lazy
 }
 

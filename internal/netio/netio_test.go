@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 func TestWrap(t *testing.T) {
@@ -45,19 +46,19 @@ func TestResetOfOthersCloses(t *testing.T) {
 	if err := Reset(a); err != nil {
 		t.Fatal(err)
 	}
-	expectEnd(t, b)
+	testkit.ExpectEnd(t, b)
 }
 
 func TestWriteBuffers(t *testing.T) {
 	near, far := faultnet.Pipe()
-	soon(t, near, far)
+	testkit.Hurry(t, near, far)
 	s, other := socketPair(t, "tcp")
 	for name, pair := range map[string][2]net.Conn{"socket": {s, other}, "other": {near, far}} {
 		b := net.Buffers{[]byte("ab"), nil, []byte("c"), []byte("def")}
 		if n, err := WriteBuffers(pair[0], &b); n != 6 || err != nil || len(b) != 0 {
 			t.Errorf("%s: %d bytes, %v, %d buffers left", name, n, err, len(b))
 		}
-		expect(t, pair[1], "abcdef")
+		testkit.Expect(t, pair[1], "abcdef")
 	}
 }
 
@@ -87,11 +88,11 @@ func (w *written) Write(p []byte) (int, error) {
 
 func TestWriteReadyOfOthersWritesNothing(t *testing.T) {
 	near, far := faultnet.Pipe()
-	write(t, far, []byte("data"))
+	testkit.Write(t, far, "data")
 	var dst written
 	if err := WriteReady(&dst, near); err != nil || len(dst.calls) != 1 || dst.calls[0] != "" {
 		t.Errorf("got %q, %v", dst.calls, err)
 	}
-	soon(t, near)
-	expect(t, near, "data")
+	testkit.Hurry(t, near)
+	testkit.Expect(t, near, "data")
 }

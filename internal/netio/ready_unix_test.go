@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"testing"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 func TestWriteReady(t *testing.T) {
@@ -37,7 +39,7 @@ func TestWriteReady(t *testing.T) {
 				t.Fatal(err)
 			}
 			if name != "nothing" {
-				eventually(t, "arriving", func() bool { return !a.Quiet() })
+				testkit.Eventually(t, "arriving", func() bool { return !a.Quiet() })
 			}
 			if name == "reset" { // Quiet was told; another one for WriteReady
 				a, b = socketPair(t, "tcp")
@@ -76,14 +78,14 @@ func TestQuiet(t *testing.T) {
 			if !Quiet(a) {
 				t.Error("not quiet, with nothing to read")
 			}
-			write(t, b, []byte("x"))
-			eventually(t, "data", func() bool { return !Quiet(a) })
-			expect(t, a, "x")
+			testkit.Write(t, b, "x")
+			testkit.Eventually(t, "data", func() bool { return !Quiet(a) })
+			testkit.Expect(t, a, "x")
 			if !Quiet(a) {
 				t.Error("not quiet after all was read")
 			}
 			_ = b.CloseWrite()
-			eventually(t, "the end", func() bool { return !Quiet(a) })
+			testkit.Eventually(t, "the end", func() bool { return !Quiet(a) })
 			_ = a.Close()
 			if Quiet(a) {
 				t.Error("quiet, and closed")
@@ -92,5 +94,5 @@ func TestQuiet(t *testing.T) {
 	}
 	a, b := socketPair(t, "tcp")
 	_ = b.Reset()
-	eventually(t, "the reset", func() bool { return !Quiet(a) })
+	testkit.Eventually(t, "the reset", func() bool { return !Quiet(a) })
 }

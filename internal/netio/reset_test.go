@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // awaitReset waits in a goroutine.
@@ -24,7 +25,7 @@ func halfClosed(t *testing.T, network string) (a, b *Socket) {
 	if err := b.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	expectEnd(t, a)
+	testkit.ExpectEnd(t, a)
 	return a, b
 }
 
@@ -101,7 +102,7 @@ func TestAwaitReset(t *testing.T) {
 						t.Fatal(err)
 					}
 				}
-				if err := within(t, got, "waiting"); !kinds[test.want](err) {
+				if err := testkit.Within(t, got, "waiting"); !kinds[test.want](err) {
 					t.Errorf("%d of %d events before waiting: got %v, want %s", before, len(test.events), err, test.want)
 				}
 			}
@@ -137,11 +138,11 @@ func TestAwaitResetWaitsForOneThatHasLeft(t *testing.T) {
 func TestAwaitResetAfterTheWriterWasTold(t *testing.T) {
 	a, b := halfClosed(t, "tcp")
 	_ = b.Reset()
-	eventually(t, "the writer is told", func() bool {
+	testkit.Eventually(t, "the writer is told", func() bool {
 		_, err := a.Write([]byte("x"))
 		return IsReset(err)
 	})
-	if err := within(t, awaitReset(a), "waiting"); !IsReset(err) {
+	if err := testkit.Within(t, awaitReset(a), "waiting"); !IsReset(err) {
 		t.Errorf("got %v, want a reset", err)
 	}
 }

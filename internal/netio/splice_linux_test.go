@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // descriptors returns how many files the process has open, and how many of them are pipes.
@@ -32,7 +33,7 @@ func descriptors(t testing.TB) (all, pipes int) {
 func noPooledPipes(t testing.TB) int {
 	t.Helper()
 	left := -1
-	eventually(t, "closing pooled pipes", func() bool {
+	testkit.Eventually(t, "closing pooled pipes", func() bool {
 		runtime.GC()
 		runtime.GC() // the first makes victims, the second forgets them; then the finalizers run
 		_, now := descriptors(t)
@@ -49,14 +50,14 @@ func TestIdleJoinsHoldNoPipes(t *testing.T) {
 	all := make([]*joined, pairs)
 	for i := range all {
 		j := join(t, "tcp", "tcp")
-		write(t, j.left, []byte("up"))
-		expect(t, j.right, "up")
-		write(t, j.right, []byte("down"))
-		expect(t, j.left, "down")
+		testkit.Write(t, j.left, "up")
+		testkit.Expect(t, j.right, "up")
+		testkit.Write(t, j.right, "down")
+		testkit.Expect(t, j.left, "down")
 		all[i] = j
 	}
 	// Those that have been used since the last collection are pooled: a few, whatever the number of joins.
-	eventually(t, "holding few pipes", func() bool {
+	testkit.Eventually(t, "holding few pipes", func() bool {
 		_, now := descriptors(t)
 		return now-before <= 2*4*runtime.GOMAXPROCS(0)
 	})
@@ -65,7 +66,7 @@ func TestIdleJoinsHoldNoPipes(t *testing.T) {
 	}
 	for _, j := range all {
 		_, _ = j.left.CloseWrite(), j.right.CloseWrite()
-		if err := within(t, j.done, "Join"); err != nil {
+		if err := testkit.Within(t, j.done, "Join"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -94,11 +95,11 @@ func TestStalledJoinHoldsOnePipeUntilItEnds(t *testing.T) {
 	before := noPooledPipes(t)
 	j := join(t, "tcp", "tcp")
 	stall(t, j)
-	eventually(t, "stalling", func() bool { return noPooledPipes(t) == before+2 })
+	testkit.Eventually(t, "stalling", func() bool { return noPooledPipes(t) == before+2 })
 	if err := Reset(j.right); err != nil {
 		t.Fatal(err)
 	}
-	if err := within(t, j.done, "Join"); !IsReset(err) {
+	if err := testkit.Within(t, j.done, "Join"); !IsReset(err) {
 		t.Errorf("Join: %v, want a reset", err)
 	}
 	for {
@@ -141,24 +142,24 @@ func TestJoinWithoutDescriptors(t *testing.T) {
 	before := noPooledPipes(t)
 	j := join(t, "tcp", "tcp")
 	restore := withoutDescriptors(t)
-	data := string(pattern(300_000))
+	data := string(testkit.Pattern(300_000))
 	got := make(chan string, 1)
 	go func() {
 		b := make([]byte, len(data))
 		_, _ = io.ReadFull(j.right, b)
 		got <- string(b)
 	}()
-	write(t, j.left, []byte(data))
-	if within(t, got, "reading without pipes") != data {
+	testkit.Write(t, j.left, []byte(data))
+	if testkit.Within(t, got, "reading without pipes") != data {
 		t.Error("other bytes came")
 	}
-	write(t, j.right, []byte("down"))
-	expect(t, j.left, "down")
+	testkit.Write(t, j.right, "down")
+	testkit.Expect(t, j.left, "down")
 	restore()
 	stall(t, j) // in a pipe, now that there are some
-	eventually(t, "splicing again", func() bool { return noPooledPipes(t) == before+2 })
+	testkit.Eventually(t, "splicing again", func() bool { return noPooledPipes(t) == before+2 })
 	_ = Reset(j.right)
-	if err := within(t, j.done, "Join"); !IsReset(err) {
+	if err := testkit.Within(t, j.done, "Join"); !IsReset(err) {
 		t.Errorf("Join: %v, want a reset", err)
 	}
 }
@@ -172,7 +173,7 @@ func TestJoinEndsWithoutDescriptors(t *testing.T) {
 	back := send(j.right, []byte("down"))
 	receive(t, j.left, []byte("down"))
 	for _, done := range []<-chan error{sent, back, j.done} {
-		if err := within(t, done, "ending"); err != nil {
+		if err := testkit.Within(t, done, "ending"); err != nil {
 			t.Error(err)
 		}
 	}
@@ -187,11 +188,11 @@ func TestJoinResetAfterHalfClose(t *testing.T) {
 		if err := j.left.CloseWrite(); err != nil {
 			t.Fatal(err)
 		}
-		expectEnd(t, j.right)
+		testkit.ExpectEnd(t, j.right)
 		if err := Reset(j.left); err != nil {
 			t.Fatal(err)
 		}
-		if err := within(t, j.done, "Join"); !IsReset(err) {
+		if err := testkit.Within(t, j.done, "Join"); !IsReset(err) {
 			t.Errorf("Join: %v, want a reset", err)
 		}
 		if _, err := j.right.Write([]byte("x")); err != nil && !IsReset(err) {
@@ -204,7 +205,7 @@ func TestSpliceAllocatesNothingPerChunk(t *testing.T) {
 	j := join(t, "tcp", "tcp")
 	data, back := make([]byte, 1000), make([]byte, 1000)
 	allocs := testing.AllocsPerRun(200, func() {
-		write(t, j.left, data)
+		testkit.Write(t, j.left, data)
 		if _, err := io.ReadFull(j.right, back); err != nil {
 			t.Fatal(err)
 		}

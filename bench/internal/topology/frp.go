@@ -43,14 +43,11 @@ func frpGhostunnel() Topology {
 		Relayed: true,
 		Needs:   []string{"frps", "frpc", "ghostunnel"},
 		start: func(s *site, target string) (string, error) {
-			a, err := addrs(1)
+			server, err := s.ghostunnelServer(target)
 			if err != nil {
 				return "", err
 			}
-			if err := s.ghostunnelServer(a[0], target); err != nil {
-				return "", err
-			}
-			relay, err := s.frp(a[0])
+			relay, err := s.frp(server)
 			if err != nil {
 				return "", err
 			}

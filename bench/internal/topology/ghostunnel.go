@@ -9,15 +9,11 @@ func ghostunnel() Topology {
 		About: "ghostunnel (mutual TLS 1.3, Go)",
 		Needs: []string{"ghostunnel"},
 		start: func(s *site, target string) (string, error) {
-			a, err := addrs(1)
+			server, err := s.ghostunnelServer(target)
 			if err != nil {
 				return "", err
 			}
-			if err := s.ghostunnelServer(a[0], target); err != nil {
-				return "", err
-			}
-			server, err := s.link(a[0])
-			if err != nil {
+			if server, err = s.link(server); err != nil {
 				return "", err
 			}
 			return s.ghostunnelClient(server)
@@ -25,20 +21,23 @@ func ghostunnel() Topology {
 	}
 }
 
-func (s *site) ghostunnelServer(listen, target string) error {
-	c := s.kit.certs
-	return s.runAt(listen, "ghostunnel", "server", "--listen", listen, "--target", target,
-		"--cert", c.server.cert, "--key", c.server.key, "--cacert", c.authority,
-		"--allow-cn", "client", "--quiet", "all")
+func (s *site) ghostunnelServer(target string) (string, error) {
+	return s.ghostunnelSide("server", target, s.kit.certs.server, "--allow-cn", "client")
 }
 
 func (s *site) ghostunnelClient(server string) (string, error) {
+	return s.ghostunnelSide("client", server, s.kit.certs.client, "--verify-cn", "server")
+}
+
+// ghostunnelSide starts one of the two and returns where it listens. far says who is at the other side.
+func (s *site) ghostunnelSide(side, target string, own keyPair, far ...string) (string, error) {
 	a, err := addrs(1)
 	if err != nil {
 		return "", err
 	}
-	c := s.kit.certs
-	return a[0], s.runAt(a[0], "ghostunnel", "client", "--listen", a[0], "--target", server,
-		"--cert", c.client.cert, "--key", c.client.key, "--cacert", c.authority,
-		"--verify-cn", "server", "--quiet", "all")
+	args := []string{
+		side, "--listen", a[0], "--target", target,
+		"--cert", own.cert, "--key", own.key, "--cacert", s.kit.certs.authority,
+	}
+	return a[0], s.runAt(a[0], "ghostunnel", append(append(args, far...), "--quiet", "all")...)
 }

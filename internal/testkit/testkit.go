@@ -1,0 +1,131 @@
+// Package testkit holds what the tests of several packages would otherwise each have for themselves. What a test needs
+// of the machine it runs on is in testenv.
+//
+// Whatever fails ends the test at once, and so belongs on the test's own goroutine.
+package testkit
+
+import (
+	"context"
+	"crypto/rand"
+	"io"
+	mathrand "math/rand/v2"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+)
+
+// Patience is a deadline that only a hung test meets.
+const Patience = 30 * time.Second
+
+// Context returns a context that ends when a test must hang.
+func Context(t testing.TB) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), Patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// Within returns what comes on c, which must come soon.
+func Within[T any](t testing.TB, c <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(Patience):
+		t.Fatalf("%s: nothing happens", what)
+	}
+	panic("not reached")
+}
+
+// Eventually waits until condition holds, looking again and again.
+func Eventually(t testing.TB, what string, condition func() bool) {
+	t.Helper()
+	deadline := time.After(Patience)
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !condition() {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			t.Fatalf("%s: not in time", what)
+		}
+	}
+}
+
+// Listen listens on loopback until the test ends. Whoever dials is connected, also if nobody accepts.
+func Listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
+// Hurry gives conns a deadline that only a hung test meets.
+func Hurry(t testing.TB, conns ...net.Conn) {
+	t.Helper()
+	for _, c := range conns {
+		if err := c.SetDeadline(time.Now().Add(Patience)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Write writes all of p.
+func Write[P string | []byte](t testing.TB, w io.Writer, p P) {
+	t.Helper()
+	if n, err := w.Write([]byte(p)); err != nil {
+		t.Fatalf("wrote %d of %d bytes: %v", n, len(p), err)
+	}
+}
+
+// Expect reads exactly want.
+func Expect(t testing.TB, r io.Reader, want string) {
+	t.Helper()
+	got := make([]byte, len(want))
+	if n, err := io.ReadFull(r, got); err != nil || string(got) != want {
+		t.Fatalf("read %q, %v, want %q", got[:n], err, want)
+	}
+}
+
+// ExpectEnd reads the end, and nothing before it.
+func ExpectEnd(t testing.TB, r io.Reader) {
+	t.Helper()
+	if n, err := r.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Fatalf("read %d bytes, %v, want the end", n, err)
+	}
+}
+
+// Pattern returns n bytes in which no two stretches are alike.
+func Pattern(n int) []byte {
+	r := mathrand.New(mathrand.NewPCG(1, 2))
+	p := make([]byte, n)
+	for i := range p {
+		p[i] = byte(r.Uint32())
+	}
+	return p
+}
+
+// NewIdentity returns somebody whom nobody knows.
+func NewIdentity(t testing.TB) *identity.Identity {
+	t.Helper()
+	id, err := identity.New(rand.Reader, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+// Trusting returns the policy of a self who trusts those in allow or, if nobody is there, only itself.
+func Trusting(t testing.TB, self *identity.Identity, allow ...identity.Identifier) *identity.Policy {
+	t.Helper()
+	p, err := identity.NewPolicy(identity.PolicyConfig{Self: self.Identifier(), Allow: allow})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}

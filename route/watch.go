@@ -1,0 +1,63 @@
+package route
+
+import (
+	"time"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// maxStuck is how many looks in a row, a keepalive apart, find a connection stuck before it is reset: as many as pings go
+// without an answer before a session ends.
+const maxStuck = 3
+
+// Watch resets c when the node ends, or when what is sent on c has not arrived for three keepalives, until the returned
+// function is called.
+func (n *Node) Watch(c netio.Conn) (unwatch func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.links == nil {
+		_ = netio.Reset(c) // the node has been closed
+	} else {
+		n.links[c] = struct{}{}
+	}
+	return func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		delete(n.links, c)
+	}
+}
+
+// watch looks after the connections until the node ends. Pings tell of a session that nothing comes from; this tells of
+// a single connection, whose other bytes may take another way or be of another size.
+func (n *Node) watch() {
+	interval := n.config.Channel.Keepalive
+	if interval <= 0 {
+		interval = channel.DefaultKeepalive
+	}
+	look := time.NewTicker(interval)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+			n.resetStuck()
+		case <-n.ctx.Done():
+			return
+		}
+	}
+}
+
+func (n *Node) resetStuck() {
+	n.mu.Lock()
+	watched := make([]netio.Conn, 0, len(n.links))
+	for c := range n.links {
+		watched = append(watched, c)
+	}
+	n.mu.Unlock()
+	for _, c := range watched {
+		if netio.Stuck(c) >= maxStuck {
+			n.logger.Warn("nothing that is sent arrives, and the connection is reset", "peer", c.RemoteAddr())
+			_ = netio.Reset(c)
+		}
+	}
+}
