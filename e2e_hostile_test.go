@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -294,9 +295,9 @@ func TestStrangers(t *testing.T) {
 				p, victim = l.outlet(m.address, "--log-level", "error")
 				inlet = l.inlet(victim, "--log-level", "error")
 			}
-			calm := carry(t, m, inlet)
+			_ = carry(t, m, inlet) // the first is slower than those that follow
 			for _, a := range strangersWays() {
-				underAttack(t, a, p, victim, func() time.Duration { return carry(t, m, inlet) }, calm)
+				underAttack(t, a, p, victim, func() time.Duration { return carry(t, m, inlet) })
 			}
 		})
 	}
@@ -312,11 +313,40 @@ func carry(t *testing.T, m *labMirror, inlet string) time.Duration {
 	return time.Since(began)
 }
 
-// underAttack runs an attack, again and again until the trusted client has finished, and looks at the victim's memory.
-func underAttack(t *testing.T, a assault, p *labProcess, victim string, trusted func() time.Duration, calm time.Duration) {
+// underAttack looks at the trusted client's speed under an attack, and at the victim's memory.
+func underAttack(t *testing.T, a assault, p *labProcess, victim string, trusted func() time.Duration) {
 	t.Helper()
 	p.resetPeak()
 	before := p.use()
+	var ratios []float64
+	var figure string
+	for range ofFull(1, 3) {
+		var ratio float64
+		ratio, figure = disturbed(t, a, victim, trusted)
+		ratios = append(ratios, ratio)
+	}
+	slices.Sort(ratios)
+	ratio := ratios[len(ratios)/2]
+	grown := p.use().peak - before.rss
+	t.Logf("%s: %s; the trusted client had %.0f %% of its speed, of %.2f; the victim's memory grew by %.1f MiB at most from %.1f MiB",
+		a.name, figure, 100*ratio, ratios, float64(grown)/1024, float64(before.rss)/1024)
+	if raceDetector {
+		return
+	}
+	if grown > hostileGrowth {
+		t.Errorf("%s: the victim grew by %d KiB, want at most %d", a.name, grown, hostileGrowth)
+	}
+	if full() && ratio < 0.5 {
+		t.Errorf("%s: the trusted client had %.0f %% of its speed, want half", a.name, 100*ratio)
+	}
+}
+
+// disturbed returns what part of its speed the trusted client has while an attack goes on, again and again until the
+// client has finished. The speed without one is taken just before: what else a machine has to do changes within a
+// minute.
+func disturbed(t *testing.T, a assault, victim string, trusted func() time.Duration) (ratio float64, figure string) {
+	t.Helper()
+	calm := trusted()
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	first, over := make(chan string, 1), make(chan struct{})
@@ -328,22 +358,10 @@ func underAttack(t *testing.T, a assault, p *labProcess, victim string, trusted 
 		}
 	}()
 	took := trusted()
-	figure := <-first
+	figure = <-first
 	cancel()
 	<-over
-	grown := p.use().peak - before.rss
-	ratio := float64(calm) / float64(took)
-	t.Logf("%s: %s; the trusted client had %.0f %% of its speed; the victim's memory grew by %.1f MiB at most from %.1f MiB",
-		a.name, figure, 100*ratio, float64(grown)/1024, float64(before.rss)/1024)
-	if raceDetector {
-		return
-	}
-	if grown > hostileGrowth {
-		t.Errorf("%s: the victim grew by %d KiB, want at most %d", a.name, grown, hostileGrowth)
-	}
-	if full() && ratio < 0.5 {
-		t.Errorf("%s: the trusted client had %.0f %% of its speed, want half", a.name, 100*ratio)
-	}
+	return float64(calm) / float64(took), figure
 }
 
 // TestReplay records all that an inlet says to an outlet, and says it again: nothing of it reaches the target.

@@ -294,6 +294,20 @@ func TestHeld(t *testing.T) {
 	}
 }
 
+// keptKiB is what Go keeps of each connection that a process has ever had at once: its goroutines and what polls its
+// sockets are never freed. A program that does nothing else keeps 2.4.
+const keptKiB = 3
+
+// kept returns what processes that used as much at the start may use when n connections have been closed.
+func kept(start map[string]usage, n int) map[string]usage {
+	all := make(map[string]usage, len(start))
+	for name, u := range start {
+		u.rss += int64(n * keptKiB)
+		all[name] = u
+	}
+	return all
+}
+
 func held(t *testing.T, n int, plan rowPlan) {
 	t.Helper()
 	const most = "40000" // both links of a relay count
@@ -309,11 +323,11 @@ func held(t *testing.T, n int, plan rowPlan) {
 		took := time.Since(began).Round(100 * time.Millisecond)
 		eventually(t, "the target's connections have ended", func() bool { return r.served() == 0 })
 		if before == nil {
-			before = start
+			before = kept(start, n)
 		}
 		after = r.settle(func(name string, u usage) bool { return within(u, before[name]) })
 		t.Logf("round %d: %d held, in %v: %v; closed: %v", round+1, n, took, open, after)
-		if round == 0 { // what a process takes once, for as much as it has ever had, it keeps
+		if round == 0 && !full() { // links without a flow outlast the patience of the small version
 			continue
 		}
 		for name, u := range after {

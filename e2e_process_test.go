@@ -5,10 +5,13 @@ package main_test
 import (
 	"bytes"
 	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,11 +33,24 @@ func TestMain(m *testing.M) {
 type tidy struct{ *testing.M }
 
 func (m tidy) Run() int {
+	manyAtOnce()
 	code := m.M.Run()
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)
 	}
 	return code
+}
+
+// atOnce is how many tests run at once, unless -parallel says so: most wait most of the time, for clocks and processes.
+const atOnce = 8
+
+func manyAtOnce() {
+	flag.Parse()
+	given := false
+	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
+	if !given {
+		_ = flag.Set("test.parallel", strconv.Itoa(max(atOnce, runtime.GOMAXPROCS(0))))
+	}
 }
 
 // built is the sp that all tests run.

@@ -9,23 +9,33 @@ import (
 // quietAfter is how long no connection may have begun or ended before memory goes back to the system.
 const quietAfter = 2 * time.Second
 
+// How often quietAfter has passed when memory goes back.
+const (
+	quietFirst  = 1
+	quietPools  = 2  // a pool keeps what it had through one collection of garbage
+	quietIdling = 10 // links that the last connections have left behind have been closed
+)
+
 // giveBack returns memory to the system whenever turnover, having grown, has not for a while: what a burst of
 // connections took must not stay with a process that runs for years. It runs until ctx ends.
 func giveBack(ctx context.Context, turnover func() uint64) {
 	ticks := time.NewTicker(quietAfter)
 	defer ticks.Stop()
-	var last, given uint64
+	var last uint64
+	quiet := quietIdling // nothing has been taken yet
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticks.C:
 		}
-		now := turnover()
-		if now == last && now != given {
-			debug.FreeOSMemory()
-			given = now
+		quiet++
+		if now := turnover(); now != last {
+			last, quiet = now, 0
 		}
-		last = now
+		switch quiet {
+		case quietFirst, quietPools, quietIdling:
+			debug.FreeOSMemory()
+		}
 	}
 }

@@ -273,8 +273,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 // beginOpening counts a link that has not said what it wants yet, or refuses it.
 func (n *Node) beginOpening(from source) bool {
 	n.mu.Lock()
-	most := n.config.Limits.Opening
-	err := n.opening.admit(Limits{Connections: most, PerSource: max(most/openingShare, 1)}, from)
+	err := n.opening.admitOpening(n.config.Limits.Opening, from)
 	n.mu.Unlock()
 	if err != nil && n.refused.due(time.Now()) {
 		n.logger.Warn("refusing links: too many have not said what they want", "source", netip.Prefix(from), "error", err)
