@@ -43,7 +43,8 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 		return o.refuse(err)
 	}
 	app := wrap(target) // a bare connection cannot be reset, and would end
-	defer q.Watch(app)()
+	q.Watch(app)
+	defer q.Unwatch(app)
 	lazy := q.Message.Flags&wire.Lazy != 0
 	stream := q.Accept()
 	if lazy {

@@ -107,7 +107,7 @@ func NewNode(config Config) (*Node, error) {
 		n.logger = slog.Default()
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	n.tasks.Go(n.watch)
+	n.tasks.Go(n.lookAfter)
 	return n, nil
 }
 
@@ -183,15 +183,6 @@ func (n *Node) run(f func()) bool {
 	return true
 }
 
-// track is Watch, and the returned function closes c.
-func (n *Node) track(c netio.Conn) (untrack func()) {
-	unwatch := n.Watch(c)
-	return func() {
-		unwatch()
-		_ = c.Close()
-	}
-}
-
 // Shutdown tells the nodes that have sessions with this one, refuses new requests, waits until those being served have
 // ended or ctx has, and closes the node.
 func (n *Node) Shutdown(ctx context.Context) error {
@@ -211,32 +202,33 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	return n.Close()
 }
 
-// Begin counts a connection that an application has made among what Shutdown waits for, and watches it as Watch does,
-// until the returned function is called, once. It fails while the node is draining and where a limit is reached.
+// Begin counts a connection that an application has made among what Shutdown waits for, and resets it when the node ends
+// or nothing that is sent on it arrives, until the returned function is called, once. It fails while the node is draining
+// and where a limit is reached.
 func (n *Node) Begin(app netio.Conn) (end func(), err error) {
-	ended, err := n.begin(sourceOf(app.RemoteAddr()))
-	if err != nil {
+	from := sourceOf(app.RemoteAddr())
+	if err := n.begin(from); err != nil {
 		return nil, err
 	}
-	unwatch := n.Watch(app)
+	n.watch(app)
 	return func() {
-		unwatch()
-		ended()
+		n.unwatch(app)
+		n.end(from)
 	}, nil
 }
 
-// begin is Begin for an identity.Identifier or a source.
-func (n *Node) begin(key any) (end func(), err error) {
+// begin counts what an identity.Identifier or a source asks for, until end is called with the same.
+func (n *Node) begin(key any) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.draining {
-		return nil, Refuse(wire.GoingAway, "")
+		return Refuse(wire.GoingAway, "")
 	}
 	if err := n.active.admit(n.config.Limits, key); err != nil {
-		return nil, err
+		return err
 	}
 	n.turnover.Add(1)
-	return func() { n.end(key) }, nil
+	return nil
 }
 
 func (n *Node) end(key any) {

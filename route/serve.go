@@ -24,7 +24,7 @@ type Request struct {
 	conn     netio.Conn
 	ahead    []byte       // read behind the message
 	address  wire.Address // what was taken off the onward route last
-	end      func()       // tells the node that the request has ended, if it counts
+	counted  any          // whom the request counts for, if it does
 	answered bool
 }
 
@@ -42,8 +42,12 @@ func (q *Request) Accept() *Stream {
 	return s
 }
 
-// Watch is the node's.
-func (q *Request) Watch(c netio.Conn) (unwatch func()) { return q.node.Watch(c) }
+// Watch resets c, which belongs to the request, when the node ends or nothing that is sent on it arrives, until Unwatch
+// is called with it.
+func (q *Request) Watch(c netio.Conn) { q.node.watch(c) }
+
+// Unwatch is the end of Watch.
+func (q *Request) Unwatch(c netio.Conn) { q.node.unwatch(c) }
 
 // refuse answers that the service is not to be had, and gives the asker time to take that.
 func (q *Request) refuse(status wire.Status) {
@@ -137,8 +141,8 @@ func (n *Node) finish(q *Request, err error) {
 	if err != nil && !q.answered {
 		q.refuse(refusal(err))
 	}
-	if q.end != nil {
-		q.end()
+	if q.counted != nil {
+		n.end(q.counted)
 	}
 	n.log(q, err)
 }
@@ -255,7 +259,7 @@ func (n *Node) resolveForward(q *Request) (_ Handler, err error) {
 	if n.config.Forward == nil || !n.config.Forward(q.address) {
 		return nil, Refuse(wire.NotAllowed, "forwarding to "+HostPort(q.address)+" is not allowed here")
 	}
-	if q.end, err = n.begin(q.asker()); err != nil {
+	if err = q.begin(); err != nil {
 		return nil, err
 	}
 	return n.forward, nil
@@ -286,10 +290,20 @@ func (n *Node) resolveService(q *Request) (_ Handler, err error) {
 	if s.waits {
 		return s.handler, nil
 	}
-	if q.end, err = n.begin(q.asker()); err != nil {
+	if err = q.begin(); err != nil {
 		return nil, err
 	}
 	return s.handler, nil
+}
+
+// begin counts the request, until it is finished.
+func (q *Request) begin() error {
+	who := q.asker()
+	if err := q.node.begin(who); err != nil {
+		return err
+	}
+	q.counted = who
+	return nil
 }
 
 // asker is whom a request counts for: who is known, or where it comes from.

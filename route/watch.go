@@ -11,9 +11,9 @@ import (
 // without an answer before a session ends.
 const maxStuck = 3
 
-// Watch resets c when the node ends, or when what is sent on c has not arrived for three keepalives, until the returned
-// function is called.
-func (n *Node) Watch(c netio.Conn) (unwatch func()) {
+// watch resets c when the node ends, or when what is sent on c has not arrived for three keepalives, until unwatch is
+// called with it.
+func (n *Node) watch(c netio.Conn) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.links == nil {
@@ -21,16 +21,27 @@ func (n *Node) Watch(c netio.Conn) (unwatch func()) {
 	} else {
 		n.links[c] = struct{}{}
 	}
+}
+
+// unwatch is the end of watch.
+func (n *Node) unwatch(c netio.Conn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.links, c)
+}
+
+// track is watch, and the returned function closes c as well.
+func (n *Node) track(c netio.Conn) (untrack func()) {
+	n.watch(c)
 	return func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		delete(n.links, c)
+		n.unwatch(c)
+		_ = c.Close()
 	}
 }
 
-// watch looks after the connections until the node ends. Pings tell of a session that nothing comes from; this tells of
+// lookAfter looks at what is watched until the node ends. Pings tell of a session that nothing comes from; this tells of
 // a single connection, whose other bytes may take another way or be of another size.
-func (n *Node) watch() {
+func (n *Node) lookAfter() {
 	interval := n.config.Channel.Keepalive
 	if interval <= 0 {
 		interval = channel.DefaultKeepalive

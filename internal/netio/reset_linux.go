@@ -1,7 +1,6 @@
 package netio
 
 import (
-	"encoding/binary"
 	"net"
 	"syscall"
 
@@ -19,14 +18,10 @@ func (s *Socket) wasReset() bool {
 	return closed
 }
 
-// isClosed tells whether the kernel has a TCP socket in the state CLOSE, which is the first byte of its tcp_info: what
-// else there is, is not asked for.
+// isClosed tells whether the kernel has a TCP socket in the state CLOSE.
 func isClosed(fd uintptr) bool {
 	const tcpClose = 7
-	info, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
-	var first [4]byte
-	binary.NativeEndian.PutUint32(first[:], uint32(info))
-	return err == nil && first[0] == tcpClose
+	return tcpInfoStart(fd)[tcpiState] == tcpClose
 }
 
 // AwaitReset implements ResetAwaiter. After the end of data a read gives that end for ever, whatever comes; the
