@@ -17,7 +17,7 @@ const (
 	lastRetry    = 30 * time.Second
 	recentRetry  = time.Second            // the longest for what was lost, or wanted first, not longer ago than recently
 	recently     = time.Minute            // a process that is started anew is back by then
-	hurriedRetry = 500 * time.Millisecond // between two attempts, while somebody waits
+	hurriedRetry = 250 * time.Millisecond // between two attempts, while somebody waits
 	stableAfter  = time.Second            // what has lived as long is tried again at once
 )
 

@@ -161,6 +161,11 @@ func (r *Roads) Await(ctx context.Context) error {
 }
 
 func (r *Roads) await(ctx context.Context) (*Keeper, error) {
+	if k, _ := r.best(); k != nil {
+		return k, nil
+	}
+	again := time.NewTicker(hurriedRetry)
+	defer again.Stop()
 	for {
 		k, changed := r.best()
 		if k != nil {
@@ -169,6 +174,7 @@ func (r *Roads) await(ctx context.Context) (*Keeper, error) {
 		r.hurry()
 		select {
 		case <-changed:
+		case <-again.C: // a keeper has tried since, and would take its time
 		case <-ctx.Done():
 			return nil, r.absent(ctx)
 		}
