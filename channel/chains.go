@@ -13,6 +13,9 @@ import (
 // takes a flow's number no longer than epochGrace after the keys were replaced, nor after windowSize higher ones. ctx
 // bounds dialing only, which also ends with the session. It is the initiator's.
 func (s *Session) Open(ctx context.Context) (*Flow, error) {
+	s.countOpens(1)
+	defer s.endIfLeft()
+	defer s.countOpens(-1)
 	c, err := s.idleChain()
 	if err != nil {
 		return nil, err
@@ -28,6 +31,12 @@ func (s *Session) Open(ctx context.Context) (*Flow, error) {
 		return nil, err
 	}
 	return f, nil
+}
+
+func (s *Session) countOpens(more int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.opens += more
 }
 
 // openOn numbers a new flow on c.
@@ -120,6 +129,10 @@ func (s *Session) forget(c *chain) {
 	s.mu.Lock()
 	delete(s.chains, c)
 	s.mu.Unlock()
+	select {
+	case s.freed <- struct{}{}:
+	default:
+	}
 	s.endIfLeft()
 }
 

@@ -64,11 +64,7 @@ func (e *Endpoint) Announce() { e.AnnounceTo(func(*Session) bool { return true }
 
 // AnnounceTo is Announce for some sessions.
 func (e *Endpoint) AnnounceTo(whom func(*Session) bool) {
-	e.each(func(s *Session) {
-		if whom(s) {
-			_ = s.Announce()
-		}
-	})
+	e.eachOf(func(s *Session) bool { return !s.announced.Load() && whom(s) }, func(s *Session) { _ = s.Announce() })
 }
 
 // Renew is Session.Renew of all sessions.
@@ -86,13 +82,18 @@ func (e *Endpoint) Close() error {
 }
 
 // each calls f for all sessions, at once: a far end that does not listen holds up nobody else's.
-func (e *Endpoint) each(f func(*Session)) {
+func (e *Endpoint) each(f func(*Session)) { e.eachOf(func(*Session) bool { return true }, f) }
+
+// eachOf is each for some sessions.
+func (e *Endpoint) eachOf(which func(*Session) bool, f func(*Session)) {
 	e.mu.RLock()
 	sessions := slices.Collect(maps.Keys(e.sessions))
 	e.mu.RUnlock()
 	var tasks sync.WaitGroup
 	for _, s := range sessions {
-		tasks.Go(func() { f(s) })
+		if which(s) {
+			tasks.Go(func() { f(s) })
+		}
 	}
 	tasks.Wait()
 }

@@ -8,10 +8,9 @@ import (
 
 // A session that a side ends in good order has flows behind it whose last bytes are still on their way, on links of
 // their own. So the side that goes away closes links without a flow gently, which lets what was written on them arrive,
-// and the other side, told that it is going away, leaves its links to end by themselves for a while.
-
-// lingerTimeout is how long links may outlive a session whose far end went away in good order.
-const lingerTimeout = 30 * time.Second
+// and the other side, told that it is going away, leaves its links to end by themselves. That takes as long as whoever gets
+// those bytes does: they have been taken from an application that believes them delivered. A link whose other end is gone
+// is TCP's to notice: nothing has to be sent on it any more, and keepalives are unanswered.
 
 // part ends all links: gently where no flow is on one. It reports whether there were others, and returns what tells
 // those who want to know that their flows are over.
@@ -64,14 +63,15 @@ func (s *Session) busy() bool {
 	return false
 }
 
-// awaitLinks returns when the links have had their time, when the far end is not trusted any more, or with Close.
+// awaitLinks returns when no flow is on a link any more, when the far end is not trusted any more, or with Close.
 func (s *Session) awaitLinks() {
-	timeout := time.NewTimer(lingerTimeout)
-	defer timeout.Stop()
 	for {
+		s.mu.Lock()
+		busy := s.busy()
+		s.mu.Unlock()
 		changed := s.config.Trust.Changed()
 		until, err := s.review()
-		if err != nil {
+		if err != nil || !busy {
 			return
 		}
 		var expired <-chan time.Time
@@ -81,7 +81,8 @@ func (s *Session) awaitLinks() {
 		select {
 		case <-changed:
 			continue
-		case <-timeout.C:
+		case <-s.freed:
+			continue
 		case <-expired:
 		case <-s.closed:
 		}

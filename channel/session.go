@@ -35,6 +35,7 @@ type Session struct {
 	over    chan struct{}                           // closed when the session has ended and all its work as well
 	closed  chan struct{}                           // closed by Close
 	closing sync.Once
+	freed   chan struct{} // tells linger that a link has ended
 	left    chan struct{} // closed by listen when the far end has said that it is going away
 	renewed chan struct{} // tells tend that listen has replaced the keys
 	wanted  chan struct{} // tells tend that somebody wants a new handshake
@@ -57,6 +58,7 @@ type Session struct {
 
 	chains map[*chain]struct{} // all links but the control link
 	idle   []*chain            // those without a flow, initiator only; the most recently used last
+	opens  int                 // calls of Open
 
 	pingCount uint64
 	silent    int // keepalives since the last answer
@@ -77,8 +79,8 @@ func newSession(h *handshake, static *ecdh.PrivateKey, suite noise.Suite, c *cha
 	}
 	s := &Session{
 		config: h.config, static: static, role: h.role, suite: suite, name: h.name, id: h.peer.Identifier(),
-		over: make(chan struct{}), closed: make(chan struct{}), left: make(chan struct{}), renewed: make(chan struct{}, 1),
-		wanted: make(chan struct{}, 1), proved: make(chan struct{}, 1),
+		over: make(chan struct{}), closed: make(chan struct{}), left: make(chan struct{}),
+		freed: make(chan struct{}, 1), renewed: make(chan struct{}, 1), wanted: make(chan struct{}, 1), proved: make(chan struct{}, 1),
 		peer: h.peer, decision: h.decision, decided: make(chan struct{}), epoch: e,
 		chains: make(map[*chain]struct{}), pings: make(map[uint64]chan struct{}),
 	}
@@ -194,9 +196,12 @@ func (s *Session) say(t recordType, data []byte) error {
 }
 
 // end ends the session because of err; only the first call does.
-func (s *Session) end(err error) {
+func (s *Session) end(err error) { s.endIf(err, func() bool { return true }) }
+
+// endIf is end, unless something that it finds with mu locked speaks against it.
+func (s *Session) endIf(err error, may func() bool) {
 	s.mu.Lock()
-	if s.err != nil {
+	if s.err != nil || !may() {
 		s.mu.Unlock()
 		return
 	}
@@ -309,12 +314,7 @@ func (s *Session) endIfLeft() {
 	if s.role == identity.Responder || !s.Leaving() {
 		return
 	}
-	s.mu.Lock()
-	busy := len(s.chains) > len(s.idle)
-	s.mu.Unlock()
-	if !busy {
-		s.end(ErrGoingAway)
-	}
+	s.endIf(ErrGoingAway, func() bool { return s.opens == 0 && len(s.chains) == len(s.idle) })
 }
 
 // answered takes note of a pong.

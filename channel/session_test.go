@@ -332,6 +332,74 @@ func TestLeftSessionEnds(t *testing.T) {
 	}
 }
 
+// TestLeftSessionDelivers has a session end with its last flow while a slow reader still has most of that before it: who
+// wrote it believes it delivered.
+func TestLeftSessionDelivers(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		handle, flows := accepted()
+		l.handle = handle
+		s := l.session()
+		near, far := l.both(s, flows)
+		if err := far.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		expectEnd(t, near)
+		l.responder.Announce()
+		<-s.Left()
+		const size, pace = 60_000, 2 * time.Second
+		if _, err := near.Write(pattern(size)); err != nil {
+			t.Fatal(err)
+		}
+		if err := near.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		_ = near.Close()
+		<-s.Done()
+		total, b := 0, make([]byte, 1000)
+		for {
+			n, err := far.Read(b)
+			total += n
+			if err != nil {
+				if err != io.EOF || total != size {
+					t.Errorf("%d bytes came of %d, and then %v", total, size, err)
+				}
+				break
+			}
+			time.Sleep(pace)
+		}
+		far.release()
+		<-far.session.over
+	})
+}
+
+// TestLeftSessionDials lets a flow begin whose link is being dialed when the far end says that it is going away.
+func TestLeftSessionDials(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		const roundTrip = 50 * time.Millisecond
+		first := true
+		s, err := l.initiator.Initiate(context.Background(), "", func(ctx context.Context) (Conn, error) {
+			if !first {
+				select {
+				case <-time.After(roundTrip):
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+			}
+			first = false
+			return l.dial(ctx)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(roundTrip/2, l.responder.Announce)
+		f := l.open(s)
+		if err := transfer(t, f, []byte("one more"), 3); err != nil {
+			t.Error(err)
+		}
+		<-s.Done()
+	})
+}
+
 // Keys are replaced again and again while flows run; flows of before go on, and those on their way arrive.
 func TestRenewalUnderTraffic(t *testing.T) {
 	inBubble(t, func(a, _ *Config) { a.RenewAfter = 10 * time.Second }, func(t *testing.T, l *lab) {

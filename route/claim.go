@@ -129,15 +129,18 @@ func (c *claim) carry(link net.Conn) (end func()) {
 	}
 }
 
-// announceInterval is the time between two looks for sessions that were being made when the relay said that it was going
-// away.
-const announceInterval = time.Second
+// Sessions that were being made when the relay said that it was going away are looked for, once in an interval and as
+// many times as a handshake may take, and some more.
+const (
+	announceInterval = time.Second
+	announceRounds   = 10
+)
 
-// announce tells those who come by the relay that they should go elsewhere, until ctx ends.
+// announce tells those who come by the relay that they should go elsewhere, while ctx lasts.
 func (c *claim) announce(ctx context.Context) {
 	again := time.NewTicker(announceInterval)
 	defer again.Stop()
-	for {
+	for range announceRounds {
 		c.registrar.Serve.endpoint.AnnounceTo(c.carries)
 		select {
 		case <-again.C:

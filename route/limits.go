@@ -103,7 +103,7 @@ func (c *census) leave(key any) {
 func (c *census) admitOpening(most int, from source) error {
 	share := most / openingShare
 	l := Limits{Connections: most, PerSource: max(share, 1)}
-	if c.by[from] >= openingFew {
+	if c.by[from] >= min(openingFew, max(share/2, 1)) {
 		l.Connections -= share
 	}
 	return c.admit(l, from)

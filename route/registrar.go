@@ -118,25 +118,28 @@ func (r *Registrar) register(ctx context.Context, old *leftovers) (lived time.Du
 	case err = <-ended:
 	case <-left:
 		old.tasks.Go(func() { c.announce(serving) })
-		old.replace(stop)
+		old.add(stop)
 		err = fmt.Errorf("registration: %w", channel.ErrGoingAway)
 	}
 	return time.Since(began), err
 }
 
-// leftovers are claims on relays that are going away, as long as they carry something; one at most, or a relay could
-// have an outlet hold ever more of them.
+// leftovers are claims on relays that are going away, for as long as those last.
 type leftovers struct {
 	tasks sync.WaitGroup
-	end   context.CancelFunc
+	ends  []context.CancelFunc // the oldest first
 }
 
-// replace ends the claim before, and has end called for this one in its turn.
-func (l *leftovers) replace(end context.CancelFunc) {
-	if l.end != nil {
-		l.end()
+// maxLeftovers is how many there may be: a relay that only says that it goes could have an outlet hold ever more.
+const maxLeftovers = 8
+
+// add has end called when too many have come after.
+func (l *leftovers) add(end context.CancelFunc) {
+	if len(l.ends) == maxLeftovers {
+		l.ends[0]()
+		l.ends = l.ends[1:]
 	}
-	l.end = end
+	l.ends = append(l.ends, end)
 }
 
 func (l *leftovers) wait() { l.tasks.Wait() }

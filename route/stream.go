@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -261,7 +262,6 @@ func (s *Stream) status() error {
 		return r.err
 	}
 	err := s.readStatus()
-	var timeout net.Error
 	switch {
 	case err == nil:
 		if s.answerBy.Load() {
@@ -269,7 +269,7 @@ func (s *Stream) status() error {
 		}
 		s.awaiting.Store(false)
 		return nil
-	case errors.As(err, &timeout) && timeout.Timeout():
+	case errors.Is(err, os.ErrDeadlineExceeded):
 		if !s.answerBy.Load() {
 			return err
 		}

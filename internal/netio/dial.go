@@ -37,6 +37,7 @@ func dialWith(ctx context.Context, network, address string, timeout time.Duratio
 	results := make(chan result)
 	go func() {
 		d := net.Dialer{Timeout: timeout, KeepAliveConfig: KeepAlive, Control: control}
+		d.SetMultipathTCP(false) // see ListenConfig
 		c, err := d.DialContext(ctx, network, address)
 		results <- result{c, err}
 	}()

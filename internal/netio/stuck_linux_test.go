@@ -1,0 +1,70 @@
+package netio
+
+import (
+	"context"
+	"net"
+	"testing"
+	"time"
+)
+
+// Nobody reads, and the window is shut: that is no reason to be stuck. What arrives slowly is none either. The other way
+// round takes a network that loses packets: see TestBigPacketsLost of package main.
+func TestShutWindowIsNotStuck(t *testing.T) {
+	a, b := socketPair(t, "tcp")
+	_ = a.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	for {
+		if _, err := a.Write(make([]byte, 1<<20)); err != nil {
+			break
+		}
+	}
+	for range 5 {
+		if times := Stuck(a); times != 0 {
+			t.Errorf("stuck %d times", times)
+		}
+	}
+	_ = b.Close()
+	_ = a.Close()
+	if times := Stuck(a); times != 0 {
+		t.Errorf("stuck %d times when closed", times)
+	}
+	x, y := net.Pipe()
+	defer x.Close()
+	defer y.Close()
+	if times := Stuck(x); times != 0 {
+		t.Errorf("a pipe is stuck %d times", times)
+	}
+}
+
+// What the kernel tells of a Multipath TCP socket is about its first path only.
+func TestListenConfigIsSinglePath(t *testing.T) {
+	c := ListenConfig()
+	if c.MultipathTCP() {
+		t.Error("it listens for Multipath TCP")
+	}
+	l, err := c.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	accepted := make(chan bool, 1)
+	go func() {
+		conn, err := l.Accept()
+		if err != nil {
+			accepted <- false
+			return
+		}
+		multi, _ := conn.(*net.TCPConn).MultipathTCP()
+		_ = conn.Close()
+		accepted <- multi
+	}()
+	d := net.Dialer{}
+	d.SetMultipathTCP(true)
+	conn, err := d.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if <-accepted {
+		t.Error("a connection has several paths")
+	}
+}
