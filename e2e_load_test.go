@@ -238,7 +238,7 @@ func (r *row) hold(n int) map[string]usage {
 // settle waits until every process holds no more than is allowed, as long as that may take, and returns what they use.
 func (r *row) settle(allowed func(name string, u usage) bool) map[string]usage {
 	r.t.Helper()
-	late := time.After(ofFull(10*time.Second, 45*time.Second)) // links without a flow are kept for 30 s
+	late := time.After(45 * time.Second)
 	look := time.NewTicker(500 * time.Millisecond)
 	defer look.Stop()
 	for {

@@ -19,7 +19,7 @@ func TestOverhead(t *testing.T) {
 	t.Parallel()
 	const (
 		size     = 1000
-		messages = 2000
+		messages = 500
 		most     = 20 // bytes for each message and channel
 	)
 	l := newNodes(t)

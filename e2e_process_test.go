@@ -41,15 +41,23 @@ func (m tidy) Run() int {
 	return code
 }
 
-// atOnce is how many tests run at once, unless -parallel says so: most wait most of the time, for clocks and processes.
-const atOnce = 8
+// How many tests run at once, unless -parallel says so: most wait most of the time, for clocks and processes. With the
+// race detector they compute more.
+const (
+	atOnce     = 8
+	atOnceRace = 4
+)
 
 func manyAtOnce() {
 	flag.Parse()
+	n := atOnce
+	if raceDetector {
+		n = atOnceRace
+	}
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
 	if !given {
-		_ = flag.Set("test.parallel", strconv.Itoa(max(atOnce, runtime.GOMAXPROCS(0))))
+		_ = flag.Set("test.parallel", strconv.Itoa(max(n, runtime.GOMAXPROCS(0))))
 	}
 }
 
