@@ -305,10 +305,11 @@ func (g *Registry) spare(ctx context.Context, q *Request) error {
 		return Refuse(wire.BadMessage, "a spare link speaks when it is spoken to")
 	}
 	p := &parked{conn: q.conn, work: make(chan func(), 1)}
+	first := r.spend(number) // before the answer: who repeats this link may do so as soon as he has seen that
 	if err := q.Accept().Flush(); err != nil {
 		return err
 	}
-	if !r.park(p, number) {
+	if !first || !r.park(p) {
 		return nil
 	}
 	if work := <-p.work; work != nil {
@@ -420,11 +421,18 @@ func (r *registration) revoke() {
 	}
 }
 
-// park keeps a spare link. It reports false if there are enough, or if the number has been used.
-func (r *registration) park(p *parked, number uint64) bool {
+// spend reports whether a spare link's number had not been used.
+func (r *registration) spend(number uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed || len(r.spares) >= maxSpares || !r.used.use(number) {
+	return r.used.use(number)
+}
+
+// park keeps a spare link. It reports false if there are enough.
+func (r *registration) park(p *parked) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || len(r.spares) >= maxSpares {
 		return false
 	}
 	if len(r.waiting) > 0 {

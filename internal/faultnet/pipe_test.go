@@ -155,7 +155,7 @@ func wantTimeout(t *testing.T, err error) {
 
 func TestPipeIsBounded(t *testing.T) {
 	a, b := PipeSize(10)
-	a.SetWriteDeadline(time.Now().Add(time.Millisecond))
+	a.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
 	n, err := a.Write(make([]byte, 30))
 	if wantTimeout(t, err); n != 10 {
 		t.Errorf("took %d bytes", n)
