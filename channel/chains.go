@@ -136,10 +136,10 @@ func (s *Session) forget(c *chain) {
 	s.endIfLeft()
 }
 
-// staleChains returns the links that have been idle for too long. It is called with mu locked.
+// staleChains returns the links that have been idle for too long, and are not the last. It is called with mu locked.
 func (s *Session) staleChains(now time.Time) []*chain {
 	fresh := 0
-	for fresh < len(s.idle) && now.Sub(s.idle[fresh].since) > chainIdleTimeout {
+	for fresh < len(s.idle)-chainIdleKept && now.Sub(s.idle[fresh].since) > chainIdleTimeout {
 		delete(s.chains, s.idle[fresh])
 		fresh++
 	}

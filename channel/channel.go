@@ -44,7 +44,8 @@ const (
 	hurry                   = 3                // by which pings come faster while one is unanswered
 	maxUnanswered           = 3                // pings without an answer that end a session
 	epochGrace              = 30 * time.Second // how long flows of replaced keys may still arrive
-	chainIdleTimeout        = 10 * time.Second // how long the initiator keeps a link without a flow
+	chainIdleTimeout        = 10 * time.Second // how long the initiator keeps a link without a flow, if it has more than
+	chainIdleKept           = 2                // which are there for whoever comes next, however late
 	chainIdleMax            = 256              // links without a flow that a session keeps
 	abortTimeout            = time.Second      // for telling the other end why a flow or a session ends
 	controlTimeout          = 5 * time.Second  // for one record on the control link to be taken by the socket

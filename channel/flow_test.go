@@ -337,11 +337,25 @@ func TestFlowsReuseOneLink(t *testing.T) {
 		if l.dialed != 2 {
 			t.Errorf("%d links, want the control link and one more", l.dialed)
 		}
-		time.Sleep(2 * chainIdleTimeout)
-		if n := s.openLinks(); n != 0 {
-			t.Errorf("%d links stay for good", n)
+		var open []*Flow
+		for range 3 * chainIdleKept {
+			open = append(open, l.open(s))
 		}
-		l.waitServed(1)
+		for _, f := range open {
+			if err := transfer(t, f, pattern(10), 1000); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(2 * chainIdleTimeout)
+		if n := s.openLinks(); n != chainIdleKept {
+			t.Errorf("%d links stay for good, want %d", n, chainIdleKept)
+		}
+		l.waitServed(2 * chainIdleKept)
+		dialed := l.dialed
+		time.Sleep(time.Hour)
+		if err := transfer(t, l.open(s), pattern(10), 1000); err != nil || l.dialed != dialed {
+			t.Errorf("a late flow: %v, after %d dials", err, l.dialed-dialed)
+		}
 	})
 }
 
