@@ -1,0 +1,178 @@
+package channel
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// What a Flow does with what arrives.
+
+// Read implements net.Conn.
+func (f *Flow) Read(p []byte) (int, error) {
+	r := &f.receiving
+	r.Lock()
+	defer r.Unlock()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if err := f.await(); err != nil {
+		return 0, err
+	}
+	return f.deliver(p), nil
+}
+
+// ReadLazy implements netio.LazyReader.
+func (f *Flow) ReadLazy(room netio.Room) (int, error) {
+	r := &f.receiving
+	r.Lock()
+	defer r.Unlock()
+	if err := f.await(); err != nil {
+		return 0, err
+	}
+	n := 0
+	for _, b := range room.Acquire() {
+		n += f.deliver(b)
+	}
+	return n, nil
+}
+
+// deliver copies opened data to p.
+func (f *Flow) deliver(p []byte) int {
+	r := &f.receiving
+	n := copy(p, r.data)
+	if r.data = r.data[n:]; len(r.data) == 0 {
+		f.chain.in.Release()
+	}
+	return n
+}
+
+// await returns when there is opened data, or the direction has ended. It is called with receiving locked.
+func (f *Flow) await() error {
+	r := &f.receiving
+	for len(r.data) == 0 {
+		if r.ended {
+			r.ended = false
+			f.endDirection() // only now: what was delivered before shared memory with the chain
+		}
+		if r.err != nil {
+			return r.err
+		}
+		opened, err := f.openOne(maxBody)
+		if err == nil && !opened {
+			err = f.chain.in.fill()
+			if isTimeout(err) && f.isOpen() {
+				return err
+			}
+			err = linkError(err)
+		}
+		if err != nil {
+			f.receiveFailed(err)
+		}
+	}
+	return nil
+}
+
+// openOne opens the next record, whose body has at most most bytes, if all of it has been read. It reports whether
+// there was one.
+func (f *Flow) openOne(most int) (bool, error) {
+	body, err := f.chain.in.record(most)
+	if body == nil || err != nil {
+		return false, err
+	}
+	r := &f.receiving
+	t, data, err := r.cipher.open(body)
+	if err != nil {
+		return false, err
+	}
+	switch t {
+	case typeData:
+		r.data = data
+	case typeEnd:
+		if len(data) != 0 {
+			return false, fmt.Errorf("%w: end of %d bytes", ErrProtocol, len(data))
+		}
+		r.err, r.ended = io.EOF, true
+	case typeAbort:
+		if len(data) != 1 {
+			return false, fmt.Errorf("%w: abort of %d bytes", ErrProtocol, len(data))
+		}
+		return false, abortReason(data[0]).err()
+	default:
+		return false, fmt.Errorf("%w: record of type %d in a flow", ErrProtocol, t)
+	}
+	return true, nil
+}
+
+// receiveFailed makes err permanent and ends the flow.
+func (f *Flow) receiveFailed(err error) {
+	err = f.explain(err)
+	f.receiving.err = err
+	if errors.Is(err, ErrForged) || errors.Is(err, ErrProtocol) {
+		f.abort(abortProtocol, err)
+	} else {
+		f.shut(err)
+	}
+}
+
+// WriteTo implements io.WriterTo: it writes to dst whatever arrives, several records with one call where several have
+// arrived, and holds no memory while nothing does. It returns nil at the end that the other end sent.
+func (f *Flow) WriteTo(dst io.Writer) (int64, error) {
+	r := &f.receiving
+	r.Lock()
+	defer r.Unlock()
+	var total int64
+	for {
+		if err := f.await(); err == io.EOF {
+			return total, nil
+		} else if err != nil {
+			return total, err
+		}
+		n, err := f.writeOpened(dst)
+		total += n
+		if err != nil {
+			return total, err
+		}
+	}
+}
+
+// maxSegments is how many records go to the application with one call.
+const maxSegments = 64
+
+// writeOpened writes the opened data, and that of the records that have been read as well, to dst.
+func (f *Flow) writeOpened(dst io.Writer) (int64, error) {
+	r := &f.receiving
+	r.segments = append(r.segments[:0], r.data)
+	r.data = nil
+	for len(r.segments) < maxSegments && r.err == nil {
+		opened, err := f.openOne(maxBody)
+		if err != nil {
+			f.receiveFailed(err) // after what came before it
+		}
+		if !opened {
+			break
+		}
+		if len(r.data) > 0 {
+			r.segments = append(r.segments, r.data)
+			r.data = nil
+		}
+	}
+	if len(r.segments) == 1 {
+		n, err := dst.Write(r.segments[0])
+		return int64(n), err
+	}
+	r.buffers = r.segments // a field, because it escapes
+	return netio.WriteBuffers(dst, &r.buffers)
+}
+
+// Quiet implements netio.Quieter.
+func (f *Flow) Quiet() bool {
+	r := &f.receiving
+	if !r.TryLock() {
+		return true // whoever reads, waits or will tell
+	}
+	defer r.Unlock()
+	return r.err == nil && len(r.data) == 0 && f.isOpen() && f.chain.in.empty() && netio.Quiet(f.chain.conn)
+}

@@ -1,0 +1,142 @@
+package channel
+
+import (
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// What a Flow does with what is to be sent.
+
+// Write implements net.Conn. Writing nothing tells the far end of a flow that it does not know of yet.
+func (f *Flow) Write(p []byte) (int, error) {
+	s := &f.sending
+	s.Lock()
+	defer s.Unlock()
+	total := 0
+	for {
+		if err := f.sendable(); err != nil {
+			return total, err
+		}
+		if len(p) == 0 {
+			return 0, f.introduce()
+		}
+		n := copyIn(s.out.begin(s.hello, len(p)-total), p[total:])
+		err := f.send(&s.out, n)
+		s.out.Release()
+		if err != nil {
+			return total, err
+		}
+		if total += n; total == len(p) {
+			return total, nil
+		}
+	}
+}
+
+// ReadFrom implements io.ReaderFrom: it sends whatever src gives until src ends, reading straight into records, and
+// holds no memory while src has nothing. It does not end the direction. An error is src's, unless Err says otherwise.
+func (f *Flow) ReadFrom(src io.Reader) (int64, error) {
+	s := &f.sending
+	if _, err := f.Write(nil); err != nil {
+		return 0, err
+	}
+	var out output
+	defer out.Release()
+	var total int64
+	for {
+		n, err := netio.ReadLazy(src, &out)
+		if err == io.EOF {
+			return total, nil
+		}
+		if err != nil {
+			return total, err
+		}
+		s.Lock()
+		if err = f.sendable(); err == nil {
+			err = f.send(&out, n)
+		}
+		s.Unlock()
+		if err != nil {
+			return total, err
+		}
+		total += int64(n)
+		out.fit(n)
+	}
+}
+
+// introduce sends a new flow's hello. The far end believes it only with a record, so an empty one goes with it. It is
+// called with sending locked.
+func (f *Flow) introduce() error {
+	if f.sending.hello == nil {
+		return nil
+	}
+	return f.sendControl(typeData)
+}
+
+// sendable is called with sending locked.
+func (f *Flow) sendable() error {
+	switch {
+	case f.sending.err != nil:
+		return f.sending.err
+	case f.sending.ended:
+		return fmt.Errorf("write after the end: %w", net.ErrClosed)
+	}
+	return nil
+}
+
+// send makes records of the n bytes in out and writes them. It is called with sending locked.
+func (f *Flow) send(out *output, n int) error {
+	s := &f.sending
+	b, err := out.seal(&s.cipher, n)
+	if err != nil || len(b) == 0 {
+		return f.sent(err)
+	}
+	s.hello = nil
+	_, err = f.chain.conn.Write(b)
+	return f.sent(linkError(err))
+}
+
+// sent makes an error of the sending direction permanent: part of a record may be on its way.
+func (f *Flow) sent(err error) error {
+	if err != nil {
+		f.sending.err = f.explain(err)
+		f.shut(f.sending.err)
+	}
+	return f.sending.err
+}
+
+// sendControl sends a record on its own. It is called with sending locked.
+func (f *Flow) sendControl(t recordType, data ...byte) error {
+	s := &f.sending
+	slot := s.out.begin(s.hello, len(data))
+	copyIn(slot, data)
+	size, err := s.cipher.seal(s.out.buffer.Bytes[s.out.prefix:], t, len(data))
+	if err == nil {
+		s.hello = nil
+		_, err = f.chain.conn.Write(s.out.buffer.Bytes[:s.out.prefix+size])
+	}
+	s.out.Release()
+	return f.sent(linkError(err))
+}
+
+// CloseWrite ends the sending direction. The other end reads io.EOF; this end may go on reading for as long as it
+// likes.
+func (f *Flow) CloseWrite() error {
+	s := &f.sending
+	s.Lock()
+	defer s.Unlock()
+	if s.ended {
+		return nil
+	}
+	if s.err != nil {
+		return s.err
+	}
+	if err := f.sendControl(typeEnd); err != nil {
+		return err
+	}
+	s.ended = true
+	f.endDirection()
+	return nil
+}

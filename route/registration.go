@@ -1,0 +1,249 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// registration is one outlet's claim of a name.
+type registration struct {
+	name    string
+	owner   identity.Identifier
+	id      [ticketIDSize]byte
+	key     [ticketKeySize]byte
+	muxOnly bool
+
+	mu      sync.Mutex
+	mux     *yamux.Session // nil until the outlet has been answered
+	demand  *yamux.Stream
+	spares  []*parked      // the one that came last is taken first
+	waiting []chan *parked // those who lack one; the first is served first
+	used    recent
+	closed  bool
+	revoked bool                    // its owner is not trusted with it any more
+	joined  map[netio.Conn]struct{} // links to the outlet that are in use
+}
+
+// What the relay writes on the link for demands.
+const (
+	needSpare = 0 // a spare link is missing
+	takenOver = 1 // the same identity has claimed the name anew: the end
+)
+
+// parked is a spare link. The goroutine that serves it does for whoever uses the link what it is told.
+type parked struct {
+	conn netio.Conn
+	work chan func() // takes one piece of work; closed when the link has been given up
+}
+
+// open makes r able to reach the outlet.
+func (r *registration) open(mux *yamux.Session) error {
+	demand, err := mux.OpenStream()
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.mux, r.demand = mux, demand
+	if r.closed {
+		return mux.Close()
+	}
+	return nil
+}
+
+// supersede is close with a word to the outlet: or it would take the name back at once, and so on.
+func (r *registration) supersede() {
+	r.mu.Lock()
+	demand := r.demand
+	r.mu.Unlock()
+	if demand != nil {
+		_ = demand.SetWriteDeadline(time.Now().Add(demandTimeout))
+		_, _ = demand.Write([]byte{takenOver})
+	}
+	r.close()
+}
+
+// close ends the registration's waiting links. Those in use live on.
+func (r *registration) close() {
+	r.mu.Lock()
+	spares, waiting := r.spares, r.waiting
+	mux := r.mux
+	r.spares, r.waiting, r.closed = nil, nil, true
+	r.mu.Unlock()
+	for _, p := range spares {
+		close(p.work)
+	}
+	for _, w := range waiting {
+		close(w)
+	}
+	if mux != nil {
+		_ = mux.Close()
+	}
+}
+
+// join takes a link among those that end when r is revoked, unless that has been done.
+func (r *registration) join(c netio.Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.revoked {
+		return false
+	}
+	if r.joined == nil {
+		r.joined = make(map[netio.Conn]struct{})
+	}
+	r.joined[c] = struct{}{}
+	return true
+}
+
+func (r *registration) part(c netio.Conn) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.joined, c)
+}
+
+// revoke ends the links in use: r's owner is not trusted any more.
+func (r *registration) revoke() {
+	r.mu.Lock()
+	joined := r.joined
+	r.joined, r.revoked = nil, true
+	r.mu.Unlock()
+	for c := range joined {
+		_ = netio.Reset(c)
+	}
+}
+
+// spend reports whether a spare link's number had not been used.
+func (r *registration) spend(number uint64) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.used.use(number)
+}
+
+// park keeps a spare link. It reports false if there are enough.
+func (r *registration) park(p *parked) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed || len(r.spares) >= maxSpares {
+		return false
+	}
+	if len(r.waiting) > 0 {
+		r.waiting[0] <- p // it has room for one
+		r.waiting = r.waiting[1:]
+		return true
+	}
+	r.spares = append(r.spares, p)
+	return true
+}
+
+// link returns a link to the outlet, and what runs one piece of work for it besides the caller.
+func (r *registration) link(ctx context.Context) (netio.Conn, func(func()), error) {
+	for p := range r.takeSpares(ctx) {
+		if netio.Quiet(p.conn) {
+			return p.conn, func(work func()) { p.work <- work }, nil
+		}
+		close(p.work)
+	}
+	r.mu.Lock()
+	mux := r.mux
+	r.mu.Unlock()
+	if mux == nil {
+		return nil, nil, errors.New("the registration is not ready")
+	}
+	s, err := mux.OpenStream()
+	if err != nil {
+		return nil, nil, err
+	}
+	return newMuxLink(s), func(work func()) { go work() }, nil
+}
+
+// takeSpares yields spare links: those that are parked, and at last one that is asked for, if it comes soon.
+func (r *registration) takeSpares(ctx context.Context) iter.Seq[*parked] {
+	return func(yield func(*parked) bool) {
+		for {
+			p := r.takeSpare()
+			if p == nil {
+				break
+			}
+			if !yield(p) {
+				return
+			}
+		}
+		if p := r.awaitSpare(ctx); p != nil {
+			yield(p)
+		}
+	}
+}
+
+// awaitSpare asks the outlet for a spare link, and returns nil if none comes soon.
+func (r *registration) awaitSpare(ctx context.Context) *parked {
+	w := make(chan *parked, 1)
+	r.mu.Lock()
+	demand := r.demand
+	if demand == nil || r.muxOnly || r.closed {
+		r.mu.Unlock()
+		return nil
+	}
+	r.waiting = append(r.waiting, w)
+	r.mu.Unlock()
+	_ = demand.SetWriteDeadline(time.Now().Add(demandTimeout))
+	_, _ = demand.Write([]byte{needSpare})
+	timer := time.NewTimer(spareWait)
+	defer timer.Stop()
+	select {
+	case p := <-w:
+		return p
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	r.waiting = slices.DeleteFunc(r.waiting, func(other chan *parked) bool { return other == w })
+	r.mu.Unlock()
+	select {
+	case p := <-w: // it came at the last moment
+		return p
+	default:
+		return nil
+	}
+}
+
+func (r *registration) takeSpare() *parked {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.spares) == 0 {
+		return nil
+	}
+	last := len(r.spares) - 1
+	p := r.spares[last]
+	r.spares = r.spares[:last]
+	return p
+}
+
+// recent remembers which of the last numbers have been used.
+type recent struct {
+	next uint64 // one more than the highest number used
+	used uint64 // bit i: next-1-i has been used
+}
+
+// use reports whether n had not been used, and marks it as used.
+func (r *recent) use(n uint64) bool {
+	if n >= r.next {
+		r.used = r.used<<min(n-r.next+1, spareWindow) | 1
+		r.next = n + 1
+		return true
+	}
+	behind := r.next - 1 - n
+	if behind >= spareWindow || r.used&(1<<behind) != 0 {
+		return false
+	}
+	r.used |= 1 << behind
+	return true
+}
