@@ -172,6 +172,9 @@ func drains(t *testing.T, s *site, p *process, signal os.Signal) {
 	receivesEnd(t, client)
 	_ = client.Close()
 	ends(t, p, done)
+	if log := p.stderr.String(); p == s.inlet && strings.Contains(log, "far end not reached") {
+		t.Errorf("an inlet that stops says\n%s", log)
+	}
 }
 
 // refuses waits until the portal takes no new connections: the inlet does not accept them, or resets them because the
@@ -210,6 +213,7 @@ func TestDrainEnds(t *testing.T) {
 			}
 			receivesReset(t, client)
 			receivesReset(t, target)
+			logs(t, p, "have had their time, and are cut")
 			ends(t, p, done)
 			if took := time.Since(begin); took < time.Second || took > 10*time.Second {
 				t.Errorf("it took %v, want 1s", took)

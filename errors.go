@@ -113,21 +113,40 @@ func isTimeout(err error) bool {
 func hintFor(err error) string {
 	var h *hinted
 	var u *usageError
+	var status *route.StatusError
 	switch {
 	case errors.As(err, &h):
 		return h.hint
 	case errors.As(err, &u):
 		return fmt.Sprintf("see %s --help", u.command)
 	case errors.Is(err, channel.ErrRefusedByPeer):
-		return "the far end must be started with --allow and this side's Identifier, which sp identity show prints; its log says why it refuses"
+		return "the far end must be started with --allow and this side's Identifier, which sp identity show [FILE] prints; its log says why it refuses"
 	case errors.Is(err, identity.ErrNotTrusted):
 		return "name the far end's Identifier with --allow, if it is the one you mean"
 	case errors.Is(err, route.ErrSyntax):
-		return "a route is host:port, name@relay:port, or like /dnsaddr/host/tcp/7000/secure/api/service/outlet"
+		return "a route is host:port, unix:PATH, name@relay:port, or like /dnsaddr/host/tcp/7000/secure/api/service/outlet"
+	case errors.Is(err, wire.ErrMalformed):
+		return "what listens there may be no sp, or of another version"
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return "the log of the far end says why: it may be no sp, accept only another --suite, or be at a limit"
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another process listens there; choose another port, or 0 for a free one"
+	}
+	if errors.As(err, &status) && status.Code == wire.NoService {
+		return noServiceHint(status.Reason)
+	}
+	return ""
+}
+
+// noServiceHint tells apart who has been taken for whom, by what a node says that it has not got.
+func noServiceHint(reason string) string {
+	switch {
+	case strings.HasSuffix(reason, "no service named outlet"):
+		return "that is no outlet; if it is a relay, name the outlet behind it: NAME@host:port"
+	case strings.HasSuffix(reason, "no service named "+route.RegisterName):
+		return "that is no relay; an inlet reaches an outlet that listens at host:port without one"
+	case strings.Contains(reason, "no outlet named "):
+		return "the outlet is not registered there just now; if that is the outlet itself and no relay, leave out NAME@"
 	}
 	return ""
 }

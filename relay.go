@@ -8,6 +8,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/route"
 )
@@ -125,10 +126,18 @@ func claimOnce(c *cli.Context, registrars []*route.Registrar) error {
 		ctx, cancel := timeoutContext(c)
 		defer cancel()
 		if err := g.Once(ctx); err != nil {
-			return err
+			return relayRefused(err)
 		}
 	}
 	return nil
+}
+
+// relayRefused says what to do about a relay that this side does not trust.
+func relayRefused(err error) error {
+	if errors.Is(err, identity.ErrNotTrusted) && !errors.Is(err, channel.ErrRefusedByPeer) {
+		return withHint(err, "name the relay's Identifier with --relay-identity, if it is the one you mean")
+	}
+	return err
 }
 
 // registrars returns what keeps the claims that the flags ask for, and what ends the node that dials the relays: it

@@ -29,13 +29,17 @@ type backoff struct {
 }
 
 // wait returns when to try again, after something that lived for a while and ended because of err, or did not come to
-// life. Somebody who sends on hurry makes that soon. It reports false when ctx ends first.
+// life. Somebody who sends on hurry makes that soon, unless somebody else has decided against it. It reports false when
+// ctx ends first.
 func (b *backoff) wait(ctx context.Context, lived time.Duration, err error, hurry <-chan struct{}) bool {
 	if lived >= stableAfter {
 		*b = backoff{since: time.Now()}
 		return ctx.Err() == nil
 	}
 	b.next(lived, err)
+	if decided(err) {
+		hurry = nil
+	}
 	soon := time.NewTimer(min(b.delay, hurriedRetry))
 	defer soon.Stop()
 	late := time.NewTimer(b.delay/2 + rand.N(b.delay/2))

@@ -61,6 +61,19 @@ func TestBackoffForgets(t *testing.T) {
 	})
 }
 
+// TestBackoffIsPatientWithDecisions checks that haste does not help where somebody has decided against it.
+func TestBackoffIsPatientWithDecisions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := backoff{delay: lastRetry, since: time.Now()}
+		hurry := make(chan struct{}, 1)
+		hurry <- struct{}{}
+		begin := time.Now()
+		if !b.wait(t.Context(), 0, identity.ErrNotTrusted, hurry) || time.Since(begin) < lastRetry/2 {
+			t.Errorf("it waited %v", time.Since(begin))
+		}
+	})
+}
+
 // waits returns how long b waits.
 func waits(t *testing.T, b *backoff, lived time.Duration, err error) time.Duration {
 	t.Helper()

@@ -29,7 +29,7 @@ func (k *Keeper) run(ctx context.Context, changed func()) {
 	var retry backoff
 	for {
 		lived, err := k.hold(ctx, changed)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || ctxEnded(k.node.ctx) {
 			return
 		}
 		k.failed(err)
@@ -154,27 +154,34 @@ func (r *Roads) hurry() {
 	}
 }
 
-// Await returns when a road is open, or why none is when ctx ends.
+// Await returns when a road is open, or why none is when ctx ends. It has nobody make haste.
 func (r *Roads) Await(ctx context.Context) error {
-	_, err := r.await(ctx)
+	_, err := r.await(ctx, func() {}, nil)
 	return err
 }
 
-func (r *Roads) await(ctx context.Context) (*Keeper, error) {
+// awaitHurried is Await for an application that waits.
+func (r *Roads) awaitHurried(ctx context.Context) (*Keeper, error) {
 	if k, _ := r.best(); k != nil {
 		return k, nil
 	}
 	again := time.NewTicker(hurriedRetry)
 	defer again.Stop()
+	return r.await(ctx, r.hurry, again.C)
+}
+
+// await returns the first road that is open. It calls hurry when it begins to wait, and each time that again says so: by
+// then a keeper may have tried, and would take its time.
+func (r *Roads) await(ctx context.Context, hurry func(), again <-chan time.Time) (*Keeper, error) {
 	for {
 		k, changed := r.best()
 		if k != nil {
 			return k, nil
 		}
-		r.hurry()
+		hurry()
 		select {
 		case <-changed:
-		case <-again.C: // a keeper has tried since, and would take its time
+		case <-again:
 		case <-ctx.Done():
 			return nil, r.absent(ctx)
 		}
@@ -189,7 +196,7 @@ func (r *Roads) Open(ctx context.Context, flags wire.Flags) (*Stream, error) {
 // OpenWith is Open with a few bytes for the service in the opening message.
 func (r *Roads) OpenWith(ctx context.Context, flags wire.Flags, payload []byte) (*Stream, error) {
 	for {
-		k, err := r.await(ctx)
+		k, err := r.awaitHurried(ctx)
 		if err != nil {
 			return nil, err
 		}

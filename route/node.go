@@ -198,6 +198,10 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	select {
 	case <-n.inactive:
 	case <-ctx.Done():
+		n.mu.Lock()
+		cut := n.active.all
+		n.mu.Unlock()
+		n.logger.Warn("open connections have had their time, and are cut", "connections", cut)
 	}
 	return n.Close()
 }
