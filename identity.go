@@ -3,6 +3,8 @@ package main
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -79,7 +81,9 @@ func createIdentity(c *cli.Context) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	if err := id.Save(path, c.Bool("force")); err != nil {
+	if err := id.Save(path, c.Bool("force")); errors.Is(err, fs.ErrExist) {
+		return withHint(err, "--force replaces it, for good: whoever trusts it must be told of the new one")
+	} else if err != nil {
 		return err
 	}
 	return printIdentity(c, path, id)

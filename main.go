@@ -41,8 +41,9 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		<-signals // a second signal ends the process at once
 		os.Exit(exitFailed)
 	}()
-	err := newApp(stdin, stdout, stderr).RunContext(ctx, args)
-	return report(stderr, err)
+	app := newApp(stdin, stdout, stderr)
+	app.Metadata = map[string]any{argumentsKey: args}
+	return report(stderr, app.RunContext(ctx, args))
 }
 
 func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
@@ -84,6 +85,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 func finish(c *cli.Command) {
 	c.OnUsageError = onUsageError
 	c.HideHelpCommand = true
+	c.Before = refuseRepeated
 	if c.Action == nil {
 		c.Action = needCommand
 	}
