@@ -63,8 +63,10 @@ func (d *door) startOutlet() {
 }
 
 // inletArgs are a guest's who wants to get in.
-func (d *door) inletArgs(flags ...string) []string {
-	return append([]string{"inlet", "--listen", "127.0.0.1:0", "--to", d.route(), "--allow", d.identifier()}, flags...)
+func (d *door) inletArgs(flags ...string) []string { return d.inletAt("127.0.0.1:0", flags...) }
+
+func (d *door) inletAt(where string, flags ...string) []string {
+	return append([]string{"inlet", "--listen", where, "--to", d.route(), "--allow", d.identifier()}, flags...)
 }
 
 // admits lets a guest in, and a connection through.
@@ -921,7 +923,7 @@ func TestProxyProtocol(t *testing.T) {
 		receives(t, client, "welcome")
 
 		// Without a TCP client there is nothing to say about it, and the Identifier is said all the same.
-		pipe := guest.command(d.inletArgs("--credential", token, "--listen", "-")...)
+		pipe := guest.command(d.inletAt("-", "--credential", token)...)
 		pipe.Stdin = strings.NewReader("from a pipe")
 		background(t, pipe)
 		target = d.accept()
