@@ -25,6 +25,7 @@ const (
 	DefaultConnectTimeout = 10 * time.Second       // for a TCP connection to be made
 	openingTimeout        = 5 * time.Second        // for an opening message to arrive
 	refuseTimeout         = time.Second            // for the asker to take a refusal
+	refuseFlowTimeout     = time.Minute            // the same of one who is trusted: the link's next flow may be behind it
 	refuseDrain           = 64 << 10               // bytes of the asker's that are thrown away meanwhile
 	acceptPause           = 100 * time.Millisecond // after a listener could not accept
 )

@@ -58,9 +58,14 @@ func (q *Request) refuse(status wire.Status) {
 }
 
 // answer sends a status and nothing else. What the asker has sent already is read and thrown away: closing a socket
-// that has unread data could take the answer back.
+// that has unread data could take the answer back. A flow must be read to its end however late that comes: the asker has
+// seen both ends by then, and may have sent the next flow on the same link.
 func (q *Request) answer(status wire.Status) {
-	_ = q.conn.SetDeadline(time.Now().Add(refuseTimeout))
+	timeout := refuseTimeout
+	if q.Session != nil {
+		timeout = refuseFlowTimeout
+	}
+	_ = q.conn.SetDeadline(time.Now().Add(timeout))
 	if _, err := q.conn.Write(wire.AppendStatus(nil, status)); err != nil {
 		return
 	}

@@ -1,11 +1,14 @@
 package route
 
 import (
+	"context"
 	"io"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/wire"
 )
@@ -57,4 +60,58 @@ func TestSlowOpeningMessage(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A probe's flow ends on a slow line later than the asker sends the next one on the same link: that must not end the link.
+func TestNextFlowOnSlowLine(t *testing.T) {
+	const oneWay = 600 * time.Millisecond // there and back it is longer than refuseTimeout
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		far, near := w.node(t), w.node(t)
+		far.HandleBasics()
+		var links sync.WaitGroup
+		defer links.Wait()
+		dialed := 0
+		session, err := near.endpoint.Initiate(t.Context(), "", func(context.Context) (channel.Conn, error) {
+			dialed++
+			here, there, link := faultnet.FaultyPipe(faultnet.Config{Plan: faultnet.Line(oneWay, 0)})
+			t.Cleanup(func() { _ = link.Close() })
+			links.Go(func() { far.serveLink(there, func() {}) })
+			return opened(here, Route{secure()}, 0, opening(t, wire.Message{Onward: Route{secure()}})), nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer session.Close()
+		ask := func(m wire.Message, text string) string {
+			t.Helper()
+			flow, err := session.Open(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := opened(flow, m.Onward, 0, opening(t, m))
+			defer s.Close()
+			if _, err := io.WriteString(s, text); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Await(t.Context()); err != nil {
+				t.Error(err)
+			}
+			_ = s.CloseWrite()
+			got, err := io.ReadAll(s)
+			if err != nil {
+				t.Error(err)
+			}
+			return string(got)
+		}
+		if got := ask(wire.Message{Onward: Route{svc(EchoName)}, Flags: wire.Probe}, ""); got != "" {
+			t.Errorf("the probe got %q", got)
+		}
+		if got := ask(wire.Message{Onward: Route{svc(EchoName)}}, "hello"); got != "hello" {
+			t.Errorf("the next flow got %q", got)
+		}
+		if dialed != 2 {
+			t.Errorf("%d links, want the session's and one for both flows", dialed)
+		}
+	})
 }
