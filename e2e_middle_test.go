@@ -114,12 +114,12 @@ func (m *middle) join(c *net.TCPConn) error {
 	return nil
 }
 
-// closeLinks resets the links of a kind and returns when they are gone.
-func (m *middle) closeLinks(kind linkKind) {
+// closeLinks resets the links of a kind, except for one, and returns when they are gone.
+func (m *middle) closeLinks(kind linkKind, but *faultnet.Link) {
 	m.mu.Lock()
 	var links []*faultnet.Link
 	for link, k := range m.links {
-		if k == kind {
+		if k == kind && link != but {
 			links = append(links, link)
 		}
 	}
@@ -134,8 +134,8 @@ func (m *middle) close() {
 	m.closed = true
 	m.mu.Unlock()
 	_ = m.listener.Close()
-	m.closeLinks(controlLink)
-	m.closeLinks(flowLink)
+	m.closeLinks(controlLink, nil)
+	m.closeLinks(flowLink, nil)
 	m.tasks.Wait()
 }
 

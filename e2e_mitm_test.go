@@ -96,6 +96,7 @@ func TestManInTheMiddleOfShortFlows(t *testing.T) {
 				if link == nil || over(link) {
 					break
 				}
+				g.middle.closeLinks(flowLink, link) // one that was made ahead may come first
 				g.converse(f, short)
 			}
 			if hasFired(link) {
@@ -301,7 +302,7 @@ func (g *gate) attackFlow(f faultnet.Fault, d dialogue) (*faultnet.Link, *conver
 	if !g.ready() {
 		return nil, nil
 	}
-	g.middle.closeLinks(flowLink)
+	g.middle.closeLinks(flowLink, nil)
 	taken := g.middle.arm(flowLink, f)
 	talk := g.converse(f, d)
 	select {

@@ -148,7 +148,7 @@ func TestStalledClient(t *testing.T) {
 			same, another := l.inlet("db@"+relay), l.inlet("db@"+relay)
 			alone := [...]time.Duration{m.together(t, same, another), m.together(t, same, another)}
 			stalled := stalledClient(t, same)
-			stop := stalledService(t, same, size)
+			stop := stalledService(t, same, 4*size) // more than fits between it and its service
 			beside := [...]time.Duration{m.together(t, same, another), m.together(t, same, another)}
 			t.Logf("2 × 64 MiB took %v alone and %v beside those who do not read", alone, beside)
 			if best, worst := min(beside[0], beside[1]), max(alone[0], alone[1]); best > 2*worst+slack {

@@ -77,12 +77,15 @@ func (s *Session) idleChain() (*chain, error) {
 			return nil, fmt.Errorf("session ended: %w", s.err)
 		}
 		if len(s.idle) == 0 {
+			s.short()
+			s.lookAhead()
 			s.mu.Unlock()
 			return nil, nil
 		}
 		last := len(s.idle) - 1
 		c := s.idle[last]
 		s.idle = s.idle[:last]
+		s.lookAhead()
 		s.mu.Unlock()
 		if netio.Quiet(c.conn) {
 			return c, nil
@@ -138,8 +141,9 @@ func (s *Session) forget(c *chain) {
 
 // staleChains returns the links that have been idle for too long, and are not the last. It is called with mu locked.
 func (s *Session) staleChains(now time.Time) []*chain {
+	kept := max(chainIdleKept, s.ahead.want)
 	fresh := 0
-	for fresh < len(s.idle)-chainIdleKept && now.Sub(s.idle[fresh].since) > chainIdleTimeout {
+	for fresh < len(s.idle)-kept && now.Sub(s.idle[fresh].since) > chainIdleTimeout {
 		delete(s.chains, s.idle[fresh])
 		fresh++
 	}

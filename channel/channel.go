@@ -90,6 +90,10 @@ type Config struct {
 	RenewAfter       time.Duration // 0 means DefaultRenewAfter; less than 5 s means 5 s
 	HandshakeTimeout time.Duration // 0 means DefaultHandshakeTimeout
 
+	// Ahead is how many links an initiator makes at most before they are needed, each with a flow that ends at once. The
+	// far end's Handler ends such a flow as well. 0 makes none.
+	Ahead int
+
 	// SessionsPerIdentity bounds the sessions that one far end may have as initiator; one more is refused with
 	// ErrBusy. 0 means DefaultSessionsPerIdentity.
 	SessionsPerIdentity int

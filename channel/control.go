@@ -53,12 +53,11 @@ func (c *control) writeLocked(t recordType, data []byte, timeout time.Duration) 
 	if c.err != nil {
 		return c.err
 	}
-	copyIn(c.out.begin(nil, len(data)), data)
 	defer c.out.Release()
-	size, err := c.send.seal(c.out.buffer.Bytes, t, len(data))
+	b, err := c.out.one(&c.send, nil, t, data)
 	if err == nil {
 		_ = c.chain.conn.SetWriteDeadline(time.Now().Add(timeout))
-		_, err = c.chain.conn.Write(c.out.buffer.Bytes[:size])
+		_, err = c.chain.conn.Write(b)
 	}
 	c.err = linkError(err)
 	return c.err

@@ -1,19 +1,30 @@
 package channel
 
-import "github.com/secureportal/sp/internal/netio"
+import (
+	"sync"
 
-// output is the room in which one flow makes records: a buffer cut into slots, each with room for a record's header and
-// tag around its data. Bytes are read from the application straight into the slots, sealed there, and written to the
-// link with one call. It holds a buffer only while there is something in it.
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// output is the room in which one flow makes records. It holds memory only while there is something in it.
+type output struct {
+	class  netio.Class
+	room   int // of the last slots
+	*slots     // nil while nothing is in it
+}
+
+// slots are a buffer that is cut, each with room for a record's header and tag around its data. Bytes are read from the
+// application straight into the slots, sealed there, and written to the link with one call.
 //
 //	prefix | header | data … | tag | header | data … | tag | …
-type output struct {
+type slots struct {
 	buffer *netio.Buffer
-	class  netio.Class
 	prefix int // bytes at the front that go out before the first record
-	slots  [maxSlots][]byte
-	used   int // slots
+	data   [maxSlots][]byte
+	used   int
 }
+
+var slotsPool = sync.Pool{New: func() any { return new(slots) }}
 
 // maxSlots is how many full records the largest buffer holds.
 const maxSlots = 8
@@ -22,53 +33,63 @@ var _ netio.Room = (*output)(nil)
 
 // Acquire implements netio.Room: the data parts of the slots.
 func (o *output) Acquire() [][]byte {
-	if o.buffer != nil && o.buffer.Class() != o.class {
+	if o.slots != nil && o.buffer.Class() != o.class {
 		o.Release()
 	}
-	if o.buffer == nil {
-		o.buffer = netio.GetBuffer(o.class)
-		o.prefix = 0
-		o.cut()
+	if o.slots == nil {
+		o.take(o.class, nil)
 	}
-	return o.slots[:o.used]
+	return o.data[:o.used]
 }
 
-// cut lays the slots out behind the prefix. The first record behind a hello has a limit of its own.
-func (o *output) cut() {
-	rest := o.buffer.Bytes[o.prefix:]
+// take gets a buffer of class c and cuts it into slots behind prefix.
+func (o *output) take(c netio.Class, prefix []byte) {
+	o.slots = slotsPool.Get().(*slots)
+	o.buffer = netio.GetBuffer(c)
+	o.prefix = copy(o.buffer.Bytes, prefix)
+	o.room = o.cut()
+}
+
+// cut lays the slots out behind the prefix, and returns their room. The first record behind a hello has a limit of its own.
+func (s *slots) cut() (room int) {
+	rest := s.buffer.Bytes[s.prefix:]
 	most := MaxData
-	if o.prefix > 0 {
+	if s.prefix > 0 {
 		most = maxFirst
 	}
-	for o.used = 0; o.used < maxSlots && len(rest) > Overhead; o.used++ {
+	for s.used = 0; s.used < maxSlots && len(rest) > Overhead; s.used++ {
 		size := min(len(rest)-Overhead, most)
 		most = MaxData
-		o.slots[o.used] = rest[dataOffset : dataOffset+size : dataOffset+size]
+		s.data[s.used] = rest[dataOffset : dataOffset+size : dataOffset+size]
 		rest = rest[size+Overhead:]
+		room += size
 	}
+	return room
 }
 
 // Release implements netio.Room.
 func (o *output) Release() {
+	if o.slots == nil {
+		return
+	}
 	o.buffer.Free()
-	o.buffer, o.prefix, o.used = nil, 0, 0
-	clear(o.slots[:])
+	*o.slots = slots{}
+	slotsPool.Put(o.slots)
+	o.slots = nil
 }
 
 // begin makes room for n bytes of data behind prefix, or for as many as the largest buffer holds.
 func (o *output) begin(prefix []byte, n int) [][]byte {
 	o.Release()
-	o.buffer = netio.GetBuffer(netio.ClassFor(len(prefix) + n + 2*Overhead))
-	o.prefix = copy(o.buffer.Bytes, prefix)
-	o.cut()
-	return o.slots[:o.used]
+	o.take(netio.ClassFor(len(prefix)+n+2*Overhead), prefix)
+	return o.data[:o.used]
 }
 
 // seal makes records of the n bytes in the slots and returns what to write.
 func (o *output) seal(c *cipherHalf, n int) ([]byte, error) {
 	at := o.prefix
 	for i := 0; n > 0; i++ {
-		data := min(n, len(o.slots[i]))
+		data := min(n, len(o.data[i]))
 		size, err := c.seal(o.buffer.Bytes[at:], typeData, data)
 		if err != nil {
 			return nil, err
@@ -79,13 +100,16 @@ func (o *output) seal(c *cipherHalf, n int) ([]byte, error) {
 	return o.buffer.Bytes[:at], nil
 }
 
+// one makes one record of data, which is short, behind prefix, and returns what to write.
+func (o *output) one(c *cipherHalf, prefix []byte, t recordType, data []byte) ([]byte, error) {
+	copyIn(o.begin(prefix, len(data)), data)
+	size, err := c.seal(o.buffer.Bytes[o.prefix:], t, len(data))
+	return o.buffer.Bytes[:o.prefix+size], err
+}
+
 // fit chooses the size of the next buffer after a read of n bytes from the application.
 func (o *output) fit(n int) {
-	room := 0
-	for _, s := range o.slots[:o.used] {
-		room += len(s)
-	}
-	if n == room && o.class < netio.Huge {
+	if n == o.room && o.class < netio.Huge {
 		o.class++
 	} else {
 		o.class = netio.Adapt(o.class, n)

@@ -110,12 +110,10 @@ func (f *Flow) sent(err error) error {
 // sendControl sends a record on its own. It is called with sending locked.
 func (f *Flow) sendControl(t recordType, data ...byte) error {
 	s := &f.sending
-	slot := s.out.begin(s.hello, len(data))
-	copyIn(slot, data)
-	size, err := s.cipher.seal(s.out.buffer.Bytes[s.out.prefix:], t, len(data))
+	b, err := s.out.one(&s.cipher, s.hello, t, data)
 	if err == nil {
 		s.hello = nil
-		_, err = f.chain.conn.Write(s.out.buffer.Bytes[:s.out.prefix+size])
+		_, err = f.chain.conn.Write(b)
 	}
 	s.out.Release()
 	return f.sent(linkError(err))

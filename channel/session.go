@@ -59,6 +59,7 @@ type Session struct {
 	chains map[*chain]struct{} // all links but the control link
 	idle   []*chain            // those without a flow, initiator only; the most recently used last
 	opens  int                 // calls of Open
+	ahead  ahead               // initiator only
 
 	pingCount uint64
 	silent    int // keepalives since the last answer
@@ -84,6 +85,7 @@ func newSession(h *handshake, static *ecdh.PrivateKey, suite noise.Suite, c *cha
 		peer: h.peer, decision: h.decision, decided: make(chan struct{}), epoch: e,
 		chains: make(map[*chain]struct{}), pings: make(map[uint64]chan struct{}),
 	}
+	s.ahead.changed = make(chan struct{}, 1)
 	s.life, s.stop = context.WithCancel(context.Background())
 	s.control.chain, s.control.turn = c, make(chan struct{}, 1)
 	s.control.send, s.control.receive = e.keys(h.role, 0)
@@ -95,6 +97,9 @@ func (s *Session) run() {
 	var tasks sync.WaitGroup
 	tasks.Go(func() { s.end(s.tend()) })
 	tasks.Go(func() { s.end(s.watch()) })
+	if s.role == identity.Initiator {
+		tasks.Go(s.makeAhead)
+	}
 	s.end(s.listen())
 	tasks.Wait()
 	s.linger()

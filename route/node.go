@@ -30,6 +30,9 @@ const (
 	acceptPause           = 100 * time.Millisecond // after a listener could not accept
 )
 
+// linksAhead is how many links to one far end are made before somebody needs them, if there is the demand.
+const linksAhead = 32
+
 // Config is what a node is made of. It must not be changed once it is in use.
 type Config struct {
 	Channel channel.Config
@@ -94,6 +97,7 @@ func NewNode(config Config) (*Node, error) {
 		inactive: make(chan struct{}),
 	}
 	n.config.Channel.Admit = n.admitHandshake(newBuckets(config.Limits.HandshakeRate, handshakeBurst*config.Limits.HandshakeRate))
+	n.config.Channel.Ahead = linksAhead
 	endpoint, err := channel.New(n.config.Channel)
 	if err != nil {
 		return nil, err

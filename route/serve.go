@@ -175,13 +175,16 @@ func codeOf(err error) wire.Code {
 	return wire.BadMessage
 }
 
-// readOrRefuse reads the opening message, or refuses what is none. It reports whether there is one.
+// readOrRefuse reads the opening message, or refuses what is none. It reports whether there is one. Who ends at once asks
+// for nothing, and is told the same: a flow's link is there for the next one then.
 func (q *Request) readOrRefuse() bool {
 	err := q.read()
 	if err == nil {
 		return true
 	}
-	if err != io.EOF {
+	if err == io.EOF {
+		_ = q.conn.CloseWrite()
+	} else {
 		q.node.logger.Debug("no opening message", "peer", q.conn.RemoteAddr(), "error", err)
 		q.refuse(wire.Status{Code: codeOf(err)})
 	}

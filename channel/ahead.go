@@ -1,0 +1,115 @@
+package channel
+
+import (
+	"io"
+	"sync"
+	"time"
+)
+
+// A flow on a new link waits for the round trips that making a link takes; on one that is there it waits for nothing.
+// So links are made ahead: each with a flow of nothing, which proves to the far end whose link it is. How many follows
+// the demand.
+const (
+	aheadShrink = time.Minute     // without a shortage, before one less is made ahead
+	aheadRetry  = time.Second     // after a link could not be made
+	aheadWait   = 5 * time.Second // for the far end to take a flow of nothing
+)
+
+// ahead says how many links to make ahead. It is guarded by the session.
+type ahead struct {
+	want     int
+	making   int
+	shortage time.Time // the last, or when want became less
+	failed   time.Time
+	changed  chan struct{} // tells makeAhead that links may be missing
+}
+
+// short takes note that a flow found no idle link, as the first one must. It is called with mu locked.
+func (s *Session) short() {
+	if len(s.chains) == 0 {
+		return
+	}
+	s.ahead.want = min(s.ahead.want+1, s.config.Ahead)
+	s.ahead.shortage = time.Now()
+}
+
+// shrink has one link less made ahead if none was short for a while. It is called with mu locked.
+func (a *ahead) shrink(now time.Time) {
+	if a.want > 0 && now.Sub(a.shortage) > aheadShrink {
+		a.want--
+		a.shortage = now
+	}
+}
+
+// missing returns how many links to make now. It is called with mu locked.
+func (s *Session) missing() int {
+	a := &s.ahead
+	if s.err != nil || s.Leaving() || time.Since(a.failed) < aheadRetry {
+		return 0
+	}
+	return max(a.want-len(s.idle)-a.making, 0)
+}
+
+// lookAhead has links made if some are missing. It is called with mu locked.
+func (s *Session) lookAhead() {
+	if s.missing() > 0 {
+		select {
+		case s.ahead.changed <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// makeAhead makes links ahead until the session ends.
+func (s *Session) makeAhead() {
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	for {
+		select {
+		case <-s.Done():
+			return
+		case <-s.ahead.changed:
+		}
+		s.mu.Lock()
+		missing := s.missing()
+		s.ahead.making += missing
+		s.mu.Unlock()
+		for range missing {
+			tasks.Go(s.makeOne)
+		}
+	}
+}
+
+// makeOne makes a link and leaves it idle.
+func (s *Session) makeOne() {
+	err := s.openNothing()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ahead.making--
+	if err != nil {
+		s.ahead.failed = time.Now()
+	}
+}
+
+// openNothing has a flow of nothing on a new link.
+func (s *Session) openNothing() error {
+	c, err := s.dialChain(s.life)
+	if err != nil {
+		return err
+	}
+	f, err := s.openOn(c)
+	if err != nil {
+		_ = c.conn.Close()
+		return err
+	}
+	defer f.Close()
+	c.resting.Store(true) // who ends the session loses nothing with it
+	defer time.AfterFunc(aheadWait, func() { _ = f.Close() }).Stop()
+	if err := f.CloseWrite(); err != nil {
+		return err
+	}
+	if _, err = f.Read(make([]byte, 1)); err != io.EOF {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package channel
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// slowly is a lab's dial that takes a second.
+func (l *lab) slowly(ctx context.Context) (Conn, error) {
+	time.Sleep(time.Second)
+	return l.dial(ctx)
+}
+
+func aheadOf(links int) func(a, b *Config) { return func(a, _ *Config) { a.Ahead = links } }
+
+// Who finds no link waits for one, and after him it is there.
+func TestLinksAhead(t *testing.T) {
+	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
+		s, err := l.initiator.Initiate(t.Context(), "", l.slowly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var open []*Flow
+		next := func(want time.Duration) {
+			t.Helper()
+			begin := time.Now()
+			f := l.open(s)
+			if d := time.Since(begin); d != want {
+				t.Errorf("flow %d was open after %v, want %v", len(open)+1, d, want)
+			}
+			write(t, f, "hello")
+			expect(t, f, "hello")
+			open = append(open, f)
+		}
+		next(time.Second)
+		next(time.Second)
+		for range 3 {
+			time.Sleep(2 * time.Second)
+			next(0)
+		}
+		next(time.Second) // two at once are one too many
+		for range 3 {
+			time.Sleep(2 * time.Second)
+			next(0)
+			next(0)
+		}
+		var tasks sync.WaitGroup
+		for range 20 {
+			tasks.Go(func() { _ = l.open(s).Close() })
+		}
+		tasks.Wait()
+		time.Sleep(2 * time.Second)
+		if n := s.idleLinks(); n != 4 {
+			t.Errorf("%d links are made ahead, want as many as there may be", n)
+		}
+		for _, f := range open {
+			_ = f.Close()
+		}
+		time.Sleep(time.Hour)
+		if n := s.openLinks(); n != chainIdleKept {
+			t.Errorf("%d links stay for good, want %d", n, chainIdleKept)
+		}
+	})
+}
+
+// Flows one after the other need no second link.
+func TestNoLinksAheadOfOne(t *testing.T) {
+	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
+		s := l.session()
+		f := l.open(s)
+		write(t, f, "hello")
+		expect(t, f, "hello")
+		_ = f.CloseWrite()
+		expectEnd(t, f)
+		synctest.Wait()
+		dialed := l.dialed
+		for range 100 {
+			if err := transfer(t, l.open(s), pattern(10), 10); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Second)
+		}
+		if l.dialed != dialed {
+			t.Errorf("%d links for one flow after the other", l.dialed)
+		}
+	})
+}
+
+// A far end that cannot be reached, or says nothing, is not asked for ever more links.
+func TestLinkAheadFails(t *testing.T) {
+	for name, dial := range map[string]func(l *lab) (Conn, error){
+		"refused": func(*lab) (Conn, error) { return nil, errors.New("refused") },
+		"silent": func(l *lab) (Conn, error) {
+			client, _ := l.pipe()
+			return client, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
+				var asked atomic.Int32
+				var fails atomic.Bool
+				s, err := l.initiator.Initiate(t.Context(), "", func(ctx context.Context) (Conn, error) {
+					if !fails.Load() {
+						return l.dial(ctx)
+					}
+					asked.Add(1)
+					return dial(l)
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer l.open(s).Close()
+				defer l.open(s).Close()
+				synctest.Wait()
+				if s.idleLinks() != 1 {
+					t.Fatal("no link is made ahead")
+				}
+				fails.Store(true)
+				for range 100 {
+					if f, err := s.Open(t.Context()); err == nil {
+						_ = f.Reset()
+					}
+					time.Sleep(100 * time.Millisecond)
+				}
+				if own, n := int32(99), asked.Load(); n < own || n > own+10*4 {
+					t.Errorf("%d links were asked for, %d of them by flows", n, own)
+				}
+			})
+		})
+	}
+}
+
+// A session that ends in good order while a link is being made ahead cuts nothing.
+func TestSessionEndsWhileLinkIsMade(t *testing.T) {
+	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
+		var silent atomic.Bool
+		s, err := l.initiator.Initiate(t.Context(), "", func(ctx context.Context) (Conn, error) {
+			if silent.Load() {
+				client, _ := l.pipe()
+				return client, nil
+			}
+			return l.dial(ctx)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		flows := []*Flow{l.open(s), l.open(s)}
+		synctest.Wait()
+		silent.Store(true)
+		flows = append(flows, l.open(s))
+		synctest.Wait()
+		for _, f := range flows {
+			if err := transfer(t, f, pattern(10), 10); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if n := s.openLinks(); n != 4 {
+			t.Fatalf("%d links, want three idle and one being made", n)
+		}
+		_ = s.Close()
+		synctest.Wait()
+		if ended := l.ended(); !slices.ContainsFunc(ended, func(err error) bool { return errors.Is(err, ErrGoingAway) }) {
+			t.Errorf("the far end's links ended with %v, none of them because the session goes away in good order", ended)
+		}
+	})
+}
