@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -136,6 +138,7 @@ func newRole(c *cli.Context, o roleOptions) (*role, error) {
 			SessionsPerIdentity: c.Int("max-sessions"),
 		},
 		Forward: o.forward, ConnectTimeout: c.Duration("connect-timeout"), Limits: limits(c), Logger: logger,
+		Hint: hintFor,
 	}
 	r.node, err = r.newNode(r.config, policy)
 	return r, err
@@ -177,6 +180,11 @@ func loadIdentity(c *cli.Context, logger *slog.Logger) (*identity.Identity, stri
 	path, err := keyPath(c)
 	if err != nil {
 		return nil, "", err
+	}
+	if c.String("identity") != "" { // a folder that is not there is a slip of the pen, and not where a key should go
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			return nil, "", withHint(fmt.Errorf("identity file %s: %w", path, err), "make the folder first, if that is the file you mean")
+		}
 	}
 	id, created, err := identity.LoadOrCreate(path)
 	if err != nil {

@@ -160,6 +160,7 @@ func (r *role) registrars(c *cli.Context) ([]*route.Registrar, func(), error) {
 	config := r.config
 	config.Channel.Trust = trust
 	config.Forward = nil
+	config.Hint = func(err error) string { return hintFor(relayRefused(err)) }
 	dialer, err := r.newNode(config, trust)
 	if err != nil {
 		return nil, nil, err

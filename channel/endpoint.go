@@ -323,6 +323,9 @@ func (e *Endpoint) greet(h *handshake, suite noise.Suite, c *chain, trust error)
 	if trust != nil {
 		s.control.lastWord(typeAbort, byte(refusal(trust)))
 		s.epoch.secret.Forget()
+		if errors.Is(trust, identity.ErrNotTrusted) {
+			return nil, trust // which says who
+		}
 		return nil, fmt.Errorf("%s: %w", h.peer.Identifier(), trust)
 	}
 	return s, nil

@@ -213,8 +213,8 @@ func TestCredentialTextRefused(t *testing.T) {
 		strings.ToUpper(text):                  "does not begin",
 		strings.Replace(text, "-1:", "-2:", 1): "does not begin",
 		text[:40] + "\n" + text[40:]:           "several lines",
-		text + "=":                             "illegal base64",
-		credentialForm.prefix + base64.RawStdEncoding.EncodeToString([]byte{0xff, 0xff, 0xff}): "illegal base64",
+		text + "=":                             "damaged",
+		credentialForm.prefix + base64.RawStdEncoding.EncodeToString([]byte{0xff, 0xff, 0xff}): "damaged",
 		credentialForm.prefix:                              "cut short",
 		credentialForm.prefix + strings.Repeat("A", 20000): "more than the longest",
 	} {

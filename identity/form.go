@@ -109,7 +109,7 @@ func (f *form) parseText(s string) ([]byte, error) {
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(body)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", f.name, err)
+		return nil, fmt.Errorf("%s is damaged, or not all of it is there", f.name)
 	}
 	return b, nil
 }

@@ -230,7 +230,7 @@ func TestKeyFileErrors(t *testing.T) {
 		{"header only", keyFileHeader + "\n", ErrDamaged, "cut short"},
 		{"a letter changed", strings.Replace(good, "created", "crewted", 1), ErrDamaged, "checksum does not match"},
 		{"secret missing", resum(strings.Replace(good, "\n"+keyFileSecret, "\n", 1)), ErrDamaged, "secret key has 0 bytes"},
-		{"secret not base64", resum(strings.Replace(good, secret, "?"+secret[1:], 1)), ErrDamaged, "illegal base64"},
+		{"secret not base64", resum(strings.Replace(good, secret, "?"+secret[1:], 1)), ErrDamaged, "damaged"},
 		{"another's secret", resum(strings.Replace(good, secret, keyEncoding.EncodeToString(other.key().Seed()), 1)), ErrDamaged, "not the one its history ends with"},
 		{"history missing", resum(strings.ReplaceAll(good, keyFileHistory, "# ")), ErrDamaged, "history: cut short"},
 		{"comment edited", resum(strings.Replace(good, "# created: 2026", "# created: 2027", 1)), ErrDamaged, "edited by hand"},

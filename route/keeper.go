@@ -87,7 +87,7 @@ func (k *Keeper) failed(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.err == nil || k.err.Error() != err.Error() {
-		k.node.logger.Warn("far end not reached, and goes on trying", "route", Format(k.route), "error", err)
+		k.node.warn("far end not reached, and goes on trying", err, "route", Format(k.route))
 	}
 	k.err = err
 }

@@ -46,6 +46,10 @@ type Config struct {
 	// Limits says how much the node takes on. The zero value is the defaults.
 	Limits Limits
 
+	// Hint says what to do about an error that keeps a route from being open or a claim from being made, for the log.
+	// An empty hint, and nil, say nothing.
+	Hint func(err error) string
+
 	// Logger gets what happens on the node. Nil means slog.Default.
 	Logger *slog.Logger
 }
@@ -114,6 +118,17 @@ func NewNode(config Config) (*Node, error) {
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.tasks.Go(n.lookAfter)
 	return n, nil
+}
+
+// warn logs that something has failed because of err and is tried again, and what to do about it.
+func (n *Node) warn(text string, err error, more ...any) {
+	more = append(more, "error", err)
+	if n.config.Hint != nil {
+		if hint := n.config.Hint(err); hint != "" {
+			more = append(more, "hint", hint)
+		}
+	}
+	n.logger.Warn(text, more...)
 }
 
 // Handle offers a service to peers that come through a secure channel and are trusted.

@@ -72,7 +72,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 			return nil
 		}
 		if text := err.Error(); text != last || lived > 0 {
-			r.Serve.logger.Warn("not registered, and goes on trying", "relay", Format(r.Relay), "name", r.Name, "error", err)
+			r.Dial.warn("not registered, and goes on trying", err, "relay", Format(r.Relay), "name", r.Name)
 			last = text
 		}
 		if errors.Is(err, errSuperseded) {

@@ -284,9 +284,12 @@ func (g *Registry) spare(ctx context.Context, q *Request) error {
 	return nil
 }
 
+// errNoClaim is the relay's own affair: who asks is told nothing.
+var errNoClaim = errors.New("spare link of a claim that has ended, or whose proof is wrong")
+
 // redeem finds the registration that a spare link's payload proves to belong to.
 func (g *Registry) redeem(payload []byte) (*registration, uint64, error) {
-	refused := Refuse(wire.NotTrusted, "")
+	refused := RefuseBecause(wire.NotTrusted, "", errNoClaim)
 	if len(payload) != sparePayload {
 		return nil, 0, refused
 	}

@@ -127,6 +127,9 @@ func ParseNode(text string) (wire.Address, error) {
 
 // ParseHostPort reads host:port, where host is a name, an IPv4 address, or an IPv6 address in brackets.
 func ParseHostPort(text string) (wire.Address, error) {
+	if scheme, _, ok := strings.Cut(text, "://"); ok {
+		return wire.Address{}, fmt.Errorf("a URL is no address: leave out %s://", clip(scheme))
+	}
 	i := strings.LastIndexByte(text, ':')
 	if i < 0 {
 		return wire.Address{}, errors.New("a port is missing: host:port")

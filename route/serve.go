@@ -159,7 +159,8 @@ func (n *Node) log(q *Request, err error) {
 	case err == nil, ctxEnded(n.ctx), errors.Is(err, channel.ErrClosed):
 	case q.Session != nil:
 		n.logger.Warn("request failed", "identifier", q.Session.Peer().Identifier(), "error", err)
-	case errors.Is(err, channel.ErrCut), errors.Is(err, channel.ErrGoingAway), errors.Is(err, syscall.ENOTCONN):
+	case errors.Is(err, channel.ErrCut), errors.Is(err, channel.ErrReset), errors.Is(err, channel.ErrGoingAway),
+		errors.Is(err, syscall.ENOTCONN):
 		n.logger.Debug("link ended", "peer", q.conn.RemoteAddr(), "error", err)
 	default:
 		n.logger.Warn("link failed", "peer", q.conn.RemoteAddr(), "error", err)
