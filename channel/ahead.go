@@ -1,6 +1,8 @@
 package channel
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -10,35 +12,49 @@ import (
 // So links are made ahead: each with a flow of nothing, which proves to the far end whose link it is. How many follows
 // the demand.
 const (
-	aheadShrink = time.Minute     // without a shortage, before one less is made ahead
-	aheadRetry  = time.Second     // after a link could not be made
-	aheadWait   = 5 * time.Second // for the far end to take a flow of nothing
+	aheadPause  = 200 * time.Millisecond // after a shortage: flows come first, where there is a limit, and short ones leave links
+	aheadShrink = time.Minute            // without a shortage, before a quarter less is made ahead
+	aheadRetry  = time.Minute            // after a link could not be made
+	aheadWait   = 5 * time.Second        // for the far end to take a flow of nothing
 )
 
 // ahead says how many links to make ahead. It is guarded by the session.
 type ahead struct {
 	want     int
 	making   int
-	shortage time.Time // the last, or when want became less
-	failed   time.Time
+	shortage time.Time     // the last, or when want became less
+	failed   time.Time     // the last time
 	changed  chan struct{} // tells makeAhead that links may be missing
 }
 
 // short takes note that a flow found no idle link, as the first one must. It is called with mu locked.
 func (s *Session) short() {
-	if len(s.chains) == 0 {
-		return
+	if len(s.chains) > 0 {
+		s.ahead.want = min(s.ahead.want+1, s.config.Ahead)
+		s.ahead.shortage = time.Now()
 	}
-	s.ahead.want = min(s.ahead.want+1, s.config.Ahead)
-	s.ahead.shortage = time.Now()
 }
 
-// shrink has one link less made ahead if none was short for a while. It is called with mu locked.
+// shrink has fewer links made ahead if none was short for a while. It is called with mu locked.
 func (a *ahead) shrink(now time.Time) {
 	if a.want > 0 && now.Sub(a.shortage) > aheadShrink {
-		a.want--
+		a.want -= (a.want + 3) / 4
 		a.shortage = now
 	}
+}
+
+// fail has no links made ahead for a while: one could not be made, or has ended while it was idle. It is called with mu
+// locked.
+func (a *ahead) fail() {
+	a.want, a.failed = 0, time.Now()
+}
+
+// kept returns how many idle links stay for good. It is called with mu locked.
+func (s *Session) kept() int {
+	if s.Leaving() {
+		return 0
+	}
+	return max(chainIdleKept, s.ahead.want)
 }
 
 // missing returns how many links to make now. It is called with mu locked.
@@ -70,6 +86,11 @@ func (s *Session) makeAhead() {
 			return
 		case <-s.ahead.changed:
 		}
+		select {
+		case <-s.Done():
+			return
+		case <-time.After(aheadPause):
+		}
 		s.mu.Lock()
 		missing := s.missing()
 		s.ahead.making += missing
@@ -87,29 +108,31 @@ func (s *Session) makeOne() {
 	defer s.mu.Unlock()
 	s.ahead.making--
 	if err != nil {
-		s.ahead.failed = time.Now()
+		s.ahead.fail()
 	}
+	s.lookAhead() // a flow may have taken the link while it still counted as being made
 }
 
 // openNothing has a flow of nothing on a new link.
 func (s *Session) openNothing() error {
-	c, err := s.dialChain(s.life)
+	ctx, cancel := context.WithTimeout(s.life, aheadWait)
+	defer cancel()
+	c, err := s.dialChain(ctx)
 	if err != nil {
 		return err
 	}
-	f, err := s.openOn(c)
+	f, err := s.openOn(c, true)
 	if err != nil {
 		_ = c.conn.Close()
 		return err
 	}
 	defer f.Close()
-	c.resting.Store(true) // who ends the session loses nothing with it
-	defer time.AfterFunc(aheadWait, func() { _ = f.Close() }).Stop()
+	defer context.AfterFunc(ctx, func() { _ = f.Close() })()
 	if err := f.CloseWrite(); err != nil {
 		return err
 	}
-	if _, err = f.Read(make([]byte, 1)); err != io.EOF {
-		return err
+	if n, err := f.Read(make([]byte, 1)); n > 0 || err != io.EOF {
+		return fmt.Errorf("%w: a flow of nothing was answered by more: %w", ErrProtocol, err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package channel
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -117,7 +118,7 @@ func TestLinkAheadFails(t *testing.T) {
 				}
 				defer l.open(s).Close()
 				defer l.open(s).Close()
-				synctest.Wait()
+				time.Sleep(time.Second)
 				if s.idleLinks() != 1 {
 					t.Fatal("no link is made ahead")
 				}
@@ -126,9 +127,9 @@ func TestLinkAheadFails(t *testing.T) {
 					if f, err := s.Open(t.Context()); err == nil {
 						_ = f.Reset()
 					}
-					time.Sleep(100 * time.Millisecond)
+					time.Sleep(time.Second)
 				}
-				if own, n := int32(99), asked.Load(); n < own || n > own+10*4 {
+				if own, n := int32(99), asked.Load(); n < own || n > own+2*4 {
 					t.Errorf("%d links were asked for, %d of them by flows", n, own)
 				}
 			})
@@ -151,10 +152,10 @@ func TestSessionEndsWhileLinkIsMade(t *testing.T) {
 			t.Fatal(err)
 		}
 		flows := []*Flow{l.open(s), l.open(s)}
-		synctest.Wait()
+		time.Sleep(time.Second)
 		silent.Store(true)
 		flows = append(flows, l.open(s))
-		synctest.Wait()
+		time.Sleep(time.Second)
 		for _, f := range flows {
 			if err := transfer(t, f, pattern(10), 10); err != nil {
 				t.Fatal(err)
@@ -168,6 +169,159 @@ func TestSessionEndsWhileLinkIsMade(t *testing.T) {
 		synctest.Wait()
 		if ended := l.ended(); !slices.ContainsFunc(ended, func(err error) bool { return errors.Is(err, ErrGoingAway) }) {
 			t.Errorf("the far end's links ended with %v, none of them because the session goes away in good order", ended)
+		}
+	})
+}
+
+// What ends links that are idle, or refuses them, does not make for more of them.
+func TestIdleLinksEnd(t *testing.T) {
+	inBubble(t, aheadOf(32), func(t *testing.T, l *lab) {
+		var links []*mortal
+		s, err := l.initiator.Initiate(t.Context(), "", func(ctx context.Context) (Conn, error) {
+			c, err := l.dial(ctx)
+			link := &mortal{Conn: c}
+			links = append(links, link)
+			return link, err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		short := func() {
+			if err := transfer(t, l.open(s), pattern(10), 10); err != nil {
+				t.Fatal(err)
+			}
+		}
+		long := l.open(s)
+		write(t, long, "hello")
+		expect(t, long, "hello")
+		for range 60 {
+			short()
+			time.Sleep(30 * time.Second)
+			for _, c := range links[2:] { // but for the session's and that of the long flow
+				_ = c.Close()
+			}
+			time.Sleep(20 * time.Second)
+		}
+		if n := len(links); n > 2+2*60 {
+			t.Errorf("%d links were made for 60 short flows", n)
+		}
+		_ = long.Close()
+	})
+}
+
+// mortal is a link that can be ended, and is known for it.
+type mortal struct {
+	Conn
+	dead atomic.Bool
+}
+
+func (m *mortal) Quiet() bool  { return !m.dead.Load() }
+func (m *mortal) Close() error { m.dead.Store(true); return m.Conn.Close() }
+
+// A flow of nothing that is answered by something is a link that could not be made ahead.
+func TestNothingIsAnswered(t *testing.T) {
+	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
+		l.handle = func(_ context.Context, f *Flow) {
+			_, _ = f.Write([]byte("something"))
+			_ = f.CloseWrite()
+			_, _ = io.Copy(io.Discard, f)
+		}
+		s := l.session()
+		for range 100 {
+			_, _ = l.open(s).Write([]byte("hello"))
+			time.Sleep(time.Second)
+		}
+		if n := l.dialed; n > 1+100+2*4 {
+			t.Errorf("%d links for 100 flows", n)
+		}
+	})
+}
+
+// Nobody opens flows in a session that the far end is leaving.
+func TestNoLinksAheadInSessionThatIsLeft(t *testing.T) {
+	inBubble(t, aheadOf(8), func(t *testing.T, l *lab) {
+		s := l.session()
+		long := l.open(s)
+		write(t, long, "hello")
+		expect(t, long, "hello")
+		var tasks sync.WaitGroup
+		for range 8 {
+			tasks.Go(func() { _ = transfer(t, l.open(s), pattern(10), 10) })
+		}
+		tasks.Wait()
+		time.Sleep(2 * aheadPause)
+		if n := s.idleLinks(); n < chainIdleKept {
+			t.Fatalf("%d idle links", n)
+		}
+		l.responder.Announce()
+		time.Sleep(2 * chainIdleTimeout)
+		if n := s.idleLinks(); n != 0 {
+			t.Errorf("%d idle links in a session that is left", n)
+		}
+		_ = long.Close()
+	})
+}
+
+// A session that lingers ends with its last flow, whatever is being made ahead.
+func TestLingeringEnds(t *testing.T) {
+	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
+		handle, flows := accepted()
+		l.handle = handle
+		s := l.session()
+		near, far := l.both(s, flows)
+		_ = near.CloseWrite()
+		expectEnd(t, far)
+		write(t, far, "the last bytes")
+		_ = far.CloseWrite()
+		far.release()
+		synctest.Wait()
+		_ = l.responder.Close()
+		synctest.Wait()
+		if !errors.Is(s.Err(), ErrGoingAway) {
+			t.Fatalf("the session ended with %v", s.Err())
+		}
+		expect(t, near, "the last bytes")
+		expectEnd(t, near)
+		synctest.Wait()
+		select {
+		case <-s.over:
+		default:
+			t.Error("the session lingers on")
+		}
+	})
+}
+
+// Somebody who closes a lingering session does not wait for links that are being made ahead.
+func TestCloseDoesNotWaitForLinksAhead(t *testing.T) {
+	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
+		var silent atomic.Bool
+		s, err := l.initiator.Initiate(t.Context(), "", func(ctx context.Context) (Conn, error) {
+			if silent.Load() {
+				client, _ := l.pipe()
+				return client, nil
+			}
+			return l.dial(ctx)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var open []*Flow
+		for range 3 {
+			silent.Store(len(open) == 2) // the third takes the one that was made ahead
+			f := l.open(s)
+			write(t, f, "hello")
+			expect(t, f, "hello")
+			open = append(open, f)
+			time.Sleep(time.Second)
+		}
+		s.end(ErrGoingAway) // as if the far end had said so
+		begin := time.Now()
+		_ = s.Close()
+		if d := time.Since(begin); d >= aheadWait {
+			t.Errorf("it took %v", d)
+		}
+		for _, f := range open {
+			_ = f.Close()
 		}
 	})
 }

@@ -25,7 +25,7 @@ func (s *Session) Open(ctx context.Context) (*Flow, error) {
 			return nil, err
 		}
 	}
-	f, err := s.openOn(c)
+	f, err := s.openOn(c, false)
 	if err != nil {
 		_ = c.conn.Close()
 		return nil, err
@@ -39,8 +39,8 @@ func (s *Session) countOpens(more int) {
 	s.opens += more
 }
 
-// openOn numbers a new flow on c.
-func (s *Session) openOn(c *chain) (*Flow, error) {
+// openOn numbers a new flow on c. One of nothing leaves c resting: who ends the session loses nothing with it.
+func (s *Session) openOn(c *chain, nothing bool) (*Flow, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
@@ -51,7 +51,7 @@ func (s *Session) openOn(c *chain) (*Flow, error) {
 	f.sending.cipher, f.receiving.cipher = s.epoch.keys(s.role, s.epoch.flows)
 	f.sending.hello = appendFlowHello(nil, s.epoch.id, s.epoch.flows)
 	s.chains[c] = struct{}{}
-	c.resting.Store(false)
+	c.resting.Store(nothing)
 	return f, nil
 }
 
@@ -70,14 +70,19 @@ func (s *Session) dialChain(ctx context.Context) (*chain, error) {
 
 // idleChain returns the most recently used idle link that is still open, or nil.
 func (s *Session) idleChain() (*chain, error) {
-	for {
+	for lost := false; ; lost = true {
 		s.mu.Lock()
 		if s.err != nil {
 			defer s.mu.Unlock()
 			return nil, fmt.Errorf("session ended: %w", s.err)
 		}
+		if lost {
+			s.ahead.fail() // something ends idle links: more of them would not help
+		}
 		if len(s.idle) == 0 {
-			s.short()
+			if !lost {
+				s.short()
+			}
 			s.lookAhead()
 			s.mu.Unlock()
 			return nil, nil
@@ -111,8 +116,17 @@ func (s *Session) park(c *chain) {
 	s.mu.Unlock()
 	if !keep {
 		_ = c.conn.Close()
+		s.free()
 	}
 	s.endIfLeft()
+}
+
+// free tells linger that a link has ended.
+func (s *Session) free() {
+	select {
+	case s.freed <- struct{}{}:
+	default:
+	}
 }
 
 // adopt takes c among the links that end with the session. It reports whether the session is still there.
@@ -132,16 +146,13 @@ func (s *Session) forget(c *chain) {
 	s.mu.Lock()
 	delete(s.chains, c)
 	s.mu.Unlock()
-	select {
-	case s.freed <- struct{}{}:
-	default:
-	}
+	s.free()
 	s.endIfLeft()
 }
 
 // staleChains returns the links that have been idle for too long, and are not the last. It is called with mu locked.
 func (s *Session) staleChains(now time.Time) []*chain {
-	kept := max(chainIdleKept, s.ahead.want)
+	kept := s.kept()
 	fresh := 0
 	for fresh < len(s.idle)-kept && now.Sub(s.idle[fresh].since) > chainIdleTimeout {
 		delete(s.chains, s.idle[fresh])

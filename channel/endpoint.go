@@ -472,6 +472,7 @@ func (e *Endpoint) acceptFlow(c *chain) (*Flow, error) {
 		f.session.forget(c)
 		return nil, ErrReplayed
 	}
+	c.resting.Store(f.receiving.ended) // a flow of nothing
 	return f, nil
 }
 

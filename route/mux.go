@@ -3,6 +3,7 @@ package route
 import (
 	"io"
 	"net"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -63,8 +64,11 @@ func (l *muxLink) Close() error {
 // Read implements net.Conn.
 func (l *muxLink) Read(p []byte) (int, error) {
 	n, err := l.Stream.Read(p)
-	if err != nil && l.closed.Load() {
+	switch {
+	case err != nil && l.closed.Load():
 		err = net.ErrClosed
+	case err == yamux.ErrTimeout:
+		err = os.ErrDeadlineExceeded
 	}
 	return n, err
 }

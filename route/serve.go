@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -27,6 +28,7 @@ type Request struct {
 	address  wire.Address // what was taken off the onward route last
 	counted  any          // whom the request counts for, if it does
 	answered bool
+	unended  bool // it has been answered, and what the asker sends has not ended
 }
 
 // Accept answers that the service is there. The answer goes out with the stream's first bytes or its Flush. The message
@@ -58,21 +60,26 @@ func (q *Request) refuse(status wire.Status) {
 }
 
 // answer sends a status and nothing else. What the asker has sent already is read and thrown away: closing a socket
-// that has unread data could take the answer back. A flow must be read to its end however late that comes: the asker has
-// seen both ends by then, and may have sent the next flow on the same link.
+// that has unread data could take the answer back.
 func (q *Request) answer(status wire.Status) {
-	timeout := refuseTimeout
-	if q.Session != nil {
-		timeout = refuseFlowTimeout
-	}
-	_ = q.conn.SetDeadline(time.Now().Add(timeout))
+	_ = q.conn.SetDeadline(time.Now().Add(refuseTimeout))
 	if _, err := q.conn.Write(wire.AppendStatus(nil, status)); err != nil {
 		return
 	}
 	if err := q.conn.CloseWrite(); err != nil {
 		return
 	}
-	_, _ = io.CopyN(io.Discard, q.conn, refuseDrain)
+	_, err := io.CopyN(io.Discard, q.conn, refuseDrain)
+	q.unended = errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// awaitEnd reads a flow that has been answered to its end, however late that comes: the asker has seen both ends by
+// then, and may have sent the next flow on the same link.
+func (q *Request) awaitEnd() {
+	if q.unended && q.Session != nil {
+		_ = q.conn.SetDeadline(time.Now().Add(refuseFlowTimeout))
+		_, _ = io.CopyN(io.Discard, q.conn, refuseDrain)
+	}
 }
 
 // ordinal is this node's place among those that the message has come by.
@@ -151,6 +158,7 @@ func (n *Node) finish(q *Request, err error) {
 		n.end(q.counted)
 	}
 	n.log(q, err)
+	q.awaitEnd()
 }
 
 // log says how a request ended, if not as it should.
