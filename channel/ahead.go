@@ -131,8 +131,11 @@ func (s *Session) openNothing() error {
 	if err := f.CloseWrite(); err != nil {
 		return err
 	}
-	if n, err := f.Read(make([]byte, 1)); n > 0 || err != io.EOF {
-		return fmt.Errorf("%w: a flow of nothing was answered by more: %w", ErrProtocol, err)
+	switch _, err = f.Read(make([]byte, 1)); err {
+	case io.EOF:
+		return nil
+	case nil:
+		return fmt.Errorf("%w: data in answer to a flow of nothing", ErrProtocol)
 	}
-	return nil
+	return err
 }

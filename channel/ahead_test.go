@@ -137,20 +137,27 @@ func TestLinkAheadFails(t *testing.T) {
 	}
 }
 
+// silenced returns a session, and what makes its new links lead nowhere.
+func (l *lab) silenced() (*Session, *atomic.Bool) {
+	l.t.Helper()
+	silent := new(atomic.Bool)
+	s, err := l.initiator.Initiate(context.Background(), "", func(ctx context.Context) (Conn, error) {
+		if silent.Load() {
+			client, _ := l.pipe()
+			return client, nil
+		}
+		return l.dial(ctx)
+	})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return s, silent
+}
+
 // A session that ends in good order while a link is being made ahead cuts nothing.
 func TestSessionEndsWhileLinkIsMade(t *testing.T) {
 	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
-		var silent atomic.Bool
-		s, err := l.initiator.Initiate(t.Context(), "", func(ctx context.Context) (Conn, error) {
-			if silent.Load() {
-				client, _ := l.pipe()
-				return client, nil
-			}
-			return l.dial(ctx)
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s, silent := l.silenced()
 		flows := []*Flow{l.open(s), l.open(s)}
 		time.Sleep(time.Second)
 		silent.Store(true)
@@ -294,17 +301,7 @@ func TestLingeringEnds(t *testing.T) {
 // Somebody who closes a lingering session does not wait for links that are being made ahead.
 func TestCloseDoesNotWaitForLinksAhead(t *testing.T) {
 	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
-		var silent atomic.Bool
-		s, err := l.initiator.Initiate(t.Context(), "", func(ctx context.Context) (Conn, error) {
-			if silent.Load() {
-				client, _ := l.pipe()
-				return client, nil
-			}
-			return l.dial(ctx)
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		s, silent := l.silenced()
 		var open []*Flow
 		for range 3 {
 			silent.Store(len(open) == 2) // the third takes the one that was made ahead

@@ -8,8 +8,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/yamux"
+
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -64,6 +67,38 @@ func TestSlowOpeningMessage(t *testing.T) {
 
 // A probe's flow ends on a slow line later than the asker sends the next one on the same link: that must not end the link.
 func TestNextFlowOnSlowLine(t *testing.T) {
+	t.Run("socket", func(t *testing.T) {
+		nextFlowOnSlowLine(t, func(here, there netio.Conn) (near, far netio.Conn) { return here, there })
+	})
+	t.Run("mux", func(t *testing.T) {
+		nextFlowOnSlowLine(t, func(here, there netio.Conn) (near, far netio.Conn) { return muxed(t, here, there) })
+	})
+}
+
+// muxed returns the ends of a link in a mux over a link.
+func muxed(t *testing.T, here, there netio.Conn) (near, far netio.Conn) {
+	t.Helper()
+	client, err := yamux.Client(here, muxConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, err := yamux.Server(there, muxConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := client.OpenStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := server.AcceptStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newMuxLink(a), newMuxLink(b)
+}
+
+func nextFlowOnSlowLine(t *testing.T, over func(here, there netio.Conn) (near, far netio.Conn)) {
+	t.Helper()
 	const oneWay = 600 * time.Millisecond // there and back it is longer than refuseTimeout
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -74,8 +109,9 @@ func TestNextFlowOnSlowLine(t *testing.T) {
 		dialed := 0
 		session, err := near.endpoint.Initiate(t.Context(), "", func(context.Context) (channel.Conn, error) {
 			dialed++
-			here, there, link := faultnet.FaultyPipe(faultnet.Config{Plan: faultnet.Line(oneWay, 0)})
+			client, server, link := faultnet.FaultyPipe(faultnet.Config{Plan: faultnet.Line(oneWay, 0)})
 			t.Cleanup(func() { _ = link.Close() })
+			here, there := over(client, server)
 			links.Go(func() { far.serveLink(there, func() {}) })
 			return opened(here, Route{secure()}, 0, opening(t, wire.Message{Onward: Route{secure()}})), nil
 		})
