@@ -219,6 +219,7 @@ func TestSeveralRelays(t *testing.T) {
 	reaches(t, listens, "s")
 	relay.kill()
 	inlet.says("far end not reached", 1)
+	inlet.says(`new streams take another road" route=/ip4/127.0.0.1/tcp/`+second[len("127.0.0.1:"):], 1)
 	up := reaches(t, listens, "s")
 
 	l.start("relay", "--listen", first).ready()

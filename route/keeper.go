@@ -105,6 +105,7 @@ type Roads struct {
 
 	mu      sync.Mutex
 	changed chan struct{} // closed, and made anew, whenever a road opens or closes
+	taken   *Keeper       // what the log says that new streams take
 }
 
 // NewRoads returns the roads that routes name, at least one. They do nothing before Run.
@@ -130,18 +131,30 @@ func (r *Roads) notify() {
 	defer r.mu.Unlock()
 	close(r.changed)
 	r.changed = make(chan struct{})
+	best := r.firstOpen()
+	if best == nil || best == r.taken {
+		return
+	}
+	if r.taken != nil {
+		best.node.logger.Info("new streams take another road", "route", Format(best.route))
+	}
+	r.taken = best
 }
 
 // best returns the first road that is open, or nil and a channel that is closed when that may have changed.
 func (r *Roads) best() (*Keeper, <-chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.firstOpen(), r.changed
+}
+
+func (r *Roads) firstOpen() *Keeper {
 	for _, k := range r.keepers {
 		if k.isUp() {
-			return k, r.changed
+			return k
 		}
 	}
-	return nil, r.changed
+	return nil
 }
 
 // hurry tells the keepers that somebody waits.

@@ -179,7 +179,11 @@ func (g *Registry) hold(ctx context.Context, q *Request, r *registration) error 
 	if errors.Is(reason, identity.ErrNotTrusted) {
 		r.revoke()
 	}
-	g.logger.Info("outlet gone", "name", r.name, "identifier", r.owner, "reason", reason)
+	gone := g.logger.With("name", r.name, "identifier", r.owner)
+	if reason != nil {
+		gone = gone.With("reason", reason)
+	}
+	gone.Info("outlet gone")
 	return nil
 }
 
