@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -163,7 +164,7 @@ func verifyCredential(c *cli.Context) error {
 	if err := checkCredential(credential, authorities, subject, required); err != nil {
 		return invalid(err)
 	}
-	seen, err := openSeen(c.String("seen"), discardLogger)
+	seen, err := openSeen(c.String("seen"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}

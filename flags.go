@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -15,7 +16,6 @@ import (
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/noise"
 	"github.com/secureportal/sp/route"
-	"github.com/secureportal/sp/wire"
 )
 
 // Categories of flags in the help.
@@ -79,94 +79,6 @@ func newLogger(c *cli.Context, w io.Writer) (*slog.Logger, error) {
 	return nil, usage(c, "--log-format %q is not text or json", c.String("log-format"))
 }
 
-// role is what a command that is a node works with.
-type role struct {
-	config   route.Config
-	node     *route.Node
-	self     *identity.Identity // as it was at the start
-	shown    *shown
-	trust    identity.PolicyConfig // of the node
-	policies []*identity.Policy    // of all nodes of this process
-	nodes    []*route.Node
-	logger   *slog.Logger
-}
-
-// roleOptions are what the commands' nodes do not have in common.
-type roleOptions struct {
-	forward func(wire.Address) bool  // see route.Config
-	redeem  func(route string) error // nil: no tickets; else whether one is for here, if there is an allow file
-	ticket  *identity.Ticket         // to show
-}
-
-// newRole makes the node that the flags describe.
-func newRole(c *cli.Context, o roleOptions) (*role, error) {
-	logger, err := newLogger(c, c.App.ErrWriter)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkLimits(c); err != nil {
-		return nil, err
-	}
-	suites, err := parseSuites(c)
-	if err != nil {
-		return nil, err
-	}
-	trust, err := trustConfig(c, logger)
-	if err != nil {
-		return nil, err
-	}
-	self, path, err := loadIdentity(c, logger)
-	if err != nil {
-		return nil, err
-	}
-	if err := seeSelf(trust.Seen, self, logger); err != nil {
-		return nil, err
-	}
-	shown, err := newShown(self, path, c.StringSlice("credential"), logger)
-	if err != nil {
-		return nil, err
-	}
-	r := &role{self: self, shown: shown, trust: trust, logger: logger}
-	policy, err := r.newTrust(o)
-	if err != nil {
-		return nil, err
-	}
-	r.config = route.Config{
-		Channel: channel.Config{
-			Identity: self, Current: shown.identity, Credentials: shown.show, Ticket: showTicket(o.ticket),
-			Trust: policy, Suites: suites, Keepalive: c.Duration("keepalive"),
-			SessionsPerIdentity: c.Int("max-sessions"),
-		},
-		Forward: o.forward, ConnectTimeout: c.Duration("connect-timeout"), Limits: limits(c), Logger: logger,
-		Hint: hintFor,
-	}
-	r.node, err = r.newNode(r.config, policy)
-	return r, err
-}
-
-// newTrust makes the policy of the role's node from what the flags say.
-func (r *role) newTrust(o roleOptions) (*identity.Policy, error) {
-	r.trust.Self = r.self.Identifier()
-	if o.ticket != nil {
-		r.trust.Allow = append(r.trust.Allow, o.ticket.Issuer())
-	}
-	if o.redeem != nil && len(r.trust.AllowFiles) > 0 {
-		r.trust.TicketRoute = o.redeem
-		r.trust.Tickets = func() *identity.History { return r.shown.identity().History() }
-	}
-	return newPolicy(r.trust)
-}
-
-// newNode makes a node whose trust and proofs are kept up to date.
-func (r *role) newNode(config route.Config, policy *identity.Policy) (*route.Node, error) {
-	node, err := route.NewNode(config)
-	if err != nil {
-		return nil, err
-	}
-	r.policies, r.nodes = append(r.policies, policy), append(r.nodes, node)
-	return node, nil
-}
-
 // keyPath returns the key file that --identity names, or the default one.
 func keyPath(c *cli.Context) (string, error) {
 	if path := c.String("identity"); path != "" {
@@ -209,16 +121,24 @@ func parseSuites(c *cli.Context) ([]noise.Suite, error) {
 }
 
 // checkDurations refuses flags that would make something wait for ever or not at all.
-func checkDurations(c *cli.Context, names ...string) error {
-	for _, name := range names {
-		if d := c.Duration(name); d <= 0 {
-			return usage(c, "--%s %v is not a time to wait", name, d)
+func checkDurations(c *cli.Context) error {
+	for _, f := range c.Command.Flags {
+		f, ok := f.(*cli.DurationFlag)
+		if !ok {
+			continue
+		}
+		d := c.Duration(f.Name)
+		if d < 0 || d == 0 && !slices.Contains(mayBeZero, f.Name) {
+			return usage(c, "--%s %v is not a time to wait", f.Name, d)
 		}
 	}
 	return nil
 }
 
-// say prints the one line that a role prints when it is ready.
+// mayBeZero are the flags for times that need not be waited.
+var mayBeZero = []string{"drain", "interval"}
+
+// say prints a line of results.
 func say(c *cli.Context, format string, args ...any) {
 	fmt.Fprintf(c.App.Writer, format+"\n", args...)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"sync"
 
@@ -36,7 +35,7 @@ func inletCommand() *cli.Command {
 }
 
 func runInlet(c *cli.Context) error {
-	if err := errors.Join(noArguments(c), checkDurations(c, "connect-timeout", "keepalive")); err != nil {
+	if err := errors.Join(noArguments(c), checkDurations(c)); err != nil {
 		return err
 	}
 	where, err := parsePlace(c.String("listen"), "127.0.0.1", true)
@@ -127,17 +126,14 @@ func readRoute(c *cli.Context, text string, stdinTaken bool) (route.Route, error
 		if stdinTaken {
 			return nil, usage(c, "stdin cannot be both the connection and the route")
 		}
-		b, err := io.ReadAll(io.LimitReader(c.App.Reader, maxRoute))
+		said, err := readAllText(c.App.Reader)
 		if err != nil {
 			return nil, fmt.Errorf("reading the route: %w", err)
 		}
-		text = strings.TrimSpace(string(b)) + rest
+		text = strings.TrimSpace(said) + rest
 	}
 	return route.Parse(text)
 }
-
-// maxRoute bounds a route on stdin, in bytes.
-const maxRoute = 64 << 10
 
 // keep keeps the roads open, until the returned function is called.
 func (r *role) keep(ctx context.Context, to []route.Route) (*route.Roads, func()) {
@@ -204,8 +200,7 @@ func (r *role) inletListen(c *cli.Context, where place, to []route.Route) error 
 	defer stopKeeping()
 	var serving sync.WaitGroup
 	defer serving.Wait()
-	serving.Go(func() { giveBack(c.Context, r.node.Turnover) })
-	serving.Go(func() { feedWatchdog(working) })
+	r.upkeep(c, working, &serving)
 	serving.Go(func() { _ = r.inlet(c, roads).Serve(c.Context, working, l) })
 	if roads.Await(c.Context) == nil {
 		ready(c, describe(l))
@@ -214,15 +209,6 @@ func (r *role) inletListen(c *cli.Context, where place, to []route.Route) error 
 	err = r.drain(c)
 	stop()
 	return err
-}
-
-// drain waits for what is open, as long as --drain says, and closes the node.
-func (r *role) drain(c *cli.Context) error {
-	ctx, cancel := context.WithTimeout(context.Background(), c.Duration("drain"))
-	defer cancel()
-	stopping()
-	r.logger.Info("stopping, and waiting for open connections", "for", c.Duration("drain"))
-	return r.node.Shutdown(ctx)
 }
 
 // inletStdio is an inlet for the one connection that is stdin and stdout.
@@ -235,9 +221,7 @@ func (r *role) inletStdio(c *cli.Context, to []route.Route) error {
 	if err := roads.Await(c.Context); err != nil {
 		return err
 	}
-	inlet := r.inlet(c, roads)
-	inlet.Logger = discardLogger // the error is this command's own
-	if err := inlet.Carry(c.Context, newStdio(c.App.Reader, c.App.Writer)); err != nil {
+	if err := r.inlet(c, roads).Carry(c.Context, newStdio(c.App.Reader, c.App.Writer)); err != nil {
 		if c.Context.Err() != nil {
 			return context.Canceled
 		}

@@ -49,6 +49,9 @@ func runSend(c *cli.Context) error {
 	if c.NArg() > 1 {
 		return usage(c, "more than one MESSAGE; quote it")
 	}
+	if err := checkDurations(c); err != nil {
+		return err
+	}
 	r, to, err := roleTo(c, c.NArg() == 0)
 	if err != nil {
 		return err
@@ -63,7 +66,8 @@ func runSend(c *cli.Context) error {
 	return r.send(ctx, to, message, c.App.Writer, c.NArg() == 1)
 }
 
-// send sends message to what to leads to, and copies the reply to w, with a newline behind it if line is set.
+// send sends message to what to leads to, and copies the reply to w, with a newline behind it if line is set. If ctx ends
+// first, what reads message is left behind, for nothing ends a read of stdin.
 func (r *role) send(ctx context.Context, to route.Route, message io.Reader, w io.Writer, line bool) error {
 	s, err := r.node.Open(ctx, to, 0)
 	if err != nil {
@@ -80,7 +84,10 @@ func (r *role) send(ctx context.Context, to route.Route, message io.Reader, w io
 	reply := &lastByte{w: w}
 	_, err = io.Copy(reply, s)
 	if err == nil {
-		err = <-sent
+		select {
+		case err = <-sent:
+		case <-ctx.Done():
+		}
 	}
 	if err == nil && line && reply.last != '\n' {
 		_, err = io.WriteString(w, "\n")
@@ -120,7 +127,7 @@ func pingCommand() *cli.Command {
 }
 
 func runPing(c *cli.Context) error {
-	if err := errors.Join(noArguments(c), checkDurations(c, "timeout")); err != nil {
+	if err := errors.Join(noArguments(c), checkDurations(c)); err != nil {
 		return err
 	}
 	if c.Int("count") < 1 {
@@ -181,7 +188,7 @@ func traceCommand() *cli.Command {
 }
 
 func runTrace(c *cli.Context) error {
-	if err := errors.Join(noArguments(c), checkDurations(c, "timeout")); err != nil {
+	if err := errors.Join(noArguments(c), checkDurations(c)); err != nil {
 		return err
 	}
 	r, to, err := roleTo(c, false)

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
@@ -14,8 +12,6 @@ import (
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
 )
-
-var discardLogger = slog.New(slog.NewTextHandler(io.Discard, nil))
 
 func outletCommand() *cli.Command {
 	return &cli.Command{

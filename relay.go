@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"slices"
-	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -63,7 +62,7 @@ func checkServing(c *cli.Context) error {
 	case named && !relays:
 		return usage(c, "--name stands without --relay")
 	}
-	return errors.Join(noArguments(c), checkDurations(c, "connect-timeout", "keepalive"))
+	return errors.Join(noArguments(c), checkDurations(c))
 }
 
 // parseServing checks the flags of a role that listens for links.
@@ -76,45 +75,6 @@ func parseServing(c *cli.Context) (place, error) {
 		return place{}, usage(c, "--listen: %w", err)
 	}
 	return where, nil
-}
-
-// serve runs a role that links come in to, until a signal: it listens if where is given, registers with relays if that
-// is asked for, says the line that ready makes, and drains at the end.
-func (r *role) serve(c *cli.Context, where place, line func(net.Listener) string) error {
-	registrars, closeDialer, err := r.registrars(c)
-	if err != nil {
-		return err
-	}
-	defer closeDialer()
-	defer r.watch(true)()
-	var l net.Listener
-	if where != (place{}) {
-		if l, err = where.listen(c.Context); err != nil {
-			return err
-		}
-		defer l.Close()
-	}
-	if err := claimOnce(c, registrars); err != nil {
-		return err
-	}
-	r.node.HandleBasics()
-	var serving sync.WaitGroup
-	defer serving.Wait()
-	if l != nil {
-		serving.Go(func() { _ = r.node.Serve(c.Context, l) })
-	}
-	announce := sync.OnceFunc(func() { ready(c, line(l)) })
-	if l != nil {
-		announce()
-	}
-	serving.Go(func() { giveBack(c.Context, r.node.Turnover) })
-	serving.Go(func() { feedWatchdog(c.Context) })
-	for _, g := range registrars {
-		g.Registered = announce
-		serving.Go(func() { _ = g.Run(c.Context) })
-	}
-	<-c.Context.Done()
-	return r.drain(c)
 }
 
 // claimOnce tries with --no-wait whether the relays are there and give the name.

@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
@@ -156,8 +155,7 @@ func readWord(c *cli.Context, text, prefix string, stdinTaken bool) (string, err
 	case stdinTaken:
 		return "", usage(c, "stdin cannot be two things at once")
 	}
-	b, err := io.ReadAll(io.LimitReader(c.App.Reader, maxText))
-	return string(b), err
+	return readAllText(c.App.Reader)
 }
 
 // readTicketFlag reads what --ticket gives, or nil. What is worth nothing any more is not shown to anybody.

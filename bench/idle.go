@@ -27,6 +27,9 @@ func (m *meter) idle() error {
 		if m.topology.IdleMax > 0 && n > m.topology.IdleMax {
 			return nil
 		}
+		if n <= pool.Len() { // the limit of descriptors is below the last size already
+			return nil
+		}
 		if err := m.idleAt(&pool, base, n); err != nil {
 			return err
 		}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/seldom"
 	"github.com/secureportal/sp/route"
 )
 
@@ -27,7 +28,7 @@ type Inlet struct {
 	ConnectTimeout time.Duration // for Open; 0 means DefaultConnectTimeout
 	Logger         *slog.Logger  // nil means slog.Default
 
-	short shortage
+	short seldom.Report
 }
 
 // Serve accepts connections on l until accepting ends, carries them until they end or their node does, and closes l.
@@ -69,7 +70,6 @@ func (i *Inlet) Carry(ctx context.Context, app net.Conn) error {
 		err = join(conn, stream)
 		end()
 	}
-	i.log(app, err)
 	return err
 }
 
@@ -113,6 +113,6 @@ func (i *Inlet) log(app net.Conn, err error) {
 	case err == nil, netio.IsReset(err):
 		logger.Debug("connection ended", "client", app.RemoteAddr(), "error", err)
 	default:
-		logger.Log(context.Background(), i.short.level(err, time.Now()), "connection failed", "client", app.RemoteAddr(), "error", err)
+		logger.Log(context.Background(), i.short.Level(err, time.Now()), "connection failed", "client", app.RemoteAddr(), "error", err)
 	}
 }

@@ -26,8 +26,6 @@ type Outlet struct {
 
 	ConnectTimeout time.Duration // for dialing the service; 0 means DefaultConnectTimeout
 	Logger         *slog.Logger  // nil means slog.Default
-
-	short shortage
 }
 
 var _ route.Handler = (*Outlet)(nil).Serve
@@ -40,7 +38,7 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 	}
 	target, err := o.dial(ctx, header)
 	if err != nil {
-		return o.refuse(err)
+		return refusal(err)
 	}
 	app := wrap(target) // a bare connection cannot be reset, and would end
 	q.Watch(app)
@@ -74,13 +72,12 @@ func (o *Outlet) dial(ctx context.Context, header []byte) (net.Conn, error) {
 	return target, nil
 }
 
-// refuse logs why the target was not reached, and returns what the inlet is told.
-func (o *Outlet) refuse(err error) error {
-	loggerOr(o.Logger).Log(context.Background(), o.short.level(err, time.Now()), "target not reached", "target", o.Address, "error", err)
+// refusal is what the inlet is told when the target was not reached.
+func refusal(err error) error {
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
-		return route.Refuse(wire.Refused, "the target refused the connection")
+		return route.RefuseBecause(wire.Refused, "the target refused the connection", err)
 	}
-	return route.Refuse(wire.Unreachable, "the target cannot be reached")
+	return route.RefuseBecause(wire.Unreachable, "the target cannot be reached", err)
 }
 
 func (o *Outlet) ended(err error) {

@@ -12,7 +12,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
@@ -111,30 +110,6 @@ func (j *joint) fail(err error) {
 		_ = j.stream.Reset()
 		_ = netio.Reset(j.app)
 	})
-}
-
-// shortageInterval is the time between two reports that this process lacks descriptors: a flood of connections must not
-// become one of reports.
-const shortageInterval = 10 * time.Second
-
-// shortage remembers when it was last reported that descriptors are short. The zero value is ready.
-type shortage struct {
-	mu   sync.Mutex
-	last time.Time
-}
-
-// level returns how loud to report err: a shortage just now reported is for debugging only.
-func (s *shortage) level(err error, now time.Time) slog.Level {
-	if !errors.Is(err, syscall.EMFILE) && !errors.Is(err, syscall.ENFILE) {
-		return slog.LevelWarn
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.last.IsZero() && now.Sub(s.last) < shortageInterval {
-		return slog.LevelDebug
-	}
-	s.last = now
-	return slog.LevelWarn
 }
 
 func loggerOr(l *slog.Logger) *slog.Logger {

@@ -23,7 +23,6 @@ const (
 	openingFew     = 4    // and that part is kept for sources that have fewer than these
 	sourcesKept    = 4096 // sources whose handshakes are counted one by one
 	sourceBits6    = 64   // an IPv6 source is a network of this size
-	noticeInterval = 10 * time.Second
 )
 
 // Limits says how much a node takes on. Zero fields are the defaults. What is over a limit is refused; what is there
@@ -162,20 +161,4 @@ func (b *buckets) add(from source, now time.Time) *bucket {
 	k := &bucket{tokens: b.burst, filled: now}
 	b.by[from] = k
 	return k
-}
-
-// notice lets through one of many equal reports in a while.
-type notice struct {
-	mu   sync.Mutex
-	last time.Time
-}
-
-func (n *notice) due(now time.Time) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.last.IsZero() && now.Sub(n.last) < noticeInterval {
-		return false
-	}
-	n.last = now
-	return true
 }

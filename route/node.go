@@ -17,6 +17,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/seldom"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -70,7 +71,8 @@ type Node struct {
 	tasks  sync.WaitGroup
 
 	turnover atomic.Uint64
-	refused  notice
+	refused  seldom.Report
+	short    seldom.Report
 
 	mu       sync.Mutex
 	services map[string]service
@@ -291,7 +293,7 @@ func (n *Node) beginOpening(from source) bool {
 	n.mu.Lock()
 	err := n.opening.admitOpening(n.config.Limits.Opening, from)
 	n.mu.Unlock()
-	if err != nil && n.refused.due(time.Now()) {
+	if err != nil && n.refused.Due(time.Now()) {
 		n.logger.Warn("refusing links: too many have not said what they want", "source", netip.Prefix(from), "error", err)
 	}
 	return err == nil
@@ -318,7 +320,7 @@ var errTooManyHandshakes = errors.New("too many handshakes from there")
 // Accept hands the connections that come in on l to handle until l is closed. That it cannot accept for a while, as
 // when descriptors are short, it waits out, and logs now and then.
 func Accept(ctx context.Context, l net.Listener, logger *slog.Logger, handle func(net.Conn)) error {
-	var failing notice
+	var failing seldom.Report
 	for {
 		c, err := l.Accept()
 		switch {
@@ -327,7 +329,7 @@ func Accept(ctx context.Context, l net.Listener, logger *slog.Logger, handle fun
 		case errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF), ctx.Err() != nil:
 			return nil
 		default:
-			if failing.due(time.Now()) {
+			if failing.Due(time.Now()) {
 				logger.Warn("cannot accept connections, and goes on trying", "error", err)
 			}
 			select {

@@ -254,15 +254,19 @@ func (g *Registry) removeLocked(r *registration) {
 func (g *Registry) forward(ctx context.Context, q *Request, r *registration) error {
 	next, aside, err := r.link(ctx)
 	if err != nil {
-		g.logger.Warn("outlet not reached", "name", r.name, "error", err)
-		return Refuse(wire.Unreachable, fmt.Sprintf("the outlet %s does not answer", r.name))
+		return r.unreachable(err)
 	}
 	if !r.join(next) {
 		aside(func() { _ = next.Close() })
-		return RefuseBecause(wire.Unreachable, fmt.Sprintf("the outlet %s does not answer", r.name), identity.ErrNotTrusted)
+		return r.unreachable(identity.ErrNotTrusted)
 	}
 	defer r.part(next)
 	return q.Forward(next, aside)
+}
+
+// unreachable is what an inlet is told when the outlet could not be reached.
+func (r *registration) unreachable(why error) error {
+	return RefuseBecause(wire.Unreachable, fmt.Sprintf("the outlet %s does not answer", r.name), why)
 }
 
 // spare parks an outlet's link until it is used.

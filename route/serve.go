@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"slices"
 	"strings"
@@ -163,16 +164,20 @@ func (n *Node) finish(q *Request, err error) {
 
 // log says how a request ended, if not as it should.
 func (n *Node) log(q *Request, err error) {
+	if err == nil || ctxEnded(n.ctx) || errors.Is(err, channel.ErrClosed) {
+		return
+	}
+	level, text, who := n.short.Level(err, time.Now()), "link failed", slog.Any("peer", q.conn.RemoteAddr())
+	var refused *StatusError
 	switch {
-	case err == nil, ctxEnded(n.ctx), errors.Is(err, channel.ErrClosed):
 	case q.Session != nil:
-		n.logger.Warn("request failed", "identifier", q.Session.Peer().Identifier(), "error", err)
+		text, who = "request failed", slog.Any("identifier", q.Session.Peer().Identifier())
+	case errors.As(err, &refused):
 	case errors.Is(err, channel.ErrCut), errors.Is(err, channel.ErrReset), errors.Is(err, channel.ErrGoingAway),
 		errors.Is(err, syscall.ENOTCONN):
-		n.logger.Debug("link ended", "peer", q.conn.RemoteAddr(), "error", err)
-	default:
-		n.logger.Warn("link failed", "peer", q.conn.RemoteAddr(), "error", err)
+		level, text = slog.LevelDebug, "link ended"
 	}
+	n.logger.Log(n.ctx, level, text, who, "error", err)
 }
 
 func ctxEnded(ctx context.Context) bool { return ctx.Err() != nil }
@@ -287,8 +292,7 @@ func (n *Node) resolveForward(q *Request) (_ Handler, err error) {
 func (n *Node) forward(ctx context.Context, q *Request) error {
 	next, err := n.dialTransport(ctx, q.address)
 	if err != nil {
-		n.logger.Warn("next hop cannot be reached", "next", HostPort(q.address), "error", err)
-		return Refuse(wire.Unreachable, "cannot reach "+HostPort(q.address))
+		return RefuseBecause(wire.Unreachable, "cannot reach "+HostPort(q.address), err)
 	}
 	return q.Forward(next, func(direction func()) { go direction() })
 }
