@@ -72,7 +72,7 @@ func judge(err error) (honest, bad error) {
 // ask is the client's side.
 func (k talk) ask(tcp net.Conn) error {
 	// Where a kernel has told a reset to who writes, it gives who reads at the same time an end; netio's sockets do not.
-	c := netio.Wrap(tcp).(netio.Conn)
+	c := netio.Wrap(tcp)
 	_ = c.SetDeadline(time.Now().Add(talkTime))
 	sent := make(chan error, 1)
 	go func() { sent <- k.say(c) }()
@@ -121,7 +121,7 @@ func verdict(c io.Reader) error {
 // answerTalk is the target's side.
 func answerTalk(tcp *net.TCPConn) error {
 	_ = tcp.SetLinger(0) // who is killed resets, and does not end
-	c := netio.Wrap(tcp).(netio.Conn)
+	c := netio.Wrap(tcp)
 	_ = c.SetDeadline(time.Now().Add(talkTime + soon))
 	defer c.Close()
 	b := make([]byte, talkHeader)

@@ -72,7 +72,7 @@ func (r *role) inletCommandLine(c *cli.Context, l net.Listener) string {
 	}
 	for _, text := range c.StringSlice("relay") {
 		if to, err := parseRelay(text); err == nil {
-			b.WriteString(" --to " + route.Format(portal.ThroughRelay(to, c.String("name"))))
+			b.WriteString(" --to " + route.Format(route.ThroughRelay(to, c.String("name"))))
 		}
 	}
 	return b.String() + " --allow " + r.self.Identifier().String()
@@ -89,7 +89,7 @@ func reachedAt(l net.Listener) string {
 	if ap.Addr().IsUnspecified() {
 		a = thisMachine(ap)
 	}
-	return route.Format(portal.OutletRoute(a))
+	return route.Format(route.ToOutlet(a))
 }
 
 func thisMachine(ap netip.AddrPort) wire.Address {

@@ -87,7 +87,7 @@ type blind struct{ net.Conn }
 
 func TestAwaitReset(t *testing.T) {
 	for name, wrap := range map[string]func(net.Conn) net.Conn{
-		"socket": netio.Wrap,
+		"socket": func(c net.Conn) net.Conn { return netio.Wrap(c) },
 		"blind":  func(c net.Conn) net.Conn { return blind{c} },
 	} {
 		for event, test := range map[string]struct {

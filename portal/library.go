@@ -195,19 +195,7 @@ func (p *Listener) Route() string {
 	if err != nil {
 		return p.Addr().String()
 	}
-	return route.Format(OutletRoute(route.FromAddrPort(ap)))
-}
-
-// OutletRoute returns the route to the outlet of the node that listens at a.
-func OutletRoute(a wire.Address) route.Route {
-	return route.Route{a, {Kind: wire.Secure, Name: route.SecureName}, {Kind: wire.Service, Name: route.OutletName}}
-}
-
-// ThroughRelay returns the route to the outlet that has claimed name on the relay that a route leads to.
-func ThroughRelay(relay route.Route, name string) route.Route {
-	r := append(route.Route(nil), relay...)
-	return append(r, wire.Address{Kind: wire.Service, Name: route.ForwardPrefix + name},
-		wire.Address{Kind: wire.Secure, Name: route.SecureName}, wire.Address{Kind: wire.Service, Name: route.OutletName})
+	return route.Format(route.ToOutlet(route.FromAddrPort(ap)))
 }
 
 // conn is a stream whose Close is somebody's business.

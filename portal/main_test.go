@@ -128,7 +128,7 @@ func (p *tunnel) route() route.Route {
 }
 
 // goTo makes a the address of the outlet's node.
-func (p *tunnel) goTo(a wire.Address) { p.goToRoute(OutletRoute(a)) }
+func (p *tunnel) goTo(a wire.Address) { p.goToRoute(route.ToOutlet(a)) }
 
 func (p *tunnel) goToRoute(r route.Route) {
 	p.mu.Lock()

@@ -10,13 +10,11 @@ import (
 
 // wrap makes a netio.Conn of an application's connection. Go has turned Nagle's algorithm off already.
 func wrap(c net.Conn) netio.Conn {
-	switch wrapped := netio.Wrap(c).(type) {
-	case *netio.Socket:
-		return guard(wrapped, c)
-	case netio.Conn:
-		return wrapped
+	wrapped := netio.Wrap(c)
+	if s, ok := wrapped.(*netio.Socket); ok {
+		return guard(s, c)
 	}
-	return whole{c}
+	return wrapped
 }
 
 // guarded is a TCP socket that the kernel resets, and does not end, when this process is killed: an application must
@@ -39,10 +37,5 @@ func (g guarded) Close() error {
 	_ = g.tcp.SetLinger(-1)
 	return g.Socket.Close()
 }
-
-// whole makes a netio.Conn of a connection that has no half-close.
-type whole struct{ net.Conn }
-
-func (w whole) CloseWrite() error { return w.Close() }
 
 func isNotConnected(err error) bool { return errors.Is(err, syscall.ENOTCONN) }

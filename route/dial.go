@@ -96,9 +96,7 @@ func (n *Node) open(ctx context.Context, r Route, segs []Route, k int, m wire.Me
 		onward = onward[1:]
 		conn, err = n.dialTransport(ctx, r[0])
 	} else {
-		for _, s := range segs[:k] {
-			begin += len(s)
-		}
+		begin = length(segs[:k])
 		conn, err = n.openFlow(ctx, r, segs, k)
 	}
 	if err != nil {
@@ -225,7 +223,7 @@ func (n *Node) dialTransport(ctx context.Context, a wire.Address) (netio.Conn, e
 	if err != nil {
 		return nil, &DialError{Where: HostPort(a), Err: err}
 	}
-	return wrap(c), nil
+	return netio.Wrap(c), nil // Go has turned Nagle's algorithm off already
 }
 
 // DialError says that a node could not be reached from this one.

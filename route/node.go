@@ -282,7 +282,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) error {
 			_ = netio.Reset(netio.Wrap(c))
 			return
 		}
-		if !n.run(func() { n.serveLink(wrap(c), func() { n.endOpening(from) }) }) {
+		if !n.run(func() { n.serveLink(netio.Wrap(c), func() { n.endOpening(from) }) }) {
 			_ = c.Close()
 		}
 	})
@@ -339,17 +339,3 @@ func Accept(ctx context.Context, l net.Listener, logger *slog.Logger, handle fun
 		}
 	}
 }
-
-// wrap makes a netio.Conn of a link's socket. Go has turned Nagle's algorithm off already.
-func wrap(c net.Conn) netio.Conn {
-	wrapped, ok := netio.Wrap(c).(netio.Conn)
-	if !ok {
-		return oneWay{c}
-	}
-	return wrapped
-}
-
-// oneWay makes a netio.Conn of a conn that can only be closed both ways.
-type oneWay struct{ net.Conn }
-
-func (c oneWay) CloseWrite() error { return c.Close() }

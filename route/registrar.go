@@ -53,7 +53,7 @@ func (r *Registrar) Check() error {
 	if err := dialable(r.registerRoute()); err != nil {
 		return err
 	}
-	return wire.Address{Kind: wire.Service, Name: ForwardPrefix + r.Name}.Validate()
+	return Forward(r.Name).Validate()
 }
 
 // Run keeps the claim until ctx ends. Failures are logged when they begin or change, not each time.

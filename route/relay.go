@@ -151,7 +151,7 @@ func parseClaim(b []byte) (kind byte, name string, err error) {
 		return 0, "", Refuse(wire.BadMessage, "not a claim of a name")
 	}
 	name = string(b[1:])
-	if err := (wire.Address{Kind: wire.Service, Name: ForwardPrefix + name}).Validate(); err != nil {
+	if err := Forward(name).Validate(); err != nil {
 		return 0, "", Refuse(wire.BadMessage, "a relay name has only letters, digits, dot, dash and underscore")
 	}
 	return b[0], name, nil

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -104,7 +105,7 @@ func parseShort(text string) (Route, error) {
 	}
 	r := Route{transport}
 	if named {
-		forward := wire.Address{Kind: wire.Service, Name: ForwardPrefix + name}
+		forward := Forward(name)
 		if name == "" {
 			return nil, errors.New("no name before the @")
 		}
@@ -113,7 +114,22 @@ func parseShort(text string) (Route, error) {
 		}
 		r = append(r, forward)
 	}
-	return append(r, wire.Address{Kind: wire.Secure, Name: SecureName}, wire.Address{Kind: wire.Service, Name: OutletName}), nil
+	return ToOutlet(r...), nil
+}
+
+// ToOutlet returns the route to the outlet of the node that node leads to. node is not kept.
+func ToOutlet(node ...wire.Address) Route {
+	return append(slices.Clip(Route(node)), wire.Address{Kind: wire.Secure, Name: SecureName}, wire.Address{Kind: wire.Service, Name: OutletName})
+}
+
+// ThroughRelay returns the route to the outlet that has claimed name on the relay that a route leads to.
+func ThroughRelay(relay Route, name string) Route {
+	return ToOutlet(append(slices.Clip(relay), Forward(name))...)
+}
+
+// Forward is the step on a relay to the outlet that has claimed name there.
+func Forward(name string) wire.Address {
+	return wire.Address{Kind: wire.Service, Name: ForwardPrefix + name}
 }
 
 // ParseNode reads host:port as ParseHostPort does, or unix:PATH.

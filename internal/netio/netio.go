@@ -106,22 +106,34 @@ var (
 	_ stream = (*net.UnixConn)(nil)
 )
 
-// Wrap returns c as a *Socket if it is a TCP or a Unix connection, and otherwise c itself.
-func Wrap(c net.Conn) net.Conn {
-	switch c.(type) {
-	case *net.TCPConn, *net.UnixConn:
-	default:
+// Wrap returns c as a *Socket if it is a TCP or a Unix connection, otherwise c itself if it can be half-closed, and
+// otherwise c with a CloseWrite that closes it.
+func Wrap(c net.Conn) Conn {
+	switch c := c.(type) {
+	case *net.TCPConn:
+		return newSocket(c)
+	case *net.UnixConn:
+		return newSocket(c)
+	case Conn:
 		return c
 	}
-	s := c.(stream)
+	return whole{c}
+}
+
+func newSocket(s stream) Conn {
 	raw, err := s.SyscallConn()
 	if err != nil {
-		return c
+		return s
 	}
 	socket := &Socket{stream: s, raw: raw}
 	socket.init()
 	return socket
 }
+
+// whole makes a Conn of a connection that has no half-close.
+type whole struct{ net.Conn }
+
+func (w whole) CloseWrite() error { return w.Close() }
 
 // Read implements net.Conn. Other than a bare socket's, it never takes a reset for an end.
 func (s *Socket) Read(p []byte) (int, error) {
