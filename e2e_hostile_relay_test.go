@@ -381,7 +381,7 @@ func (c *crowd) claim(n int) {
 				}
 			},
 		}
-		c.tasks.Go(func() { _ = r.Run(c.ctx) })
+		c.tasks.Go(func() { r.Run(c.ctx) })
 	}
 	late := time.After(labPatience)
 	for i := range n {

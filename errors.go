@@ -132,20 +132,20 @@ func hintFor(err error) string {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another process listens there; choose another port, or 0 for a free one"
 	}
-	if errors.As(err, &status) && status.Code == wire.NoService {
-		return noServiceHint(status.Reason)
+	if errors.As(err, &status) {
+		return missingHint(status.Missing())
 	}
 	return ""
 }
 
-// noServiceHint tells apart who has been taken for whom, by what a node says that it has not got.
-func noServiceHint(reason string) string {
+// missingHint tells apart who has been taken for whom, by the service that a node has not got.
+func missingHint(service string) string {
 	switch {
-	case strings.HasSuffix(reason, "no service named outlet"):
+	case service == route.OutletName:
 		return "that is no outlet; if it is a relay, name the outlet behind it: NAME@host:port"
-	case strings.HasSuffix(reason, "no service named "+route.RegisterName):
+	case service == route.RegisterName:
 		return "that is no relay; an inlet reaches an outlet that listens at host:port without one"
-	case strings.Contains(reason, "no outlet named "):
+	case strings.HasPrefix(service, route.ForwardPrefix):
 		return "the outlet is not registered there just now; if that is the outlet itself and no relay, leave out NAME@"
 	}
 	return ""

@@ -201,7 +201,7 @@ func (r *role) inletListen(c *cli.Context, where place, to []route.Route) error 
 	var serving sync.WaitGroup
 	defer serving.Wait()
 	r.upkeep(c, working, &serving)
-	serving.Go(func() { _ = r.inlet(c, roads).Serve(c.Context, working, l) })
+	serving.Go(func() { r.inlet(c, roads).Serve(c.Context, working, l) })
 	if roads.Await(c.Context) == nil {
 		ready(c, describe(l))
 	}

@@ -193,7 +193,7 @@ func (r *role) serve(c *cli.Context, where place, line func(net.Listener) string
 	defer serving.Wait()
 	defer stop()
 	if l != nil {
-		serving.Go(func() { _ = r.node.Serve(c.Context, l) })
+		serving.Go(func() { r.node.Serve(c.Context, l) })
 	}
 	announce := sync.OnceFunc(func() { ready(c, line(l)) })
 	if l != nil {
@@ -202,7 +202,7 @@ func (r *role) serve(c *cli.Context, where place, line func(net.Listener) string
 	r.upkeep(c, working, &serving)
 	for _, g := range registrars {
 		g.Registered = announce
-		serving.Go(func() { _ = g.Run(c.Context) })
+		serving.Go(func() { g.Run(c.Context) })
 	}
 	<-c.Context.Done()
 	return r.drain(c)

@@ -41,8 +41,8 @@ const (
 	DefaultKeepalive        = 5 * time.Second  // between two pings of a session that answers
 	DefaultRenewAfter       = 5 * time.Minute  // age at which a session's keys are replaced
 	DefaultHandshakeTimeout = 5 * time.Second  // for the whole handshake
-	hurry                   = 3                // by which pings come faster while one is unanswered
-	maxUnanswered           = 3                // pings without an answer that end a session
+	MaxUnanswered           = 3                // pings without an answer that end a session
+	pingSpeedup             = 3                // by which pings come faster while one is unanswered
 	epochGrace              = 30 * time.Second // how long flows of replaced keys may still arrive
 	chainIdleTimeout        = 10 * time.Second // how long the initiator keeps a link without a flow, if it has more than
 	chainIdleKept           = 2                // which are there for whoever comes next, however late
@@ -110,7 +110,9 @@ func (c *Config) identity() *identity.Identity {
 	return c.Identity
 }
 
-func (c *Config) keepalive() time.Duration { return orDefault(c.Keepalive, DefaultKeepalive) }
+// KeepaliveInterval is the time between two pings of a session that answers: Keepalive, or its default.
+func (c *Config) KeepaliveInterval() time.Duration { return orDefault(c.Keepalive, DefaultKeepalive) }
+
 func (c *Config) renewAfter() time.Duration {
 	return max(orDefault(c.RenewAfter, DefaultRenewAfter), minRenewAfter)
 }

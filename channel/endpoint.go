@@ -153,6 +153,9 @@ func (e *Endpoint) Initiate(ctx context.Context, name string, dial func(ctx cont
 		err = e.admit(s)
 	}
 	if err != nil {
+		if s != nil { // it has its keys, and nobody else does
+			s.epoch.secret.Forget()
+		}
 		c.in.drop()
 		_ = conn.Close()
 		return nil, handshakeError(err)

@@ -41,7 +41,7 @@ func (s *Session) newRenewal() error {
 
 // tooMany says that new keys were asked for more often than anybody needs them. It is called with mu locked.
 func (s *Session) tooMany() error {
-	s.forgetOld(time.Now())
+	s.forgetOldLocked()
 	if len(s.old) < maxOldEpochs {
 		return nil
 	}
@@ -160,7 +160,7 @@ func (s *Session) replaceEpoch(next *epoch) error {
 	if s.err != nil {
 		return s.err // what end has not seen must not be kept
 	}
-	s.old = append(s.old, oldEpoch{epoch: s.epoch, until: time.Now().Add(epochGrace)})
+	s.old = append(s.old, oldEpoch{s.epoch, time.Now().Add(epochGrace), time.AfterFunc(epochGrace, s.forgetOld)})
 	s.epoch, s.renewal = next, nil
 	s.keep(next)
 	return nil
@@ -203,8 +203,15 @@ func (s *Session) readSamePeer(r *renewal, message []byte) error {
 	return nil
 }
 
-// forgetOld forgets the epochs whose flows cannot be on their way any more. It is called with mu locked.
-func (s *Session) forgetOld(now time.Time) {
+// forgetOld forgets the epochs whose flows cannot be on their way any more.
+func (s *Session) forgetOld() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgetOldLocked()
+}
+
+func (s *Session) forgetOldLocked() {
+	now := time.Now()
 	for len(s.old) > 0 && !now.Before(s.old[0].until) {
 		s.drop(s.old[0].epoch)
 		s.old = slices.Delete(s.old, 0, 1)

@@ -69,7 +69,8 @@ type Session struct {
 // oldEpoch is one whose flows may still be on their way.
 type oldEpoch struct {
 	*epoch
-	until time.Time
+	until  time.Time
+	forget *time.Timer // then
 }
 
 // newSession makes the session that a finished handshake on c is for.
@@ -234,6 +235,7 @@ func (s *Session) forgetEpochs() {
 	}
 	s.drop(s.epoch)
 	for _, e := range s.old {
+		e.forget.Stop()
 		s.drop(e.epoch)
 	}
 	s.old = nil

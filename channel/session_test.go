@@ -439,7 +439,7 @@ func TestRenewalUnderTraffic(t *testing.T) {
 
 // A flow that was numbered before a renewal arrives after it, if not too late.
 func TestOldEpoch(t *testing.T) {
-	inBubble(t, func(a, _ *Config) { a.RenewAfter = time.Hour }, func(t *testing.T, l *lab) {
+	inBubble(t, func(a, b *Config) { a.RenewAfter, b.Keepalive = time.Hour, time.Hour }, func(t *testing.T, l *lab) {
 		s := l.session()
 		soon, late := l.number(s), l.number(s)
 		if err := s.beginRenewal(); err != nil {

@@ -13,7 +13,7 @@ import (
 
 // tend does what a session must do in time: pings, new keys, letting go of idle links.
 func (s *Session) tend() error {
-	ping := time.NewTimer(s.config.keepalive())
+	ping := time.NewTimer(s.config.KeepaliveInterval())
 	defer ping.Stop()
 	renew := time.NewTimer(s.renewIn())
 	defer renew.Stop()
@@ -79,12 +79,12 @@ func (s *Session) keepalive() (time.Duration, error) {
 	}
 	_, _ = s.sendPing(nil) // say ends the session
 	if unanswered > 0 {
-		return s.config.keepalive() / hurry, nil
+		return s.config.KeepaliveInterval() / pingSpeedup, nil
 	}
-	return s.config.keepalive(), nil
+	return s.config.KeepaliveInterval(), nil
 }
 
-// tick lets go of what has become old or stuck, and returns how many keepalives are without an answer.
+// tick lets go of links that have become old or stuck, and returns how many keepalives are without an answer.
 func (s *Session) tick(now time.Time) (unanswered int, err error) {
 	s.mu.Lock()
 	unanswered = s.silent
@@ -92,7 +92,6 @@ func (s *Session) tick(now time.Time) (unanswered int, err error) {
 	overdue := s.renewal != nil && now.After(s.renewal.by)
 	s.ahead.shrink(now)
 	stale := s.staleChains(now)
-	s.forgetOld(now)
 	var dialed []*chain // who has accepted a link, watches it
 	if s.role == identity.Initiator {
 		dialed = slices.Collect(maps.Keys(s.chains))
@@ -102,12 +101,12 @@ func (s *Session) tick(now time.Time) (unanswered int, err error) {
 		_ = c.conn.Close()
 	}
 	for _, c := range dialed {
-		if netio.Stuck(c.conn) >= maxUnanswered {
+		if netio.Stuck(c.conn) >= MaxUnanswered {
 			_ = netio.Reset(c.conn)
 		}
 	}
 	switch {
-	case unanswered >= maxUnanswered:
+	case unanswered >= MaxUnanswered:
 		return 0, ErrSilent
 	case overdue:
 		return 0, fmt.Errorf("%w: it did not finish a handshake for new keys", ErrSilent)

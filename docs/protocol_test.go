@@ -880,7 +880,7 @@ func node(t *testing.T, allow ...identity.Identifier) (*route.Node, *identity.Id
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)
 	var serving sync.WaitGroup
-	serving.Go(func() { _ = n.Serve(context.Background(), l) })
+	serving.Go(func() { n.Serve(context.Background(), l) })
 	t.Cleanup(func() {
 		_ = n.Close()
 		serving.Wait()

@@ -33,13 +33,13 @@ type Inlet struct {
 
 // Serve accepts connections on l until accepting ends, carries them until they end or their node does, and closes l.
 // working bounds the opening of streams.
-func (i *Inlet) Serve(accepting, working context.Context, l net.Listener) error {
+func (i *Inlet) Serve(accepting, working context.Context, l net.Listener) {
 	stop := context.AfterFunc(accepting, func() { _ = l.Close() })
 	defer stop()
 	defer l.Close()
 	var connections sync.WaitGroup
 	defer connections.Wait()
-	return route.Accept(accepting, l, loggerOr(i.Logger), func(c net.Conn) {
+	route.Accept(accepting, l, loggerOr(i.Logger), func(c net.Conn) {
 		connections.Add(1)
 		go i.begin(working, c, connections.Done)
 	})

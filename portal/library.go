@@ -138,7 +138,7 @@ func Listen(address string, o Options) (*Listener, error) {
 	p := &Listener{node: n, listener: l, id: id.Identifier(), accepted: make(chan *conn), done: make(chan struct{})}
 	n.Handle(route.OutletName, p.handle)
 	var tasks sync.WaitGroup
-	tasks.Go(func() { _ = n.Serve(context.Background(), l) })
+	tasks.Go(func() { n.Serve(context.Background(), l) })
 	p.close = sync.OnceValue(func() error {
 		close(p.done)
 		err := n.Close()

@@ -62,12 +62,12 @@ type tunnel struct {
 	log           log          // of the inlet
 
 	stopAccepting, stopWorking context.CancelFunc
-	served                     chan error // gets what Inlet.Serve returned
+	served                     chan struct{} // closed when Inlet.Serve has returned
 }
 
 func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 	t.Helper()
-	p := &tunnel{service: testkit.Listen(t), served: make(chan error, 1)}
+	p := &tunnel{service: testkit.Listen(t), served: make(chan struct{})}
 	id := testkit.NewIdentity(t)
 	p.inlet, p.outlet = newNode(t, id), newNode(t, id)
 
@@ -83,8 +83,11 @@ func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 	}
 	p.outlet.Handle(route.OutletName, o.Serve)
 	links := testkit.Listen(t)
-	linked := make(chan error, 1)
-	go func() { linked <- p.outlet.Serve(context.Background(), links) }()
+	linked := make(chan struct{})
+	go func() {
+		defer close(linked)
+		p.outlet.Serve(context.Background(), links)
+	}()
 	p.goTo(route.FromAddrPort(netip.MustParseAddrPort(links.Addr().String())))
 
 	clients := testkit.Listen(t)
@@ -92,18 +95,17 @@ func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 	var accepting, working context.Context
 	accepting, p.stopAccepting = context.WithCancel(context.Background())
 	working, p.stopWorking = context.WithCancel(context.Background())
-	go func() { p.served <- i.Serve(accepting, working, clients) }()
+	go func() {
+		defer close(p.served)
+		i.Serve(accepting, working, clients)
+	}()
 	t.Cleanup(func() {
 		p.stopAccepting()
 		p.stopWorking()
 		_ = p.inlet.Close()
 		_ = p.outlet.Close()
-		_ = testkit.Within(t, linked, "serving links")
-		select {
-		case <-p.served:
-		case <-time.After(testkit.Patience):
-			t.Error("the inlet does not end")
-		}
+		testkit.Within(t, linked, "serving links")
+		testkit.Within(t, p.served, "the inlet")
 	})
 	return p
 }

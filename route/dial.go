@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -124,6 +125,7 @@ type peering struct {
 	mu      sync.Mutex
 	session *channel.Session
 	attempt *attempt
+	gone    bool // forgotten: there may be another for the same
 }
 
 // attempt is the making of a session, for all who wait for it.
@@ -136,8 +138,7 @@ type attempt struct {
 // session returns the session with the node that segments 0 to k lead to. Who comes while it is being made waits for
 // the same one.
 func (n *Node) session(ctx context.Context, r Route, segs []Route, k int) (*channel.Session, error) {
-	p := n.peering(Format(r[:length(segs[:k+1])]))
-	p.mu.Lock()
+	p := n.lockPeering(Format(r[:length(segs[:k+1])]))
 	if s := p.session; s != nil && usable(s) {
 		p.mu.Unlock()
 		return s, nil
@@ -179,15 +180,49 @@ func length(segs []Route) (sum int) {
 	return sum
 }
 
+// lockPeering returns the peering with what key leads to, locked.
+func (n *Node) lockPeering(key string) *peering {
+	for {
+		p := n.peering(key)
+		p.mu.Lock()
+		if !p.gone {
+			return p
+		}
+		p.mu.Unlock()
+	}
+}
+
 func (n *Node) peering(key string) *peering {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	p, ok := n.peerings[key]
 	if !ok {
+		n.forgetPeerings()
 		p = new(peering)
 		n.peerings[key] = p
 	}
 	return p
+}
+
+// forgetPeerings forgets the sessions that have ended, and that nobody makes anew. It is called with mu locked.
+func (n *Node) forgetPeerings() {
+	maps.DeleteFunc(n.peerings, func(_ string, p *peering) bool {
+		if !p.mu.TryLock() { // somebody needs it
+			return false
+		}
+		defer p.mu.Unlock()
+		p.gone = p.attempt == nil && (p.session == nil || ended(p.session))
+		return p.gone
+	})
+}
+
+func ended(s *channel.Session) bool {
+	select {
+	case <-s.Done():
+		return true
+	default:
+		return false
+	}
 }
 
 // attempt makes p's session.

@@ -67,13 +67,14 @@ func listen(t testing.TB, n *Node) wire.Address {
 
 func serve(t testing.TB, n *Node, l net.Listener) {
 	t.Helper()
-	done := make(chan error, 1)
-	go func() { done <- n.Serve(context.Background(), l) }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.Serve(context.Background(), l)
+	}()
 	t.Cleanup(func() {
 		_ = n.Close()
-		if err := testkit.Within(t, done, "Serve"); err != nil {
-			t.Errorf("Serve: %v", err)
-		}
+		testkit.Within(t, done, "Serve")
 	})
 }
 

@@ -270,13 +270,13 @@ func (n *Node) end(key any) {
 func (n *Node) Turnover() uint64 { return n.turnover.Load() }
 
 // Serve accepts links on l until ctx or the node ends, and closes l. The links themselves live as long as the node.
-func (n *Node) Serve(ctx context.Context, l net.Listener) error {
+func (n *Node) Serve(ctx context.Context, l net.Listener) {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
 	defer stop()
 	stopNode := context.AfterFunc(n.ctx, func() { _ = l.Close() })
 	defer stopNode()
 	defer l.Close()
-	return Accept(ctx, l, n.logger, func(c net.Conn) {
+	Accept(ctx, l, n.logger, func(c net.Conn) {
 		from := sourceOf(c.RemoteAddr())
 		if !n.beginOpening(from) {
 			_ = netio.Reset(netio.Wrap(c))
@@ -317,9 +317,9 @@ func (n *Node) admitHandshake(b *buckets) func(net.Addr) error {
 
 var errTooManyHandshakes = errors.New("too many handshakes from there")
 
-// Accept hands the connections that come in on l to handle until l is closed. That it cannot accept for a while, as
+// Accept hands the connections that come in on l to handle until l is closed, which who ends ctx must see to. That it cannot accept for a while, as
 // when descriptors are short, it waits out, and logs now and then.
-func Accept(ctx context.Context, l net.Listener, logger *slog.Logger, handle func(net.Conn)) error {
+func Accept(ctx context.Context, l net.Listener, logger *slog.Logger, handle func(net.Conn)) {
 	var failing seldom.Report
 	for {
 		c, err := l.Accept()
@@ -327,7 +327,7 @@ func Accept(ctx context.Context, l net.Listener, logger *slog.Logger, handle fun
 		case err == nil:
 			handle(c)
 		case errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF), ctx.Err() != nil:
-			return nil
+			return
 		default:
 			if failing.Due(time.Now()) {
 				logger.Warn("cannot accept connections, and goes on trying", "error", err)

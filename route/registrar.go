@@ -57,7 +57,7 @@ func (r *Registrar) Check() error {
 }
 
 // Run keeps the claim until ctx ends. Failures are logged when they begin or change, not each time.
-func (r *Registrar) Run(ctx context.Context) error {
+func (r *Registrar) Run(ctx context.Context) {
 	release := r.Serve.Claim(ForwardPrefix + r.Name)
 	defer release()
 	ctx, cancel := context.WithCancel(ctx)
@@ -69,7 +69,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 	for {
 		lived, err := r.register(ctx, &old)
 		if ctx.Err() != nil {
-			return nil
+			return
 		}
 		if text := err.Error(); text != last || lived > 0 {
 			r.Dial.warn("not registered, and goes on trying", err, "relay", Format(r.Relay), "name", r.Name)
@@ -79,7 +79,7 @@ func (r *Registrar) Run(ctx context.Context) error {
 			lived = 0 // two that take the name from each other do so ever more rarely
 		}
 		if !retry.wait(ctx, lived, err, nil) {
-			return nil
+			return
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -303,7 +302,7 @@ func (n *Node) resolveService(q *Request) (_ Handler, err error) {
 	s, ok := n.services[q.address.Name]
 	n.mu.Unlock()
 	if !ok || !s.open && q.Session == nil {
-		return nil, Refuse(wire.NoService, noService(q.address.Name))
+		return nil, Refuse(wire.NoService, missing(q.address.Name))
 	}
 	if q.Message.Flags&wire.Probe != 0 && len(q.Message.Onward) == 0 {
 		q.refuse(wire.Status{Code: wire.OK})
@@ -334,11 +333,4 @@ func (q *Request) asker() any {
 		return q.Session.Peer().Identifier()
 	}
 	return sourceOf(q.conn.RemoteAddr())
-}
-
-func noService(name string) string {
-	if outlet, ok := strings.CutPrefix(name, ForwardPrefix); ok {
-		return "no outlet named " + outlet
-	}
-	return "no service named " + name
 }

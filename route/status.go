@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/secureportal/sp/wire"
 )
@@ -39,6 +40,35 @@ func refusal(err error) wire.Status {
 		return wire.Status{Code: s.Code, Reason: s.Reason}
 	}
 	return wire.Status{Code: wire.Unreachable}
+}
+
+// What a node says that it has not got.
+const (
+	noService = "no service named "
+	noOutlet  = "no outlet named "
+)
+
+// missing says that a node has not got the service called name.
+func missing(name string) string {
+	if outlet, ok := strings.CutPrefix(name, ForwardPrefix); ok {
+		return noOutlet + outlet
+	}
+	return noService + name
+}
+
+// Missing returns the name of the service that the node says it has not got, or "" if it says something else. It is what
+// a node of another implementation cares to say: good for a hint, and for nothing else.
+func (e *StatusError) Missing() (service string) {
+	if e.Code != wire.NoService {
+		return ""
+	}
+	if name, ok := strings.CutPrefix(e.Reason, noOutlet); ok {
+		return ForwardPrefix + name
+	}
+	if name, ok := strings.CutPrefix(e.Reason, noService); ok {
+		return name
+	}
+	return ""
 }
 
 // Refuse returns an error with which a service answers that it will not be opened. reason goes over the wire.

@@ -7,10 +7,6 @@ import (
 	"github.com/secureportal/sp/internal/netio"
 )
 
-// maxStuck is how many looks in a row, a keepalive apart, find a connection stuck before it is reset: as many as pings go
-// without an answer before a session ends.
-const maxStuck = 3
-
 // watch resets c when the node ends, or when what is sent on c has not arrived for three keepalives, until unwatch is
 // called with it.
 func (n *Node) watch(c netio.Conn) {
@@ -42,11 +38,7 @@ func (n *Node) track(c netio.Conn) (untrack func()) {
 // lookAfter looks at what is watched until the node ends. Pings tell of a session that nothing comes from; this tells of
 // a single connection, whose other bytes may take another way or be of another size.
 func (n *Node) lookAfter() {
-	interval := n.config.Channel.Keepalive
-	if interval <= 0 {
-		interval = channel.DefaultKeepalive
-	}
-	look := time.NewTicker(interval)
+	look := time.NewTicker(n.config.Channel.KeepaliveInterval())
 	defer look.Stop()
 	for {
 		select {
@@ -66,7 +58,7 @@ func (n *Node) resetStuck() {
 	}
 	n.mu.Unlock()
 	for _, c := range watched {
-		if netio.Stuck(c) >= maxStuck {
+		if netio.Stuck(c) >= channel.MaxUnanswered {
 			n.logger.Warn("nothing that is sent arrives, and the connection is reset", "peer", c.RemoteAddr())
 			_ = netio.Reset(c)
 		}
