@@ -5,6 +5,7 @@ package main_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"strings"
@@ -252,4 +253,68 @@ func TestSignalWhileWaiting(t *testing.T) {
 	if out := p.stdout.String(); out != "" {
 		t.Errorf("it printed %q", out)
 	}
+}
+
+// onStdio starts an inlet whose one connection is stdin and stdout, and returns the target's end of it.
+func (s *site) onStdio(flags ...string) (p *process, stdin io.WriteCloser, target *net.TCPConn) {
+	s.t.Helper()
+	cmd := s.command(append([]string{"inlet", "--listen", "-", "--to", s.route()}, flags...)...)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = stdin.Close() })
+	p = background(s.t, cmd)
+	if _, err := io.WriteString(stdin, "before"); err != nil {
+		s.t.Fatal(err)
+	}
+	target = s.accept()
+	receives(s.t, target, "before")
+	return p, stdin, target
+}
+
+// TestStdioDrains lets the one connection finish after a signal, as TestDrain does.
+func TestStdioDrains(t *testing.T) {
+	t.Parallel()
+	p, stdin, target := newOutlet(t).onStdio()
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	logs(t, p, "waiting for open connections")
+	if _, err := io.WriteString(stdin, "after"); err != nil {
+		t.Fatal(err)
+	}
+	_ = stdin.Close()
+	receives(t, target, "after")
+	receivesEnd(t, target)
+	send(t, target, "and back")
+	_ = target.Close()
+	ends(t, p, done)
+	if out := p.stdout.String(); out != "and back" {
+		t.Errorf("stdout has %q", out)
+	}
+}
+
+// TestStdioDrainEnds says with its exit code that the connection was cut: who reads stdout sees an end.
+func TestStdioDrainEnds(t *testing.T) {
+	t.Parallel()
+	p, _, target := newOutlet(t).onStdio("--drain", "1s")
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	receivesReset(t, target)
+	ends(t, p, failed)
+	saysError(t, p, "stopped by a signal before the connection had ended")
+}
+
+// TestStdioSignalWhileWaiting ends with an error: there was no connection.
+func TestStdioSignalWhileWaiting(t *testing.T) {
+	t.Parallel()
+	p := newPerson(t).start("inlet", "--listen", "-", "--to", freeAddress(t))
+	logs(t, p, "far end not reached")
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	ends(t, p, failed)
+	saysError(t, p, "stopped by a signal")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -211,21 +212,40 @@ func (r *role) inletListen(c *cli.Context, where place, to []route.Route) error 
 	return err
 }
 
-// inletStdio is an inlet for the one connection that is stdin and stdout.
+// inletStdio is an inlet for the one connection that is stdin and stdout: until it has ended, or has had its time after a
+// signal. That it was not carried to its end is an error, for who reads stdout cannot tell.
 func (r *role) inletStdio(c *cli.Context, to []route.Route) error {
 	if err := r.probe(c, to); err != nil {
 		return err
 	}
-	roads, stopKeeping := r.keep(c.Context, to)
+	working, stop := context.WithCancel(context.Background())
+	defer stop()
+	roads, stopKeeping := r.keep(working, to)
 	defer stopKeeping()
-	if err := roads.Await(c.Context); err != nil {
+	if roads.Await(c.Context) != nil {
+		return errStopped
+	}
+	carried := make(chan error, 1)
+	go func() { carried <- r.inlet(c, roads).Carry(working, newStdio(c.App.Reader, c.App.Writer)) }()
+	select {
+	case err := <-carried:
+		return err
+	case <-c.Context.Done():
+	}
+	if err := r.drain(c); err != nil {
 		return err
 	}
-	if err := r.inlet(c, roads).Carry(c.Context, newStdio(c.App.Reader, c.App.Writer)); err != nil {
-		if c.Context.Err() != nil {
-			return context.Canceled
+	select {
+	case err := <-carried: // a write that stdout does not take is not waited for
+		if err == nil {
+			return nil
 		}
-		return err
+	case <-time.After(stdioGrace):
 	}
-	return nil
+	return errStopped
 }
+
+// stdioGrace is for how long stdin and stdout are waited for once their connection has ended.
+const stdioGrace = time.Second
+
+var errStopped = errors.New("stopped by a signal before the connection had ended")
