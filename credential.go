@@ -161,37 +161,19 @@ func verifyCredential(c *cli.Context) error {
 	if !c.IsSet("for") {
 		subject = credential.Subject()
 	}
-	if err := checkCredential(credential, authorities, subject, required); err != nil {
-		return invalid(err)
-	}
 	seen, err := openSeen(c.String("seen"), slog.New(slog.DiscardHandler))
 	if err != nil {
 		return err
 	}
-	history, err := credential.AuthorityHistory()
-	if err == nil {
-		err = seen.Check(history)
-	}
+	policy, err := identity.NewPolicy(identity.PolicyConfig{Authorities: authorities, Require: required, Seen: seen})
 	if err != nil {
-		return invalid(fmt.Errorf("its authority %s: %w", credential.Authority(), err))
+		return usage(c, "%w", err)
+	}
+	if err := policy.CheckCredential(credential, subject, time.Now()); err != nil {
+		return invalid(err)
 	}
 	say(c, "valid until %s", credential.Expires().Format(time.RFC3339))
 	return nil
-}
-
-// checkCredential is what a node does with a credential, except that nobody has proved to be the subject.
-func checkCredential(credential *identity.Credential, authorities []identity.Identifier, subject identity.Identifier, required map[string]string) error {
-	authority := credential.Authority()
-	if !slices.Contains(authorities, authority) {
-		return fmt.Errorf("issued by %s, who is not the authority", authority)
-	}
-	attributes := credential.Attributes()
-	for _, key := range slices.Sorted(maps.Keys(required)) {
-		if value, ok := attributes[key]; !ok || value != required[key] {
-			return fmt.Errorf("it does not have the attribute %s=%s", key, required[key])
-		}
-	}
-	return credential.Verify(authority, subject, time.Now())
 }
 
 // errInvalid marks an error about a credential or a ticket that is not to be believed.

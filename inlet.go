@@ -58,7 +58,7 @@ func runInlet(c *cli.Context) error {
 	}
 	defer r.node.Close()
 	defer r.watch(!stdin)()
-	if err := r.redeem(c, roads, ticket); err != nil {
+	if err := r.redeemTicket(c, roads, ticket); err != nil {
 		return err
 	}
 	if where.network == "stdio" {
@@ -67,9 +67,9 @@ func runInlet(c *cli.Context) error {
 	return r.inletListen(c, where, roads)
 }
 
-// redeem shows the ticket, if there is one, before anything else is done. A far end that is not there yet is waited for
+// redeemTicket shows the ticket, if there is one, before anything else is done. A far end that is not there yet is waited for
 // later.
-func (r *role) redeem(c *cli.Context, roads []route.Route, ticket *identity.Ticket) error {
+func (r *role) redeemTicket(c *cli.Context, roads []route.Route, ticket *identity.Ticket) error {
 	if ticket == nil {
 		return nil
 	}

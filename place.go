@@ -36,7 +36,7 @@ func parsePlace(text, host string, stdio bool) (place, error) {
 	if err != nil {
 		return place{}, fmt.Errorf("%q is not host:port or unix:PATH", text)
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n > 65535 {
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return place{}, fmt.Errorf("%q: a port is a number from 0 to 65535", text)
 	}
 	if name == "" {

@@ -215,10 +215,7 @@ func ticketRoute(c *cli.Context) func(string) error {
 
 // ticketRefused adds to an error of a far end that refuses this side what to do if there is a ticket.
 func ticketRefused(err error) error {
-	if errors.Is(err, identity.ErrNotTrusted) {
-		return withHint(err, "the ticket may be late, redeemed by another identity, or not one for this outlet, whose log says why: ask for a new one")
-	}
-	return err
+	return withHint(err, "the ticket may be late, redeemed by another identity, or not one for this outlet, whose log says why: ask for a new one")
 }
 
 // parseWhen reads a time: a duration from base on, in Go's form or in days like 30d, or RFC 3339.

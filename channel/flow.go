@@ -104,7 +104,7 @@ func (f *Flow) Close() error {
 	if f.sending.TryLock() {
 		if !f.sending.ended && f.sending.err == nil {
 			_ = f.SetWriteDeadline(time.Now().Add(abortTimeout)) // the flow's: a link that stays must lose it
-			if f.sendControl(typeEnd) == nil {
+			if f.sendRecord(typeEnd) == nil {
 				f.sending.ended = true
 				f.endDirection()
 			}
@@ -133,7 +133,7 @@ func (f *Flow) abortAnd(end func(Conn) error, reason abortReason, err error) {
 		}
 		if f.sending.err == nil && !f.sending.ended {
 			_ = f.SetWriteDeadline(time.Now().Add(abortTimeout))
-			_ = f.sendControl(typeAbort, byte(reason))
+			_ = f.sendRecord(typeAbort, byte(reason))
 			f.sending.err = err // nothing follows an abort
 		}
 		f.sending.Unlock()
@@ -245,7 +245,7 @@ func linkError(err error) error {
 	}
 	var operation *net.OpError
 	switch {
-	case err == nil, errors.Is(err, ErrCut), isTimeout(err):
+	case errors.Is(err, ErrCut), isTimeout(err):
 		return err
 	case err == io.EOF, err == io.ErrUnexpectedEOF:
 		return ErrCut

@@ -74,8 +74,8 @@ func (s *Session) renewing() bool {
 	return s.renewal != nil
 }
 
-// renew handles a handshake message on the control link.
-func (s *Session) renew(message []byte) error {
+// handleRenewal handles a handshake message on the control link.
+func (s *Session) handleRenewal(message []byte) error {
 	if len(message) > maxHandshakeMessage {
 		return fmt.Errorf("%w: handshake message of %d bytes", ErrProtocol, len(message))
 	}
@@ -195,7 +195,7 @@ func (s *Session) readSamePeer(r *renewal, message []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.peer = r.peer
-	s.decide(r.decision)
+	s.noteDecision(r.decision)
 	select {
 	case s.proved <- struct{}{}: // trust may end sooner now
 	default:

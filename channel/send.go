@@ -72,7 +72,7 @@ func (f *Flow) introduce() error {
 	if f.sending.hello == nil {
 		return nil
 	}
-	return f.sendControl(typeData)
+	return f.sendRecord(typeData)
 }
 
 // sendable is called with sending locked.
@@ -107,8 +107,8 @@ func (f *Flow) sent(err error) error {
 	return f.sending.err
 }
 
-// sendControl sends a record on its own. It is called with sending locked.
-func (f *Flow) sendControl(t recordType, data ...byte) error {
+// sendRecord sends a record on its own. It is called with sending locked.
+func (f *Flow) sendRecord(t recordType, data ...byte) error {
 	s := &f.sending
 	b, err := s.out.one(&s.cipher, s.hello, t, data)
 	if err == nil {
@@ -131,7 +131,7 @@ func (f *Flow) CloseWrite() error {
 	if s.err != nil {
 		return s.err
 	}
-	if err := f.sendControl(typeEnd); err != nil {
+	if err := f.sendRecord(typeEnd); err != nil {
 		return err
 	}
 	s.ended = true

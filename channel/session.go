@@ -133,8 +133,8 @@ func (s *Session) Decided() <-chan struct{} {
 	return s.decided
 }
 
-// decide takes note of a decision. It is called with mu locked.
-func (s *Session) decide(d identity.Decision) {
+// noteDecision takes note of a decision. It is called with mu locked.
+func (s *Session) noteDecision(d identity.Decision) {
 	before := s.decision
 	s.decision = d
 	if before.Anchor != d.Anchor || !before.Until.Equal(d.Until) || !maps.Equal(before.Attributes, d.Attributes) {
@@ -289,7 +289,7 @@ func (s *Session) handle(t recordType, data []byte) error {
 	case typePong:
 		return s.answered(binary.BigEndian.Uint64(data))
 	case typeHandshake:
-		return s.renew(data)
+		return s.handleRenewal(data)
 	case typeReady:
 		return s.renewalReady()
 	case typeRenew:
@@ -299,7 +299,7 @@ func (s *Session) handle(t recordType, data []byte) error {
 		s.Renew()
 		return nil
 	case typeGoingAway:
-		s.leave()
+		s.noteGoingAway()
 		s.endIfLeft()
 		return nil
 	case typeAbort:
@@ -308,8 +308,8 @@ func (s *Session) handle(t recordType, data []byte) error {
 	return fmt.Errorf("%w: record of type %d on the control link", ErrProtocol, t)
 }
 
-// leave takes note, once, that the far end is going away. Only listen calls it.
-func (s *Session) leave() {
+// noteGoingAway takes note, once, that the far end is going away. Only listen calls it.
+func (s *Session) noteGoingAway() {
 	if !s.Leaving() {
 		close(s.left)
 	}

@@ -159,7 +159,7 @@ func (s *Session) reviewed(peer *identity.Peer, decision identity.Decision, err 
 		return false
 	}
 	if err == nil { // else the session is about to end, and was trusted as it was
-		s.decide(decision)
+		s.noteDecision(decision)
 	}
 	return true
 }

@@ -314,6 +314,12 @@ func (p *Policy) bestCredential(lists *lists, peer *Peer, now time.Time) (*Crede
 	return best, nil
 }
 
+// CheckCredential tells why the policy would not believe c if subject showed it, or nil. It is for who looks at a
+// credential beforehand: nobody has proved to be the subject.
+func (p *Policy) CheckCredential(c *Credential, subject Identifier, now time.Time) error {
+	return p.checkCredential(p.lists.Load(), c, subject, now)
+}
+
 // checkCredential checks what is cheap first: signatures come last.
 func (p *Policy) checkCredential(lists *lists, c *Credential, subject Identifier, now time.Time) error {
 	authority := c.Authority()

@@ -20,7 +20,7 @@ import (
 // person, two machines, one key file.
 type Options struct {
 	Identity *identity.Identity // nil means the key file at identity.DefaultPath, made if it is not there
-	Trust    *identity.Policy   // nil means only Identity itself
+	Trust    *identity.Policy   // nil means only Identity itself; its files are read again only while its Run runs
 	Logger   *slog.Logger       // nil means slog.Default
 }
 
