@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"io"
 	"os"
 	"time"
 
@@ -50,7 +51,7 @@ func (f *Flow) AwaitReset() error {
 	case late:
 		return os.ErrDeadlineExceeded
 	}
-	err := netio.AwaitReset(f.chain.conn)
+	err := f.awaitLink()
 	close(w.left)
 	if err == nil { // a link that cannot tell
 		select {
@@ -70,6 +71,18 @@ func (f *Flow) AwaitReset() error {
 		return f.Err()
 	}
 	return f.explain(err)
+}
+
+// awaitLink waits for what the link tells. A flow inside this one waits although the other end has not ended its direction
+// of this one: then an abort may come. It returns nil where the link cannot tell, and for data that is not for who waits.
+func (f *Flow) awaitLink() error {
+	f.receiving.Lock()
+	err := f.await()
+	f.receiving.Unlock()
+	if err != io.EOF {
+		return err
+	}
+	return netio.AwaitReset(f.chain.conn)
 }
 
 // setLate tells who waits in AwaitReset of a deadline that has passed: a flow inside this one dismisses its waiter so.

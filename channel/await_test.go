@@ -41,7 +41,7 @@ func awaitedFlow(t *testing.T, wrap func(net.Conn) net.Conn) (initiator, respond
 			links++
 			go func() {
 				defer func() { ended <- struct{}{} }()
-				_ = far.Serve(t.Context(), wrap(c), func(string) error { return nil }, handle)
+				_ = far.Serve(t.Context(), wrap(c), func(string) error { return nil }, func() {}, handle)
 			}()
 		}
 		for range links {

@@ -129,14 +129,15 @@ func (s *Session) free() {
 	}
 }
 
-// adopt takes c among the links that end with the session. It reports whether the session is still there.
+// adopt takes c among the links that end with the session. It reports whether the session is still there. Until its first
+// record proves that c has a flow, whoever has seen the session's number may have sent it, and nothing depends on it.
 func (s *Session) adopt(c *chain) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.err != nil {
 		return false
 	}
-	c.resting.Store(false)
+	c.resting.Store(true)
 	s.chains[c] = struct{}{}
 	return true
 }

@@ -47,6 +47,7 @@ const (
 	chainIdleTimeout        = 10 * time.Second // how long the initiator keeps a link without a flow, if it has more than
 	chainIdleKept           = 2                // which are there for whoever comes next, however late
 	chainIdleMax            = 256              // links without a flow that a session keeps
+	restingMax              = 2 * chainIdleMax // of them that a responder bears with
 	abortTimeout            = time.Second      // for telling the other end why a flow or a session ends
 	controlTimeout          = 5 * time.Second  // for one record on the control link to be taken by the socket
 	dropTimeout             = 15 * time.Second // before a session that fails to renew its keys ends

@@ -65,7 +65,7 @@ func (p *pair) serve(ctx context.Context) {
 		links++
 		go func() {
 			defer func() { served <- struct{}{} }()
-			err := p.responder.Serve(ctx, netio.Wrap(c), p.accept, func(ctx context.Context, f *Flow) { p.handle(ctx, f) })
+			err := p.responder.Serve(ctx, netio.Wrap(c), p.accept, func() {}, func(ctx context.Context, f *Flow) { p.handle(ctx, f) })
 			select {
 			case p.served <- err:
 			default: // nobody asks

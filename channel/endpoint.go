@@ -220,10 +220,11 @@ func (s *Session) awaitReady() error {
 }
 
 // Serve answers the hellos on conn, which leads to an initiator: it runs a session until that ends, or flows one after
-// the other with handle. accept decides on the name that the initiator believes it has reached. Serve returns when the
+// the other with handle. accept decides on the name that the initiator believes it has reached. proved is called when it
+// is known that a peer with a session has made the link: again for each flow, and before handle. Serve returns when the
 // link is at its end, and closes it; the error says why it ended unless that was in order. When ctx ends, so do handshakes
 // and sessions, and flows with their sessions.
-func (e *Endpoint) Serve(ctx context.Context, conn Conn, accept func(name string) error, handle Handler) error {
+func (e *Endpoint) Serve(ctx context.Context, conn Conn, accept func(name string) error, proved func(), handle Handler) error {
 	c := newChain(conn)
 	defer conn.Close()
 	unguard := guard(ctx, conn, e.config.handshakeTimeout())
@@ -232,9 +233,9 @@ func (e *Endpoint) Serve(ctx context.Context, conn Conn, accept func(name string
 	case err != nil:
 		err = unguard(handshakeError(err))
 	case kind[0] == helloHandshake:
-		return e.serveSession(ctx, c, accept, unguard)
+		return e.serveSession(ctx, c, accept, proved, unguard)
 	case kind[0] == helloFlow:
-		return e.serveFlows(ctx, c, handle, unguard)
+		return e.serveFlows(ctx, c, proved, handle, unguard)
 	default:
 		err = unguard(errNoHello)
 	}
@@ -243,7 +244,9 @@ func (e *Endpoint) Serve(ctx context.Context, conn Conn, accept func(name string
 }
 
 // serveSession answers a handshake hello on c, whose kind has been read, and runs the session until it ends.
-func (e *Endpoint) serveSession(ctx context.Context, c *chain, accept func(string) error, unguard func(error) error) error {
+func (e *Endpoint) serveSession(
+	ctx context.Context, c *chain, accept func(string) error, proved func(), unguard func(error) error,
+) error {
 	defer c.in.drop()
 	if e.config.Admit != nil {
 		if err := e.config.Admit(c.conn.RemoteAddr()); err != nil {
@@ -256,6 +259,7 @@ func (e *Endpoint) serveSession(ctx context.Context, c *chain, accept func(strin
 		return handshakeError(err)
 	}
 	defer e.leave(s)
+	proved()
 	if err == nil {
 		err = s.control.write(typeReady, nil)
 	}
@@ -394,28 +398,31 @@ func (e *Endpoint) drop(epoch *epoch) {
 }
 
 // serveFlows answers flow hellos on c, one after the other. The kind of the first has been read.
-func (e *Endpoint) serveFlows(ctx context.Context, c *chain, handle Handler, unguard func(error) error) error {
+func (e *Endpoint) serveFlows(
+	ctx context.Context, c *chain, proved func(), handle Handler, unguard func(error) error,
+) error {
 	for {
 		f, err := e.acceptFlow(c)
 		if err = unguard(err); err != nil {
 			c.in.drop()
 			return err
 		}
+		proved()
 		handle(ctx, f)
 		f.abort(abortReset, fmt.Errorf("flow: %w", net.ErrClosed))
 		if !f.is(flowClean) {
 			f.abandon()
 			return f.Err()
 		}
-		if err := c.next(); err != nil {
-			f.session.forget(c)
+		err = f.session.rest(c)
+		f.session.forget(c)
+		if err != nil {
 			c.in.drop()
 			if err == io.EOF {
 				return nil
 			}
 			return linkError(err)
 		}
-		f.session.forget(c)
 		_ = c.conn.SetReadDeadline(time.Now().Add(e.config.handshakeTimeout()))
 		unguard = func(err error) error {
 			_ = c.conn.SetReadDeadline(time.Time{})
@@ -437,6 +444,19 @@ func (f *Flow) abandon() {
 		r.err = f.explain(ErrClosed)
 	}
 	f.chain.in.drop()
+}
+
+// errTooManyRest says that the initiator keeps more links without a flow than one that goes by the protocol's limit.
+var errTooManyRest = fmt.Errorf("%w: more than %d links without a flow", ErrProtocol, restingMax)
+
+// rest waits for the next flow on c, unless too many links do.
+func (s *Session) rest(c *chain) error {
+	if s.resting.Add(1) > restingMax {
+		s.resting.Add(-1)
+		return errTooManyRest
+	}
+	defer s.resting.Add(-1)
+	return c.next()
 }
 
 // next waits for the next flow's hello, for as long as the session lives, and reads its kind.
@@ -475,7 +495,7 @@ func (e *Endpoint) acceptFlow(c *chain) (*Flow, error) {
 		f.session.forget(c)
 		return nil, ErrReplayed
 	}
-	c.resting.Store(f.receiving.ended) // a flow of nothing
+	c.resting.Store(f.receiving.ended) // true for a flow of nothing
 	return f, nil
 }
 

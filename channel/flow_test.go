@@ -574,7 +574,7 @@ func TestNested(t *testing.T) {
 				echo(ctx, f)
 				return
 			}
-			err := l.responder.Serve(ctx, f, l.accept, l.handle)
+			err := l.responder.Serve(ctx, f, l.accept, func() {}, l.handle)
 			if err != nil && !errors.Is(err, ErrCut) && !errors.Is(err, ErrReset) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrGoingAway) {
 				t.Error(err)
 			}

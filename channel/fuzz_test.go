@@ -30,7 +30,7 @@ func (l *lab) feed(b []byte) []byte {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = l.responder.Serve(context.Background(), server, l.accept, func(ctx context.Context, f *Flow) { l.handle(ctx, f) })
+		_ = l.responder.Serve(context.Background(), server, l.accept, func() {}, func(ctx context.Context, f *Flow) { l.handle(ctx, f) })
 	}()
 	_, _ = client.Write(b)
 	_ = client.CloseWrite()

@@ -129,7 +129,7 @@ func (l *lab) dial(context.Context) (Conn, error) {
 // serve answers as the responder on a link.
 func (l *lab) serve(server Conn) {
 	l.tasks.Go(func() {
-		err := l.responder.Serve(context.Background(), server, l.accept, func(ctx context.Context, f *Flow) { l.handle(ctx, f) })
+		err := l.responder.Serve(context.Background(), server, l.accept, func() {}, func(ctx context.Context, f *Flow) { l.handle(ctx, f) })
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.served = append(l.served, err)

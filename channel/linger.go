@@ -12,9 +12,9 @@ import (
 // those bytes does: they have been taken from an application that believes them delivered. A link whose other end is gone
 // is TCP's to notice: nothing has to be sent on it any more, and keepalives are unanswered.
 
-// part ends all links: gently where no flow is on one. It reports whether there were others, and returns what tells
-// those who want to know that their flows are over.
-func (s *Session) part() (cut bool, ended func()) {
+// part ends all links: gently where no flow is on one. It returns what tells those who want to know that their flows are
+// over.
+func (s *Session) part() (ended func()) {
 	var tell []func()
 	s.mu.Lock()
 	chains := s.chains
@@ -29,11 +29,10 @@ func (s *Session) part() (cut bool, ended func()) {
 		if c.resting.Load() {
 			_ = c.conn.Close()
 		} else {
-			cut = true
 			_ = netio.Reset(c.conn)
 		}
 	}
-	return cut, func() {
+	return func() {
 		for _, f := range tell {
 			f()
 		}
@@ -49,8 +48,7 @@ func (s *Session) linger() {
 		return
 	}
 	s.awaitLinks()
-	_, ended := s.part()
-	ended()
+	s.part()()
 }
 
 // busy tells whether a flow is on one of the links. It is called with mu locked.

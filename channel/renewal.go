@@ -180,7 +180,10 @@ func (s *Session) renewalReady() error {
 	s.control.receive = r.receive
 	s.epoch.secret.Forget()
 	s.epoch, s.renewal = r.next, nil
-	s.renewed <- struct{}{} // never blocks: tend takes it before it begins another
+	select {
+	case s.renewed <- struct{}{}:
+	default: // tend has not heard of the one before yet
+	}
 	return nil
 }
 

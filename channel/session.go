@@ -37,6 +37,7 @@ type Session struct {
 	closing sync.Once
 	freed   chan struct{} // tells linger that a link has ended
 	left    chan struct{} // closed by listen when the far end has said that it is going away
+	resting atomic.Int32  // links without a flow, of the responder's
 	renewed chan struct{} // tells tend that listen has replaced the keys
 	wanted  chan struct{} // tells tend that somebody wants a new handshake
 	proved  chan struct{} // tells watch that the far end has proved itself again
@@ -219,11 +220,11 @@ func (s *Session) endIf(err error, may func() bool) {
 	s.mu.Unlock()
 
 	if lingers {
-		s.farewell(err, false)
+		s.farewell(err)
 		return
 	}
-	cut, ended := s.part()
-	s.farewell(err, cut)
+	ended := s.part()
+	s.farewell(err)
 	ended()
 }
 
@@ -241,13 +242,10 @@ func (s *Session) forgetEpochs() {
 	s.old = nil
 }
 
-// farewell tells the far end why, where that helps it, and closes the control link. That flows were cut is not going
-// away in good order.
-func (s *Session) farewell(err error, cut bool) {
+// farewell tells the far end why, where that helps it, and closes the control link. Flows that were cut have been told
+// on their own links; the others may have last bytes on the way, which the far end must not throw away.
+func (s *Session) farewell(err error) {
 	reason := abortGoingAway
-	if cut {
-		reason = abortReset
-	}
 	switch {
 	case errors.Is(err, identity.ErrNotTrusted):
 		reason = abortNotTrusted

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -20,6 +21,7 @@ type claim struct {
 	registrar *Registrar
 	stream    *Stream // to the relay's register service
 	spares    *spares
+	live      atomic.Int32 // links in the mux
 
 	mu    sync.Mutex
 	links map[net.Conn]struct{} // that the relay has forwarded and that are being served
@@ -60,7 +62,7 @@ func (c *claim) left() <-chan struct{} {
 // serve serves what the relay forwards until the claim is lost or ctx ends, and says why it was lost.
 func (c *claim) serve(ctx context.Context) error {
 	defer c.stream.Close()
-	mux, err := yamux.Server(c.stream, muxConfig())
+	mux, err := yamux.Server(&pingLimit{Conn: c.stream}, muxConfig())
 	if err != nil {
 		return err
 	}
@@ -70,6 +72,7 @@ func (c *claim) serve(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer stopKeeping()
+	tasks.Go(func() { watchUnended(mux, &c.live) })
 	if !c.registrar.NoSpares {
 		tasks.Go(func() { c.spares.keep(keeping, c.serveSpare) })
 	}
@@ -92,7 +95,7 @@ func (c *claim) serveMux(mux *yamux.Session) error {
 			tasks.Go(func() { c.spares.hear(link) })
 			continue
 		}
-		c.serveLink(newMuxLink(link))
+		c.serveLink(newMuxLink(link, &c.live))
 	}
 }
 
@@ -101,7 +104,7 @@ func (c *claim) serveLink(link netio.Conn) {
 	node := c.registrar.Serve
 	served := node.run(func() {
 		defer c.carry(link)()
-		node.serveLink(link, func() {})
+		node.serveLink(link, false)
 	})
 	if !served {
 		_ = link.Close()

@@ -244,17 +244,20 @@ func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 	close(a.done)
 }
 
+func (n *Node) connectTimeout() time.Duration {
+	if n.config.ConnectTimeout > 0 {
+		return n.config.ConnectTimeout
+	}
+	return DefaultConnectTimeout
+}
+
 // dialTransport makes a link to the node that listens at a.
 func (n *Node) dialTransport(ctx context.Context, a wire.Address) (netio.Conn, error) {
-	timeout := n.config.ConnectTimeout
-	if timeout <= 0 {
-		timeout = DefaultConnectTimeout
-	}
 	network, address := "tcp", HostPort(a)
 	if a.Kind == wire.Unix {
 		network, address = "unix", a.Name
 	}
-	c, err := netio.Dial(ctx, network, address, timeout)
+	c, err := netio.Dial(ctx, network, address, n.connectTimeout())
 	if err != nil {
 		return nil, &DialError{Where: HostPort(a), Err: err}
 	}

@@ -46,7 +46,7 @@ func (k *keeper) hold(ctx context.Context, changed func()) (lived time.Duration,
 	if err != nil {
 		return 0, err
 	}
-	if err := k.node.Probe(ctx, k.route); err != nil {
+	if err := k.probe(ctx); err != nil {
 		return 0, err
 	}
 	began := time.Now()
@@ -64,6 +64,17 @@ func (k *keeper) hold(ctx context.Context, changed func()) (lived time.Duration,
 	}
 	return time.Since(began), err
 }
+
+// probe asks whether the service is there. The answer takes a link of its own, on which everything may be lost while the
+// session is well.
+func (k *keeper) probe(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, k.node.connectTimeout()+probeGrace, ErrNoAnswer)
+	defer cancel()
+	return k.node.Probe(ctx, k.route)
+}
+
+// probeGrace is for a probe's answer, beyond the time for making a link.
+const probeGrace = 5 * time.Second
 
 var errLeaving = Refuse(wire.GoingAway, "the far end is shutting down")
 

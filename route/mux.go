@@ -17,8 +17,9 @@ const (
 	// muxWindow is how many bytes may wait in one link for a reader that does not read. It is twice what a line of
 	// 1 Gbit/s and 100 ms holds, as yamux gives a window back by halves.
 	muxWindow       = 32 << 20
-	muxBacklog      = 256         // links that have not been taken
-	muxWriteTimeout = time.Minute // for bytes to be taken by the link below
+	muxBacklog      = 256              // links that have not been taken
+	muxWriteTimeout = time.Minute      // for bytes to be taken by the link below
+	muxOpenTimeout  = 15 * time.Second // for a link to be taken, or the mux is at its end: longer than for a dead session
 )
 
 // muxConfig is yamux's. Pings are the session's affair, not the mux's. A half-closed link stays for as long as its ends
@@ -29,7 +30,7 @@ func muxConfig() *yamux.Config {
 	c.MaxStreamWindowSize = muxWindow
 	c.AcceptBacklog = muxBacklog
 	c.StreamCloseTimeout = 0
-	c.StreamOpenTimeout = 0
+	c.StreamOpenTimeout = muxOpenTimeout
 	c.ConnectionWriteTimeout = muxWriteTimeout
 	c.LogOutput = io.Discard
 	return c
@@ -39,6 +40,7 @@ func muxConfig() *yamux.Config {
 // before its end is an end of data to the other side, which the channel above tells from the end of a flow.
 type muxLink struct {
 	*yamux.Stream
+	live   *atomic.Int32 // how many are not closed
 	closed atomic.Bool
 }
 
@@ -48,14 +50,20 @@ var (
 	_ netio.Quieter    = (*muxLink)(nil)
 )
 
-func newMuxLink(s *yamux.Stream) *muxLink { return &muxLink{Stream: s} }
+// newMuxLink returns a link that live counts until it is closed.
+func newMuxLink(s *yamux.Stream, live *atomic.Int32) *muxLink {
+	live.Add(1)
+	return &muxLink{Stream: s, live: live}
+}
 
 // CloseWrite implements netio.Conn.
 func (l *muxLink) CloseWrite() error { return l.Stream.Close() }
 
 // Close implements net.Conn: it ends the link both ways, and whatever waits for it.
 func (l *muxLink) Close() error {
-	l.closed.Store(true)
+	if !l.closed.Swap(true) {
+		l.live.Add(-1)
+	}
 	err := l.Stream.Close()
 	_ = l.SetDeadline(time.Unix(1, 0))
 	return err

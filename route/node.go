@@ -70,9 +70,10 @@ type Node struct {
 	cancel context.CancelFunc
 	tasks  sync.WaitGroup
 
-	turnover atomic.Uint64
-	refused  seldom.Report
-	short    seldom.Report
+	turnover  atomic.Uint64
+	refused   seldom.Report
+	short     seldom.Report
+	strangers seldom.Flood
 
 	mu       sync.Mutex
 	services map[string]service
@@ -282,7 +283,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) {
 			_ = netio.Reset(netio.Wrap(c))
 			return
 		}
-		if !n.run(func() { n.serveLink(netio.Wrap(c), func() { n.endOpening(from) }) }) {
+		if !n.run(func() { n.serveLink(netio.Wrap(c), true) }) {
 			_ = c.Close()
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -21,6 +22,8 @@ type registration struct {
 	id      [ticketIDSize]byte
 	key     [ticketKeySize]byte
 	muxOnly bool
+	live    atomic.Int32  // links in the mux
+	parted  chan struct{} // tells that a link to the outlet is not in use any more
 
 	mu      sync.Mutex
 	mux     *yamux.Session // nil until the outlet has been answered
@@ -108,6 +111,18 @@ func (r *registration) part(c netio.Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.joined, c)
+	select {
+	case r.parted <- struct{}{}:
+	default:
+	}
+}
+
+// retire is revoke once no link is in use, and reports whether that is so.
+func (r *registration) retire() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.revoked = r.revoked || len(r.joined) == 0
+	return r.revoked
 }
 
 // revoke ends the links in use: r's owner is not trusted any more.
@@ -162,7 +177,7 @@ func (r *registration) link(ctx context.Context) (netio.Conn, func(func()), erro
 	if err != nil {
 		return nil, nil, err
 	}
-	return newMuxLink(s), func(work func()) { go work() }, nil
+	return newMuxLink(s, &r.live), func(work func()) { go work() }, nil
 }
 
 // takeSpares yields spare links: those that are parked, and at last one that is asked for, if it comes soon.

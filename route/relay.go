@@ -52,10 +52,11 @@ const (
 
 // Limits of a relay.
 const (
-	DefaultRegistrations    = 10_000 // names on a relay
-	DefaultNamesPerIdentity = 64     // names of one identity
-	maxSpares               = 64     // waiting links of one registration
-	spareWindow             = 64     // numbers by which one spare link may be overtaken
+	DefaultRegistrations    = 10_000        // names on a relay
+	DefaultNamesPerIdentity = 64            // names of one identity
+	maxSpares               = 64            // waiting links of one registration
+	maxWaiting              = 2 * maxSpares // of them that an outlet makes, those that the relay does not answer included
+	spareWindow             = 64            // numbers by which one spare link may be overtaken
 
 	spareWait     = 500 * time.Millisecond // for a spare link, before the mux is used
 	demandTimeout = 5 * time.Second        // for the outlet's connection to take a demand
@@ -116,7 +117,9 @@ func (g *Registry) register(ctx context.Context, q *Request) error {
 	if err := g.judge(q.Session, name); err != nil {
 		return RefuseBecause(wire.NotTrusted, "", err)
 	}
-	r := &registration{name: name, owner: q.Session.Peer().Identifier(), muxOnly: kind == muxOnly}
+	r := &registration{
+		name: name, owner: q.Session.Peer().Identifier(), muxOnly: kind == muxOnly, parted: make(chan struct{}, 1),
+	}
 	if _, err := io.ReadFull(rand.Reader, r.id[:]); err != nil {
 		return err
 	}
@@ -163,7 +166,7 @@ func (g *Registry) hold(ctx context.Context, q *Request, r *registration) error 
 	if _, err := stream.Write(append(r.id[:], r.key[:]...)); err != nil {
 		return err
 	}
-	mux, err := yamux.Client(stream, muxConfig())
+	mux, err := yamux.Client(&pingLimit{Conn: stream}, muxConfig())
 	if err != nil {
 		return err
 	}
@@ -171,6 +174,13 @@ func (g *Registry) hold(ctx context.Context, q *Request, r *registration) error 
 	if err := r.open(mux); err != nil {
 		return err
 	}
+	if err := mux.GoAway(); err != nil { // what the outlet opened would be taken by nobody
+		return err
+	}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer mux.Close()
+	watching.Go(func() { watchUnended(mux, &r.live) })
 	g.logger.Info("outlet registered", "name", r.name, "identifier", r.owner)
 	reason := g.lapse(ctx, q.Session, r.name, mux)
 	if reason == nil {
@@ -178,6 +188,8 @@ func (g *Registry) hold(ctx context.Context, q *Request, r *registration) error 
 	}
 	if errors.Is(reason, identity.ErrNotTrusted) {
 		r.revoke()
+	} else if !r.retire() {
+		g.node.run(func() { g.outlive(q.Session.Peer(), r) })
 	}
 	gone := g.logger.With("name", r.name, "identifier", r.owner)
 	if reason != nil {
@@ -185,6 +197,36 @@ func (g *Registry) hold(ctx context.Context, q *Request, r *registration) error 
 	}
 	gone.Info("outlet gone")
 	return nil
+}
+
+// outlive revokes a registration that has ended, and has links in use, when its owner is not trusted with the name any
+// more. It returns when they are not in use any more, or the node is closed.
+func (g *Registry) outlive(owner *identity.Peer, r *registration) {
+	trust := g.node.config.Channel.Trust
+	for {
+		changed := trust.Changed()
+		decision, err := trust.Check(owner, time.Now())
+		if err == nil && g.mayClaim != nil {
+			err = g.mayClaim(decision, r.name)
+		}
+		if err != nil {
+			r.revoke()
+		}
+		if r.retire() {
+			return
+		}
+		var expired <-chan time.Time
+		if !decision.Until.IsZero() {
+			expired = time.After(time.Until(decision.Until))
+		}
+		select {
+		case <-changed:
+		case <-expired:
+		case <-r.parted:
+		case <-g.node.ctx.Done():
+			return
+		}
+	}
 }
 
 // lapse returns when a claim ends, and why if it is the peer of s that is not trusted with it any more.
@@ -275,6 +317,7 @@ func (g *Registry) spare(ctx context.Context, q *Request) error {
 	if err != nil {
 		return err
 	}
+	q.known()
 	if len(q.ahead) > 0 {
 		return Refuse(wire.BadMessage, "a spare link speaks when it is spoken to")
 	}

@@ -27,6 +27,7 @@ type Request struct {
 	ahead    []byte       // read behind the message
 	address  wire.Address // what was taken off the onward route last
 	counted  any          // whom the request counts for, if it does
+	opening  bool         // the link counts among those that nothing is known of
 	answered bool
 	unended  bool // it has been answered, and what the asker sends has not ended
 }
@@ -111,16 +112,13 @@ func (q *Request) pass(next netio.Conn) (wire.Code, error) {
 	return wire.Unreachable, err
 }
 
-// serveLink serves a link that came in from the network. It calls opened when the link has said what it wants, or will
-// not.
-func (n *Node) serveLink(conn netio.Conn, opened func()) {
+// serveLink serves a link that came in from the network. opening tells whether the link counts as one that nothing is
+// known of.
+func (n *Node) serveLink(conn netio.Conn, opening bool) {
 	defer n.track(conn)()
-	_ = conn.SetReadDeadline(time.Now().Add(openingTimeout))
-	q := &Request{node: n, conn: conn}
-	ok := q.readOrRefuse()
-	opened()
-	if ok {
-		_ = conn.SetReadDeadline(time.Time{})
+	q := &Request{node: n, conn: conn, opening: opening}
+	defer q.known()
+	if q.readInTime() {
 		n.serve(n.ctx, q)
 	}
 }
@@ -128,8 +126,17 @@ func (n *Node) serveLink(conn netio.Conn, opened func()) {
 // serveFlow serves a flow that came in through a secure channel.
 func (n *Node) serveFlow(ctx context.Context, f *channel.Flow) {
 	q := &Request{node: n, conn: f, Session: f.Session()}
-	if q.readOrRefuse() {
+	if q.readInTime() {
 		n.serve(ctx, q)
+	}
+}
+
+// known ends that the link counts as one that nothing is known of: it counts for a peer, or for something else, or is at
+// its end. Only the goroutine that serves the link calls it.
+func (q *Request) known() {
+	if q.opening {
+		q.opening = false
+		q.node.endOpening(sourceOf(q.conn.RemoteAddr()))
 	}
 }
 
@@ -161,22 +168,41 @@ func (n *Node) finish(q *Request, err error) {
 	q.awaitEnd()
 }
 
-// log says how a request ended, if not as it should.
+// log says how a request ended, if not as it should. Those who are not known cannot fill the log.
 func (n *Node) log(q *Request, err error) {
 	if err == nil || ctxEnded(n.ctx) || errors.Is(err, channel.ErrClosed) {
 		return
 	}
-	level, text, who := n.short.Level(err, time.Now()), "link failed", slog.Any("peer", q.conn.RemoteAddr())
-	var refused *StatusError
-	switch {
-	case q.Session != nil:
-		text, who = "request failed", slog.Any("identifier", q.Session.Peer().Identifier())
-	case errors.As(err, &refused):
-	case errors.Is(err, channel.ErrCut), errors.Is(err, channel.ErrReset), errors.Is(err, channel.ErrGoingAway),
-		errors.Is(err, syscall.ENOTCONN):
-		level, text = slog.LevelDebug, "link ended"
+	level := n.short.Level(err, time.Now())
+	if q.Session != nil {
+		n.logger.Log(n.ctx, level, "request failed", "identifier", q.Session.Peer().Identifier(), "error", err)
+		return
 	}
-	n.logger.Log(n.ctx, level, text, who, "error", err)
+	text, more := "link failed", []any{"peer", q.conn.RemoteAddr(), "error", err}
+	due, left := false, 0
+	switch {
+	case linkEnded(err):
+		text = "link ended"
+	case level == slog.LevelWarn:
+		due, left = n.strangers.Due(time.Now())
+	}
+	if !due {
+		level = slog.LevelDebug
+	}
+	if left > 0 {
+		more = append(more, "left out", left)
+	}
+	n.logger.Log(n.ctx, level, text, more...)
+}
+
+// linkEnded tells whether err is of a link itself, and no refusal.
+func linkEnded(err error) bool {
+	var refused *StatusError
+	if errors.As(err, &refused) {
+		return false
+	}
+	return errors.Is(err, channel.ErrCut) || errors.Is(err, channel.ErrReset) || errors.Is(err, channel.ErrGoingAway) ||
+		errors.Is(err, syscall.ENOTCONN)
 }
 
 func ctxEnded(ctx context.Context) bool { return ctx.Err() != nil }
@@ -186,6 +212,16 @@ func codeOf(err error) wire.Code {
 		return wire.TooLong
 	}
 	return wire.BadMessage
+}
+
+// readInTime is readOrRefuse for one who has to be quick.
+func (q *Request) readInTime() bool {
+	_ = q.conn.SetReadDeadline(time.Now().Add(openingTimeout))
+	ok := q.readOrRefuse()
+	if ok {
+		_ = q.conn.SetReadDeadline(time.Time{})
+	}
+	return ok
 }
 
 // readOrRefuse reads the opening message, or refuses what is none. It reports whether there is one. Who ends at once asks
@@ -274,7 +310,7 @@ func (n *Node) resolveSecure(q *Request) (Handler, error) {
 
 // secure answers as a secure channel's responder; what comes through the channel is served like a link of its own.
 func (n *Node) secure(ctx context.Context, q *Request) error {
-	return n.endpoint.Serve(ctx, q.Accept(), n.acceptName, n.serveFlow)
+	return n.endpoint.Serve(ctx, q.Accept(), n.acceptName, q.known, n.serveFlow)
 }
 
 func (n *Node) resolveForward(q *Request) (_ Handler, err error) {
@@ -324,6 +360,7 @@ func (q *Request) begin() error {
 		return err
 	}
 	q.counted = who
+	q.known()
 	return nil
 }
 

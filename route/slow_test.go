@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,7 +41,7 @@ func TestSlowOpeningMessage(t *testing.T) {
 				begin := time.Now()
 				go func() {
 					defer close(served)
-					n.serveLink(far, func() {})
+					n.serveLink(far, false)
 				}()
 				sent := make(chan struct{})
 				go func() {
@@ -94,7 +95,8 @@ func muxed(t *testing.T, here, there netio.Conn) (near, far netio.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newMuxLink(a), newMuxLink(b)
+	var live atomic.Int32
+	return newMuxLink(a, &live), newMuxLink(b, &live)
 }
 
 func nextFlowOnSlowLine(t *testing.T, over func(here, there netio.Conn) (near, far netio.Conn)) {
@@ -112,7 +114,7 @@ func nextFlowOnSlowLine(t *testing.T, over func(here, there netio.Conn) (near, f
 			client, server, link := faultnet.FaultyPipe(faultnet.Config{Plan: faultnet.Line(oneWay, 0)})
 			t.Cleanup(func() { _ = link.Close() })
 			here, there := over(client, server)
-			links.Go(func() { far.serveLink(there, func() {}) })
+			links.Go(func() { far.serveLink(there, false) })
 			return opened(here, Route{secure()}, 0, opening(t, wire.Message{Onward: Route{secure()}})), nil
 		})
 		if err != nil {

@@ -83,7 +83,7 @@ func (p *spares) keep(ctx context.Context, serve func(*Stream, *Request) bool) {
 	defer tasks.Wait()
 	for {
 		p.mu.Lock()
-		missing := max(p.want-p.waiting, p.owed, 0)
+		missing := max(min(max(p.want-p.waiting, p.owed), maxWaiting-p.waiting), 0)
 		p.waiting += missing
 		p.owed = 0
 		p.mu.Unlock()

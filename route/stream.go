@@ -235,11 +235,16 @@ func (s *Stream) Await(ctx context.Context) error {
 	if err := s.Flush(); err != nil {
 		return err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = s.conn.SetReadDeadline(time.Unix(1, 0)) })
+	over := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(over)
+		_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+	})
 	err := s.status()
 	if stop() {
 		return err
 	}
+	<-over
 	_ = s.conn.SetReadDeadline(time.Time{})
 	if err != nil {
 		return context.Cause(ctx)

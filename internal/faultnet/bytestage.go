@@ -57,6 +57,9 @@ func (s *byteStage) harm(p []byte) {
 	f := *s.active
 	first, last := s.left == f.span(), s.left == int64(len(p))
 	s.left -= int64(len(p))
+	if f.Kind == Drop && first || f.Kind != Drop && last {
+		s.fired(f) // before anybody can see it
+	}
 	switch f.Kind {
 	case Flip:
 		p[0] ^= f.mask()
@@ -66,9 +69,6 @@ func (s *byteStage) harm(p []byte) {
 		s.pass(p)
 	case Reorder:
 		s.held = append(s.held, p...)
-	}
-	if f.Kind == Drop && first || f.Kind != Drop && last {
-		s.fired(f)
 	}
 	if last {
 		s.finish(f)

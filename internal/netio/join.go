@@ -14,7 +14,8 @@ func Join(a, b Conn) error {
 	return JoinWith(a, b, func(direction func()) { go direction() })
 }
 
-// JoinWith is Join with one of the directions run by aside, which returns at once. JoinWith waits for the direction.
+// JoinWith is Join with one of the directions run by aside, which returns at once. Both conns are closed by the time the
+// direction returns, for whoever runs it may own one of them; JoinWith waits for what it does.
 func JoinWith(a, b Conn, aside func(direction func())) error {
 	var (
 		once  sync.Once
@@ -29,9 +30,12 @@ func JoinWith(a, b Conn, aside func(direction func())) error {
 		})
 	}
 	wg.Add(1)
+	over := make(chan struct{})
+	defer close(over)
 	aside(func() {
-		defer wg.Done()
 		copyDirection(b, a, fail)
+		wg.Done()
+		<-over
 	})
 	copyDirection(a, b, fail)
 	wg.Wait()

@@ -30,3 +30,28 @@ func TestReport(t *testing.T) {
 		}
 	}
 }
+
+func TestFlood(t *testing.T) {
+	var f Flood
+	now := time.Unix(1e9, 0)
+	count := func(n int) (due, left int) {
+		for range n {
+			if ok, more := f.Due(now); ok {
+				due++
+				left += more
+			}
+		}
+		return due, left
+	}
+	if due, left := count(1000); due != floodBurst || left != 0 {
+		t.Errorf("%d reports at once, %d left out", due, left)
+	}
+	now = now.Add(3 * floodInterval)
+	if due, left := count(1000); due != 3 || left != 1000-floodBurst {
+		t.Errorf("%d reports after a while, %d left out", due, left)
+	}
+	now = now.Add(time.Hour)
+	if due, left := count(1000); due != floodBurst || left != 997 {
+		t.Errorf("%d reports after an hour, %d left out", due, left)
+	}
+}
