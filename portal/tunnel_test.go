@@ -98,6 +98,13 @@ func TestChannelInsideAChannel(t *testing.T) {
 	client, service := p.connect(t)
 	closeWrite(t, client)
 	testkit.ExpectEnd(t, service)
+	_ = client.SetLinger(0)
+	_ = client.Close()
+	expectResetAfterEnd(t, service)
+
+	client, service = p.connect(t)
+	closeWrite(t, client)
+	testkit.ExpectEnd(t, service)
 	_ = p.inlet.Close()
 	expectResetAfterEnd(t, service)
 }

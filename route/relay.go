@@ -160,32 +160,14 @@ func parseClaim(b []byte) (kind byte, name string, err error) {
 	return b[0], name, nil
 }
 
-// hold answers a claim, and returns when it ends.
+// hold answers a claim, and returns when it ends. From the answer on links may lead to the outlet, and what is in use when
+// the claim ends goes on while its owner is trusted.
 func (g *Registry) hold(ctx context.Context, q *Request, r *registration) error {
 	stream := q.Accept()
 	if _, err := stream.Write(append(r.id[:], r.key[:]...)); err != nil {
 		return err
 	}
-	mux, err := yamux.Client(&pingLimit{Conn: stream}, muxConfig())
-	if err != nil {
-		return err
-	}
-	defer mux.Close()
-	if err := r.open(mux); err != nil {
-		return err
-	}
-	if err := mux.GoAway(); err != nil { // what the outlet opened would be taken by nobody
-		return err
-	}
-	var watching sync.WaitGroup
-	defer watching.Wait()
-	defer mux.Close()
-	watching.Go(func() { watchUnended(mux, &r.live) })
-	g.logger.Info("outlet registered", "name", r.name, "identifier", r.owner)
-	reason := g.lapse(ctx, q.Session, r.name, mux)
-	if reason == nil {
-		reason = stream.Err()
-	}
+	reason := g.keep(ctx, q.Session, stream, r)
 	if errors.Is(reason, identity.ErrNotTrusted) {
 		r.revoke()
 	} else if !r.retire() {
@@ -197,6 +179,29 @@ func (g *Registry) hold(ctx context.Context, q *Request, r *registration) error 
 	}
 	gone.Info("outlet gone")
 	return nil
+}
+
+// keep makes a mux of stream, and returns when the claim ends, and why if not in order.
+func (g *Registry) keep(ctx context.Context, s *channel.Session, stream *Stream, r *registration) error {
+	mux, err := yamux.Client(&pingLimit{Conn: stream}, muxConfig())
+	if err != nil {
+		return err
+	}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer mux.Close()
+	if err := mux.GoAway(); err != nil { // what the outlet opened would be taken by nobody
+		return err
+	}
+	if err := r.open(mux); err != nil {
+		return err
+	}
+	watching.Go(func() { watchUnended(mux, &r.live) })
+	g.logger.Info("outlet registered", "name", r.name, "identifier", r.owner)
+	if reason := g.lapse(ctx, s, r.name, mux); reason != nil {
+		return reason
+	}
+	return stream.Err()
 }
 
 // outlive revokes a registration that has ended, and has links in use, when its owner is not trusted with the name any

@@ -1,0 +1,448 @@
+package route
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/yamux"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/wire"
+)
+
+// What strangers, and those who are trusted with something, may not do to a node.
+
+// fickle is trust in everybody but one.
+type fickle struct {
+	mu      sync.Mutex
+	denied  identity.Identifier
+	changed chan struct{}
+}
+
+func newFickle() *fickle { return &fickle{changed: make(chan struct{})} }
+
+func (f *fickle) Check(peer *identity.Peer, _ time.Time) (identity.Decision, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if peer.Identifier() == f.denied {
+		return identity.Decision{}, fmt.Errorf("denied: %w", identity.ErrNotTrusted)
+	}
+	return identity.Decision{}, nil
+}
+
+func (f *fickle) Changed() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
+
+func (f *fickle) deny(id identity.Identifier) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.denied = id
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func trusting(f *fickle) func(*Config) { return func(c *Config) { c.Channel.Trust = f } }
+
+// registered has r registered until the returned function is called, or the test ends.
+func registered(t *testing.T, r *Registrar) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ready, done := make(chan struct{}), make(chan struct{})
+	r.Registered = sync.OnceFunc(func() { close(ready) })
+	go func() {
+		defer close(done)
+		r.Run(ctx)
+	}()
+	stop = func() {
+		cancel()
+		testkit.Within(t, done, "Run")
+	}
+	t.Cleanup(stop)
+	testkit.Within(t, ready, "the registration")
+	return stop
+}
+
+// Whoever is not trusted any more loses what a relay forwards to him, even if he has not got the claim any more that it
+// began with.
+func TestDeniedOwnerLosesWhatIsForwarded(t *testing.T) {
+	for _, how := range []string{"still registered", "taken over", "session ended"} {
+		t.Run(how, func(t *testing.T) {
+			w, outlet := newWorld(t), newWorld(t)
+			trust := newFickle()
+			relay, at := w.listening(t, trusting(trust))
+			NewRegistry(relay, RegistryConfig{})
+			serving := outlet.node(t, trusting(newFickle()))
+			serving.HandleBasics()
+			first := outlet.node(t, trusting(newFickle()))
+			stop := registered(t, &Registrar{Relay: Route{at}, Name: "x", Dial: first, Serve: serving})
+			to := Route{at, Forward("x"), secure(), svc(EchoName)}
+			s, err := w.node(t, trusting(newFickle())).OpenAndAwait(testkit.Context(t), to, 0, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			_ = s.SetDeadline(time.Now().Add(testkit.Patience))
+			echo := func() {
+				testkit.Write(t, s, "hi")
+				testkit.Expect(t, s, "hi")
+			}
+			echo()
+			switch how {
+			case "taken over":
+				stop()
+				registered(t, &Registrar{Relay: Route{at}, Name: "x", Dial: outlet.node(t, trusting(newFickle())), Serve: serving})
+			case "session ended":
+				stop()
+				_ = first.Close()
+			}
+			echo()
+			trust.deny(outlet.id.Identifier())
+			if _, err := s.Read(make([]byte, 1)); err == nil || err == io.EOF || isTimeout(err) {
+				t.Errorf("what is forwarded to somebody denied ends with %v", err)
+			}
+		})
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.As(err, &timeout) && timeout.Timeout()
+}
+
+// A link counts as one that nothing is known of until it is known who has made it, whatever it asks for.
+func TestOpeningCountsUntilKnown(t *testing.T) {
+	w := newWorld(t)
+	const most = 8
+	n, at := w.listening(t, func(c *Config) { c.Limits.Opening = most })
+	n.HandleBasics()
+	asks := opening(t, wire.Message{Onward: wire.Route{secure()}, Return: wire.Route{w.node(t).label}})
+	for range 3 * most {
+		c, err := net.Dial("tcp", HostPort(at))
+		if err != nil {
+			continue // reset by a node that has enough
+		}
+		defer c.Close()
+		_, _ = c.Write(asks)
+	}
+	n.mu.Lock()
+	links, all := len(n.links), n.opening.all
+	n.mu.Unlock()
+	if links > most || all > most {
+		t.Errorf("%d links that nothing is known of, of which %d are counted", links, all)
+	}
+}
+
+// A flow that says nothing ends, for it is counted nowhere.
+func TestSilentFlowEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n, at := w.listening(t)
+	n.HandleBasics()
+	s, err := w.node(t).Session(testkit.Context(t), Route{at, secure(), svc(EchoName)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := s.Open(testkit.Context(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(nil); err != nil {
+		t.Fatal(err)
+	}
+	_ = f.SetDeadline(time.Now().Add(testkit.Patience))
+	status := make([]byte, 3)
+	if _, err := io.ReadFull(f, status); err != nil || wire.Code(status[0]) != wire.BadMessage {
+		t.Errorf("it hears %x, %v", status, err)
+	}
+}
+
+// A probe whose link is swallowed is not waited for, for the road may be well.
+func TestSwallowedProbe(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	n, at := w.listening(t)
+	n.HandleBasics()
+	var tasks sync.WaitGroup
+	t.Cleanup(tasks.Wait)
+	l := testkit.Listen(t)
+	box := addressOf(l)
+	tasks.Go(func() {
+		for i := 0; ; i++ {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			if i == 1 { // the first link is the session's, and this is the probe's
+				tasks.Go(func() { _, _ = io.Copy(io.Discard, c); _ = c.Close() })
+				continue
+			}
+			d, err := net.Dial("tcp", HostPort(at))
+			if err != nil {
+				_ = c.Close()
+				return
+			}
+			tasks.Go(func() { _ = netio.Join(netio.Wrap(c), netio.Wrap(d)) })
+		}
+	})
+	near := w.node(t, func(c *Config) { c.ConnectTimeout = 100 * time.Millisecond })
+	expectRoad(t, roads(t, near, Route{box, secure(), svc(EchoName)}))
+	_ = near.Close()
+}
+
+// Await that is cancelled while the answer comes leaves no deadline behind.
+func TestAwaitLeavesNoDeadline(t *testing.T) {
+	for range 1000 {
+		near, far := faultnet.Pipe()
+		s := opened(near, nil, 0, []byte{1})
+		ctx, cancel := context.WithCancel(context.Background())
+		var tasks sync.WaitGroup
+		tasks.Go(cancel)
+		tasks.Go(func() { _, _ = far.Write([]byte{0, 1, 0, 7}) })
+		if s.Await(ctx) == nil {
+			if _, err := io.ReadFull(s, make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		tasks.Wait()
+		_ = near.Close()
+		_ = far.Close()
+	}
+}
+
+// A half-close that comes by a mux and goes on by a spare link leaves the answer's way open.
+func TestHalfCloseFromMuxToSpareLink(t *testing.T) {
+	w := newWorld(t)
+	first, at := w.listening(t)
+	NewRegistry(first, RegistryConfig{})
+	second, behind := w.listening(t)
+	NewRegistry(second, RegistryConfig{})
+	far := w.node(t)
+	asked := make(chan struct{})
+	far.HandleOpen("late", func(_ context.Context, q *Request) error {
+		s := q.Accept()
+		if err := s.Flush(); err != nil {
+			return err
+		}
+		b, err := io.ReadAll(s)
+		if err != nil {
+			return err
+		}
+		<-asked
+		if _, err := s.Write(b); err != nil {
+			return err
+		}
+		return s.CloseWrite()
+	})
+	registered(t, &Registrar{Relay: Route{at}, Name: "second", Dial: second, Serve: second, NoSpares: true})
+	registered(t, &Registrar{Relay: Route{behind}, Name: "far", Dial: far, Serve: far})
+	time.AfterFunc(200*time.Millisecond, func() { close(asked) }) // by then the half-close has gone all the way
+	got, err := ask(t, w.node(t), Route{at, Forward("second"), Forward("far"), svc("late")}, "hello")
+	if err != nil || got != "hello" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// claimed claims a name and returns the flow that is to be a mux.
+func claimed(t *testing.T, n *Node, relay wire.Address) *Stream {
+	t.Helper()
+	s, err := n.OpenAndAwait(testkit.Context(t), Route{relay, secure(), svc(RegisterName)}, 0, appendClaim(nil, muxOnly, "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = netio.Reset(s) })
+	if _, err := readTicket(s); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.SetDeadline(time.Now().Add(testkit.Patience))
+	return s
+}
+
+func muxFrame(kind byte, flags uint16, stream, length uint32) []byte {
+	b := binary.BigEndian.AppendUint16([]byte{0, kind}, flags)
+	b = binary.BigEndian.AppendUint32(b, stream)
+	return binary.BigEndian.AppendUint32(b, length)
+}
+
+// yamux makes a goroutine for each ping: a claim that pings without end is at its end.
+func TestPingsInTheMux(t *testing.T) {
+	w := newWorld(t)
+	relay, at := w.listening(t)
+	NewRegistry(relay, RegistryConfig{})
+	s := claimed(t, w.node(t), at)
+	var wrote error
+	for range 1000 {
+		if _, wrote = s.Write(bytes.Repeat(muxFrame(muxTypePing, muxFlagSYN, 0, 7), 100)); wrote != nil {
+			break
+		}
+	}
+	if wrote == nil {
+		_, wrote = io.Copy(io.Discard, s)
+	}
+	if isTimeout(wrote) {
+		t.Error("the claim goes on")
+	}
+}
+
+// Nobody takes streams that an outlet opens in the mux.
+func TestStreamsOfAnOutlet(t *testing.T) {
+	w := newWorld(t)
+	relay, at := w.listening(t)
+	NewRegistry(relay, RegistryConfig{})
+	mux, err := yamux.Server(claimed(t, w.node(t), at), muxConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mux.Close()
+	if _, err := mux.AcceptStream(); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "the relay's refusal", func() bool {
+		s, err := mux.OpenStream()
+		if err == nil {
+			_ = s.Close()
+		}
+		return errors.Is(err, yamux.ErrRemoteGoAway)
+	})
+}
+
+// Pings are counted wherever reads cut the frames, and not those in data.
+func TestPingLimit(t *testing.T) {
+	ping, data := muxFrame(muxTypePing, muxFlagSYN, 0, 7), muxFrame(muxTypeData, 0, 1, 24)
+	data = append(data, ping...)
+	data = append(data, ping...)
+	for step := 1; step < 40; step++ {
+		synctest.Test(t, func(t *testing.T) {
+			near, far := faultnet.Pipe()
+			defer near.Close()
+			defer far.Close()
+			l := &pingLimit{Conn: near}
+			read := func(b []byte) (err error) {
+				_, _ = far.Write(b)
+				for got := 0; got < len(b) && err == nil; {
+					var n int
+					n, err = l.Read(make([]byte, min(step, len(b)-got)))
+					got += n
+				}
+				return err
+			}
+			for range 100 {
+				if err := read(data); err != nil {
+					t.Fatalf("data, %d at a time: %v", step, err)
+				}
+			}
+			for range 3 { // and again after a while
+				if err := read(bytes.Repeat(ping, muxPings)); err != nil {
+					t.Fatalf("pings, %d at a time: %v", step, err)
+				}
+				time.Sleep(time.Second)
+			}
+			if err := read(bytes.Repeat(ping, muxPings+1)); err != errPings {
+				t.Errorf("too many pings, %d at a time: %v", step, err)
+			}
+		})
+	}
+}
+
+// A mux ends whose other side leaves links open that this one has closed.
+func TestUnendedLinks(t *testing.T) {
+	for _, unended := range []int{muxUnended, muxUnended + 1} {
+		muxBubble(t, func(t *testing.T) {
+			here, there := faultnet.Pipe()
+			client, err := yamux.Client(here, muxConfig())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer client.Close()
+			server, err := yamux.Server(there, muxConfig())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Close()
+			var live atomic.Int32
+			var watching sync.WaitGroup
+			watching.Go(func() { watchUnended(client, &live) })
+			for range unended {
+				s, err := client.OpenStream()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := server.AcceptStream(); err != nil {
+					t.Fatal(err)
+				}
+				_ = newMuxLink(s, &live).Close()
+			}
+			time.Sleep(3 * muxUnendedFor)
+			if client.IsClosed() != (unended > muxUnended) {
+				t.Errorf("%d links: closed %v", unended, client.IsClosed())
+			}
+			_ = client.Close()
+			watching.Wait()
+		})
+	}
+}
+
+// A relay that asks for ever more spare links and answers none gets a number of them.
+func TestDemandsWithoutEnd(t *testing.T) {
+	w := newWorld(t)
+	relay, at := w.listening(t)
+	var spares atomic.Int32
+	enough := make(chan struct{})
+	relay.offer(SpareName, service{handler: func(ctx context.Context, _ *Request) error {
+		spares.Add(1)
+		<-ctx.Done()
+		return nil
+	}, open: true, waits: true})
+	relay.offer(RegisterName, service{handler: func(_ context.Context, q *Request) error {
+		defer close(enough)
+		stream := q.Accept()
+		if _, err := stream.Write(make([]byte, ticketSize)); err != nil {
+			return err
+		}
+		mux, err := yamux.Client(stream, muxConfig())
+		if err != nil {
+			return err
+		}
+		defer mux.Close()
+		demand, err := mux.OpenStream()
+		if err != nil {
+			return err
+		}
+		for range 1000 {
+			if _, err := demand.Write(make([]byte, maxSpares)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, waits: true})
+	outlet := w.node(t)
+	r := &Registrar{Relay: Route{at}, Name: "x", Dial: outlet, Serve: outlet}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { r.Run(ctx) })
+	testkit.Within(t, enough, "the demands")
+	cancel()
+	running.Wait()
+	if n := spares.Load(); n > maxWaiting {
+		t.Errorf("%d links were made", n)
+	}
+}
+
+var _ channel.Trust = (*fickle)(nil)
