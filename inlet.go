@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
@@ -27,7 +28,7 @@ func inletCommand() *cli.Command {
 		Description: "When the outlet has answered, the inlet prints the address where it listens, and nothing else.",
 		Flags: append([]cli.Flag{
 			&cli.StringFlag{Name: "listen", Usage: "`WHERE` clients connect: [host]:port, unix:PATH or -; no host is loopback, port 0 a free one"},
-			&cli.StringSliceFlag{Name: "to", Usage: "`ROUTE` to the outlet: host:port, name@relay:port, the long form, or - to read it from stdin; repeatable: the first that answers is taken"},
+			&cli.StringSliceFlag{Name: "to", Usage: "`ROUTE` to the outlet: host:port, name@relay:port, the long form, or - to read it from stdin; repeatable, the best first: a connection takes the first that is open"},
 			&cli.StringFlag{Name: "ticket", Usage: "redeem this `TICKET`, or the one in a file, or on stdin (-): it says whom to trust, and where the outlet is unless --to does"},
 			&cli.BoolFlag{Name: "no-wait", Usage: "fail at once if the outlet does not answer"},
 		}, servingFlags()...),
@@ -186,7 +187,7 @@ func (r *role) inlet(c *cli.Context, roads *route.Roads) *portal.Inlet {
 
 // inletListen is an inlet with a listener: until a signal, and then until its connections have finished.
 func (r *role) inletListen(c *cli.Context, where place, to []route.Route) error {
-	l, err := where.listen(c.Context)
+	l, err := where.listen(c.Context, netio.GuardedListenConfig())
 	if err != nil {
 		return err
 	}

@@ -13,10 +13,10 @@ const limitCategory = "Limits"
 func limitFlags() []cli.Flag {
 	return []cli.Flag{
 		limit("max-connections", route.DefaultConnections, "connections at once"),
-		limit("max-per-identity", route.DefaultPerIdentity, "connections at once of one identity"),
-		limit("max-per-source", route.DefaultPerSource, "connections at once from one IPv4 address or IPv6 /64"),
+		limit("max-per-identity", route.DefaultPerIdentity, "connections at once of one identity, which come through a channel"),
+		limit("max-per-source", route.DefaultPerSource, "connections at once from one IPv4 address or IPv6 /64, which come through none"),
 		limit("max-sessions", channel.DefaultSessionsPerIdentity, "sessions at once of one identity"),
-		limit("max-opening", route.DefaultOpening, "links at once that have not said what they want"),
+		limit("max-opening", route.DefaultOpening, "links at once that nothing is known of yet"),
 		limit("handshake-rate", route.DefaultHandshakeRate, "handshakes a second from one IPv4 address or IPv6 /64"),
 	}
 }

@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-
-	"github.com/secureportal/sp/internal/netio"
 )
 
 // place is where to listen or what to dial: a TCP address, a Unix socket, or stdin and stdout.
@@ -45,9 +43,8 @@ func parsePlace(text, host string, stdio bool) (place, error) {
 	return place{"tcp", net.JoinHostPort(name, port)}, nil
 }
 
-// listen listens at p. A Unix socket that nobody listens on any more is replaced.
-func (p place) listen(ctx context.Context) (net.Listener, error) {
-	config := netio.ListenConfig()
+// listen listens at p as config says. A Unix socket that nobody listens on any more is replaced.
+func (p place) listen(ctx context.Context, config *net.ListenConfig) (net.Listener, error) {
 	l, err := config.Listen(ctx, p.network, p.address)
 	if p.network == "unix" && errors.Is(err, syscall.EADDRINUSE) && p.isStale() {
 		if err := os.Remove(p.address); err != nil {

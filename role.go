@@ -15,6 +15,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
 )
@@ -179,7 +180,7 @@ func (r *role) serve(c *cli.Context, where place, line func(net.Listener) string
 	defer r.watch(true)()
 	var l net.Listener
 	if where != (place{}) {
-		if l, err = where.listen(c.Context); err != nil {
+		if l, err = where.listen(c.Context, netio.ListenConfig()); err != nil {
 			return err
 		}
 		defer l.Close()

@@ -14,7 +14,7 @@
 //	  hello: flow, session, number, records ───────▶                   (another link; any number of them, one flow
 //	                                       ◀────────  records           after the other on each)
 //
-//	record = length (2) | AEAD( type (1) | data ) | tag (16)
+//	record = length (2) | AEAD( type (1) | data )
 //
 // The package knows nothing of routes and portals. It dials nothing: the caller hands it connections. It logs nothing
 // and writes no file. docs/PROTOCOL.md is the normative text.

@@ -9,7 +9,7 @@ import (
 	"github.com/secureportal/sp/noise"
 )
 
-// The record on the wire: length (2) | AEAD( type (1) | data ) | tag (16).
+// The record on the wire: length (2) | AEAD( type (1) | data ).
 const (
 	lengthSize = 2
 	typeSize   = 1

@@ -4,7 +4,7 @@
 //
 // Dial and Listen are the same as a library: a net.Conn to, and a net.Listener for, streams over routes.
 //
-// The package never sees a key or a byte of a protocol: who may open a stream is decided before it is asked.
+// Inlet and Outlet never see a key: who may open a stream is decided before they are asked.
 package portal
 
 import (

@@ -31,7 +31,7 @@ type Limits struct {
 	Connections   int // at once
 	PerIdentity   int // at once, of one identity
 	PerSource     int // at once, from one source address: an IPv4 address, or an IPv6 /64
-	Opening       int // links at once that have not said what they want
+	Opening       int // links at once that nothing is known of: who made them, or where they lead
 	HandshakeRate int // a second, from one source address
 }
 

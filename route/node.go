@@ -81,7 +81,7 @@ type Node struct {
 	peerings map[string]*peering
 	links    map[netio.Conn]struct{} // that end with the node; nil once it has been closed
 	active   census                  // requests being served
-	opening  census                  // links that have not said what they want
+	opening  census                  // links that nothing is known of
 	inactive chan struct{}           // closed when nothing is active and the node is draining
 	draining bool
 }
@@ -295,7 +295,7 @@ func (n *Node) beginOpening(from source) bool {
 	err := n.opening.admitOpening(n.config.Limits.Opening, from)
 	n.mu.Unlock()
 	if err != nil && n.refused.Due(time.Now()) {
-		n.logger.Warn("refusing links: too many have not said what they want", "source", netip.Prefix(from), "error", err)
+		n.logger.Warn("refusing links: too many that nothing is known of", "source", netip.Prefix(from), "error", err)
 	}
 	return err == nil
 }

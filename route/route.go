@@ -7,7 +7,7 @@
 //	… and so on, to any depth
 //
 // A Node is one process's part in this: it offers services, forwards where it was told to, and keeps one session for
-// each node that its own routes lead to. The package does not know what a portal is and never looks into what passes.
+// each beginning of its own routes that leads to a node. The package does not know what a portal is and never looks into what passes.
 package route
 
 import (

@@ -4,4 +4,5 @@ package netio
 
 import "syscall"
 
-var guardControl func(network, address string, raw syscall.RawConn) error
+// guardControl does nothing where it is not known to help.
+func guardControl(_, _ string, _ syscall.RawConn) error { return nil }
