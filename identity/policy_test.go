@@ -462,6 +462,8 @@ func TestPollReadsWhatChanged(t *testing.T) {
 	s.trusts(true, false)
 }
 
+const patience = 30 * time.Second // only a hung test meets it
+
 func TestRun(t *testing.T) {
 	s := newFileStory(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -469,16 +471,12 @@ func TestRun(t *testing.T) {
 	told := make(chan error, 10)
 	go func() { ended <- s.Run(ctx, 0, func(err error) { told <- err }) }()
 	changed := s.Changed()
-	start := time.Now()
 	if err := AddToAllowFile(s.allow, s.b.Identifier(), "b"); err != nil {
 		t.Fatal(err)
 	}
 	select {
 	case <-changed:
-		if took := time.Since(start); took > 500*time.Millisecond {
-			t.Errorf("a change took %v", took)
-		}
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("a change was not noticed")
 	}
 	s.trusts(true, true)
@@ -486,7 +484,7 @@ func TestRun(t *testing.T) {
 	select {
 	case err := <-told:
 		wantErr(t, err, nil, "allow:1: ")
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("an error was not told")
 	}
 	cancel()

@@ -23,7 +23,7 @@ type Inlet struct {
 	Open func(ctx context.Context, client []byte) (*route.Stream, error)
 
 	// Begin counts a connection among what a shutdown waits for and watches it, until end is called. Nil does nothing.
-	Begin func(app netio.Conn) (end func(), err error)
+	Begin func(app route.Conn) (end func(), err error)
 
 	ConnectTimeout time.Duration // for Open; 0 means DefaultConnectTimeout
 	Logger         *slog.Logger  // nil means slog.Default

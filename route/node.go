@@ -232,7 +232,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 // Begin counts a connection that an application has made among what Shutdown waits for, and resets it when the node ends
 // or nothing that is sent on it arrives, until the returned function is called, once. It fails while the node is draining
 // and where a limit is reached.
-func (n *Node) Begin(app netio.Conn) (end func(), err error) {
+func (n *Node) Begin(app Conn) (end func(), err error) {
 	from := sourceOf(app.RemoteAddr())
 	if err := n.begin(from); err != nil {
 		return nil, err

@@ -15,6 +15,9 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
+// Conn is a net.Conn whose direction can be ended: what a node serves, forwards and watches.
+type Conn = netio.Conn
+
 // Request is an opening message on this node, and the link that it came on.
 type Request struct {
 	// Message is what was asked; Onward begins behind the service's own address.
@@ -48,10 +51,10 @@ func (q *Request) Accept() *Stream {
 
 // Watch resets c, which belongs to the request, when the node ends or nothing that is sent on it arrives, until Unwatch
 // is called with it.
-func (q *Request) Watch(c netio.Conn) { q.node.watch(c) }
+func (q *Request) Watch(c Conn) { q.node.watch(c) }
 
 // Unwatch is the end of Watch.
-func (q *Request) Unwatch(c netio.Conn) { q.node.unwatch(c) }
+func (q *Request) Unwatch(c Conn) { q.node.unwatch(c) }
 
 // refuse answers that the service is not to be had, and gives the asker time to take that.
 func (q *Request) refuse(status wire.Status) {
@@ -88,7 +91,7 @@ func (q *Request) ordinal() uint8 { return uint8(len(q.Message.Return)) }
 
 // Forward sends the message on to next, and joins the two links until both directions have ended. One of the directions
 // is run by aside, which returns at once and is called in any case.
-func (q *Request) Forward(next netio.Conn, aside func(direction func())) error {
+func (q *Request) Forward(next Conn, aside func(direction func())) error {
 	q.answered = true
 	if code, err := q.pass(next); err != nil {
 		aside(func() { _ = next.Close() })

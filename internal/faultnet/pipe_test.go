@@ -154,24 +154,26 @@ func wantTimeout(t *testing.T, err error) {
 }
 
 func TestPipeIsBounded(t *testing.T) {
-	a, b := PipeSize(10)
-	a.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
-	n, err := a.Write(make([]byte, 30))
-	if wantTimeout(t, err); n != 10 {
-		t.Errorf("took %d bytes", n)
-	}
-	a.SetWriteDeadline(time.Time{})
-	in := testkit.Pattern(10_000)
-	go func() {
-		a.Write(in)
-		a.Close()
-	}()
-	if got, err := io.ReadAll(b); err != nil || !bytes.Equal(got[10:], in) {
-		t.Errorf("read %d bytes, %v", len(got), err)
-	}
-	if a.LocalAddr().String() != "client" || a.RemoteAddr().Network() != "faultnet" {
-		t.Error("addresses")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		a, b := PipeSize(10)
+		a.SetWriteDeadline(time.Now().Add(time.Second))
+		n, err := a.Write(make([]byte, 30))
+		if wantTimeout(t, err); n != 10 {
+			t.Errorf("took %d bytes", n)
+		}
+		a.SetWriteDeadline(time.Time{})
+		in := testkit.Pattern(10_000)
+		go func() {
+			a.Write(in)
+			a.Close()
+		}()
+		if got, err := io.ReadAll(b); err != nil || !bytes.Equal(got[10:], in) {
+			t.Errorf("read %d bytes, %v", len(got), err)
+		}
+		if a.LocalAddr().String() != "client" || a.RemoteAddr().Network() != "faultnet" {
+			t.Error("addresses")
+		}
+	})
 }
 
 func TestPipeInSynctest(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -59,13 +60,18 @@ func TestSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(100 * time.Millisecond)
-	after, err := s.CPU()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if after.Sub(before).Total <= 0 {
-		t.Error("the busy child cost nothing")
+	for {
+		after, err := s.CPU()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if after.Sub(before).Total > 0 {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatal("the busy child costs nothing")
+		}
+		runtime.Gosched()
 	}
 	if m, err := s.Memory(); err != nil || m.RSS == 0 || m.PSS == 0 {
 		t.Errorf("memory %+v, %v", m, err)
