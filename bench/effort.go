@@ -47,8 +47,8 @@ var quickly = effort{
 	churnTime: time.Second,
 	settle:    500 * time.Millisecond,
 	idle:      []int{10, 100, 1000},
-	streams:   []int{1, 8, 64},
-	writes:    []int{1, 1 << 10, 64 << 10},
-	hops:      []int{1, 2, 4},
-	nested:    []int{0, 1, 2},
+	streams:   []int{1, 4, 16, 64},
+	writes:    []int{1, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20},
+	hops:      []int{1, 2, 4, 8},
+	nested:    []int{0, 1, 2, 3, 4},
 }
