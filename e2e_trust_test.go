@@ -640,7 +640,8 @@ func TestIntruder(t *testing.T) {
 	host, authority, friend := newPerson(t), newPerson(t), newPerson(t)
 	list := host.file("allow", "# guests\n")
 	d := &door{site: &site{person: host, target: listen(t)}}
-	d.flags = []string{"--listen", "127.0.0.1:0", "--handshake-rate", "100000", "--allow-file", list, "--authority", authority.identifier()}
+	d.flags = []string{"--listen", "127.0.0.1:0", "--handshake-rate", "100000", "--log-level", "debug", // which has every refusal
+		"--allow-file", list, "--authority", authority.identifier()}
 	d.startOutlet()
 	i := newIntruder(t, d)
 	id := i.id.Identifier().String()
