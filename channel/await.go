@@ -38,6 +38,13 @@ func (w *resetWait) dismiss(conn Conn) {
 // AwaitReset implements netio.ResetAwaiter: after the other end has ended its direction nobody reads from the link, and
 // somebody must notice that the link is reset or the session has ended.
 func (f *Flow) AwaitReset() error {
+	ended, err := f.awaitAbort()
+	if f.is(flowClean) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	w := &resetWait{done: make(chan struct{}), left: make(chan struct{}), late: make(chan struct{}, 1)}
 	f.life.Lock()
 	open, late := f.life.state == flowOpen, f.life.late
@@ -51,7 +58,9 @@ func (f *Flow) AwaitReset() error {
 	case late:
 		return os.ErrDeadlineExceeded
 	}
-	err := f.awaitLink()
+	if ended {
+		err = netio.AwaitReset(f.chain.conn)
+	}
 	close(w.left)
 	if err == nil { // a link that cannot tell
 		select {
@@ -73,16 +82,22 @@ func (f *Flow) AwaitReset() error {
 	return f.explain(err)
 }
 
-// awaitLink waits for what the link tells. A flow inside this one waits although the other end has not ended its direction
-// of this one: then an abort may come. It returns nil where the link cannot tell, and for data that is not for who waits.
-func (f *Flow) awaitLink() error {
+// awaitAbort waits until the other end has ended its direction, if it has not: for a flow inside this one, which is over
+// with an abort. It reports false if data came instead, which is not for who waits. Nobody may dismiss it, for before that
+// end no other flow can follow on the link; a deadline ends it.
+func (f *Flow) awaitAbort() (ended bool, err error) {
 	f.receiving.Lock()
-	err := f.await()
+	err = f.await()
 	f.receiving.Unlock()
-	if err != io.EOF {
-		return err
+	switch {
+	case err == nil:
+		return false, nil
+	case err == io.EOF:
+		return true, nil
+	case isTimeout(err):
+		return false, err
 	}
-	return netio.AwaitReset(f.chain.conn)
+	return false, f.explain(err)
 }
 
 // setLate tells who waits in AwaitReset of a deadline that has passed: a flow inside this one dismisses its waiter so.

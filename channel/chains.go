@@ -138,6 +138,7 @@ func (s *Session) adopt(c *chain) bool {
 		return false
 	}
 	c.resting.Store(true)
+	c.unproved.Store(true)
 	s.chains[c] = struct{}{}
 	return true
 }

@@ -449,14 +449,18 @@ func (f *Flow) abandon() {
 // errTooManyRest says that the initiator keeps more links without a flow than one that goes by the protocol's limit.
 var errTooManyRest = fmt.Errorf("%w: more than %d links without a flow", ErrProtocol, restingMax)
 
-// rest waits for the next flow on c, unless too many links do.
+// rest waits for the next flow on c: not for long if too many links do, but long enough for an initiator that does not
+// need so many to close them itself.
 func (s *Session) rest(c *chain) error {
+	defer s.resting.Add(-1)
 	if s.resting.Add(1) > restingMax {
-		s.resting.Add(-1)
+		_ = c.conn.SetReadDeadline(time.Now().Add(s.config.handshakeTimeout()))
+	}
+	err := c.next()
+	if isTimeout(err) {
 		return errTooManyRest
 	}
-	defer s.resting.Add(-1)
-	return c.next()
+	return err
 }
 
 // next waits for the next flow's hello, for as long as the session lives, and reads its kind.
@@ -496,6 +500,7 @@ func (e *Endpoint) acceptFlow(c *chain) (*Flow, error) {
 		return nil, ErrReplayed
 	}
 	c.resting.Store(f.receiving.ended) // true for a flow of nothing
+	c.unproved.Store(false)
 	return f, nil
 }
 

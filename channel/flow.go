@@ -23,6 +23,8 @@ type chain struct {
 	since time.Time
 	// resting tells that the last flow has left the chain clean and no other has begun.
 	resting atomic.Bool
+	// unproved tells, at the responder, that a hello has come and not the record that proves it.
+	unproved atomic.Bool
 	// flow is the last one that called OnEnd, and ended what it wants called; guarded by the session.
 	flow  *Flow
 	ended func()

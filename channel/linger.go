@@ -51,21 +51,24 @@ func (s *Session) linger() {
 	s.part()()
 }
 
-// busy tells whether a flow is on one of the links. It is called with mu locked.
-func (s *Session) busy() bool {
+// busy tells whether a flow is on one of the links, or may be if unproved is set. It is called with mu locked.
+func (s *Session) busy(unproved bool) bool {
 	for c := range s.chains {
-		if !c.resting.Load() {
+		if !c.resting.Load() || unproved && c.unproved.Load() {
 			return true
 		}
 	}
 	return false
 }
 
-// awaitLinks returns when no flow is on a link any more, when the far end is not trusted any more, or with Close.
+// awaitLinks returns when no flow is on a link any more, when the far end is not trusted any more, or with Close. A link
+// whose hello nothing has proved yet is waited for as long as that may take, and no longer.
 func (s *Session) awaitLinks() {
-	for {
+	proof := time.NewTimer(s.config.handshakeTimeout())
+	defer proof.Stop()
+	for unproved := true; ; {
 		s.mu.Lock()
-		busy := s.busy()
+		busy := s.busy(unproved)
 		s.mu.Unlock()
 		changed := s.config.Trust.Changed()
 		until, err := s.review()
@@ -80,6 +83,9 @@ func (s *Session) awaitLinks() {
 		case <-changed:
 			continue
 		case <-s.freed:
+			continue
+		case <-proof.C:
+			unproved = false
 			continue
 		case <-expired:
 		case <-s.closed:

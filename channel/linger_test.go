@@ -2,8 +2,12 @@ package channel
 
 import (
 	"context"
+	"io"
 	"testing"
 	"testing/synctest"
+	"time"
+
+	"github.com/secureportal/sp/internal/faultnet"
 )
 
 // What a flow that has ended well still has on the way arrives when its session ends, whatever else there is in it.
@@ -46,4 +50,55 @@ func TestLastBytes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A flow that has just begun when its side goes away in good order still says what it had to say.
+func TestLastWordOfANewFlow(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		got := make(chan int, 1)
+		l.handle = func(_ context.Context, f *Flow) {
+			b, err := io.ReadAll(f)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- len(b)
+		}
+		l.plan = func(link int) faultnet.Plan {
+			if link == 0 {
+				return faultnet.Line(10*time.Millisecond, 0)
+			}
+			return faultnet.Line(10*time.Millisecond, 4000) // the first record takes longer than the going away
+		}
+		s := l.session()
+		f, err := s.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, f, string(make([]byte, 3000)))
+		_ = f.CloseWrite()
+		time.Sleep(100 * time.Millisecond) // the hello has arrived
+		_ = s.Close()
+		if n := <-got; n != 3000 {
+			t.Errorf("%d bytes arrived", n)
+		}
+	})
+}
+
+// Who waits for a reset before the other end has ended its direction is not in the way when both end.
+func TestAwaitResetBeforeTheEnd(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		handle, flows := accepted()
+		l.handle = handle
+		near, far := l.both(l.session(), flows)
+		waited := make(chan error, 1)
+		go func() { waited <- far.AwaitReset() }()
+		synctest.Wait()
+		_ = far.CloseWrite()
+		_ = near.CloseWrite()
+		if err := <-waited; err != nil {
+			t.Error(err)
+		}
+		_ = near.Close()
+		far.release()
+	})
 }

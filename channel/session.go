@@ -215,7 +215,7 @@ func (s *Session) endIf(err error, may func() bool) {
 	s.err = err
 	s.forgetEpochs()
 	s.stop()
-	s.lingers = errors.Is(err, ErrGoingAway) && s.busy()
+	s.lingers = errors.Is(err, ErrGoingAway) && s.busy(true)
 	lingers := s.lingers
 	s.mu.Unlock()
 

@@ -361,40 +361,105 @@ func TestPingLimit(t *testing.T) {
 	}
 }
 
-// A mux ends whose other side leaves links open that this one has closed.
+// aMux returns the sides of a mux, and what the links of the first have in common. The bubble ends with it.
+func aMux(t *testing.T, most int32) (client, server *yamux.Session, links *muxLinks) {
+	t.Helper()
+	here, there := faultnet.Pipe()
+	client, err := yamux.Client(here, muxConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if server, err = yamux.Server(there, muxConfig()); err != nil {
+		t.Fatal(err)
+	}
+	var tasks sync.WaitGroup
+	links = &muxLinks{most: most, run: func(f func()) bool {
+		tasks.Go(f)
+		return true
+	}}
+	tasks.Go(func() { links.watch(client) })
+	t.Cleanup(func() {
+		_ = client.Close()
+		_ = server.Close()
+		tasks.Wait()
+	})
+	return client, server, links
+}
+
+// A mux ends whose other side leaves more links open than it may that this one has closed.
 func TestUnendedLinks(t *testing.T) {
-	for _, unended := range []int{muxUnended, muxUnended + 1} {
+	const most = 5
+	for _, unended := range []int{most, most + 1} {
 		muxBubble(t, func(t *testing.T) {
-			here, there := faultnet.Pipe()
-			client, err := yamux.Client(here, muxConfig())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer client.Close()
-			server, err := yamux.Server(there, muxConfig())
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer server.Close()
-			var live atomic.Int32
-			var watching sync.WaitGroup
-			watching.Go(func() { watchUnended(client, &live) })
+			client, server, links := aMux(t, most)
 			for range unended {
-				s, err := client.OpenStream()
+				l, err := links.open(client)
 				if err != nil {
 					t.Fatal(err)
 				}
 				if _, err := server.AcceptStream(); err != nil {
 					t.Fatal(err)
 				}
-				_ = newMuxLink(s, &live).Close()
+				_ = l.Close()
 			}
 			time.Sleep(3 * muxUnendedFor)
-			if client.IsClosed() != (unended > muxUnended) {
+			if client.IsClosed() != (unended > most) {
 				t.Errorf("%d links: closed %v", unended, client.IsClosed())
 			}
-			_ = client.Close()
-			watching.Wait()
+		})
+	}
+}
+
+// What comes on a closed link is thrown away, however much, and whoever read from it is told.
+func TestClosedMuxLink(t *testing.T) {
+	muxBubble(t, func(t *testing.T) {
+		client, server, links := aMux(t, 1)
+		l, err := links.open(client)
+		if err != nil {
+			t.Fatal(err)
+		}
+		far, err := server.AcceptStream()
+		if err != nil {
+			t.Fatal(err)
+		}
+		read := make(chan error, 1)
+		go func() {
+			_, err := l.Read(make([]byte, 1))
+			read <- err
+		}()
+		synctest.Wait()
+		_ = l.Close()
+		if err := <-read; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("who read gets %v", err)
+		}
+		if n, err := far.Write(make([]byte, 10<<20)); err != nil {
+			t.Errorf("%d bytes of 10 MiB were taken: %v", n, err)
+		}
+		if _, err := l.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("who reads gets %v", err)
+		}
+		_ = far.Close()
+	})
+}
+
+// A mux ends in which nothing is taken, and not one that waits for nothing.
+func TestUntakenLinks(t *testing.T) {
+	for name, opens := range map[string]int{"idle": 1, "jammed": muxBacklog + 1} {
+		t.Run(name, func(t *testing.T) {
+			muxBubble(t, func(t *testing.T) {
+				client, _, links := aMux(t, 0)
+				for range opens {
+					go func() {
+						if l, err := links.open(client); err == nil {
+							_ = l.Close()
+						}
+					}()
+				}
+				time.Sleep(3 * muxUntaken)
+				if closed := client.IsClosed(); closed != (opens > muxBacklog) {
+					t.Errorf("closed: %v", closed)
+				}
+			})
 		})
 	}
 }

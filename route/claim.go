@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
@@ -21,7 +20,7 @@ type claim struct {
 	registrar *Registrar
 	stream    *Stream // to the relay's register service
 	spares    *spares
-	live      atomic.Int32 // links in the mux
+	muxed     muxLinks
 
 	mu    sync.Mutex
 	links map[net.Conn]struct{} // that the relay has forwarded and that are being served
@@ -38,7 +37,10 @@ func (r *Registrar) claim(ctx context.Context) (*claim, error) {
 		_ = s.Close()
 		return nil, err
 	}
-	return &claim{registrar: r, stream: s, spares: newSpares(r, ticket), links: make(map[net.Conn]struct{})}, nil
+	return &claim{
+		registrar: r, stream: s, spares: newSpares(r, ticket), muxed: muxLinks{run: r.Serve.run},
+		links: make(map[net.Conn]struct{}),
+	}, nil
 }
 
 // readTicket reads the ticket for spare links that comes with the relay's consent.
@@ -72,7 +74,6 @@ func (c *claim) serve(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer stopKeeping()
-	tasks.Go(func() { watchUnended(mux, &c.live) })
 	if !c.registrar.NoSpares {
 		tasks.Go(func() { c.spares.keep(keeping, c.serveSpare) })
 	}
@@ -95,7 +96,7 @@ func (c *claim) serveMux(mux *yamux.Session) error {
 			tasks.Go(func() { c.spares.hear(link) })
 			continue
 		}
-		c.serveLink(newMuxLink(link, &c.live))
+		c.serveLink(c.muxed.link(link))
 	}
 }
 

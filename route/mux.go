@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,9 +18,8 @@ const (
 	// muxWindow is how many bytes may wait in one link for a reader that does not read. It is twice what a line of
 	// 1 Gbit/s and 100 ms holds, as yamux gives a window back by halves.
 	muxWindow       = 32 << 20
-	muxBacklog      = 256              // links that have not been taken
-	muxWriteTimeout = time.Minute      // for bytes to be taken by the link below
-	muxOpenTimeout  = 15 * time.Second // for a link to be taken, or the mux is at its end: longer than for a dead session
+	muxBacklog      = 256         // links that have not been taken
+	muxWriteTimeout = time.Minute // for bytes to be taken by the link below
 )
 
 // muxConfig is yamux's. Pings are the session's affair, not the mux's. A half-closed link stays for as long as its ends
@@ -30,7 +30,7 @@ func muxConfig() *yamux.Config {
 	c.MaxStreamWindowSize = muxWindow
 	c.AcceptBacklog = muxBacklog
 	c.StreamCloseTimeout = 0
-	c.StreamOpenTimeout = muxOpenTimeout
+	c.StreamOpenTimeout = 0
 	c.ConnectionWriteTimeout = muxWriteTimeout
 	c.LogOutput = io.Discard
 	return c
@@ -40,8 +40,10 @@ func muxConfig() *yamux.Config {
 // before its end is an end of data to the other side, which the channel above tells from the end of a flow.
 type muxLink struct {
 	*yamux.Stream
-	live   *atomic.Int32 // how many are not closed
-	closed atomic.Bool
+	links   *muxLinks
+	closed  atomic.Bool
+	ended   atomic.Bool // the other side has ended its direction
+	reading sync.Mutex  // held while somebody reads
 }
 
 var (
@@ -50,28 +52,34 @@ var (
 	_ netio.Quieter    = (*muxLink)(nil)
 )
 
-// newMuxLink returns a link that live counts until it is closed.
-func newMuxLink(s *yamux.Stream, live *atomic.Int32) *muxLink {
-	live.Add(1)
-	return &muxLink{Stream: s, live: live}
-}
-
 // CloseWrite implements netio.Conn.
 func (l *muxLink) CloseWrite() error { return l.Stream.Close() }
 
-// Close implements net.Conn: it ends the link both ways, and whatever waits for it.
+// Close implements net.Conn: it ends the link both ways, and whatever waits for it. What the other side still sends is
+// thrown away, or it would stay.
 func (l *muxLink) Close() error {
-	if !l.closed.Swap(true) {
-		l.live.Add(-1)
+	if l.closed.Swap(true) {
+		return nil
 	}
 	err := l.Stream.Close()
 	_ = l.SetDeadline(time.Unix(1, 0))
+	if !l.ended.Load() {
+		l.links.run(func() { l.links.drain(l) })
+	}
 	return err
 }
 
 // Read implements net.Conn.
 func (l *muxLink) Read(p []byte) (int, error) {
+	l.reading.Lock()
+	defer l.reading.Unlock()
+	if l.closed.Load() {
+		return 0, net.ErrClosed
+	}
 	n, err := l.Stream.Read(p)
+	if err == io.EOF {
+		l.ended.Store(true)
+	}
 	switch {
 	case err != nil && l.closed.Load():
 		err = net.ErrClosed

@@ -3,6 +3,7 @@ package route
 import (
 	"encoding/binary"
 	"errors"
+	"io"
 	"net"
 	"sync/atomic"
 	"time"
@@ -13,8 +14,9 @@ import (
 // What the other side of a mux may have this one keep. yamux has no limits for these.
 const (
 	muxPings      = 16               // that may come at once, and as many again a second each
-	muxUnended    = 256              // links that this side has closed and the other one has not
-	muxUnendedFor = 10 * time.Second // for how long there may be more
+	muxUnended    = 1024             // links that a relay has closed and the outlet has not
+	muxUnendedFor = 10 * time.Second // since they were closed, at least
+	muxUntaken    = time.Minute      // for which links wait to be taken, and none is
 )
 
 // errPings is the end of a mux.
@@ -82,22 +84,64 @@ func (l *pingLimit) take(now time.Time) bool {
 	return l.tokens >= 0
 }
 
-// watchUnended ends a mux whose other side leaves links open that this one has closed, and could fill: live counts those
-// that this one has not. It returns when the mux has ended.
-func watchUnended(mux *yamux.Session, live *atomic.Int32) {
-	look := time.NewTicker(muxUnendedFor)
+// muxLinks is what the links of a mux have in common.
+type muxLinks struct {
+	run     func(func()) bool // has something run by the node, which waits for it
+	most    int32             // links that the other side may leave open, or the mux ends; 0 is any number
+	unended atomic.Int32      // that it does
+
+	opening, opened atomic.Int64 // how many wait to be taken, and how many have been
+}
+
+// link returns one of them.
+func (k *muxLinks) link(s *yamux.Stream) *muxLink { return &muxLink{Stream: s, links: k} }
+
+// open opens one.
+func (k *muxLinks) open(mux *yamux.Session) (*muxLink, error) {
+	k.opening.Add(1)
+	defer k.opening.Add(-1)
+	s, err := mux.OpenStream()
+	if err != nil {
+		return nil, err
+	}
+	k.opened.Add(1)
+	return k.link(s), nil
+}
+
+// drain throws away what comes on a closed link until the other side ends it. Somebody who never does may be an
+// application behind it that has nothing to say, or one who has many and means harm.
+func (k *muxLinks) drain(l *muxLink) {
+	l.reading.Lock() // whoever reads has been told to stop, and nobody begins any more
+	l.reading.Unlock()
+	_ = l.SetReadDeadline(time.Now().Add(muxUnendedFor))
+	if _, err := io.Copy(io.Discard, l.Stream); err != yamux.ErrTimeout {
+		return
+	}
+	defer k.unended.Add(-1)
+	if k.unended.Add(1) > k.most && k.most > 0 {
+		_ = l.Session().Close()
+		return
+	}
+	_ = l.SetReadDeadline(time.Time{})
+	_, _ = io.Copy(io.Discard, l.Stream)
+}
+
+// watch ends a mux whose other side takes none of the links that wait for it. It returns when the mux has ended.
+func (k *muxLinks) watch(mux *yamux.Session) {
+	look := time.NewTicker(muxUntaken)
 	defer look.Stop()
-	for before := false; ; {
+	waited, before := false, int64(0)
+	for {
 		select {
 		case <-mux.CloseChan():
 			return
 		case <-look.C:
 		}
-		over := mux.NumStreams()-int(live.Load()) > muxUnended
-		if over && before {
+		waits, opened := k.opening.Load() > 0, k.opened.Load()
+		if waits && waited && opened == before {
 			_ = mux.Close()
 			return
 		}
-		before = over
+		waited, before = waits, opened
 	}
 }

@@ -6,11 +6,11 @@ import (
 	"iter"
 	"slices"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
 
+	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/netio"
 )
@@ -22,7 +22,8 @@ type registration struct {
 	id      [ticketIDSize]byte
 	key     [ticketKeySize]byte
 	muxOnly bool
-	live    atomic.Int32  // links in the mux
+	session *channel.Session
+	muxed   muxLinks
 	parted  chan struct{} // tells that a link to the outlet is not in use any more
 
 	mu      sync.Mutex
@@ -173,11 +174,11 @@ func (r *registration) link(ctx context.Context) (netio.Conn, func(func()), erro
 	if mux == nil {
 		return nil, nil, errors.New("the registration is not ready")
 	}
-	s, err := mux.OpenStream()
+	l, err := r.muxed.open(mux)
 	if err != nil {
 		return nil, nil, err
 	}
-	return newMuxLink(s, &r.live), func(work func()) { go work() }, nil
+	return l, func(work func()) { go work() }, nil
 }
 
 // takeSpares yields spare links: those that are parked, and at last one that is asked for, if it comes soon.

@@ -118,7 +118,8 @@ func (g *Registry) register(ctx context.Context, q *Request) error {
 		return RefuseBecause(wire.NotTrusted, "", err)
 	}
 	r := &registration{
-		name: name, owner: q.Session.Peer().Identifier(), muxOnly: kind == muxOnly, parted: make(chan struct{}, 1),
+		name: name, owner: q.Session.Peer().Identifier(), session: q.Session, muxOnly: kind == muxOnly,
+		muxed: muxLinks{run: g.node.run, most: muxUnended}, parted: make(chan struct{}, 1),
 	}
 	if _, err := io.ReadFull(rand.Reader, r.id[:]); err != nil {
 		return err
@@ -171,7 +172,7 @@ func (g *Registry) hold(ctx context.Context, q *Request, r *registration) error 
 	if errors.Is(reason, identity.ErrNotTrusted) {
 		r.revoke()
 	} else if !r.retire() {
-		g.node.run(func() { g.outlive(q.Session.Peer(), r) })
+		g.node.run(func() { g.outlive(r) })
 	}
 	gone := g.logger.With("name", r.name, "identifier", r.owner)
 	if reason != nil {
@@ -196,7 +197,7 @@ func (g *Registry) keep(ctx context.Context, s *channel.Session, stream *Stream,
 	if err := r.open(mux); err != nil {
 		return err
 	}
-	watching.Go(func() { watchUnended(mux, &r.live) })
+	watching.Go(func() { r.muxed.watch(mux) })
 	g.logger.Info("outlet registered", "name", r.name, "identifier", r.owner)
 	if reason := g.lapse(ctx, s, r.name, mux); reason != nil {
 		return reason
@@ -205,12 +206,13 @@ func (g *Registry) keep(ctx context.Context, s *channel.Session, stream *Stream,
 }
 
 // outlive revokes a registration that has ended, and has links in use, when its owner is not trusted with the name any
-// more. It returns when they are not in use any more, or the node is closed.
-func (g *Registry) outlive(owner *identity.Peer, r *registration) {
+// more, by what he has shown last. It returns when they are not in use any more, or the node is closed.
+func (g *Registry) outlive(r *registration) {
 	trust := g.node.config.Channel.Trust
-	for {
+	for session := r.session; ; {
+		session = g.lastSession(r, session)
 		changed := trust.Changed()
-		decision, err := trust.Check(owner, time.Now())
+		decision, err := trust.Check(session.Peer(), time.Now())
 		if err == nil && g.mayClaim != nil {
 			err = g.mayClaim(decision, r.name)
 		}
@@ -232,6 +234,16 @@ func (g *Registry) outlive(owner *identity.Peer, r *registration) {
 			return
 		}
 	}
+}
+
+// lastSession returns the session with r's owner that his newest claim of the name came through, or before if r's was.
+func (g *Registry) lastSession(r *registration, before *channel.Session) *channel.Session {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if now, ok := g.names[r.name]; ok && now.owner == r.owner {
+		return now.session
+	}
+	return before
 }
 
 // lapse returns when a claim ends, and why if it is the peer of s that is not trusted with it any more.

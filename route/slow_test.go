@@ -5,7 +5,6 @@ import (
 	"io"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,8 +108,8 @@ func muxed(t *testing.T, here, there netio.Conn) (near, far netio.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var live atomic.Int32
-	return newMuxLink(a, &live), newMuxLink(b, &live)
+	links := &muxLinks{run: func(f func()) bool { go f(); return true }}
+	return links.link(a), links.link(b)
 }
 
 func nextFlowOnSlowLine(t *testing.T, over func(here, there netio.Conn) (near, far netio.Conn)) {
