@@ -361,29 +361,29 @@ func TestPingLimit(t *testing.T) {
 	}
 }
 
-// aMux returns the sides of a mux, and what the links of the first have in common. The bubble ends with it.
-func aMux(t *testing.T, most int32) (client, server *yamux.Session, links *muxLinks) {
+// aMux returns the sides of a mux. The bubble ends with it.
+func aMux(t *testing.T, most int32) (client *mux, server *yamux.Session) {
 	t.Helper()
 	here, there := faultnet.Pipe()
-	client, err := yamux.Client(here, muxConfig())
+	var tasks sync.WaitGroup
+	run := func(f func()) bool {
+		tasks.Go(f)
+		return true
+	}
+	client, err := newMux(yamux.Client, here, run, most)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if server, err = yamux.Server(there, muxConfig()); err != nil {
 		t.Fatal(err)
 	}
-	var tasks sync.WaitGroup
-	links = &muxLinks{most: most, run: func(f func()) bool {
-		tasks.Go(f)
-		return true
-	}}
-	tasks.Go(func() { links.watch(client) })
+	tasks.Go(client.watch)
 	t.Cleanup(func() {
 		_ = client.Close()
 		_ = server.Close()
 		tasks.Wait()
 	})
-	return client, server, links
+	return client, server
 }
 
 // A mux ends whose other side leaves more links open than it may that this one has closed.
@@ -391,9 +391,9 @@ func TestUnendedLinks(t *testing.T) {
 	const most = 5
 	for _, unended := range []int{most, most + 1} {
 		muxBubble(t, func(t *testing.T) {
-			client, server, links := aMux(t, most)
+			client, server := aMux(t, most)
 			for range unended {
-				l, err := links.open(client)
+				l, err := client.open()
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -413,8 +413,8 @@ func TestUnendedLinks(t *testing.T) {
 // What comes on a closed link is thrown away, however much, and whoever read from it is told.
 func TestClosedMuxLink(t *testing.T) {
 	muxBubble(t, func(t *testing.T) {
-		client, server, links := aMux(t, 1)
-		l, err := links.open(client)
+		client, server := aMux(t, 1)
+		l, err := client.open()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -447,10 +447,10 @@ func TestUntakenLinks(t *testing.T) {
 	for name, opens := range map[string]int{"idle": 1, "jammed": muxBacklog + 1} {
 		t.Run(name, func(t *testing.T) {
 			muxBubble(t, func(t *testing.T) {
-				client, _, links := aMux(t, 0)
+				client, _ := aMux(t, 0)
 				for range opens {
 					go func() {
-						if l, err := links.open(client); err == nil {
+						if l, err := client.open(); err == nil {
 							_ = l.Close()
 						}
 					}()

@@ -20,7 +20,6 @@ type claim struct {
 	registrar *Registrar
 	stream    *Stream // to the relay's register service
 	spares    *spares
-	muxed     muxLinks
 
 	mu    sync.Mutex
 	links map[net.Conn]struct{} // that the relay has forwarded and that are being served
@@ -37,10 +36,7 @@ func (r *Registrar) claim(ctx context.Context) (*claim, error) {
 		_ = s.Close()
 		return nil, err
 	}
-	return &claim{
-		registrar: r, stream: s, spares: newSpares(r, ticket), muxed: muxLinks{run: r.Serve.run},
-		links: make(map[net.Conn]struct{}),
-	}, nil
+	return &claim{registrar: r, stream: s, spares: newSpares(r, ticket), links: make(map[net.Conn]struct{})}, nil
 }
 
 // readTicket reads the ticket for spare links that comes with the relay's consent.
@@ -64,7 +60,7 @@ func (c *claim) left() <-chan struct{} {
 // serve serves what the relay forwards until the claim is lost or ctx ends, and says why it was lost.
 func (c *claim) serve(ctx context.Context) error {
 	defer c.stream.Close()
-	mux, err := yamux.Server(&pingLimit{Conn: c.stream}, muxConfig())
+	mux, err := newMux(yamux.Server, c.stream, c.registrar.Serve.run, 0)
 	if err != nil {
 		return err
 	}
@@ -81,7 +77,7 @@ func (c *claim) serve(ctx context.Context) error {
 }
 
 // serveMux serves the links that the relay opens in the mux: the first tells of missing spare links.
-func (c *claim) serveMux(mux *yamux.Session) error {
+func (c *claim) serveMux(mux *mux) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer mux.Close()
@@ -96,7 +92,7 @@ func (c *claim) serveMux(mux *yamux.Session) error {
 			tasks.Go(func() { c.spares.hear(link) })
 			continue
 		}
-		c.serveLink(c.muxed.link(link))
+		c.serveLink(mux.link(link))
 	}
 }
 

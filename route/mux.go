@@ -20,6 +20,14 @@ const (
 	muxWindow       = 32 << 20
 	muxBacklog      = 256         // links that have not been taken
 	muxWriteTimeout = time.Minute // for bytes to be taken by the link below
+	muxCloseTimeout = time.Second // for the reader of the link below to notice that it is closed
+)
+
+// What the other side of a mux may have this one keep. yamux has no limits for these.
+const (
+	muxUnended    = 1024             // links that a relay has closed and the outlet has not
+	muxUnendedFor = 10 * time.Second // since they were closed, at least
+	muxUntaken    = time.Minute      // for which links wait to be taken, and none is
 )
 
 // muxConfig is yamux's. Pings are the session's affair, not the mux's. A half-closed link stays for as long as its ends
@@ -36,11 +44,97 @@ func muxConfig() *yamux.Config {
 	return c
 }
 
+// mux is many links in one, and what keeps the other side from having too much kept here.
+type mux struct {
+	*yamux.Session
+	conn    net.Conn          // the link below
+	run     func(func()) bool // has something run by the node, which waits for it
+	most    int32             // links that the other side may leave open, or the mux ends; 0 is any number
+	unended atomic.Int32      // that it does
+
+	opening, opened atomic.Int64 // how many wait to be taken, and how many have been
+}
+
+// newMux makes a mux of conn, with yamux.Client or yamux.Server.
+func newMux(
+	make func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error), conn net.Conn, run func(func()) bool, most int32,
+) (*mux, error) {
+	s, err := make(&pingLimit{Conn: conn}, muxConfig())
+	if err != nil {
+		return nil, err
+	}
+	return &mux{Session: s, conn: conn, run: run, most: most}, nil
+}
+
+// Close ends the mux by ending the link below, whose reader then does the rest at once. Whoever reads from a link of a
+// yamux that is closed from elsewhere goes round in circles until that reader has had its turn.
+func (m *mux) Close() error {
+	_ = m.conn.Close()
+	select {
+	case <-m.CloseChan():
+	case <-time.After(muxCloseTimeout):
+	}
+	return m.Session.Close()
+}
+
+// link returns one of the links.
+func (m *mux) link(s *yamux.Stream) *muxLink { return &muxLink{Stream: s, mux: m} }
+
+// open opens a link.
+func (m *mux) open() (*muxLink, error) {
+	m.opening.Add(1)
+	defer m.opening.Add(-1)
+	s, err := m.OpenStream()
+	if err != nil {
+		return nil, err
+	}
+	m.opened.Add(1)
+	return m.link(s), nil
+}
+
+// watch ends a mux whose other side takes none of the links that wait for it. It returns when the mux has ended.
+func (m *mux) watch() {
+	look := time.NewTicker(muxUntaken)
+	defer look.Stop()
+	waited, before := false, int64(0)
+	for {
+		select {
+		case <-m.CloseChan():
+			return
+		case <-look.C:
+		}
+		waits, opened := m.opening.Load() > 0, m.opened.Load()
+		if waits && waited && opened == before {
+			_ = m.Close()
+			return
+		}
+		waited, before = waits, opened
+	}
+}
+
+// drain throws away what comes on a closed link until the other side ends it. Somebody who never does may be an
+// application behind it that has nothing to say, or one who has many and means harm.
+func (m *mux) drain(l *muxLink) {
+	l.reading.Lock() // whoever reads has been told to stop, and nobody begins any more
+	l.reading.Unlock()
+	_ = l.SetReadDeadline(time.Now().Add(muxUnendedFor))
+	if _, err := io.Copy(io.Discard, l.Stream); err != yamux.ErrTimeout {
+		return
+	}
+	defer m.unended.Add(-1)
+	if m.unended.Add(1) > m.most && m.most > 0 {
+		_ = m.Close()
+		return
+	}
+	_ = l.SetReadDeadline(time.Time{})
+	_, _ = io.Copy(io.Discard, l.Stream)
+}
+
 // muxLink is one link among many in one. yamux's Close is the half-close, and it has no reset: a link that is closed
 // before its end is an end of data to the other side, which the channel above tells from the end of a flow.
 type muxLink struct {
 	*yamux.Stream
-	links   *muxLinks
+	mux     *mux
 	closed  atomic.Bool
 	ended   atomic.Bool // the other side has ended its direction
 	reading sync.Mutex  // held while somebody reads
@@ -64,7 +158,7 @@ func (l *muxLink) Close() error {
 	err := l.Stream.Close()
 	_ = l.SetDeadline(time.Unix(1, 0))
 	if !l.ended.Load() {
-		l.links.run(func() { l.links.drain(l) })
+		l.mux.run(func() { l.mux.drain(l) })
 	}
 	return err
 }

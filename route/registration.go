@@ -23,11 +23,10 @@ type registration struct {
 	key     [ticketKeySize]byte
 	muxOnly bool
 	session *channel.Session
-	muxed   muxLinks
 	parted  chan struct{} // tells that a link to the outlet is not in use any more
 
 	mu      sync.Mutex
-	mux     *yamux.Session // nil until the outlet has been answered
+	mux     *mux // nil until the outlet has been answered
 	demand  *yamux.Stream
 	spares  []*parked      // the one that came last is taken first
 	waiting []chan *parked // those who lack one; the first is served first
@@ -50,7 +49,7 @@ type parked struct {
 }
 
 // open makes r able to reach the outlet.
-func (r *registration) open(mux *yamux.Session) error {
+func (r *registration) open(mux *mux) error {
 	demand, err := mux.OpenStream()
 	if err != nil {
 		return err
@@ -174,7 +173,7 @@ func (r *registration) link(ctx context.Context) (netio.Conn, func(func()), erro
 	if mux == nil {
 		return nil, nil, errors.New("the registration is not ready")
 	}
-	l, err := r.muxed.open(mux)
+	l, err := mux.open()
 	if err != nil {
 		return nil, nil, err
 	}

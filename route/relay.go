@@ -119,7 +119,7 @@ func (g *Registry) register(ctx context.Context, q *Request) error {
 	}
 	r := &registration{
 		name: name, owner: q.Session.Peer().Identifier(), session: q.Session, muxOnly: kind == muxOnly,
-		muxed: muxLinks{run: g.node.run, most: muxUnended}, parted: make(chan struct{}, 1),
+		parted: make(chan struct{}, 1),
 	}
 	if _, err := io.ReadFull(rand.Reader, r.id[:]); err != nil {
 		return err
@@ -184,7 +184,7 @@ func (g *Registry) hold(ctx context.Context, q *Request, r *registration) error 
 
 // keep makes a mux of stream, and returns when the claim ends, and why if not in order.
 func (g *Registry) keep(ctx context.Context, s *channel.Session, stream *Stream, r *registration) error {
-	mux, err := yamux.Client(&pingLimit{Conn: stream}, muxConfig())
+	mux, err := newMux(yamux.Client, stream, g.node.run, muxUnended)
 	if err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (g *Registry) keep(ctx context.Context, s *channel.Session, stream *Stream,
 	if err := r.open(mux); err != nil {
 		return err
 	}
-	watching.Go(func() { r.muxed.watch(mux) })
+	watching.Go(mux.watch)
 	g.logger.Info("outlet registered", "name", r.name, "identifier", r.owner)
 	if reason := g.lapse(ctx, s, r.name, mux); reason != nil {
 		return reason
@@ -247,7 +247,7 @@ func (g *Registry) lastSession(r *registration, before *channel.Session) *channe
 }
 
 // lapse returns when a claim ends, and why if it is the peer of s that is not trusted with it any more.
-func (g *Registry) lapse(ctx context.Context, s *channel.Session, name string, mux *yamux.Session) error {
+func (g *Registry) lapse(ctx context.Context, s *channel.Session, name string, mux *mux) error {
 	for {
 		decided := s.Decided()
 		if err := g.judge(s, name); err != nil {

@@ -92,15 +92,16 @@ func muxBubble(t *testing.T, test func(*testing.T)) {
 // muxed returns the ends of a link in a mux over a link.
 func muxed(t *testing.T, here, there netio.Conn) (near, far netio.Conn) {
 	t.Helper()
-	client, err := yamux.Client(here, muxConfig())
+	run := func(f func()) bool { go f(); return true }
+	client, err := newMux(yamux.Client, here, run, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := yamux.Server(there, muxConfig())
+	server, err := newMux(yamux.Server, there, run, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := client.OpenStream()
+	a, err := client.open()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,8 +109,7 @@ func muxed(t *testing.T, here, there netio.Conn) (near, far netio.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	links := &muxLinks{run: func(f func()) bool { go f(); return true }}
-	return links.link(a), links.link(b)
+	return a, server.link(b)
 }
 
 func nextFlowOnSlowLine(t *testing.T, over func(here, there netio.Conn) (near, far netio.Conn)) {

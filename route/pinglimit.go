@@ -1,0 +1,76 @@
+package route
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"time"
+)
+
+// muxPings may come at once, and as many again a second each.
+const muxPings = 16
+
+// errPings is the end of a mux.
+var errPings = errors.New("too many pings in the mux")
+
+// pingLimit is the conn of a mux, and fails when more pings come than anybody needs: yamux answers each on a goroutine of
+// its own, and whoever does not read the answers could make as many as he likes. It follows the frames that are read
+// (spec.md of yamux). Reading belongs to one goroutine.
+type pingLimit struct {
+	net.Conn
+
+	header [muxHeader]byte
+	have   int    // bytes of header
+	data   uint32 // bytes until the next header
+	tokens int
+	filled time.Time
+}
+
+// The header of yamux's frames: version, type, flags (2), stream (4), length (4).
+const (
+	muxHeader   = 12
+	muxTypeData = 0
+	muxTypePing = 2
+	muxFlagSYN  = 1
+)
+
+// Read implements net.Conn.
+func (l *pingLimit) Read(p []byte) (int, error) {
+	n, err := l.Conn.Read(p)
+	for b := p[:n]; len(b) > 0; {
+		if skip := min(uint32(len(b)), l.data); skip > 0 {
+			l.data -= skip
+			b = b[skip:]
+			continue
+		}
+		took := copy(l.header[l.have:], b)
+		l.have += took
+		b = b[took:]
+		if l.have == muxHeader && !l.frame() {
+			return 0, errPings
+		}
+	}
+	return n, err
+}
+
+// frame takes note of a header, and reports false if it is one ping too many.
+func (l *pingLimit) frame() bool {
+	l.have = 0
+	switch l.header[1] {
+	case muxTypeData:
+		l.data = binary.BigEndian.Uint32(l.header[8:])
+	case muxTypePing:
+		if binary.BigEndian.Uint16(l.header[2:])&muxFlagSYN != 0 {
+			return l.take(time.Now())
+		}
+	}
+	return true
+}
+
+func (l *pingLimit) take(now time.Time) bool {
+	if now.Sub(l.filled) >= time.Second {
+		l.tokens, l.filled = muxPings, now
+	}
+	l.tokens--
+	return l.tokens >= 0
+}
