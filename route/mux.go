@@ -116,8 +116,8 @@ func (m *mux) watch() {
 // application behind it that has nothing to say, or one who has many and means harm.
 func (m *mux) drain(l *muxLink) {
 	l.reading.Lock() // whoever reads has been told to stop, and nobody begins any more
-	l.reading.Unlock()
 	_ = l.SetReadDeadline(time.Now().Add(muxUnendedFor))
+	l.reading.Unlock()
 	if _, err := io.Copy(io.Discard, l.Stream); err != yamux.ErrTimeout {
 		return
 	}
