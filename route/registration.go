@@ -23,6 +23,7 @@ type registration struct {
 	key     [ticketKeySize]byte
 	muxOnly bool
 	session *channel.Session
+	ready   chan struct{} // closed when the outlet can be reached
 	parted  chan struct{} // tells that a link to the outlet is not in use any more
 
 	mu      sync.Mutex
@@ -57,6 +58,7 @@ func (r *registration) open(mux *mux) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.mux, r.demand = mux, demand
+	close(r.ready)
 	if r.closed {
 		return mux.Close()
 	}
@@ -159,8 +161,25 @@ func (r *registration) park(p *parked) bool {
 	return true
 }
 
+// awaitReady waits a moment for a claim that has been answered just now.
+func (r *registration) awaitReady(ctx context.Context) {
+	select {
+	case <-r.ready:
+		return
+	default:
+	}
+	timer := time.NewTimer(spareWait)
+	defer timer.Stop()
+	select {
+	case <-r.ready:
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
 // link returns a link to the outlet, and what runs one piece of work for it besides the caller.
 func (r *registration) link(ctx context.Context) (netio.Conn, func(func()), error) {
+	r.awaitReady(ctx)
 	for p := range r.takeSpares(ctx) {
 		if netio.Quiet(p.conn) {
 			return p.conn, func(work func()) { p.work <- work }, nil

@@ -119,7 +119,7 @@ func (g *Registry) register(ctx context.Context, q *Request) error {
 	}
 	r := &registration{
 		name: name, owner: q.Session.Peer().Identifier(), session: q.Session, muxOnly: kind == muxOnly,
-		parted: make(chan struct{}, 1),
+		ready: make(chan struct{}), parted: make(chan struct{}, 1),
 	}
 	if _, err := io.ReadFull(rand.Reader, r.id[:]); err != nil {
 		return err
