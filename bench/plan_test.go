@@ -29,9 +29,9 @@ func TestJobs(t *testing.T) {
 	}
 	want := []string{
 		"cpu, sp", "cpu, ghostunnel", "cpu, spiped", "cpu, splice", "cpu, splice3", "cpu, sp-bridge", "cpu, sp-relay", "cpu, sp-relay-mux",
-		"hops 1, splice", "hops 2, splice", "hops 4, splice",
-		"hops 1, sp-bridge", "hops 2, sp-bridge", "hops 4, sp-bridge",
-		"hops 1, sp-relay", "hops 2, sp-relay", "hops 4, sp-relay",
+		"hops 1, splice", "hops 2, splice", "hops 4, splice", "hops 8, splice",
+		"hops 1, sp-bridge", "hops 2, sp-bridge", "hops 4, sp-bridge", "hops 8, sp-bridge",
+		"hops 1, sp-relay", "hops 2, sp-relay", "hops 4, sp-relay", "hops 8, sp-relay",
 	}
 	slices.Sort(got)
 	slices.Sort(want)
