@@ -457,6 +457,10 @@ func (s *Session) rest(c *chain) error {
 		_ = c.conn.SetReadDeadline(time.Now().Add(s.config.handshakeTimeout()))
 	}
 	err := c.next()
+	if isTimeout(err) && s.resting.Load() <= restingMax {
+		_ = c.conn.SetReadDeadline(time.Time{})
+		err = c.next()
+	}
 	if isTimeout(err) {
 		return errTooManyRest
 	}

@@ -54,7 +54,8 @@ func (s *Session) linger() {
 // busy tells whether a flow is on one of the links, or may be if unproved is set. It is called with mu locked.
 func (s *Session) busy(unproved bool) bool {
 	for c := range s.chains {
-		if !c.resting.Load() || unproved && c.unproved.Load() {
+		// In this order: whoever is proved between the two looks is seen by the second.
+		if unproved && c.unproved.Load() || !c.resting.Load() {
 			return true
 		}
 	}

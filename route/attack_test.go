@@ -511,3 +511,55 @@ func TestDemandsWithoutEnd(t *testing.T) {
 }
 
 var _ channel.Trust = (*fickle)(nil)
+
+// A link in a mux that a closed node is asked to watch is closed, and nobody waits for himself.
+func TestMuxLinkOfAClosedNode(t *testing.T) {
+	n := newWorld(t).node(t)
+	here, there := faultnet.Pipe()
+	client, err := newMux(yamux.Client, here, n.run, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	server, err := yamux.Server(there, muxConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	l, err := client.open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = n.Close()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		n.track(l)()
+	}()
+	testkit.Within(t, done, "track")
+}
+
+// An outlet's node closes although the relay leaves open what it has refused.
+func TestServingNodeClosesBesideItsMux(t *testing.T) {
+	w := newWorld(t)
+	relay, at := w.listening(t)
+	NewRegistry(relay, RegistryConfig{})
+	serving := w.node(t)
+	registered(t, &Registrar{Relay: Route{at}, Name: "x", Dial: w.node(t), Serve: serving, NoSpares: true})
+	s, err := w.node(t).Open(testkit.Context(t), Route{at, Forward("x"), svc("nothing")}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close() // and not before
+	if err := s.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	_, err = io.ReadAll(s)
+	expectStatus(t, err, wire.NoService, 2, "forward_to_x")
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = serving.Close()
+	}()
+	testkit.Within(t, closed, "Close")
+}

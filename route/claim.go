@@ -60,7 +60,7 @@ func (c *claim) left() <-chan struct{} {
 // serve serves what the relay forwards until the claim is lost or ctx ends, and says why it was lost.
 func (c *claim) serve(ctx context.Context) error {
 	defer c.stream.Close()
-	mux, err := newMux(yamux.Server, c.stream, c.registrar.Serve.run, 0)
+	mux, err := newMux(yamux.Server, c.stream, c.registrar.Dial.run, 0)
 	if err != nil {
 		return err
 	}

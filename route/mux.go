@@ -48,7 +48,7 @@ func muxConfig() *yamux.Config {
 type mux struct {
 	*yamux.Session
 	conn    net.Conn          // the link below
-	run     func(func()) bool // has something run by the node, which waits for it
+	run     func(func()) bool // has something run by the node that conn ends with, which waits for it
 	most    int32             // links that the other side may leave open, or the mux ends; 0 is any number
 	unended atomic.Int32      // that it does
 
@@ -118,7 +118,7 @@ func (m *mux) drain(l *muxLink) {
 	l.reading.Lock() // whoever reads has been told to stop, and nobody begins any more
 	_ = l.SetReadDeadline(time.Now().Add(muxUnendedFor))
 	l.reading.Unlock()
-	if _, err := io.Copy(io.Discard, l.Stream); err != yamux.ErrTimeout {
+	if !m.discard(l) {
 		return
 	}
 	defer m.unended.Add(-1)
@@ -127,7 +127,17 @@ func (m *mux) drain(l *muxLink) {
 		return
 	}
 	_ = l.SetReadDeadline(time.Time{})
-	_, _ = io.Copy(io.Discard, l.Stream)
+	m.discard(l)
+}
+
+// discard reads to the end of l, or reports that its deadline has passed. A mux that takes not even word of what has been
+// read would keep what comes next, and ends.
+func (m *mux) discard(l *muxLink) (late bool) {
+	_, err := io.Copy(io.Discard, l.Stream)
+	if err == yamux.ErrConnectionWriteTimeout {
+		_ = m.Close()
+	}
+	return err == yamux.ErrTimeout
 }
 
 // muxLink is one link among many in one. yamux's Close is the half-close, and it has no reset: a link that is closed

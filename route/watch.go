@@ -11,11 +11,13 @@ import (
 // called with it.
 func (n *Node) watch(c netio.Conn) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.links == nil {
-		_ = netio.Reset(c) // the node has been closed
-	} else {
+	closed := n.links == nil
+	if !closed {
 		n.links[c] = struct{}{}
+	}
+	n.mu.Unlock()
+	if closed {
+		_ = netio.Reset(c) // without mu, which the close of a link in a mux needs
 	}
 }
 
