@@ -21,8 +21,8 @@ type goal struct {
 var goals = []goal{
 	versus("CPU, 1 stream", cpu(1), "sp", "ghostunnel", true, 0.70),
 	versus("CPU, 8 streams", cpu(8), "sp", "ghostunnel", true, 0.70),
-	versus("CPU, 1 stream", cpu(1), "sp", "copy+aead", true, 1.10),
-	versus("CPU, 8 streams", cpu(8), "sp", "copy+aead", true, 1.10),
+	versus("CPU, 1 stream", cpu(1), "sp", "copy+aead8", true, 1.10),
+	versus("CPU, 8 streams", cpu(8), "sp", "copy+aead8", true, 1.10),
 	versus("CPU, 1 stream", cpu(1), "sp-relay", "frp", true, 0.60),
 	versus("CPU, 8 streams", cpu(8), "sp-relay", "frp", true, 0.60),
 	versus("CPU, 1 stream", cpu(1), "sp-relay", "frp+ghostunnel", true, 0.45),
