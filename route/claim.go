@@ -101,7 +101,7 @@ func (c *claim) serveLink(link netio.Conn) {
 	node := c.registrar.Serve
 	served := node.run(func() {
 		defer c.carry(link)()
-		node.serveLink(link, false)
+		node.serveLink(link, nil)
 	})
 	if !served {
 		_ = link.Close()

@@ -19,8 +19,6 @@ const (
 	DefaultHandshakeRate = 32    // handshakes a second from one source
 
 	handshakeBurst = 4    // seconds' worth of handshakes that may come at once
-	openingShare   = 4    // of the links without an opening message, one source has at most this part
-	openingFew     = 4    // and that part is kept for sources that have fewer than these
 	sourcesKept    = 4096 // sources whose handshakes are counted one by one
 	sourceBits6    = 64   // an IPv6 source is a network of this size
 )
@@ -95,17 +93,6 @@ func (c *census) leave(key any) {
 	if c.by[key]--; c.by[key] == 0 {
 		delete(c.by, key)
 	}
-}
-
-// admitOpening counts one more link of from's that has not said what it wants, of most in all. The last places are for
-// those who have few: a few sources that take all they can do not keep the others out.
-func (c *census) admitOpening(most int, from source) error {
-	share := most / openingShare
-	l := Limits{Connections: most, PerSource: max(share, 1)}
-	if c.by[from] >= min(openingFew, max(share/2, 1)) {
-		l.Connections -= share
-	}
-	return c.admit(l, from)
 }
 
 // buckets is a token bucket for each source. It is safe for concurrent use.

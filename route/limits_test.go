@@ -60,36 +60,6 @@ func TestCensus(t *testing.T) {
 	}
 }
 
-// Many sources that take all they can leave places for one that has few.
-func TestAdmitOpening(t *testing.T) {
-	c := census{by: make(map[any]int)}
-	from := func(n byte) source { return sourceOf(&net.TCPAddr{IP: net.IPv4(10, 0, 0, n)}) }
-	const most, sources = 256, 16
-	for k := range sources * most {
-		_ = c.admitOpening(most, from(byte(k%sources)))
-	}
-	if want := most - most/openingShare; c.all != want {
-		t.Errorf("%d sources took %d places, want %d", sources, c.all, want)
-	}
-	for k := range openingFew {
-		if err := c.admitOpening(most, from(sources)); err != nil {
-			t.Errorf("link %d of another source: %v", k, err)
-		}
-	}
-	if c.admitOpening(most, from(sources)) == nil {
-		t.Errorf("a source with %d has the places of those who have few", openingFew)
-	}
-	for k := range most {
-		_ = c.admitOpening(most, from(byte(sources+1+k%200)))
-	}
-	if c.all != most {
-		t.Errorf("%d places of %d are taken", c.all, most)
-	}
-	if one := (census{by: make(map[any]int)}); one.admitOpening(1, from(1)) != nil || one.admitOpening(1, from(2)) == nil {
-		t.Error("one place is not one")
-	}
-}
-
 func TestBuckets(t *testing.T) {
 	b := newBuckets(10, 3)
 	now := time.Unix(1000, 0)

@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"maps"
 	"net"
-	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -81,8 +80,8 @@ type Node struct {
 	peerings map[string]*peering
 	links    map[netio.Conn]struct{} // that end with the node; nil once it has been closed
 	active   census                  // requests being served
-	opening  census                  // links that nothing is known of
-	inactive chan struct{}           // closed when nothing is active and the node is draining
+	openings *openings
+	inactive chan struct{} // closed when nothing is active and the node is draining
 	draining bool
 }
 
@@ -100,7 +99,7 @@ func NewNode(config Config) (*Node, error) {
 		config: config, logger: config.Logger,
 		services: make(map[string]service), names: make(map[string]int), peerings: make(map[string]*peering),
 		links:  make(map[netio.Conn]struct{}),
-		active: census{by: make(map[any]int)}, opening: census{by: make(map[any]int)},
+		active: census{by: make(map[any]int)}, openings: newOpenings(config.Limits.Opening),
 		inactive: make(chan struct{}),
 	}
 	n.config.Channel.Admit = n.admitHandshake(newBuckets(config.Limits.HandshakeRate, handshakeBurst*config.Limits.HandshakeRate))
@@ -278,32 +277,39 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) {
 	defer stopNode()
 	defer l.Close()
 	Accept(ctx, l, n.logger, func(c net.Conn) {
-		from := sourceOf(c.RemoteAddr())
-		if !n.beginOpening(from) {
-			_ = netio.Reset(netio.Wrap(c))
-			return
-		}
-		if !n.run(func() { n.serveLink(netio.Wrap(c), true) }) {
-			_ = c.Close()
+		conn := netio.Wrap(c)
+		l := n.beginOpening(conn)
+		if l == nil || !n.run(func() { n.serveLink(conn, l) }) {
+			_ = netio.Reset(conn)
 		}
 	})
 }
 
-// beginOpening counts a link that has not said what it wants yet, or refuses it.
-func (n *Node) beginOpening(from source) bool {
+// beginOpening gives a link that has not said what it wants yet a place, or returns nil.
+func (n *Node) beginOpening(conn netio.Conn) *place {
+	now := time.Now()
 	n.mu.Lock()
-	err := n.opening.admitOpening(n.config.Limits.Opening, from)
+	l, displaced, err := n.openings.admit(conn, now)
 	n.mu.Unlock()
-	if err != nil && n.refused.Due(time.Now()) {
-		n.logger.Warn("refusing links: too many that nothing is known of", "source", netip.Prefix(from), "error", err)
+	if displaced != nil {
+		_ = netio.Reset(displaced)
 	}
-	return err == nil
+	if (displaced != nil || err != nil) && n.refused.Due(now) {
+		n.logger.Warn("too many links that nothing is known of: new ones are refused, or old ones make room", "from", conn.RemoteAddr())
+	}
+	return l
 }
 
-func (n *Node) endOpening(from source) {
+func (n *Node) proveOpening(l *place) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.opening.leave(from)
+	n.openings.prove(l.from, time.Now())
+}
+
+func (n *Node) endOpening(l *place) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.openings.leave(l)
 }
 
 // admitHandshake returns what decides whether a handshake with somebody at an address may begin.

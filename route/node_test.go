@@ -307,7 +307,7 @@ func converse(t testing.TB, n *Node, b []byte) (string, error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		n.serveLink(far, false)
+		n.serveLink(far, nil)
 	}()
 	defer func() {
 		_ = near.Close()

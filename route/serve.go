@@ -30,7 +30,7 @@ type Request struct {
 	ahead    []byte       // read behind the message
 	address  wire.Address // what was taken off the onward route last
 	counted  any          // whom the request counts for, if it does
-	opening  bool         // the link counts among those that nothing is known of
+	place    *place       // the link's, while nothing is known of it
 	answered bool
 	unended  bool // it has been answered, and what the asker sends has not ended
 }
@@ -115,11 +115,10 @@ func (q *Request) pass(next netio.Conn) (wire.Code, error) {
 	return wire.Unreachable, err
 }
 
-// serveLink serves a link that came in from the network. opening tells whether the link counts as one that nothing is
-// known of.
-func (n *Node) serveLink(conn netio.Conn, opening bool) {
+// serveLink serves a link that came in from the network. l is its place if it counts as one that nothing is known of.
+func (n *Node) serveLink(conn netio.Conn, l *place) {
 	defer n.track(conn)()
-	q := &Request{node: n, conn: conn, opening: opening}
+	q := &Request{node: n, conn: conn, place: l}
 	defer q.known()
 	if q.readInTime() {
 		n.serve(n.ctx, q)
@@ -137,10 +136,18 @@ func (n *Node) serveFlow(ctx context.Context, f *channel.Flow) {
 // known ends that the link counts as one that nothing is known of: it counts for a peer, or for something else, or is at
 // its end. Only the goroutine that serves the link calls it.
 func (q *Request) known() {
-	if q.opening {
-		q.opening = false
-		q.node.endOpening(sourceOf(q.conn.RemoteAddr()))
+	if q.place != nil {
+		q.node.endOpening(q.place)
+		q.place = nil
 	}
+}
+
+// proved is known for a link of somebody who is trusted.
+func (q *Request) proved() {
+	if q.place != nil {
+		q.node.proveOpening(q.place)
+	}
+	q.known()
 }
 
 // serveRead serves a link whose opening message has been read.
@@ -313,7 +320,7 @@ func (n *Node) resolveSecure(q *Request) (Handler, error) {
 
 // secure answers as a secure channel's responder; what comes through the channel is served like a link of its own.
 func (n *Node) secure(ctx context.Context, q *Request) error {
-	return n.endpoint.Serve(ctx, q.Accept(), n.acceptName, q.known, n.serveFlow)
+	return n.endpoint.Serve(ctx, q.Accept(), n.acceptName, q.proved, n.serveFlow)
 }
 
 func (n *Node) resolveForward(q *Request) (_ Handler, err error) {

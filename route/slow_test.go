@@ -41,7 +41,7 @@ func TestSlowOpeningMessage(t *testing.T) {
 				begin := time.Now()
 				go func() {
 					defer close(served)
-					n.serveLink(far, false)
+					n.serveLink(far, nil)
 				}()
 				sent := make(chan struct{})
 				go func() {
@@ -127,7 +127,7 @@ func nextFlowOnSlowLine(t *testing.T, over func(here, there netio.Conn) (near, f
 			client, server, link := faultnet.FaultyPipe(faultnet.Config{Plan: faultnet.Line(oneWay, 0)})
 			t.Cleanup(func() { _ = link.Close() })
 			here, there := over(client, server)
-			links.Go(func() { far.serveLink(there, false) })
+			links.Go(func() { far.serveLink(there, nil) })
 			return opened(here, Route{secure()}, 0, opening(t, wire.Message{Onward: Route{secure()}})), nil
 		})
 		if err != nil {

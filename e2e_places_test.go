@@ -1,0 +1,147 @@
+//go:build linux
+
+package main_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/wire"
+)
+
+const (
+	placesPause   = 2 * time.Second        // before a stranger who has been ended comes again, at most
+	placesAgain   = 100 * time.Millisecond // between attempts of who is trusted
+	placesOversub = 4                      // strangers for each place
+)
+
+// TestPlacesTaken has strangers, each from an address of its own, come for all places for links that nothing is known
+// of, and say nothing on them. Who is trusted gets through all the same, and has no more trouble once he has.
+func TestPlacesTaken(t *testing.T) {
+	if !full() { // figures are taken alone
+		t.Parallel()
+	}
+	for _, through := range []bool{false, true} {
+		name := map[bool]string{false: "outlet", true: "relay"}[through]
+		t.Run(name, func(t *testing.T) {
+			if !full() {
+				t.Parallel()
+			}
+			placesTaken(t, through)
+		})
+	}
+}
+
+func placesTaken(t *testing.T, through bool) {
+	t.Helper()
+	places, attempts := ofFull(32, 1024), ofFull(10, 100)
+	l := newNodes(t)
+	m := newMirror(t, labMeanwhile)
+	limit := fmt.Sprintf("--max-opening=%d", places)
+	var victim string
+	var attempt func(k int) bool
+	if through {
+		_, victim = l.relay("--log-level", "error", limit)
+		l.registered(victim, "db", m.address, "--log-level", "error")
+		attempt = func(k int) bool { return asksForName(stranger{net.IPv4(127, 2, 0, byte(k)), victim}, "db") }
+	} else {
+		_, victim = l.outlet(m.address, "--log-level", "error", limit)
+		attempt = func(int) bool { return l.run(sendHello(step(victim)+labUpper)...).stdout == "HELLO\n" }
+	}
+	s := takePlaces(t, victim, placesOversub*places)
+	first, well := 0, 0
+	again := time.NewTicker(placesAgain)
+	defer again.Stop()
+	for k := 1; k <= attempts || first == 0 && time.Since(s.began) < labPatience; k++ {
+		<-again.C
+		if attempt(k) {
+			well++
+			if first == 0 {
+				first = k
+			}
+		}
+	}
+	t.Logf("%d places, %d strangers who came %d times in %v: of %d attempts %d went well, the first of them was number %d",
+		places, placesOversub*places, s.came.Load(), time.Since(s.began).Round(time.Second), max(attempts, first), well, first)
+	switch {
+	case first == 0:
+		t.Error("nobody gets through")
+	case !through && well != attempts-first+1:
+		t.Errorf("an outlet refuses who is known to it: %d attempts of %d", attempts-first+1-well, attempts-first+1)
+	}
+}
+
+// asksForName reports whether a relay answers somebody of whom it knows nothing, and who asks for a name.
+func asksForName(s stranger, name string) bool {
+	b, err := wire.AppendMessage(nil, wire.Message{
+		Flags:  wire.Probe,
+		Onward: wire.Route{{Kind: wire.Service, Name: "forward_to_" + name}},
+		Return: wire.Route{{Kind: wire.Label, Name: "stranger"}},
+	})
+	if err != nil {
+		return false
+	}
+	c, err := s.dial(context.Background())
+	if err != nil {
+		return false
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(soon))
+	_, err = c.Write(b)
+	status := make([]byte, 3)
+	if err == nil {
+		_, err = io.ReadFull(c, status)
+	}
+	return err == nil && wire.Code(status[0]) == wire.OK
+}
+
+// placeTakers are strangers who take all places that they can, until the test ends.
+type placeTakers struct {
+	began time.Time
+	came  atomic.Int64
+}
+
+// takePlaces returns when all strangers have come once.
+func takePlaces(t *testing.T, victim string, n int) *placeTakers {
+	t.Helper()
+	p := &placeTakers{began: time.Now()}
+	ctx, cancel := context.WithCancel(context.Background())
+	var once, tasks sync.WaitGroup
+	t.Cleanup(tasks.Wait)
+	t.Cleanup(cancel)
+	for k := range n {
+		s := stranger{net.IPv4(127, 1, byte(k>>8), byte(k)), victim}
+		once.Add(1)
+		tasks.Go(func() {
+			came := sync.OnceFunc(once.Done)
+			defer came()
+			for ctx.Err() == nil {
+				if c, err := s.dial(ctx); err == nil {
+					came()
+					p.came.Add(1)
+					stay(ctx, c)
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(rand.N(placesPause)):
+				}
+			}
+		})
+	}
+	once.Wait()
+	return p
+}
+
+// stay is on a connection until the other end has ended it.
+func stay(ctx context.Context, c net.Conn) {
+	defer c.Close()
+	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+	_, _ = c.Read(make([]byte, 1))
+}
