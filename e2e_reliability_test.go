@@ -203,27 +203,14 @@ const talkVariable = "SP_TALK_TARGET"
 
 func init() {
 	if where := os.Getenv(talkVariable); where != "" {
-		fatal(talkTarget(where))
+		fatal(serveTarget(where, talkTarget))
 	}
 }
 
-// talkTarget serves talks, and says on stderr what must not happen.
-func talkTarget(where string) error {
-	l, err := net.Listen("tcp", where)
-	if err != nil {
-		return err
-	}
-	fmt.Println(l.Addr())
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return err
-		}
-		go func() {
-			if _, bad := judge(answerTalk(c.(*net.TCPConn))); bad != nil {
-				fmt.Fprintln(os.Stderr, "target:", bad)
-			}
-		}()
+// talkTarget answers a talk, and says on stderr what must not happen.
+func talkTarget(c *net.TCPConn) {
+	if _, bad := judge(answerTalk(c)); bad != nil {
+		fmt.Fprintln(os.Stderr, "target:", bad)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // the demand.
 const (
 	aheadPause  = 200 * time.Millisecond // after a shortage: flows come first, where there is a limit, and short ones leave links
-	aheadShrink = time.Minute            // without a shortage, before a quarter less is made ahead
+	aheadShrink = time.Minute            // without a shortage, before a quarter less is made ahead, and without a flow, none
 	aheadRetry  = time.Minute            // after a link could not be made
 	aheadWait   = 5 * time.Second        // for the far end to take a flow of nothing
 )
@@ -22,8 +22,9 @@ const (
 type ahead struct {
 	want     int
 	making   int
-	shortage time.Time     // the last, or when want became less
-	failed   time.Time     // the last time
+	asked    time.Time     // when a flow was last in need of a link
+	shortage time.Time     // when there was none for it, or when want became less
+	failed   time.Time     // when a link could last not be made
 	changed  chan struct{} // tells makeAhead that links may be missing
 }
 
@@ -37,7 +38,10 @@ func (s *Session) short() {
 
 // shrink has fewer links made ahead if none was short for a while. It is called with mu locked.
 func (a *ahead) shrink(now time.Time) {
-	if a.want > 0 && now.Sub(a.shortage) > aheadShrink {
+	switch {
+	case now.Sub(a.asked) > aheadShrink:
+		a.want = 0
+	case now.Sub(a.shortage) > aheadShrink:
 		a.want -= (a.want + 3) / 4
 		a.shortage = now
 	}

@@ -70,13 +70,46 @@ func TestLinksAhead(t *testing.T) {
 	})
 }
 
+// Links that were made ahead go when nobody asks for a link any more, and more slowly while somebody does.
+func TestLinksAheadGo(t *testing.T) {
+	const most = 32
+	for name, every := range map[string]time.Duration{"nobody asks": 0, "somebody asks": aheadShrink / 2} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, aheadOf(most), func(t *testing.T, l *lab) {
+				s := l.session()
+				open := make([]*Flow, 2*most)
+				for i := range open {
+					open[i] = l.open(s)
+				}
+				for _, f := range open {
+					_ = f.Close()
+				}
+				time.Sleep(2 * chainIdleTimeout)
+				if n := s.idleLinks(); n != most {
+					t.Fatalf("%d links are there for the next burst, want %d", n, most)
+				}
+				want := chainIdleKept
+				if every > 0 {
+					want = most - most/4
+					for range 2 {
+						_ = transfer(t, l.open(s), pattern(10), 10)
+						time.Sleep(every)
+					}
+				}
+				time.Sleep(aheadShrink - 2*every)
+				if n := s.idleLinks(); n != want {
+					t.Errorf("%d links a minute later, want %d", n, want)
+				}
+			})
+		})
+	}
+}
+
 // Flows one after the other need no second link.
 func TestNoLinksAheadOfOne(t *testing.T) {
 	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
 		s := l.session()
-		f := l.open(s)
-		write(t, f, "hello")
-		expect(t, f, "hello")
+		f := l.greeted(s)
 		_ = f.CloseWrite()
 		expectEnd(t, f)
 		synctest.Wait()
@@ -198,9 +231,7 @@ func TestIdleLinksEnd(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		long := l.open(s)
-		write(t, long, "hello")
-		expect(t, long, "hello")
+		long := l.greeted(s)
 		for range 60 {
 			short()
 			time.Sleep(30 * time.Second)
@@ -248,9 +279,7 @@ func TestNothingIsAnswered(t *testing.T) {
 func TestNoLinksAheadInSessionThatIsLeft(t *testing.T) {
 	inBubble(t, aheadOf(8), func(t *testing.T, l *lab) {
 		s := l.session()
-		long := l.open(s)
-		write(t, long, "hello")
-		expect(t, long, "hello")
+		long := l.greeted(s)
 		var tasks sync.WaitGroup
 		for range 8 {
 			tasks.Go(func() { _ = transfer(t, l.open(s), pattern(10), 10) })
@@ -275,13 +304,7 @@ func TestLingeringEnds(t *testing.T) {
 		handle, flows := accepted()
 		l.handle = handle
 		s := l.session()
-		near, far := l.both(s, flows)
-		_ = near.CloseWrite()
-		expectEnd(t, far)
-		write(t, far, "the last bytes")
-		_ = far.CloseWrite()
-		far.release()
-		synctest.Wait()
+		near := l.endedWell(s, flows)
 		_ = l.responder.Close()
 		synctest.Wait()
 		if !errors.Is(s.Err(), ErrGoingAway) {
@@ -305,9 +328,7 @@ func TestCloseDoesNotWaitForLinksAhead(t *testing.T) {
 		var open []*Flow
 		for range 3 {
 			silent.Store(len(open) == 2) // the third takes the one that was made ahead
-			f := l.open(s)
-			write(t, f, "hello")
-			expect(t, f, "hello")
+			f := l.greeted(s)
 			open = append(open, f)
 			time.Sleep(time.Second)
 		}

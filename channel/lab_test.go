@@ -189,6 +189,15 @@ func (l *lab) both(s *Session, flows chan *acceptedFlow) (*Flow, *acceptedFlow) 
 	return f, <-flows
 }
 
+// greeted opens a flow of s, to a far end that echoes, that has answered.
+func (l *lab) greeted(s *Session) *Flow {
+	l.t.Helper()
+	f := l.open(s)
+	write(l.t, f, "hello")
+	expect(l.t, f, "hello")
+	return f
+}
+
 // split finds the messages of a link: the hello, and then frames or records.
 func split(d faultnet.Direction) faultnet.Splitter {
 	records := faultnet.Frames(2, 0)

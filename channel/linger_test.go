@@ -10,6 +10,19 @@ import (
 	"github.com/secureportal/sp/internal/faultnet"
 )
 
+// endedWell returns a flow that has ended in both directions, and has last bytes to read.
+func (l *lab) endedWell(s *Session, flows chan *acceptedFlow) *Flow {
+	l.t.Helper()
+	near, far := l.both(s, flows)
+	_ = near.CloseWrite()
+	expectEnd(l.t, far)
+	write(l.t, far, "the last bytes")
+	_ = far.CloseWrite()
+	far.release()
+	synctest.Wait()
+	return near
+}
+
 // What a flow that has ended well still has on the way arrives when its session ends, whatever else there is in it.
 func TestLastBytes(t *testing.T) {
 	for name, disturb := range map[string]func(l *lab, s *Session){
@@ -30,13 +43,7 @@ func TestLastBytes(t *testing.T) {
 				handle, flows := accepted()
 				l.handle = handle
 				s := l.session()
-				near, far := l.both(s, flows)
-				_ = near.CloseWrite()
-				expectEnd(t, far)
-				write(t, far, "the last bytes")
-				_ = far.CloseWrite()
-				far.release()
-				synctest.Wait()
+				near := l.endedWell(s, flows)
 				disturb(l, s)
 				synctest.Wait()
 				_ = l.responder.Close()

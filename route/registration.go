@@ -161,6 +161,35 @@ func (r *registration) park(p *parked) bool {
 	return true
 }
 
+// await returns what is to be done for whoever uses a parked link, or nil if the link is to be closed: it has been given
+// up, or nobody has needed it for a while and there are others.
+func (r *registration) await(p *parked) func() {
+	look := time.NewTicker(spareShrink)
+	defer look.Stop()
+	for {
+		select {
+		case work := <-p.work:
+			return work
+		case <-look.C:
+			if r.surplus(p) {
+				return nil
+			}
+		}
+	}
+}
+
+// surplus takes p out of the parked links if it is there and more are than an outlet keeps without demand.
+func (r *registration) surplus(p *parked) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := slices.Index(r.spares, p)
+	if i < 0 || len(r.spares) <= minSpares {
+		return false
+	}
+	r.spares = slices.Delete(r.spares, i, i+1)
+	return true
+}
+
 // awaitReady waits a moment for a claim that has been answered just now.
 func (r *registration) awaitReady(ctx context.Context) {
 	select {

@@ -346,7 +346,7 @@ func (g *Registry) spare(ctx context.Context, q *Request) error {
 	if !first || !r.park(p) {
 		return nil
 	}
-	if work := <-p.work; work != nil {
+	if work := r.await(p); work != nil {
 		work()
 	}
 	return nil

@@ -12,8 +12,8 @@ import (
 // Spare links that an outlet keeps open to a relay: their number follows the demand.
 const (
 	minSpares   = 4
-	spareShrink = time.Minute // without a shortage, before one less is kept
-	spareRetry  = time.Second // after a spare link could not be made
+	spareShrink = time.Minute // in which nobody needs a spare link, before the relay closes it
+	spareRetry  = time.Second // after a spare link could not be made, or has ended without use
 )
 
 // spares keeps links open to the relay that wait to be used, and learns how many are wanted.
@@ -25,11 +25,10 @@ type spares struct {
 
 	superseded atomic.Bool
 
-	mu       sync.Mutex
-	want     int
-	waiting  int       // made or being made, and not used
-	owed     int       // made in addition, since somebody waits for them
-	shortage time.Time // the last
+	mu      sync.Mutex
+	want    int
+	waiting int // made or being made, and not used
+	owed    int // made in addition, since somebody waits for them
 
 	wake chan struct{} // tells keep that there may be something to do
 }
@@ -64,7 +63,6 @@ func (p *spares) short(n int) {
 	defer p.mu.Unlock()
 	p.owed = min(p.owed+n, maxSpares)
 	p.want = min(max(p.want*2, n), maxSpares)
-	p.shortage = time.Now()
 	p.poke()
 }
 
@@ -77,8 +75,6 @@ func (p *spares) poke() {
 
 // keep makes spare links whenever there are too few, until ctx ends, and has serve serve those that are used.
 func (p *spares) keep(ctx context.Context, serve func(*Stream, *Request) bool) {
-	shrink := time.NewTicker(spareShrink)
-	defer shrink.Stop()
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	for {
@@ -94,21 +90,19 @@ func (p *spares) keep(ctx context.Context, serve func(*Stream, *Request) bool) {
 		case <-ctx.Done():
 			return
 		case <-p.wake:
-		case <-shrink.C:
-			p.shrink()
 		}
 	}
 }
 
+// shrink has one spare link less kept.
 func (p *spares) shrink() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if time.Since(p.shortage) > spareShrink {
-		p.want = max(p.want-1, minSpares)
-	}
+	p.want = max(p.want-1, minSpares)
 }
 
-// one makes one spare link, and has it served when it is used. It counts as waiting until then.
+// one makes one spare link, and has it served when it is used. It counts as waiting until then, or until another may be
+// made in its place.
 func (p *spares) one(ctx context.Context, serve func(*Stream, *Request) bool) {
 	used := sync.OnceFunc(func() {
 		p.mu.Lock()
@@ -117,7 +111,7 @@ func (p *spares) one(ctx context.Context, serve func(*Stream, *Request) bool) {
 		p.poke()
 	})
 	defer used()
-	s, err := p.dial(ctx)
+	s, q, err := p.await(ctx)
 	if err != nil {
 		p.registrar.Serve.logger.Debug("no spare link", "relay", Format(p.registrar.Relay), "error", err)
 		select {
@@ -126,16 +120,32 @@ func (p *spares) one(ctx context.Context, serve func(*Stream, *Request) bool) {
 		}
 		return
 	}
+	used()
+	if !serve(s, q) {
+		_ = s.Close()
+	}
+}
+
+// await makes a spare link, and returns when it is used.
+func (p *spares) await(ctx context.Context) (*Stream, *Request, error) {
+	s, err := p.dial(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	q := &Request{node: p.registrar.Serve, conn: s}
 	err = q.read()
-	if stop() && err == nil {
-		used()
-		if serve(s, q) {
-			return
-		}
+	if !stop() {
+		err = ctx.Err()
+	}
+	if err == nil {
+		return s, q, nil
+	}
+	if err == io.EOF { // the relay has closed it: there are enough
+		p.shrink()
 	}
 	_ = s.Close()
+	return nil, nil, err
 }
 
 // dial makes a link to the relay and parks it there.
