@@ -333,7 +333,8 @@ func TestPingLimit(t *testing.T) {
 			near, far := faultnet.Pipe()
 			defer near.Close()
 			defer far.Close()
-			l := &pingLimit{Conn: near}
+			exceeded := 0
+			l := &pingLimit{Conn: near, exceeded: func() { exceeded++ }}
 			read := func(b []byte) (err error) {
 				_, _ = far.Write(b)
 				for got := 0; got < len(b) && err == nil; {
@@ -354,7 +355,10 @@ func TestPingLimit(t *testing.T) {
 				}
 				time.Sleep(time.Second)
 			}
-			if err := read(bytes.Repeat(ping, muxPings+1)); err != errPings {
+			if exceeded > 0 {
+				t.Errorf("not too many pings, %d at a time, are too many", step)
+			}
+			if err := read(bytes.Repeat(ping, muxPings+1)); err != errPings || exceeded != 1 {
 				t.Errorf("too many pings, %d at a time: %v", step, err)
 			}
 		})
@@ -386,6 +390,32 @@ func aMux(t *testing.T, most int32) (client *mux, server *yamux.Session) {
 	return client, server
 }
 
+// expectMuxEnd fails the test unless m has ended for a reason, or is open.
+func expectMuxEnd(t *testing.T, m *mux, ended bool, reason error) {
+	t.Helper()
+	if !ended {
+		reason = nil
+	}
+	if m.IsClosed() != ended || m.Err() != reason {
+		t.Errorf("the mux is closed: %v, %v; want %v, %v", m.IsClosed(), m.Err(), ended, reason)
+	}
+}
+
+// A mux ends whose other side sends more pings than anybody needs.
+func TestPingsInMux(t *testing.T) {
+	muxBubble(t, func(t *testing.T) {
+		client, server := aMux(t, 0)
+		for range muxPings {
+			_, _ = server.Ping()
+		}
+		synctest.Wait()
+		expectMuxEnd(t, client, false, nil)
+		_, _ = server.Ping()
+		synctest.Wait()
+		expectMuxEnd(t, client, true, errPings)
+	})
+}
+
 // A mux ends whose other side leaves more links open than it may that this one has closed.
 func TestUnendedLinks(t *testing.T) {
 	const most = 5
@@ -403,9 +433,7 @@ func TestUnendedLinks(t *testing.T) {
 				_ = l.Close()
 			}
 			time.Sleep(3 * muxUnendedFor)
-			if client.IsClosed() != (unended > most) {
-				t.Errorf("%d links: closed %v", unended, client.IsClosed())
-			}
+			expectMuxEnd(t, client, unended > most, errUnended)
 		})
 	}
 }
@@ -456,9 +484,7 @@ func TestUntakenLinks(t *testing.T) {
 					}()
 				}
 				time.Sleep(3 * muxUntaken)
-				if closed := client.IsClosed(); closed != (opens > muxBacklog) {
-					t.Errorf("closed: %v", closed)
-				}
+				expectMuxEnd(t, client, opens > muxBacklog, errUntaken)
 			})
 		})
 	}

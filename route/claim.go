@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -86,7 +87,7 @@ func (c *claim) serveMux(mux *mux) error {
 		if err != nil {
 			_ = mux.Close()
 			tasks.Wait()
-			return lost(err, c.stream.Err(), c.spares.superseded.Load())
+			return lost(err, cmp.Or(mux.Err(), c.stream.Err()), c.spares.superseded.Load())
 		}
 		if first {
 			tasks.Go(func() { c.spares.hear(link) })

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -53,17 +54,45 @@ type mux struct {
 	unended atomic.Int32      // that it does
 
 	opening, opened atomic.Int64 // how many wait to be taken, and how many have been
+
+	reason atomic.Pointer[error] // why this side has ended it, if for something that the other side did
 }
+
+// What ends a mux.
+var (
+	errPings   = errors.New("the other side has sent too many pings in the mux")
+	errUnended = errors.New("the other side has left open too many links of the mux that are closed here")
+	errUntaken = errors.New("the other side has taken no link of the mux for a while")
+	errUnread  = errors.New("the other side has not read what it is told about links of the mux")
+)
 
 // newMux makes a mux of conn, with yamux.Client or yamux.Server.
 func newMux(
 	make func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error), conn net.Conn, run func(func()) bool, most int32,
 ) (*mux, error) {
-	s, err := make(&pingLimit{Conn: conn}, muxConfig())
+	m := &mux{conn: conn, run: run, most: most}
+	s, err := make(&pingLimit{Conn: conn, exceeded: func() { m.blame(errPings) }}, muxConfig())
 	if err != nil {
 		return nil, err
 	}
-	return &mux{Session: s, conn: conn, run: run, most: most}, nil
+	m.Session = s
+	return m, nil
+}
+
+func (m *mux) blame(reason error) { m.reason.CompareAndSwap(nil, &reason) }
+
+// end is Close for what the other side did, which Err tells from then on.
+func (m *mux) end(reason error) {
+	m.blame(reason)
+	_ = m.Close()
+}
+
+// Err returns what the other side did for this side to end the mux, or nil.
+func (m *mux) Err() error {
+	if reason := m.reason.Load(); reason != nil {
+		return *reason
+	}
+	return nil
 }
 
 // Close ends the mux by ending the link below, whose reader then does the rest at once. Whoever reads from a link of a
@@ -105,7 +134,7 @@ func (m *mux) watch() {
 		}
 		waits, opened := m.opening.Load() > 0, m.opened.Load()
 		if waits && waited && opened == before {
-			_ = m.Close()
+			m.end(errUntaken)
 			return
 		}
 		waited, before = waits, opened
@@ -123,7 +152,7 @@ func (m *mux) drain(l *muxLink) {
 	}
 	defer m.unended.Add(-1)
 	if m.unended.Add(1) > m.most && m.most > 0 {
-		_ = m.Close()
+		m.end(errUnended)
 		return
 	}
 	_ = l.SetReadDeadline(time.Time{})
@@ -135,7 +164,7 @@ func (m *mux) drain(l *muxLink) {
 func (m *mux) discard(l *muxLink) (late bool) {
 	_, err := io.Copy(io.Discard, l.Stream)
 	if err == yamux.ErrConnectionWriteTimeout {
-		_ = m.Close()
+		m.end(errUnread)
 	}
 	return err == yamux.ErrTimeout
 }

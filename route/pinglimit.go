@@ -2,7 +2,6 @@ package route
 
 import (
 	"encoding/binary"
-	"errors"
 	"net"
 	"time"
 )
@@ -10,14 +9,12 @@ import (
 // muxPings may come at once, and as many again a second each.
 const muxPings = 16
 
-// errPings is the end of a mux.
-var errPings = errors.New("too many pings in the mux")
-
 // pingLimit is the conn of a mux, and fails when more pings come than anybody needs: yamux answers each on a goroutine of
 // its own, and whoever does not read the answers could make as many as he likes. It follows the frames that are read
 // (spec.md of yamux). Reading belongs to one goroutine.
 type pingLimit struct {
 	net.Conn
+	exceeded func() // is called before it fails
 
 	header [muxHeader]byte
 	have   int    // bytes of header
@@ -47,6 +44,7 @@ func (l *pingLimit) Read(p []byte) (int, error) {
 		l.have += took
 		b = b[took:]
 		if l.have == muxHeader && !l.frame() {
+			l.exceeded()
 			return 0, errPings
 		}
 	}

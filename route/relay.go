@@ -1,6 +1,7 @@
 package route
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -202,7 +203,7 @@ func (g *Registry) keep(ctx context.Context, s *channel.Session, stream *Stream,
 	if reason := g.lapse(ctx, s, r.name, mux); reason != nil {
 		return reason
 	}
-	return stream.Err()
+	return cmp.Or(mux.Err(), stream.Err())
 }
 
 // outlive revokes a registration that has ended, and has links in use, when its owner is not trusted with the name any
