@@ -22,26 +22,33 @@ const (
 	placesOversub = 4                      // strangers for each place
 )
 
-// TestPlacesTaken has strangers, each from an address of its own, come for all places for links that nothing is known
-// of, and say nothing on them. Who is trusted gets through all the same, and has no more trouble once he has.
+// TestPlacesTaken has strangers come for all places for links that nothing is known of, and say nothing on them. Who is
+// trusted gets through all the same, and has no more trouble once he has.
 func TestPlacesTaken(t *testing.T) {
 	if !full() { // figures are taken alone
 		t.Parallel()
 	}
 	for _, through := range []bool{false, true} {
-		name := map[bool]string{false: "outlet", true: "relay"}[through]
-		t.Run(name, func(t *testing.T) {
-			if !full() {
-				t.Parallel()
-			}
-			placesTaken(t, through)
-		})
+		for _, crowd := range []bool{false, true} {
+			name := map[bool]string{false: "outlet", true: "relay"}[through] + map[bool]string{false: ", few", true: ", many"}[crowd]
+			t.Run(name, func(t *testing.T) {
+				if !full() {
+					t.Parallel()
+				}
+				placesTaken(t, through, crowd)
+			})
+		}
 	}
 }
 
-func placesTaken(t *testing.T, through bool) {
+// placesTaken attacks a relay, or an outlet, from addresses of which there are as many as strangers if they are a crowd.
+func placesTaken(t *testing.T, through, crowd bool) {
 	t.Helper()
 	places, attempts := ofFull(32, 1024), ofFull(10, 100)
+	strangers, addresses := placesOversub*places, ofFull(3, 16)
+	if crowd {
+		addresses = strangers
+	}
 	l := newNodes(t)
 	m := newMirror(t, labMeanwhile)
 	limit := fmt.Sprintf("--max-opening=%d", places)
@@ -55,7 +62,7 @@ func placesTaken(t *testing.T, through bool) {
 		_, victim = l.outlet(m.address, "--log-level", "error", limit)
 		attempt = func(int) bool { return l.run(sendHello(step(victim)+labUpper)...).stdout == "HELLO\n" }
 	}
-	s := takePlaces(t, victim, placesOversub*places)
+	s := takePlaces(t, victim, strangers, addresses)
 	first, well := 0, 0
 	again := time.NewTicker(placesAgain)
 	defer again.Stop()
@@ -68,11 +75,13 @@ func placesTaken(t *testing.T, through bool) {
 			}
 		}
 	}
-	t.Logf("%d places, %d strangers who came %d times in %v: of %d attempts %d went well, the first of them was number %d",
-		places, placesOversub*places, s.came.Load(), time.Since(s.began).Round(time.Second), max(attempts, first), well, first)
+	t.Logf("%d places, %d strangers of %d addresses who came %d times in %v: of %d attempts %d went well, the first was number %d",
+		places, strangers, addresses, s.came.Load(), time.Since(s.began).Round(time.Second), max(attempts, first), well, first)
 	switch {
 	case first == 0:
 		t.Error("nobody gets through")
+	case !crowd && well != attempts:
+		t.Errorf("few addresses keep others out, %d times of %d", attempts-well, attempts)
 	case !through && well != attempts-first+1:
 		t.Errorf("an outlet refuses who is known to it: %d attempts of %d", attempts-first+1-well, attempts-first+1)
 	}
@@ -109,7 +118,7 @@ type placeTakers struct {
 }
 
 // takePlaces returns when all strangers have come once.
-func takePlaces(t *testing.T, victim string, n int) *placeTakers {
+func takePlaces(t *testing.T, victim string, n, addresses int) *placeTakers {
 	t.Helper()
 	p := &placeTakers{began: time.Now()}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -117,7 +126,8 @@ func takePlaces(t *testing.T, victim string, n int) *placeTakers {
 	t.Cleanup(tasks.Wait)
 	t.Cleanup(cancel)
 	for k := range n {
-		s := stranger{net.IPv4(127, 1, byte(k>>8), byte(k)), victim}
+		from := k % addresses
+		s := stranger{net.IPv4(127, 1, byte(from>>8), byte(from)), victim}
 		once.Add(1)
 		tasks.Go(func() {
 			came := sync.OnceFunc(once.Done)

@@ -13,7 +13,7 @@ import (
 // the demand.
 const (
 	aheadPause  = 200 * time.Millisecond // after a shortage: flows come first, where there is a limit, and short ones leave links
-	aheadShrink = time.Minute            // without a shortage, before a quarter less is made ahead, and without a flow, none
+	aheadShrink = time.Minute            // without a shortage, before a quarter less is made ahead, or without a flow, none
 	aheadRetry  = time.Minute            // after a link could not be made
 	aheadWait   = 5 * time.Second        // for the far end to take a flow of nothing
 )
@@ -36,10 +36,11 @@ func (s *Session) short() {
 	}
 }
 
-// shrink has fewer links made ahead if none was short for a while. It is called with mu locked.
-func (a *ahead) shrink(now time.Time) {
-	switch {
-	case now.Sub(a.asked) > aheadShrink:
+// shrinkAhead has fewer links made ahead if none was short for a while. It is called with mu locked.
+func (s *Session) shrinkAhead(now time.Time) {
+	a := &s.ahead
+	switch unused := len(s.chains) == len(s.idle); {
+	case unused && now.Sub(a.asked) > aheadShrink:
 		a.want = 0
 	case now.Sub(a.shortage) > aheadShrink:
 		a.want -= (a.want + 3) / 4

@@ -70,10 +70,14 @@ func TestLinksAhead(t *testing.T) {
 	})
 }
 
-// Links that were made ahead go when nobody asks for a link any more, and more slowly while somebody does.
+// Links that were made ahead go when there are no flows any more, and more slowly while there are.
 func TestLinksAheadGo(t *testing.T) {
-	const most = 32
-	for name, every := range map[string]time.Duration{"nobody asks": 0, "somebody asks": aheadShrink / 2} {
+	const most, fewer = 32, 32 - 32/4
+	for name, test := range map[string]struct{ stay, come, want int }{
+		"no flows":   {0, 0, chainIdleKept},
+		"flows stay": {1, 0, fewer},
+		"flows come": {0, 2, fewer},
+	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, aheadOf(most), func(t *testing.T, l *lab) {
 				s := l.session()
@@ -81,24 +85,23 @@ func TestLinksAheadGo(t *testing.T) {
 				for i := range open {
 					open[i] = l.open(s)
 				}
-				for _, f := range open {
+				for _, f := range open[test.stay:] {
 					_ = f.Close()
 				}
 				time.Sleep(2 * chainIdleTimeout)
 				if n := s.idleLinks(); n != most {
 					t.Fatalf("%d links are there for the next burst, want %d", n, most)
 				}
-				want := chainIdleKept
-				if every > 0 {
-					want = most - most/4
-					for range 2 {
-						_ = transfer(t, l.open(s), pattern(10), 10)
-						time.Sleep(every)
-					}
+				for range test.come {
+					time.Sleep(aheadShrink / 3)
+					_ = transfer(t, l.open(s), pattern(10), 10)
 				}
-				time.Sleep(aheadShrink - 2*every)
-				if n := s.idleLinks(); n != want {
-					t.Errorf("%d links a minute later, want %d", n, want)
+				time.Sleep(aheadShrink - time.Duration(test.come)*aheadShrink/3)
+				if n := s.idleLinks(); n != test.want {
+					t.Errorf("%d links a minute later, want %d", n, test.want)
+				}
+				for _, f := range open[:test.stay] {
+					_ = f.Close()
 				}
 			})
 		})

@@ -90,7 +90,7 @@ func (s *Session) tick(now time.Time) (unanswered int, err error) {
 	unanswered = s.silent
 	s.silent++
 	overdue := s.renewal != nil && now.After(s.renewal.by)
-	s.ahead.shrink(now)
+	s.shrinkAhead(now)
 	stale := s.staleChains(now)
 	var dialed []*chain // who has accepted a link, watches it
 	if s.role == identity.Initiator {

@@ -142,7 +142,7 @@ func TestOpeningCountsUntilKnown(t *testing.T) {
 		_, _ = c.Write(asks)
 	}
 	n.mu.Lock()
-	links, all := len(n.links), n.openings.taken.all
+	links, all := len(n.links), n.openings.common.taken.all
 	n.mu.Unlock()
 	if links > most || all > most {
 		t.Errorf("%d links that nothing is known of, of which %d are counted", links, all)

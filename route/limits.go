@@ -15,7 +15,7 @@ const (
 	DefaultConnections   = 16384 // of a node at once: what its descriptors allow is usually less
 	DefaultPerIdentity   = 16384 // of them for one identity
 	DefaultPerSource     = 16384 // of them from one source
-	DefaultOpening       = 1024  // links at once whose opening message has not been read
+	DefaultOpening       = 1024  // links at once that nothing is known of
 	DefaultHandshakeRate = 32    // handshakes a second from one source
 
 	handshakeBurst = 4    // seconds' worth of handshakes that may come at once
@@ -24,7 +24,7 @@ const (
 )
 
 // Limits says how much a node takes on. Zero fields are the defaults. What is over a limit is refused; what is there
-// already does not suffer.
+// already does not suffer, but for links that nothing is known of after a second, which make room for others.
 type Limits struct {
 	Connections   int // at once
 	PerIdentity   int // at once, of one identity
@@ -70,6 +70,8 @@ type census struct {
 	all int
 	by  map[any]int // identity.Identifier or source
 }
+
+func newCensus() census { return census{by: make(map[any]int)} }
 
 // admit counts one more for key, or says which limit is in the way.
 func (c *census) admit(l Limits, key any) error {

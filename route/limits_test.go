@@ -29,7 +29,7 @@ func TestSourceOf(t *testing.T) {
 }
 
 func TestCensus(t *testing.T) {
-	c := census{by: make(map[any]int)}
+	c := newCensus()
 	l := Limits{Connections: 3, PerIdentity: 2, PerSource: 1}
 	me, there := identity.Identifier{1}, sourceOf(&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1)})
 	for i, step := range []struct {

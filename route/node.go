@@ -99,7 +99,7 @@ func NewNode(config Config) (*Node, error) {
 		config: config, logger: config.Logger,
 		services: make(map[string]service), names: make(map[string]int), peerings: make(map[string]*peering),
 		links:  make(map[netio.Conn]struct{}),
-		active: census{by: make(map[any]int)}, openings: newOpenings(config.Limits.Opening),
+		active: newCensus(), openings: newOpenings(config.Limits.Opening),
 		inactive: make(chan struct{}),
 	}
 	n.config.Channel.Admit = n.admitHandshake(newBuckets(config.Limits.HandshakeRate, handshakeBurst*config.Limits.HandshakeRate))
@@ -291,25 +291,35 @@ func (n *Node) beginOpening(conn netio.Conn) *place {
 	n.mu.Lock()
 	l, displaced, err := n.openings.admit(conn, now)
 	n.mu.Unlock()
-	if displaced != nil {
-		_ = netio.Reset(displaced)
+	switch {
+	case err != nil && n.refused.Due(now):
+		n.logger.Warn("refusing links: too many that nothing is known of", "peer", conn.RemoteAddr(), "error", err)
+	case displaced != nil && n.refused.Due(now):
+		n.logger.Warn("cutting links: too many that nothing is known of", "peer", displaced.conn.RemoteAddr())
 	}
-	if (displaced != nil || err != nil) && n.refused.Due(now) {
-		n.logger.Warn("too many links that nothing is known of: new ones are refused, or old ones make room", "from", conn.RemoteAddr())
+	if displaced != nil {
+		_ = netio.Reset(displaced.conn)
 	}
 	return l
-}
-
-func (n *Node) proveOpening(l *place) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.openings.prove(l.from, time.Now())
 }
 
 func (n *Node) endOpening(l *place) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.openings.leave(l)
+}
+
+// enterProven takes note that somebody trusted has come from a source, until leaveProven is called with it.
+func (n *Node) enterProven(from source) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.openings.proven.enter(from)
+}
+
+func (n *Node) leaveProven(from source) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.openings.proven.leave(from, time.Now())
 }
 
 // admitHandshake returns what decides whether a handshake with somebody at an address may begin.

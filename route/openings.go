@@ -8,23 +8,19 @@ import (
 )
 
 const (
-	openingShare = 4           // one source has at most this part of the places
-	openingFew   = 4           // and that part is kept for sources that have fewer than these
+	openingShare = 4           // what is set aside is this part of the places, and one source has at most as many
+	openingFew   = 4           // and of what is set aside, no source has more than these
 	openingGrace = time.Second // after which a link may have to make room: an honest one needs a round trip or two
-
-	provenFor  = time.Hour // for which a source of somebody trusted has places of its own
-	provenKept = 4096      // such sources
 )
 
 // openings are the links that nothing is known of: who made them, or where they lead. Everybody can make those, so there
-// are places for so many, and more for the sources that somebody trusted has come from. It is not safe for concurrent
-// use.
+// are places for so many, and some of them are set aside for sources that somebody trusted has come from. It is not safe
+// for concurrent use.
 type openings struct {
-	most    int
-	taken   census
-	oldest  list.List            // of *place, the oldest first
-	leaving int                  // links that had to make room, and are not at their end yet
-	proven  map[source]time.Time // when somebody trusted has come from there
+	common, reserve pool
+	proven          proven
+	leaving         int // links that had to make room, and are not at their end yet
+	mostLeaving     int
 }
 
 // place is a link's among the openings.
@@ -32,61 +28,46 @@ type place struct {
 	conn  netio.Conn
 	from  source
 	since time.Time
+	pool  *pool
 	turn  *list.Element // nil when it had to make room
 }
 
 func newOpenings(most int) *openings {
-	return &openings{most: most, taken: census{by: make(map[any]int)}, proven: make(map[source]time.Time)}
+	share := most / openingShare
+	return &openings{
+		common: pool{
+			most: most - share, share: max(share, 1), kept: share, few: min(openingFew, max(share/2, 1)), taken: newCensus(),
+		},
+		reserve:     pool{most: share, share: openingFew, few: openingFew, taken: newCensus()},
+		proven:      newProven(),
+		mostLeaving: max(share, 1),
+	}
 }
 
 // admit gives conn a place, or says which limit is in the way. A few sources that take all they can do not keep others
 // out, for the last places are for sources that have few; nor do many, for the oldest link, which is to be reset, makes
 // room when those are taken too.
-func (o *openings) admit(conn netio.Conn, now time.Time) (l *place, displaced netio.Conn, err error) {
-	from := sourceOf(conn.RemoteAddr())
-	share := o.most / openingShare
-	limits := Limits{Connections: o.most, PerSource: max(share, 1)}
-	switch {
-	case now.Sub(o.proven[from]) < provenFor:
-		limits.Connections += share
-	case o.taken.by[from] < min(openingFew, max(share/2, 1)):
-		displaced = o.displace(now)
-	default:
-		limits.Connections -= share
+func (o *openings) admit(conn netio.Conn, now time.Time) (l, displaced *place, err error) {
+	l = &place{conn: conn, from: sourceOf(conn.RemoteAddr()), since: now}
+	pools := []*pool{&o.common}
+	if o.proven.has(l.from, now) {
+		pools = []*pool{&o.reserve, &o.common}
 	}
-	if err := o.taken.admit(limits, from); err != nil {
-		return nil, displaced, err
-	}
-	l = &place{conn: conn, from: from, since: now}
-	l.turn = o.oldest.PushBack(l)
-	return l, displaced, nil
-}
-
-// displace takes its place from the oldest link, if all are taken and it has had some time.
-func (o *openings) displace(now time.Time) netio.Conn {
-	if o.taken.all != o.most || o.leaving >= max(o.most/openingShare, 1) {
-		return nil
-	}
-	l := o.oldest.Front().Value.(*place)
-	if now.Sub(l.since) < openingGrace {
-		return nil
-	}
-	o.leave(l)
-	o.leaving++
-	return l.conn
-}
-
-// prove takes note that somebody trusted has come from a source. When there are too many, any other is forgotten.
-func (o *openings) prove(from source, now time.Time) {
-	o.proven[from] = now
-	for other := range o.proven {
-		if len(o.proven) <= provenKept {
-			break
-		}
-		if other != from {
-			delete(o.proven, other)
+	for _, p := range pools {
+		if err = p.take(l); err == nil {
+			return l, nil, nil
 		}
 	}
+	if o.leaving >= o.mostLeaving {
+		return nil, nil, err
+	}
+	for _, p := range pools {
+		if displaced := p.displaceFor(l); displaced != nil {
+			o.leaving++
+			return l, displaced, p.take(l)
+		}
+	}
+	return nil, nil, err
 }
 
 // leave takes note that something is known of l, or that it is at its end.
@@ -95,7 +76,47 @@ func (o *openings) leave(l *place) {
 		o.leaving--
 		return
 	}
-	o.oldest.Remove(l.turn)
+	l.pool.release(l)
+}
+
+// pool is some of the places.
+type pool struct {
+	most   int
+	share  int // of them, for one source
+	kept   int // of them, for sources that have fewer than few
+	few    int
+	taken  census
+	oldest list.List // of *place, the oldest first
+}
+
+// take gives l a place if there is one.
+func (p *pool) take(l *place) error {
+	limits := Limits{Connections: p.most, PerSource: p.share}
+	if p.taken.by[l.from] >= p.few {
+		limits.Connections -= p.kept
+	}
+	if err := p.taken.admit(limits, l.from); err != nil {
+		return err
+	}
+	l.pool, l.turn = p, p.oldest.PushBack(l)
+	return nil
+}
+
+// displaceFor takes its place from the oldest link, if all are taken, it has had its time, and the source of l has few.
+func (p *pool) displaceFor(l *place) *place {
+	if p.taken.all == 0 || p.taken.all < p.most || p.taken.by[l.from] >= p.few {
+		return nil
+	}
+	old := p.oldest.Front().Value.(*place)
+	if l.since.Sub(old.since) < openingGrace {
+		return nil
+	}
+	p.release(old)
+	return old
+}
+
+func (p *pool) release(l *place) {
+	p.oldest.Remove(l.turn)
 	l.turn = nil
-	o.taken.leave(l.from)
+	p.taken.leave(l.from)
 }

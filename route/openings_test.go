@@ -31,32 +31,56 @@ func linkFrom(conn netio.Conn, n int) sourced {
 
 func linkSource(n int) source { return sourceOf(linkFrom(nil, n).from) }
 
+// crowded is openings of which each step takes some.
+type crowded struct {
+	*openings
+	t   *testing.T
+	now time.Time
+}
+
+func newCrowded(t *testing.T, most int) *crowded {
+	return &crowded{newOpenings(most), t, time.Now()}
+}
+
+// take has links of the nth source come until there is no place, or there are enough, and returns how many got one.
+func (c *crowded) take(n, enough int) (got int) {
+	for ; got < enough; got++ {
+		if _, _, err := c.admit(linkFrom(nil, n), c.now); err != nil {
+			return got
+		}
+	}
+	return got
+}
+
+// prove has somebody trusted have been at the nth source.
+func (c *crowded) prove(n int) {
+	c.proven.enter(linkSource(n))
+	c.proven.leave(linkSource(n), c.now)
+}
+
+// strangers has each of ever more sources come with a link, until there is no place.
+func (c *crowded) strangers() (got int) {
+	for c.take(10_000+got, 1) == 1 {
+		got++
+	}
+	return got
+}
+
+func (c *crowded) places() int { return c.common.taken.all + c.reserve.taken.all }
+
 // Many sources that take all they can leave places for one that has few.
 func TestOpeningsOfFewSources(t *testing.T) {
 	const most, sources = 256, 16
-	o := newOpenings(most)
-	now := time.Now()
-	admit := func(n int) error {
-		now = now.Add(openingGrace / 100)
-		_, displaced, err := o.admit(linkFrom(nil, n), now)
-		if displaced != nil {
-			t.Errorf("a link of source %d displaces another", n)
-		}
-		return err
+	c := newCrowded(t, most)
+	for n := range sources {
+		c.take(n, most)
+		c.now = c.now.Add(openingGrace)
 	}
-	for k := range sources * most {
-		_ = admit(k % sources)
+	if n := c.places(); n != most/2+(sources-2)*openingFew || c.leaving > 0 {
+		t.Errorf("%d sources took %d places of %d, and %d links made room", sources, n, most, c.leaving)
 	}
-	if want := most - most/openingShare; o.taken.all != want {
-		t.Errorf("%d sources took %d places, want %d", sources, o.taken.all, want)
-	}
-	for k := range openingFew {
-		if err := admit(sources); err != nil {
-			t.Errorf("link %d of another source: %v", k, err)
-		}
-	}
-	if admit(sources) == nil {
-		t.Errorf("a source with %d has the places of those who have few", openingFew)
+	if n := c.take(sources, most); n != openingFew {
+		t.Errorf("another source has %d places, want %d", n, openingFew)
 	}
 }
 
@@ -64,75 +88,132 @@ func TestOpeningsOfFewSources(t *testing.T) {
 // and no more of them than may still be at work.
 func TestOldestOpeningMakesRoom(t *testing.T) {
 	for _, most := range []int{1, 2, 64} {
-		o := newOpenings(most)
-		now := time.Now()
-		var links []*place
-		for n := range most {
-			l, displaced, err := o.admit(linkFrom(nil, n), now)
-			if displaced != nil || err != nil {
-				t.Fatalf("link %d of %d: %v, %v", n, most, displaced, err)
-			}
-			links = append(links, l)
+		c := newCrowded(t, most)
+		if n := c.strangers(); n != most-most/openingShare {
+			t.Errorf("strangers took %d places of %d", n, most)
 		}
-		if _, _, err := o.admit(linkFrom(nil, most), now.Add(openingGrace-1)); err == nil {
-			t.Errorf("there is a place %d", most+1)
+		oldest := c.common.oldest.Front().Value.(*place)
+		c.now = c.now.Add(openingGrace - 1)
+		if c.take(1, 1) > 0 {
+			t.Error("there is another place")
 		}
-		now = now.Add(openingGrace)
-		leaving := max(most/openingShare, 1)
-		for n := range leaving {
-			l, displaced, err := o.admit(linkFrom(nil, most+n), now)
-			if err != nil || displaced != links[n].conn {
-				t.Errorf("link %d more of %d: %v displaces %v", n, most, err, displaced)
-			}
-			links = append(links, l)
+		c.now = c.now.Add(1)
+		l, displaced, err := c.admit(linkFrom(nil, 1), c.now)
+		if l == nil || displaced != oldest || err != nil {
+			t.Fatalf("%d places: %v displaces %v, %v", most, l, displaced, err)
 		}
-		if _, displaced, err := o.admit(linkFrom(nil, most+leaving), now); err == nil || displaced != nil {
-			t.Errorf("more than %d links of %d leave at once", leaving, most)
+		for n := 2; c.leaving < c.mostLeaving; n++ {
+			c.take(n, 1)
 		}
-		for _, l := range links {
-			o.leave(l)
+		c.now = c.now.Add(openingGrace)
+		if c.take(0, 1) > 0 {
+			t.Errorf("more than %d links of %d leave at once", c.mostLeaving, most)
 		}
-		if o.taken.all != 0 || len(o.taken.by) != 0 || o.oldest.Len() != 0 || o.leaving != 0 {
-			t.Errorf("left: %+v", o)
+		if c.leave(displaced); c.take(0, 1) != 1 {
+			t.Errorf("the next of %d do not make room", most)
 		}
 	}
 }
 
-// Who has been found to be trusted has places that nobody else can take, from the same source.
-func TestOpeningsOfProvenSources(t *testing.T) {
+// What has had a place gives it back, however it lost it.
+func TestOpeningsLeave(t *testing.T) {
 	const most = 16
-	o := newOpenings(most)
-	now := time.Now()
-	for n := range provenKept + most {
-		o.prove(linkSource(n), now)
-	}
-	if n := len(o.proven); n != provenKept {
-		t.Errorf("%d proven sources are kept, want %d", n, provenKept)
-	}
-	last := provenKept + most - 1
-	admit := func(n int) bool {
-		_, _, err := o.admit(linkFrom(nil, n), now)
-		return err == nil
-	}
-	for n := range most {
-		if !admit(2*provenKept + n) {
-			t.Fatalf("no place for stranger %d", n)
+	c := newCrowded(t, most)
+	c.prove(1)
+	var links []*place
+	for n := range 3 * most {
+		c.now = c.now.Add(openingGrace)
+		if l, _, err := c.admit(linkFrom(nil, n%5), c.now); err == nil {
+			links = append(links, l)
 		}
 	}
-	if admit(2*provenKept + most) {
-		t.Errorf("there is a place for stranger %d", most+1)
+	for _, l := range links {
+		c.openings.leave(l)
 	}
-	for n := range most / openingShare {
-		if !admit(last) {
-			t.Errorf("no place for the proven source's link %d", n)
+	for _, p := range []pool{c.common, c.reserve} {
+		if p.taken.all != 0 || len(p.taken.by) != 0 || p.oldest.Len() != 0 {
+			t.Errorf("left: %+v", p)
 		}
 	}
-	if admit(last) {
-		t.Error("there is no end of places for a proven source")
+	if c.openings.leaving != 0 {
+		t.Errorf("%d are leaving", c.openings.leaving)
 	}
-	now = now.Add(provenFor)
-	if o.leave(o.oldest.Back().Value.(*place)); admit(last) {
-		t.Error("a source is proven for ever")
+}
+
+// Sources that somebody trusted has come from have places that strangers cannot take, nor a few of their own kind.
+func TestOpeningsOfProvenSources(t *testing.T) {
+	const most = 64
+	const reserved = most / openingShare
+	t.Run("beside strangers", func(t *testing.T) {
+		c := newCrowded(t, most)
+		c.prove(1)
+		c.strangers()
+		if n := c.take(1, most); n != openingFew {
+			t.Errorf("a proven source has %d places, want %d", n, openingFew)
+		}
+		c.now = c.now.Add(openingGrace)
+		if c.strangers() == 0 {
+			t.Error("strangers do not displace each other any more")
+		}
+		if n := c.reserve.taken.all; n != openingFew {
+			t.Errorf("strangers displaced a proven source, which has %d places", n)
+		}
+	})
+	t.Run("beside their own kind", func(t *testing.T) {
+		c := newCrowded(t, most)
+		for n := range 5 {
+			c.prove(n)
+			if n < 4 {
+				c.take(n, most)
+			}
+		}
+		if n := c.take(4, 1); n == 0 {
+			t.Error("four sources keep the fifth out")
+		}
+		if n := c.strangers(); n == 0 {
+			t.Error("four sources keep strangers out")
+		}
+	})
+	t.Run("never worse than strangers", func(t *testing.T) {
+		for _, most := range []int{1, 2, 3, 4, most} {
+			for n := range 2 * reserved { // so many that have taken what is set aside
+				c := newCrowded(t, most)
+				c.prove(99)
+				for k := range n {
+					c.prove(k)
+					c.take(k, openingFew)
+				}
+				c.strangers()
+				c.now = c.now.Add(openingGrace)
+				if c.take(99, 1) == 0 {
+					t.Errorf("%d places, %d other proven sources: no place", most, n)
+				}
+			}
+		}
+	})
+}
+
+// A source is known for as long as it has links, and a while longer; of too many, those go that had none for longest.
+func TestProven(t *testing.T) {
+	p, now := newProven(), time.Now()
+	p.enter(linkSource(0))
+	p.enter(linkSource(1))
+	p.enter(linkSource(1))
+	p.leave(linkSource(1), now)
+	now = now.Add(2 * provenFor)
+	if !p.has(linkSource(0), now) || !p.has(linkSource(1), now) || p.has(linkSource(2), now) {
+		t.Error("not those are known that have links")
+	}
+	p.leave(linkSource(1), now)
+	if !p.has(linkSource(1), now.Add(provenFor-1)) || p.has(linkSource(1), now.Add(provenFor)) {
+		t.Errorf("a source is not known for %v", provenFor)
+	}
+	for n := range provenKept {
+		p.enter(linkSource(2 + n))
+		p.leave(linkSource(2+n), now)
+	}
+	if len(p.by) != provenKept+1 || p.has(linkSource(1), now) || !p.has(linkSource(0), now) || !p.has(linkSource(2), now) {
+		t.Errorf("%d are known, and not those that had links last", len(p.by))
 	}
 }
 

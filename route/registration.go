@@ -164,7 +164,7 @@ func (r *registration) park(p *parked) bool {
 // await returns what is to be done for whoever uses a parked link, or nil if the link is to be closed: it has been given
 // up, or nobody has needed it for a while and there are others.
 func (r *registration) await(p *parked) func() {
-	look := time.NewTicker(spareShrink)
+	look := time.NewTicker(spareIdle)
 	defer look.Stop()
 	for {
 		select {

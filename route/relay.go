@@ -55,11 +55,13 @@ const (
 const (
 	DefaultRegistrations    = 10_000        // names on a relay
 	DefaultNamesPerIdentity = 64            // names of one identity
+	minSpares               = 4             // waiting links that nobody needs
 	maxSpares               = 64            // waiting links of one registration
 	maxWaiting              = 2 * maxSpares // of them that an outlet makes, those that the relay does not answer included
 	spareWindow             = 64            // numbers by which one spare link may be overtaken
 
 	spareWait     = 500 * time.Millisecond // for a spare link, before the mux is used
+	spareIdle     = time.Minute            // in which a spare link is not needed, before it is closed
 	demandTimeout = 5 * time.Second        // for the outlet's connection to take a demand
 )
 
@@ -335,7 +337,7 @@ func (g *Registry) spare(ctx context.Context, q *Request) error {
 	if err != nil {
 		return err
 	}
-	q.known()
+	q.proved()
 	if len(q.ahead) > 0 {
 		return Refuse(wire.BadMessage, "a spare link speaks when it is spoken to")
 	}

@@ -31,6 +31,7 @@ type Request struct {
 	address  wire.Address // what was taken off the onward route last
 	counted  any          // whom the request counts for, if it does
 	place    *place       // the link's, while nothing is known of it
+	proven   bool         // the link is of somebody trusted
 	answered bool
 	unended  bool // it has been answered, and what the asker sends has not ended
 }
@@ -119,7 +120,7 @@ func (q *Request) pass(next netio.Conn) (wire.Code, error) {
 func (n *Node) serveLink(conn netio.Conn, l *place) {
 	defer n.track(conn)()
 	q := &Request{node: n, conn: conn, place: l}
-	defer q.known()
+	defer q.left()
 	if q.readInTime() {
 		n.serve(n.ctx, q)
 	}
@@ -145,9 +146,18 @@ func (q *Request) known() {
 // proved is known for a link of somebody who is trusted.
 func (q *Request) proved() {
 	if q.place != nil {
-		q.node.proveOpening(q.place)
+		q.proven = true
+		q.node.enterProven(q.place.from)
 	}
 	q.known()
+}
+
+// left is the end of a link that came in from the network.
+func (q *Request) left() {
+	q.known()
+	if q.proven {
+		q.node.leaveProven(sourceOf(q.conn.RemoteAddr()))
+	}
 }
 
 // serveRead serves a link whose opening message has been read.

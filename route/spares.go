@@ -9,14 +9,9 @@ import (
 	"time"
 )
 
-// Spare links that an outlet keeps open to a relay: their number follows the demand.
-const (
-	minSpares   = 4
-	spareShrink = time.Minute // in which nobody needs a spare link, before the relay closes it
-	spareRetry  = time.Second // after a spare link could not be made, or has ended without use
-)
+const spareRetry = time.Second // after a spare link could not be made, or has ended without use
 
-// spares keeps links open to the relay that wait to be used, and learns how many are wanted.
+// spares keeps links open to the relay that wait to be used: as many as are wanted.
 type spares struct {
 	registrar *Registrar
 	id        [ticketIDSize]byte
@@ -135,13 +130,12 @@ func (p *spares) await(ctx context.Context) (*Stream, *Request, error) {
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
 	q := &Request{node: p.registrar.Serve, conn: s}
 	err = q.read()
-	if !stop() {
+	switch {
+	case !stop():
 		err = ctx.Err()
-	}
-	if err == nil {
+	case err == nil:
 		return s, q, nil
-	}
-	if err == io.EOF { // the relay has closed it: there are enough
+	default: // most likely the relay has closed it: there are enough
 		p.shrink()
 	}
 	_ = s.Close()

@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/wire"
 )
 
 // A relay closes the spare links that nobody needs, but for a few, and never one that is in use.
@@ -37,18 +39,23 @@ func TestSparesNobodyNeeds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(spareShrink / 2)
+		time.Sleep(spareIdle / 2)
 		do(func() { close(used) })
 		<-used
-		time.Sleep(spareShrink)
-		if n := closed.Load(); n != maxSpares-minSpares-1 || len(r.spares) != minSpares {
-			t.Errorf("%d of %d are closed, and %d kept", n, maxSpares, len(r.spares))
+		time.Sleep(spareIdle)
+		kept := func() []*parked {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return slices.Clone(r.spares)
+		}
+		if n, kept := closed.Load(), len(kept()); n != maxSpares-minSpares-1 || kept != minSpares {
+			t.Errorf("%d of %d are closed, and %d kept", n, maxSpares, kept)
 		}
 		time.Sleep(time.Hour)
-		if len(r.spares) != minSpares {
-			t.Errorf("%d are kept", len(r.spares))
+		if n := len(kept()); n != minSpares {
+			t.Errorf("%d are kept", n)
 		}
-		for _, p := range r.spares {
+		for _, p := range kept() {
 			close(p.work)
 		}
 	})
@@ -56,6 +63,12 @@ func TestSparesNobodyNeeds(t *testing.T) {
 
 // An outlet keeps fewer spare links when the relay closes them, and does not make others at once.
 func TestSparesClosedByRelay(t *testing.T) {
+	t.Run("links", func(t *testing.T) { sparesClosedByRelay(t) })
+	t.Run("flows", func(t *testing.T) { sparesClosedByRelay(t, secure()) })
+}
+
+func sparesClosedByRelay(t *testing.T, step ...wire.Address) {
+	t.Helper()
 	t.Parallel()
 	w := newWorld(t)
 	relay, at := w.listening(t)
@@ -70,7 +83,7 @@ func TestSparesClosedByRelay(t *testing.T) {
 		return nil
 	}, open: true, waits: true})
 	outlet := w.node(t)
-	p := newSpares(&Registrar{Relay: Route{at}, Name: "x", Dial: outlet, Serve: outlet}, make([]byte, ticketSize))
+	p := newSpares(&Registrar{Relay: append(Route{at}, step...), Name: "x", Dial: outlet, Serve: outlet}, make([]byte, ticketSize))
 	p.short(maxSpares)
 	ctx, cancel := context.WithCancel(context.Background())
 	var keeping sync.WaitGroup
@@ -88,5 +101,28 @@ func TestSparesClosedByRelay(t *testing.T) {
 		p.mu.Lock()
 		defer p.mu.Unlock()
 		return p.want == minSpares && p.waiting == minSpares
+	})
+}
+
+// Whoever has an outlet on a relay is known there by where his spare links come from.
+func TestOutletIsProven(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	relay, at := w.listening(t)
+	NewRegistry(relay, RegistryConfig{})
+	outlet := w.node(t)
+	r := &Registrar{Relay: Route{at}, Name: "x", Dial: outlet, Serve: outlet}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { r.Run(ctx) })
+	testkit.Eventually(t, "the session and the spare links prove where they come from", func() bool {
+		relay.mu.Lock()
+		defer relay.mu.Unlock()
+		for _, s := range relay.openings.proven.by {
+			return s.links > minSpares
+		}
+		return false
 	})
 }
