@@ -39,7 +39,7 @@ func runBridge(c *cli.Context) error {
 		}
 		hops = append(hops, hop)
 	}
-	r, err := newRole(c, roleOptions{forward: hops.allow})
+	r, err := newRole(c, roleOptions{forward: hops.allow, forAnybody: true})
 	if err != nil {
 		return err
 	}

@@ -77,22 +77,6 @@ func init() {
 	}
 }
 
-// serveTarget says where it listens, and serves connections until the process is killed.
-func serveTarget(where string, serve func(*net.TCPConn)) error {
-	l, err := net.Listen("tcp", where)
-	if err != nil {
-		return err
-	}
-	fmt.Println(l.Addr())
-	for {
-		c, err := l.Accept()
-		if err != nil {
-			return err
-		}
-		go serve(c.(*net.TCPConn))
-	}
-}
-
 func echo(c *net.TCPConn) {
 	defer c.Close()
 	_, _ = io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, 1<<10))
@@ -361,6 +345,27 @@ func (r *row) once(number int) error {
 	return answers(c, 1)
 }
 
+// TestBurst opens many connections in one moment, again and again: an outlet has many new links at once of which it knows
+// nothing yet.
+func TestBurst(t *testing.T) {
+	t.Parallel()
+	l := newNodes(t)
+	target := labService(t, func(c labConn) { _, _ = io.Copy(c, c) })
+	_, outlet := l.outlet(target)
+	inlet := l.inlet(outlet)
+	n := ofFull(1000, 4000)
+	for range 3 {
+		each(t, n, n, func(k int) error {
+			c, err := net.DialTimeout("tcp", inlet, labPatience)
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			return answers(c, uint64(k))
+		})
+	}
+}
+
 // TestOneAfterAnother opens and closes many connections, a few at a time: nothing grows.
 func TestOneAfterAnother(t *testing.T) {
 	if !full() { // figures are taken alone
@@ -398,16 +403,26 @@ const (
 	descriptorReports = 15 // lines about it that a flood may cost: one each ten seconds, of each kind
 )
 
+// fewFiles is how many files a process may open that lacks descriptors.
+const fewFiles = 256
+
+// limitFiles has the processes that l starts from now on open no more than fewFiles.
+func (l *nodes) limitFiles() {
+	l.t.Helper()
+	wrapper := filepath.Join(l.dir, "sp")
+	script := fmt.Sprintf("#!/bin/sh\nulimit -n %d\nexec '%s' \"$@\"\n", fewFiles, executable(l.t))
+	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil {
+		l.t.Fatal(err)
+	}
+	l.binary = wrapper
+}
+
 func fewDescriptors(t *testing.T, part string) {
 	t.Helper()
 	limited := newNodes(t)
-	wrapper := filepath.Join(limited.dir, "sp")
-	script := fmt.Sprintf("#!/bin/sh\nulimit -n 256\nexec '%s' \"$@\"\n", executable(t))
-	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	limited.binary = wrapper
-	r := newRow(t, rowPlan{as: map[string]*nodes{part: limited}}, "--connect-timeout", "2s")
+	limited.limitFiles()
+	r := newRow(t, rowPlan{as: map[string]*nodes{part: limited}}, "--connect-timeout", "2s",
+		"--max-connections", fmt.Sprint(2*descriptorFlood)) // a relay refuses by default what it has no descriptors for
 	if err := r.once(0); err != nil {
 		t.Fatal(err)
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -45,7 +46,7 @@ func TestPlacesTaken(t *testing.T) {
 func placesTaken(t *testing.T, through, crowd bool) {
 	t.Helper()
 	places, attempts := ofFull(32, 1024), ofFull(10, 100)
-	strangers, addresses := placesOversub*places, ofFull(3, 16)
+	strangers, addresses := placesOversub*places, ofFull(2, 16)
 	if crowd {
 		addresses = strangers
 	}
@@ -84,6 +85,51 @@ func placesTaken(t *testing.T, through, crowd bool) {
 		t.Errorf("few addresses keep others out, %d times of %d", attempts-well, attempts)
 	case !through && well != attempts-first+1:
 		t.Errorf("an outlet refuses who is known to it: %d attempts of %d", attempts-first+1-well, attempts-first+1)
+	}
+}
+
+// TestRelayFilled has a stranger take all connections through a relay that he can. Who comes from elsewhere still gets
+// through, and both are told when there is no more.
+func TestRelayFilled(t *testing.T) {
+	t.Parallel()
+	t.Run("connections", func(t *testing.T) {
+		t.Parallel()
+		relayFilled(t, newNodes(t), "--max-connections", "200")
+	})
+	t.Run("descriptors", func(t *testing.T) {
+		t.Parallel()
+		l := newNodes(t)
+		l.limitFiles()
+		relayFilled(t, l)
+	})
+}
+
+func relayFilled(t *testing.T, l *nodes, more ...string) {
+	t.Helper()
+	m := newMirror(t, labMeanwhile)
+	p, relay := l.relay(more...)
+	l.binary = executable(t)
+	l.registered(relay, "db", m.address, "--log-level", "error")
+	ask, err := wire.AppendMessage(nil, wire.Message{
+		Onward: wire.Route{{Kind: wire.Service, Name: "forward_to_db"}, {Kind: wire.Secure, Name: "api"}},
+		Return: wire.Route{{Kind: wire.Label, Name: "stranger"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "there are no more connections for the stranger", func() bool {
+		for range 10 {
+			if c, err := (stranger{net.IPv4(127, 3, 0, 1), relay}).dial(t.Context()); err == nil {
+				t.Cleanup(func() { _ = c.Close() })
+				_, _ = c.Write(ask) // he may have been reset for coming too often
+			}
+		}
+		return strings.Contains(p.log.String(), `error="too many connections"`)
+	})
+	for range 10 {
+		if r := l.run(sendHello(step(relay) + forwardTo("db") + labUpper)...); r.stdout != "HELLO\n" {
+			t.Errorf("%+v", r)
+		}
 	}
 }
 

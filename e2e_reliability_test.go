@@ -207,6 +207,22 @@ func init() {
 	}
 }
 
+// serveTarget says where it listens, and serves connections until the process is killed.
+func serveTarget(where string, serve func(*net.TCPConn)) error {
+	l, err := net.Listen("tcp", where)
+	if err != nil {
+		return err
+	}
+	fmt.Println(l.Addr())
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return err
+		}
+		go serve(c.(*net.TCPConn))
+	}
+}
+
 // talkTarget answers a talk, and says on stderr what must not happen.
 func talkTarget(c *net.TCPConn) {
 	if _, bad := judge(answerTalk(c)); bad != nil {

@@ -12,7 +12,7 @@ const limitCategory = "Limits"
 // limitFlags say how much a node takes on. What is over a limit is refused; what is there already does not suffer.
 func limitFlags() []cli.Flag {
 	return []cli.Flag{
-		limit("max-connections", route.DefaultConnections, "connections at once"),
+		limit("max-connections", route.DefaultConnections, "connections at once; by default, a relay or bridge takes no more than the files it may open allow"),
 		limit("max-per-identity", route.DefaultPerIdentity, "connections at once of one identity, which come through a channel"),
 		limit("max-per-source", route.DefaultPerSource, "connections at once from one IPv4 address or IPv6 /64, which come through none"),
 		limit("max-sessions", channel.DefaultSessionsPerIdentity, "sessions at once of one identity"),
@@ -49,9 +49,37 @@ func registryConfig(c *cli.Context) route.RegistryConfig {
 	}
 }
 
-func limits(c *cli.Context) route.Limits {
-	return route.Limits{
+// limits returns what the flags say. By default strangers do not get all descriptors: neither with links that say nothing,
+// nor with connections, which a node may carry for whoever comes.
+func limits(c *cli.Context, forAnybody bool) route.Limits {
+	l := route.Limits{
 		Connections: c.Int("max-connections"), PerIdentity: c.Int("max-per-identity"), PerSource: c.Int("max-per-source"),
 		Opening: c.Int("max-opening"), HandshakeRate: c.Int("handshake-rate"),
 	}
+	files, known := maxOpenFiles()
+	if !known {
+		return l
+	}
+	connections, opening := linksWith(files)
+	if forAnybody && !c.IsSet("max-connections") {
+		l.Connections = min(l.Connections, connections)
+	}
+	if !c.IsSet("max-opening") {
+		l.Opening = min(l.Opening, opening)
+	}
+	return l
+}
+
+const (
+	linksEach    = 2    // descriptors of each connection that is carried
+	filesKept    = 2048 // descriptors for all else: links that wait or that nothing is known of, files
+	filesShare   = 3    // but no larger part of all than this
+	openingShare = 16   // of all, for links that nothing is known of
+)
+
+// linksWith returns how many connections a node can carry that may open so many files, and how many links that nothing is
+// known of.
+func linksWith(files int) (connections, opening int) {
+	connections = (files - min(files/filesShare, filesKept)) / linksEach
+	return max(connections, 1), max(files/openingShare, 1)
 }

@@ -44,7 +44,7 @@ func runRelay(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	r, err := newRole(c, roleOptions{})
+	r, err := newRole(c, roleOptions{forAnybody: true})
 	if err != nil {
 		return err
 	}

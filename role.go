@@ -37,6 +37,8 @@ type roleOptions struct {
 	forward func(wire.Address) bool  // see route.Config
 	redeem  func(route string) error // nil: no tickets; else whether one is for here, if there is an allow file
 	ticket  *identity.Ticket         // to show
+
+	forAnybody bool // the node carries connections for whoever comes
 }
 
 // newRole makes the node that the flags describe.
@@ -78,7 +80,7 @@ func newRole(c *cli.Context, o roleOptions) (*role, error) {
 			Trust: policy, Suites: suites, Keepalive: c.Duration("keepalive"),
 			SessionsPerIdentity: c.Int("max-sessions"),
 		},
-		Forward: o.forward, ConnectTimeout: c.Duration("connect-timeout"), Limits: limits(c), Logger: logger,
+		Forward: o.forward, ConnectTimeout: c.Duration("connect-timeout"), Limits: limits(c, o.forAnybody), Logger: logger,
 		Hint: hintFor,
 	}
 	r.node, err = r.newNode(r.config, policy)

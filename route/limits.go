@@ -18,6 +18,9 @@ const (
 	DefaultOpening       = 1024  // links at once that nothing is known of
 	DefaultHandshakeRate = 32    // handshakes a second from one source
 
+	strangersKept = 4  // of all connections, this part is not for sources of which nothing else is known,
+	strangersFew  = 64 // unless they have fewer than these
+
 	handshakeBurst = 4    // seconds' worth of handshakes that may come at once
 	sourcesKept    = 4096 // sources whose handshakes are counted one by one
 	sourceBits6    = 64   // an IPv6 source is a network of this size
@@ -63,6 +66,15 @@ func sourceOf(addr net.Addr) source {
 	}
 	prefix, _ := ip.Prefix(bits)
 	return source(prefix)
+}
+
+// forStranger returns the limits for a source of n connections, which a relay or a bridge carries for whoever comes: a
+// few sources that take all they can do not keep the others out.
+func (l Limits) forStranger(n int) Limits {
+	if n >= strangersFew {
+		l.Connections -= l.Connections / strangersKept
+	}
+	return l
 }
 
 // census counts what is there, in all and by identity or source.

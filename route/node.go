@@ -233,7 +233,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 // and where a limit is reached.
 func (n *Node) Begin(app Conn) (end func(), err error) {
 	from := sourceOf(app.RemoteAddr())
-	if err := n.begin(from); err != nil {
+	if err := n.begin(from, false); err != nil {
 		return nil, err
 	}
 	n.watch(app)
@@ -243,14 +243,19 @@ func (n *Node) Begin(app Conn) (end func(), err error) {
 	}, nil
 }
 
-// begin counts what an identity.Identifier or a source asks for, until end is called with the same.
-func (n *Node) begin(key any) error {
+// begin counts what an identity.Identifier or a source asks for, until end is called with the same. stranger tells that
+// nothing else is known of who asks.
+func (n *Node) begin(key any, stranger bool) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.draining {
 		return Refuse(wire.GoingAway, "")
 	}
-	if err := n.active.admit(n.config.Limits, key); err != nil {
+	limits := n.config.Limits
+	if stranger {
+		limits = limits.forStranger(n.active.by[key])
+	}
+	if err := n.active.admit(limits, key); err != nil {
 		return err
 	}
 	n.turnover.Add(1)

@@ -8,14 +8,14 @@ import (
 )
 
 const (
-	openingShare = 4           // what is set aside is this part of the places, and one source has at most as many
-	openingFew   = 4           // and of what is set aside, no source has more than these
+	openingKept  = 4           // of the places, this part is for sources that have few
+	openingFew   = 4           // fewer than these
 	openingGrace = time.Second // after which a link may have to make room: an honest one needs a round trip or two
 )
 
 // openings are the links that nothing is known of: who made them, or where they lead. Everybody can make those, so there
-// are places for so many, and some of them are set aside for sources that somebody trusted has come from. It is not safe
-// for concurrent use.
+// are places for so many, and as many more for sources that somebody trusted has come from. It is not safe for concurrent
+// use.
 type openings struct {
 	common, reserve pool
 	proven          proven
@@ -33,15 +33,7 @@ type place struct {
 }
 
 func newOpenings(most int) *openings {
-	share := most / openingShare
-	return &openings{
-		common: pool{
-			most: most - share, share: max(share, 1), kept: share, few: min(openingFew, max(share/2, 1)), taken: newCensus(),
-		},
-		reserve:     pool{most: share, share: openingFew, few: openingFew, taken: newCensus()},
-		proven:      newProven(),
-		mostLeaving: max(share, 1),
-	}
+	return &openings{common: newPool(most), reserve: newPool(most), proven: newProven(), mostLeaving: max(most/openingKept, 1)}
 }
 
 // admit gives conn a place, or says which limit is in the way. A few sources that take all they can do not keep others
@@ -82,16 +74,20 @@ func (o *openings) leave(l *place) {
 // pool is some of the places.
 type pool struct {
 	most   int
-	share  int // of them, for one source
 	kept   int // of them, for sources that have fewer than few
 	few    int
 	taken  census
 	oldest list.List // of *place, the oldest first
 }
 
+func newPool(most int) pool {
+	kept := most / openingKept
+	return pool{most: most, kept: kept, few: min(openingFew, max(kept/2, 1)), taken: newCensus()}
+}
+
 // take gives l a place if there is one.
 func (p *pool) take(l *place) error {
-	limits := Limits{Connections: p.most, PerSource: p.share}
+	limits := Limits{Connections: p.most, PerSource: p.most}
 	if p.taken.by[l.from] >= p.few {
 		limits.Connections -= p.kept
 	}

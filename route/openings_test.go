@@ -66,9 +66,7 @@ func (c *crowded) strangers() (got int) {
 	return got
 }
 
-func (c *crowded) places() int { return c.common.taken.all + c.reserve.taken.all }
-
-// Many sources that take all they can leave places for one that has few.
+// Sources that take all they can leave places for one that has few.
 func TestOpeningsOfFewSources(t *testing.T) {
 	const most, sources = 256, 16
 	c := newCrowded(t, most)
@@ -76,7 +74,7 @@ func TestOpeningsOfFewSources(t *testing.T) {
 		c.take(n, most)
 		c.now = c.now.Add(openingGrace)
 	}
-	if n := c.places(); n != most/2+(sources-2)*openingFew || c.leaving > 0 {
+	if n := c.common.taken.all; n != most-most/openingKept+(sources-1)*openingFew || c.leaving > 0 {
 		t.Errorf("%d sources took %d places of %d, and %d links made room", sources, n, most, c.leaving)
 	}
 	if n := c.take(sources, most); n != openingFew {
@@ -89,7 +87,7 @@ func TestOpeningsOfFewSources(t *testing.T) {
 func TestOldestOpeningMakesRoom(t *testing.T) {
 	for _, most := range []int{1, 2, 64} {
 		c := newCrowded(t, most)
-		if n := c.strangers(); n != most-most/openingShare {
+		if n := c.strangers(); n != most {
 			t.Errorf("strangers took %d places of %d", n, most)
 		}
 		oldest := c.common.oldest.Front().Value.(*place)
@@ -143,19 +141,18 @@ func TestOpeningsLeave(t *testing.T) {
 // Sources that somebody trusted has come from have places that strangers cannot take, nor a few of their own kind.
 func TestOpeningsOfProvenSources(t *testing.T) {
 	const most = 64
-	const reserved = most / openingShare
 	t.Run("beside strangers", func(t *testing.T) {
 		c := newCrowded(t, most)
 		c.prove(1)
 		c.strangers()
-		if n := c.take(1, most); n != openingFew {
-			t.Errorf("a proven source has %d places, want %d", n, openingFew)
+		if n := c.take(1, most); n != most-most/openingKept {
+			t.Errorf("a proven source has %d places", n)
 		}
 		c.now = c.now.Add(openingGrace)
 		if c.strangers() == 0 {
 			t.Error("strangers do not displace each other any more")
 		}
-		if n := c.reserve.taken.all; n != openingFew {
+		if n := c.reserve.taken.all; n != most-most/openingKept {
 			t.Errorf("strangers displaced a proven source, which has %d places", n)
 		}
 	})
@@ -164,7 +161,7 @@ func TestOpeningsOfProvenSources(t *testing.T) {
 		for n := range 5 {
 			c.prove(n)
 			if n < 4 {
-				c.take(n, most)
+				c.take(n, 2*most)
 			}
 		}
 		if n := c.take(4, 1); n == 0 {
@@ -176,7 +173,7 @@ func TestOpeningsOfProvenSources(t *testing.T) {
 	})
 	t.Run("never worse than strangers", func(t *testing.T) {
 		for _, most := range []int{1, 2, 3, 4, most} {
-			for n := range 2 * reserved { // so many that have taken what is set aside
+			for n := range most { // so many that have taken what is for them
 				c := newCrowded(t, most)
 				c.prove(99)
 				for k := range n {

@@ -376,7 +376,7 @@ func (n *Node) resolveService(q *Request) (_ Handler, err error) {
 // begin counts the request, until it is finished.
 func (q *Request) begin() error {
 	who := q.asker()
-	if err := q.node.begin(who); err != nil {
+	if err := q.node.begin(who, q.Session == nil); err != nil {
 		return err
 	}
 	q.counted = who
