@@ -349,11 +349,23 @@ func (r *row) once(number int) error {
 // nothing yet.
 func TestBurst(t *testing.T) {
 	t.Parallel()
-	l := newNodes(t)
-	target := labService(t, func(c labConn) { _, _ = io.Copy(c, c) })
-	_, outlet := l.outlet(target)
-	inlet := l.inlet(outlet)
-	n := ofFull(1000, 4000)
+	for name, n := range map[string]int{"many": ofFull(1000, 4000), "few descriptors": fewFiles / 3} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newNodes(t)
+			if n < fewFiles {
+				l.limitFiles()
+			}
+			target := labService(t, func(c labConn) { _, _ = io.Copy(c, c) })
+			_, outlet := l.outlet(target)
+			l.binary = executable(t)
+			burst(t, l.inlet(outlet), n)
+		})
+	}
+}
+
+func burst(t *testing.T, inlet string, n int) {
+	t.Helper()
 	for range 3 {
 		each(t, n, n, func(k int) error {
 			c, err := net.DialTimeout("tcp", inlet, labPatience)

@@ -16,7 +16,7 @@ func limitFlags() []cli.Flag {
 		limit("max-per-identity", route.DefaultPerIdentity, "connections at once of one identity, which come through a channel"),
 		limit("max-per-source", route.DefaultPerSource, "connections at once from one IPv4 address or IPv6 /64, which come through none"),
 		limit("max-sessions", channel.DefaultSessionsPerIdentity, "sessions at once of one identity"),
-		limit("max-opening", route.DefaultOpening, "links at once that nothing is known of yet"),
+		limit("max-opening", route.DefaultOpening, "links at once that nothing is known of yet, and as many from addresses that are known; by default, no more than a third of the files it may open"),
 		limit("handshake-rate", route.DefaultHandshakeRate, "handshakes a second from one IPv4 address or IPv6 /64"),
 	}
 }
@@ -71,15 +71,14 @@ func limits(c *cli.Context, forAnybody bool) route.Limits {
 }
 
 const (
-	linksEach    = 2    // descriptors of each connection that is carried
-	filesKept    = 2048 // descriptors for all else: links that wait or that nothing is known of, files
-	filesShare   = 3    // but no larger part of all than this
-	openingShare = 16   // of all, for links that nothing is known of
+	linksEach  = 2    // descriptors of each connection that is carried
+	filesKept  = 2048 // descriptors for all else
+	filesShare = 3    // of all, links that nothing is known of have this part at most, and so has all but connections
 )
 
 // linksWith returns how many connections a node can carry that may open so many files, and how many links that nothing is
 // known of.
 func linksWith(files int) (connections, opening int) {
-	connections = (files - min(files/filesShare, filesKept)) / linksEach
-	return max(connections, 1), max(files/openingShare, 1)
+	part := files / filesShare
+	return max((files-min(part, filesKept))/linksEach, 1), max(part, 1)
 }

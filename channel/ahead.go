@@ -22,7 +22,7 @@ const (
 type ahead struct {
 	want     int
 	making   int
-	asked    time.Time     // when a flow was last in need of a link
+	used     time.Time     // when there was last a flow
 	shortage time.Time     // when there was none for it, or when want became less
 	failed   time.Time     // when a link could last not be made
 	changed  chan struct{} // tells makeAhead that links may be missing
@@ -39,8 +39,11 @@ func (s *Session) short() {
 // shrinkAhead has fewer links made ahead if none was short for a while. It is called with mu locked.
 func (s *Session) shrinkAhead(now time.Time) {
 	a := &s.ahead
-	switch unused := len(s.chains) == len(s.idle); {
-	case unused && now.Sub(a.asked) > aheadShrink:
+	if len(s.chains) > len(s.idle) {
+		a.used = now
+	}
+	switch {
+	case now.Sub(a.used) > aheadShrink:
 		a.want = 0
 	case now.Sub(a.shortage) > aheadShrink:
 		a.want -= (a.want + 3) / 4

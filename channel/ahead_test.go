@@ -73,10 +73,15 @@ func TestLinksAhead(t *testing.T) {
 // Links that were made ahead go when there are no flows any more, and more slowly while there are.
 func TestLinksAheadGo(t *testing.T) {
 	const most, fewer = 32, 32 - 32/4
-	for name, test := range map[string]struct{ stay, come, want int }{
-		"no flows":   {0, 0, chainIdleKept},
-		"flows stay": {1, 0, fewer},
-		"flows come": {0, 2, fewer},
+	for name, test := range map[string]struct {
+		last       time.Duration // for which the flows of a burst stay
+		stay, come int           // how many stay for good, and how many come later
+		most, want int           // links ahead
+	}{
+		"no flows":   {0, 0, 0, most, chainIdleKept},
+		"long flows": {3 * aheadShrink / 2, 0, 0, fewer, chainIdleKept},
+		"flows stay": {0, 1, 0, most, fewer},
+		"flows come": {0, 0, 2, most, fewer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, aheadOf(most), func(t *testing.T, l *lab) {
@@ -85,12 +90,13 @@ func TestLinksAheadGo(t *testing.T) {
 				for i := range open {
 					open[i] = l.open(s)
 				}
+				time.Sleep(test.last)
 				for _, f := range open[test.stay:] {
 					_ = f.Close()
 				}
 				time.Sleep(2 * chainIdleTimeout)
-				if n := s.idleLinks(); n != most {
-					t.Fatalf("%d links are there for the next burst, want %d", n, most)
+				if n := s.idleLinks(); n != test.most {
+					t.Fatalf("%d links are there for the next burst, want %d", n, test.most)
 				}
 				for range test.come {
 					time.Sleep(aheadShrink / 3)

@@ -79,7 +79,7 @@ func (s *Session) idleChain() (*chain, error) {
 		if lost {
 			s.ahead.fail() // something ends idle links: more of them would not help
 		}
-		s.ahead.asked = time.Now()
+		s.ahead.used = time.Now()
 		if len(s.idle) == 0 {
 			if !lost {
 				s.short()

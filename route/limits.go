@@ -19,7 +19,9 @@ const (
 	DefaultHandshakeRate = 32    // handshakes a second from one source
 
 	strangersKept = 4  // of all connections, this part is not for sources of which nothing else is known,
-	strangersFew  = 64 // unless they have fewer than these
+	strangersPart = 16 // unless they have less than this part of it,
+	strangersMost = 64 // or than so many,
+	strangersFew  = 4  // but at least so many
 
 	handshakeBurst = 4    // seconds' worth of handshakes that may come at once
 	sourcesKept    = 4096 // sources whose handshakes are counted one by one
@@ -71,8 +73,9 @@ func sourceOf(addr net.Addr) source {
 // forStranger returns the limits for a source of n connections, which a relay or a bridge carries for whoever comes: a
 // few sources that take all they can do not keep the others out.
 func (l Limits) forStranger(n int) Limits {
-	if n >= strangersFew {
-		l.Connections -= l.Connections / strangersKept
+	kept := l.Connections / strangersKept
+	if n >= min(strangersMost, max(kept/strangersPart, strangersFew)) {
+		l.Connections -= kept
 	}
 	return l
 }
@@ -97,9 +100,13 @@ func (c *census) admit(l Limits, key any) error {
 	case c.by[key] >= most:
 		return Refuse(wire.Busy, "too many connections from there")
 	}
+	c.enter(key)
+	return nil
+}
+
+func (c *census) enter(key any) {
 	c.all++
 	c.by[key]++
-	return nil
 }
 
 func (c *census) leave(key any) {

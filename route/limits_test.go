@@ -82,3 +82,22 @@ func TestBuckets(t *testing.T) {
 		t.Errorf("%d sources are kept", len(b.by))
 	}
 }
+
+// However many connections a relay may have, it takes some sources to have them all.
+func TestLimitsForStrangers(t *testing.T) {
+	for most, want := range map[int]int{3: 1, 50: 4, 85: 7, 200: 14, 341: 18, 8976: 37, DefaultConnections: 65} {
+		limits := Limits{}.withDefaults()
+		limits.Connections = most
+		c := newCensus()
+		sources := 0
+		for c.all < most {
+			from := sourceOf(&net.TCPAddr{IP: net.IPv4(10, 0, byte(sources>>8), byte(sources))})
+			for c.admit(limits.forStranger(c.by[from]), from) == nil {
+			}
+			sources++
+		}
+		if sources != want {
+			t.Errorf("%d sources have all %d connections, want %d", sources, most, want)
+		}
+	}
+}

@@ -38,7 +38,7 @@ func newOpenings(most int) *openings {
 
 // admit gives conn a place, or says which limit is in the way. A few sources that take all they can do not keep others
 // out, for the last places are for sources that have few; nor do many, for the oldest link, which is to be reset, makes
-// room when those are taken too.
+// room when those are taken too. Those behind the address of one that takes all it can have its places to share.
 func (o *openings) admit(conn netio.Conn, now time.Time) (l, displaced *place, err error) {
 	l = &place{conn: conn, from: sourceOf(conn.RemoteAddr()), since: now}
 	pools := []*pool{&o.common}
@@ -56,7 +56,7 @@ func (o *openings) admit(conn netio.Conn, now time.Time) (l, displaced *place, e
 	for _, p := range pools {
 		if displaced := p.displaceFor(l); displaced != nil {
 			o.leaving++
-			return l, displaced, p.take(l)
+			return l, displaced, nil
 		}
 	}
 	return nil, nil, err
@@ -98,17 +98,23 @@ func (p *pool) take(l *place) error {
 	return nil
 }
 
-// displaceFor takes its place from the oldest link, if all are taken, it has had its time, and the source of l has few.
+// displaceFor gives l the place of the oldest link that has had its time, where there is none for l: of any source, or if
+// that of l has not few, of the same.
 func (p *pool) displaceFor(l *place) *place {
-	if p.taken.all == 0 || p.taken.all < p.most || p.taken.by[l.from] >= p.few {
-		return nil
+	few := p.taken.by[l.from] < p.few
+	for e := p.oldest.Front(); e != nil; e = e.Next() {
+		old := e.Value.(*place)
+		if l.since.Sub(old.since) < openingGrace {
+			return nil
+		}
+		if few || old.from == l.from {
+			p.release(old)
+			p.taken.enter(l.from)
+			l.pool, l.turn = p, p.oldest.PushBack(l)
+			return old
+		}
 	}
-	old := p.oldest.Front().Value.(*place)
-	if l.since.Sub(old.since) < openingGrace {
-		return nil
-	}
-	p.release(old)
-	return old
+	return nil
 }
 
 func (p *pool) release(l *place) {

@@ -113,6 +113,26 @@ func TestOldestOpeningMakesRoom(t *testing.T) {
 	}
 }
 
+// Whoever shares the address of one that takes all it can gets the places of that one, and nobody else's.
+func TestSourceSharesItsPlaces(t *testing.T) {
+	const most = 64
+	c := newCrowded(t, most)
+	other, _, err := c.admit(linkFrom(nil, 2), c.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.take(1, most)
+	if c.take(1, 1) > 0 {
+		t.Fatal("there is no end of places")
+	}
+	c.now = c.now.Add(openingGrace)
+	taken := c.common.taken.all
+	l, displaced, err := c.admit(linkFrom(nil, 1), c.now)
+	if err != nil || displaced == nil || displaced.from != l.from || other.turn == nil || c.common.taken.all != taken {
+		t.Errorf("%v displaces %v, %v", l, displaced, err)
+	}
+}
+
 // What has had a place gives it back, however it lost it.
 func TestOpeningsLeave(t *testing.T) {
 	const most = 16

@@ -337,7 +337,7 @@ func (g *Registry) spare(ctx context.Context, q *Request) error {
 	if err != nil {
 		return err
 	}
-	q.proved()
+	q.known()
 	if len(q.ahead) > 0 {
 		return Refuse(wire.BadMessage, "a spare link speaks when it is spoken to")
 	}

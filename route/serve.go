@@ -31,7 +31,7 @@ type Request struct {
 	address  wire.Address // what was taken off the onward route last
 	counted  any          // whom the request counts for, if it does
 	place    *place       // the link's, while nothing is known of it
-	proven   bool         // the link is of somebody trusted
+	proven   *place       // the link's, if it is of somebody trusted
 	answered bool
 	unended  bool // it has been answered, and what the asker sends has not ended
 }
@@ -146,7 +146,7 @@ func (q *Request) known() {
 // proved is known for a link of somebody who is trusted.
 func (q *Request) proved() {
 	if q.place != nil {
-		q.proven = true
+		q.proven = q.place
 		q.node.enterProven(q.place.from)
 	}
 	q.known()
@@ -155,8 +155,8 @@ func (q *Request) proved() {
 // left is the end of a link that came in from the network.
 func (q *Request) left() {
 	q.known()
-	if q.proven {
-		q.node.leaveProven(sourceOf(q.conn.RemoteAddr()))
+	if q.proven != nil {
+		q.node.leaveProven(q.proven.from)
 	}
 }
 

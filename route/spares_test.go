@@ -104,12 +104,12 @@ func sparesClosedByRelay(t *testing.T, step ...wire.Address) {
 	})
 }
 
-// Whoever has an outlet on a relay is known there by where his spare links come from.
+// A relay knows the source of an outlet that is registered, and of nobody who repeats what its spare links say.
 func TestOutletIsProven(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	relay, at := w.listening(t)
-	NewRegistry(relay, RegistryConfig{})
+	g := NewRegistry(relay, RegistryConfig{})
 	outlet := w.node(t)
 	r := &Registrar{Relay: Route{at}, Name: "x", Dial: outlet, Serve: outlet}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -117,12 +117,26 @@ func TestOutletIsProven(t *testing.T) {
 	defer running.Wait()
 	defer cancel()
 	running.Go(func() { r.Run(ctx) })
-	testkit.Eventually(t, "the session and the spare links prove where they come from", func() bool {
+	proven := func() (links int) {
 		relay.mu.Lock()
 		defer relay.mu.Unlock()
 		for _, s := range relay.openings.proven.by {
-			return s.links > minSpares
+			links += s.links
 		}
-		return false
-	})
+		return links
+	}
+	waiting := func() (n int) {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		for _, r := range g.names {
+			r.mu.Lock()
+			n += len(r.spares)
+			r.mu.Unlock()
+		}
+		return n
+	}
+	testkit.Eventually(t, "spare links wait", func() bool { return waiting() == minSpares })
+	if n := proven(); n == 0 || n > 2 {
+		t.Errorf("%d links prove where they come from, want those of the session and of the claim", n)
+	}
 }
