@@ -9,37 +9,52 @@ import (
 
 // stuck is what Socket.Stuck remembers: little, since every socket has it.
 type stuck struct {
-	acked uint32 // the lower half: what matters is whether it changes
-	times uint32
+	acked   uint32 // the lower half: what matters is whether it changes
+	times   uint32
+	unended uint32 // times
 }
 
 // Stuck is what Stuck returns of a socket.
 func (s *Socket) Stuck() int {
-	sending, acked := s.retransmits()
-	if !sending || acked != s.stuck.acked {
+	found := s.look()
+	if !found.sending || found.acked != s.stuck.acked {
 		s.stuck.times = 0
 	} else {
 		s.stuck.times++
 	}
-	s.stuck.acked = acked
+	if found.unended {
+		s.stuck.unended++
+	} else {
+		s.stuck.unended = 0
+	}
+	s.stuck.acked = found.acked
 	return int(s.stuck.times)
 }
 
-// retransmits tells whether the kernel is sending again what has not arrived, and then how much has.
-func (s *Socket) retransmits() (yes bool, acked uint32) {
+// Unended is what Unended returns of a socket.
+func (s *Socket) Unended() int { return int(s.stuck.unended) }
+
+// look asks the kernel about the socket.
+func (s *Socket) look() found {
 	p := probes.Get().(*probe)
 	defer probes.Put(p)
-	p.yes, p.acked = false, 0
+	p.found = found{}
 	_ = s.raw.Control(p.look)
-	return p.yes, p.acked
+	return p.found
+}
+
+// found is what the kernel knows of a socket.
+type found struct {
+	sending bool   // again, what has not arrived
+	acked   uint32 // how much has, if sending
+	unended bool   // only the other end has not ended its direction
 }
 
 // probe asks the kernel about sockets, one after the other. There may be many, and it makes no garbage for those that
 // are well.
 type probe struct {
 	look  func(fd uintptr)
-	yes   bool
-	acked uint32
+	found found
 }
 
 var probes = sync.Pool{New: func() any {
@@ -49,11 +64,13 @@ var probes = sync.Pool{New: func() any {
 }}
 
 func (p *probe) ask(fd uintptr) {
-	if tcpInfoStart(fd)[tcpiRetransmits] == 0 {
+	start := tcpInfoStart(fd)
+	p.found.unended = start[tcpiState] == tcpFinWait2
+	if start[tcpiRetransmits] == 0 {
 		return
 	}
 	if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-		p.yes, p.acked = info.Retransmits > 0, uint32(info.Bytes_acked)
+		p.found.sending, p.found.acked = info.Retransmits > 0, uint32(info.Bytes_acked)
 	}
 }
 
@@ -61,6 +78,12 @@ func (p *probe) ask(fd uintptr) {
 const (
 	tcpiState       = 0
 	tcpiRetransmits = 2
+)
+
+// States of a TCP socket (net/tcp_states.h).
+const (
+	tcpFinWait2 = 5
+	tcpClose    = 7
 )
 
 // tcpInfoStart returns the first bytes of a TCP socket's tcp_info: what else there is, is not asked for. All are zero for
