@@ -259,7 +259,7 @@ func (r *row) baseline() map[string]usage {
 // tenth, and these.
 const (
 	spareKiB         = 4 << 10
-	spareDescriptors = 8
+	spareDescriptors = 4
 	spareSoon        = 160 // where links that follow the demand are not waited for
 )
 
@@ -304,12 +304,15 @@ func kept(start map[string]usage, n int) map[string]usage {
 	return all
 }
 
+// idleKept is how many links an inlet keeps for good once it has needed them.
+const idleKept = 2
+
 func held(t *testing.T, n int, plan rowPlan) {
 	t.Helper()
 	const most = "40000" // both links of a relay count
 	r := newRow(t, plan, "--log-level", "error", "--max-connections", most, "--max-per-source", most,
 		"--keepalive", ofFull("2s", "5s")) // links that are idle for too long end with a keepalive
-	each(t, len(r.inlets), 1, r.once)
+	r.hold(idleKept * len(r.inlets))
 	start := r.baseline()
 	t.Logf("start: %v", start)
 	var after map[string]usage
