@@ -78,8 +78,8 @@ type Node struct {
 	services map[string]service
 	names    map[string]int // what the node has claimed on relays
 	peerings map[string]*peering
-	links    map[netio.Conn]bool // that are watched, see watch; nil once the node has been closed
-	active   census              // requests being served
+	links    map[netio.Conn]struct{} // that end with the node; nil once it has been closed
+	active   census                  // requests being served
 	openings *openings
 	inactive chan struct{} // closed when nothing is active and the node is draining
 	draining bool
@@ -98,7 +98,7 @@ func NewNode(config Config) (*Node, error) {
 	n := &Node{
 		config: config, logger: config.Logger,
 		services: make(map[string]service), names: make(map[string]int), peerings: make(map[string]*peering),
-		links:  make(map[netio.Conn]bool),
+		links:  make(map[netio.Conn]struct{}),
 		active: newCensus(), openings: newOpenings(config.Limits.Opening),
 		inactive: make(chan struct{}),
 	}
@@ -236,7 +236,7 @@ func (n *Node) Begin(app Conn) (end func(), err error) {
 	if err := n.begin(from, false); err != nil {
 		return nil, err
 	}
-	n.watch(app, false)
+	n.watch(app)
 	return func() {
 		n.unwatch(app)
 		n.end(from)

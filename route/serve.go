@@ -52,7 +52,7 @@ func (q *Request) Accept() *Stream {
 
 // Watch resets c, which belongs to the request, when the node ends or nothing that is sent on it arrives, until Unwatch
 // is called with it.
-func (q *Request) Watch(c Conn) { q.node.watch(c, false) }
+func (q *Request) Watch(c Conn) { q.node.watch(c) }
 
 // Unwatch is the end of Watch.
 func (q *Request) Unwatch(c Conn) { q.node.unwatch(c) }

@@ -348,9 +348,6 @@ func (s *Stream) Quiet() bool {
 // Stuck implements what netio.Stuck asks for.
 func (s *Stream) Stuck() int { return netio.Stuck(s.conn) }
 
-// Unended tells what netio.Unended does.
-func (s *Stream) Unended() int { return netio.Unended(s.conn) }
-
 // Err returns why the conn below has ended, if it tells and has not ended cleanly.
 func (s *Stream) Err() error {
 	if failure := s.failure.Load(); failure != nil { // reading is locked while somebody waits for the status

@@ -1,24 +1,19 @@
 package route
 
 import (
-	"iter"
 	"time"
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/netio"
 )
 
-// maxUnended is for how many keepalives a link stays of which the other end does not end its direction. The channel on it
-// is over then: it has ends of its own.
-const maxUnended = 6
-
 // watch resets c when the node ends, or when what is sent on c has not arrived for three keepalives, until unwatch is
-// called with it; link tells that c is no application's, and is not to be half closed for long.
-func (n *Node) watch(c netio.Conn, link bool) {
+// called with it.
+func (n *Node) watch(c netio.Conn) {
 	n.mu.Lock()
 	closed := n.links == nil
 	if !closed {
-		n.links[c] = link
+		n.links[c] = struct{}{}
 	}
 	n.mu.Unlock()
 	if closed {
@@ -35,7 +30,7 @@ func (n *Node) unwatch(c netio.Conn) {
 
 // track is watch, and the returned function closes c as well.
 func (n *Node) track(c netio.Conn) (untrack func()) {
-	n.watch(c, true)
+	n.watch(c)
 	return func() {
 		n.unwatch(c)
 		_ = c.Close()
@@ -58,35 +53,16 @@ func (n *Node) lookAfter() {
 }
 
 func (n *Node) resetStuck() {
-	for c, link := range n.watched() {
-		switch {
-		case netio.Stuck(c) >= channel.MaxUnanswered:
-			n.logger.Warn("nothing that is sent arrives, and the connection is reset", "peer", c.RemoteAddr())
-			_ = netio.Reset(c)
-		case link && netio.Unended(c) >= maxUnended:
-			n.logger.Debug("the other end does not end a link, which is reset", "peer", c.RemoteAddr())
-			_ = netio.Reset(c)
-		}
-	}
-}
-
-// watched yields what is watched, and whether it is a link, without keeping others from n meanwhile.
-func (n *Node) watched() iter.Seq2[netio.Conn, bool] {
-	type watched struct {
-		conn netio.Conn
-		link bool
-	}
 	n.mu.Lock()
-	all := make([]watched, 0, len(n.links))
-	for c, link := range n.links {
-		all = append(all, watched{c, link})
+	watched := make([]netio.Conn, 0, len(n.links))
+	for c := range n.links {
+		watched = append(watched, c)
 	}
 	n.mu.Unlock()
-	return func(yield func(netio.Conn, bool) bool) {
-		for _, w := range all {
-			if !yield(w.conn, w.link) {
-				return
-			}
+	for _, c := range watched {
+		if netio.Stuck(c) >= channel.MaxUnanswered {
+			n.logger.Warn("nothing that is sent arrives, and the connection is reset", "peer", c.RemoteAddr())
+			_ = netio.Reset(c)
 		}
 	}
 }

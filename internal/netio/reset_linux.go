@@ -20,6 +20,7 @@ func (s *Socket) wasReset() bool {
 
 // isClosed tells whether the kernel has a TCP socket in the state CLOSE.
 func isClosed(fd uintptr) bool {
+	const tcpClose = 7
 	return tcpInfoStart(fd)[tcpiState] == tcpClose
 }
 

@@ -9,52 +9,37 @@ import (
 
 // stuck is what Socket.Stuck remembers: little, since every socket has it.
 type stuck struct {
-	acked   uint32 // the lower half: what matters is whether it changes
-	times   uint32
-	unended uint32 // times
+	acked uint32 // the lower half: what matters is whether it changes
+	times uint32
 }
 
 // Stuck is what Stuck returns of a socket.
 func (s *Socket) Stuck() int {
-	found := s.look()
-	if !found.sending || found.acked != s.stuck.acked {
+	sending, acked := s.retransmits()
+	if !sending || acked != s.stuck.acked {
 		s.stuck.times = 0
 	} else {
 		s.stuck.times++
 	}
-	if found.unended {
-		s.stuck.unended++
-	} else {
-		s.stuck.unended = 0
-	}
-	s.stuck.acked = found.acked
+	s.stuck.acked = acked
 	return int(s.stuck.times)
 }
 
-// Unended is what Unended returns of a socket.
-func (s *Socket) Unended() int { return int(s.stuck.unended) }
-
-// look asks the kernel about the socket.
-func (s *Socket) look() found {
+// retransmits tells whether the kernel is sending again what has not arrived, and then how much has.
+func (s *Socket) retransmits() (yes bool, acked uint32) {
 	p := probes.Get().(*probe)
 	defer probes.Put(p)
-	p.found = found{}
+	p.yes, p.acked = false, 0
 	_ = s.raw.Control(p.look)
-	return p.found
-}
-
-// found is what the kernel knows of a socket.
-type found struct {
-	sending bool   // again, what has not arrived
-	acked   uint32 // how much has, if sending
-	unended bool   // only the other end has not ended its direction
+	return p.yes, p.acked
 }
 
 // probe asks the kernel about sockets, one after the other. There may be many, and it makes no garbage for those that
 // are well.
 type probe struct {
 	look  func(fd uintptr)
-	found found
+	yes   bool
+	acked uint32
 }
 
 var probes = sync.Pool{New: func() any {
@@ -64,13 +49,11 @@ var probes = sync.Pool{New: func() any {
 }}
 
 func (p *probe) ask(fd uintptr) {
-	start := tcpInfoStart(fd)
-	p.found.unended = start[tcpiState] == tcpFinWait2
-	if start[tcpiRetransmits] == 0 {
+	if tcpInfoStart(fd)[tcpiRetransmits] == 0 {
 		return
 	}
 	if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-		p.found.sending, p.found.acked = info.Retransmits > 0, uint32(info.Bytes_acked)
+		p.yes, p.acked = info.Retransmits > 0, uint32(info.Bytes_acked)
 	}
 }
 
@@ -78,12 +61,6 @@ func (p *probe) ask(fd uintptr) {
 const (
 	tcpiState       = 0
 	tcpiRetransmits = 2
-)
-
-// States of a TCP socket (net/tcp_states.h).
-const (
-	tcpFinWait2 = 5
-	tcpClose    = 7
 )
 
 // tcpInfoStart returns the first bytes of a TCP socket's tcp_info: what else there is, is not asked for. All are zero for

@@ -2,12 +2,9 @@ package netio
 
 import (
 	"context"
-	"io"
 	"net"
 	"testing"
 	"time"
-
-	"github.com/secureportal/sp/internal/testkit"
 )
 
 // Nobody reads, and the window is shut: that is no reason to be stuck. What arrives slowly is none either. The other way
@@ -35,42 +32,6 @@ func TestShutWindowIsNotStuck(t *testing.T) {
 	defer y.Close()
 	if times := Stuck(x); times != 0 {
 		t.Errorf("a pipe is stuck %d times", times)
-	}
-}
-
-// The other end of a connection does not end its direction, and that counts from when it could.
-func TestUnended(t *testing.T) {
-	a, b := socketPair(t, "tcp")
-	look := func() int {
-		_ = Stuck(a)
-		return Unended(a)
-	}
-	if n := look(); n != 0 {
-		t.Errorf("open: %d", n)
-	}
-	if _, err := a.Write(make([]byte, 100<<10)); err != nil {
-		t.Fatal(err)
-	}
-	if err := a.CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
-	testkit.Eventually(t, "the end has arrived", func() bool { return look() > 0 })
-	before := Unended(a)
-	if n := look(); n != before+1 {
-		t.Errorf("%d looks, and the next is %d", before, n)
-	}
-	// Nothing is lost if it is reset then.
-	_ = Reset(a)
-	if n, err := io.Copy(io.Discard, b); n != 100<<10 {
-		t.Errorf("%d bytes are left, and %v", n, err)
-	}
-	c, d := socketPair(t, "tcp")
-	_ = c.CloseWrite()
-	_ = d.CloseWrite()
-	testkit.ExpectEnd(t, c)
-	_ = Stuck(c)
-	if n := Unended(c); n != 0 {
-		t.Errorf("both ended: %d", n)
 	}
 }
 

@@ -7,6 +7,3 @@ type stuck struct{}
 
 // Stuck is what Stuck returns of a socket: here it cannot tell.
 func (*Socket) Stuck() int { return 0 }
-
-// Unended is what Unended returns of a socket: here it cannot tell.
-func (*Socket) Unended() int { return 0 }
