@@ -352,7 +352,7 @@ func (r *row) once(number int) error {
 // nothing yet.
 func TestBurst(t *testing.T) {
 	t.Parallel()
-	for name, n := range map[string]int{"many": ofFull(1000, 4000), "few descriptors": fewFiles / 3} {
+	for name, n := range map[string]int{"many": ofFull(1000, 4000), "few descriptors": fewFiles / 4} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			l := newNodes(t)

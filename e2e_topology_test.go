@@ -3,10 +3,13 @@
 package main_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"sync"
 	"testing"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 const (
@@ -273,4 +276,62 @@ func relayGoesAway(t *testing.T, inside string) {
 	}
 	_ = up.Close()
 	relay.stops()
+}
+
+// TestDrainBehindRelay has an outlet behind a relay stop: what is open goes on, and its last bytes arrive at whoever takes
+// them slowly.
+func TestDrainBehindRelay(t *testing.T) {
+	t.Parallel()
+	for _, more := range [][]string{nil, {"--mux"}} {
+		t.Run(fmt.Sprint(more), func(t *testing.T) {
+			t.Parallel()
+			drainBehindRelay(t, more)
+		})
+	}
+}
+
+func drainBehindRelay(t *testing.T, more []string) {
+	t.Helper()
+	const size = 8 << 20
+	l := newNodes(t)
+	_, relay := l.relay()
+	reached, begin, sent := make(chan struct{}, 1), make(chan struct{}), make(chan error, 1)
+	target := labService(t, func(c labConn) {
+		_, err := io.ReadFull(c, make([]byte, 1))
+		if err == nil {
+			reached <- struct{}{}
+			<-begin
+			_, err = io.Copy(c, labStream(1, size))
+		}
+		sent <- err
+	})
+	outlet := l.registered(relay, "db", target, more...)
+	client := labDial(t, l.inlet("db@"+relay))
+	if _, err := io.WriteString(client, "x"); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Within(t, reached, "the connection")
+	outlet.stop()
+	outlet.says("waiting for open connections", 1)
+	close(begin)
+	got := make([]byte, size) // of which the second half is taken when the outlet is gone
+	if _, err := io.ReadFull(client, got[:size/2]); err != nil {
+		t.Fatal(err)
+	}
+	if err := testkit.Within(t, sent, "the target's end"); err != nil {
+		t.Fatal(err)
+	}
+	outlet.stops()
+	if _, err := io.ReadFull(client, got[size/2:]); err != nil {
+		t.Fatal("the last bytes:", err)
+	}
+	if want, _ := io.ReadAll(labStream(1, size)); !bytes.Equal(got, want) {
+		t.Error("wrong bytes")
+	}
+	if n, err := client.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("%d bytes behind the end, and %v", n, err)
+	}
 }

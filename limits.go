@@ -16,7 +16,7 @@ func limitFlags() []cli.Flag {
 		limit("max-per-identity", route.DefaultPerIdentity, "connections at once of one identity, which come through a channel"),
 		limit("max-per-source", route.DefaultPerSource, "connections at once from one IPv4 address or IPv6 /64, which come through none"),
 		limit("max-sessions", channel.DefaultSessionsPerIdentity, "sessions at once of one identity"),
-		limit("max-opening", route.DefaultOpening, "links at once that nothing is known of yet, and as many from addresses that are known; by default, no more than a third of the files it may open"),
+		limit("max-opening", route.DefaultOpening, "links at once that nothing is known of yet, and as many from addresses that are known; by default, no more than a quarter of the files it may open"),
 		limit("handshake-rate", route.DefaultHandshakeRate, "handshakes a second from one IPv4 address or IPv6 /64"),
 	}
 }
@@ -71,14 +71,17 @@ func limits(c *cli.Context, forAnybody bool) route.Limits {
 }
 
 const (
-	linksEach  = 2    // descriptors of each connection that is carried
-	filesKept  = 2048 // descriptors for all else
-	filesShare = 3    // of all, links that nothing is known of have this part at most, and so has all but connections
+	linksEach    = 2    // descriptors of each connection that is carried
+	openingFiles = 4    // links that nothing is known of have this part of all descriptors at most
+	openingLeave = 4    // and this part of it as many more that make room for others
+	restFiles    = 8    // this part of all is for all else,
+	restMost     = 1024 // but not more than so many
 )
 
 // linksWith returns how many connections a node can carry that may open so many files, and how many links that nothing is
-// known of.
+// known of, so that strangers who have all of both leave descriptors.
 func linksWith(files int) (connections, opening int) {
-	part := files / filesShare
-	return max((files-min(part, filesKept))/linksEach, 1), max(part, 1)
+	opening = min(files/openingFiles, route.DefaultOpening)
+	rest := min(files/restFiles, restMost)
+	return max((files-opening-opening/openingLeave-rest)/linksEach, 1), max(opening, 1)
 }

@@ -205,7 +205,7 @@ func (r *role) serve(c *cli.Context, where place, line func(net.Listener) string
 	r.upkeep(c, working, &serving)
 	for _, g := range registrars {
 		g.Registered = announce
-		serving.Go(func() { g.Run(c.Context) })
+		serving.Go(func() { g.Run(working) })
 	}
 	<-c.Context.Done()
 	return r.drain(c)

@@ -81,6 +81,9 @@ func (e *Endpoint) Close() error {
 	return nil
 }
 
+// Quit ends some sessions as Close does all, and does not wait for their work.
+func (e *Endpoint) Quit(which func(*Session) bool) { e.eachOf(which, (*Session).quit) }
+
 // each calls f for all sessions, at once: a far end that does not listen holds up nobody else's.
 func (e *Endpoint) each(f func(*Session)) { e.eachOf(func(*Session) bool { return true }, f) }
 

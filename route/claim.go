@@ -66,16 +66,43 @@ func (c *claim) serve(ctx context.Context) error {
 		return err
 	}
 	defer mux.Close()
-	defer context.AfterFunc(ctx, func() { _ = mux.Close() })()
+	if err := c.registrar.Serve.beginClaim(); err != nil {
+		return err
+	}
+	defer c.registrar.Serve.endClaim()
 	keeping, stopKeeping := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer stopKeeping()
+	tasks.Go(func() { c.part(ctx, mux) })
 	if !c.registrar.NoSpares {
 		tasks.Go(func() { c.spares.keep(keeping, c.serveSpare) })
 	}
 	return c.serveMux(mux)
 }
+
+// part ends the mux when ctx ends, or gently when the node has served all that it had to: the sessions in it end in good
+// order, and what is on its way to the relay arrives, which takes it in whether or not it can pass it on.
+func (c *claim) part(ctx context.Context, mux *mux) {
+	select {
+	case <-c.registrar.Serve.inactive:
+		_ = c.stream.SetWriteDeadline(time.Now().Add(partTimeout))
+		c.registrar.Serve.endpoint.Quit(c.carries)
+		if c.stream.CloseWrite() == nil {
+			select {
+			case <-mux.CloseChan():
+			case <-ctx.Done():
+			case <-time.After(partTimeout):
+			}
+		}
+	case <-ctx.Done():
+	case <-mux.CloseChan():
+	}
+	_ = mux.Close()
+}
+
+// partTimeout is for a relay to end a claim when its outlet has.
+const partTimeout = 5 * time.Second
 
 // serveMux serves the links that the relay opens in the mux: the first tells of missing spare links.
 func (c *claim) serveMux(mux *mux) error {

@@ -85,7 +85,7 @@ func TestBuckets(t *testing.T) {
 
 // However many connections a relay may have, it takes some sources to have them all.
 func TestLimitsForStrangers(t *testing.T) {
-	for most, want := range map[int]int{3: 1, 50: 4, 85: 7, 200: 14, 341: 18, 8976: 37, DefaultConnections: 65} {
+	for most, want := range map[int]int{3: 1, 50: 4, 85: 7, 200: 14, 288: 19, 8848: 36, DefaultConnections: 65} {
 		limits := Limits{}.withDefaults()
 		limits.Connections = most
 		c := newCensus()

@@ -81,7 +81,8 @@ type Node struct {
 	links    map[netio.Conn]struct{} // that end with the node; nil once it has been closed
 	active   census                  // requests being served
 	openings *openings
-	inactive chan struct{} // closed when nothing is active and the node is draining
+	inactive chan struct{}  // closed when nothing is active and the node is draining
+	claims   sync.WaitGroup // by which the node is reached
 	draining bool
 }
 
@@ -219,6 +220,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	n.endpoint.Announce()
 	select {
 	case <-n.inactive:
+		n.awaitClaims(ctx)
 	case <-ctx.Done():
 		n.mu.Lock()
 		cut := n.active.all
@@ -226,6 +228,43 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		n.logger.Warn("open connections have had their time, and are cut", "connections", cut)
 	}
 	return n.Close()
+}
+
+func (n *Node) isDraining() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.draining
+}
+
+// beginClaim takes note of a claim by which the node is reached, until endClaim. It fails while the node is draining.
+func (n *Node) beginClaim() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.draining {
+		return errDraining
+	}
+	n.claims.Add(1)
+	return nil
+}
+
+func (n *Node) endClaim() { n.claims.Done() }
+
+var errDraining = errors.New("this node is shutting down")
+
+// awaitClaims returns when the claims have ended, or ctx has: what came by them may have last bytes on the way.
+func (n *Node) awaitClaims(ctx context.Context) {
+	ended := make(chan struct{})
+	waiting := n.run(func() {
+		n.claims.Wait()
+		close(ended)
+	})
+	if !waiting {
+		return
+	}
+	select {
+	case <-ended:
+	case <-ctx.Done():
+	}
 }
 
 // Begin counts a connection that an application has made among what Shutdown waits for, and resets it when the node ends

@@ -68,7 +68,7 @@ func (r *Registrar) Run(ctx context.Context) {
 	var last string
 	for {
 		lived, err := r.register(ctx, &old)
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || r.Serve.isDraining() {
 			return
 		}
 		if text := err.Error(); text != last || lived > 0 {
