@@ -88,7 +88,7 @@ func (c *claim) part(ctx context.Context, mux *mux) {
 	case <-c.registrar.Serve.inactive:
 		_ = c.stream.SetWriteDeadline(time.Now().Add(partTimeout))
 		c.registrar.Serve.endpoint.Quit(c.carries)
-		if c.stream.CloseWrite() == nil {
+		if mux.finish() == nil {
 			select {
 			case <-mux.CloseChan():
 			case <-ctx.Done():

@@ -48,7 +48,7 @@ func muxConfig() *yamux.Config {
 // mux is many links in one, and what keeps the other side from having too much kept here.
 type mux struct {
 	*yamux.Session
-	conn    net.Conn          // the link below
+	conn    *muxConn          // the link below
 	run     func(func()) bool // has something run by the node that conn ends with, which waits for it
 	most    int32             // links that the other side may leave open, or the mux ends; 0 is any number
 	unended atomic.Int32      // that it does
@@ -68,15 +68,42 @@ var (
 
 // newMux makes a mux of conn, with yamux.Client or yamux.Server.
 func newMux(
-	make func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error), conn net.Conn, run func(func()) bool, most int32,
+	make func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error), conn netio.Conn, run func(func()) bool, most int32,
 ) (*mux, error) {
-	m := &mux{conn: conn, run: run, most: most}
-	s, err := make(&pingLimit{Conn: conn, exceeded: func() { m.blame(errPings) }}, muxConfig())
+	m := &mux{conn: &muxConn{Conn: conn}, run: run, most: most}
+	s, err := make(&pingLimit{Conn: m.conn, exceeded: func() { m.blame(errPings) }}, muxConfig())
 	if err != nil {
 		return nil, err
 	}
 	m.Session = s
 	return m, nil
+}
+
+// muxConn is the link below a mux. When this side has finished, what yamux has left to say is not sent: it would fail, and
+// so would what is still read.
+type muxConn struct {
+	netio.Conn
+	mu       sync.Mutex
+	finished bool
+}
+
+// Write implements net.Conn.
+func (c *muxConn) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.finished {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
+// finish ends this side's direction of the mux behind all that has been written on its links. The other side reads that,
+// and ends the mux.
+func (m *mux) finish() error {
+	m.conn.mu.Lock()
+	defer m.conn.mu.Unlock()
+	m.conn.finished = true
+	return m.conn.CloseWrite()
 }
 
 func (m *mux) blame(reason error) { m.reason.CompareAndSwap(nil, &reason) }
