@@ -100,7 +100,9 @@ func TestLinksAheadGo(t *testing.T) {
 				}
 				for range test.come {
 					time.Sleep(aheadShrink / 3)
-					_ = transfer(t, l.open(s), pattern(10), 10)
+					if err := transfer(t, l.open(s), pattern(10), 10); err != nil {
+						t.Fatal(err)
+					}
 				}
 				time.Sleep(aheadShrink - time.Duration(test.come)*aheadShrink/3)
 				if n := s.idleLinks(); n != test.want {

@@ -56,7 +56,8 @@ func (r *Registrar) Check() error {
 	return Forward(r.Name).Validate()
 }
 
-// Run keeps the claim until ctx ends. Failures are logged when they begin or change, not each time.
+// Run keeps the claim until ctx ends, or Serve shuts down: it is not made again then, for it may be another process's by
+// now. Failures are logged when they begin or change, not each time.
 func (r *Registrar) Run(ctx context.Context) {
 	release := r.Serve.Claim(ForwardPrefix + r.Name)
 	defer release()
@@ -66,7 +67,7 @@ func (r *Registrar) Run(ctx context.Context) {
 	defer cancel()
 	var retry backoff
 	var last string
-	for {
+	for !r.Serve.isDraining() {
 		lived, err := r.register(ctx, &old)
 		if ctx.Err() != nil || r.Serve.isDraining() {
 			return

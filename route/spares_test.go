@@ -140,3 +140,33 @@ func TestOutletIsProven(t *testing.T) {
 		t.Errorf("%d links prove where they come from, want those of the session and of the claim", n)
 	}
 }
+
+// An outlet that shuts down claims nothing any more: by then the name may be another process's.
+func TestNoClaimWhileDraining(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	relay, at := w.listening(t)
+	NewRegistry(relay, RegistryConfig{})
+	outlet := w.node(t)
+	app, _ := faultnet.Pipe()
+	end, err := outlet.Begin(app)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var stopping sync.WaitGroup
+	defer stopping.Wait()
+	defer end()
+	stopping.Go(func() { _ = outlet.Shutdown(testkit.Context(t)) })
+	testkit.Eventually(t, "the outlet is shutting down", outlet.isDraining)
+	registered := false
+	r := &Registrar{Relay: Route{at}, Name: "x", Dial: outlet, Serve: outlet, Registered: func() { registered = true }}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		r.Run(testkit.Context(t))
+	}()
+	testkit.Within(t, ended, "the end of the claim")
+	if registered {
+		t.Error("it has claimed its name")
+	}
+}
