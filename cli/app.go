@@ -1,0 +1,144 @@
+// Package cli is the command sp: its commands, flags, exit codes, and what it prints.
+//
+// It alone knows urfave/cli, writes to stdout and stderr, and decides how a process ends.
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+)
+
+// Build says which build of sp this is. The zero value is one that nobody has released.
+type Build struct {
+	Version string // empty means "dev"
+	Commit  string // empty means what the Go toolchain has noted
+}
+
+// Main runs one command and returns its exit code. Whatever it has to say about an error is on
+// stderr by then. It takes over the process's signals, and ends the process at the second one.
+func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	defer signal.Stop(signals)
+	go func() { // lives as long as the process
+		<-signals
+		cancel()
+		<-signals // a second signal ends the process at once
+		os.Exit(exitFailed)
+	}()
+	app := newApp(build, stdin, stdout, stderr)
+	app.Metadata = map[string]any{argumentsKey: args}
+	return report(stderr, app.RunContext(ctx, args))
+}
+
+func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
+	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintln(c.App.Writer, build) }
+	app := &cli.App{
+		Name:      "sp",
+		Usage:     "make a TCP service reachable where it is not, with nobody in between to trust",
+		Version:   build.version(),
+		Reader:    stdin,
+		Writer:    stdout,
+		ErrWriter: stderr,
+		Commands: []*cli.Command{
+			inletCommand(),
+			outletCommand(),
+			relayCommand(),
+			bridgeCommand(),
+			identityCommand(),
+			credentialCommand(),
+			ticketCommand(),
+			sendCommand(),
+			pingCommand(),
+			traceCommand(),
+			routeCommand(),
+		},
+		HideHelpCommand:           true,
+		DisableSliceFlagSeparator: true,
+		ExitErrHandler:            func(*cli.Context, error) {}, // Main reports errors
+		Action:                    needCommand,
+		Description:               exitCodesHelp,
+	}
+	app.OnUsageError = onUsageError
+	for _, c := range app.Commands {
+		finish(c)
+	}
+	return app
+}
+
+// finish gives c and its subcommands what all commands have in common.
+func finish(c *cli.Command) {
+	c.OnUsageError = onUsageError
+	c.HideHelpCommand = true
+	c.Before = refuseRepeated
+	if c.Action == nil {
+		c.Action = needCommand
+	}
+	for _, sub := range c.Subcommands {
+		finish(sub)
+	}
+}
+
+// onUsageError is for what the flag parser does not take.
+func onUsageError(c *cli.Context, err error, _ bool) error {
+	return usage(c, "%w", err)
+}
+
+// needCommand is the action where a subcommand is missing or not known.
+func needCommand(c *cli.Context) error {
+	if c.Args().Present() {
+		return usage(c, "no command %q", c.Args().First())
+	}
+	return usage(c, "a command is missing")
+}
+
+// need is the action with flags that must be there. The flag parser's own check would print the help on stdout.
+func need(action cli.ActionFunc, flags ...string) cli.ActionFunc {
+	return func(c *cli.Context) error {
+		for _, name := range flags {
+			if !c.IsSet(name) {
+				return usage(c, "--%s is missing", name)
+			}
+		}
+		return action(c)
+	}
+}
+
+// noArguments refuses arguments that are no flags.
+func noArguments(c *cli.Context) error {
+	if c.Args().Present() {
+		return usage(c, "unexpected argument %q", c.Args().First())
+	}
+	return nil
+}
+
+func (b Build) version() string { return cmp.Or(b.Version, "dev") }
+
+// String is the line that --version prints.
+func (b Build) String() string {
+	return fmt.Sprintf("sp %s (commit %s, %s %s/%s)",
+		b.version(), cmp.Or(b.Commit, vcsRevision()), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+func vcsRevision() string {
+	info, _ := debug.ReadBuildInfo()
+	if info != nil {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				return s.Value
+			}
+		}
+	}
+	return "unknown"
+}

@@ -1,0 +1,152 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"syscall"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/portal"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/wire"
+)
+
+// Exit codes, also in the help and in the README.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitUnreachable = 3
+	exitNotTrusted  = 4
+	exitRefused     = 5
+)
+
+const exitCodesHelp = `Exit codes: 0 done, 1 failed, 2 wrong usage, 3 far end not reachable, 4 not trusted,
+5 target refused the connection.`
+
+// errUsage marks an error of the one who called.
+var errUsage = errors.New("usage")
+
+// usageError is such an error, with the command whose help helps.
+type usageError struct {
+	err     error
+	command string
+}
+
+func (e *usageError) Error() string        { return e.err.Error() }
+func (e *usageError) Unwrap() error        { return e.err }
+func (e *usageError) Is(target error) bool { return target == errUsage }
+
+func usage(c *cli.Context, format string, args ...any) error {
+	return &usageError{fmt.Errorf(format, args...), c.Command.HelpName}
+}
+
+// hinted is an error together with what to do about it.
+type hinted struct {
+	err  error
+	hint string
+}
+
+func (e *hinted) Error() string { return e.err.Error() }
+func (e *hinted) Unwrap() error { return e.err }
+
+func withHint(err error, format string, args ...any) error {
+	return &hinted{err, fmt.Sprintf(format, args...)}
+}
+
+// report prints err, if there is one, and returns the exit code for it.
+func report(stderr io.Writer, err error) int {
+	if err == nil {
+		return exitDone
+	}
+	fmt.Fprintf(stderr, "sp: %s\n", oneLine(err.Error()))
+	if hint := hintFor(err); hint != "" {
+		fmt.Fprintf(stderr, "sp: hint: %s\n", oneLine(hint))
+	}
+	return exitCode(err)
+}
+
+func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+
+func exitCode(err error) int {
+	var status *route.StatusError
+	var dial *route.DialError
+	switch {
+	case errors.Is(err, errUsage), errors.Is(err, route.ErrSyntax), errors.Is(err, route.ErrNotDialable),
+		errors.Is(err, route.ErrTooFar), errors.Is(err, route.ErrLoop), errors.Is(err, portal.ErrNoChannel):
+		return exitUsage
+	case errors.Is(err, identity.ErrNotTrusted), errors.Is(err, errInvalid), errors.Is(err, channel.ErrWrongName):
+		return exitNotTrusted
+	case errors.As(err, &status):
+		return statusExitCode(status.Code)
+	case errors.As(err, &dial), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.DeadlineExceeded),
+		errors.Is(err, channel.ErrCut), errors.Is(err, channel.ErrSilent), errors.Is(err, route.ErrNoAnswer),
+		isTimeout(err):
+		return exitUnreachable
+	}
+	return exitFailed
+}
+
+func statusExitCode(code wire.Code) int {
+	switch code {
+	case wire.NotTrusted, wire.NameTaken, wire.NotAllowed:
+		return exitNotTrusted
+	case wire.Refused:
+		return exitRefused
+	}
+	return exitUnreachable
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout()
+}
+
+// hintFor returns what to do about err, where that can be said.
+func hintFor(err error) string {
+	var h *hinted
+	var u *usageError
+	var status *route.StatusError
+	switch {
+	case errors.As(err, &h):
+		return h.hint
+	case errors.As(err, &u):
+		return fmt.Sprintf("see %s --help", u.command)
+	case errors.Is(err, channel.ErrRefusedByPeer):
+		return "the far end must be started with --allow and this side's Identifier, which sp identity show [FILE] prints; its log says why it refuses"
+	case errors.Is(err, identity.ErrNotTrusted):
+		return "name the far end's Identifier with --allow, if it is the one you mean"
+	case errors.Is(err, route.ErrSyntax):
+		return "a route is host:port, unix:PATH, name@relay:port, or like /dnsaddr/host/tcp/7000/secure/api/service/outlet"
+	case errors.Is(err, wire.ErrMalformed):
+		return "what listens there may be no sp, or of another version"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "the log of the far end says why: it may be no sp, accept only another --suite, or be at a limit"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another process listens there; choose another port, or 0 for a free one"
+	}
+	if errors.As(err, &status) {
+		return missingHint(status.Missing())
+	}
+	return ""
+}
+
+// missingHint tells apart who has been taken for whom, by the service that a node has not got.
+func missingHint(service string) string {
+	switch {
+	case service == route.OutletName:
+		return "that is no outlet; if it is a relay, name the outlet behind it: NAME@host:port"
+	case service == route.RegisterName:
+		return "that is no relay; an inlet reaches an outlet that listens at host:port without one"
+	case strings.HasPrefix(service, route.ForwardPrefix):
+		return "the outlet is not registered there just now; if that is the outlet itself and no relay, leave out NAME@"
+	}
+	return ""
+}

@@ -1,0 +1,392 @@
+//go:build unix
+
+package test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/testenv"
+)
+
+// hole is a place where nothing comes through.
+type hole struct {
+	name string
+	at   func(c *course) *faultnet.ProxyServer
+	dirs []faultnet.Direction // none is both
+}
+
+func holes() []hole {
+	var all []hole
+	for _, hop := range []struct {
+		name string
+		at   func(c *course) *faultnet.ProxyServer
+	}{
+		{"inlet to relay", func(c *course) *faultnet.ProxyServer { return c.near }},
+		{"outlet to relay", func(c *course) *faultnet.ProxyServer { return c.far }},
+	} {
+		all = append(all,
+			hole{hop.name + ", forth", hop.at, []faultnet.Direction{faultnet.ClientToServer}},
+			hole{hop.name + ", back", hop.at, []faultnet.Direction{faultnet.ServerToClient}},
+			hole{hop.name + ", both ways", hop.at, nil})
+	}
+	return all
+}
+
+// TestBlackHole has nothing come through one hop any more, without a word from any socket: the connections that were
+// open are reset at both ends once three pings are lost, new ones are refused in time, and all is well again when the
+// hole is gone.
+func TestBlackHole(t *testing.T) {
+	t.Parallel()
+	keepalives := []string{"1s"}
+	if full() {
+		keepalives = append(keepalives, "5s")
+	}
+	for _, keepalive := range keepalives {
+		for _, h := range holes() {
+			t.Run(h.name+", "+keepalive, func(t *testing.T) {
+				t.Parallel()
+				h.swallows(t, keepalive)
+			})
+		}
+	}
+}
+
+const (
+	holeConnect = 2 * time.Second  // --connect-timeout
+	holeKnown   = 15 * time.Second // a black hole is known for one within this time
+)
+
+func (h hole) swallows(t *testing.T, keepalive string) {
+	t.Helper()
+	c := newCourse(t, "--keepalive", keepalive, "--connect-timeout", holeConnect.String(), "--log-level", "error")
+	target := c.standIn()
+	client := labDial(t, c.inletAt)
+	service := target.accept(t)
+	send(t, client, "before")
+	receives(t, service, "before")
+	send(t, service, "there") // what has not been answered ends before the session does
+	receives(t, client, "there")
+	began := time.Now()
+	h.at(c).BlackHole(true, h.dirs...)
+
+	atClient, atService := make(chan error, 1), make(chan error, 1)
+	go func() { atClient <- waitReset(client) }()
+	go func() { atService <- waitReset(service) }()
+	clientTime := awaitEnd(t, "the client's connection", atClient, began)
+	serviceTime := awaitEnd(t, "the service's connection", atService, began)
+	if slower := max(clientTime, serviceTime); slower > holeKnown {
+		t.Errorf("known after %v, want %v", slower, holeKnown)
+	}
+
+	refusedTime := refusalTime(t, c.inletAt)
+	if within := holeConnect + holeKnown; refusedTime > within {
+		t.Errorf("a new connection was refused after %v, want %v", refusedTime, within)
+	}
+
+	h.at(c).BlackHole(false)
+	c.begin1("target")
+	well := c.firstGood()
+	t.Logf("client reset after %v, service after %v; a new connection refused after %v; well again after %v",
+		clientTime, serviceTime, refusedTime, well.Round(time.Millisecond))
+}
+
+// refusalTime is how long a new connection is there before it is reset.
+func refusalTime(t *testing.T, at string) time.Duration {
+	t.Helper()
+	began := time.Now()
+	late, err := net.Dial("tcp", at)
+	if errors.Is(err, syscall.ECONNRESET) { // on a machine that is slow to tell that it is there
+		return time.Since(began)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	bounded(t, late.(*net.TCPConn))
+	if _, err := io.WriteString(late, "is anybody there?"); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+		t.Error(err)
+	}
+	refused := make(chan error, 1)
+	go func() { refused <- waitReset(late.(*net.TCPConn)) }()
+	return awaitEnd(t, "a new connection", refused, began)
+}
+
+// standIn takes the place of the target, until it is begun again.
+func (c *course) standIn() *standIn {
+	c.t.Helper()
+	c.kill1("target")
+	l, err := net.Listen("tcp", c.targetAt)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { _ = l.Close() })
+	return &standIn{l.(*net.TCPListener)}
+}
+
+type standIn struct{ *net.TCPListener }
+
+// accept takes one connection, and no more.
+func (s *standIn) accept(t *testing.T) *net.TCPConn {
+	t.Helper()
+	_ = s.SetDeadline(time.Now().Add(soon))
+	c, err := s.AcceptTCP()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = s.Close()
+	return bounded(t, c)
+}
+
+// waitReset returns nil when c has been reset.
+func waitReset(c net.Conn) error {
+	n, err := netio.Wrap(c).Read(make([]byte, 1))
+	if !netio.IsReset(err) {
+		return fmt.Errorf("it read %d bytes, %w, and not a reset", n, err)
+	}
+	return nil
+}
+
+// awaitEnd waits for what waitReset says, and returns how long after began it came.
+func awaitEnd(t *testing.T, what string, ended <-chan error, began time.Time) time.Duration {
+	t.Helper()
+	select {
+	case err := <-ended:
+		if err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	case <-time.After(2 * soon):
+		t.Errorf("%s is left hanging", what)
+	}
+	return time.Since(began).Round(time.Millisecond)
+}
+
+// TestRandomPlans runs talks over links on which things go wrong at random: every byte that arrives is right and in
+// order, and each direction ends in one of the end that was sent and an error.
+//
+//	client ─▶ inlet ─▶ proxy ─▶ outlet ─▶ target
+func TestRandomPlans(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), ofFull(8*time.Second, time.Minute))
+	defer cancel()
+	seeds := make(chan uint64)
+	var runs []*gauntlet
+	var tasks sync.WaitGroup
+	for range 2 {
+		g := newGauntlet(t)
+		runs = append(runs, g)
+		tasks.Go(func() {
+			for seed := range seeds {
+				g.run(t, seed)
+			}
+		})
+	}
+	for seed := range faultnet.Seeds(t, 1<<30) {
+		select {
+		case seeds <- seed:
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	close(seeds)
+	tasks.Wait()
+	for _, g := range runs {
+		g.plan.Store(nil)
+		g.proxy.Reset()
+		eventually(t, "a clean line works", func() bool {
+			return talkOnce(g.inlet, talk{1, 100, 100}) == nil
+		})
+		t.Log(g)
+	}
+}
+
+// gauntlet is an inlet and an outlet with a proxy between them.
+type gauntlet struct {
+	proxy *faultnet.ProxyServer
+	inlet string
+	plan  atomic.Pointer[faultnet.Plan]
+
+	seeds, faults, endless int // endless: seeds whose talks ended only with the line
+
+	good, told atomic.Int64
+	atTarget   chan error // what must not be, as the target sees it
+}
+
+const (
+	gauntletTalk     = 64 << 10        // bytes of a talk, at most
+	gauntletPatience = 2 * time.Second // with a line on which nothing comes any more
+)
+
+func (g *gauntlet) String() string {
+	return fmt.Sprintf("%d seeds, %d faults: %d talks went well, %d were told of an error; with %d seeds the line swallowed something for ever, and talks ended with the line",
+		g.seeds, g.faults, g.good.Load(), g.told.Load(), g.endless)
+}
+
+func newGauntlet(t *testing.T) *gauntlet {
+	t.Helper()
+	g := &gauntlet{atTarget: make(chan error, 1<<16)}
+	l := newNodes(t)
+	flags := []string{"--keepalive", "300ms", "--connect-timeout", "1s", "--log-level", "error"}
+	target := labService(t, func(c labConn) {
+		if _, bad := judge(answerTalk(c.(*net.TCPConn))); bad != nil {
+			g.atTarget <- bad
+		}
+	})
+	_, outlet := l.outlet(target, flags...)
+	proxy, err := faultnet.Proxy(context.Background(), "127.0.0.1:0", outlet, faultnet.ProxyConfig{
+		Plan: func(int) faultnet.Plan {
+			if p := g.plan.Load(); p != nil {
+				return *p
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = proxy.Close() })
+	g.proxy = proxy
+	g.inlet = l.inlet(proxy.Addr(), flags...)
+	return g
+}
+
+// run has a few talks at once over links with a seed's plan, the session's own link among them. A link that takes all
+// and gives nothing, while the session's own is well, looks like an application that has nothing to say: so the line
+// ends after a while.
+func (g *gauntlet) run(t *testing.T, seed uint64) {
+	t.Helper()
+	plan := faultnet.RandomPlan(seed, faultnet.RandomOptions{Span: gauntletTalk})
+	g.plan.Store(&plan)
+	before := len(g.proxy.Fired())
+	if seed%2 == 0 { // else the session stays, if it still lives, and only new links have the plan
+		g.proxy.Reset()
+	}
+	r := rand.New(rand.NewPCG(seed, 2))
+	var talks sync.WaitGroup
+	for range 3 {
+		k := talk{r.Uint64(), r.Int64N(gauntletTalk), r.Int64N(gauntletTalk)}
+		talks.Go(func() {
+			honest, bad := judge(talkOnce(g.inlet, k))
+			switch {
+			case bad != nil:
+				t.Errorf("FAULTNET_SEED=%d, plan %v, talk %+v: %v", seed, plan, k, bad)
+			case honest != nil:
+				g.told.Add(1)
+			default:
+				g.good.Add(1)
+			}
+		})
+	}
+	stop := time.AfterFunc(gauntletPatience, func() {
+		g.plan.Store(nil)
+		g.proxy.Reset()
+	})
+	talks.Wait()
+	if !stop.Stop() {
+		g.endless++
+	}
+	g.seeds++
+	g.faults += len(g.proxy.Fired()) - before
+	for len(g.atTarget) > 0 {
+		t.Errorf("FAULTNET_SEED=%d, plan %v, at the target: %v", seed, plan, <-g.atTarget)
+	}
+}
+
+// TestPacketLoss has a network namespace lose packets at random: transfers complete, and many short connections beside
+// a long one do not wait for what it has lost.
+func TestPacketLoss(t *testing.T) {
+	nft := testenv.NeedTool(t, "nft")
+	testenv.NeedNetns(t)
+	for _, percent := range ofFull([]int{5}, []int{0, 1, 5}) {
+		t.Run(fmt.Sprintf("%d%%", percent), func(t *testing.T) { losesPackets(t, nft, percent) })
+	}
+}
+
+const lossShort = 20 // short connections, at least
+
+func losesPackets(t *testing.T, nft string, percent int) {
+	t.Helper()
+	space := fmt.Sprintf("sp%d-loss%d", os.Getpid(), percent)
+	ip(t, "netns", "add", space)
+	t.Cleanup(func() { _ = exec.Command("ip", "netns", "delete", space).Run() })
+	ip(t, "-n", space, "link", "set", "lo", "up", "mtu", "1500", "gso_max_segs", "1") // packets as on a network
+	l := newNodes(t)
+	there := l.in(space)
+	size := ofFull[int64](4<<20, 64<<20)
+	m, target := l.unixMirror(size)
+	there.start("relay", "--listen", "127.0.0.1:4000").ready()
+	there.registered("127.0.0.1:4000", "db", target)
+	listens := "unix:" + l.dir + "/inlet"
+	inlet := there.start("inlet", "--listen", listens, "--to", "db@127.0.0.1:4000")
+	inlet.ready()
+	loses(t, nft, space, percent)
+
+	bulk := make(chan error, 1)
+	began := time.Now()
+	go func() { bulk <- m.both(labDial(t, listens)) }()
+	var short []time.Duration
+	for done := false; !done || len(short) < lossShort; {
+		before := time.Now()
+		c := labDial(t, listens)
+		send(t, c, string(askEcho))
+		if err := labEcho(c, "beside"); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+		short = append(short, time.Since(before))
+		select {
+		case err := <-bulk:
+			if err != nil {
+				t.Error(err)
+			}
+			done = true
+		default:
+		}
+	}
+	took := time.Since(began)
+	dropped, _ := exec.Command("ip", "netns", "exec", space, nft, "list", "ruleset").Output()
+	t.Logf("%d %% of packets lost (%s): %d MiB each way in %v; short connections beside it: %s",
+		percent, counted(string(dropped)), size>>20, took.Round(time.Millisecond), spread(short))
+}
+
+// loses has a namespace drop packets of TCP at random.
+func loses(t *testing.T, nft, space string, percent int) {
+	t.Helper()
+	rules := "table inet lossy { chain in { type filter hook input priority 0; }; }"
+	rule := fmt.Sprintf("add rule inet lossy in meta l4proto tcp numgen random mod 100 < %d counter drop", percent)
+	if percent == 0 {
+		rule = "add rule inet lossy in meta l4proto tcp counter"
+	}
+	setRules(t, nft, space, rules+"\n"+rule)
+}
+
+// setRules gives rules to a namespace's nftables.
+func setRules(t *testing.T, nft, space, rules string) {
+	t.Helper()
+	cmd := exec.Command("ip", "netns", "exec", space, nft, "-f", "-")
+	cmd.Stdin = strings.NewReader(rules + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("nft: %v: %s", err, out)
+	}
+}
+
+// counted returns the counter in a rule set.
+func counted(rules string) string {
+	_, rest, _ := strings.Cut(rules, "counter ")
+	text, _, _ := strings.Cut(rest, " bytes")
+	return text
+}

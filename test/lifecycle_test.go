@@ -1,0 +1,320 @@
+//go:build unix
+
+package test
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Exit codes, as the help says.
+const (
+	done        = 0
+	failed      = 1
+	unreachable = 3
+	notTrusted  = 4
+)
+
+// TestUntrusted refuses either side that the other one does not trust. The target never sees a connection.
+func TestUntrusted(t *testing.T) {
+	t.Parallel()
+	t.Run("inlet", func(t *testing.T) {
+		t.Parallel()
+		s := newOutlet(t)
+		stranger := newPerson(t)
+		p := stranger.start("inlet", "--no-wait", "--listen", "127.0.0.1:0", "--to", s.route(), "--allow", s.word("--allow"))
+		ends(t, p, notTrusted)
+		saysError(t, p, "not trusted by the far end")
+		s.untouched()
+	})
+	t.Run("outlet", func(t *testing.T) {
+		t.Parallel()
+		guest := newPerson(t)
+		s := newOutlet(t, "--allow", guest.identifier())
+		p := guest.start("inlet", "--no-wait", "--listen", "127.0.0.1:0", "--to", s.route())
+		ends(t, p, notTrusted)
+		saysError(t, p, s.word("--allow"))
+		s.untouched()
+	})
+}
+
+// TestUntrustedWaits is an inlet that would wait for a far end that will never trust it: it goes on trying, clients
+// get nowhere, and the target sees nothing.
+func TestUntrustedWaits(t *testing.T) {
+	t.Parallel()
+	s := newOutlet(t)
+	stranger := newPerson(t)
+	address := freeAddress(t)
+	p := stranger.start("inlet", "--listen", address, "--to", s.route(), "--allow", s.word("--allow"), "--connect-timeout", "1s")
+	logs(t, p, "not trusted by the far end")
+	if c, err := net.Dial("tcp", address); err == nil {
+		_ = bounded(t, c.(*net.TCPConn)).SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+		if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil {
+			t.Errorf("a client has read %d bytes, %v", n, err)
+		}
+	}
+	select {
+	case <-p.done:
+		t.Error("the inlet has given up")
+	default:
+	}
+	if out := p.stdout.String(); out != "" {
+		t.Errorf("the inlet says that it is ready: %q", out)
+	}
+	s.untouched()
+}
+
+// saysError checks that p has printed nothing but an error of one line, which contains text, and perhaps a hint.
+func saysError(t *testing.T, p *process, text string) {
+	t.Helper()
+	if out := p.stdout.String(); out != "" {
+		t.Errorf("%v printed on stdout: %q", p.cmd, out)
+	}
+	var lines []string
+	for line := range strings.Lines(p.stderr.String()) {
+		if !strings.HasPrefix(line, "time=") { // the log
+			lines = append(lines, line)
+		}
+	}
+	if err := errorLines(lines); err != nil || !strings.Contains(lines[0], text) {
+		t.Errorf("%v: %v, want %q in\n%s", p.cmd, err, text, strings.Join(lines, ""))
+	}
+}
+
+// errorLines says what is wrong with lines as the report of an error: one line, and perhaps one with a hint.
+func errorLines(lines []string) error {
+	switch {
+	case len(lines) == 0:
+		return fmt.Errorf("no error is printed")
+	case len(lines) > 2, len(lines) == 2 && !strings.HasPrefix(lines[1], "sp: hint: "):
+		return fmt.Errorf("more than an error and a hint")
+	case !strings.HasPrefix(lines[0], "sp: ") || strings.HasPrefix(lines[0], "sp: hint: "):
+		return fmt.Errorf("it does not begin with sp:")
+	}
+	return nil
+}
+
+// TestUnreachable fails at once where nobody listens, if it is not to wait.
+func TestUnreachable(t *testing.T) {
+	t.Parallel()
+	p := newPerson(t).start("inlet", "--no-wait", "--listen", "127.0.0.1:0", "--to", freeAddress(t))
+	ends(t, p, unreachable)
+	saysError(t, p, "cannot reach")
+}
+
+// TestInletBeforeOutlet waits for the outlet, and gets there.
+func TestInletBeforeOutlet(t *testing.T) {
+	t.Parallel()
+	s := &site{person: newPerson(t), target: listen(t)}
+	where := freeAddress(t)
+	s.inlet = s.start("inlet", "--listen", "127.0.0.1:0", "--to", where)
+	logs(t, s.inlet, "far end not reached")
+	s.outlet = s.start("outlet", "--listen", where, "--target", s.target.Addr().String())
+	s.printed = ready(t, s.outlet)
+	s.address = ready(t, s.inlet)
+	client, target := s.open()
+	send(t, client, "at last")
+	receives(t, target, "at last")
+}
+
+// TestOutletRestarts ends connections that were open with a reset; new ones work as soon as the outlet is back.
+func TestOutletRestarts(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	client, _ := s.open()
+	s.outlet.kill()
+	receivesReset(t, client)
+	again := s.start("outlet", "--listen", hostPortOf(s.route()), "--target", s.target.Addr().String())
+	ready(t, again)
+	client, target := s.open()
+	send(t, client, "back again")
+	receives(t, target, "back again")
+}
+
+// TestDrain lets an open connection finish after SIGTERM or SIGINT, and refuses new ones.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	for _, role := range []string{"inlet", "outlet"} {
+		for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
+			t.Run(fmt.Sprint(role, " ", signal), func(t *testing.T) {
+				t.Parallel()
+				s := newSite(t, "--connect-timeout", "1s")
+				p := map[string]*process{"inlet": s.inlet, "outlet": s.outlet}[role]
+				drains(t, s, p, signal)
+			})
+		}
+	}
+}
+
+func drains(t *testing.T, s *site, p *process, signal os.Signal) {
+	t.Helper()
+	client, target := s.open()
+	send(t, client, "before")
+	receives(t, target, "before")
+	if err := p.signal(signal); err != nil {
+		t.Fatal(err)
+	}
+	logs(t, p, "waiting for open connections")
+	s.refuses(p == s.inlet)
+	send(t, client, "after")
+	receives(t, target, "after")
+	send(t, target, "and back")
+	halfClose(t, client)
+	receivesEnd(t, target)
+	_ = target.Close()
+	receives(t, client, "and back")
+	receivesEnd(t, client)
+	_ = client.Close()
+	ends(t, p, done)
+	if log := p.stderr.String(); p == s.inlet && strings.Contains(log, "far end not reached") {
+		t.Errorf("an inlet that stops says\n%s", log)
+	}
+}
+
+// refuses waits until the portal takes no new connections: the inlet does not accept them, or resets them because the
+// outlet does not. One that was taken just before gets no answer, and
+// is reset, so that nobody waits for it.
+func (s *site) refuses(atInlet bool) {
+	s.t.Helper()
+	for deadline := time.Now().Add(soon); time.Now().Before(deadline); {
+		c, err := net.Dial("tcp", s.address)
+		if err != nil {
+			return
+		}
+		_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+		_, err = c.Read(make([]byte, 1))
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_ = c.Close()
+		if !atInlet && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+	}
+	s.t.Fatal("new connections are still accepted")
+}
+
+// TestDrainEnds gives connections that do not finish as long as --drain says, and no longer.
+func TestDrainEnds(t *testing.T) {
+	t.Parallel()
+	for _, role := range []string{"inlet", "outlet"} {
+		t.Run(role, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "--drain", "1s")
+			client, target := s.open()
+			p := map[string]*process{"inlet": s.inlet, "outlet": s.outlet}[role]
+			begin := time.Now()
+			if err := p.signal(syscall.SIGTERM); err != nil {
+				t.Fatal(err)
+			}
+			receivesReset(t, client)
+			receivesReset(t, target)
+			logs(t, p, "have had their time, and are cut")
+			ends(t, p, done)
+			if took := time.Since(begin); took < time.Second || took > 10*time.Second {
+				t.Errorf("it took %v, want 1s", took)
+			}
+		})
+	}
+}
+
+// TestSecondSignal does not wait for anything.
+func TestSecondSignal(t *testing.T) {
+	t.Parallel()
+	s := newSite(t)
+	client, _ := s.open()
+	if err := s.inlet.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	logs(t, s.inlet, "waiting for open connections")
+	if err := s.inlet.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if code, err := s.inlet.exitCode(); err != nil || code == done {
+		t.Errorf("exit code %d, %v, want another", code, err)
+	}
+	receivesReset(t, client)
+}
+
+// TestSignalWhileWaiting ends an inlet that has not reached its outlet yet.
+func TestSignalWhileWaiting(t *testing.T) {
+	t.Parallel()
+	p := newPerson(t).start("inlet", "--listen", "127.0.0.1:0", "--to", freeAddress(t))
+	logs(t, p, "far end not reached")
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	ends(t, p, done)
+	if out := p.stdout.String(); out != "" {
+		t.Errorf("it printed %q", out)
+	}
+}
+
+// onStdio starts an inlet whose one connection is stdin and stdout, and returns the target's end of it.
+func (s *site) onStdio(flags ...string) (p *process, stdin io.WriteCloser, target *net.TCPConn) {
+	s.t.Helper()
+	cmd := s.command(append([]string{"inlet", "--listen", "-", "--to", s.route()}, flags...)...)
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = stdin.Close() })
+	p = background(s.t, cmd)
+	if _, err := io.WriteString(stdin, "before"); err != nil {
+		s.t.Fatal(err)
+	}
+	target = s.accept()
+	receives(s.t, target, "before")
+	return p, stdin, target
+}
+
+// TestStdioDrains lets the one connection finish after a signal, as TestDrain does.
+func TestStdioDrains(t *testing.T) {
+	t.Parallel()
+	p, stdin, target := newOutlet(t).onStdio()
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	logs(t, p, "waiting for open connections")
+	if _, err := io.WriteString(stdin, "after"); err != nil {
+		t.Fatal(err)
+	}
+	_ = stdin.Close()
+	receives(t, target, "after")
+	receivesEnd(t, target)
+	send(t, target, "and back")
+	_ = target.Close()
+	ends(t, p, done)
+	if out := p.stdout.String(); out != "and back" {
+		t.Errorf("stdout has %q", out)
+	}
+}
+
+// TestStdioDrainEnds says with its exit code that the connection was cut: who reads stdout sees an end.
+func TestStdioDrainEnds(t *testing.T) {
+	t.Parallel()
+	p, _, target := newOutlet(t).onStdio("--drain", "1s")
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	receivesReset(t, target)
+	ends(t, p, failed)
+	saysError(t, p, "stopped by a signal before the connection had ended")
+}
+
+// TestStdioSignalWhileWaiting ends with an error: there was no connection.
+func TestStdioSignalWhileWaiting(t *testing.T) {
+	t.Parallel()
+	p := newPerson(t).start("inlet", "--listen", "-", "--to", freeAddress(t))
+	logs(t, p, "far end not reached")
+	if err := p.signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	ends(t, p, failed)
+	saysError(t, p, "stopped by a signal")
+}

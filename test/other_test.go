@@ -1,0 +1,10 @@
+//go:build unix && !linux
+
+package test
+
+import "syscall"
+
+// processAttributes gives a process a group of its own.
+func processAttributes() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Setpgid: true}
+}

@@ -1,0 +1,194 @@
+//go:build unix
+
+package test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/testenv"
+)
+
+// TestNginx has nginx serve a big file, and curl fetch it: several at once, and several over one connection.
+func TestNginx(t *testing.T) {
+	t.Parallel()
+	curl := testenv.NeedTool(t, "curl")
+	const size = 50 << 20
+	dir, want := t.TempDir(), make([]byte, size)
+	_, _ = pseudorandom(5).Read(want)
+	write(t, filepath.Join(dir, "big"), want)
+	write(t, filepath.Join(dir, "small"), []byte("small"))
+	where := nginx(t, "listen %s; root "+dir+";")
+	url := "http://" + through(t, newPerson(t), where)
+
+	var tasks sync.WaitGroup
+	for range 4 {
+		tasks.Go(func() {
+			got, err := exec.Command(curl, append(quietCurl, url+"/big")...).Output()
+			if err != nil || sha256.Sum256(got) != sha256.Sum256(want) {
+				t.Errorf("curl: %d bytes, %v", len(got), err)
+			}
+		})
+	}
+	tasks.Wait()
+	out, err := exec.Command(curl, append(quietCurl, "--write-out", " %{num_connects}\n",
+		url+"/small", url+"/small", url+"/small")...).CombinedOutput()
+	if err != nil || string(out) != "small 1\nsmall 0\nsmall 0\n" {
+		t.Errorf("curl over one connection: %v\n%s", err, out)
+	}
+}
+
+// TestNginxProxyProtocol has nginx learn, by the PROXY protocol, from which address curl connected to the inlet.
+func TestNginxProxyProtocol(t *testing.T) {
+	t.Parallel()
+	curl := testenv.NeedTool(t, "curl")
+	where := nginx(t, "listen %s proxy_protocol; location / { return 200 $proxy_protocol_addr; }")
+	url := "http://" + through(t, newPerson(t), where, "--proxy-protocol", "v2")
+	const from = "127.0.0.9"
+	out, err := exec.Command(curl, append(quietCurl, "--interface", from, url)...).CombinedOutput()
+	if err != nil || string(out) != from {
+		t.Errorf("nginx was called from %q, not from %s: %v", out, from, err)
+	}
+}
+
+// quietCurl has curl say nothing but errors, and not wait for ever.
+var quietCurl = []string{"--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", "60"}
+
+// nginx starts nginx with one server, in whose configuration %s is where it listens, which nginx returns.
+func nginx(t *testing.T, server string) (where string) {
+	t.Helper()
+	program := testenv.NeedTool(t, "nginx")
+	dir := t.TempDir()
+	where = freeAddress(t)
+	write(t, filepath.Join(dir, "nginx.conf"), fmt.Appendf(nil, `
+daemon off; master_process off; pid %[1]s/pid; error_log stderr; events {}
+http {
+	access_log off;
+	client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
+	server { %[2]s }
+}`, dir, strings.Replace(server, "%s", where, 1)))
+	background(t, exec.Command(program, "-p", dir, "-c", filepath.Join(dir, "nginx.conf")))
+	listening(t, where)
+	return where
+}
+
+// TestSSH has ssh reach a server of its own through an inlet that is its ProxyCommand.
+func TestSSH(t *testing.T) {
+	t.Parallel()
+	testenv.NeedRoot(t) // sshd separates privileges
+	sshd, ssh, keygen := testenv.NeedTool(t, "sshd"), testenv.NeedTool(t, "ssh"), testenv.NeedTool(t, "ssh-keygen")
+	dir := t.TempDir()
+	for _, name := range []string{"host", "user"} {
+		must(t, exec.Command(keygen, "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, name)))
+	}
+	if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // where sshd insists on separating privileges
+		testenv.Skip(t, err.Error())
+	}
+	where := freeAddress(t)
+	host, port, _ := net.SplitHostPort(where)
+	background(t, exec.Command(sshd, "-D", "-e", "-f", "/dev/null", "-p", port, "-o", "ListenAddress="+host,
+		"-h", filepath.Join(dir, "host"), "-o", "AuthorizedKeysFile="+filepath.Join(dir, "user.pub"), "-o", "StrictModes=no",
+		"-o", "PidFile=none", "-o", "PermitRootLogin=yes", "-o", "UsePAM=no"))
+	listening(t, where)
+	me := newPerson(t)
+	outlet := me.start("outlet", "--listen", "127.0.0.1:0", "--target", where)
+	route := strings.Fields(ready(t, outlet))[5]
+	login := func(command string) *exec.Cmd {
+		return me.program(ssh, "-F", "/dev/null", "-i", filepath.Join(dir, "user"), "-o", "BatchMode=yes",
+			"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
+			"-o", "ProxyCommand=sp inlet --no-wait --listen - --to "+route, "root@service", command)
+	}
+	must(t, login("true"))
+	want := make([]byte, 10<<20)
+	_, _ = pseudorandom(6).Read(want)
+	cat := login("cat")
+	cat.Stdin = bytes.NewReader(want)
+	if got := must(t, cat); !bytes.Equal(got, want) {
+		t.Errorf("%d bytes came back, other ones than those %d that were sent", len(got), len(want))
+	}
+	if err := login("exit 7").Run(); err == nil || err.(*exec.ExitError).ExitCode() != 7 {
+		t.Errorf("exit 7: %v", err)
+	}
+}
+
+// TestPostgreSQL has psql query a server of its own, and copy a few megabytes each way.
+func TestPostgreSQL(t *testing.T) {
+	t.Parallel()
+	testenv.NeedRoot(t) // to become the user postgres
+	psql, initdb, postgres := testenv.NeedTool(t, "psql"), testenv.NeedTool(t, "initdb"), testenv.NeedTool(t, "postgres")
+	dir, err := os.MkdirTemp("", "sp-postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	must(t, exec.Command("chown", "postgres", dir))
+	data := filepath.Join(dir, "data")
+	where := freeAddress(t)
+	host, port, _ := net.SplitHostPort(where)
+	must(t, asPostgres(initdb, "--auth=trust", "--no-sync", "--username=postgres", "--pgdata="+data))
+	server := background(t, asPostgres(postgres, "-D", data, "-h", host, "-p", port, "-k", dir, "-F"))
+	logs(t, server, "ready to accept connections")
+	_, inlet, _ := net.SplitHostPort(through(t, newPerson(t), where))
+	query := func(sql string) *exec.Cmd {
+		return exec.Command(psql, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", inlet, "-U", "postgres", "-c", sql)
+	}
+	if out := must(t, query("SELECT 6 * 7")); string(out) != "42\n" {
+		t.Errorf("SELECT: %q", out)
+	}
+	var rows bytes.Buffer
+	for i := range 200_000 {
+		fmt.Fprintf(&rows, "%d\trow number %d\n", i, i)
+	}
+	must(t, query("CREATE TABLE rows (n int PRIMARY KEY, text text)"))
+	upload := query("COPY rows FROM STDIN")
+	upload.Stdin = bytes.NewReader(rows.Bytes())
+	must(t, upload)
+	if got := must(t, query("COPY (SELECT * FROM rows ORDER BY n) TO STDOUT")); !bytes.Equal(got, rows.Bytes()) {
+		t.Errorf("COPY: %d bytes came back, other ones than those %d that were sent", len(got), rows.Len())
+	}
+}
+
+// asPostgres returns a command that the user postgres gives. The words must not need quoting.
+func asPostgres(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command("su", "postgres", "-s", "/bin/sh", "-c", "exec "+strings.Join(append([]string{name}, args...), " "))
+	cmd.Dir = os.TempDir()
+	return cmd
+}
+
+// through makes a portal to where, with more flags for its outlet, and returns the address of its inlet.
+func through(t *testing.T, who person, where string, flags ...string) string {
+	t.Helper()
+	outlet := who.start(append([]string{"outlet", "--listen", "127.0.0.1:0", "--target", where}, flags...)...)
+	route := strings.Fields(ready(t, outlet))[5]
+	return ready(t, who.start("inlet", "--listen", "127.0.0.1:0", "--to", route))
+}
+
+// listening waits until somebody listens at address.
+func listening(t *testing.T, address string) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(soon); time.Now().Before(deadline); <-tick.C {
+		if c, err := net.Dial("tcp", address); err == nil {
+			_ = c.Close()
+			return
+		}
+	}
+	t.Fatalf("nobody listens at %s", address)
+}
+
+func write(t *testing.T, path string, contents []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, contents, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

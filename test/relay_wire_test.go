@@ -1,0 +1,278 @@
+//go:build unix
+
+package test
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/faultnet"
+)
+
+// recorder keeps what each direction of each connection of a proxy carried.
+type recorder struct {
+	mu      sync.Mutex
+	streams map[string]*bytes.Buffer
+}
+
+func (r *recorder) tap(side string) func(int, faultnet.Direction, []byte) {
+	return func(conn int, dir faultnet.Direction, p []byte) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		key := fmt.Sprintf("%s, connection %d, %v", side, conn, dir)
+		if r.streams[key] == nil {
+			r.streams[key] = new(bytes.Buffer)
+		}
+		r.streams[key].Write(p)
+	}
+}
+
+// secretsOf are the ways in which a person may show on the wire.
+func (l *nodes) secretsOf(who, file, identifier string) map[string][]byte {
+	l.t.Helper()
+	r := l.run("identity", "show", "--json", file)
+	var shown struct {
+		PublicKey []byte `json:"public_key"`
+	}
+	if err := json.Unmarshal([]byte(r.stdout), &shown); err != nil || len(shown.PublicKey) != 32 {
+		l.t.Fatalf("identity show --json: %v\n%s", err, r.stdout)
+	}
+	hash, err := hex.DecodeString(identifier[1:])
+	if err != nil || len(hash) != 32 {
+		l.t.Fatalf("Identifier %s: %v", identifier, err)
+	}
+	return map[string][]byte{
+		who + "'s Identifier":              hash,
+		who + "'s Identifier, as text":     []byte(identifier[1:]),
+		who + "'s public key":              shown.PublicKey,
+		who + "'s public key, as hex":      []byte(hex.EncodeToString(shown.PublicKey)),
+		who + "'s public key, as base64":   []byte(base64.RawStdEncoding.EncodeToString(shown.PublicKey)[:40]),
+		who + "'s public key, as URL text": []byte(base64.RawURLEncoding.EncodeToString(shown.PublicKey)[:40]),
+	}
+}
+
+// TestRelayWire looks at all that comes to a relay and goes from it, on both of its sides: nothing there tells what
+// the application says, who the two ends are, or what the outlet is called but for the name that the relay knows it by.
+func TestRelayWire(t *testing.T) {
+	t.Parallel()
+	for _, flags := range [][]string{nil, {"--mux"}} {
+		t.Run(fmt.Sprint(flags), func(t *testing.T) {
+			const name = "ledger-7f31c0"
+			l := newNodes(t)
+			client, clientID := l.identity("client")
+			server, serverID := l.identity("server")
+			_, relayID := l.identity("relay")
+			seen := &recorder{streams: make(map[string]*bytes.Buffer)}
+
+			relay := l.start("relay", "--listen", "127.0.0.1:0", "--identity", l.dir+"/relay.identity", "--allow", serverID)
+			address := relay.ready()
+			inletSide := labProxy(t, address, seen.tap("inlet's side"))
+			outletSide := labProxy(t, address, seen.tap("outlet's side"))
+			marker := []byte("the application's own words, ")
+			target := labService(t, func(c labConn) { _, _ = io.Copy(c, c) })
+			l.registered(outletSide.Addr(), name, target, append([]string{
+				"--identity", server, "--relay-identity", relayID, "--allow", clientID,
+			}, flags...)...)
+			inlet := l.inlet(name+"@"+inletSide.Addr(), "--identity", client, "--allow", serverID)
+			for range 3 {
+				c := labDial(t, inlet)
+				if err := labEcho(c, string(bytes.Repeat(marker, 2000))); err != nil {
+					t.Fatal(err)
+				}
+				_ = c.Close()
+			}
+			to := step(inletSide.Addr()) + forwardTo(name) + labChannel + "/service/uppercase"
+			if r := l.run("send", "--to", to, "--identity", client, "--allow", serverID, string(marker)); r.code != 0 {
+				t.Fatal(r)
+			}
+
+			secrets := l.secretsOf("the inlet", client, clientID)
+			for what, secret := range l.secretsOf("the outlet", server, serverID) {
+				secrets[what] = secret
+			}
+			secrets["the application's data"] = marker
+			secrets["the application's data, in upper case"] = bytes.ToUpper(marker)
+			seen.search(t, secrets, name)
+		})
+	}
+}
+
+// search looks for secrets, and for name without the prefix that a relay knows it by.
+func (r *recorder) search(t *testing.T, secrets map[string][]byte, name string) {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	total, named := 0, 0
+	for where, stream := range r.streams {
+		b := stream.Bytes()
+		total += len(b)
+		for what, secret := range secrets {
+			if at := bytes.Index(b, secret); at >= 0 {
+				t.Errorf("%s: %s at byte %d", where, what, at)
+			}
+		}
+		known := bytes.Count(b, []byte("forward_to_"+name))
+		named += known
+		if bytes.Count(b, []byte(name)) != known {
+			t.Errorf("%s: the outlet's name without forward_to_", where)
+		}
+	}
+	t.Logf("%d bytes in %d streams, the relay's name for the outlet in them %d times", total, len(r.streams), named)
+	if total == 0 || named == 0 {
+		t.Error("the capture is empty")
+	}
+}
+
+// TestStalledClient has one client of an inlet read nothing, and another's service, while others get all they want
+// through the same relay and outlet, as fast as without them.
+func TestStalledClient(t *testing.T) {
+	t.Parallel()
+	const (
+		size  = 64 << 20
+		slack = time.Second // for what else this machine does
+	)
+	for _, flags := range [][]string{nil, {"--mux"}} {
+		t.Run(fmt.Sprint(flags), func(t *testing.T) {
+			l := newNodes(t)
+			m := newMirror(t, size)
+			_, relay := l.relay()
+			l.registered(relay, "db", m.address, flags...)
+			same, another := l.inlet("db@"+relay), l.inlet("db@"+relay)
+			alone := [...]time.Duration{m.together(t, same, another), m.together(t, same, another)}
+			stalled := stalledClient(t, same)
+			stop := stalledService(t, same, 4*size) // more than fits between it and its service
+			beside := [...]time.Duration{m.together(t, same, another), m.together(t, same, another)}
+			t.Logf("2 × 64 MiB took %v alone and %v beside those who do not read", alone, beside)
+			if best, worst := min(beside[0], beside[1]), max(alone[0], alone[1]); best > 2*worst+slack {
+				t.Errorf("%v beside those who do not read, and %v without them", best, worst)
+			}
+			stop()
+			// The client has lost nothing by its patience, either.
+			_ = stalled.SetDeadline(time.Now().Add(labPatience))
+			if n, err := io.Copy(io.Discard, stalled); n != size-1 || err != nil {
+				t.Errorf("the stalled client got %d bytes in the end, %v", 1+n, err)
+			}
+		})
+	}
+}
+
+// together gets the mirror's stream through each of the inlets at once, and returns how long that took.
+func (m *labMirror) together(t *testing.T, inlets ...string) time.Duration {
+	t.Helper()
+	begin := time.Now()
+	var tasks sync.WaitGroup
+	for _, inlet := range inlets {
+		c := labDial(t, inlet)
+		tasks.Go(func() {
+			if err := m.receive(c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	tasks.Wait()
+	return time.Since(begin)
+}
+
+// stalledClient asks for the service's stream, and takes one byte of it: its way is up, and fills from here on.
+func stalledClient(t *testing.T, inlet string) labConn {
+	t.Helper()
+	c := labDial(t, inlet)
+	if _, err := c.Write([]byte{askSend}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// stalledService sends to a service that does not read, until the returned function is called.
+func stalledService(t *testing.T, inlet string, size int64) (stop func()) {
+	t.Helper()
+	c := labDial(t, inlet)
+	if _, err := c.Write([]byte{askStall}); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if n, err := io.Copy(c, labStream(seedTo, size)); err == nil {
+			t.Errorf("%d bytes went to a service that does not read", n)
+		}
+	}()
+	return func() {
+		_ = c.SetDeadline(time.Unix(1, 0))
+		<-ended
+	}
+}
+
+// TestMuxConnections counts the connections that an outlet with --mux makes to its relay while many clients are served:
+// one for the session, and one for all that goes through it.
+func TestMuxConnections(t *testing.T) {
+	t.Parallel()
+	l := newNodes(t)
+	m := newMirror(t, 1<<20)
+	_, relay := l.relay()
+	var mu sync.Mutex
+	made := make(map[int]bool)
+	proxy := labProxy(t, relay, func(conn int, _ faultnet.Direction, _ []byte) {
+		mu.Lock()
+		defer mu.Unlock()
+		made[conn] = true
+	})
+	l.registered(proxy.Addr(), "db", m.address, "--mux")
+	inlet := l.inlet("db@" + relay)
+	var tasks sync.WaitGroup
+	for range 20 {
+		c := labDial(t, inlet)
+		tasks.Go(func() {
+			if err := m.both(c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	tasks.Wait()
+	mu.Lock()
+	defer mu.Unlock()
+	if len(made) > 2 {
+		t.Errorf("the outlet made %d connections to its relay", len(made))
+	}
+}
+
+// TestRelayMisleads has somebody at the relay lead an inlet to another outlet of the same person: the wrong service of
+// the right owner. The inlet sends it nothing.
+func TestRelayMisleads(t *testing.T) {
+	t.Parallel()
+	l := newNodes(t)
+	asked, other := newMirror(t, 0), newMirror(t, 0)
+	_, relay := l.relay()
+	l.registered(relay, "salt", asked.address)
+	l.registered(relay, "sand", other.address)
+	liar := labService(t, func(c labConn) {
+		onward, err := net.Dial("tcp", relay)
+		if err != nil {
+			return
+		}
+		defer onward.Close()
+		opening := make([]byte, 4<<10)
+		n, err := c.Read(opening)
+		if err != nil {
+			return
+		}
+		_, _ = onward.Write(bytes.Replace(opening[:n], []byte("salt"), []byte("sand"), 1))
+		go func() { _, _ = io.Copy(onward, c) }()
+		_, _ = io.Copy(c, onward)
+	})
+	l.fails(4, "does not go by that name", "inlet", "--no-wait", "--listen", "127.0.0.1:0", "--to", "salt@"+liar)
+	if len(other.served) > 0 {
+		t.Error("the other outlet's target has been connected to")
+	}
+}

@@ -1,0 +1,50 @@
+package test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/secureportal/sp/internal/testenv"
+)
+
+// TestBigPacketsLost drops the big packets of one hop and lets small ones through, pings among them, as a network does
+// whose MTU is smaller than it says. Only who sends a lot notices, and is told; what is small goes on.
+func TestBigPacketsLost(t *testing.T) {
+	nft := testenv.NeedTool(t, "nft")
+	t.Parallel()
+	for name, at := range map[string]struct {
+		of   func(n *networks) received
+		back bool // the service is who sends a lot
+	}{
+		"inlet to relay":  {of: func(n *networks) received { return received{n.middle, "left"} }},
+		"relay to outlet": {of: func(n *networks) received { return received{n.far, "eth"} }},
+		"outlet to relay": {of: func(n *networks) received { return received{n.middle, "right"} }, back: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l := newLane(t, nft, "--keepalive", "1s", "--log-level", "warn")
+			big, small := l.dial(), l.dial()
+			for _, c := range []labConn{big, small} {
+				if err := labEcho(c, "before"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r := at.of(l.networks)
+			setRules(t, nft, r.namespace, fmt.Sprintf(
+				"table inet mtu { chain in { type filter hook input priority 0; iifname %q meta length > 800 drop; }; }", r.device))
+			sent := make([]byte, 4000)
+			if at.back {
+				sent = sent[:500] // at a time: the echo of several is one packet
+			}
+			for range 8 {
+				if _, err := big.Write(sent); err != nil {
+					t.Fatal(err)
+				}
+			}
+			receivesReset(t, big)
+			if err := labEcho(small, "goes on"); err != nil {
+				t.Error("a connection that sends little:", err)
+			}
+		})
+	}
+}
