@@ -15,6 +15,7 @@ import (
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -143,7 +144,7 @@ func missingHint(service string) string {
 	switch {
 	case service == route.OutletName:
 		return "that is no outlet; if it is a relay, name the outlet behind it: NAME@host:port"
-	case service == route.RegisterName:
+	case service == relay.RegisterName:
 		return "that is no relay; an inlet reaches an outlet that listens at host:port without one"
 	case strings.HasPrefix(service, route.ForwardPrefix):
 		return "the outlet is not registered there just now; if that is the outlet itself and no relay, leave out NAME@"

@@ -5,6 +5,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay"
 )
 
 const limitCategory = "Limits"
@@ -24,8 +25,8 @@ func limitFlags() []cli.Flag {
 // relayLimitFlags say how many names a relay gives away.
 func relayLimitFlags() []cli.Flag {
 	return []cli.Flag{
-		limit("max-names", route.DefaultRegistrations, "names at once that outlets claim"),
-		limit("max-names-per-identity", route.DefaultNamesPerIdentity, "names at once of one identity"),
+		limit("max-names", relay.DefaultRegistrations, "names at once that outlets claim"),
+		limit("max-names-per-identity", relay.DefaultNamesPerIdentity, "names at once of one identity"),
 	}
 }
 
@@ -43,8 +44,8 @@ func checkLimits(c *cli.Context) error {
 	return nil
 }
 
-func registryConfig(c *cli.Context) route.RegistryConfig {
-	return route.RegistryConfig{
+func registryConfig(c *cli.Context) relay.ServerConfig {
+	return relay.ServerConfig{
 		Registrations: c.Int("max-names"), PerIdentity: c.Int("max-names-per-identity"), MayClaim: mayClaim,
 	}
 }

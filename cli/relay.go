@@ -10,6 +10,7 @@ import (
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay"
 )
 
 // registerFlags are those of a role that can be reached through a relay.
@@ -49,7 +50,7 @@ func runRelay(c *cli.Context) error {
 		return err
 	}
 	defer r.node.Close()
-	route.NewRegistry(r.node, registryConfig(c))
+	relay.NewServer(r.node, registryConfig(c))
 	return r.serve(c, where, func(l net.Listener) string { return describe(l) })
 }
 
@@ -78,7 +79,7 @@ func parseServing(c *cli.Context) (place, error) {
 }
 
 // claimOnce tries with --no-wait whether the relays are there and give the name.
-func claimOnce(c *cli.Context, registrars []*route.Registrar) error {
+func claimOnce(c *cli.Context, registrars []*relay.Client) error {
 	if !c.Bool("no-wait") {
 		return nil
 	}
@@ -102,7 +103,7 @@ func relayRefused(err error) error {
 
 // registrars returns what keeps the claims that the flags ask for, and what ends the node that dials the relays: it
 // trusts the relays' identities, and the role's own node those of the inlets.
-func (r *role) registrars(c *cli.Context) ([]*route.Registrar, func(), error) {
+func (r *role) registrars(c *cli.Context) ([]*relay.Client, func(), error) {
 	relays := c.StringSlice("relay")
 	if len(relays) == 0 {
 		return nil, func() {}, nil
@@ -125,11 +126,11 @@ func (r *role) registrars(c *cli.Context) ([]*route.Registrar, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	var all []*route.Registrar
+	var all []*relay.Client
 	for _, text := range relays {
 		to, err := parseRelay(text)
 		if err == nil {
-			g := &route.Registrar{Relay: to, Name: c.String("name"), Dial: dialer, Serve: r.node, NoSpares: c.Bool("mux")}
+			g := &relay.Client{Relay: to, Name: c.String("name"), Dial: dialer, Serve: r.node, NoSpares: c.Bool("mux")}
 			err = g.Check()
 			all = append(all, g)
 		}

@@ -40,6 +40,7 @@ import (
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/noise"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -1040,8 +1041,8 @@ func (l *link) message() (onward []byte, labels int) {
 }
 
 func TestSecondImplementationAsOutlet(t *testing.T) {
-	s, relay, _ := trusted(t)
-	route.NewRegistry(relay, route.RegistryConfig{})
+	s, node, _ := trusted(t)
+	relay.NewServer(node, relay.ServerConfig{})
 	n := s.session("")
 	n.expect(5, nil)
 	f := n.open(nil, "register", []byte("\x00db"))

@@ -21,19 +21,19 @@ const (
 	stableAfter  = time.Second            // what has lived as long is tried again at once
 )
 
-// backoff spaces attempts: each waits about twice as long as the one before, and no two processes wait alike. The zero
-// value is ready.
-type backoff struct {
+// Backoff spaces attempts: each waits about twice as long as the one before, and no two processes
+// wait alike. The zero value is ready. It belongs to one goroutine.
+type Backoff struct {
 	delay time.Duration
 	since time.Time // of the first of these attempts
 }
 
-// wait returns when to try again, after something that lived for a while and ended because of err, or did not come to
+// Wait returns when to try again, after something that lived for a while and ended because of err, or did not come to
 // life. Somebody who sends on hurry makes that soon, unless somebody else has decided against it. It reports false when
 // ctx ends first.
-func (b *backoff) wait(ctx context.Context, lived time.Duration, err error, hurry <-chan struct{}) bool {
+func (b *Backoff) Wait(ctx context.Context, lived time.Duration, err error, hurry <-chan struct{}) bool {
 	if lived >= stableAfter {
-		*b = backoff{since: time.Now()}
+		*b = Backoff{since: time.Now()}
 		return ctx.Err() == nil
 	}
 	b.next(lived, err)
@@ -63,7 +63,7 @@ func (b *backoff) wait(ctx context.Context, lived time.Duration, err error, hurr
 }
 
 // next makes the delay longer.
-func (b *backoff) next(lived time.Duration, err error) {
+func (b *Backoff) next(lived time.Duration, err error) {
 	if b.since.IsZero() {
 		b.since = time.Now()
 	}
@@ -74,10 +74,15 @@ func (b *backoff) next(lived time.Duration, err error) {
 	b.delay = min(max(2*b.delay, firstRetry), limit)
 }
 
-// decided tells whether err is what somebody has decided, and is not likely to decide otherwise soon.
+// decided tells whether err is what somebody has decided, and is not likely to decide otherwise
+// soon. An error of another package says so with a method Decided.
 func decided(err error) bool {
-	if errors.Is(err, identity.ErrNotTrusted) || errors.Is(err, errSuperseded) {
+	if errors.Is(err, identity.ErrNotTrusted) {
 		return true
+	}
+	var d interface{ Decided() bool }
+	if errors.As(err, &d) {
+		return d.Decided()
 	}
 	status := (*StatusError)(nil)
 	return errors.As(err, &status) && slices.Contains([]wire.Code{wire.NotTrusted, wire.NotAllowed, wire.NameTaken}, status.Code)

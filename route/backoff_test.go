@@ -22,12 +22,12 @@ func TestBackoff(t *testing.T) {
 		"unreachable": {errors.New("connection refused"), false},
 		"no service":  {&StatusError{Code: wire.NoService}, false},
 		"not trusted": {fmt.Errorf("far end: %w", identity.ErrNotTrusted), true},
-		"superseded":  {errSuperseded, true},
+		"superseded":  {decidedError{}, true},
 		"name taken":  {&StatusError{Code: wire.NameTaken}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var b backoff
+				var b Backoff
 				begin, want := time.Now(), firstRetry
 				for want < lastRetry {
 					limit := recentRetry
@@ -48,7 +48,7 @@ func TestBackoff(t *testing.T) {
 // TestBackoffForgets checks that what has lived is tried again at once, or soon if that was not long.
 func TestBackoffForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := backoff{delay: lastRetry, since: time.Now().Add(-time.Hour)}
+		b := Backoff{delay: lastRetry, since: time.Now().Add(-time.Hour)}
 		if got := waits(t, &b, stableAfter-1, nil); got < recentRetry/2 || got > recentRetry {
 			t.Errorf("what lived for less than %v was tried again after %v", stableAfter, got)
 		}
@@ -64,21 +64,21 @@ func TestBackoffForgets(t *testing.T) {
 // TestBackoffIsPatientWithDecisions checks that haste does not help where somebody has decided against it.
 func TestBackoffIsPatientWithDecisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := backoff{delay: lastRetry, since: time.Now()}
+		b := Backoff{delay: lastRetry, since: time.Now()}
 		hurry := make(chan struct{}, 1)
 		hurry <- struct{}{}
 		begin := time.Now()
-		if !b.wait(t.Context(), 0, identity.ErrNotTrusted, hurry) || time.Since(begin) < lastRetry/2 {
+		if !b.Wait(t.Context(), 0, identity.ErrNotTrusted, hurry) || time.Since(begin) < lastRetry/2 {
 			t.Errorf("it waited %v", time.Since(begin))
 		}
 	})
 }
 
 // waits returns how long b waits.
-func waits(t *testing.T, b *backoff, lived time.Duration, err error) time.Duration {
+func waits(t *testing.T, b *Backoff, lived time.Duration, err error) time.Duration {
 	t.Helper()
 	begin := time.Now()
-	if !b.wait(t.Context(), lived, err, nil) {
+	if !b.Wait(t.Context(), lived, err, nil) {
 		t.Fatal("it gave up")
 	}
 	return time.Since(begin)
@@ -86,14 +86,14 @@ func waits(t *testing.T, b *backoff, lived time.Duration, err error) time.Durati
 
 func TestBackoffEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var b backoff
+		var b Backoff
 		ctx, cancel := context.WithTimeout(t.Context(), firstRetry/4)
 		defer cancel()
 		begin := time.Now()
-		if b.wait(ctx, 0, nil, nil) || time.Since(begin) != firstRetry/4 {
+		if b.Wait(ctx, 0, nil, nil) || time.Since(begin) != firstRetry/4 {
 			t.Errorf("it went on after %v", time.Since(begin))
 		}
-		if b.wait(ctx, time.Hour, nil, nil) {
+		if b.Wait(ctx, time.Hour, nil, nil) {
 			t.Error("it went on at once")
 		}
 	})
@@ -102,12 +102,19 @@ func TestBackoffEndsWithItsContext(t *testing.T) {
 // TestBackoffHurries checks that somebody who waits shortens a long delay, and never below hurriedRetry.
 func TestBackoffHurries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := backoff{delay: lastRetry}
+		b := Backoff{delay: lastRetry}
 		hurry := make(chan struct{}, 1)
 		hurry <- struct{}{}
 		begin := time.Now()
-		if !b.wait(t.Context(), 0, nil, hurry) || time.Since(begin) != hurriedRetry {
+		if !b.Wait(t.Context(), 0, nil, hurry) || time.Since(begin) != hurriedRetry {
 			t.Errorf("it waited %v, want %v", time.Since(begin), hurriedRetry)
 		}
 	})
 }
+
+// decidedError is an error of another package that says so.
+type decidedError struct{}
+
+func (decidedError) Error() string { return "superseded" }
+
+func (decidedError) Decided() bool { return true }

@@ -27,7 +27,7 @@ func (n *Node) Open(ctx context.Context, r Route, flags wire.Flags) (*Stream, er
 
 // OpenWith is Open with a few bytes for the service in the opening message.
 func (n *Node) OpenWith(ctx context.Context, r Route, flags wire.Flags, payload []byte) (*Stream, error) {
-	if err := dialable(r); err != nil {
+	if err := CheckDialable(r); err != nil {
 		return nil, err
 	}
 	segs := segments(r)
@@ -47,7 +47,7 @@ func (n *Node) OpenAndAwait(ctx context.Context, r Route, flags wire.Flags, payl
 	return s, nil
 }
 
-func dialable(r Route) error {
+func CheckDialable(r Route) error {
 	if err := Check(r); err != nil {
 		return err
 	}
@@ -74,7 +74,7 @@ func (n *Node) Probe(ctx context.Context, r Route) error {
 
 // Session returns the session with the node at r's last secure step, and makes it if it is not there.
 func (n *Node) Session(ctx context.Context, r Route) (*channel.Session, error) {
-	if err := dialable(r); err != nil {
+	if err := CheckDialable(r); err != nil {
 		return nil, err
 	}
 	segs := segments(r)
@@ -145,7 +145,7 @@ func (n *Node) session(ctx context.Context, r Route, segs []Route, k int) (*chan
 	}
 	if p.attempt == nil {
 		p.attempt = &attempt{done: make(chan struct{})}
-		if !n.run(func() { n.attempt(p, r, segs, k) }) {
+		if !n.Go(func() { n.attempt(p, r, segs, k) }) {
 			p.attempt = nil
 			p.mu.Unlock()
 			return nil, net.ErrClosed

@@ -26,14 +26,14 @@ func (n *Node) newKeeper(r Route) *keeper {
 
 // run keeps the session until ctx ends. Failures are logged when they begin or change, not each time.
 func (k *keeper) run(ctx context.Context, changed func()) {
-	var retry backoff
+	var retry Backoff
 	for {
 		lived, err := k.hold(ctx, changed)
 		if ctx.Err() != nil || ctxEnded(k.node.ctx) {
 			return
 		}
 		k.failed(err)
-		if !retry.wait(ctx, lived, err, k.hurry) {
+		if !retry.Wait(ctx, lived, err, k.hurry) {
 			return
 		}
 	}
@@ -98,7 +98,7 @@ func (k *keeper) failed(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.err == nil || k.err.Error() != err.Error() {
-		k.node.warn("far end not reached, and goes on trying", err, "route", Format(k.route))
+		k.node.Warn("far end not reached, and goes on trying", err, "route", Format(k.route))
 	}
 	k.err = err
 }

@@ -75,22 +75,22 @@ type Node struct {
 	strangers seldom.Flood
 
 	mu       sync.Mutex
-	services map[string]service
+	services map[string]Service
 	names    map[string]int // what the node has claimed on relays
 	peerings map[string]*peering
 	links    map[netio.Conn]struct{} // that end with the node; nil once it has been closed
 	active   census                  // requests being served
 	openings *openings
 	inactive chan struct{}  // closed when nothing is active and the node is draining
-	claims   sync.WaitGroup // by which the node is reached
+	attached sync.WaitGroup // ways by which the node is reached
 	draining bool
 }
 
-// service is what a name on a node stands for.
-type service struct {
-	handler Handler
-	open    bool // without a channel too
-	waits   bool // most of its life, for others: not a connection that limits count and a shutdown waits for
+// Service is what a name on a node stands for.
+type Service struct {
+	Handler Handler
+	Open    bool // to everybody who reaches the node, without a channel too
+	Waits   bool // most of its life, for others: limits do not count it, and a shutdown does not wait
 }
 
 // NewNode returns a node that offers nothing yet. Close ends it.
@@ -98,7 +98,7 @@ func NewNode(config Config) (*Node, error) {
 	config.Limits = config.Limits.withDefaults()
 	n := &Node{
 		config: config, logger: config.Logger,
-		services: make(map[string]service), names: make(map[string]int), peerings: make(map[string]*peering),
+		services: make(map[string]Service), names: make(map[string]int), peerings: make(map[string]*peering),
 		links:  make(map[netio.Conn]struct{}),
 		active: newCensus(), openings: newOpenings(config.Limits.Opening),
 		inactive: make(chan struct{}),
@@ -123,8 +123,8 @@ func NewNode(config Config) (*Node, error) {
 	return n, nil
 }
 
-// warn logs that something has failed because of err and is tried again, and what to do about it.
-func (n *Node) warn(text string, err error, more ...any) {
+// Warn logs that something has failed because of err and is tried again, and what to do about it.
+func (n *Node) Warn(text string, err error, more ...any) {
 	more = append(more, "error", err)
 	if n.config.Hint != nil {
 		if hint := n.config.Hint(err); hint != "" {
@@ -135,12 +135,13 @@ func (n *Node) warn(text string, err error, more ...any) {
 }
 
 // Handle offers a service to peers that come through a secure channel and are trusted.
-func (n *Node) Handle(name string, h Handler) { n.offer(name, service{handler: h}) }
+func (n *Node) Handle(name string, h Handler) { n.Offer(name, Service{Handler: h}) }
 
 // HandleOpen offers a service to everybody who reaches the node.
-func (n *Node) HandleOpen(name string, h Handler) { n.offer(name, service{handler: h, open: true}) }
+func (n *Node) HandleOpen(name string, h Handler) { n.Offer(name, Service{Handler: h, Open: true}) }
 
-func (n *Node) offer(name string, s service) {
+// Offer offers a service under a name, in place of one that had it before.
+func (n *Node) Offer(name string, s Service) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.services[name] = s
@@ -195,8 +196,9 @@ func (n *Node) Close() error {
 	return err
 }
 
-// run runs f on a goroutine that Close waits for. It reports false, and runs nothing, if the node has been closed.
-func (n *Node) run(f func()) bool {
+// Go runs f on a goroutine that Close waits for. It reports false, and runs nothing, if the node
+// has been closed.
+func (n *Node) Go(f func()) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.links == nil {
@@ -220,7 +222,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	n.endpoint.Announce()
 	select {
 	case <-n.inactive:
-		n.awaitClaims(ctx)
+		n.awaitDetached(ctx)
 	case <-ctx.Done():
 		n.mu.Lock()
 		cut := n.active.all
@@ -230,32 +232,52 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	return n.Close()
 }
 
-func (n *Node) isDraining() bool {
+// IsDraining tells whether Shutdown has been called.
+func (n *Node) IsDraining() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.draining
 }
 
-// beginClaim takes note of a claim by which the node is reached, until endClaim. It fails while the node is draining.
-func (n *Node) beginClaim() error {
+// Attach takes note of a way by which the node is reached, until detach is called, once: Shutdown
+// waits for that. It fails while the node is draining.
+func (n *Node) Attach() (detach func(), err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.draining {
-		return errDraining
+		return nil, errDraining
 	}
-	n.claims.Add(1)
-	return nil
+	n.attached.Add(1)
+	return n.attached.Done, nil
 }
 
-func (n *Node) endClaim() { n.claims.Done() }
+// Inactive returns a channel that is closed when the node is draining and serves nothing any more.
+func (n *Node) Inactive() <-chan struct{} { return n.inactive }
+
+// Done returns a channel that is closed when the node has been closed.
+func (n *Node) Done() <-chan struct{} { return n.ctx.Done() }
+
+// Logger returns where the node logs to.
+func (n *Node) Logger() *slog.Logger { return n.logger }
+
+// Trust returns what decides whom the node trusts.
+func (n *Node) Trust() channel.Trust { return n.config.Channel.Trust }
+
+// GoAway tells the far ends of some sessions that this node is going away, if that has not been
+// done.
+func (n *Node) GoAway(which func(*channel.Session) bool) { n.endpoint.AnnounceTo(which) }
+
+// Quit ends some sessions in good order, and does not wait for that.
+func (n *Node) Quit(which func(*channel.Session) bool) { n.endpoint.Quit(which) }
 
 var errDraining = errors.New("this node is shutting down")
 
-// awaitClaims returns when the claims have ended, or ctx has: what came by them may have last bytes on the way.
-func (n *Node) awaitClaims(ctx context.Context) {
+// awaitDetached returns when all that was attached is detached, or ctx has ended: what came by it
+// may have last bytes on the way.
+func (n *Node) awaitDetached(ctx context.Context) {
 	ended := make(chan struct{})
-	waiting := n.run(func() {
-		n.claims.Wait()
+	waiting := n.Go(func() {
+		n.attached.Wait()
 		close(ended)
 	})
 	if !waiting {
@@ -323,7 +345,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) {
 	Accept(ctx, l, n.logger, func(c net.Conn) {
 		conn := netio.Wrap(c)
 		l := n.beginOpening(conn)
-		if l == nil || !n.run(func() { n.serveLink(conn, l) }) {
+		if l == nil || !n.Go(func() { n.serveLink(conn, l) }) {
 			_ = netio.Reset(conn)
 		}
 	})

@@ -126,6 +126,9 @@ func (n *Node) serveLink(conn netio.Conn, l *place) {
 	}
 }
 
+// ServeLink serves a link to which the limits for strangers do not apply, and closes it.
+func (n *Node) ServeLink(link Conn) { n.serveLink(link, nil) }
+
 // serveFlow serves a flow that came in through a secure channel.
 func (n *Node) serveFlow(ctx context.Context, f *channel.Flow) {
 	q := &Request{node: n, conn: f, Session: f.Session()}
@@ -134,9 +137,22 @@ func (n *Node) serveFlow(ctx context.Context, f *channel.Flow) {
 	}
 }
 
-// known ends that the link counts as one that nothing is known of: it counts for a peer, or for something else, or is at
+// Conn returns the link that the message came on.
+func (q *Request) Conn() Conn { return q.conn }
+
+// IsFollowed tells whether bytes have come behind the message.
+func (q *Request) IsFollowed() bool { return len(q.ahead) > 0 }
+
+// ReadRequest reads an opening message from a link that this side has made, in whatever time it
+// takes to come.
+func (n *Node) ReadRequest(link Conn) (*Request, error) {
+	q := &Request{node: n, conn: link}
+	return q, q.read()
+}
+
+// Known ends that the link counts as one that nothing is known of: it counts for a peer, or for something else, or is at
 // its end. Only the goroutine that serves the link calls it.
-func (q *Request) known() {
+func (q *Request) Known() {
 	if q.place != nil {
 		q.node.endOpening(q.place)
 		q.place = nil
@@ -149,19 +165,19 @@ func (q *Request) proved() {
 		q.proven = q.place
 		q.node.enterProven(q.place.from)
 	}
-	q.known()
+	q.Known()
 }
 
 // left is the end of a link that came in from the network.
 func (q *Request) left() {
-	q.known()
+	q.Known()
 	if q.proven != nil {
 		q.node.leaveProven(q.proven.from)
 	}
 }
 
-// serveRead serves a link whose opening message has been read.
-func (n *Node) serveRead(conn netio.Conn, q *Request) {
+// ServeRequest serves a link whose opening message has been read by ReadRequest, and closes it.
+func (n *Node) ServeRequest(conn netio.Conn, q *Request) {
 	defer n.track(conn)()
 	n.serve(n.ctx, q)
 }
@@ -357,20 +373,20 @@ func (n *Node) resolveService(q *Request) (_ Handler, err error) {
 	n.mu.Lock()
 	s, ok := n.services[q.address.Name]
 	n.mu.Unlock()
-	if !ok || !s.open && q.Session == nil {
+	if !ok || !s.Open && q.Session == nil {
 		return nil, Refuse(wire.NoService, missing(q.address.Name))
 	}
 	if q.Message.Flags&wire.Probe != 0 && len(q.Message.Onward) == 0 {
 		q.refuse(wire.Status{Code: wire.OK})
 		return nil, nil
 	}
-	if s.waits {
-		return s.handler, nil
+	if s.Waits {
+		return s.Handler, nil
 	}
 	if err = q.begin(); err != nil {
 		return nil, err
 	}
-	return s.handler, nil
+	return s.Handler, nil
 }
 
 // begin counts the request, until it is finished.
@@ -380,7 +396,7 @@ func (q *Request) begin() error {
 		return err
 	}
 	q.counted = who
-	q.known()
+	q.Known()
 	return nil
 }
 

@@ -3,17 +3,16 @@ package route
 import (
 	"context"
 	"io"
-	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/yamux"
-
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route/mux"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -76,46 +75,33 @@ func TestNextFlowOnSlowLine(t *testing.T) {
 	})
 }
 
-// muxBubble is synctest.Test for what uses yamux. That keeps timers for whoever comes next, and none may get into the
-// bubble or out of it: two collections of garbage empty a sync.Pool.
-func muxBubble(t *testing.T, test func(*testing.T)) {
-	t.Helper()
-	empty := func() {
-		runtime.GC()
-		runtime.GC()
-	}
-	empty()
-	defer empty()
-	synctest.Test(t, test)
-}
-
 // muxed returns the ends of a link in a mux over a link.
 func muxed(t *testing.T, here, there netio.Conn) (near, far netio.Conn) {
 	t.Helper()
 	run := func(f func()) bool { go f(); return true }
-	client, err := newMux(yamux.Client, here, run, 0)
+	client, err := mux.NewClient(here, run, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := newMux(yamux.Server, there, run, 0)
+	server, err := mux.NewServer(there, run)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := client.open()
+	a, err := client.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := server.AcceptStream()
+	b, err := server.Accept()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return a, server.link(b)
+	return a, b
 }
 
 func nextFlowOnSlowLine(t *testing.T, over func(here, there netio.Conn) (near, far netio.Conn)) {
 	t.Helper()
 	const oneWay = 600 * time.Millisecond // there and back it is longer than refuseTimeout
-	muxBubble(t, func(t *testing.T) {
+	testkit.Bubble(t, func(t *testing.T) {
 		w := newWorld(t)
 		far, near := w.node(t), w.node(t)
 		far.HandleBasics()

@@ -7,7 +7,7 @@ import (
 )
 
 func TestMissing(t *testing.T) {
-	for _, service := range []string{OutletName, RegisterName, ForwardPrefix + "db"} {
+	for _, service := range []string{OutletName, "register", ForwardPrefix + "db"} {
 		e := &StatusError{Code: wire.NoService, Reason: missing(service), Hop: 1, Where: "there"}
 		if got := e.Missing(); got != service {
 			t.Errorf("%q: %q, want %q", e.Reason, got, service)

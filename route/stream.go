@@ -359,12 +359,30 @@ func (s *Stream) Err() error {
 	return nil
 }
 
-// session returns the session that the stream is opened in, or nil if the stream has a link of its own.
-func (s *Stream) session() *channel.Session {
+// Session returns the session that the stream is opened in, or nil if it has a link of its own.
+func (s *Stream) Session() *channel.Session {
 	if f, ok := s.conn.(*channel.Flow); ok {
 		return f.Session()
 	}
 	return nil
+}
+
+// GoesThrough tells whether a session's own link is one of links, or goes through one of them, in
+// however many other channels.
+func GoesThrough(s *channel.Session, isLink func(net.Conn) bool) bool {
+	for conn := net.Conn(s.Link()); ; {
+		if isLink(conn) {
+			return true
+		}
+		switch outer := conn.(type) {
+		case *Stream:
+			conn = outer.conn
+		case *channel.Flow:
+			conn = outer.Session().Link()
+		default:
+			return false
+		}
+	}
 }
 
 // OnEnd has do called when the channel below has ended. Nil takes that back. It is for a stream that is not closed.

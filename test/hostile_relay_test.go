@@ -20,6 +20,7 @@ import (
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -228,10 +229,10 @@ func TestOpeningMessageCut(t *testing.T) {
 	t.Parallel()
 	l := newNodes(t)
 	m := newMirror(t, labMeanwhile)
-	_, relay := l.relay()
-	_, bridge := l.bridge(relay)
-	l.registered(relay, "db", m.address)
-	check := undisturbed(t, l.inlet(step(bridge)+step(relay)+forwardTo("db")+labOutlet), m)
+	_, at := l.relay()
+	_, bridge := l.bridge(at)
+	l.registered(at, "db", m.address)
+	check := undisturbed(t, l.inlet(step(bridge)+step(at)+forwardTo("db")+labOutlet), m)
 
 	from := wire.Route{{Kind: wire.Label, Name: "somebody"}}
 	api := wire.Address{Kind: wire.Secure, Name: route.SecureName}
@@ -240,11 +241,11 @@ func TestOpeningMessageCut(t *testing.T) {
 		name, to string
 		message  wire.Message
 	}{
-		{"forward", relay, wire.Message{Onward: wire.Route{service(route.ForwardPrefix + "db"), api}, Return: from}},
-		{"channel", relay, wire.Message{Onward: wire.Route{api}, Return: from}},
-		{"spare", relay, wire.Message{Onward: wire.Route{service(route.SpareName)}, Return: from, Payload: make([]byte, 40)}},
+		{"forward", at, wire.Message{Onward: wire.Route{service(route.ForwardPrefix + "db"), api}, Return: from}},
+		{"channel", at, wire.Message{Onward: wire.Route{api}, Return: from}},
+		{"spare", at, wire.Message{Onward: wire.Route{service(relay.SpareName)}, Return: from, Payload: make([]byte, 40)}},
 		{"bridge", bridge, wire.Message{
-			Onward: wire.Route{route.FromAddrPort(netip.MustParseAddrPort(relay)), api}, Return: from,
+			Onward: wire.Route{route.FromAddrPort(netip.MustParseAddrPort(at)), api}, Return: from,
 		}},
 	} {
 		message, err := wire.AppendMessage(nil, c.message)
@@ -313,7 +314,7 @@ func TestRegistrationFlood(t *testing.T) {
 	check := undisturbed(t, l.inlet("db@"+relay), m)
 
 	claims := newCrowd(t, crowd, ownID, relay)
-	claims.claim(route.DefaultNamesPerIdentity)
+	claims.claim(relay.DefaultNamesPerIdentity)
 	outlet := []string{"outlet", "--no-wait", "--relay", relay, "--target", m.address}
 	l.fails(3, "no more names for this identity",
 		append(outlet, "--name", "one-more", "--identity", crowd, "--relay-identity", ownID)...)
@@ -372,7 +373,7 @@ func newCrowd(t *testing.T, file, relayID, relay string) *crowd {
 func (c *crowd) claim(n int) {
 	c.t.Helper()
 	for i := range n {
-		r := &route.Registrar{
+		r := &relay.Client{
 			Relay: route.Route{c.relay}, Name: fmt.Sprintf("crowd-%d", i), Dial: c.node, Serve: c.node,
 			Registered: func() {
 				select {

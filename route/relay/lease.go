@@ -1,4 +1,4 @@
-package route
+package relay
 
 import (
 	"context"
@@ -8,15 +8,14 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/yamux"
-
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/route/mux"
 )
 
 // registration is one outlet's claim of a name.
-type registration struct {
+type lease struct {
 	name    string
 	owner   identity.Identifier
 	id      [ticketIDSize]byte
@@ -27,8 +26,8 @@ type registration struct {
 	parted  chan struct{} // tells that a link to the outlet is not in use any more
 
 	mu      sync.Mutex
-	mux     *mux // nil until the outlet has been answered
-	demand  *yamux.Stream
+	mux     *mux.Mux // nil until the outlet has been answered
+	demand  *mux.Link
 	spares  []*parked      // the one that came last is taken first
 	waiting []chan *parked // those who lack one; the first is served first
 	used    recent
@@ -50,8 +49,8 @@ type parked struct {
 }
 
 // open makes r able to reach the outlet.
-func (r *registration) open(mux *mux) error {
-	demand, err := mux.OpenStream()
+func (r *lease) open(mux *mux.Mux) error {
+	demand, err := mux.Open()
 	if err != nil {
 		return err
 	}
@@ -66,7 +65,7 @@ func (r *registration) open(mux *mux) error {
 }
 
 // supersede is close with a word to the outlet: or it would take the name back at once, and so on.
-func (r *registration) supersede() {
+func (r *lease) supersede() {
 	r.mu.Lock()
 	demand := r.demand
 	r.mu.Unlock()
@@ -78,7 +77,7 @@ func (r *registration) supersede() {
 }
 
 // close ends the registration's waiting links. Those in use live on.
-func (r *registration) close() {
+func (r *lease) close() {
 	r.mu.Lock()
 	spares, waiting := r.spares, r.waiting
 	mux := r.mux
@@ -96,7 +95,7 @@ func (r *registration) close() {
 }
 
 // join takes a link among those that end when r is revoked, unless that has been done.
-func (r *registration) join(c netio.Conn) bool {
+func (r *lease) join(c netio.Conn) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.revoked {
@@ -109,7 +108,7 @@ func (r *registration) join(c netio.Conn) bool {
 	return true
 }
 
-func (r *registration) part(c netio.Conn) {
+func (r *lease) part(c netio.Conn) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.joined, c)
@@ -120,7 +119,7 @@ func (r *registration) part(c netio.Conn) {
 }
 
 // retire is revoke once no link is in use, and reports whether that is so.
-func (r *registration) retire() bool {
+func (r *lease) retire() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.revoked = r.revoked || len(r.joined) == 0
@@ -128,7 +127,7 @@ func (r *registration) retire() bool {
 }
 
 // revoke ends the links in use: r's owner is not trusted any more.
-func (r *registration) revoke() {
+func (r *lease) revoke() {
 	r.mu.Lock()
 	joined := r.joined
 	r.joined, r.revoked = nil, true
@@ -139,14 +138,14 @@ func (r *registration) revoke() {
 }
 
 // spend reports whether a spare link's number had not been used.
-func (r *registration) spend(number uint64) bool {
+func (r *lease) spend(number uint64) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.used.use(number)
 }
 
 // park keeps a spare link. It reports false if there are enough.
-func (r *registration) park(p *parked) bool {
+func (r *lease) park(p *parked) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed || len(r.spares) >= maxSpares {
@@ -163,7 +162,7 @@ func (r *registration) park(p *parked) bool {
 
 // await returns what is to be done for whoever uses a parked link, or nil if the link is to be closed: it has been given
 // up, or nobody has needed it for a while and there are others.
-func (r *registration) await(p *parked) func() {
+func (r *lease) await(p *parked) func() {
 	look := time.NewTicker(spareIdle)
 	defer look.Stop()
 	for {
@@ -179,7 +178,7 @@ func (r *registration) await(p *parked) func() {
 }
 
 // surplus takes p out of the parked links if it is there and more are than an outlet keeps without demand.
-func (r *registration) surplus(p *parked) bool {
+func (r *lease) surplus(p *parked) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i := slices.Index(r.spares, p)
@@ -191,7 +190,7 @@ func (r *registration) surplus(p *parked) bool {
 }
 
 // awaitReady waits a moment for a claim that has been answered just now.
-func (r *registration) awaitReady(ctx context.Context) {
+func (r *lease) awaitReady(ctx context.Context) {
 	select {
 	case <-r.ready:
 		return
@@ -207,7 +206,7 @@ func (r *registration) awaitReady(ctx context.Context) {
 }
 
 // link returns a link to the outlet, and what runs one piece of work for it besides the caller.
-func (r *registration) link(ctx context.Context) (netio.Conn, func(func()), error) {
+func (r *lease) link(ctx context.Context) (netio.Conn, func(func()), error) {
 	r.awaitReady(ctx)
 	for p := range r.takeSpares(ctx) {
 		if netio.Quiet(p.conn) {
@@ -221,7 +220,7 @@ func (r *registration) link(ctx context.Context) (netio.Conn, func(func()), erro
 	if mux == nil {
 		return nil, nil, errors.New("the registration is not ready")
 	}
-	l, err := mux.open()
+	l, err := mux.Open()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -229,7 +228,7 @@ func (r *registration) link(ctx context.Context) (netio.Conn, func(func()), erro
 }
 
 // takeSpares yields spare links: those that are parked, and at last one that is asked for, if it comes soon.
-func (r *registration) takeSpares(ctx context.Context) iter.Seq[*parked] {
+func (r *lease) takeSpares(ctx context.Context) iter.Seq[*parked] {
 	return func(yield func(*parked) bool) {
 		for {
 			p := r.takeSpare()
@@ -247,7 +246,7 @@ func (r *registration) takeSpares(ctx context.Context) iter.Seq[*parked] {
 }
 
 // awaitSpare asks the outlet for a spare link, and returns nil if none comes soon.
-func (r *registration) awaitSpare(ctx context.Context) *parked {
+func (r *lease) awaitSpare(ctx context.Context) *parked {
 	w := make(chan *parked, 1)
 	r.mu.Lock()
 	demand := r.demand
@@ -278,7 +277,7 @@ func (r *registration) awaitSpare(ctx context.Context) *parked {
 	}
 }
 
-func (r *registration) takeSpare() *parked {
+func (r *lease) takeSpare() *parked {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.spares) == 0 {

@@ -1,4 +1,4 @@
-package route
+package relay
 
 import (
 	"cmp"
@@ -14,10 +14,10 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/yamux"
-
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/mux"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -67,8 +67,8 @@ const (
 
 // Registry is what makes a node a relay: who has claimed which name, and how to reach them. It is safe for concurrent
 // use.
-type Registry struct {
-	node        *Node
+type Server struct {
+	node        *route.Node
 	logger      *slog.Logger
 	max         int
 	perIdentity int
@@ -77,13 +77,13 @@ type Registry struct {
 	mayClaim func(d identity.Decision, name string) error
 
 	mu      sync.Mutex
-	names   map[string]*registration
-	tickets map[[ticketIDSize]byte]*registration
+	names   map[string]*lease
+	tickets map[[ticketIDSize]byte]*lease
 	owners  map[identity.Identifier]int
 }
 
 // RegistryConfig says how much a relay takes on. The zero value is the default.
-type RegistryConfig struct {
+type ServerConfig struct {
 	Registrations int // names in all; 0 means DefaultRegistrations
 	PerIdentity   int // names of one identity; 0 means DefaultNamesPerIdentity
 
@@ -93,11 +93,11 @@ type RegistryConfig struct {
 }
 
 // NewRegistry makes n a relay. Whom n trusts may claim names.
-func NewRegistry(n *Node, c RegistryConfig) *Registry {
-	g := &Registry{
-		node: n, logger: n.logger, max: c.Registrations, perIdentity: c.PerIdentity, mayClaim: c.MayClaim,
-		names:   make(map[string]*registration),
-		tickets: make(map[[ticketIDSize]byte]*registration),
+func NewServer(n *route.Node, c ServerConfig) *Server {
+	g := &Server{
+		node: n, logger: n.Logger(), max: c.Registrations, perIdentity: c.PerIdentity, mayClaim: c.MayClaim,
+		names:   make(map[string]*lease),
+		tickets: make(map[[ticketIDSize]byte]*lease),
 		owners:  make(map[identity.Identifier]int),
 	}
 	if g.max == 0 {
@@ -106,21 +106,21 @@ func NewRegistry(n *Node, c RegistryConfig) *Registry {
 	if g.perIdentity == 0 {
 		g.perIdentity = DefaultNamesPerIdentity
 	}
-	n.offer(RegisterName, service{handler: g.register, waits: true})
-	n.offer(SpareName, service{handler: g.spare, open: true, waits: true})
+	n.Offer(RegisterName, route.Service{Handler: g.register, Waits: true})
+	n.Offer(SpareName, route.Service{Handler: g.spare, Open: true, Waits: true})
 	return g
 }
 
 // register serves an outlet's claim, for as long as the claim lives.
-func (g *Registry) register(ctx context.Context, q *Request) error {
+func (g *Server) register(ctx context.Context, q *route.Request) error {
 	kind, name, err := parseClaim(q.Message.Payload)
 	if err != nil {
 		return err
 	}
 	if err := g.judge(q.Session, name); err != nil {
-		return RefuseBecause(wire.NotTrusted, "", err)
+		return route.RefuseBecause(wire.NotTrusted, "", err)
 	}
-	r := &registration{
+	r := &lease{
 		name: name, owner: q.Session.Peer().Identifier(), session: q.Session, muxOnly: kind == muxOnly,
 		ready: make(chan struct{}), parted: make(chan struct{}, 1),
 	}
@@ -138,7 +138,7 @@ func (g *Registry) register(ctx context.Context, q *Request) error {
 }
 
 // judge tells whether the peer of s may have a name.
-func (g *Registry) judge(s *channel.Session, name string) error {
+func (g *Server) judge(s *channel.Session, name string) error {
 	if g.mayClaim == nil {
 		return nil
 	}
@@ -155,18 +155,18 @@ func appendClaim(dst []byte, kind byte, name string) []byte {
 
 func parseClaim(b []byte) (kind byte, name string, err error) {
 	if len(b) < 2 || b[0] > muxOnly {
-		return 0, "", Refuse(wire.BadMessage, "not a claim of a name")
+		return 0, "", route.Refuse(wire.BadMessage, "not a claim of a name")
 	}
 	name = string(b[1:])
-	if err := Forward(name).Validate(); err != nil {
-		return 0, "", Refuse(wire.BadMessage, "a relay name has only letters, digits, dot, dash and underscore")
+	if err := route.Forward(name).Validate(); err != nil {
+		return 0, "", route.Refuse(wire.BadMessage, "a relay name has only letters, digits, dot, dash and underscore")
 	}
 	return b[0], name, nil
 }
 
 // hold answers a claim, and returns when it ends. From the answer on links may lead to the outlet, and what is in use when
 // the claim ends goes on while its owner is trusted.
-func (g *Registry) hold(ctx context.Context, q *Request, r *registration) error {
+func (g *Server) hold(ctx context.Context, q *route.Request, r *lease) error {
 	stream := q.Accept()
 	if _, err := stream.Write(append(r.id[:], r.key[:]...)); err != nil {
 		return err
@@ -175,7 +175,7 @@ func (g *Registry) hold(ctx context.Context, q *Request, r *registration) error 
 	if errors.Is(reason, identity.ErrNotTrusted) {
 		r.revoke()
 	} else if !r.retire() {
-		g.node.run(func() { g.outlive(r) })
+		g.node.Go(func() { g.outlive(r) })
 	}
 	gone := g.logger.With("name", r.name, "identifier", r.owner)
 	if reason != nil {
@@ -186,8 +186,8 @@ func (g *Registry) hold(ctx context.Context, q *Request, r *registration) error 
 }
 
 // keep makes a mux of stream, and returns when the claim ends, and why if not in order.
-func (g *Registry) keep(ctx context.Context, s *channel.Session, stream *Stream, r *registration) error {
-	mux, err := newMux(yamux.Client, stream, g.node.run, muxUnended)
+func (g *Server) keep(ctx context.Context, s *channel.Session, stream *route.Stream, r *lease) error {
+	mux, err := mux.NewClient(stream, g.node.Go, mux.MaxUnended)
 	if err != nil {
 		return err
 	}
@@ -200,7 +200,7 @@ func (g *Registry) keep(ctx context.Context, s *channel.Session, stream *Stream,
 	if err := r.open(mux); err != nil {
 		return err
 	}
-	watching.Go(mux.watch)
+	watching.Go(mux.Watch)
 	g.logger.Info("outlet registered", "name", r.name, "identifier", r.owner)
 	if reason := g.lapse(ctx, s, r.name, mux); reason != nil {
 		return reason
@@ -210,8 +210,8 @@ func (g *Registry) keep(ctx context.Context, s *channel.Session, stream *Stream,
 
 // outlive revokes a registration that has ended, and has links in use, when its owner is not trusted with the name any
 // more, by what he has shown last. It returns when they are not in use any more, or the node is closed.
-func (g *Registry) outlive(r *registration) {
-	trust := g.node.config.Channel.Trust
+func (g *Server) outlive(r *lease) {
+	trust := g.node.Trust()
 	for session := r.session; ; {
 		session = g.lastSession(r, session)
 		changed := trust.Changed()
@@ -233,14 +233,14 @@ func (g *Registry) outlive(r *registration) {
 		case <-changed:
 		case <-expired:
 		case <-r.parted:
-		case <-g.node.ctx.Done():
+		case <-g.node.Done():
 			return
 		}
 	}
 }
 
 // lastSession returns the session with r's owner that his newest claim of the name came through, or before if r's was.
-func (g *Registry) lastSession(r *registration, before *channel.Session) *channel.Session {
+func (g *Server) lastSession(r *lease, before *channel.Session) *channel.Session {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if now, ok := g.names[r.name]; ok && now.owner == r.owner {
@@ -250,7 +250,7 @@ func (g *Registry) lastSession(r *registration, before *channel.Session) *channe
 }
 
 // lapse returns when a claim ends, and why if it is the peer of s that is not trusted with it any more.
-func (g *Registry) lapse(ctx context.Context, s *channel.Session, name string, mux *mux) error {
+func (g *Server) lapse(ctx context.Context, s *channel.Session, name string, mux *mux.Mux) error {
 	for {
 		decided := s.Decided()
 		if err := g.judge(s, name); err != nil {
@@ -269,42 +269,42 @@ func (g *Registry) lapse(ctx context.Context, s *channel.Session, name string, m
 }
 
 // claim gives r its name. An older claim of the same identity ends.
-func (g *Registry) claim(r *registration) error {
+func (g *Server) claim(r *lease) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	old, taken := g.names[r.name]
 	switch {
 	case taken && old.owner != r.owner:
-		return Refuse(wire.NameTaken, fmt.Sprintf("the name %s belongs to another identity", r.name))
+		return route.Refuse(wire.NameTaken, fmt.Sprintf("the name %s belongs to another identity", r.name))
 	case !taken && len(g.names) >= g.max:
-		return Refuse(wire.Busy, "no more names here")
+		return route.Refuse(wire.Busy, "no more names here")
 	case !taken && g.owners[r.owner] >= g.perIdentity:
-		return Refuse(wire.Busy, "no more names for this identity")
+		return route.Refuse(wire.Busy, "no more names for this identity")
 	case taken:
 		g.removeLocked(old)
-		g.node.run(old.supersede)
+		g.node.Go(old.supersede)
 	}
 	g.names[r.name] = r
 	g.tickets[r.id] = r
 	g.owners[r.owner]++
-	g.node.HandleOpen(ForwardPrefix+r.name, func(ctx context.Context, q *Request) error {
+	g.node.HandleOpen(route.ForwardPrefix+r.name, func(ctx context.Context, q *route.Request) error {
 		return g.forward(ctx, q, r)
 	})
 	return nil
 }
 
 // release takes r's name back if r still has it.
-func (g *Registry) release(r *registration) {
+func (g *Server) release(r *lease) {
 	g.mu.Lock()
 	if g.names[r.name] == r {
 		g.removeLocked(r)
-		g.node.Withdraw(ForwardPrefix + r.name)
+		g.node.Withdraw(route.ForwardPrefix + r.name)
 	}
 	g.mu.Unlock()
 	r.close()
 }
 
-func (g *Registry) removeLocked(r *registration) {
+func (g *Server) removeLocked(r *lease) {
 	delete(g.names, r.name)
 	delete(g.tickets, r.id)
 	if g.owners[r.owner]--; g.owners[r.owner] == 0 {
@@ -313,7 +313,7 @@ func (g *Registry) removeLocked(r *registration) {
 }
 
 // forward leads an inlet's link to the outlet.
-func (g *Registry) forward(ctx context.Context, q *Request, r *registration) error {
+func (g *Server) forward(ctx context.Context, q *route.Request, r *lease) error {
 	next, aside, err := r.link(ctx)
 	if err != nil {
 		return r.unreachable(err)
@@ -327,21 +327,21 @@ func (g *Registry) forward(ctx context.Context, q *Request, r *registration) err
 }
 
 // unreachable is what an inlet is told when the outlet could not be reached.
-func (r *registration) unreachable(why error) error {
-	return RefuseBecause(wire.Unreachable, fmt.Sprintf("the outlet %s does not answer", r.name), why)
+func (r *lease) unreachable(why error) error {
+	return route.RefuseBecause(wire.Unreachable, fmt.Sprintf("the outlet %s does not answer", r.name), why)
 }
 
 // spare parks an outlet's link until it is used.
-func (g *Registry) spare(ctx context.Context, q *Request) error {
+func (g *Server) spare(ctx context.Context, q *route.Request) error {
 	r, number, err := g.redeem(q.Message.Payload)
 	if err != nil {
 		return err
 	}
-	q.known()
-	if len(q.ahead) > 0 {
-		return Refuse(wire.BadMessage, "a spare link speaks when it is spoken to")
+	q.Known()
+	if q.IsFollowed() {
+		return route.Refuse(wire.BadMessage, "a spare link speaks when it is spoken to")
 	}
-	p := &parked{conn: q.conn, work: make(chan func(), 1)}
+	p := &parked{conn: q.Conn(), work: make(chan func(), 1)}
 	first := r.spend(number) // before the answer: who repeats this link may do so as soon as he has seen that
 	if err := q.Accept().Flush(); err != nil {
 		return err
@@ -359,8 +359,8 @@ func (g *Registry) spare(ctx context.Context, q *Request) error {
 var errNoClaim = errors.New("spare link of a claim that has ended, or whose proof is wrong")
 
 // redeem finds the registration that a spare link's payload proves to belong to.
-func (g *Registry) redeem(payload []byte) (*registration, uint64, error) {
-	refused := RefuseBecause(wire.NotTrusted, "", errNoClaim)
+func (g *Server) redeem(payload []byte) (*lease, uint64, error) {
+	refused := route.RefuseBecause(wire.NotTrusted, "", errNoClaim)
 	if len(payload) != sparePayload {
 		return nil, 0, refused
 	}

@@ -1,4 +1,4 @@
-package route
+package mux
 
 import (
 	"encoding/binary"
@@ -7,7 +7,7 @@ import (
 )
 
 // muxPings may come at once, and as many again a second each.
-const muxPings = 16
+const pingsAtOnce = 16
 
 // pingLimit is the conn of a mux, and fails when more pings come than anybody needs: yamux answers each on a goroutine of
 // its own, and whoever does not read the answers could make as many as he likes. It follows the frames that are read
@@ -16,7 +16,7 @@ type pingLimit struct {
 	net.Conn
 	exceeded func() // is called before it fails
 
-	header [muxHeader]byte
+	header [headerSize]byte
 	have   int    // bytes of header
 	data   uint32 // bytes until the next header
 	tokens int
@@ -25,10 +25,10 @@ type pingLimit struct {
 
 // The header of yamux's frames: version, type, flags (2), stream (4), length (4).
 const (
-	muxHeader   = 12
-	muxTypeData = 0
-	muxTypePing = 2
-	muxFlagSYN  = 1
+	headerSize = 12
+	typeData   = 0
+	typePing   = 2
+	flagSYN    = 1
 )
 
 // Read implements net.Conn.
@@ -43,7 +43,7 @@ func (l *pingLimit) Read(p []byte) (int, error) {
 		took := copy(l.header[l.have:], b)
 		l.have += took
 		b = b[took:]
-		if l.have == muxHeader && !l.frame() {
+		if l.have == headerSize && !l.frame() {
 			l.exceeded()
 			return 0, errPings
 		}
@@ -55,10 +55,10 @@ func (l *pingLimit) Read(p []byte) (int, error) {
 func (l *pingLimit) frame() bool {
 	l.have = 0
 	switch l.header[1] {
-	case muxTypeData:
+	case typeData:
 		l.data = binary.BigEndian.Uint32(l.header[8:])
-	case muxTypePing:
-		if binary.BigEndian.Uint16(l.header[2:])&muxFlagSYN != 0 {
+	case typePing:
+		if binary.BigEndian.Uint16(l.header[2:])&flagSYN != 0 {
 			return l.take(time.Now())
 		}
 	}
@@ -67,7 +67,7 @@ func (l *pingLimit) frame() bool {
 
 func (l *pingLimit) take(now time.Time) bool {
 	if now.Sub(l.filled) >= time.Second {
-		l.tokens, l.filled = muxPings, now
+		l.tokens, l.filled = pingsAtOnce, now
 	}
 	l.tokens--
 	return l.tokens >= 0

@@ -1,25 +1,24 @@
-package route
+package relay
 
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"sync"
 	"time"
 
-	"github.com/hashicorp/yamux"
-
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/mux"
 )
 
 // claim is a name that a relay has given to an outlet, on the outlet's side.
-type claim struct {
-	registrar *Registrar
-	stream    *Stream // to the relay's register service
+type registration struct {
+	registrar *Client
+	stream    *route.Stream // to the relay's register service
 	spares    *spares
 
 	mu    sync.Mutex
@@ -27,7 +26,7 @@ type claim struct {
 }
 
 // claim makes the claim.
-func (r *Registrar) claim(ctx context.Context) (*claim, error) {
+func (r *Client) claim(ctx context.Context) (*registration, error) {
 	s, err := r.Dial.OpenAndAwait(ctx, r.registerRoute(), 0, appendClaim(nil, r.kind(), r.Name))
 	if err != nil {
 		return nil, err
@@ -37,13 +36,13 @@ func (r *Registrar) claim(ctx context.Context) (*claim, error) {
 		_ = s.Close()
 		return nil, err
 	}
-	return &claim{registrar: r, stream: s, spares: newSpares(r, ticket), links: make(map[net.Conn]struct{})}, nil
+	return &registration{registrar: r, stream: s, spares: newSpares(r, ticket), links: make(map[net.Conn]struct{})}, nil
 }
 
 // readTicket reads the ticket for spare links that comes with the relay's consent.
-func readTicket(s *Stream) ([]byte, error) {
+func readTicket(s *route.Stream) ([]byte, error) {
 	ticket := make([]byte, ticketSize)
-	_ = s.SetReadDeadline(time.Now().Add(openingTimeout))
+	_ = s.SetReadDeadline(time.Now().Add(claimTimeout))
 	if _, err := io.ReadFull(s, ticket); err != nil {
 		return nil, err
 	}
@@ -51,25 +50,26 @@ func readTicket(s *Stream) ([]byte, error) {
 }
 
 // left returns a channel that is closed when the relay has said that it is going away.
-func (c *claim) left() <-chan struct{} {
-	if s := c.stream.session(); s != nil {
+func (c *registration) left() <-chan struct{} {
+	if s := c.stream.Session(); s != nil {
 		return s.Left()
 	}
 	return nil
 }
 
 // serve serves what the relay forwards until the claim is lost or ctx ends, and says why it was lost.
-func (c *claim) serve(ctx context.Context) error {
+func (c *registration) serve(ctx context.Context) error {
 	defer c.stream.Close()
-	mux, err := newMux(yamux.Server, c.stream, c.registrar.Dial.run, 0)
+	mux, err := mux.NewServer(c.stream, c.registrar.Dial.Go)
 	if err != nil {
 		return err
 	}
 	defer mux.Close()
-	if err := c.registrar.Serve.beginClaim(); err != nil {
+	detach, err := c.registrar.Serve.Attach()
+	if err != nil {
 		return err
 	}
-	defer c.registrar.Serve.endClaim()
+	defer detach()
 	keeping, stopKeeping := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
@@ -83,12 +83,12 @@ func (c *claim) serve(ctx context.Context) error {
 
 // part ends the mux when ctx ends, or gently when the node has served all that it had to: the sessions in it end in good
 // order, and what is on its way to the relay arrives, which takes it in whether or not it can pass it on.
-func (c *claim) part(ctx context.Context, mux *mux) {
+func (c *registration) part(ctx context.Context, mux *mux.Mux) {
 	select {
-	case <-c.registrar.Serve.inactive:
+	case <-c.registrar.Serve.Inactive():
 		_ = c.stream.SetWriteDeadline(time.Now().Add(partTimeout))
-		c.registrar.Serve.endpoint.Quit(c.carries)
-		if mux.finish() == nil {
+		c.registrar.Serve.Quit(c.carries)
+		if mux.Finish() == nil {
 			select {
 			case <-mux.CloseChan():
 			case <-ctx.Done():
@@ -101,16 +101,19 @@ func (c *claim) part(ctx context.Context, mux *mux) {
 	_ = mux.Close()
 }
 
+// claimTimeout is for a relay to say the rest of its answer to a claim.
+const claimTimeout = 5 * time.Second
+
 // partTimeout is for a relay to end a claim when its outlet has.
 const partTimeout = 5 * time.Second
 
 // serveMux serves the links that the relay opens in the mux: the first tells of missing spare links.
-func (c *claim) serveMux(mux *mux) error {
+func (c *registration) serveMux(mux *mux.Mux) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer mux.Close()
 	for first := true; ; first = false {
-		link, err := mux.AcceptStream()
+		link, err := mux.Accept()
 		if err != nil {
 			_ = mux.Close()
 			tasks.Wait()
@@ -120,16 +123,16 @@ func (c *claim) serveMux(mux *mux) error {
 			tasks.Go(func() { c.spares.hear(link) })
 			continue
 		}
-		c.serveLink(mux.link(link))
+		c.serveLink(link)
 	}
 }
 
 // serveLink serves a link in the mux.
-func (c *claim) serveLink(link netio.Conn) {
+func (c *registration) serveLink(link netio.Conn) {
 	node := c.registrar.Serve
-	served := node.run(func() {
+	served := node.Go(func() {
 		defer c.carry(link)()
-		node.serveLink(link, nil)
+		node.ServeLink(link)
 	})
 	if !served {
 		_ = link.Close()
@@ -137,16 +140,16 @@ func (c *claim) serveLink(link netio.Conn) {
 }
 
 // serveSpare serves a spare link that is used for q. It reports false if the node has been closed.
-func (c *claim) serveSpare(link *Stream, q *Request) bool {
+func (c *registration) serveSpare(link *route.Stream, q *route.Request) bool {
 	node := c.registrar.Serve
-	return node.run(func() {
+	return node.Go(func() {
 		defer c.carry(link)()
-		node.serveRead(link, q)
+		node.ServeRequest(link, q)
 	})
 }
 
 // carry takes a link among those that the relay has forwarded, until the returned function is called.
-func (c *claim) carry(link net.Conn) (end func()) {
+func (c *registration) carry(link net.Conn) (end func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.links[link] = struct{}{}
@@ -165,11 +168,11 @@ const (
 )
 
 // announce tells those who come by the relay that they should go elsewhere, while ctx lasts.
-func (c *claim) announce(ctx context.Context) {
+func (c *registration) announce(ctx context.Context) {
 	again := time.NewTicker(announceInterval)
 	defer again.Stop()
 	for range announceRounds {
-		c.registrar.Serve.endpoint.AnnounceTo(c.carries)
+		c.registrar.Serve.GoAway(c.carries)
 		select {
 		case <-again.C:
 		case <-ctx.Done():
@@ -179,27 +182,26 @@ func (c *claim) announce(ctx context.Context) {
 }
 
 // carries tells whether a session comes by the relay, in however many others.
-func (c *claim) carries(s *channel.Session) bool {
-	for conn := net.Conn(s.Link()); ; {
+func (c *registration) carries(s *channel.Session) bool {
+	return route.GoesThrough(s, func(link net.Conn) bool {
 		c.mu.Lock()
-		_, ours := c.links[conn]
-		c.mu.Unlock()
-		if ours {
-			return true
-		}
-		switch outer := conn.(type) {
-		case *Stream:
-			conn = outer.conn
-		case *channel.Flow:
-			conn = outer.Session().Link()
-		default:
-			return false
-		}
-	}
+		defer c.mu.Unlock()
+		_, ours := c.links[link]
+		return ours
+	})
 }
 
 // errSuperseded says that the same identity has claimed the name anew.
-var errSuperseded = errors.New("another process with this identity has claimed the name")
+var errSuperseded error = supersededError{}
+
+type supersededError struct{}
+
+func (supersededError) Error() string {
+	return "another process with this identity has claimed the name"
+}
+
+// Decided tells whoever tries again that somebody has decided so: see route.Backoff.
+func (supersededError) Decided() bool { return true }
 
 // lost says why a registration has ended.
 func lost(err, reason error, superseded bool) error {

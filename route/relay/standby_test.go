@@ -1,4 +1,4 @@
-package route
+package relay
 
 import (
 	"context"
@@ -11,13 +11,14 @@ import (
 
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
 )
 
 // A relay closes the spare links that nobody needs, but for a few, and never one that is in use.
 func TestSparesNobodyNeeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &registration{ready: make(chan struct{})}
+		r := &lease{ready: make(chan struct{})}
 		close(r.ready)
 		used := make(chan struct{})
 		var closed atomic.Int32
@@ -74,23 +75,23 @@ func sparesClosedByRelay(t *testing.T, step ...wire.Address) {
 	relay, at := w.listening(t)
 	var made atomic.Int32
 	again := make(chan struct{}, maxWaiting)
-	relay.offer(SpareName, service{handler: func(ctx context.Context, q *Request) error {
+	relay.Offer(SpareName, route.Service{Handler: func(ctx context.Context, q *route.Request) error {
 		if made.Add(1) <= maxSpares {
 			return q.Accept().Flush()
 		}
 		again <- struct{}{}
 		<-ctx.Done()
 		return nil
-	}, open: true, waits: true})
+	}, Open: true, Waits: true})
 	outlet := w.node(t)
-	p := newSpares(&Registrar{Relay: append(Route{at}, step...), Name: "x", Dial: outlet, Serve: outlet}, make([]byte, ticketSize))
+	p := newSpares(&Client{Relay: append(route.Route{at}, step...), Name: "x", Dial: outlet, Serve: outlet}, make([]byte, ticketSize))
 	p.short(maxSpares)
 	ctx, cancel := context.WithCancel(context.Background())
 	var keeping sync.WaitGroup
 	defer keeping.Wait()
 	defer cancel()
 	began := time.Now()
-	keeping.Go(func() { p.keep(ctx, func(*Stream, *Request) bool { return false }) })
+	keeping.Go(func() { p.keep(ctx, func(*route.Stream, *route.Request) bool { return false }) })
 	for range minSpares {
 		testkit.Within(t, again, "another spare link")
 	}
@@ -104,49 +105,12 @@ func sparesClosedByRelay(t *testing.T, step ...wire.Address) {
 	})
 }
 
-// A relay knows the source of an outlet that is registered, and of nobody who repeats what its spare links say.
-func TestOutletIsProven(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	relay, at := w.listening(t)
-	g := NewRegistry(relay, RegistryConfig{})
-	outlet := w.node(t)
-	r := &Registrar{Relay: Route{at}, Name: "x", Dial: outlet, Serve: outlet}
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	defer running.Wait()
-	defer cancel()
-	running.Go(func() { r.Run(ctx) })
-	proven := func() (links int) {
-		relay.mu.Lock()
-		defer relay.mu.Unlock()
-		for _, s := range relay.openings.proven.by {
-			links += s.links
-		}
-		return links
-	}
-	waiting := func() (n int) {
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		for _, r := range g.names {
-			r.mu.Lock()
-			n += len(r.spares)
-			r.mu.Unlock()
-		}
-		return n
-	}
-	testkit.Eventually(t, "spare links wait", func() bool { return waiting() == minSpares })
-	if n := proven(); n == 0 || n > 2 {
-		t.Errorf("%d links prove where they come from, want those of the session and of the claim", n)
-	}
-}
-
 // An outlet that shuts down claims nothing any more: by then the name may be another process's.
 func TestNoClaimWhileDraining(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	relay, at := w.listening(t)
-	NewRegistry(relay, RegistryConfig{})
+	NewServer(relay, ServerConfig{})
 	outlet := w.node(t)
 	app, _ := faultnet.Pipe()
 	end, err := outlet.Begin(app)
@@ -157,9 +121,9 @@ func TestNoClaimWhileDraining(t *testing.T) {
 	defer stopping.Wait()
 	defer end()
 	stopping.Go(func() { _ = outlet.Shutdown(testkit.Context(t)) })
-	testkit.Eventually(t, "the outlet is shutting down", outlet.isDraining)
+	testkit.Eventually(t, "the outlet is shutting down", outlet.IsDraining)
 	registered := false
-	r := &Registrar{Relay: Route{at}, Name: "x", Dial: outlet, Serve: outlet, Registered: func() { registered = true }}
+	r := &Client{Relay: route.Route{at}, Name: "x", Dial: outlet, Serve: outlet, Registered: func() { registered = true }}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -1,4 +1,4 @@
-package route
+package relay
 
 import (
 	"context"
@@ -8,19 +8,20 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
 )
 
 // Registrar keeps a claim of a name on a relay: it makes it, makes it again when it is lost, and serves what the relay
 // forwards.
-type Registrar struct {
-	Relay Route  // to the relay's node, without a service
-	Name  string // to claim there
+type Client struct {
+	Relay route.Route // to the relay's node, without a service
+	Name  string      // to claim there
 
 	// Dial walks the route to the relay. Its trust decides which identity the relay must have.
-	Dial *Node
+	Dial *route.Node
 	// Serve serves what comes back. Its trust decides who may come.
-	Serve *Node
+	Serve *route.Node
 
 	// NoSpares leaves everything to the one connection that the claim is made on.
 	NoSpares bool
@@ -29,19 +30,19 @@ type Registrar struct {
 	Registered func()
 }
 
-func (r *Registrar) to(a ...wire.Address) Route {
-	return append(append(Route(nil), r.Relay...), a...)
+func (r *Client) to(a ...wire.Address) route.Route {
+	return append(append(route.Route(nil), r.Relay...), a...)
 }
 
-func (r *Registrar) registerRoute() Route {
-	return r.to(wire.Address{Kind: wire.Secure, Name: SecureName}, wire.Address{Kind: wire.Service, Name: RegisterName})
+func (r *Client) registerRoute() route.Route {
+	return r.to(wire.Address{Kind: wire.Secure, Name: route.SecureName}, wire.Address{Kind: wire.Service, Name: RegisterName})
 }
 
-func (r *Registrar) spareRoute() Route {
+func (r *Client) spareRoute() route.Route {
 	return r.to(wire.Address{Kind: wire.Service, Name: SpareName})
 }
 
-func (r *Registrar) kind() byte {
+func (r *Client) kind() byte {
 	if r.NoSpares {
 		return muxOnly
 	}
@@ -49,44 +50,44 @@ func (r *Registrar) kind() byte {
 }
 
 // Check tells whether the relay's route and the name can be used.
-func (r *Registrar) Check() error {
-	if err := dialable(r.registerRoute()); err != nil {
+func (r *Client) Check() error {
+	if err := route.CheckDialable(r.registerRoute()); err != nil {
 		return err
 	}
-	return Forward(r.Name).Validate()
+	return route.Forward(r.Name).Validate()
 }
 
 // Run keeps the claim until ctx ends, or Serve shuts down: it is not made again then, for it may be another process's by
 // now. Failures are logged when they begin or change, not each time.
-func (r *Registrar) Run(ctx context.Context) {
-	release := r.Serve.Claim(ForwardPrefix + r.Name)
+func (r *Client) Run(ctx context.Context) {
+	release := r.Serve.Claim(route.ForwardPrefix + r.Name)
 	defer release()
 	ctx, cancel := context.WithCancel(ctx)
 	var old leftovers
 	defer old.wait()
 	defer cancel()
-	var retry backoff
+	var retry route.Backoff
 	var last string
-	for !r.Serve.isDraining() {
+	for !r.Serve.IsDraining() {
 		lived, err := r.register(ctx, &old)
-		if ctx.Err() != nil || r.Serve.isDraining() {
+		if ctx.Err() != nil || r.Serve.IsDraining() {
 			return
 		}
 		if text := err.Error(); text != last || lived > 0 {
-			r.Dial.warn("not registered, and goes on trying", err, "relay", Format(r.Relay), "name", r.Name)
+			r.Dial.Warn("not registered, and goes on trying", err, "relay", route.Format(r.Relay), "name", r.Name)
 			last = text
 		}
 		if errors.Is(err, errSuperseded) {
 			lived = 0 // two that take the name from each other do so ever more rarely
 		}
-		if !retry.wait(ctx, lived, err, nil) {
+		if !retry.Wait(ctx, lived, err, nil) {
 			return
 		}
 	}
 }
 
 // Once makes the claim and gives it up again: it tells whether the claim can be made.
-func (r *Registrar) Once(ctx context.Context) error {
+func (r *Client) Once(ctx context.Context) error {
 	c, err := r.claim(ctx)
 	if err != nil {
 		return err
@@ -96,15 +97,15 @@ func (r *Registrar) Once(ctx context.Context) error {
 
 // register makes the claim, and returns when it is lost or the relay says that it is going away, and how long it had it.
 // In the latter case what the relay has forwarded goes on, among what is left over.
-func (r *Registrar) register(ctx context.Context, old *leftovers) (lived time.Duration, err error) {
-	claiming, cancel := context.WithTimeout(ctx, DefaultConnectTimeout)
+func (r *Client) register(ctx context.Context, old *leftovers) (lived time.Duration, err error) {
+	claiming, cancel := context.WithTimeout(ctx, route.DefaultConnectTimeout)
 	defer cancel()
 	c, err := r.claim(claiming)
 	if err != nil {
 		return 0, err
 	}
 	began := time.Now()
-	r.Serve.logger.Info("registered", "relay", Format(r.Relay), "name", r.Name)
+	r.Serve.Logger().Info("registered", "relay", route.Format(r.Relay), "name", r.Name)
 	if r.Registered != nil {
 		r.Registered()
 	}

@@ -1,4 +1,4 @@
-package route
+package relay
 
 import (
 	"bytes"
@@ -7,13 +7,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/secureportal/sp/route"
 )
 
 const spareRetry = time.Second // after a spare link could not be made, or has ended without use
 
 // spares keeps links open to the relay that wait to be used: as many as are wanted.
 type spares struct {
-	registrar *Registrar
+	registrar *Client
 	id        [ticketIDSize]byte
 	key       [ticketKeySize]byte
 	number    atomic.Uint64
@@ -28,7 +30,7 @@ type spares struct {
 	wake chan struct{} // tells keep that there may be something to do
 }
 
-func newSpares(r *Registrar, ticket []byte) *spares {
+func newSpares(r *Client, ticket []byte) *spares {
 	p := &spares{registrar: r, want: minSpares, wake: make(chan struct{}, 1)}
 	copy(p.id[:], ticket)
 	copy(p.key[:], ticket[ticketIDSize:])
@@ -69,7 +71,7 @@ func (p *spares) poke() {
 }
 
 // keep makes spare links whenever there are too few, until ctx ends, and has serve serve those that are used.
-func (p *spares) keep(ctx context.Context, serve func(*Stream, *Request) bool) {
+func (p *spares) keep(ctx context.Context, serve func(*route.Stream, *route.Request) bool) {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	for {
@@ -98,7 +100,7 @@ func (p *spares) shrink() {
 
 // one makes one spare link, and has it served when it is used. It counts as waiting until then, or until another may be
 // made in its place.
-func (p *spares) one(ctx context.Context, serve func(*Stream, *Request) bool) {
+func (p *spares) one(ctx context.Context, serve func(*route.Stream, *route.Request) bool) {
 	used := sync.OnceFunc(func() {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -108,7 +110,7 @@ func (p *spares) one(ctx context.Context, serve func(*Stream, *Request) bool) {
 	defer used()
 	s, q, err := p.await(ctx)
 	if err != nil {
-		p.registrar.Serve.logger.Debug("no spare link", "relay", Format(p.registrar.Relay), "error", err)
+		p.registrar.Serve.Logger().Debug("no spare link", "relay", route.Format(p.registrar.Relay), "error", err)
 		select {
 		case <-ctx.Done():
 		case <-time.After(spareRetry):
@@ -122,14 +124,13 @@ func (p *spares) one(ctx context.Context, serve func(*Stream, *Request) bool) {
 }
 
 // await makes a spare link, and returns when it is used.
-func (p *spares) await(ctx context.Context) (*Stream, *Request, error) {
+func (p *spares) await(ctx context.Context) (*route.Stream, *route.Request, error) {
 	s, err := p.dial(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
-	q := &Request{node: p.registrar.Serve, conn: s}
-	err = q.read()
+	q, err := p.registrar.Serve.ReadRequest(s)
 	switch {
 	case !stop():
 		err = ctx.Err()
@@ -143,8 +144,8 @@ func (p *spares) await(ctx context.Context) (*Stream, *Request, error) {
 }
 
 // dial makes a link to the relay and parks it there.
-func (p *spares) dial(ctx context.Context) (*Stream, error) {
-	ctx, cancel := context.WithTimeout(ctx, DefaultConnectTimeout)
+func (p *spares) dial(ctx context.Context) (*route.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, route.DefaultConnectTimeout)
 	defer cancel()
 	payload := appendSparePayload(nil, p.id, p.key, p.number.Add(1))
 	return p.registrar.Dial.OpenAndAwait(ctx, p.registrar.spareRoute(), 0, payload)

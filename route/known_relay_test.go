@@ -1,0 +1,52 @@
+package route_test
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"sync"
+	"testing"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay"
+)
+
+// A relay knows the source of an outlet that is registered, and of nobody who repeats what its
+// standby links say.
+func TestOutletIsProven(t *testing.T) {
+	t.Parallel()
+	id := testkit.NewIdentity(t)
+	node := func() *route.Node {
+		t.Helper()
+		n, err := route.NewNode(route.Config{
+			Channel: channel.Config{Identity: id, Trust: testkit.Trusting(t, id)},
+			Logger:  slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = n.Close() })
+		return n
+	}
+	server, outlet := node(), node()
+	relay.NewServer(server, relay.ServerConfig{})
+	l := testkit.Listen(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { server.Serve(ctx, l) })
+	at := route.FromAddrPort(netip.MustParseAddrPort(l.Addr().String()))
+	c := &relay.Client{Relay: route.Route{at}, Name: "x", Dial: outlet, Serve: outlet}
+	running.Go(func() { c.Run(ctx) })
+	const standby = 4 // links that wait; the session and the claim have one each
+	testkit.Eventually(t, "standby links wait", func() bool {
+		links, _ := route.LinkCounts(server)
+		return links == 2+standby
+	})
+	if _, known := route.LinkCounts(server); known == 0 || known > 2 {
+		t.Errorf("%d links prove where they come from, want those of the session and of the claim", known)
+	}
+}
