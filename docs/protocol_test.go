@@ -1041,8 +1041,8 @@ func (l *link) message() (onward []byte, labels int) {
 }
 
 func TestSecondImplementationAsOutlet(t *testing.T) {
-	s, node, _ := trusted(t)
-	relay.NewServer(node, relay.ServerConfig{})
+	s, self, _ := trusted(t)
+	relay.NewServer(self, relay.ServerConfig{})
 	n := s.session("")
 	n.expect(5, nil)
 	f := n.open(nil, "register", []byte("\x00db"))

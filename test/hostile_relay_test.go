@@ -309,24 +309,24 @@ func TestRegistrationFlood(t *testing.T) {
 	crowd, crowdID := l.identity("crowd")
 	ownID := l.ownID()
 	m := newMirror(t, labMeanwhile)
-	_, relay := l.relay("--allow", ownID, "--allow", crowdID, "--max-opening", "8192")
-	l.registered(relay, "db", m.address)
-	check := undisturbed(t, l.inlet("db@"+relay), m)
+	_, at := l.relay("--allow", ownID, "--allow", crowdID, "--max-opening", "8192")
+	l.registered(at, "db", m.address)
+	check := undisturbed(t, l.inlet("db@"+at), m)
 
-	claims := newCrowd(t, crowd, ownID, relay)
+	claims := newCrowd(t, crowd, ownID, at)
 	claims.claim(relay.DefaultNamesPerIdentity)
-	outlet := []string{"outlet", "--no-wait", "--relay", relay, "--target", m.address}
+	outlet := []string{"outlet", "--no-wait", "--relay", at, "--target", m.address}
 	l.fails(3, "no more names for this identity",
 		append(outlet, "--name", "one-more", "--identity", crowd, "--relay-identity", ownID)...)
-	if r := l.run(sendHello(step(relay) + forwardTo("db") + labUpper)...); r.stdout != "HELLO\n" {
+	if r := l.run(sendHello(step(at) + forwardTo("db") + labUpper)...); r.stdout != "HELLO\n" {
 		t.Errorf("%+v", r)
 	}
 	// Another identity has names left.
-	l.registered(relay, "another", m.address)
+	l.registered(at, "another", m.address)
 
-	labStrangers(t, relay)
+	labStrangers(t, at)
 	claims.leave()
-	l.registered(relay, "one-more", m.address, "--identity", crowd, "--relay-identity", ownID)
+	l.registered(at, "one-more", m.address, "--identity", crowd, "--relay-identity", ownID)
 	check()
 }
 
