@@ -1,283 +1,320 @@
-// Package mux puts many links on one carrier: a conn that need not be able to half-close. It wraps
-// yamux, and bounds what the other side may have this one keep. It knows no route and no relay.
+// Package mux puts many links on one carrier. What passes is yamux, and each side bounds what the
+// other one may have it keep: windows by a budget, links by numbers, and what nobody needs.
+//
+// A link has what a carrier may lack: each direction ends on its own, and a reset is told from an
+// end. The package knows no route, no relay and no keys.
 package mux
 
 import (
+	"container/list"
 	"errors"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/yamux"
-
 	"github.com/secureportal/sp/internal/netio"
 )
 
-// Limits of many links in one.
+// Limits that are nobody's choice.
 const (
-	// muxWindow is how many bytes may wait in one link for a reader that does not read. It is twice what a line of
-	// 1 Gbit/s and 100 ms holds, as yamux gives a window back by halves.
-	window       = 32 << 20
-	backlog      = 256         // links that have not been taken
-	writeTimeout = time.Minute // for bytes to be taken by the link below
-	closeTimeout = time.Second // for the reader of the link below to notice that it is closed
-)
-
-// What the other side of a mux may have this one keep. yamux has no limits for these.
-const (
-	MaxUnended   = 1024             // links that a relay has closed and the outlet has not
-	unendedFor   = 10 * time.Second // since they were closed, at least
+	backlog      = 256              // links that wait to be taken by the other side
+	maxLinks     = 16384            // links that the other side may have open
+	maxUnended   = 1024             // links closed here that the other side may leave open
+	unendedFor   = 10 * time.Second // since they were closed, before one too many is reset
 	untakenAfter = time.Minute      // for which links wait to be taken, and none is
+	closeTimeout = time.Second      // for the reader of the carrier to notice that it is closed
+	muxBudget    = 64 << 20         // bytes that the windows of one mux grow by at most
 )
 
-// muxConfig is yamux's. Pings are the session's affair, not the mux's. A half-closed link stays for as long as its ends
-// like: StreamCloseTimeout would cut it, and its reader would see a clean end.
-func config() *yamux.Config {
-	c := yamux.DefaultConfig()
-	c.EnableKeepAlive = false
-	c.MaxStreamWindowSize = window
-	c.AcceptBacklog = backlog
-	c.StreamCloseTimeout = 0
-	c.StreamOpenTimeout = 0
-	c.ConnectionWriteTimeout = writeTimeout
-	c.LogOutput = io.Discard
-	return c
+// Carrier is what a mux runs on: a connection that need not be able to reset. Finish alone needs
+// its half-close.
+type Carrier interface {
+	net.Conn
+	CloseWrite() error
 }
 
-// mux is many links in one, and what keeps the other side from having too much kept here.
-type Mux struct {
-	*yamux.Session
-	conn    *carrier          // the link below
-	run     func(func()) bool // has something run by the node that conn ends with, which waits for it
-	most    int32             // links that the other side may leave open, or the mux ends; 0 is any number
-	unended atomic.Int32      // that it does
+// Side is which of the two a mux is: the opener's links have odd numbers.
+type Side uint8
 
-	opening, opened atomic.Int64 // how many wait to be taken, and how many have been
+// The sides of a mux.
+const (
+	Opener Side = iota
+	Acceptor
+)
 
-	reason atomic.Pointer[error] // why this side has ended it, if for something that the other side did
+// Config is how a mux is made.
+type Config struct {
+	Side Side
+
+	// Go runs a function on a goroutine that the carrier's owner waits for, and reports false, and
+	// runs nothing, if that has been closed. It must be set.
+	Go func(func()) bool
+
+	// Budget bounds the windows of this mux together with those of others that have the same one.
+	// Nil means one of this mux's own.
+	Budget *Budget
 }
 
 // What ends a mux.
 var (
+	errEnded   = errors.New("the mux has ended")
 	errPings   = errors.New("the other side has sent too many pings in the mux")
-	errUnended = errors.New("the other side has left open too many links of the mux that are closed here")
 	errUntaken = errors.New("the other side has taken no link of the mux for a while")
 	errUnread  = errors.New("the other side has not read what it is told about links of the mux")
+
+	// ErrGoingAway says that the other side takes no links.
+	ErrGoingAway = errors.New("the other side of the mux takes no links")
 )
 
-// newClient makes a mux of carrier for the side that opens links. The other side may leave most
-// links open that are closed here, or the mux ends; 0 is any number. run runs a function on a
-// goroutine that the owner of carrier waits for, or reports false if that is closed.
-func NewClient(carrier netio.Conn, run func(func()) bool, most int32) (*Mux, error) {
-	return newMux(yamux.Client, carrier, run, most)
+// Mux is many links on one carrier, which it owns. It is safe for concurrent use.
+//
+//	open ──▶ finishing (Finish: nothing more is sent) ──▶ ended
+//	  └── Close, the carrier's end, a fault of the other side ──▲
+type Mux struct {
+	config  Config
+	carrier Carrier
+	out     writer
+	pings   pingLimit // owned by the goroutine that reads
+	own     *Budget   // of this mux
+
+	slots  chan struct{} // one for each link that waits to be taken by the other side
+	taken  atomic.Uint64 // how many it has taken
+	queue  chan *Link    // that it has opened and nobody has accepted here
+	closed chan struct{} // when the mux has ended
+	read   chan struct{} // closed when nobody reads the carrier any more
+
+	mu       sync.Mutex // guards what follows
+	err      error      // why it ended
+	links    map[uint32]*Link
+	next     uint32    // number of the next link
+	accepts  bool      // links of the other side
+	goneAway bool      // the other side takes none
+	unended  list.List // of *Link that are closed here, the one closed first is first
+	reaper   *time.Timer
 }
 
-// newServer is newClient for the side that accepts links, and lets the other side leave open as many as
-// it likes.
-func NewServer(carrier netio.Conn, run func(func()) bool) (*Mux, error) {
-	return newMux(yamux.Server, carrier, run, 0)
-}
-
-type maker func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error)
-
-func newMux(make maker, conn netio.Conn, run func(func()) bool, most int32) (*Mux, error) {
-	m := &Mux{conn: &carrier{Conn: conn}, run: run, most: most}
-	s, err := make(&pingLimit{Conn: m.conn, exceeded: func() { m.blame(errPings) }}, config())
-	if err != nil {
-		return nil, err
+// New makes a mux of carrier. Close ends both. It fails if config.Go does not run anything any more.
+func New(carrier Carrier, config Config) (*Mux, error) {
+	m := &Mux{
+		config: config, carrier: carrier, own: NewBudget(muxBudget),
+		slots: make(chan struct{}, backlog), queue: make(chan *Link, backlog),
+		closed: make(chan struct{}), read: make(chan struct{}),
+		links: make(map[uint32]*Link), next: 1, accepts: true,
 	}
-	m.Session = s
+	if config.Side == Acceptor {
+		m.next = 2
+	}
+	if m.config.Budget == nil {
+		m.config.Budget = m.own
+		m.own = NewBudget(muxBudget)
+	}
+	m.out = writer{
+		carrier: carrier, failed: m.fail, run: config.Go, done: m.closed,
+		turn: make(chan struct{}, 1),
+	}
+	if !config.Go(m.readCarrier) {
+		return nil, net.ErrClosed
+	}
 	return m, nil
 }
 
-// muxConn is the link below a mux. When this side has finished, what yamux has left to say is not sent: it would fail, and
-// so would what is still read.
-type carrier struct {
-	netio.Conn
-	mu       sync.Mutex
-	finished bool
-}
-
-// Write implements net.Conn.
-func (c *carrier) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.finished {
-		return len(p), nil
+// Open opens a link. It waits while too many have not been taken, and fails if the other side takes
+// none.
+func (m *Mux) Open() (*Link, error) {
+	if err := m.awaitSlot(); err != nil {
+		return nil, err
 	}
-	return c.Conn.Write(p)
+	m.mu.Lock()
+	if m.err != nil || m.goneAway {
+		defer m.mu.Unlock()
+		<-m.slots
+		if m.err != nil {
+			return nil, errEnded
+		}
+		return nil, ErrGoingAway
+	}
+	l := newLink(m, m.next)
+	m.next += 2
+	m.links[l.id] = l
+	m.mu.Unlock()
+	return l, m.out.say(header{kind: typeWindow, flags: flagSYN, link: l.id})
 }
 
-// finish ends this side's direction of the mux behind all that has been written on its links. The other side reads that,
-// and ends the mux.
-func (m *Mux) Finish() error {
-	m.conn.mu.Lock()
-	defer m.conn.mu.Unlock()
-	m.conn.finished = true
-	return m.conn.CloseWrite()
+// awaitSlot waits until fewer than backlog links wait to be taken. A mux whose other side takes none
+// for a while ends.
+func (m *Mux) awaitSlot() error {
+	select {
+	case m.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	for {
+		before := m.taken.Load()
+		timer := time.NewTimer(untakenAfter)
+		select {
+		case m.slots <- struct{}{}:
+			timer.Stop()
+			return nil
+		case <-m.closed:
+			timer.Stop()
+			return errEnded
+		case <-timer.C:
+		}
+		if m.taken.Load() == before {
+			m.fail(errUntaken)
+			return errEnded
+		}
+	}
 }
 
-func (m *Mux) blame(reason error) { m.reason.CompareAndSwap(nil, &reason) }
-
-// end is Close for what the other side did, which Err tells from then on.
-func (m *Mux) end(reason error) {
-	m.blame(reason)
-	_ = m.Close()
+// Accept returns the next link that the other side has opened.
+func (m *Mux) Accept() (*Link, error) {
+	select {
+	case l := <-m.queue:
+		return l, m.out.say(header{kind: typeWindow, flags: flagACK, link: l.id})
+	case <-m.closed:
+		return nil, errEnded
+	}
 }
 
-// Err returns what the other side did for this side to end the mux, or nil.
-func (m *Mux) Err() error {
-	if reason := m.reason.Load(); reason != nil {
-		return *reason
+// RefuseLinks has the other side open no links, and resets those that it opens all the same.
+func (m *Mux) RefuseLinks() error {
+	m.mu.Lock()
+	m.accepts = false
+	m.mu.Unlock()
+	return m.out.say(header{kind: typeGoAway, length: goAwayNormal})
+}
+
+// Finish ends this side's direction of the carrier behind all that has been written on links. The
+// other side reads that, and ends the mux.
+func (m *Mux) Finish() error { return m.out.finish() }
+
+// Done returns a channel that is closed when the mux has ended.
+func (m *Mux) Done() <-chan struct{} { return m.closed }
+
+// Fault returns what the other side did for this side to end the mux, or nil.
+func (m *Mux) Fault() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, fault := range []error{errProtocol, errPings, errUntaken, errUnread} {
+		if errors.Is(m.err, fault) {
+			return m.err
+		}
 	}
 	return nil
 }
 
-// Close ends the mux by ending the link below, whose reader then does the rest at once. Whoever reads from a link of a
-// yamux that is closed from elsewhere goes round in circles until that reader has had its turn.
+// Close ends the mux and its links, whose readers get what has come, and then the end; and closes
+// the carrier.
 func (m *Mux) Close() error {
-	_ = m.conn.Close()
+	m.fail(errEnded)
 	select {
-	case <-m.CloseChan():
+	case <-m.read:
 	case <-time.After(closeTimeout):
 	}
-	return m.Session.Close()
+	return nil
 }
 
-// accept returns the next link that the other side has opened.
-func (m *Mux) Accept() (*Link, error) {
-	s, err := m.AcceptStream()
-	if err != nil {
-		return nil, err
+// fail ends the mux because of err; only the first call does.
+func (m *Mux) fail(err error) {
+	m.mu.Lock()
+	if m.err != nil {
+		m.mu.Unlock()
+		return
 	}
-	return m.link(s), nil
-}
-
-func (m *Mux) link(s *yamux.Stream) *Link { return &Link{Stream: s, mux: m} }
-
-// open opens a link.
-func (m *Mux) Open() (*Link, error) {
-	m.opening.Add(1)
-	defer m.opening.Add(-1)
-	s, err := m.OpenStream()
-	if err != nil {
-		return nil, err
+	m.err = err
+	links := m.links
+	m.links = nil
+	m.unended.Init()
+	if m.reaper != nil {
+		m.reaper.Stop()
 	}
-	m.opened.Add(1)
-	return m.link(s), nil
+	close(m.closed)
+	m.mu.Unlock()
+	_ = m.carrier.Close()
+	for _, l := range links {
+		l.over()
+	}
 }
 
-// watch ends a mux whose other side takes none of the links that wait for it. It returns when the mux has ended.
-func (m *Mux) Watch() {
-	look := time.NewTicker(untakenAfter)
-	defer look.Stop()
-	waited, before := false, int64(0)
+// forget takes a link out of the mux. What still comes for it is thrown away.
+func (m *Mux) forget(l *Link) {
+	m.mu.Lock()
+	delete(m.links, l.id)
+	if l.turn != nil && m.links != nil {
+		m.unended.Remove(l.turn)
+		l.turn = nil
+	}
+	m.mu.Unlock()
+	m.acknowledge(l)
+}
+
+// leave takes note that l is closed here and the other side has not ended it.
+func (m *Mux) leave(l *Link) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.links[l.id] != l {
+		return
+	}
+	l.left = time.Now()
+	l.turn = m.unended.PushBack(l)
+	m.reapLaterLocked()
+}
+
+// reapLaterLocked has the links reset that are too many of those closed here, once they have had
+// their time.
+func (m *Mux) reapLaterLocked() {
+	if m.unended.Len() <= maxUnended || m.reaper != nil {
+		return
+	}
+	oldest := m.unended.Front().Value.(*Link)
+	m.reaper = time.AfterFunc(time.Until(oldest.left.Add(unendedFor)), m.reap)
+}
+
+func (m *Mux) reap() {
+	var late []*Link
+	m.mu.Lock()
+	m.reaper = nil
+	for m.links != nil && m.unended.Len() > maxUnended {
+		oldest := m.unended.Front().Value.(*Link)
+		if time.Since(oldest.left) < unendedFor {
+			break
+		}
+		m.unended.Remove(oldest.turn)
+		oldest.turn = nil
+		late = append(late, oldest)
+	}
+	if m.links != nil {
+		m.reapLaterLocked()
+	}
+	m.mu.Unlock()
+	for _, l := range late {
+		l.sendReset()
+	}
+}
+
+// readCarrier reads the carrier until it ends.
+func (m *Mux) readCarrier() {
+	defer close(m.read)
+	in := input{mux: m}
+	var room netio.PooledRoom
 	for {
-		select {
-		case <-m.CloseChan():
-			return
-		case <-look.C:
+		n, err := netio.ReadLazy(m.carrier, &room)
+		if err == nil {
+			err = in.feed(room.Filled(n))
 		}
-		waits, opened := m.opening.Load() > 0, m.opened.Load()
-		if waits && waited && opened == before {
-			m.end(errUntaken)
+		room.Release()
+		if errors.Is(err, errProtocol) {
+			_ = m.out.say(header{kind: typeGoAway, length: goAwayProtocol})
+		}
+		if err == io.EOF {
+			err = errEnded
+		}
+		if err != nil {
+			m.fail(err)
 			return
 		}
-		waited, before = waits, opened
 	}
 }
-
-// drain throws away what comes on a closed link until the other side ends it. Somebody who never does may be an
-// application behind it that has nothing to say, or one who has many and means harm.
-func (m *Mux) drain(l *Link) {
-	l.reading.Lock() // whoever reads has been told to stop, and nobody begins any more
-	_ = l.SetReadDeadline(time.Now().Add(unendedFor))
-	l.reading.Unlock()
-	if !m.discard(l) {
-		return
-	}
-	defer m.unended.Add(-1)
-	if m.unended.Add(1) > m.most && m.most > 0 {
-		m.end(errUnended)
-		return
-	}
-	_ = l.SetReadDeadline(time.Time{})
-	m.discard(l)
-}
-
-// discard reads to the end of l, or reports that its deadline has passed. A mux that takes not even word of what has been
-// read would keep what comes next, and ends.
-func (m *Mux) discard(l *Link) (late bool) {
-	_, err := io.Copy(io.Discard, l.Stream)
-	if err == yamux.ErrConnectionWriteTimeout {
-		m.end(errUnread)
-	}
-	return err == yamux.ErrTimeout
-}
-
-// muxLink is one link among many in one. yamux's Close is the half-close, and it has no reset: a link that is closed
-// before its end is an end of data to the other side, which the channel above tells from the end of a flow.
-type Link struct {
-	*yamux.Stream
-	mux     *Mux
-	closed  atomic.Bool
-	ended   atomic.Bool // the other side has ended its direction
-	reading sync.Mutex  // held while somebody reads
-}
-
-var (
-	_ netio.Conn       = (*Link)(nil)
-	_ netio.LazyReader = (*Link)(nil)
-	_ netio.Quieter    = (*Link)(nil)
-)
-
-// CloseWrite implements netio.Conn.
-func (l *Link) CloseWrite() error { return l.Stream.Close() }
-
-// Close implements net.Conn: it ends the link both ways, and whatever waits for it. What the other side still sends is
-// thrown away, or it would stay.
-func (l *Link) Close() error {
-	if l.closed.Swap(true) {
-		return nil
-	}
-	err := l.Stream.Close()
-	_ = l.SetDeadline(time.Unix(1, 0))
-	if !l.ended.Load() {
-		l.mux.run(func() { l.mux.drain(l) })
-	}
-	return err
-}
-
-// Read implements net.Conn.
-func (l *Link) Read(p []byte) (int, error) {
-	l.reading.Lock()
-	defer l.reading.Unlock()
-	if l.closed.Load() {
-		return 0, net.ErrClosed
-	}
-	n, err := l.Stream.Read(p)
-	if err == io.EOF {
-		l.ended.Store(true)
-	}
-	switch {
-	case err != nil && l.closed.Load():
-		err = net.ErrClosed
-	case err == yamux.ErrTimeout:
-		err = os.ErrDeadlineExceeded
-	}
-	return n, err
-}
-
-// ReadLazy implements netio.LazyReader: reading into nothing waits until there is something.
-func (l *Link) ReadLazy(room netio.Room) (int, error) {
-	if _, err := l.Read(nil); err != nil {
-		return 0, err
-	}
-	return l.Read(room.Acquire()[0])
-}
-
-// Quiet implements netio.Quieter.
-func (l *Link) Quiet() bool { return !l.closed.Load() && !l.Session().IsClosed() }
