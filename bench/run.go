@@ -85,7 +85,7 @@ func (s *session) prepare(ctx context.Context, dir string, list []job) error {
 	s.target, err = p.FirstLine(ctx)
 	s.results.Host = host(s.o)
 	for _, t := range topology.All() {
-		s.results.Rows = append(s.results.Rows, report.Row{Name: t.Name, About: t.About, Relayed: t.Relayed})
+		s.results.Rows = append(s.results.Rows, rowOf(t))
 	}
 	return err
 }
@@ -160,3 +160,7 @@ func (s *session) fail(text string) {
 }
 
 func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) }
+
+func rowOf(t topology.Topology) report.Row {
+	return report.Row{Name: t.Name, About: t.About, Cipher: t.Cipher, Relayed: t.Relayed}
+}

@@ -98,8 +98,15 @@ func TestAxis(t *testing.T) {
 // sample has a figure for everything that is shown; ghostunnel costs twice sp.
 func sample() *Results {
 	r := &Results{
-		Host:     Host{CPU: "a processor", Cores: 2, Kernel: "6", Go: "go1", Repetitions: 3},
-		Rows:     []Row{{"sp", "sp, direct", false}, {"ghostunnel", "TLS <1.3> & Go", false}},
+		Host: Host{
+			CPU: "a processor", Cores: 2, Kernel: "6", Go: "go1", Repetitions: 3,
+			AESInstructions: []string{"aes", "pmull"}, AES256GCM: 5.678, ChaCha20Poly1305: 1.234,
+		},
+		Rows: []Row{
+			{"sp", "sp, direct", "AES-256-GCM", false},
+			{"ghostunnel", "TLS <1.3> & Go", "AES-128-GCM", false},
+			{"stunnel", "not here", "AES-256-GCM", false},
+		},
 		Failures: []string{"stunnel: not here"},
 	}
 	for rep := range 3 {
@@ -127,6 +134,9 @@ func TestMarkdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
+		"a processor, 2 cores, AES instructions aes, pmull; one core seals records of 64 KiB " +
+			"at 5.68 GB/s with AES-256-GCM and at 1.23 GB/s with ChaCha20-Poly1305.",
+		"| sp | AES-256-GCM |\n| ghostunnel | AES-128-GCM |\n\n",
 		"| sp | sp, direct | 1.10 (1.00–1.20) | 1.10 (1.00–1.20) | 0.500 (0.500–0.500) |",
 		"| sp: CPU, 1 stream | ≤ 0.7 × ghostunnel | 0.500 (0.500–0.500) | yes |",
 		"| sp: connections, one at a time | ≥ 4 × ghostunnel | 2.00 (2.00–2.00) | no |",
@@ -137,6 +147,12 @@ func TestMarkdown(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}
+	}
+}
+
+func TestHostWithoutAES(t *testing.T) {
+	if got := (Host{CPU: "old"}).String(); !strings.Contains(got, "old, 0 cores, no AES instr") {
+		t.Error(got)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"time"
 )
 
 // A Key names a figure. X is what it depends on: the number of streams, of
@@ -36,18 +35,8 @@ type Results struct {
 type Row struct {
 	Name    string `json:"name"`
 	About   string `json:"about"`
+	Cipher  string `json:"cipher"` // "" for none
 	Relayed bool   `json:"relayed"`
-}
-
-// Host is where and when.
-type Host struct {
-	Date        time.Time `json:"date"`
-	CPU         string    `json:"cpu"`
-	Cores       int       `json:"cores"`
-	Kernel      string    `json:"kernel"`
-	Go          string    `json:"go"`
-	Repetitions int       `json:"repetitions"`
-	Flags       string    `json:"flags"`
 }
 
 // Add records a value of a repetition.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 )
 
 // reference is what each topology is compared with, by whether it is relayed.
@@ -112,9 +111,8 @@ func compared(of func(*Results, Row) Series) func(*Results, Row) Series {
 // WriteMarkdown writes every table that has something in it.
 func (r *Results) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
-	h := r.Host
-	fmt.Fprintf(&b, "Medians of %d interleaved repetitions (least–most). %s, %d cores, Linux %s, %s, %s. `bench %s`\n",
-		h.Repetitions, h.CPU, h.Cores, h.Kernel, h.Go, h.Date.UTC().Format(time.DateOnly), h.Flags)
+	fmt.Fprintln(&b, r.Host)
+	r.writeCiphers(&b)
 	for _, t := range tables {
 		t.write(&b, r)
 	}

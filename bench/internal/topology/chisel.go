@@ -5,9 +5,10 @@ package topology
 // chisel is SSH in a WebSocket, as it comes.
 func chisel() Topology {
 	return Topology{
-		Name:  "chisel",
-		About: "chisel (SSH in a WebSocket, Go)",
-		Needs: []string{"chisel"},
+		Name:   "chisel",
+		About:  "chisel (SSH in a WebSocket, Go)",
+		Cipher: "aes128-gcm@openssh.com",
+		Needs:  []string{"chisel"},
 		start: func(s *site, target string) (string, error) {
 			a, err := addrs(2)
 			if err != nil {

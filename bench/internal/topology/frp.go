@@ -29,6 +29,7 @@ func frp() Topology {
 	return Topology{
 		Name:    "frp",
 		About:   "frp tcp (its relay reads everything)",
+		Cipher:  goTLSCipher + ", on one of its two links",
 		Relayed: true,
 		Needs:   []string{"frps", "frpc"},
 		start:   func(s *site, target string) (string, error) { return s.frp(target) },
@@ -40,6 +41,7 @@ func frpGhostunnel() Topology {
 	return Topology{
 		Name:    "frp+ghostunnel",
 		About:   "frp + ghostunnel, end to end encrypted",
+		Cipher:  goTLSCipher + ", twice",
 		Relayed: true,
 		Needs:   []string{"frps", "frpc", "ghostunnel"},
 		start: func(s *site, target string) (string, error) {

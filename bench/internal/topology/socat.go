@@ -10,6 +10,7 @@ func socat() Topology {
 	return Topology{
 		Name:    "socat",
 		About:   "socat (mutual TLS 1.3, a process per connection)",
+		Cipher:  opensslCipher,
 		Needs:   []string{"socat"},
 		IdleMax: socatIdleMax,
 		start: func(s *site, target string) (string, error) {

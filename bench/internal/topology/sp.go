@@ -18,10 +18,11 @@ const (
 // sp is an inlet and an outlet that reach each other.
 func sp() Topology {
 	return Topology{
-		Name:  "sp",
-		About: "sp, direct",
-		Needs: []string{"sp"},
-		start: func(s *site, target string) (string, error) { return s.spDirect(target, 0) },
+		Name:   "sp",
+		About:  "sp, direct",
+		Cipher: spCipher,
+		Needs:  []string{"sp"},
+		start:  func(s *site, target string) (string, error) { return s.spDirect(target, 0) },
 	}
 }
 
@@ -54,6 +55,7 @@ func spBridges(n int) Topology {
 	return Topology{
 		Name:    "sp-bridge",
 		About:   "sp through a bridge, end to end encrypted",
+		Cipher:  spCipher,
 		Relayed: true,
 		Needs:   []string{"sp"},
 		start: func(s *site, target string) (string, error) {
@@ -79,6 +81,7 @@ func spRelays(n int, outletFlags ...string) Topology {
 	return Topology{
 		Name:    "sp-relay",
 		About:   "sp through a relay, end to end encrypted",
+		Cipher:  spCipher,
 		Relayed: true,
 		Needs:   []string{"sp"},
 		start: func(s *site, target string) (string, error) {

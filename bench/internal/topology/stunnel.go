@@ -24,9 +24,10 @@ sslVersionMin = TLSv1.3
 
 func stunnel() Topology {
 	return Topology{
-		Name:  "stunnel",
-		About: "stunnel (mutual TLS 1.3, OpenSSL)",
-		Needs: []string{"stunnel"},
+		Name:   "stunnel",
+		About:  "stunnel (mutual TLS 1.3, OpenSSL)",
+		Cipher: opensslCipher,
+		Needs:  []string{"stunnel"},
 		start: func(s *site, target string) (string, error) {
 			a, err := addrs(2)
 			if err != nil {

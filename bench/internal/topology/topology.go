@@ -29,6 +29,7 @@ const (
 type Topology struct {
 	Name    string
 	About   string   // for the reader of a table
+	Cipher  string   // of bulk data, where the processor has AES; "" for none
 	Relayed bool     // through a process in the middle
 	Needs   []string // programs it is made of
 	IdleMax int      // idle connections it is asked to hold at most; 0 means as many as are measured
