@@ -52,3 +52,32 @@ var quickly = effort{
 	hops:      []int{1, 2, 4, 8},
 	nested:    []int{0, 1, 2, 3, 4},
 }
+
+// comparing is quick, and yet long enough that two builds can be told apart by a few
+// percent. Memory is read only after sp has given back what it does not need.
+var comparing = effort{
+	warmup:    32 << 20,
+	transfer:  time.Second,
+	far:       2 * time.Second,
+	trips:     10_000,
+	tripTime:  2 * time.Second,
+	churn:     2000,
+	churnTime: 2 * time.Second,
+	settle:    full.settle,
+	idle:      []int{1000},
+	streams:   quickly.streams,
+	writes:    quickly.writes,
+	hops:      quickly.hops,
+	nested:    quickly.nested,
+}
+
+// effortFor is by what the user asked for.
+func effortFor(quick, compare bool) effort {
+	switch {
+	case quick && compare:
+		return comparing
+	case quick:
+		return quickly
+	}
+	return full
+}

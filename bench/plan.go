@@ -14,10 +14,13 @@ import (
 type job struct {
 	measure  string
 	topology topology.Topology
+	before   bool // with the build before; the job in front of it is with the build after
 	do       func(m *meter) error
 }
 
 func (j job) String() string { return j.measure + ", " + j.topology.Name }
+
+func (j job) usesSP() bool { return j.topology.UsesSP() }
 
 // scaled are the topologies whose growth is of interest by themselves.
 var scaled = []string{"none", "copy", "copy+aead", "sp", "ghostunnel"}
@@ -76,7 +79,36 @@ func jobs(o options) []job {
 	for _, measure := range o.what {
 		list = append(list, jobsOf(measure, o.effort)...)
 	}
-	return slices.DeleteFunc(list, func(j job) bool { return !matches(o.only, j.topology.Name) })
+	list = slices.DeleteFunc(list, func(j job) bool { return !matches(o.only, j.topology.Name) })
+	if o.before != "" {
+		return paired(list)
+	}
+	return list
+}
+
+// paired adds, behind each job of sp, the same with the build before.
+func paired(list []job) []job {
+	var pairs []job
+	for _, j := range list {
+		pairs = append(pairs, j)
+		if j.topology.UsesSP() {
+			j.topology, j.before = j.topology.Before(), true
+			pairs = append(pairs, j)
+		}
+	}
+	return pairs
+}
+
+// inTurn is the jobs of a repetition. In every other one, the build before goes
+// first, so that neither has the advantage of its place.
+func inTurn(list []job, rep int) []job {
+	list = slices.Clone(list)
+	for i := range list {
+		if list[i].before && rep%2 == 1 {
+			list[i-1], list[i] = list[i], list[i-1]
+		}
+	}
+	return list
 }
 
 func jobsOf(measure string, e effort) []job {

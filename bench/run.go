@@ -66,12 +66,15 @@ func measureAll(ctx context.Context, o options) (err error) {
 
 // prepare finds the programs and starts the service.
 func (s *session) prepare(ctx context.Context, dir string, list []job) error {
-	sp := s.o.sp
-	if sp == "" && slices.ContainsFunc(list, func(j job) bool { return slices.Contains(j.topology.Needs, "sp") }) {
-		sp = s.buildSP(ctx, dir)
+	builds := topology.Builds{After: s.o.sp, Before: s.o.before}
+	if builds.After == "" && slices.ContainsFunc(list, job.usesSP) {
+		builds.After = s.buildSP(ctx, dir)
+		if builds.After == "" && builds.Before != "" {
+			return errors.New("nothing to compare with")
+		}
 	}
 	var err error
-	if s.kit, err = topology.NewKit(dir, sp, s.o.peers); err != nil {
+	if s.kit, err = topology.NewKit(dir, builds, s.o.peers); err != nil {
 		return err
 	}
 	self, err := os.Executable()
@@ -84,9 +87,7 @@ func (s *session) prepare(ctx context.Context, dir string, list []job) error {
 	}
 	s.target, err = p.FirstLine(ctx)
 	s.results.Host = host(s.o)
-	for _, t := range topology.All() {
-		s.results.Rows = append(s.results.Rows, rowOf(t))
-	}
+	s.results.Rows = rows(s.o.before != "")
 	return err
 }
 
@@ -117,7 +118,7 @@ func (s *session) possible(list []job) []job {
 // repeat interleaves: all jobs, then all jobs again.
 func (s *session) repeat(ctx context.Context, list []job) {
 	for rep := range s.o.reps {
-		for i, j := range list {
+		for i, j := range inTurn(list, rep) {
 			if ctx.Err() != nil {
 				return
 			}
@@ -160,6 +161,23 @@ func (s *session) fail(text string) {
 }
 
 func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) }
+
+// rows are those of the tables, in their order; with compare, what is of sp is there
+// with both builds.
+func rows(compare bool) []report.Row {
+	var list []report.Row
+	for _, t := range topology.All() {
+		row := rowOf(t)
+		if !compare || !t.UsesSP() {
+			list = append(list, row)
+			continue
+		}
+		before := rowOf(t.Before())
+		row.Before = before.Name
+		list = append(list, row, before)
+	}
+	return list
+}
 
 func rowOf(t topology.Topology) report.Row {
 	return report.Row{Name: t.Name, About: t.About, Cipher: t.Cipher, Relayed: t.Relayed}

@@ -103,9 +103,9 @@ func sample() *Results {
 			AESInstructions: []string{"aes", "pmull"}, AES256GCM: 5.678, ChaCha20Poly1305: 1.234,
 		},
 		Rows: []Row{
-			{"sp", "sp, direct", "AES-256-GCM", false},
-			{"ghostunnel", "TLS <1.3> & Go", "AES-128-GCM", false},
-			{"stunnel", "not here", "AES-256-GCM", false},
+			{Name: "sp", About: "sp, direct", Cipher: "AES-256-GCM"},
+			{Name: "ghostunnel", About: "TLS <1.3> & Go", Cipher: "AES-128-GCM"},
+			{Name: "stunnel", About: "not here", Cipher: "AES-256-GCM"},
 		},
 		Failures: []string{"stunnel: not here"},
 	}

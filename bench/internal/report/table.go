@@ -30,8 +30,8 @@ var tables = []table{
 		columns: []column{
 			{"1 stream", cpu(1)},
 			{"8 streams", cpu(8)},
-			{"× ref, 1", compared(cpu(1))},
-			{"× ref, 8", compared(cpu(8))},
+			{"× ref, 1", toReference(cpu(1))},
+			{"× ref, 8", toReference(cpu(8))},
 			{"of it user, 1", user(1)},
 		},
 	},
@@ -44,8 +44,8 @@ var tables = []table{
 			{"1 down", at(GbitDown, 1)},
 			{"8 up", at(GbitUp, 8)},
 			{"8 down", at(GbitDown, 8)},
-			{"× ref, 1 up", compared(at(GbitUp, 1))},
-			{"× ref, 1 down", compared(at(GbitDown, 1))},
+			{"× ref, 1 up", toReference(at(GbitUp, 1))},
+			{"× ref, 1 down", toReference(at(GbitDown, 1))},
 		},
 	},
 	{
@@ -71,8 +71,8 @@ var tables = []table{
 			{"32 at once", at(ConnRate, 32)},
 			{"CPU ms each, one at a time", at(ConnCPU, 1)},
 			{"32 at once", at(ConnCPU, 32)},
-			{"× ref, 1", compared(at(ConnRate, 1))},
-			{"× ref, 32", compared(at(ConnRate, 32))},
+			{"× ref, 1", toReference(at(ConnRate, 1))},
+			{"× ref, 32", toReference(at(ConnRate, 32))},
 		},
 	},
 	{
@@ -102,7 +102,7 @@ func user(streams int) func(*Results, Row) Series {
 	}
 }
 
-func compared(of func(*Results, Row) Series) func(*Results, Row) Series {
+func toReference(of func(*Results, Row) Series) func(*Results, Row) Series {
 	return func(r *Results, row Row) Series {
 		return Ratio(of(r, row), of(r, Row{Name: reference[row.Relayed]}))
 	}
@@ -113,6 +113,7 @@ func (r *Results) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintln(&b, r.Host)
 	r.writeCiphers(&b)
+	r.writeComparisons(&b)
 	for _, t := range tables {
 		t.write(&b, r)
 	}

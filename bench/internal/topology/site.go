@@ -19,12 +19,13 @@ type site struct {
 	kit *Kit
 	set *proc.Set
 	dir string
-	far bool // whether link leads over a long line
+	sp  string // which build of sp: spAfter or spBefore
+	far bool   // whether link leads over a long line
 }
 
 // run starts a program of the kit.
 func (s *site) run(program string, args ...string) (*proc.Process, error) {
-	return s.set.Start(s.kit.env, s.kit.programs[program], args...)
+	return s.set.Start(s.kit.env[program], s.kit.programs[program], args...)
 }
 
 // write makes a file of the site and returns its path.

@@ -21,7 +21,7 @@ func sp() Topology {
 		Name:   "sp",
 		About:  "sp, direct",
 		Cipher: spCipher,
-		Needs:  []string{"sp"},
+		Needs:  []string{spAfter},
 		start:  func(s *site, target string) (string, error) { return s.spDirect(target, 0) },
 	}
 }
@@ -57,7 +57,7 @@ func spBridges(n int) Topology {
 		About:   "sp through a bridge, end to end encrypted",
 		Cipher:  spCipher,
 		Relayed: true,
-		Needs:   []string{"sp"},
+		Needs:   []string{spAfter},
 		start: func(s *site, target string) (string, error) {
 			next, err := s.spOutlet(target)
 			if err != nil {
@@ -83,7 +83,7 @@ func spRelays(n int, outletFlags ...string) Topology {
 		About:   "sp through a relay, end to end encrypted",
 		Cipher:  spCipher,
 		Relayed: true,
-		Needs:   []string{"sp"},
+		Needs:   []string{spAfter},
 		start: func(s *site, target string) (string, error) {
 			relay, err := s.spListener("relay")
 			if err != nil {
@@ -139,7 +139,7 @@ func (s *site) spListener(role string, args ...string) (string, error) {
 
 // spRun starts a role and waits until it says that it is ready.
 func (s *site) spRun(role string, args ...string) error {
-	p, err := s.run("sp", append([]string{role}, args...)...)
+	p, err := s.run(s.sp, append([]string{role}, args...)...)
 	if err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func (t Topology) Start(ctx context.Context, kit *Kit, target string) (*Running,
 		return nil, err
 	}
 	r := &Running{dir: dir, set: &proc.Set{Dir: dir}}
-	r.Entry, err = t.start(&site{ctx: ctx, kit: kit, set: r.set, dir: dir}, target)
+	r.Entry, err = t.start(&site{ctx: ctx, kit: kit, set: r.set, dir: dir, sp: spAfter}, target)
 	if err == nil {
 		err = r.answers(ctx)
 	}
