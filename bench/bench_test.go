@@ -29,6 +29,7 @@ var tiny = effort{
 	far:       time.Millisecond,
 	trips:     20,
 	tripTime:  time.Second,
+	loaded:    true,
 	churn:     20,
 	churnTime: time.Second,
 	idle:      []int{1, 2, 3},
@@ -102,7 +103,7 @@ func TestTwoBuilds(t *testing.T) {
 	if text, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	o, err := parse([]string{"-quick", "-reps", "2", "-sp", sp, "-sp-before", sp, "-out", dir})
+	o, err := parse([]string{"-quick", "-reps", "1", "-sp", sp, "-sp-before", sp, "-out", dir})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ type effort struct {
 	far       time.Duration // of each over a long line, whose start is slow
 	trips     int           // round trips, at most
 	tripTime  time.Duration // for them, at most
+	loaded    bool          // whether they are measured beside a bulk transfer, too
 	churn     int           // new connections, at most
 	churnTime time.Duration // for them, at most
 	settle    time.Duration // before memory is read
@@ -27,6 +28,7 @@ var full = effort{
 	far:       6 * time.Second,
 	trips:     20_000,
 	tripTime:  3 * time.Second,
+	loaded:    true,
 	churn:     3000,
 	churnTime: 3 * time.Second,
 	settle:    3 * time.Second,
@@ -43,6 +45,7 @@ var quickly = effort{
 	far:       2 * time.Second,
 	trips:     3000,
 	tripTime:  time.Second,
+	loaded:    true,
 	churn:     500,
 	churnTime: time.Second,
 	settle:    500 * time.Millisecond,

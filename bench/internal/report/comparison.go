@@ -13,6 +13,8 @@ var compared = []column{
 	{"1 KiB there and back, p50, µs", at(Trip, P50)},
 	{"new connections a second, one at a time", at(ConnRate, 1)},
 	{"new connections a second, 32 at once", at(ConnRate, 32)},
+	{"CPU ms of a new connection, one at a time", at(ConnCPU, 1)},
+	{"CPU ms of a new connection, 32 at once", at(ConnCPU, 32)},
 }
 
 // A comparison is one figure of a topology with both builds of sp.
