@@ -20,7 +20,18 @@ type site struct {
 	set *proc.Set
 	dir string
 	sp  string // which build of sp: spAfter or spBefore
-	far bool   // whether link leads over a long line
+
+	// line starts what stands in the middle of the way between the two ends, in
+	// front of addr, and returns where it listens. nil: nothing stands there.
+	line func(s *site, addr string) (string, error)
+}
+
+// link is the way to addr, which leads over the line if there is one.
+func (s *site) link(addr string) (string, error) {
+	if s.line == nil {
+		return addr, nil
+	}
+	return s.line(s, addr)
 }
 
 // run starts a program of the kit.

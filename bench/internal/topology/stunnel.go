@@ -36,7 +36,11 @@ func stunnel() Topology {
 			if err := s.stunnelEnd("no", a[0], target, s.kit.certs.server); err != nil {
 				return "", err
 			}
-			return a[1], s.stunnelEnd("yes", a[1], a[0], s.kit.certs.client)
+			server, err := s.link(a[0])
+			if err != nil {
+				return "", err
+			}
+			return a[1], s.stunnelEnd("yes", a[1], server, s.kit.certs.client)
 		},
 	}
 }
