@@ -20,7 +20,7 @@ import (
 
 const (
 	jobTimeout   = 5 * time.Minute
-	spareFiles   = 200 // that a tunnel has open besides its connections
+	otherFiles   = 200 // that a tunnel has open besides its connections
 	filesPerConn = 2   // that a tunnel's end has open for each
 	module       = "github.com/secureportal/sp"
 )
@@ -48,7 +48,11 @@ func measureAll(ctx context.Context, o options) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
-	s := &session{o: o, maxIdle: (int(files) - spareFiles) / filesPerConn, service: &proc.Set{Dir: dir}}
+	s := &session{
+		o:       o,
+		maxIdle: (int(files) - otherFiles) / filesPerConn,
+		service: &proc.Set{Dir: dir},
+	}
 	defer func() { err = errors.Join(err, s.service.Close()) }()
 	list := jobs(o)
 	if len(list) == 0 {
@@ -91,11 +95,11 @@ func (s *session) prepare(ctx context.Context, dir string, list []job) error {
 	return err
 }
 
-// buildSP returns "" if there is nothing to build yet: the rest is measured all
-// the same.
+// buildSP returns "" if it cannot be built: the rest is measured all the same.
 func (s *session) buildSP(ctx context.Context, dir string) string {
 	file := filepath.Join(dir, "sp")
-	out, err := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", file, module).CombinedOutput()
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", file, module)
+	out, err := build.CombinedOutput()
 	if err != nil {
 		s.fail(fmt.Sprintf("sp could not be built: %v: %s", err, bytes.TrimSpace(out)))
 		return ""

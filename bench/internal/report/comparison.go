@@ -35,7 +35,7 @@ func (r *Results) comparisons() []comparison {
 		}
 		columns := slices.Clone(compared)
 		for _, n := range r.Xs(row.Before, IdleRSS) {
-			title := fmt.Sprintf("KiB per idle connection, of %d", n)
+			title := fmt.Sprintf("KiB per idle connection, %d", n)
 			columns = append(columns, column{title, at(IdleRSS, n)})
 		}
 		for _, c := range columns {
@@ -63,6 +63,10 @@ func (r *Results) writeComparisons(b *strings.Builder) {
 	line(b, []string{"", "", "before", "after", "after / before"})
 	rule(b, 5)
 	for _, c := range list {
-		line(b, []string{c.Topology, c.Figure, c.before.String(), c.after.String(), c.ratio.String()})
+		cells := []string{c.Topology, c.Figure}
+		for _, s := range []Summary{c.before, c.after, c.ratio} {
+			cells = append(cells, s.String())
+		}
+		line(b, cells)
 	}
 }

@@ -15,7 +15,8 @@ func chisel() Topology {
 				return "", err
 			}
 			host, port := split(a[0])
-			if err := s.runAt(a[0], "chisel", "server", "--host", host, "--port", port); err != nil {
+			err = s.runAt(a[0], "chisel", "server", "--host", host, "--port", port)
+			if err != nil {
 				return "", err
 			}
 			server, err := s.link(a[0])

@@ -75,7 +75,8 @@ func (s *site) frp(target string) (string, error) {
 	if relay, err = s.link(relay); err != nil {
 		return "", err
 	}
-	config, err = s.write("frpc.toml", fmt.Sprintf(frpcConfig, port(relay), port(target), port(entry)))
+	config, err = s.write("frpc.toml",
+		fmt.Sprintf(frpcConfig, port(relay), port(target), port(entry)))
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ package topology
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/secureportal/sp/bench/internal/proc"
@@ -92,7 +93,8 @@ func spRelays(n int, outletFlags ...string) Topology {
 			route := transport(relay)
 			for i := 1; i < n; i++ {
 				name := fmt.Sprintf("relay%d", i)
-				if relay, err = s.spListener("relay", "--relay", relay, "--name", name); err != nil {
+				relay, err = s.spListener("relay", "--relay", relay, "--name", name)
+				if err != nil {
 					return "", err
 				}
 				route += "/service/forward_to_" + name
@@ -100,8 +102,9 @@ func spRelays(n int, outletFlags ...string) Topology {
 			if relay, err = s.link(relay); err != nil {
 				return "", err
 			}
-			err = s.spRun("outlet", append(outletFlags, "--relay", relay, "--name", outletName, "--target", target)...)
-			if err != nil {
+			flags := append(slices.Clone(outletFlags),
+				"--relay", relay, "--name", outletName, "--target", target)
+			if err := s.spRun("outlet", flags...); err != nil {
 				return "", err
 			}
 			return s.spInlet(route + "/service/forward_to_" + outletName + toOutlet)

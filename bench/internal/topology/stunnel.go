@@ -46,8 +46,8 @@ func stunnel() Topology {
 }
 
 func (s *site) stunnelEnd(client, listen, target string, pair keyPair) error {
-	config, err := s.write("stunnel-"+client+".conf",
-		fmt.Sprintf(stunnelConfig, client, listen, target, pair.cert, pair.key, s.kit.certs.authority))
+	config, err := s.write("stunnel-"+client+".conf", fmt.Sprintf(stunnelConfig,
+		client, listen, target, pair.cert, pair.key, s.kit.certs.authority))
 	if err != nil {
 		return err
 	}

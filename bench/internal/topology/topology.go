@@ -32,7 +32,7 @@ type Topology struct {
 	Cipher  string   // of bulk data, where the processor has AES; "" for none
 	Relayed bool     // through a process in the middle
 	Needs   []string // programs it is made of
-	IdleMax int      // idle connections it is asked to hold at most; 0 means as many as are measured
+	IdleMax int      // idle connections it is asked to hold at most; 0: as many as are measured
 
 	// start brings its processes up and returns the address to connect to.
 	start func(s *site, target string) (entry string, err error)
