@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/noise"
@@ -133,7 +134,7 @@ func FuzzReadProof(f *testing.F) {
 		if honest != (err == nil) {
 			t.Errorf("honest %v, got %v", honest, err)
 		}
-		if err != nil && b.peer != nil && !errors.Is(err, identity.ErrNotTrusted) {
+		if err != nil && b.peer != nil && !errors.Is(err, trust.ErrNotTrusted) {
 			t.Errorf("a peer in spite of %v", err)
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/noise"
 )
 
@@ -37,7 +38,7 @@ type handshake struct {
 
 	// Known once the peer's proof has been read and found good.
 	peer     *identity.Peer
-	decision identity.Decision
+	decision trust.Decision
 	name     string // what the initiator believes it has reached
 }
 
@@ -97,7 +98,7 @@ func (h *handshake) writeProof(dst []byte, name string) ([]byte, error) {
 }
 
 // readProof reads message 2 or 3, verifies the peer's identity and decides whether to trust it. An error that wraps
-// identity.ErrNotTrusted is about a peer that has proven who it is.
+// trust.ErrNotTrusted is about a peer that has proven who it is.
 func (h *handshake) readProof(message []byte) error {
 	payload, hash, err := h.noise.ReadMessage(message)
 	if err != nil {

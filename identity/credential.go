@@ -11,7 +11,8 @@ import (
 	"maps"
 	"slices"
 	"time"
-	"unicode/utf8"
+
+	"github.com/secureportal/sp/internal/printable"
 )
 
 // A credential on the wire, all numbers big-endian:
@@ -51,7 +52,7 @@ var (
 //     an older one, the thief's and the honest ones alike, because a thief can date
 //     them as it likes. So issue all credentials again after a rotation;
 //   - a verifier that has not yet seen the newer history still believes the thief, until
-//     the credentials expire. Give it the history ([Seen.Observe]), or put short lives
+//     the credentials expire. Give it the history, or put short lives
 //     on credentials;
 //   - the thief can rotate too. A verifier takes the branch it saw first and refuses the
 //     other as a fork. If that was the thief's, only a new authority helps: deny the old.
@@ -179,49 +180,35 @@ func CheckAttribute(key, value string) error {
 	if len(value) > MaxAttributeValue {
 		return fmt.Errorf("value of attribute %s has %d bytes, at most %d are allowed", key, len(value), MaxAttributeValue)
 	}
-	if !printable(value) {
+	if !printable.Is(value) {
 		return fmt.Errorf("value of attribute %s is not printable text in UTF-8", key)
 	}
 	return nil
 }
 
-// printable reports whether s is UTF-8 without anything that controls a terminal or the
-// order in which text is shown. The list is written out, and not Unicode's own, so that
-// two implementations agree on it.
-func printable(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
-	}
-	for _, r := range s {
-		switch {
-		case r < 0x20, r >= 0x7f && r <= 0x9f: // C0, DEL, C1
-			return false
-		case r >= 0x200b && r <= 0x200f, r >= 0x2028 && r <= 0x202e: // zero width, marks, separators, bidi
-			return false
-		case r >= 0x2060 && r <= 0x206f, r == 0xfeff: // invisible, isolates, byte order mark
-			return false
-		}
-	}
-	return true
-}
-
 // Verify checks everything a credential can say by itself: that authority issued it,
-// that it is about subject, that it is valid at now, and all signatures. What it does
-// not know is whether the authority has rotated its key since: see [Seen].
+// that it is about subject, that it is valid at now, and all signatures. It returns the
+// authority's history as far as the credential carries it. What it does not know is
+// whether the authority has rotated its key since.
 //
 // A credential is valid from the second NotBefore up to, and not including, the second
 // Expires. There is no tolerance for clocks that differ.
-func (c *Credential) Verify(authority, subject Identifier, now time.Time) error {
+func (c *Credential) Verify(
+	authority, subject Identifier, now time.Time,
+) (*History, error) {
 	if c.Authority() != authority {
-		return fmt.Errorf("issued by %s, not by %s", c.Authority(), authority)
+		return nil, fmt.Errorf("issued by %s, not by %s", c.Authority(), authority)
 	}
 	if c.subject != subject {
-		return fmt.Errorf("about %s, not about %s", c.subject, subject)
+		return nil, fmt.Errorf("about %s, not about %s", c.subject, subject)
 	}
 	if err := c.validAt(now); err != nil {
-		return err
+		return nil, err
 	}
-	return c.VerifySignature()
+	if err := c.VerifySignature(); err != nil {
+		return nil, err
+	}
+	return c.authority, nil
 }
 
 func (c *Credential) validAt(now time.Time) error {
@@ -242,12 +229,6 @@ func (c *Credential) VerifySignature() error {
 
 // Authority returns the Identifier of the authority that issued it.
 func (c *Credential) Authority() Identifier { return c.authority.Identifier() }
-
-// AuthorityHistory verifies the authority's history, as far as the credential carries
-// it, and returns it.
-func (c *Credential) AuthorityHistory() (*History, error) {
-	return ParseHistory(c.authority.raw)
-}
 
 // Subject returns the Identifier of the identity it is about.
 func (c *Credential) Subject() Identifier { return c.subject }

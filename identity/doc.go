@@ -1,4 +1,4 @@
-// Package identity says who a node is and whom it trusts.
+// Package identity says who a node is.
 //
 // An identity is an Ed25519 key with a past: a short history of signed changes,
 // each naming the key that is current from then on. The hash of the first change
@@ -10,16 +10,16 @@
 //   - to be somebody: [LoadOrCreate], or [New] and [Identity.Save];
 //   - to prove it in a handshake: [Identity.Prove], and [VerifyProof] on the far side;
 //   - to vouch for somebody: [Identity.Issue], which makes a [Credential];
-//   - to let in somebody whose Identifier is not known yet: [Identity.Ticket], and
-//     PolicyConfig.Tickets where it is redeemed;
-//   - to decide whom to trust: [NewPolicy] and [Policy.Check];
-//   - to remember that an identity has rotated its key: [NewSeen] or [OpenSeen].
+//   - to let in somebody whose Identifier is not known yet: [Identity.Ticket].
+//
+// Whom to trust, where tickets are redeemed, and who has rotated keys is the business of
+// package trust, inside this one.
 //
 // What is promised: a decoder takes bytes from anybody, checks limits before it
 // allocates or verifies anything, accepts one encoding of each value only, and
 // accepts nothing after its end. A secret key is in no error and no printed form.
 //
 // What the package never does: it opens no socket, starts no goroutine, prints
-// nothing and logs nothing. It reads the clock in [LoadOrCreate] only, and to tell
-// whether a file was written a moment ago; elsewhere the time is passed in.
+// nothing and logs nothing. It reads the clock in [LoadOrCreate] only; elsewhere the time
+// is passed in.
 package identity

@@ -67,15 +67,6 @@ func peerOf(id *Identity, credentials ...*Credential) *Peer {
 	return &Peer{History: id.History(), Credentials: credentials}
 }
 
-func newPolicy(t testing.TB, cfg PolicyConfig) *Policy {
-	t.Helper()
-	p, err := NewPolicy(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 func writeTemp(t testing.TB, name, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)

@@ -212,7 +212,9 @@ func (h *History) extend(old, key ed25519.PrivateKey, now time.Time) (*History, 
 	return ParseHistory(out)
 }
 
-func (h *History) hashes() [][hashSize]byte {
+// Hashes returns the hash of each change's body, oldest first. Two histories of one
+// identity agree as far as their hashes do.
+func (h *History) Hashes() [][32]byte {
 	out := make([][hashSize]byte, len(h.changes))
 	for i := range h.changes {
 		out[i] = h.changes[i].hash

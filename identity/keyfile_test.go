@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/secureportal/sp/internal/atomicfile"
 )
 
 func TestKeyFile(t *testing.T) {
@@ -176,19 +178,6 @@ func TestSaveIsExclusive(t *testing.T) {
 	}
 }
 
-// Without hard links the name is still taken once only.
-func TestPublishWithoutLinks(t *testing.T) {
-	dir := t.TempDir()
-	missing, path := filepath.Join(dir, "missing"), filepath.Join(dir, "file")
-	if err := publish(missing, path, []byte("first")); err != nil {
-		t.Fatal(err)
-	}
-	wantErr(t, publish(missing, path, []byte("second")), fs.ErrExist, "")
-	if got := string(read(t, path)); got != "first" {
-		t.Errorf("the file has %q", got)
-	}
-}
-
 func TestKeyFileMangled(t *testing.T) {
 	t.Parallel()
 	id := newIdentity(t, "a")
@@ -262,7 +251,7 @@ func TestLoadRefusesOtherThanFiles(t *testing.T) {
 	_, err := Load(filepath.Join(dir, "missing"))
 	wantErr(t, err, fs.ErrNotExist, "missing")
 	_, err = Load(dir)
-	wantErr(t, err, errNotRegular, "not a regular file")
+	wantErr(t, err, atomicfile.ErrNotRegular, "not a regular file")
 	big := writeTemp(t, "identity", strings.Repeat("x", MaxKeyFile+1))
 	_, err = Load(big)
 	wantErr(t, err, nil, "at most 16384")

@@ -44,7 +44,7 @@ func (r Role) String() string {
 }
 
 // Peer is what a proof has shown: whose key it is, and what came with it. Credentials
-// and ticket have been decoded and not verified; [Policy.Check] does that.
+// and ticket have been decoded and not verified: who decides about trust does that.
 type Peer struct {
 	History     *History
 	Credentials []*Credential

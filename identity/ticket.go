@@ -24,9 +24,6 @@ var ticketForm = form{
 	context: contextTicket, prefix: "sp-ticket-1:",
 }
 
-// ErrSpent says that a ticket has been redeemed before.
-var ErrSpent = errors.New("already redeemed")
-
 // Ticket lets whoever shows it first in: the node that issued it puts that one's
 // Identifier into its allow file, and the ticket is worth nothing from then on. It says
 // where the issuer is and who it is, so that the bearer needs to know nothing else.
@@ -119,9 +116,11 @@ func (t *Ticket) VerifySignature() error {
 	return nil
 }
 
-// verify checks a ticket that comes back to the node that has the history own. A ticket
-// signed with a key that own has given up since may be a thief's, and is refused.
-func (t *Ticket) verify(own *History, now time.Time) error {
+// Verify checks everything that a ticket can say by itself to the node it comes back to,
+// which has the history own: that this node issued it with its current key, and that it
+// is valid at now. One signed with a key that was given up since may be a thief's, and is
+// refused. Whether it has been redeemed before is for others to know.
+func (t *Ticket) Verify(own *History, now time.Time) error {
 	if t.Issuer() != own.Identifier() {
 		return fmt.Errorf("issued by %s, not by this node", t.Issuer())
 	}

@@ -100,7 +100,8 @@ func TestVectors(t *testing.T) {
 		if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		writeCorpora(t, made)
+		writeCorpora(t, ".", corpora(made))
+		writeCorpora(t, "trust", trustCorpora(made.Identifier.String()))
 	}
 	if got := string(read(t, path)); got != string(text)+"\n" {
 		t.Errorf("%s is not what is made now: an encoding has changed, and what was written before cannot be read", path)
@@ -144,21 +145,29 @@ func corpora(v vectors) map[string]map[string]any {
 		"FuzzKeyFile": {
 			"good": file, "cut": cut(file), "flipped": flip(file), "header": []byte(keyFileHeader + "\n"), "empty": []byte{},
 		},
+	}
+}
+
+// trustCorpora returns those of package trust.
+func trustCorpora(id string) map[string]map[string]any {
+	const header = "sp-seen-1\n"
+	return map[string]map[string]any{
 		"FuzzAllowFile": {
 			"one": id + "\n", "no_line_feed": id, "comments": "# a\n\n" + id + " b # c\r\n  \t" + id + "\n",
 			"bad": "x\n", "empty": "", "nul": "#\x00",
 		},
 		"FuzzSeenFile": {
-			"good": seenHeader + "\n" + id + " " + id[1:] + "\n", "empty": seenHeader + "\n", "torn": seenHeader + "\n" + id,
-			"words": seenHeader + "\n" + id + "  " + id[1:] + "\n",
+			"good": header + id + " " + id[1:] + "\n", "empty": header, "torn": header + id,
+			"words": header + id + "  " + id[1:] + "\n",
 		},
 	}
 }
 
-func writeCorpora(t *testing.T, v vectors) {
+// writeCorpora writes what go test reads for the fuzz targets of the package at pkg.
+func writeCorpora(t *testing.T, pkg string, corpora map[string]map[string]any) {
 	t.Helper()
-	for target, seeds := range corpora(v) {
-		dir := filepath.Join("testdata", "fuzz", target)
+	for target, seeds := range corpora {
+		dir := filepath.Join(pkg, "testdata", "fuzz", target)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}

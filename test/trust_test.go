@@ -22,6 +22,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
 )
 
@@ -583,7 +584,7 @@ func newIntruder(t testing.TB, d *door) *intruder {
 // tries returns what comes of a handshake with a credential or a ticket that may be anything.
 func (i *intruder) tries(d *door, credential, ticket []byte) error {
 	i.t.Helper()
-	trust, err := identity.NewPolicy(identity.PolicyConfig{Allow: []identity.Identifier{i.host}})
+	trust, err := trust.NewPolicy(trust.Config{Allow: []identity.Identifier{i.host}})
 	if err != nil {
 		i.t.Fatal(err)
 	}

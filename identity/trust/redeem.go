@@ -1,4 +1,4 @@
-package identity
+package trust
 
 import (
 	"errors"
@@ -9,6 +9,10 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/atomicfile"
+	"github.com/secureportal/sp/internal/printable"
 )
 
 // Beside the allow file that redeemed tickets go to there is a folder, the file's name
@@ -25,17 +29,17 @@ const spentSuffix = ".spent"
 // redeem lets peer in for its ticket, if that is one of this node's, good at now, and
 // has not been redeemed: its Identifier is in the first allow file then, and read. The
 // ticket is gone even if the file cannot be written in the end.
-func (p *Policy) redeem(peer *Peer, now time.Time) error {
+func (p *Policy) redeem(peer *identity.Peer, now time.Time) error {
 	t := peer.Ticket
-	if err := t.verify(p.issuer(), now); err != nil {
-		return fmt.Errorf("ticket %x: %w", t.serial, err)
+	if err := t.Verify(p.issuer(), now); err != nil {
+		return fmt.Errorf("ticket %x: %w", t.Serial(), err)
 	}
 	if p.leadsHere != nil {
-		if err := p.leadsHere(t.route); err != nil {
-			return fmt.Errorf("ticket %x: %w", t.serial, err)
+		if err := p.leadsHere(t.Route()); err != nil {
+			return fmt.Errorf("ticket %x: %w", t.Serial(), err)
 		}
 	}
-	if err := p.seen.Check(peer.History); err != nil {
+	if err := p.known.Check(peer.History); err != nil {
 		return err
 	}
 	p.redeeming.Lock()
@@ -46,21 +50,21 @@ func (p *Policy) redeem(peer *Peer, now time.Time) error {
 	}
 	file := p.allowFiles[0].path
 	if err := checkList(file); err != nil {
-		return fmt.Errorf("ticket %x cannot be redeemed: allow file %s: %w", t.serial, file, err)
+		return fmt.Errorf("ticket %x cannot be redeemed: allow file %s: %w", t.Serial(), file, err)
 	}
 	if err := spend(file+spentSuffix, t, peer.Identifier(), now); err != nil {
-		return fmt.Errorf("ticket %x: %w", t.serial, err)
+		return fmt.Errorf("ticket %x: %w", t.Serial(), err)
 	}
-	comment := fmt.Sprintf("# ticket %x, redeemed %s", t.serial, now.UTC().Format(time.RFC3339))
+	comment := fmt.Sprintf("# ticket %x, redeemed %s", t.Serial(), now.UTC().Format(time.RFC3339))
 	if err := AddToAllowFile(file, peer.Identifier(), comment); err != nil {
-		return fmt.Errorf("ticket %x: %w", t.serial, err)
+		return fmt.Errorf("ticket %x: %w", t.Serial(), err)
 	}
 	return p.Reload()
 }
 
 // checkList tells whether the file is a list that can be added to.
 func checkList(path string) error {
-	b, _, err := readFile(path, MaxListFile)
+	b, _, err := atomicfile.Read(path, MaxListFile)
 	if err != nil {
 		return err
 	}
@@ -70,46 +74,30 @@ func checkList(path string) error {
 
 // spend writes to the disk that a ticket has been redeemed. It gives ErrSpent if that has
 // been done before.
-func spend(dir string, t *Ticket, by Identifier, now time.Time) error {
-	if err := makeDir(dir); err != nil {
+func spend(dir string, t *identity.Ticket, by identity.Identifier, now time.Time) error {
+	if err := atomicfile.MakeDir(dir); err != nil {
 		return err
 	}
 	if err := prune(dir, now, MaxSpent); err != nil {
 		return err
 	}
-	path := filepath.Join(dir, fmt.Sprintf("%d-%x", t.expires, t.serial))
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	path := filepath.Join(dir, fmt.Sprintf("%d-%x", t.Expires().Unix(), t.Serial()))
+	text := fmt.Appendf(nil, "by %s at %s\n", by, now.UTC().Format(time.RFC3339))
+	err := atomicfile.Mark(path, text)
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("%w%s", ErrSpent, spentBy(path))
 	}
-	if err != nil {
-		return err
-	}
-	if err := fill(f, fmt.Appendf(nil, "by %s at %s\n", by, now.UTC().Format(time.RFC3339))); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return err
 }
 
 // spentBy returns what a spent file says, for the log.
 func spentBy(path string) string {
-	b, _, err := readFile(path, MaxListLine)
+	b, _, err := atomicfile.Read(path, MaxListLine)
 	text := strings.TrimSpace(string(b))
-	if err != nil || text == "" || !printable(text) {
+	if err != nil || text == "" || !printable.Is(text) {
 		return ""
 	}
 	return " " + text
-}
-
-func makeDir(dir string) error {
-	err := os.Mkdir(dir, 0o700)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(dir))
 }
 
 // prune forgets the tickets that have expired long ago, and refuses to remember more than

@@ -1,4 +1,4 @@
-package identity
+package trust
 
 import (
 	"errors"
@@ -6,6 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/atomicfile"
 )
 
 // listFile is an allow or deny file and what was last read from it. Its owner is the
@@ -13,7 +16,7 @@ import (
 type listFile struct {
 	kind, path string // set once; kind is "allow" or "deny"
 
-	ids     map[Identifier]int
+	ids     map[identity.Identifier]int
 	fresh   bool        // ids has been read since the policy last looked
 	info    fs.FileInfo // of what was read; nil: look again
 	settled bool        // it had been left alone for long enough when it was read
@@ -23,7 +26,7 @@ type listFile struct {
 
 // load reads the file. If it cannot, or finds something wrong, the old list stays.
 func (f *listFile) load() error {
-	b, info, err := readFile(f.path, MaxListFile)
+	b, info, err := atomicfile.Read(f.path, MaxListFile)
 	if err != nil {
 		return f.error(err)
 	}
@@ -50,12 +53,12 @@ func (f *listFile) look() error {
 	now, err := os.Stat(f.path)
 	if err != nil {
 		f.info = nil
-		return f.error(unwrapPath(err))
+		return f.error(atomicfile.WithoutPath(err))
 	}
 	if f.settled && unchanged(f.info, now) {
 		return nil
 	}
-	b, info, err := readFile(f.path, MaxListFile)
+	b, info, err := atomicfile.Read(f.path, MaxListFile)
 	if err != nil {
 		f.info = nil
 		return f.error(err)

@@ -1,4 +1,4 @@
-package identity
+package trust
 
 import (
 	"encoding/binary"
@@ -10,11 +10,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/identity"
 )
 
-func openSeen(t testing.TB, path string) *Seen {
+func openSeen(t testing.TB, path string) *KnownHistories {
 	t.Helper()
-	s, err := OpenSeen(path)
+	s, err := OpenKnownHistories(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,14 +32,14 @@ func TestSeen(t *testing.T) {
 	fork := rotated(t, first, "thief")
 	longFork := rotated(t, rotated(t, fork, "thief 2"), "thief 3")
 	path := filepath.Join(t.TempDir(), "new", "seen")
-	memory := NewSeen()
-	for name, seen := range map[string]func() *Seen{
-		"memory": func() *Seen { return memory },
-		"file":   func() *Seen { return openSeen(t, path) },
+	memory := NewKnownHistories()
+	for name, seen := range map[string]func() *KnownHistories{
+		"memory": func() *KnownHistories { return memory },
+		"file":   func() *KnownHistories { return openSeen(t, path) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			for i, step := range []struct {
-				id   *Identity
+				id   *identity.Identity
 				want error
 			}{
 				{first, nil},
@@ -77,7 +79,7 @@ func TestSeen(t *testing.T) {
 // Check alone remembers nothing.
 func TestSeenCheckForgets(t *testing.T) {
 	first := newIdentity(t, "a")
-	s := NewSeen()
+	s := NewKnownHistories()
 	if err := s.Check(rotated(t, first, "b").History()); err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +94,7 @@ func TestSeenFileDamaged(t *testing.T) {
 	third := rotated(t, second, "c")
 	path := filepath.Join(t.TempDir(), "seen")
 	s := openSeen(t, path)
-	for _, id := range []*Identity{second, third} {
+	for _, id := range []*identity.Identity{second, third} {
 		if err := s.Observe(id.History()); err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +105,7 @@ func TestSeenFileDamaged(t *testing.T) {
 	last := strings.LastIndexByte(good[:len(good)-1], '\n') + 1
 	for n := last; n < len(good); n++ {
 		write(t, path, good[:n])
-		s, err := OpenSeen(path)
+		s, err := OpenKnownHistories(path)
 		if err != nil {
 			t.Fatalf("cut at %d: %v", n, err)
 		}
@@ -128,7 +130,7 @@ func TestSeenFileDamaged(t *testing.T) {
 		good + first.Identifier().String() + "\n": "line 4: it has 1 words",
 	} {
 		write(t, path, bad)
-		_, err := OpenSeen(path)
+		_, err := OpenKnownHistories(path)
 		wantErr(t, err, nil, want)
 		if !strings.Contains(err.Error(), path) {
 			t.Errorf("%v does not name the file", err)
@@ -144,8 +146,8 @@ func TestSeenFileOfTwoProcesses(t *testing.T) {
 	third := rotated(t, second, "c")
 	fork := rotated(t, rotated(t, rotated(t, first, "thief"), "thief 2"), "thief 3")
 	text := seenHeader + "\n"
-	for _, id := range []*Identity{third, second, fork} {
-		text += formatSeenLine(id.History().hashes())
+	for _, id := range []*identity.Identity{third, second, fork} {
+		text += formatSeenLine(id.History().Hashes())
 	}
 	s := openSeen(t, writeTemp(t, "seen", text))
 	if err := s.Check(third.History()); err != nil {
@@ -164,7 +166,7 @@ func TestSeenFileCannotBeWritten(t *testing.T) {
 	if err := os.Mkdir(path, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	p := newPolicy(t, PolicyConfig{Self: first.Identifier(), Seen: s})
+	p := newPolicy(t, Config{Self: first.Identifier(), Known: s})
 	for range 2 {
 		_, err := p.Check(peerOf(second), t0)
 		wantErr(t, err, ErrNotTrusted, "cannot be remembered")
@@ -185,32 +187,32 @@ func fakeHashes(n, length int) [][hashSize]byte {
 }
 
 func TestSeenIsBounded(t *testing.T) {
-	s := NewSeen()
+	s := NewKnownHistories()
 	s.remember(fakeHashes(-2, 2), false)
-	for i := range 2 * MaxSeen {
+	for i := range 2 * MaxKnownHistories {
 		s.remember(fakeHashes(i, 2), true)
-		if len(s.entries) != s.named.Len()+s.strangers.Len() || len(s.entries) > MaxSeen {
+		if len(s.entries) != s.named.Len()+s.strangers.Len() || len(s.entries) > MaxKnownHistories {
 			t.Fatalf("%d entries, %d named, %d strangers", len(s.entries), s.named.Len(), s.strangers.Len())
 		}
 	}
 	if s.entries[fakeHashes(-2, 2)[0]] == nil {
 		t.Error("strangers drove out one that was named")
 	}
-	if s.entries[fakeHashes(0, 2)[0]] != nil || s.entries[fakeHashes(2*MaxSeen-1, 2)[0]] == nil {
+	if s.entries[fakeHashes(0, 2)[0]] != nil || s.entries[fakeHashes(2*MaxKnownHistories-1, 2)[0]] == nil {
 		t.Error("not the one that was met longest ago was forgotten")
 	}
-	kept := MaxSeen + 2
+	kept := MaxKnownHistories + 2
 	s.strangers.MoveToFront(s.entries[fakeHashes(kept, 2)[0]])
-	for i := range MaxSeen - 2 {
-		s.remember(fakeHashes(3*MaxSeen+i, 2), true)
+	for i := range MaxKnownHistories - 2 {
+		s.remember(fakeHashes(3*MaxKnownHistories+i, 2), true)
 	}
 	if s.entries[fakeHashes(kept, 2)[0]] == nil {
 		t.Error("one that was met again was forgotten before the others")
 	}
-	for i := range 2 * MaxSeen {
-		s.remember(fakeHashes(6*MaxSeen+i, 2), false)
+	for i := range 2 * MaxKnownHistories {
+		s.remember(fakeHashes(6*MaxKnownHistories+i, 2), false)
 	}
-	if s.strangers.Len() != 0 || s.named.Len() != MaxSeen {
+	if s.strangers.Len() != 0 || s.named.Len() != MaxKnownHistories {
 		t.Errorf("%d named, %d strangers", s.named.Len(), s.strangers.Len())
 	}
 }
@@ -220,7 +222,7 @@ func TestSeenStrangers(t *testing.T) {
 	s := openSeen(t, path)
 	first := newIdentity(t, "a")
 	second := rotated(t, first, "b")
-	anyone := newPolicy(t, PolicyConfig{AllowAnyone: true, Seen: s})
+	anyone := newPolicy(t, Config{AllowAnyone: true, Known: s})
 	if _, err := anyone.Check(peerOf(second), t0); err != nil {
 		t.Fatal(err)
 	}
@@ -229,7 +231,7 @@ func TestSeenStrangers(t *testing.T) {
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a stranger was written to the disk: %v", err)
 	}
-	named := newPolicy(t, PolicyConfig{Allow: []Identifier{first.Identifier()}, Seen: s})
+	named := newPolicy(t, Config{Allow: []identity.Identifier{first.Identifier()}, Known: s})
 	if _, err := named.Check(peerOf(second), t0); err != nil {
 		t.Fatal(err)
 	}
@@ -250,11 +252,11 @@ func TestSeenStrangers(t *testing.T) {
 
 // Who is met again and again is not forgotten.
 func TestSeenKeepsThoseMet(t *testing.T) {
-	s := NewSeen()
+	s := NewKnownHistories()
 	first := newIdentity(t, "a")
 	second := rotated(t, first, "b")
-	for i := range 2 * MaxSeen {
-		if i%(MaxSeen/2) == 0 {
+	for i := range 2 * MaxKnownHistories {
+		if i%(MaxKnownHistories/2) == 0 {
 			if err := s.observe(second.History(), true); err != nil {
 				t.Fatal(err)
 			}
@@ -268,25 +270,25 @@ func TestSeenKeepsThoseMet(t *testing.T) {
 func TestSeenFileIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
 	s := openSeen(t, path)
-	for i := range MaxSeen {
+	for i := range MaxKnownHistories {
 		s.remember(fakeHashes(i, 2), false)
 	}
-	s.lines = 2 * MaxSeen
+	s.lines = 2 * MaxKnownHistories
 	second := rotated(t, newIdentity(t, "a"), "b")
 	if err := s.Observe(second.History()); err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(read(t, path)), "\n"); n != 1+MaxSeen+1 {
+	if n := strings.Count(string(read(t, path)), "\n"); n != 1+MaxKnownHistories+1 {
 		t.Errorf("the file has %d lines", n)
 	}
 	again := openSeen(t, path)
-	if again.Len() != MaxSeen || again.Check(second.History()) != nil || again.entries[second.Identifier()] == nil {
+	if again.Len() != MaxKnownHistories || again.Check(second.History()) != nil || again.entries[second.Identifier()] == nil {
 		t.Errorf("%d are remembered after a restart", again.Len())
 	}
 	if again.entries[fakeHashes(0, 2)[0]] != nil {
 		t.Error("the oldest was not the one forgotten")
 	}
-	if longest := maxSeenFile - 2*MaxSeen*len(formatSeenLine(fakeHashes(0, MaxChanges))); longest < len(seenHeader)+1 {
+	if longest := maxSeenFile - 2*MaxKnownHistories*len(formatSeenLine(fakeHashes(0, identity.MaxChanges))); longest < len(seenHeader)+1 {
 		t.Error("the longest file does not fit its own limit")
 	}
 }
@@ -294,7 +296,7 @@ func TestSeenFileIsBounded(t *testing.T) {
 func TestSeenConcurrent(t *testing.T) {
 	s := openSeen(t, filepath.Join(t.TempDir(), "seen"))
 	first := newIdentity(t, "a")
-	branches := make([]*Identity, 8)
+	branches := make([]*identity.Identity, 8)
 	for i := range branches {
 		branches[i] = rotated(t, first, fmt.Sprint("branch ", i))
 	}
@@ -318,25 +320,25 @@ func TestSeenConcurrent(t *testing.T) {
 // Rotation as the peers of a node see it.
 func TestPolicyRotation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
-	open := func(id Identifier) *Policy {
-		return newPolicy(t, PolicyConfig{Allow: []Identifier{id}, Seen: openSeen(t, path)})
+	open := func(id identity.Identifier) *Policy {
+		return newPolicy(t, Config{Allow: []identity.Identifier{id}, Known: openSeen(t, path)})
 	}
 	old := newIdentity(t, "a")
 	current := rotated(t, old, "b")
 	p := open(old.Identifier())
-	check := func(p *Policy, id *Identity) error {
-		proof, err := id.Prove(Initiator, testHash, nil)
+	check := func(p *Policy, id *identity.Identity) error {
+		proof, err := id.Prove(identity.Initiator, testHash, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		peer, err := VerifyProof(Initiator, testHash, proof)
+		peer, err := identity.VerifyProof(identity.Initiator, testHash, proof)
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, err = p.Check(peer, t0)
 		return err
 	}
-	for _, id := range []*Identity{old, current} {
+	for _, id := range []*identity.Identity{old, current} {
 		if err := check(p, id); err != nil {
 			t.Fatal(err)
 		}
@@ -355,7 +357,7 @@ func TestAuthorityRotation(t *testing.T) {
 	old := newIdentity(t, "authority")
 	current := rotated(t, old, "authority's second key")
 	alice, bob := newIdentity(t, "alice"), newIdentity(t, "bob")
-	p := newPolicy(t, PolicyConfig{Authorities: []Identifier{old.Identifier()}})
+	p := newPolicy(t, Config{Authorities: []identity.Identifier{old.Identifier()}})
 	before := issued(t, old, alice.Identifier())
 	after := issued(t, current, bob.Identifier())
 	if _, err := p.Check(peerOf(alice, before), t0); err != nil {

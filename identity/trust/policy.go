@@ -1,4 +1,4 @@
-package identity
+package trust
 
 import (
 	"context"
@@ -9,22 +9,21 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-)
 
-// ErrNotTrusted is in every error of [Policy.Check]; the rest of the error is the reason.
-var ErrNotTrusted = errors.New("not trusted")
+	"github.com/secureportal/sp/identity"
+)
 
 var errZero = errors.New("the zero Identifier names nobody")
 
-// PolicyConfig says whom to trust. The fields from Allow to Authorities are anchors, and
+// Config says whom to trust. The fields from Allow to Authorities are anchors, and
 // one that holds is enough. If none of them is set, the only one trusted is Self. If any
 // is set, Self is trusted only if it is named there too.
-type PolicyConfig struct {
+type Config struct {
 	// Self is the node's own Identifier. It may be zero if there is an anchor.
-	Self Identifier
+	Self identity.Identifier
 
 	// Allow names identities that are trusted.
-	Allow []Identifier
+	Allow []identity.Identifier
 
 	// AllowFiles are files that do, one a line. They must exist when the policy is made,
 	// and are read again by Reload, Poll and Run.
@@ -35,7 +34,7 @@ type PolicyConfig struct {
 
 	// Authorities names those whose credentials are believed: an identity is trusted
 	// while it shows one that is valid, is about itself, and has all that Require asks.
-	Authorities []Identifier
+	Authorities []identity.Identifier
 
 	// Require is the attributes one credential must have, all of them. Empty means
 	// that any credential of an authority will do. It needs Authorities.
@@ -45,13 +44,13 @@ type PolicyConfig struct {
 	// and whose credentials are not believed if they are authorities. The files are
 	// treated as AllowFiles are.
 	DenyFiles []string
-	Deny      []Identifier
+	Deny      []identity.Identifier
 
 	// Tickets returns the history of the node's own identity, and has the tickets that
 	// it issued redeemed: whoever shows one, and is trusted by nothing else, is put into
 	// the first of AllowFiles, of which there must be one. What has been redeemed is
 	// remembered beside it, in a folder of that name and ".spent". Nil redeems none.
-	Tickets func() *History
+	TicketIssuer func() *identity.History
 
 	// TicketRoute tells whether the route in a ticket leads to this node, and not to another one of the same identity;
 	// its error is the reason. Nil believes it.
@@ -59,7 +58,7 @@ type PolicyConfig struct {
 
 	// Seen remembers who has rotated keys. nil means a memory of the policy's own,
 	// without a file. Only the histories of those who are trusted are put there.
-	Seen *Seen
+	Known *KnownHistories
 }
 
 // Anchor is the part of a policy that a trusted peer is trusted by.
@@ -93,23 +92,25 @@ type Decision struct {
 	// From that instant on Check says no.
 	Until time.Time
 	// Credential is the one that convinced, of AnchorAuthority; else nil.
-	Credential *Credential
+	Credential *identity.Credential
 	// Attributes are the credential's, verified; else nil. The map is the caller's.
 	Attributes map[string]string
+
+	authority *identity.History // of the Credential's authority, verified; else nil
 }
 
 // Policy decides whom to trust. It is safe for concurrent use. Check does not wait while
 // lists are read; it may wait while Seen writes a history that is new to its file.
 type Policy struct {
 	// Set once.
-	self        Identifier
-	allow       map[Identifier]bool
-	deny        map[Identifier]bool
-	authorities map[Identifier]bool
+	self        identity.Identifier
+	allow       map[identity.Identifier]bool
+	deny        map[identity.Identifier]bool
+	authorities map[identity.Identifier]bool
 	require     map[string]string
 	anyone      bool
-	seen        *Seen
-	issuer      func() *History // of tickets; nil: none are redeemed
+	known       *KnownHistories
+	issuer      func() *identity.History // of tickets; nil: none are redeemed
 	leadsHere   func(route string) error
 
 	redeeming sync.Mutex // held while a ticket is redeemed
@@ -124,21 +125,21 @@ type Policy struct {
 // lists is what was last read from the files. It never changes, except that changed is
 // closed when another has taken its place.
 type lists struct {
-	allow, deny map[Identifier]place
+	allow, deny map[identity.Identifier]location
 	changed     chan struct{}
 }
 
 // place is where in the files an identity is named.
-type place struct {
+type location struct {
 	path string
 	line int
 }
 
-func (p place) String() string { return fmt.Sprintf("%s:%d", p.path, p.line) }
+func (p location) String() string { return fmt.Sprintf("%s:%d", p.path, p.line) }
 
 // NewPolicy reads the files of a policy and checks that it makes sense. Errors name the
 // file and line.
-func NewPolicy(cfg PolicyConfig) (*Policy, error) {
+func NewPolicy(cfg Config) (*Policy, error) {
 	if err := cfg.check(); err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
@@ -148,8 +149,8 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 		authorities: set(cfg.Authorities),
 		require:     maps.Clone(cfg.Require),
 		anyone:      cfg.AllowAnyone,
-		seen:        cfg.Seen,
-		issuer:      cfg.Tickets,
+		known:       cfg.Known,
+		issuer:      cfg.TicketIssuer,
 		leadsHere:   cfg.TicketRoute,
 		allowFiles:  listFiles("allow", cfg.AllowFiles),
 		denyFiles:   listFiles("deny", cfg.DenyFiles),
@@ -157,8 +158,8 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 	if !cfg.anchored() {
 		p.self = cfg.Self
 	}
-	if p.seen == nil {
-		p.seen = NewSeen()
+	if p.known == nil {
+		p.known = NewKnownHistories()
 	}
 	p.lists.Store(&lists{changed: make(chan struct{})})
 	if err := p.Reload(); err != nil {
@@ -168,33 +169,33 @@ func NewPolicy(cfg PolicyConfig) (*Policy, error) {
 }
 
 // anchored reports whether anybody is named, so that Self is not implied.
-func (cfg *PolicyConfig) anchored() bool {
+func (cfg *Config) anchored() bool {
 	return len(cfg.Allow) > 0 || len(cfg.AllowFiles) > 0 || cfg.AllowAnyone || len(cfg.Authorities) > 0
 }
 
-func (cfg *PolicyConfig) check() error {
+func (cfg *Config) check() error {
 	switch {
 	case !cfg.anchored() && cfg.Self.IsZero():
 		return errors.New("nobody to trust: no identity of one's own, and none is named")
 	case anyZero(cfg.Allow), anyZero(cfg.Authorities), anyZero(cfg.Deny):
 		return errZero
-	case cfg.Tickets != nil && len(cfg.AllowFiles) == 0:
+	case cfg.TicketIssuer != nil && len(cfg.AllowFiles) == 0:
 		return errors.New("tickets are redeemed but there is no allow file to put their bearers into")
 	case len(cfg.Require) > 0 && len(cfg.Authorities) == 0:
 		return errors.New("attributes are required but no authority is named whose word counts")
-	case len(cfg.Require) > MaxAttributes:
-		return fmt.Errorf("%d attributes are required, a credential has at most %d", len(cfg.Require), MaxAttributes)
+	case len(cfg.Require) > identity.MaxAttributes:
+		return fmt.Errorf("%d attributes are required, a credential has at most %d", len(cfg.Require), identity.MaxAttributes)
 	}
 	for key, value := range cfg.Require {
-		if err := CheckAttribute(key, value); err != nil {
+		if err := identity.CheckAttribute(key, value); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func set(ids []Identifier) map[Identifier]bool {
-	m := make(map[Identifier]bool, len(ids))
+func set(ids []identity.Identifier) map[identity.Identifier]bool {
+	m := make(map[identity.Identifier]bool, len(ids))
 	for _, id := range ids {
 		m[id] = true
 	}
@@ -217,7 +218,7 @@ func listFiles(kind string, paths []string) []*listFile {
 // A peer that is trusted is remembered in Seen, with the authority that vouched for it;
 // one that is not leaves no trace, in memory or on disk. One that is trusted by nothing
 // else may be so for its ticket, which is redeemed then.
-func (p *Policy) Check(peer *Peer, now time.Time) (Decision, error) {
+func (p *Policy) Check(peer *identity.Peer, now time.Time) (Decision, error) {
 	if peer == nil || peer.History == nil {
 		return Decision{}, fmt.Errorf("%w: it has not proved an identity", ErrNotTrusted)
 	}
@@ -231,7 +232,7 @@ func (p *Policy) Check(peer *Peer, now time.Time) (Decision, error) {
 	return d, nil
 }
 
-func (p *Policy) decide(peer *Peer, now time.Time) (Decision, error) {
+func (p *Policy) decide(peer *identity.Peer, now time.Time) (Decision, error) {
 	lists := p.lists.Load()
 	if err := p.denied(lists, peer.Identifier()); err != nil {
 		return Decision{}, err
@@ -247,7 +248,7 @@ func (p *Policy) decide(peer *Peer, now time.Time) (Decision, error) {
 }
 
 // anchored looks for an anchor that holds for a peer that is not denied.
-func (p *Policy) anchored(lists *lists, peer *Peer, now time.Time) (Decision, error) {
+func (p *Policy) anchored(lists *lists, peer *identity.Peer, now time.Time) (Decision, error) {
 	id := peer.Identifier()
 	if id == p.self && !p.self.IsZero() {
 		return Decision{Anchor: AnchorSelf}, nil
@@ -260,9 +261,9 @@ func (p *Policy) anchored(lists *lists, peer *Peer, now time.Time) (Decision, er
 	}
 	reason := p.notNamed(lists)
 	if len(p.authorities) > 0 {
-		c, err := p.bestCredential(lists, peer, now)
+		d, err := p.bestCredential(lists, peer, now)
 		if err == nil {
-			return Decision{Anchor: AnchorAuthority, Until: c.Expires(), Credential: c, Attributes: c.Attributes()}, nil
+			return d, nil
 		}
 		reason = join(reason, err)
 	}
@@ -272,7 +273,7 @@ func (p *Policy) anchored(lists *lists, peer *Peer, now time.Time) (Decision, er
 	return Decision{}, reason
 }
 
-func (p *Policy) denied(lists *lists, id Identifier) error {
+func (p *Policy) denied(lists *lists, id identity.Identifier) error {
 	if p.deny[id] {
 		return errors.New("denied")
 	}
@@ -293,66 +294,87 @@ func (p *Policy) notNamed(lists *lists) error {
 	return nil
 }
 
-// bestCredential returns the credential that makes a peer trusted for the longest time,
-// or the reasons why none does.
-func (p *Policy) bestCredential(lists *lists, peer *Peer, now time.Time) (*Credential, error) {
+// bestCredential decides by the credential that makes a peer trusted for the longest
+// time. The error is the reasons why none does.
+func (p *Policy) bestCredential(lists *lists, peer *identity.Peer, now time.Time) (Decision, error) {
 	if len(peer.Credentials) == 0 {
-		return nil, errors.New("no credential was shown")
+		return Decision{}, errors.New("no credential was shown")
 	}
-	var best *Credential
+	var best Decision
 	var reasons error
 	for i, c := range peer.Credentials {
-		if err := p.checkCredential(lists, c, peer.Identifier(), now); err != nil {
+		authority, err := p.checkCredential(lists, c, peer.Identifier(), now)
+		if err != nil {
 			reasons = join(reasons, fmt.Errorf("credential %d: %w", i+1, err))
-		} else if best == nil || c.expires > best.expires {
-			best = c
+		} else if best.Credential == nil || c.Expires().After(best.Until) {
+			best = Decision{
+				Anchor: AnchorAuthority, Until: c.Expires(), Credential: c, authority: authority,
+			}
 		}
 	}
-	if best == nil {
-		return nil, reasons
+	if best.Credential == nil {
+		return Decision{}, reasons
 	}
+	best.Attributes = best.Credential.Attributes()
 	return best, nil
 }
 
 // CheckCredential tells why the policy would not believe c if subject showed it, or nil. It is for who looks at a
 // credential beforehand: nobody has proved to be the subject.
-func (p *Policy) CheckCredential(c *Credential, subject Identifier, now time.Time) error {
-	return p.checkCredential(p.lists.Load(), c, subject, now)
+func (p *Policy) CheckCredential(c *identity.Credential, subject identity.Identifier, now time.Time) error {
+	_, err := p.checkCredential(p.lists.Load(), c, subject, now)
+	return err
 }
 
-// checkCredential checks what is cheap first: signatures come last.
-func (p *Policy) checkCredential(lists *lists, c *Credential, subject Identifier, now time.Time) error {
+// checkCredential returns the history of c's authority if the policy believes c. It checks
+// what is cheap first: signatures come last.
+func (p *Policy) checkCredential(
+	lists *lists, c *identity.Credential, subject identity.Identifier, now time.Time,
+) (*identity.History, error) {
 	authority := c.Authority()
 	if !p.authorities[authority] {
-		return fmt.Errorf("issued by %s, who is not an authority here", authority)
+		return nil, fmt.Errorf("issued by %s, who is not an authority here", authority)
 	}
 	if err := p.denied(lists, authority); err != nil {
-		return fmt.Errorf("its authority %s is %w", authority, err)
+		return nil, fmt.Errorf("its authority %s is %w", authority, err)
 	}
+	if err := p.checkAttributes(c); err != nil {
+		return nil, err
+	}
+	history, err := c.Verify(authority, subject, now)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.known.Check(history); err != nil {
+		return nil, fmt.Errorf("its authority %s: %w", authority, err)
+	}
+	return history, nil
+}
+
+// checkAttributes tells what of the required attributes c lacks.
+func (p *Policy) checkAttributes(c *identity.Credential) error {
+	if len(p.require) == 0 {
+		return nil
+	}
+	attributes := c.Attributes()
 	for _, key := range slices.Sorted(maps.Keys(p.require)) {
-		if value, ok := c.attributes[key]; !ok {
+		if value, ok := attributes[key]; !ok {
 			return fmt.Errorf("it has no attribute %s, required is %q", key, p.require[key])
 		} else if value != p.require[key] {
 			return fmt.Errorf("attribute %s is %q, required is %q", key, value, p.require[key])
 		}
 	}
-	if err := c.Verify(authority, subject, now); err != nil {
-		return err
-	}
-	if err := p.seen.Check(c.authority); err != nil {
-		return fmt.Errorf("its authority %s: %w", authority, err)
-	}
 	return nil
 }
 
 // remember puts the histories that a decision relied on into Seen, which may refuse.
-func (p *Policy) remember(peer *Peer, d Decision) error {
+func (p *Policy) remember(peer *identity.Peer, d Decision) error {
 	if d.Credential != nil {
-		if err := p.seen.observe(d.Credential.authority, false); err != nil {
+		if err := p.known.observe(d.authority, false); err != nil {
 			return fmt.Errorf("the authority %s: %w", d.Credential.Authority(), err)
 		}
 	}
-	return p.seen.observe(peer.History, d.Anchor == AnchorAnyone)
+	return p.known.observe(peer.History, d.Anchor == AnchorAnyone)
 }
 
 // Changed returns a channel that is closed at the next change of whom the policy trusts.
@@ -425,12 +447,12 @@ func (p *Policy) publish() {
 }
 
 // merge returns the identities in some files; the first file that names one counts.
-func merge(files []*listFile) map[Identifier]place {
-	m := make(map[Identifier]place)
+func merge(files []*listFile) map[identity.Identifier]location {
+	m := make(map[identity.Identifier]location)
 	for _, f := range files {
 		for id, line := range f.ids {
 			if _, ok := m[id]; !ok {
-				m[id] = place{f.path, line}
+				m[id] = location{f.path, line}
 			}
 		}
 	}
@@ -446,7 +468,7 @@ func join(a, b error) error {
 }
 
 // sameKeys reports whether two maps have the same keys.
-func sameKeys[V any](a, b map[Identifier]V) bool {
+func sameKeys[V any](a, b map[identity.Identifier]V) bool {
 	if len(a) != len(b) {
 		return false
 	}
@@ -458,4 +480,6 @@ func sameKeys[V any](a, b map[Identifier]V) bool {
 	return true
 }
 
-func anyZero(ids []Identifier) bool { return slices.ContainsFunc(ids, Identifier.IsZero) }
+func anyZero(ids []identity.Identifier) bool {
+	return slices.ContainsFunc(ids, identity.Identifier.IsZero)
+}

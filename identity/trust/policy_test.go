@@ -1,4 +1,4 @@
-package identity
+package trust
 
 import (
 	"bytes"
@@ -13,6 +13,9 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/atomicfile"
 )
 
 // TestPolicyTable is every anchor with everything that can be wrong with a peer, from
@@ -24,16 +27,16 @@ func TestPolicyTable(t *testing.T) {
 
 	anchors := []struct {
 		anchor Anchor
-		cfg    PolicyConfig
-		peer   *Identity
+		cfg    Config
+		peer   *identity.Identity
 	}{
-		{AnchorSelf, PolicyConfig{Self: node.Identifier()}, node},
-		{AnchorAllow, PolicyConfig{Self: node.Identifier(), Allow: []Identifier{peer.Identifier()}}, peer},
-		{AnchorAllowFile, PolicyConfig{Self: node.Identifier(), AllowFiles: []string{file}}, peer},
-		{AnchorAuthority, PolicyConfig{
-			Self: node.Identifier(), Authorities: []Identifier{authority.Identifier()}, Require: map[string]string{"role": "db"},
+		{AnchorSelf, Config{Self: node.Identifier()}, node},
+		{AnchorAllow, Config{Self: node.Identifier(), Allow: []identity.Identifier{peer.Identifier()}}, peer},
+		{AnchorAllowFile, Config{Self: node.Identifier(), AllowFiles: []string{file}}, peer},
+		{AnchorAuthority, Config{
+			Self: node.Identifier(), Authorities: []identity.Identifier{authority.Identifier()}, Require: map[string]string{"role": "db"},
 		}, peer},
-		{AnchorAnyone, PolicyConfig{Self: node.Identifier(), AllowAnyone: true}, peer},
+		{AnchorAnyone, Config{Self: node.Identifier(), AllowAnyone: true}, peer},
 	}
 	const (
 		trusted = "" // else what the error says
@@ -42,20 +45,20 @@ func TestPolicyTable(t *testing.T) {
 	cells := []struct {
 		name   string
 		at     time.Duration // after t0
-		issuer *Identity
-		about  *Identity // nil: the peer
+		issuer *identity.Identity
+		about  *identity.Identity // nil: the peer
 		attrs  []string
 		change func(credential []byte)
 		proof  func(proof []byte)
-		deny   func(peer Identifier) []Identifier
+		deny   func(peer identity.Identifier) []identity.Identifier
 		is     error             // of the authority anchor
 		want   map[Anchor]string // where it differs from
 		others string            // what all others say
 	}{
 		{name: "good"},
 		{name: "last instant", at: time.Hour - 1},
-		{name: "expired", at: time.Hour, is: ErrExpired, want: map[Anchor]string{AnchorAuthority: "credential 1: expired at 2026-02-03T05:05:06Z"}},
-		{name: "not yet valid", at: -1, is: ErrNotYetValid, want: map[Anchor]string{AnchorAuthority: "credential 1: not yet valid: it begins at 2026-02-03T04:05:06Z"}},
+		{name: "expired", at: time.Hour, is: identity.ErrExpired, want: map[Anchor]string{AnchorAuthority: "credential 1: expired at 2026-02-03T05:05:06Z"}},
+		{name: "not yet valid", at: -1, is: identity.ErrNotYetValid, want: map[Anchor]string{AnchorAuthority: "credential 1: not yet valid: it begins at 2026-02-03T04:05:06Z"}},
 		{name: "wrong issuer", issuer: stranger, want: map[Anchor]string{AnchorAuthority: "credential 1: issued by " + stranger.Identifier().String() + ", who is not an authority here"}},
 		{name: "issued by itself", issuer: peer, want: map[Anchor]string{AnchorAuthority: "who is not an authority here"}},
 		{name: "wrong subject", about: stranger, want: map[Anchor]string{AnchorAuthority: "credential 1: about " + stranger.Identifier().String()}},
@@ -75,9 +78,9 @@ func TestPolicyTable(t *testing.T) {
 		},
 		{name: "flipped bit in the proof's signature", proof: func(b []byte) { b[len(b)-40] ^= 4 }, others: unproof},
 		{name: "flipped bit in the proof's history", proof: func(b []byte) { b[50] ^= 4 }, others: unproof},
-		{name: "revoked", deny: func(peer Identifier) []Identifier { return []Identifier{peer} }, others: "not trusted: denied"},
+		{name: "revoked", deny: func(peer identity.Identifier) []identity.Identifier { return []identity.Identifier{peer} }, others: "not trusted: denied"},
 		{
-			name: "authority revoked", deny: func(Identifier) []Identifier { return []Identifier{authority.Identifier()} },
+			name: "authority revoked", deny: func(identity.Identifier) []identity.Identifier { return []identity.Identifier{authority.Identifier()} },
 			want: map[Anchor]string{AnchorAuthority: "its authority " + authority.Identifier().String() + " is denied"},
 		},
 	}
@@ -133,16 +136,16 @@ func TestPolicyTable(t *testing.T) {
 	}
 }
 
-func decideFromProof(t *testing.T, p *Policy, id *Identity, credential []byte, spoil func([]byte), now time.Time) (Decision, error) {
+func decideFromProof(t *testing.T, p *Policy, id *identity.Identity, credential []byte, spoil func([]byte), now time.Time) (Decision, error) {
 	t.Helper()
-	proof, err := id.Prove(Initiator, testHash, [][]byte{credential})
+	proof, err := id.Prove(identity.Initiator, testHash, [][]byte{credential})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if spoil != nil {
 		spoil(proof)
 	}
-	peer, err := VerifyProof(Initiator, testHash, proof)
+	peer, err := identity.VerifyProof(identity.Initiator, testHash, proof)
 	if err != nil {
 		return Decision{}, err
 	}
@@ -172,22 +175,22 @@ func TestPolicyRefusesOthers(t *testing.T) {
 	file := writeTemp(t, "allow", friend.Identifier().String()+"\n")
 	authority := newIdentity(t, "authority").Identifier()
 	for _, test := range []struct {
-		cfg  PolicyConfig
-		who  *Identity
+		cfg  Config
+		who  *identity.Identity
 		want string
 	}{
-		{PolicyConfig{Self: node.Identifier()}, stranger, "not our own identity, and no other is allowed"},
-		{PolicyConfig{Allow: []Identifier{friend.Identifier()}}, stranger, "not among the 1 allowed"},
-		{PolicyConfig{AllowFiles: []string{file}}, stranger, "not among the 1 allowed"},
-		{PolicyConfig{Authorities: []Identifier{authority}}, stranger, "not trusted: no credential was shown"},
-		{PolicyConfig{Allow: []Identifier{friend.Identifier()}, Authorities: []Identifier{authority}}, stranger, "not among the 1 allowed; no credential was shown"},
+		{Config{Self: node.Identifier()}, stranger, "not our own identity, and no other is allowed"},
+		{Config{Allow: []identity.Identifier{friend.Identifier()}}, stranger, "not among the 1 allowed"},
+		{Config{AllowFiles: []string{file}}, stranger, "not among the 1 allowed"},
+		{Config{Authorities: []identity.Identifier{authority}}, stranger, "not trusted: no credential was shown"},
+		{Config{Allow: []identity.Identifier{friend.Identifier()}, Authorities: []identity.Identifier{authority}}, stranger, "not among the 1 allowed; no credential was shown"},
 		// Self is not implied once another is named.
-		{PolicyConfig{Self: node.Identifier(), Allow: []Identifier{friend.Identifier()}}, node, "not among the 1 allowed"},
-		{PolicyConfig{Self: node.Identifier(), AllowFiles: []string{file}}, node, "not among the 1 allowed"},
-		{PolicyConfig{Self: node.Identifier(), Authorities: []Identifier{authority}}, node, "no credential was shown"},
+		{Config{Self: node.Identifier(), Allow: []identity.Identifier{friend.Identifier()}}, node, "not among the 1 allowed"},
+		{Config{Self: node.Identifier(), AllowFiles: []string{file}}, node, "not among the 1 allowed"},
+		{Config{Self: node.Identifier(), Authorities: []identity.Identifier{authority}}, node, "no credential was shown"},
 		// Deny wins over all.
-		{PolicyConfig{Self: node.Identifier(), Deny: []Identifier{node.Identifier()}}, node, "denied"},
-		{PolicyConfig{AllowAnyone: true, DenyFiles: []string{file}}, friend, "denied by " + file + ":1"},
+		{Config{Self: node.Identifier(), Deny: []identity.Identifier{node.Identifier()}}, node, "denied"},
+		{Config{AllowAnyone: true, DenyFiles: []string{file}}, friend, "denied by " + file + ":1"},
 	} {
 		_, err := newPolicy(t, test.cfg).Check(peerOf(test.who), t0)
 		wantErr(t, err, ErrNotTrusted, test.want)
@@ -195,8 +198,8 @@ func TestPolicyRefusesOthers(t *testing.T) {
 			t.Errorf("the reason is not one line: %q", err)
 		}
 	}
-	p := newPolicy(t, PolicyConfig{AllowAnyone: true})
-	for _, peer := range []*Peer{nil, {}} {
+	p := newPolicy(t, Config{AllowAnyone: true})
+	for _, peer := range []*identity.Peer{nil, {}} {
 		_, err := p.Check(peer, t0)
 		wantErr(t, err, ErrNotTrusted, "has not proved")
 	}
@@ -204,15 +207,17 @@ func TestPolicyRefusesOthers(t *testing.T) {
 
 func TestPolicyCredentials(t *testing.T) {
 	peer, a1, a2 := newIdentity(t, "peer"), newIdentity(t, "a1"), newIdentity(t, "a2")
-	issue := func(by *Identity, life time.Duration, attributes map[string]string) *Credential {
-		c, err := by.Issue(nil, Claims{peer.Identifier(), attributes, t0, t0.Add(life)})
+	issue := func(by *identity.Identity, life time.Duration, attributes map[string]string) *identity.Credential {
+		c, err := by.Issue(nil, identity.Claims{
+			Subject: peer.Identifier(), Attributes: attributes, NotBefore: t0, Expires: t0.Add(life),
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		return c
 	}
-	p := newPolicy(t, PolicyConfig{
-		Authorities: []Identifier{a1.Identifier(), a2.Identifier()},
+	p := newPolicy(t, Config{
+		Authorities: []identity.Identifier{a1.Identifier(), a2.Identifier()},
 		Require:     map[string]string{"role": "db", "zone": "eu"},
 	})
 	both := map[string]string{"role": "db", "zone": "eu"}
@@ -222,12 +227,12 @@ func TestPolicyCredentials(t *testing.T) {
 	wantErr(t, err, ErrNotTrusted, "credential 2: it has no attribute role")
 	// The one that lives longest counts, wherever it stands.
 	short, long := issue(a1, time.Hour, both), issue(a2, 2*time.Hour, both)
-	for _, shown := range [][]*Credential{{short, long}, {long, short}} {
+	for _, shown := range [][]*identity.Credential{{short, long}, {long, short}} {
 		d, err := p.Check(peerOf(peer, shown...), t0)
 		if err != nil || d.Credential != long || !d.Until.Equal(t0.Add(2*time.Hour)) {
 			t.Errorf("%+v, %v", d, err)
 		}
-		if _, err := p.Check(peerOf(peer, shown...), d.Until); !errors.Is(err, ErrExpired) {
+		if _, err := p.Check(peerOf(peer, shown...), d.Until); !errors.Is(err, identity.ErrExpired) {
 			t.Errorf("at Until: %v", err)
 		}
 		if _, err := p.Check(peerOf(peer, shown...), d.Until.Add(-1)); err != nil {
@@ -235,7 +240,7 @@ func TestPolicyCredentials(t *testing.T) {
 		}
 	}
 	// An authority may be trusted together with anyone: its attributes are still told.
-	p = newPolicy(t, PolicyConfig{AllowAnyone: true, Authorities: []Identifier{a1.Identifier()}})
+	p = newPolicy(t, Config{AllowAnyone: true, Authorities: []identity.Identifier{a1.Identifier()}})
 	if d, err := p.Check(peerOf(peer, short), t0); err != nil || d.Anchor != AnchorAuthority || d.Attributes["role"] != "db" {
 		t.Errorf("%+v, %v", d, err)
 	}
@@ -249,19 +254,19 @@ func TestNewPolicyRefuses(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "missing")
 	bad := writeTemp(t, "bad", "\n# x\nIabc\n")
 	for name, test := range map[string]struct {
-		cfg  PolicyConfig
+		cfg  Config
 		want string
 	}{
-		"nobody":              {PolicyConfig{}, "nobody to trust"},
-		"zero allow":          {PolicyConfig{Allow: []Identifier{{}}}, "zero Identifier"},
-		"zero authority":      {PolicyConfig{Authorities: []Identifier{{}}}, "zero Identifier"},
-		"zero deny":           {PolicyConfig{Self: id, Deny: []Identifier{{}}}, "zero Identifier"},
-		"require alone":       {PolicyConfig{Self: id, Require: map[string]string{"a": "b"}}, "no authority is named"},
-		"require never":       {PolicyConfig{Authorities: []Identifier{id}, Require: map[string]string{"A": "b"}}, "character other"},
-		"allow file missing":  {PolicyConfig{AllowFiles: []string{missing}}, "allow file " + missing + ": "},
-		"deny file missing":   {PolicyConfig{Self: id, DenyFiles: []string{missing}}, "deny file " + missing},
-		"allow file with bad": {PolicyConfig{AllowFiles: []string{bad}}, "allow file " + bad + ":3: identifier has 4 characters"},
-		"allow file a folder": {PolicyConfig{AllowFiles: []string{t.TempDir()}}, "not a regular file"},
+		"nobody":              {Config{}, "nobody to trust"},
+		"zero allow":          {Config{Allow: []identity.Identifier{{}}}, "zero Identifier"},
+		"zero authority":      {Config{Authorities: []identity.Identifier{{}}}, "zero Identifier"},
+		"zero deny":           {Config{Self: id, Deny: []identity.Identifier{{}}}, "zero Identifier"},
+		"require alone":       {Config{Self: id, Require: map[string]string{"a": "b"}}, "no authority is named"},
+		"require never":       {Config{Authorities: []identity.Identifier{id}, Require: map[string]string{"A": "b"}}, "character other"},
+		"allow file missing":  {Config{AllowFiles: []string{missing}}, "allow file " + missing + ": "},
+		"deny file missing":   {Config{Self: id, DenyFiles: []string{missing}}, "deny file " + missing},
+		"allow file with bad": {Config{AllowFiles: []string{bad}}, "allow file " + bad + ":3: identifier has 4 characters"},
+		"allow file a folder": {Config{AllowFiles: []string{t.TempDir()}}, "not a regular file"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := NewPolicy(test.cfg)
@@ -275,14 +280,14 @@ type fileStory struct {
 	*Policy
 	t           *testing.T
 	allow, deny string
-	a, b        *Identity
+	a, b        *identity.Identity
 }
 
 func newFileStory(t *testing.T) *fileStory {
 	s := &fileStory{t: t, a: newIdentity(t, "a"), b: newIdentity(t, "b")}
 	s.allow = writeTemp(t, "allow", s.a.Identifier().String()+"\n")
 	s.deny = writeTemp(t, "deny", "# nobody\n")
-	s.Policy = newPolicy(t, PolicyConfig{AllowFiles: []string{s.allow}, DenyFiles: []string{s.deny}})
+	s.Policy = newPolicy(t, Config{AllowFiles: []string{s.allow}, DenyFiles: []string{s.deny}})
 	return s
 }
 
@@ -491,7 +496,7 @@ func TestRun(t *testing.T) {
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("Run returned %v", err)
 	}
-	idle := newPolicy(t, PolicyConfig{AllowAnyone: true})
+	idle := newPolicy(t, Config{AllowAnyone: true})
 	if err := idle.Run(ctx, 0, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("Run without files returned %v", err)
 	}
@@ -532,7 +537,7 @@ func closedOrNot(c <-chan struct{}) <-chan struct{} {
 func TestListFile(t *testing.T) {
 	a, b := newIdentity(t, "a").Identifier(), newIdentity(t, "b").Identifier()
 	got, err := parseList("# head\r\n\r\n \t\n  " + a.String() + "\r\n" + b.String() + "\tsome # comment\n" + a.String() + " again\n#" + a.String())
-	if err != nil || !maps.Equal(got, map[Identifier]int{a: 4, b: 5}) {
+	if err != nil || !maps.Equal(got, map[identity.Identifier]int{a: 4, b: 5}) {
 		t.Errorf("%v, %v", got, err)
 	}
 	for text, want := range map[string]string{
@@ -549,7 +554,7 @@ func TestListFile(t *testing.T) {
 		wantErr(t, err, nil, want)
 	}
 	big := writeTemp(t, "big", strings.Repeat("#\n", MaxListFile/2)+"\n")
-	_, err = NewPolicy(PolicyConfig{AllowFiles: []string{big}})
+	_, err = NewPolicy(Config{AllowFiles: []string{big}})
 	wantErr(t, err, nil, "at most 4194304")
 }
 
@@ -557,7 +562,7 @@ func TestAddToAllowFile(t *testing.T) {
 	a, b := newIdentity(t, "a").Identifier(), newIdentity(t, "b").Identifier()
 	dir := t.TempDir()
 	path := filepath.Join(dir, "allow")
-	add := func(id Identifier, comment, want string) {
+	add := func(id identity.Identifier, comment, want string) {
 		t.Helper()
 		if err := AddToAllowFile(path, id, comment); err != nil {
 			t.Fatal(err)
@@ -588,13 +593,13 @@ func TestAddToAllowFile(t *testing.T) {
 	} {
 		wantErr(t, AddToAllowFile(path, a, comment), nil, want)
 	}
-	wantErr(t, AddToAllowFile(path, Identifier{}, ""), errZero, "allow file")
+	wantErr(t, AddToAllowFile(path, identity.Identifier{}, ""), errZero, "allow file")
 	write(t, path, "nonsense\n")
 	wantErr(t, AddToAllowFile(path, a, ""), nil, "line 1")
 	if got := string(read(t, path)); got != "nonsense\n" {
 		t.Errorf("a file with an error was changed: %q", got)
 	}
-	wantErr(t, AddToAllowFile(dir, a, ""), errNotRegular, dir)
+	wantErr(t, AddToAllowFile(dir, a, ""), atomicfile.ErrNotRegular, dir)
 	wantErr(t, AddToAllowFile(filepath.Join(dir, "no", "allow"), a, ""), os.ErrNotExist, "allow file")
 	full := bytes.Repeat([]byte("#\n"), MaxListFile/2)
 	write(t, path, string(full))
@@ -606,7 +611,7 @@ func TestAddToAllowFileConcurrent(t *testing.T) {
 	var wg sync.WaitGroup
 	const n = 32
 	for i := range n {
-		id := Identifier{byte(i + 1)}
+		id := identity.Identifier{byte(i + 1)}
 		for range 2 {
 			wg.Go(func() {
 				if err := AddToAllowFile(path, id, fmt.Sprint("number ", i)); err != nil {

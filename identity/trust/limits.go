@@ -1,0 +1,47 @@
+package trust
+
+import (
+	"time"
+
+	"github.com/secureportal/sp/identity"
+)
+
+// The limits of this implementation.
+const (
+	// maxSeenLine is the length of a line of a seen file, in bytes: an Identifier and a
+	// hash in hexadecimal for each change.
+	maxSeenLine = (1 + 64) + identity.MaxChanges*(1+64)
+
+	// MaxListFile is the size of an allow or deny file, in bytes: some 60 000 identities.
+	MaxListFile = 4 << 20
+
+	// MaxListLine is the length of a line of an allow or deny file, in bytes.
+	MaxListLine = 1024
+
+	// MaxComment is the length of a comment [AddToAllowFile] writes, in bytes.
+	MaxComment = 256
+
+	// MaxKnownHistories is the number of identities a [KnownHistories] remembers.
+	MaxKnownHistories = 4096
+
+	// maxSeenFile is the size of a seen file, in bytes: twice MaxKnownHistories of the longest lines.
+	maxSeenFile = 2*MaxKnownHistories*maxSeenLine + 64
+
+	// MaxSpent is the number of redeemed tickets that are remembered: those that have
+	// not expired yet.
+	MaxSpent = 10_000
+
+	// spentKept is how long a redeemed ticket is remembered after it has expired, for
+	// the case that the clock is set back.
+	spentKept = 24 * time.Hour
+
+	// DefaultPollInterval is how often to look at a policy's files, as [Policy.Run] does. A
+	// change is noticed after one interval, or after two if a file was found empty or
+	// in the middle of being written: in less than half a second.
+	DefaultPollInterval = 200 * time.Millisecond
+
+	// settleTime is how long a file must have been left alone before its size and time
+	// of change are believed to say that it is the same: two writes in quick
+	// succession can bear the same time.
+	settleTime = 2 * time.Second
+)
