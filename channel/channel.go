@@ -64,8 +64,12 @@ type Conn = net.Conn
 
 // Trust decides about peers. *trust.Policy is one. It must be safe for concurrent use.
 type Trust interface {
-	// Check returns an error, which wraps trust.ErrNotTrusted, or for how long and by what peer is trusted.
+	// Check says by what, and until when, peer is trusted; an error wraps trust.ErrNotTrusted. It only
+	// asks: a running session asks it again and again.
 	Check(peer *identity.Peer, now time.Time) (trust.Decision, error)
+	// Accept is Check for a peer that has just proved itself in a handshake. It may write what follows
+	// from that: redeem the peer's ticket, remember its history.
+	Accept(peer *identity.Peer, now time.Time) (trust.Decision, error)
 	// Changed returns a channel that is closed when decisions may have changed.
 	Changed() <-chan struct{}
 }

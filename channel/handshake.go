@@ -113,7 +113,7 @@ func (h *handshake) readProof(message []byte) error {
 		return err
 	}
 	h.peer = peer
-	h.decision, err = decide(h.config.Trust, peer, time.Now())
+	h.decision, err = decide(h.config.Trust.Accept, peer, time.Now())
 	return err
 }
 

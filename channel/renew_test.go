@@ -219,13 +219,13 @@ func TestTicketIsShownToItsIssuer(t *testing.T) {
 	}
 }
 
-// spyTrust tells see whom Trust is asked about.
+// spyTrust tells see whom Trust is asked to accept.
 type spyTrust struct {
 	Trust
 	see func(*identity.Peer)
 }
 
-func (t spyTrust) Check(p *identity.Peer, now time.Time) (trust.Decision, error) {
+func (t spyTrust) Accept(p *identity.Peer, now time.Time) (trust.Decision, error) {
 	t.see(p)
-	return t.Trust.Check(p, now)
+	return t.Trust.Accept(p, now)
 }

@@ -145,7 +145,7 @@ func (s *Session) watch() error {
 func (s *Session) review() (until time.Time, err error) {
 	for {
 		peer, now := s.Peer(), time.Now()
-		decision, err := decide(s.config.Trust, peer, now)
+		decision, err := decide(s.config.Trust.Check, peer, now)
 		if s.reviewed(peer, decision, err) {
 			return decision.Until, err
 		}
@@ -165,9 +165,11 @@ func (s *Session) reviewed(peer *identity.Peer, decision trust.Decision, err err
 	return true
 }
 
-// decide asks trust about peer. Trust that has ended is none, whatever trust says.
-func decide(judge Trust, peer *identity.Peer, now time.Time) (trust.Decision, error) {
-	d, err := judge.Check(peer, now)
+// decide asks about peer, with a method of Trust. Trust that has ended is none, whatever it says.
+func decide(
+	ask func(*identity.Peer, time.Time) (trust.Decision, error), peer *identity.Peer, now time.Time,
+) (trust.Decision, error) {
+	d, err := ask(peer, now)
 	if err == nil && !d.Until.IsZero() && !now.Before(d.Until) {
 		return trust.Decision{}, fmt.Errorf("%s is %w: since %s", peer.Identifier(), trust.ErrNotTrusted, d.Until)
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/secureportal/sp/identity"
 )
 
-func openSeen(t testing.TB, path string) *KnownHistories {
+func openKnown(t testing.TB, path string) *KnownHistories {
 	t.Helper()
 	s, err := OpenKnownHistories(path)
 	if err != nil {
@@ -35,7 +35,7 @@ func TestSeen(t *testing.T) {
 	memory := NewKnownHistories()
 	for name, seen := range map[string]func() *KnownHistories{
 		"memory": func() *KnownHistories { return memory },
-		"file":   func() *KnownHistories { return openSeen(t, path) },
+		"file":   func() *KnownHistories { return openKnown(t, path) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			for i, step := range []struct {
@@ -93,7 +93,7 @@ func TestSeenFileDamaged(t *testing.T) {
 	second := rotated(t, first, "b")
 	third := rotated(t, second, "c")
 	path := filepath.Join(t.TempDir(), "seen")
-	s := openSeen(t, path)
+	s := openKnown(t, path)
 	for _, id := range []*identity.Identity{second, third} {
 		if err := s.Observe(id.History()); err != nil {
 			t.Fatal(err)
@@ -149,7 +149,7 @@ func TestSeenFileOfTwoProcesses(t *testing.T) {
 	for _, id := range []*identity.Identity{third, second, fork} {
 		text += formatSeenLine(id.History().Hashes())
 	}
-	s := openSeen(t, writeTemp(t, "seen", text))
+	s := openKnown(t, writeTemp(t, "seen", text))
 	if err := s.Check(third.History()); err != nil {
 		t.Error(err)
 	}
@@ -160,7 +160,7 @@ func TestSeenFileOfTwoProcesses(t *testing.T) {
 // If it cannot be remembered it must not be trusted, and the next try is no different.
 func TestSeenFileCannotBeWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
-	s := openSeen(t, path)
+	s := openKnown(t, path)
 	first := newIdentity(t, "a")
 	second := rotated(t, first, "b")
 	if err := os.Mkdir(path, 0o700); err != nil {
@@ -168,10 +168,10 @@ func TestSeenFileCannotBeWritten(t *testing.T) {
 	}
 	p := newPolicy(t, Config{Self: first.Identifier(), Known: s})
 	for range 2 {
-		_, err := p.Check(peerOf(second), t0)
+		_, err := p.Accept(peerOf(second), t0)
 		wantErr(t, err, ErrNotTrusted, "cannot be remembered")
 	}
-	if _, err := p.Check(peerOf(first), t0); err != nil {
+	if _, err := p.Accept(peerOf(first), t0); err != nil {
 		t.Errorf("one with nothing to remember: %v", err)
 	}
 }
@@ -219,20 +219,20 @@ func TestSeenIsBounded(t *testing.T) {
 
 func TestSeenStrangers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
-	s := openSeen(t, path)
+	s := openKnown(t, path)
 	first := newIdentity(t, "a")
 	second := rotated(t, first, "b")
 	anyone := newPolicy(t, Config{AllowAnyone: true, Known: s})
-	if _, err := anyone.Check(peerOf(second), t0); err != nil {
+	if _, err := anyone.Accept(peerOf(second), t0); err != nil {
 		t.Fatal(err)
 	}
-	_, err := anyone.Check(peerOf(first), t0)
+	_, err := anyone.Accept(peerOf(first), t0)
 	wantErr(t, err, ErrOlderHistory, "not trusted")
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a stranger was written to the disk: %v", err)
 	}
 	named := newPolicy(t, Config{Allow: []identity.Identifier{first.Identifier()}, Known: s})
-	if _, err := named.Check(peerOf(second), t0); err != nil {
+	if _, err := named.Accept(peerOf(second), t0); err != nil {
 		t.Fatal(err)
 	}
 	if got := string(read(t, path)); !strings.Contains(got, first.Identifier().String()) {
@@ -240,10 +240,10 @@ func TestSeenStrangers(t *testing.T) {
 	}
 	// Named once, it stays so, also when it comes again as a stranger.
 	third := rotated(t, second, "c")
-	if _, err := anyone.Check(peerOf(third), t0); err != nil {
+	if _, err := anyone.Accept(peerOf(third), t0); err != nil {
 		t.Fatal(err)
 	}
-	again := openSeen(t, path)
+	again := openKnown(t, path)
 	wantErr(t, again.Check(second.History()), ErrOlderHistory, "2 of 3")
 	if s.strangers.Len() != 0 || s.named.Len() != 1 {
 		t.Errorf("%d named, %d strangers", s.named.Len(), s.strangers.Len())
@@ -269,7 +269,7 @@ func TestSeenKeepsThoseMet(t *testing.T) {
 // A file that has grown long is written anew, with what is remembered and no more.
 func TestSeenFileIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
-	s := openSeen(t, path)
+	s := openKnown(t, path)
 	for i := range MaxKnownHistories {
 		s.remember(fakeHashes(i, 2), false)
 	}
@@ -281,7 +281,7 @@ func TestSeenFileIsBounded(t *testing.T) {
 	if n := strings.Count(string(read(t, path)), "\n"); n != 1+MaxKnownHistories+1 {
 		t.Errorf("the file has %d lines", n)
 	}
-	again := openSeen(t, path)
+	again := openKnown(t, path)
 	if again.Len() != MaxKnownHistories || again.Check(second.History()) != nil || again.entries[second.Identifier()] == nil {
 		t.Errorf("%d are remembered after a restart", again.Len())
 	}
@@ -294,7 +294,7 @@ func TestSeenFileIsBounded(t *testing.T) {
 }
 
 func TestSeenConcurrent(t *testing.T) {
-	s := openSeen(t, filepath.Join(t.TempDir(), "seen"))
+	s := openKnown(t, filepath.Join(t.TempDir(), "seen"))
 	first := newIdentity(t, "a")
 	branches := make([]*identity.Identity, 8)
 	for i := range branches {
@@ -321,7 +321,7 @@ func TestSeenConcurrent(t *testing.T) {
 func TestPolicyRotation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
 	open := func(id identity.Identifier) *Policy {
-		return newPolicy(t, Config{Allow: []identity.Identifier{id}, Known: openSeen(t, path)})
+		return newPolicy(t, Config{Allow: []identity.Identifier{id}, Known: openKnown(t, path)})
 	}
 	old := newIdentity(t, "a")
 	current := rotated(t, old, "b")
@@ -335,7 +335,7 @@ func TestPolicyRotation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = p.Check(peer, t0)
+		_, err = p.Accept(peer, t0)
 		return err
 	}
 	for _, id := range []*identity.Identity{old, current} {
@@ -360,28 +360,28 @@ func TestAuthorityRotation(t *testing.T) {
 	p := newPolicy(t, Config{Authorities: []identity.Identifier{old.Identifier()}})
 	before := issued(t, old, alice.Identifier())
 	after := issued(t, current, bob.Identifier())
-	if _, err := p.Check(peerOf(alice, before), t0); err != nil {
+	if _, err := p.Accept(peerOf(alice, before), t0); err != nil {
 		t.Fatalf("before the rotation is known: %v", err)
 	}
 	// One that is not trusted tells us nothing, though the credential is true.
-	if _, err := p.Check(peerOf(alice, after), t0); err == nil {
+	if _, err := p.Accept(peerOf(alice, after), t0); err == nil {
 		t.Fatal("another's credential is accepted")
 	}
-	if _, err := p.Check(peerOf(bob, after), t0.Add(2*time.Hour)); err == nil {
+	if _, err := p.Accept(peerOf(bob, after), t0.Add(2*time.Hour)); err == nil {
 		t.Fatal("an expired credential is accepted")
 	}
-	if _, err := p.Check(peerOf(alice, before), t0); err != nil {
+	if _, err := p.Accept(peerOf(alice, before), t0); err != nil {
 		t.Fatalf("one that is not trusted left a trace: %v", err)
 	}
-	if _, err := p.Check(peerOf(bob, after), t0); err != nil {
+	if _, err := p.Accept(peerOf(bob, after), t0); err != nil {
 		t.Fatal(err)
 	}
-	_, err := p.Check(peerOf(alice, before), t0)
+	_, err := p.Accept(peerOf(alice, before), t0)
 	wantErr(t, err, ErrOlderHistory, "its authority "+old.Identifier().String())
 	thiefs := issued(t, rotated(t, old, "thief"), alice.Identifier())
-	_, err = p.Check(peerOf(alice, thiefs), t0)
+	_, err = p.Accept(peerOf(alice, thiefs), t0)
 	wantErr(t, err, ErrForkedHistory, "credential 1")
-	if _, err := p.Check(peerOf(alice, before, issued(t, current, alice.Identifier())), t0); err != nil {
+	if _, err := p.Accept(peerOf(alice, before, issued(t, current, alice.Identifier())), t0); err != nil {
 		t.Errorf("issued again: %v", err)
 	}
 }

@@ -35,7 +35,7 @@ const (
 	// the case that the clock is set back.
 	spentKept = 24 * time.Hour
 
-	// DefaultPollInterval is how often to look at a policy's files, as [Policy.Run] does. A
+	// DefaultPollInterval is how often to call [Policy.Poll]. A
 	// change is noticed after one interval, or after two if a file was found empty or
 	// in the middle of being written: in less than half a second.
 	DefaultPollInterval = 200 * time.Millisecond

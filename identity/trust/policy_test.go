@@ -149,7 +149,12 @@ func decideFromProof(t *testing.T, p *Policy, id *identity.Identity, credential 
 	if err != nil {
 		return Decision{}, err
 	}
-	return p.Check(peer, now)
+	asked, refused := p.Check(peer, now)
+	d, err := p.Accept(peer, now)
+	if fmt.Sprint(asked, refused) != fmt.Sprint(d, err) {
+		t.Errorf("Check says %+v, %v, and Accept %+v, %v", asked, refused, d, err)
+	}
+	return d, err
 }
 
 func checkDecision(t *testing.T, d Decision, anchor Anchor, file string) {
@@ -201,6 +206,8 @@ func TestPolicyRefusesOthers(t *testing.T) {
 	p := newPolicy(t, Config{AllowAnyone: true})
 	for _, peer := range []*identity.Peer{nil, {}} {
 		_, err := p.Check(peer, t0)
+		wantErr(t, err, ErrNotTrusted, "has not proved")
+		_, err = p.Accept(peer, t0)
 		wantErr(t, err, ErrNotTrusted, "has not proved")
 	}
 }
@@ -272,6 +279,46 @@ func TestNewPolicyRefuses(t *testing.T) {
 			_, err := NewPolicy(test.cfg)
 			wantErr(t, err, nil, test.want)
 		})
+	}
+}
+
+// Check only asks: it redeems no ticket and remembers nobody, in memory or on disk.
+func TestCheckChangesNothing(t *testing.T) {
+	i := newInn(t)
+	path := filepath.Join(t.TempDir(), "seen")
+	known := openKnown(t, path)
+	guest, friend := newIdentity(t, "guest"), newIdentity(t, "friend")
+	second := rotated(t, friend, "second")
+	write(t, i.allow, friend.Identifier().String()+"\n")
+	before := string(read(t, i.allow))
+	p := i.policy(func(c *Config) { c.Known = known })
+
+	bearer := &identity.Peer{History: guest.History(), Ticket: ticketOf(t, i.host)}
+	_, err := p.Check(bearer, t0)
+	wantErr(t, err, ErrNotTrusted, "not among the 1 allowed")
+	i.untouched(before)
+	if _, err := os.Stat(i.allow + spentSuffix); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a ticket was spent: %v", err)
+	}
+	for _, id := range []*identity.Identity{second, friend} { // the older one last
+		if _, err := p.Check(peerOf(id), t0); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) || len(known.entries) != 0 {
+		t.Errorf("%d are remembered: %v", len(known.entries), err)
+	}
+
+	// Accept does both.
+	for _, peer := range []*identity.Peer{bearer, peerOf(second)} {
+		if _, err := p.Accept(peer, t0); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err = p.Check(peerOf(friend), t0)
+	wantErr(t, err, ErrOlderHistory, "not trusted")
+	if _, err := p.Check(peerOf(guest), t0); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -469,12 +516,31 @@ func TestPollReadsWhatChanged(t *testing.T) {
 
 const patience = 30 * time.Second // only a hung test meets it
 
-func TestRun(t *testing.T) {
+// TestPollAtIntervals does with a policy what a node does.
+func TestPollAtIntervals(t *testing.T) {
 	s := newFileStory(t)
+	idle := newPolicy(t, Config{AllowAnyone: true})
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	told := make(chan error, 10)
-	go func() { ended <- s.Run(ctx, 0, func(err error) { told <- err }) }()
+	go func() {
+		ticker := time.NewTicker(DefaultPollInterval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				ended <- ctx.Err()
+				return
+			case <-ticker.C:
+			}
+			if err := s.Poll(); err != nil {
+				told <- err
+			}
+			if err := idle.Poll(); err != nil {
+				t.Errorf("a policy without files: %v", err)
+			}
+		}
+	}()
 	changed := s.Changed()
 	if err := AddToAllowFile(s.allow, s.b.Identifier(), "b"); err != nil {
 		t.Fatal(err)
@@ -494,11 +560,7 @@ func TestRun(t *testing.T) {
 	}
 	cancel()
 	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Errorf("Run returned %v", err)
-	}
-	idle := newPolicy(t, Config{AllowAnyone: true})
-	if err := idle.Run(ctx, 0, nil); !errors.Is(err, context.Canceled) {
-		t.Errorf("Run without files returned %v", err)
+		t.Errorf("polling ended with %v", err)
 	}
 }
 
@@ -510,8 +572,8 @@ func TestPolicyConcurrent(t *testing.T) {
 	for i := range 4 {
 		wg.Go(func() {
 			for range 50 {
-				_, _ = s.Check(peerOf(s.a), t0)
-				_, _ = s.Check(peerOf(second), t0)
+				_, _ = s.Accept(peerOf(s.a), t0)
+				_, _ = s.Accept(peerOf(second), t0)
 				<-closedOrNot(s.Changed())
 				if i == 0 {
 					write(t, s.allow, strings.Repeat(s.a.Identifier().String()+"\n", i+1))

@@ -26,37 +26,68 @@ import (
 // says inside is for people.
 const spentSuffix = ".spent"
 
-// redeem lets peer in for its ticket, if that is one of this node's, good at now, and
-// has not been redeemed: its Identifier is in the first allow file then, and read. The
-// ticket is gone even if the file cannot be written in the end.
-func (p *Policy) redeem(peer *identity.Peer, now time.Time) error {
+// mayRedeem reports whether a ticket may let peer in.
+func (p *Policy) mayRedeem(peer *identity.Peer) bool {
+	return p.issuer != nil && proved(peer) && peer.Ticket != nil &&
+		p.denied(p.lists.Load(), peer.Identifier()) == nil
+}
+
+// Redeem lets a peer in for the ticket that it presents, which is worth nothing from then
+// on: it puts the peer's Identifier into the first allow file, reads the lists again, and
+// decides by them. Call it where Check refuses, or let [Policy.Accept] do so: Redeem does
+// not look whether the peer is trusted without its ticket, except by an allow file.
+//
+// It writes two files: one that says that the ticket is spent, before anybody is trusted
+// for it, and the allow file. If the second cannot be written, the ticket is gone all the
+// same. The error is the reason; it may be [ErrSpent], [identity.ErrExpired],
+// [ErrOlderHistory] or [ErrForkedHistory].
+func (p *Policy) Redeem(peer *identity.Peer, now time.Time) (Decision, error) {
+	if !p.mayRedeem(peer) {
+		return Decision{}, errors.New("no ticket that is redeemed here")
+	}
 	t := peer.Ticket
-	if err := t.Verify(p.issuer(), now); err != nil {
+	err := p.checkTicket(t, now)
+	if err == nil {
+		err = p.known.Check(peer.History)
+	}
+	if err == nil {
+		err = p.letIn(peer.Identifier(), t, now)
+	}
+	if err != nil {
+		return Decision{}, err
+	}
+	return p.anchored(p.lists.Load(), peer, now)
+}
+
+// checkTicket checks everything but whether the ticket is spent.
+func (p *Policy) checkTicket(t *identity.Ticket, now time.Time) error {
+	err := t.Verify(p.issuer(), now)
+	if err == nil && p.leadsHere != nil {
+		err = p.leadsHere(t.Route())
+	}
+	if err != nil {
 		return fmt.Errorf("ticket %x: %w", t.Serial(), err)
 	}
-	if p.leadsHere != nil {
-		if err := p.leadsHere(t.Route()); err != nil {
-			return fmt.Errorf("ticket %x: %w", t.Serial(), err)
-		}
-	}
-	if err := p.known.Check(peer.History); err != nil {
-		return err
-	}
+	return nil
+}
+
+// letIn spends a ticket and puts its bearer into the first allow file.
+func (p *Policy) letIn(bearer identity.Identifier, t *identity.Ticket, now time.Time) error {
 	p.redeeming.Lock()
 	defer p.redeeming.Unlock()
 	_ = p.Reload() // its errors are told by Poll
-	if _, ok := p.lists.Load().allow[peer.Identifier()]; ok {
-		return nil // somebody redeemed one for it a moment ago
+	if _, ok := p.lists.Load().allow[bearer]; ok {
+		return nil // another ticket was redeemed for it a moment ago
 	}
 	file := p.allowFiles[0].path
 	if err := checkList(file); err != nil {
 		return fmt.Errorf("ticket %x cannot be redeemed: allow file %s: %w", t.Serial(), file, err)
 	}
-	if err := spend(file+spentSuffix, t, peer.Identifier(), now); err != nil {
+	if err := spend(file+spentSuffix, t, bearer, now); err != nil {
 		return fmt.Errorf("ticket %x: %w", t.Serial(), err)
 	}
 	comment := fmt.Sprintf("# ticket %x, redeemed %s", t.Serial(), now.UTC().Format(time.RFC3339))
-	if err := AddToAllowFile(file, peer.Identifier(), comment); err != nil {
+	if err := AddToAllowFile(file, bearer, comment); err != nil {
 		return fmt.Errorf("ticket %x: %w", t.Serial(), err)
 	}
 	return p.Reload()
