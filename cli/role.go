@@ -16,6 +16,7 @@ import (
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/filewatch"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
@@ -129,7 +130,7 @@ func (r *role) watch(hangup bool) (stop func()) {
 }
 
 func (r *role) watchFiles(ctx context.Context, hangup <-chan os.Signal) {
-	ticker := time.NewTicker(trust.DefaultPollInterval)
+	ticker := time.NewTicker(filewatch.Interval)
 	defer ticker.Stop()
 	for {
 		select {

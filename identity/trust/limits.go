@@ -34,14 +34,4 @@ const (
 	// spentKept is how long a redeemed ticket is remembered after it has expired, for
 	// the case that the clock is set back.
 	spentKept = 24 * time.Hour
-
-	// DefaultPollInterval is how often to call [Policy.Poll]. A
-	// change is noticed after one interval, or after two if a file was found empty or
-	// in the middle of being written: in less than half a second.
-	DefaultPollInterval = 200 * time.Millisecond
-
-	// settleTime is how long a file must have been left alone before its size and time
-	// of change are believed to say that it is the same: two writes in quick
-	// succession can bear the same time.
-	settleTime = 2 * time.Second
 )

@@ -3,82 +3,55 @@ package trust
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"time"
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/atomicfile"
+	"github.com/secureportal/sp/internal/filewatch"
 )
 
 // listFile is an allow or deny file and what was last read from it. Its owner is the
 // policy, under its lock.
 type listFile struct {
 	kind, path string // set once; kind is "allow" or "deny"
+	file       *filewatch.File
 
-	ids     map[identity.Identifier]int
-	fresh   bool        // ids has been read since the policy last looked
-	info    fs.FileInfo // of what was read; nil: look again
-	settled bool        // it had been left alone for long enough when it was read
-	emptied bool        // it was found empty once and this has not been believed yet
-	told    string      // the last error that poll returned
+	ids     map[identity.Identifier]int // nil: never read
+	fresh   bool                        // ids has been read since the policy last looked
+	emptied bool                        // it was found empty once, which is not believed yet
+}
+
+func newListFile(kind, path string) *listFile {
+	return &listFile{kind: kind, path: path, file: filewatch.New(path)}
 }
 
 // load reads the file. If it cannot, or finds something wrong, the old list stays.
 func (f *listFile) load() error {
-	b, info, err := atomicfile.Read(f.path, MaxListFile)
-	if err != nil {
-		return f.error(err)
-	}
-	return f.take(b, info)
+	f.file.Changed() // what poll compares with from now on
+	return f.read(false)
 }
 
 // poll loads the file if it is not as it was. An error is returned once and not again
 // until it is another one. A file that is being written, or has just been emptied,
 // perhaps to be written, is left for the next time.
 func (f *listFile) poll() error {
-	err := f.look()
-	if err == nil {
-		f.told = ""
-		return nil
+	if !f.file.Changed() {
+		return f.file.Once(nil)
 	}
-	if err.Error() == f.told {
-		return nil
-	}
-	f.told = err.Error()
-	return err
+	return f.file.Once(f.read(true))
 }
 
-func (f *listFile) look() error {
-	now, err := os.Stat(f.path)
+// read makes the file's contents the list, if they are one. Contents that are wrong are not
+// read again before the file changes; a file that cannot be read is.
+func (f *listFile) read(patient bool) error {
+	b, _, err := atomicfile.Read(f.path, MaxListFile)
 	if err != nil {
-		f.info = nil
-		return f.error(atomicfile.WithoutPath(err))
-	}
-	if f.settled && unchanged(f.info, now) {
-		return nil
-	}
-	b, info, err := atomicfile.Read(f.path, MaxListFile)
-	if err != nil {
-		f.info = nil
+		f.file.Again()
 		return f.error(err)
 	}
-	after, err := os.Stat(f.path)
-	writing := err != nil || !unchanged(info, after)
-	emptied := len(b) == 0 && len(f.ids) > 0 && !f.emptied
-	f.emptied = emptied
-	if writing || emptied {
-		f.info = nil
+	if patient && f.unfinished(b) {
+		f.file.Again()
 		return nil
 	}
-	return f.take(b, info)
-}
-
-// take makes b the list, if it is one. The file is not read again, either way, before
-// it changes.
-func (f *listFile) take(b []byte, info fs.FileInfo) error {
-	f.info = info
-	f.settled = time.Since(info.ModTime()) > settleTime
 	ids, err := parseList(string(b))
 	if err != nil {
 		return f.error(err)
@@ -87,9 +60,11 @@ func (f *listFile) take(b []byte, info fs.FileInfo) error {
 	return nil
 }
 
-func unchanged(before, now fs.FileInfo) bool {
-	return before != nil && os.SameFile(before, now) &&
-		before.Size() == now.Size() && before.ModTime().Equal(now.ModTime())
+// unfinished reports whether somebody seems to be writing what was read as b.
+func (f *listFile) unfinished(b []byte) bool {
+	emptied := len(b) == 0 && len(f.ids) > 0 && !f.emptied
+	f.emptied = emptied
+	return emptied || f.file.Changing()
 }
 
 // error names the file in an error, and says if the list read before stays in force.

@@ -26,7 +26,7 @@ func (l location) String() string { return fmt.Sprintf("%s:%d", l.path, l.line) 
 func listFiles(kind string, paths []string) []*listFile {
 	files := make([]*listFile, len(paths))
 	for i, path := range paths {
-		files[i] = &listFile{kind: kind, path: path}
+		files[i] = newListFile(kind, path)
 	}
 	return files
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/atomicfile"
+	"github.com/secureportal/sp/internal/filewatch"
 )
 
 // TestPolicyTable is every anchor with everything that can be wrong with a peer, from
@@ -524,7 +525,7 @@ func TestPollAtIntervals(t *testing.T) {
 	ended := make(chan error, 1)
 	told := make(chan error, 10)
 	go func() {
-		ticker := time.NewTicker(DefaultPollInterval)
+		ticker := time.NewTicker(filewatch.Interval)
 		defer ticker.Stop()
 		for {
 			select {
