@@ -34,18 +34,21 @@ func FuzzAllowFile(f *testing.F) {
 }
 
 func FuzzSeenFile(f *testing.F) {
+	load := func(text string) (*KnownHistories, error) {
+		all, err := parseSeen(text)
+		k := NewKnownHistories()
+		k.takeLocked(all)
+		return k, err
+	}
 	f.Fuzz(func(t *testing.T, s string) {
-		seen := NewKnownHistories()
-		if seen.parse(s) != nil {
+		known, err := load(s)
+		if err != nil {
 			return
 		}
-		again := NewKnownHistories()
-		text := seenHeader + "\n"
-		for e := seen.named.Back(); e != nil; e = e.Prev() {
-			text += formatSeenLine(e.Value.(*knownHistory).hashes)
-		}
-		if err := again.parse(text); err != nil || again.Len() != seen.Len() {
-			t.Errorf("%q is written as %q, which is read as %d entries, %v", s, text, again.Len(), err)
+		text := formatSeen(known.allNamedLocked())
+		again, err := load(text)
+		if err != nil || again.len() != known.len() {
+			t.Errorf("%q is written as %q, which is read as %d entries, %v", s, text, again.len(), err)
 		}
 	})
 }

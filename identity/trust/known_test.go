@@ -23,6 +23,13 @@ func openKnown(t testing.TB, path string) *KnownHistories {
 	return s
 }
 
+// len returns the number of identities remembered.
+func (k *KnownHistories) len() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.entries)
+}
+
 // Both kinds of memory answer alike; the one with a file is opened again for each
 // question.
 func TestSeen(t *testing.T) {
@@ -65,7 +72,7 @@ func TestSeen(t *testing.T) {
 					t.Fatalf("step %d: Observe: %v, want %v", i, err, step.want)
 				}
 			}
-			if n := seen().Len(); n != 1 {
+			if n := seen().len(); n != 1 {
 				t.Errorf("%d are remembered, want 1: those that never rotated need not be", n)
 			}
 			wantErr(t, seen().Check(second.History()), ErrOlderHistory, "2 of 3 changes")
@@ -83,8 +90,8 @@ func TestSeenCheckForgets(t *testing.T) {
 	if err := s.Check(rotated(t, first, "b").History()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Check(first.History()); err != nil || s.Len() != 0 {
-		t.Errorf("%v, %d remembered", err, s.Len())
+	if err := s.Check(first.History()); err != nil || s.len() != 0 {
+		t.Errorf("%v, %d remembered", err, s.len())
 	}
 }
 
@@ -177,20 +184,20 @@ func TestSeenFileCannotBeWritten(t *testing.T) {
 }
 
 // fakeHashes stands for the history of the n-th of many identities.
-func fakeHashes(n, length int) [][hashSize]byte {
-	hashes := make([][hashSize]byte, length)
-	for i := range hashes {
-		binary.BigEndian.PutUint64(hashes[i][:], uint64(n)+1)
-		hashes[i][31] = byte(i)
+func fakeHashes(n, length int) hashes {
+	hs := make(hashes, length)
+	for i := range hs {
+		binary.BigEndian.PutUint64(hs[i][:], uint64(n)+1)
+		hs[i][31] = byte(i)
 	}
-	return hashes
+	return hs
 }
 
 func TestSeenIsBounded(t *testing.T) {
 	s := NewKnownHistories()
-	s.remember(fakeHashes(-2, 2), false)
+	s.rememberLocked(fakeHashes(-2, 2), false)
 	for i := range 2 * MaxKnownHistories {
-		s.remember(fakeHashes(i, 2), true)
+		s.rememberLocked(fakeHashes(i, 2), true)
 		if len(s.entries) != s.named.Len()+s.strangers.Len() || len(s.entries) > MaxKnownHistories {
 			t.Fatalf("%d entries, %d named, %d strangers", len(s.entries), s.named.Len(), s.strangers.Len())
 		}
@@ -204,13 +211,13 @@ func TestSeenIsBounded(t *testing.T) {
 	kept := MaxKnownHistories + 2
 	s.strangers.MoveToFront(s.entries[fakeHashes(kept, 2)[0]])
 	for i := range MaxKnownHistories - 2 {
-		s.remember(fakeHashes(3*MaxKnownHistories+i, 2), true)
+		s.rememberLocked(fakeHashes(3*MaxKnownHistories+i, 2), true)
 	}
 	if s.entries[fakeHashes(kept, 2)[0]] == nil {
 		t.Error("one that was met again was forgotten before the others")
 	}
 	for i := range 2 * MaxKnownHistories {
-		s.remember(fakeHashes(6*MaxKnownHistories+i, 2), false)
+		s.rememberLocked(fakeHashes(6*MaxKnownHistories+i, 2), false)
 	}
 	if s.strangers.Len() != 0 || s.named.Len() != MaxKnownHistories {
 		t.Errorf("%d named, %d strangers", s.named.Len(), s.strangers.Len())
@@ -261,7 +268,7 @@ func TestSeenKeepsThoseMet(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		s.remember(fakeHashes(i, 2), true)
+		s.rememberLocked(fakeHashes(i, 2), true)
 	}
 	wantErr(t, s.Check(first.History()), ErrOlderHistory, "")
 }
@@ -271,9 +278,9 @@ func TestSeenFileIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
 	s := openKnown(t, path)
 	for i := range MaxKnownHistories {
-		s.remember(fakeHashes(i, 2), false)
+		s.rememberLocked(fakeHashes(i, 2), false)
 	}
-	s.lines = 2 * MaxKnownHistories
+	s.file.lines = 2 * MaxKnownHistories
 	second := rotated(t, newIdentity(t, "a"), "b")
 	if err := s.Observe(second.History()); err != nil {
 		t.Fatal(err)
@@ -282,8 +289,8 @@ func TestSeenFileIsBounded(t *testing.T) {
 		t.Errorf("the file has %d lines", n)
 	}
 	again := openKnown(t, path)
-	if again.Len() != MaxKnownHistories || again.Check(second.History()) != nil || again.entries[second.Identifier()] == nil {
-		t.Errorf("%d are remembered after a restart", again.Len())
+	if again.len() != MaxKnownHistories || again.Check(second.History()) != nil || again.entries[second.Identifier()] == nil {
+		t.Errorf("%d are remembered after a restart", again.len())
 	}
 	if again.entries[fakeHashes(0, 2)[0]] != nil {
 		t.Error("the oldest was not the one forgotten")
