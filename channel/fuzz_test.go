@@ -89,7 +89,7 @@ func FuzzReadProof(f *testing.F) {
 	l := fuzzLab(f)
 	id := l.initiator.config.Identity
 	static := l.initiator.static
-	proof, err := id.Prove(identity.Initiator, make([]byte, 32), nil)
+	proof, err := id.Prove(identity.Initiator, make([]byte, 32), nil, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func FuzzReadProof(f *testing.F) {
 			if !signed {
 				return payload, nil
 			}
-			proof, err := id.Prove(identity.Initiator, hash, nil)
+			proof, err := id.Prove(identity.Initiator, hash, nil, nil)
 			honest = len(payload) > 0 && int(payload[0]) == len(payload)-1 && payload[0] <= MaxName
 			return append(bytes.Clone(payload), proof...), err
 		})

@@ -89,7 +89,7 @@ func (h *handshake) writeProof(dst []byte, name string) ([]byte, error) {
 		if h.role == identity.Initiator && h.config.Ticket != nil {
 			ticket = h.config.Ticket(h.peer.Identifier())
 		}
-		proof, err := h.config.identity().ProveWith(h.role, hash, credentials, ticket)
+		proof, err := h.config.identity().Prove(h.role, hash, credentials, ticket)
 		if err != nil {
 			return nil, err
 		}

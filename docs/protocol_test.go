@@ -227,7 +227,7 @@ func exampleHandshake(e *example, initiator, responder *identity.Identity) (hell
 
 func proving(id *identity.Identity, role identity.Role, name string) func([]byte) ([]byte, error) {
 	return func(h []byte) ([]byte, error) {
-		proof, err := id.Prove(role, h, nil)
+		proof, err := id.Prove(role, h, nil, nil)
 		return append(append([]byte{byte(len(name))}, name...), proof...), err
 	}
 }

@@ -7,7 +7,7 @@ import (
 func BenchmarkProve(b *testing.B) {
 	id := newIdentity(b, "a")
 	for b.Loop() {
-		if _, err := id.Prove(Initiator, testHash, nil); err != nil {
+		if _, err := id.Prove(Initiator, testHash, nil, nil); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -30,7 +30,7 @@ func BenchmarkVerifyProof(b *testing.B) {
 		{"32changes", long, nil},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
-			proof, err := bench.id.Prove(Initiator, testHash, bench.credentials)
+			proof, err := bench.id.Prove(Initiator, testHash, bench.credentials, nil)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -130,7 +130,7 @@ func TestCredentialForged(t *testing.T) {
 	// The authority's first change, and the thief's key after it.
 	raw := current.History().Bytes()
 	copy(raw[1+firstChangeSize+2+hashSize:], thief.History().PublicKey())
-	forger := &Identity{history: decodeHistory(&reader{b: raw}), key: thief.key}
+	forger := &Identity{history: decodeHistory(&decoder{b: raw}), key: thief.key}
 	c := issued(t, forger, thief.Identifier(), "role=admin")
 	h, err := c.Verify(old.Identifier(), thief.Identifier(), t0)
 	wantErr(t, err, nil, "authority's history: change 2")
@@ -214,9 +214,9 @@ func TestCredentialTextRefused(t *testing.T) {
 		strings.Replace(text, "-1:", "-2:", 1): "does not begin",
 		text[:40] + "\n" + text[40:]:           "several lines",
 		text + "=":                             "damaged",
-		credentialForm.prefix + base64.RawStdEncoding.EncodeToString([]byte{0xff, 0xff, 0xff}): "damaged",
-		credentialForm.prefix:                              "cut short",
-		credentialForm.prefix + strings.Repeat("A", 20000): "more than the longest",
+		credentialObject.prefix + base64.RawStdEncoding.EncodeToString([]byte{0xff, 0xff, 0xff}): "damaged",
+		credentialObject.prefix:                              "cut short",
+		credentialObject.prefix + strings.Repeat("A", 20000): "more than the longest",
 	} {
 		_, err := ParseCredentialText(bad)
 		wantErr(t, err, nil, want)

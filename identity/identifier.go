@@ -22,7 +22,8 @@ func ParseIdentifier(s string) (Identifier, error) {
 	}
 	for i := 1; i < len(s); i++ {
 		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return id, fmt.Errorf("identifier has something other than a lower-case hexadecimal digit at character %d", i+1)
+			return id, fmt.Errorf("identifier has something other than "+
+				"a lower-case hexadecimal digit at character %d", i+1)
 		}
 	}
 	_, err := hex.Decode(id[:], []byte(s[1:]))

@@ -117,7 +117,8 @@ func (id *Identity) Save(path string, force bool) error {
 	}
 	err := write(path, id.keyFile())
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("identity file %s: %w: it is not overwritten unless forced", path, fs.ErrExist)
+		return fmt.Errorf("identity file %s: %w: it is not overwritten unless forced",
+			path, fs.ErrExist)
 	}
 	if err != nil {
 		return fmt.Errorf("identity file %s: %w", path, err)
@@ -151,7 +152,8 @@ func parseKeyFile(b []byte) (*Identity, error) {
 		return nil, ErrNotIdentityFile
 	}
 	if header != keyFileHeader {
-		return nil, fmt.Errorf("%w that this version can read: its first line is not %q", ErrNotIdentityFile, keyFileHeader)
+		return nil, fmt.Errorf("%w that this version can read: its first line is not %q",
+			ErrNotIdentityFile, keyFileHeader)
 	}
 	body, err := checkSum(b)
 	if err != nil {
@@ -167,7 +169,8 @@ func parseKeyFile(b []byte) (*Identity, error) {
 	}
 	key := ed25519.NewKeyFromSeed(seed)
 	if !bytes.Equal(key.Public().(ed25519.PublicKey), history.current()) {
-		return nil, fmt.Errorf("%w: the secret key is not the one its history ends with", ErrDamaged)
+		return nil, fmt.Errorf("%w: the secret key is not the one its history ends with",
+			ErrDamaged)
 	}
 	id := &Identity{history: history, key: hide(key)}
 	if !bytes.Equal(id.keyFile(), b) {
@@ -205,7 +208,8 @@ func keyFileContents(body []byte) (seed, history []byte, err error) {
 		}
 	}
 	if len(seed) != seedSize {
-		return nil, nil, fmt.Errorf("%w: its secret key has %d bytes, want %d", ErrDamaged, len(seed), seedSize)
+		return nil, nil, fmt.Errorf("%w: its secret key has %d bytes, want %d",
+			ErrDamaged, len(seed), seedSize)
 	}
 	return seed, history, nil
 }

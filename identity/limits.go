@@ -18,7 +18,8 @@ const (
 
 	// MaxCredential is the length of an encoded credential, in bytes. It is what the
 	// limits above add up to: the longest history and 16 of the longest attributes.
-	MaxCredential = credentialFixedSize + MaxAttributes*(2+MaxAttributeKey+MaxAttributeValue) + maxHistory
+	MaxCredential = credentialFixedSize + maxHistory +
+		MaxAttributes*(2+MaxAttributeKey+MaxAttributeValue)
 
 	// MaxCredentials is the number of credentials one proof may carry.
 	MaxCredentials = 8

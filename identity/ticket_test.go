@@ -81,7 +81,7 @@ func TestTicketRefusesToBe(t *testing.T) {
 	if k, err := long.Ticket(nil, strings.Repeat("a", MaxTicketRoute), t0); err != nil || len(k.Bytes()) != MaxTicket {
 		t.Errorf("the longest ticket: %d bytes, %v; the limit is %d", len(k.Bytes()), err, MaxTicket)
 	}
-	prefix := ticketForm.prefix
+	prefix := ticketObject.prefix
 	for _, bad := range []string{
 		"", prefix, prefix + "A", "sp-ticket-2:AAAA", prefix + "AA\nAA", prefix + strings.Repeat("A", 20000),
 	} {
@@ -95,7 +95,7 @@ func TestTicketRefusesToBe(t *testing.T) {
 func TestProofWithTicket(t *testing.T) {
 	guest, host := newIdentity(t, "guest"), newIdentity(t, "host")
 	k, c := ticketOf(t, host), issued(t, host, guest.Identifier())
-	proof, err := guest.ProveWith(Initiator, testHash, [][]byte{c.Bytes()}, k.Bytes())
+	proof, err := guest.Prove(Initiator, testHash, [][]byte{c.Bytes()}, k.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,10 +106,10 @@ func TestProofWithTicket(t *testing.T) {
 		}
 		return err
 	})
-	if _, err := guest.ProveWith(Responder, testHash, nil, k.Bytes()); err == nil {
+	if _, err := guest.Prove(Responder, testHash, nil, k.Bytes()); err == nil {
 		t.Error("a responder shows a ticket")
 	}
-	if _, err := guest.ProveWith(Initiator, testHash, nil, []byte{1}); err == nil {
+	if _, err := guest.Prove(Initiator, testHash, nil, []byte{1}); err == nil {
 		t.Error("what does not decode was shown")
 	}
 	prove := func(role Role, count byte, entries ...[]byte) error {

@@ -54,15 +54,15 @@ func makeVectors(t testing.TB) vectors {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p3, err := id.ProveWith(Initiator, testHash, [][]byte{c.Bytes()}, ticket.Bytes())
+	p3, err := id.Prove(Initiator, testHash, [][]byte{c.Bytes()}, ticket.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p1, err := id.Prove(Initiator, testHash, nil)
+	p1, err := id.Prove(Initiator, testHash, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p2, err := next.Prove(Responder, testHash, [][]byte{c.Bytes()})
+	p2, err := next.Prove(Responder, testHash, [][]byte{c.Bytes()}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ var listMu sync.Mutex
 // [MaxComment] bytes of printable text, or an empty one. What is in the file stays as it
 // is. A file that is not there is created, mode 0600; one that has an error in it is left
 // alone. An identity that is listed already is not added again, and that is no error.
-func AddToAllowFile(path string, id identity.Identifier, comment string) error {
+func addToAllowFile(path string, id identity.Identifier, comment string) error {
 	if err := addToList(path, id, comment); err != nil {
 		return fmt.Errorf("allow file %s: %w", path, err)
 	}
@@ -31,8 +31,8 @@ func addToList(path string, id identity.Identifier, comment string) error {
 	if id.IsZero() {
 		return errZero
 	}
-	if len(comment) > MaxComment || !printable.Is(comment) {
-		return fmt.Errorf("comment is not printable text of at most %d bytes", MaxComment)
+	if len(comment) > maxComment || !printable.Is(comment) {
+		return fmt.Errorf("comment is not printable text of at most %d bytes", maxComment)
 	}
 	listMu.Lock()
 	defer listMu.Unlock()

@@ -72,7 +72,8 @@ func (cfg *Config) check() error {
 	case anyZero(cfg.Allow), anyZero(cfg.Authorities), anyZero(cfg.Deny):
 		return errZero
 	case cfg.TicketIssuer != nil && len(cfg.AllowFiles) == 0:
-		return errors.New("tickets are redeemed but there is no allow file to put their bearers into")
+		return errors.New("tickets are redeemed but " +
+			"there is no allow file to put their bearers into")
 	case len(cfg.Require) > 0 && len(cfg.Authorities) == 0:
 		return errors.New("attributes are required but no authority is named whose word counts")
 	case len(cfg.Require) > identity.MaxAttributes:

@@ -16,7 +16,7 @@ func (p *Policy) bestCredential(
 	lists *lists, peer *identity.Peer, now time.Time,
 ) (Decision, error) {
 	if len(peer.Credentials) == 0 {
-		return Decision{}, errors.New("no credential was shown")
+		return Decision{}, errors.New("no credential was presented")
 	}
 	var best Decision
 	var reasons error

@@ -164,8 +164,8 @@ func (k *KnownHistories) checkLocked(hs hashes) (relation, error) {
 		return r, fmt.Errorf("%w: it has %d of %d changes: the key was given up",
 			ErrOlderHistory, len(hs), known)
 	case forked:
-		return r, fmt.Errorf("%w: the same identity with two different keys, one of them perhaps stolen",
-			ErrForkedHistory)
+		return r, fmt.Errorf("%w: the same identity with two different keys, "+
+			"one of them perhaps stolen", ErrForkedHistory)
 	}
 	return r, nil
 }

@@ -334,7 +334,7 @@ func TestPolicyRotation(t *testing.T) {
 	current := rotated(t, old, "b")
 	p := open(old.Identifier())
 	check := func(p *Policy, id *identity.Identity) error {
-		proof, err := id.Prove(identity.Initiator, testHash, nil)
+		proof, err := id.Prove(identity.Initiator, testHash, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

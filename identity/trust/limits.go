@@ -19,12 +19,13 @@ const (
 	MaxListLine = 1024
 
 	// MaxComment is the length of a comment [AddToAllowFile] writes, in bytes.
-	MaxComment = 256
+	maxComment = 256
 
 	// MaxKnownHistories is the number of identities a [KnownHistories] remembers.
 	MaxKnownHistories = 4096
 
-	// maxSeenFile is the size of a seen file, in bytes: twice MaxKnownHistories of the longest lines.
+	// maxSeenFile is the size of a seen file, in bytes: twice MaxKnownHistories of the
+	// longest lines.
 	maxSeenFile = 2*MaxKnownHistories*maxSeenLine + 64
 
 	// MaxSpent is the number of redeemed tickets that are remembered: those that have

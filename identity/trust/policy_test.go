@@ -1,22 +1,16 @@
 package trust
 
 import (
-	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/secureportal/sp/identity"
-	"github.com/secureportal/sp/internal/atomicfile"
-	"github.com/secureportal/sp/internal/filewatch"
 )
 
 // TestPolicyTable is every anchor with everything that can be wrong with a peer, from
@@ -139,7 +133,7 @@ func TestPolicyTable(t *testing.T) {
 
 func decideFromProof(t *testing.T, p *Policy, id *identity.Identity, credential []byte, spoil func([]byte), now time.Time) (Decision, error) {
 	t.Helper()
-	proof, err := id.Prove(identity.Initiator, testHash, [][]byte{credential})
+	proof, err := id.Prove(identity.Initiator, testHash, [][]byte{credential}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,12 +182,12 @@ func TestPolicyRefusesOthers(t *testing.T) {
 		{Config{Self: node.Identifier()}, stranger, "not our own identity, and no other is allowed"},
 		{Config{Allow: []identity.Identifier{friend.Identifier()}}, stranger, "not among the 1 allowed"},
 		{Config{AllowFiles: []string{file}}, stranger, "not among the 1 allowed"},
-		{Config{Authorities: []identity.Identifier{authority}}, stranger, "not trusted: no credential was shown"},
-		{Config{Allow: []identity.Identifier{friend.Identifier()}, Authorities: []identity.Identifier{authority}}, stranger, "not among the 1 allowed; no credential was shown"},
+		{Config{Authorities: []identity.Identifier{authority}}, stranger, "not trusted: no credential was presented"},
+		{Config{Allow: []identity.Identifier{friend.Identifier()}, Authorities: []identity.Identifier{authority}}, stranger, "not among the 1 allowed; no credential was presented"},
 		// Self is not implied once another is named.
 		{Config{Self: node.Identifier(), Allow: []identity.Identifier{friend.Identifier()}}, node, "not among the 1 allowed"},
 		{Config{Self: node.Identifier(), AllowFiles: []string{file}}, node, "not among the 1 allowed"},
-		{Config{Self: node.Identifier(), Authorities: []identity.Identifier{authority}}, node, "no credential was shown"},
+		{Config{Self: node.Identifier(), Authorities: []identity.Identifier{authority}}, node, "no credential was presented"},
 		// Deny wins over all.
 		{Config{Self: node.Identifier(), Deny: []identity.Identifier{node.Identifier()}}, node, "denied"},
 		{Config{AllowAnyone: true, DenyFiles: []string{file}}, friend, "denied by " + file + ":1"},
@@ -320,372 +314,5 @@ func TestCheckChangesNothing(t *testing.T) {
 	wantErr(t, err, ErrOlderHistory, "not trusted")
 	if _, err := p.Check(peerOf(guest), t0); err != nil {
 		t.Error(err)
-	}
-}
-
-// fileStory is a policy with an allow file and a deny file, and two peers.
-type fileStory struct {
-	*Policy
-	t           *testing.T
-	allow, deny string
-	a, b        *identity.Identity
-}
-
-func newFileStory(t *testing.T) *fileStory {
-	s := &fileStory{t: t, a: newIdentity(t, "a"), b: newIdentity(t, "b")}
-	s.allow = writeTemp(t, "allow", s.a.Identifier().String()+"\n")
-	s.deny = writeTemp(t, "deny", "# nobody\n")
-	s.Policy = newPolicy(t, Config{AllowFiles: []string{s.allow}, DenyFiles: []string{s.deny}})
-	return s
-}
-
-// trusts fails unless just those are trusted.
-func (s *fileStory) trusts(a, b bool) {
-	s.t.Helper()
-	_, errA := s.Check(peerOf(s.a), t0)
-	_, errB := s.Check(peerOf(s.b), t0)
-	if (errA == nil) != a || (errB == nil) != b {
-		s.t.Fatalf("trusted are a: %v, b: %v; want %v, %v", errA == nil, errB == nil, a, b)
-	}
-}
-
-// changes fails unless do closes the channel of changes, or does not.
-func (s *fileStory) changes(want bool, do func() error) error {
-	s.t.Helper()
-	changed := s.Changed()
-	err := do()
-	select {
-	case <-changed:
-		if !want {
-			s.t.Error("a change was told that is none")
-		}
-	default:
-		if want {
-			s.t.Error("a change was not told")
-		}
-	}
-	return err
-}
-
-// Both ways of reading the files again behave alike, but for what Poll leaves out.
-func TestPolicyFiles(t *testing.T) {
-	for name, reread := range map[string]func(*fileStory) error{
-		"Reload": func(s *fileStory) error { return s.Reload() },
-		"Poll":   func(s *fileStory) error { return s.Poll() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newFileStory(t)
-			again := func() error { return reread(s) }
-			ok := func(changed bool) {
-				t.Helper()
-				if err := s.changes(changed, again); err != nil {
-					t.Fatal(err)
-				}
-			}
-			s.trusts(true, false)
-			ok(false)
-			write(t, s.allow, s.b.Identifier().String()+"\n") // same size, same inode
-			ok(true)
-			s.trusts(false, true)
-			write(t, s.allow, "# moved\n\n"+s.b.Identifier().String()+" with a comment\n")
-			ok(false)
-			if d, err := s.Check(peerOf(s.b), t0); err != nil || d.Where != s.allow+":3" {
-				t.Errorf("%+v, %v", d, err)
-			}
-			write(t, s.deny, s.b.Identifier().String()+"\n")
-			ok(true)
-			s.trusts(false, false)
-
-			// One file is bad: it keeps its list, and the other is read all the same.
-			write(t, s.allow, s.a.Identifier().String()+"\nnonsense\n")
-			write(t, s.deny, "#\n")
-			err := s.changes(true, again)
-			wantErr(t, err, nil, "allow file "+s.allow+":2: identifier has 8 characters")
-			wantErr(t, err, nil, "the list read before stays in force")
-			s.trusts(false, true)
-
-			// Both are gone: both lists stay.
-			write(t, s.deny, s.a.Identifier().String()+"\n")
-			write(t, s.allow, s.a.Identifier().String()+"\n"+s.b.Identifier().String()+"\n")
-			ok(true)
-			s.trusts(false, true)
-			for _, f := range []string{s.allow, s.deny} {
-				if err := os.Remove(f); err != nil {
-					t.Fatal(err)
-				}
-			}
-			err = s.changes(false, again)
-			wantErr(t, err, os.ErrNotExist, "the list read before stays in force")
-			wantErr(t, err, os.ErrNotExist, "deny file "+s.deny)
-			s.trusts(false, true)
-
-			// They come back.
-			write(t, s.allow, s.a.Identifier().String()+"\n")
-			write(t, s.deny, "\n")
-			ok(true)
-			s.trusts(true, false)
-		})
-	}
-}
-
-// Poll tells of an error once, and again when it is another or has been gone.
-func TestPollTellsOnce(t *testing.T) {
-	s := newFileStory(t)
-	for range 2 {
-		write(t, s.allow, "nonsense\n")
-		wantErr(t, s.Poll(), nil, ":1:")
-		for range 3 {
-			if err := s.Poll(); err != nil {
-				t.Fatalf("told again: %v", err)
-			}
-		}
-		write(t, s.allow, "\nnonsense\n")
-		wantErr(t, s.Poll(), nil, ":2:")
-		write(t, s.allow, s.a.Identifier().String()+"\n")
-		if err := s.Poll(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	s.trusts(true, false)
-	wantErr(t, func() error { write(t, s.allow, "x"); _ = s.Reload(); return s.Reload() }(), nil, ":1:")
-}
-
-// A file that somebody empties to write it anew does not lock everybody out meanwhile;
-// one that stays empty does.
-func TestPollOfEmptiedFile(t *testing.T) {
-	s := newFileStory(t)
-	for i := range 2 {
-		write(t, s.allow, "")
-		if err := s.changes(false, s.Poll); err != nil {
-			t.Fatal(err)
-		}
-		s.trusts(true, i > 0)
-		write(t, s.allow, s.a.Identifier().String()+"\n"+s.b.Identifier().String()+"\n")
-		if err := s.Poll(); err != nil {
-			t.Fatal(err)
-		}
-		s.trusts(true, true)
-	}
-	write(t, s.allow, "")
-	_ = s.changes(false, s.Poll)
-	_ = s.changes(true, s.Poll)
-	s.trusts(false, false)
-}
-
-// A file is read again only if something about it is different, once it has settled.
-func TestPollReadsWhatChanged(t *testing.T) {
-	s := newFileStory(t)
-	old := time.Now().Add(-time.Hour).Truncate(time.Second)
-	age := func(path string) {
-		if err := os.Chtimes(path, old, old); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// Just written: two writes within a tick of the clock look the same, but are not.
-	info, err := os.Stat(s.allow)
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, s.allow, s.b.Identifier().String()+"\n")
-	if err := os.Chtimes(s.allow, info.ModTime(), info.ModTime()); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.changes(true, s.Poll)
-	s.trusts(false, true)
-	write(t, s.allow, s.a.Identifier().String()+"\n")
-	age(s.allow)
-	if err := s.Poll(); err != nil {
-		t.Fatal(err)
-	}
-	other := s.b.Identifier().String() + "\n"
-	write(t, s.allow, other)
-	age(s.allow) // all that is compared is as it was
-	_ = s.changes(false, s.Poll)
-	s.trusts(true, false)
-	_ = s.changes(true, s.Reload)
-	s.trusts(false, true)
-
-	renamed := s.allow + ".new" // another inode, the same time and size
-	write(t, renamed, s.a.Identifier().String()+"\n")
-	age(renamed)
-	if err := os.Rename(renamed, s.allow); err != nil {
-		t.Fatal(err)
-	}
-	_ = s.changes(true, s.Poll)
-	s.trusts(true, false)
-}
-
-const patience = 30 * time.Second // only a hung test meets it
-
-// TestPollAtIntervals does with a policy what a node does.
-func TestPollAtIntervals(t *testing.T) {
-	s := newFileStory(t)
-	idle := newPolicy(t, Config{AllowAnyone: true})
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	told := make(chan error, 10)
-	go func() {
-		ticker := time.NewTicker(filewatch.Interval)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				ended <- ctx.Err()
-				return
-			case <-ticker.C:
-			}
-			if err := s.Poll(); err != nil {
-				told <- err
-			}
-			if err := idle.Poll(); err != nil {
-				t.Errorf("a policy without files: %v", err)
-			}
-		}
-	}()
-	changed := s.Changed()
-	if err := AddToAllowFile(s.allow, s.b.Identifier(), "b"); err != nil {
-		t.Fatal(err)
-	}
-	select {
-	case <-changed:
-	case <-time.After(patience):
-		t.Fatal("a change was not noticed")
-	}
-	s.trusts(true, true)
-	write(t, s.allow, "nonsense")
-	select {
-	case err := <-told:
-		wantErr(t, err, nil, "allow:1: ")
-	case <-time.After(patience):
-		t.Fatal("an error was not told")
-	}
-	cancel()
-	if err := <-ended; !errors.Is(err, context.Canceled) {
-		t.Errorf("polling ended with %v", err)
-	}
-}
-
-// Checks go on while files are read; meant for the race detector.
-func TestPolicyConcurrent(t *testing.T) {
-	s := newFileStory(t)
-	second := rotated(t, s.a, "second")
-	var wg sync.WaitGroup
-	for i := range 4 {
-		wg.Go(func() {
-			for range 50 {
-				_, _ = s.Accept(peerOf(s.a), t0)
-				_, _ = s.Accept(peerOf(second), t0)
-				<-closedOrNot(s.Changed())
-				if i == 0 {
-					write(t, s.allow, strings.Repeat(s.a.Identifier().String()+"\n", i+1))
-				}
-				_ = s.Poll()
-			}
-		})
-	}
-	wg.Wait()
-}
-
-func closedOrNot(c <-chan struct{}) <-chan struct{} {
-	select {
-	case <-c:
-	default:
-		done := make(chan struct{})
-		close(done)
-		return done
-	}
-	return c
-}
-
-func TestListFile(t *testing.T) {
-	a, b := newIdentity(t, "a").Identifier(), newIdentity(t, "b").Identifier()
-	got, err := parseList("# head\r\n\r\n \t\n  " + a.String() + "\r\n" + b.String() + "\tsome # comment\n" + a.String() + " again\n#" + a.String())
-	if err != nil || !maps.Equal(got, map[identity.Identifier]int{a: 4, b: 5}) {
-		t.Errorf("%v, %v", got, err)
-	}
-	for text, want := range map[string]string{
-		"x":                                "line 1",
-		"\n\n" + a.String() + "#x":         "line 3: identifier has 67 characters",
-		a.String() + "," + b.String():      "line 1: identifier has 131 characters",
-		a.String() + "\n" + a.String()[1:]: "line 2: identifier has 64 characters",
-		"# \xff":                           "line 1: not text",
-		"# \x00":                           "line 1: not text",
-		"#" + strings.Repeat("x", 1024):    "line 1: line has 1025 bytes",
-		"\ufeff" + a.String():              "line 1: identifier has",
-	} {
-		_, err := parseList(text)
-		wantErr(t, err, nil, want)
-	}
-	big := writeTemp(t, "big", strings.Repeat("#\n", MaxListFile/2)+"\n")
-	_, err = NewPolicy(Config{AllowFiles: []string{big}})
-	wantErr(t, err, nil, "at most 4194304")
-}
-
-func TestAddToAllowFile(t *testing.T) {
-	a, b := newIdentity(t, "a").Identifier(), newIdentity(t, "b").Identifier()
-	dir := t.TempDir()
-	path := filepath.Join(dir, "allow")
-	add := func(id identity.Identifier, comment, want string) {
-		t.Helper()
-		if err := AddToAllowFile(path, id, comment); err != nil {
-			t.Fatal(err)
-		}
-		if got := string(read(t, path)); got != want {
-			t.Fatalf("the file is\n%q, want\n%q", got, want)
-		}
-	}
-	add(a, "Ann's laptop", a.String()+" Ann's laptop\n")
-	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
-		t.Errorf("mode %v, %v", info.Mode(), err)
-	}
-	add(a, "again", a.String()+" Ann's laptop\n")
-	before := "# head\r\n\n  " + a.String() + " no line feed"
-	write(t, path, before)
-	if err := os.Chmod(path, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	add(b, "", before+"\n"+b.String()+"\n")
-	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o644 {
-		t.Errorf("the mode was changed to %v, %v", info.Mode(), err)
-	}
-	write(t, path, "")
-	add(b, "x", b.String()+" x\n")
-
-	for comment, want := range map[string]string{
-		"two\nlines": "comment", "\x1b[2J": "comment", strings.Repeat("x", 257): "comment", "\xff": "comment",
-	} {
-		wantErr(t, AddToAllowFile(path, a, comment), nil, want)
-	}
-	wantErr(t, AddToAllowFile(path, identity.Identifier{}, ""), errZero, "allow file")
-	write(t, path, "nonsense\n")
-	wantErr(t, AddToAllowFile(path, a, ""), nil, "line 1")
-	if got := string(read(t, path)); got != "nonsense\n" {
-		t.Errorf("a file with an error was changed: %q", got)
-	}
-	wantErr(t, AddToAllowFile(dir, a, ""), atomicfile.ErrNotRegular, dir)
-	wantErr(t, AddToAllowFile(filepath.Join(dir, "no", "allow"), a, ""), os.ErrNotExist, "allow file")
-	full := bytes.Repeat([]byte("#\n"), MaxListFile/2)
-	write(t, path, string(full))
-	wantErr(t, AddToAllowFile(path, a, ""), nil, "more than 4194304")
-}
-
-func TestAddToAllowFileConcurrent(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "allow")
-	var wg sync.WaitGroup
-	const n = 32
-	for i := range n {
-		id := identity.Identifier{byte(i + 1)}
-		for range 2 {
-			wg.Go(func() {
-				if err := AddToAllowFile(path, id, fmt.Sprint("number ", i)); err != nil {
-					t.Error(err)
-				}
-			})
-		}
-	}
-	wg.Wait()
-	ids, err := parseList(string(read(t, path)))
-	if err != nil || len(ids) != n || strings.Count(string(read(t, path)), "\n") != n {
-		t.Errorf("%d identities, %v, want %d:\n%s", len(ids), err, n, read(t, path))
 	}
 }

@@ -81,13 +81,14 @@ func (p *Policy) letIn(bearer identity.Identifier, t *identity.Ticket, now time.
 	}
 	file := p.allowFiles[0].path
 	if err := checkList(file); err != nil {
-		return fmt.Errorf("ticket %x cannot be redeemed: allow file %s: %w", t.Serial(), file, err)
+		return fmt.Errorf("ticket %x cannot be redeemed: allow file %s: %w",
+			t.Serial(), file, err)
 	}
 	if err := spend(file+spentSuffix, t, bearer, now); err != nil {
 		return fmt.Errorf("ticket %x: %w", t.Serial(), err)
 	}
 	comment := fmt.Sprintf("# ticket %x, redeemed %s", t.Serial(), now.UTC().Format(time.RFC3339))
-	if err := AddToAllowFile(file, bearer, comment); err != nil {
+	if err := addToAllowFile(file, bearer, comment); err != nil {
 		return fmt.Errorf("ticket %x: %w", t.Serial(), err)
 	}
 	return p.Reload()
@@ -146,12 +147,14 @@ func prune(dir string, now time.Time, most int) error {
 			kept++
 			continue
 		}
-		if err := os.Remove(filepath.Join(dir, f.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		err = os.Remove(filepath.Join(dir, f.Name()))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	if kept >= most {
-		return fmt.Errorf("%d redeemed tickets have not expired yet, and no more than that are kept", kept)
+		return fmt.Errorf("%d redeemed tickets have not expired yet, "+
+			"and no more than that are kept", kept)
 	}
 	return nil
 }

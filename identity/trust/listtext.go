@@ -32,7 +32,8 @@ func parseList(text string) (map[identity.Identifier]int, error) {
 
 func parseListLine(line string) (id identity.Identifier, ok bool, err error) {
 	if len(line) > MaxListLine {
-		return id, false, fmt.Errorf("line has %d bytes, at most %d are allowed", len(line), MaxListLine)
+		return id, false, fmt.Errorf("line has %d bytes, at most %d are allowed",
+			len(line), MaxListLine)
 	}
 	if !utf8.ValidString(line) || strings.ContainsRune(line, 0) {
 		return id, false, errors.New("not text")
