@@ -18,7 +18,8 @@ func FuzzParseIdentifier(f *testing.F) {
 
 func FuzzParseCredential(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if c, err := ParseCredentialText(string(b)); err == nil && c.String() != string(bytes.TrimSpace(b)) {
+		if c, err := ParseCredentialText(string(b)); err == nil &&
+			c.String() != string(bytes.TrimSpace(b)) {
 			t.Errorf("%q is read as %q", b, c)
 		}
 		c, err := ParseCredential(b)
@@ -43,7 +44,8 @@ func FuzzParseCredential(f *testing.F) {
 func FuzzParseTicket(f *testing.F) {
 	own := newIdentity(f, "vector: authority").History()
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if k, err := ParseTicketText(string(b)); err == nil && k.String() != string(bytes.TrimSpace(b)) {
+		if k, err := ParseTicketText(string(b)); err == nil &&
+			k.String() != string(bytes.TrimSpace(b)) {
 			t.Errorf("%q is read as %q", b, k)
 		}
 		k, err := ParseTicket(b)

@@ -53,8 +53,11 @@ func TestSecretIsNotPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 	printed := []string{id.String(), string(j)}
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b", "%c", "%U", "%p", "%t", "%g"} {
-		printed = append(printed, fmt.Sprintf(verb, id), fmt.Sprintf(verb, *id), fmt.Sprintf(verb, h), fmt.Sprintf(verb, &h), fmt.Sprintf(verb, []any{id, *id}))
+	for _, verb := range []string{
+		"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b", "%c", "%U", "%p", "%t", "%g",
+	} {
+		printed = append(printed, fmt.Sprintf(verb, id), fmt.Sprintf(verb, *id),
+			fmt.Sprintf(verb, h), fmt.Sprintf(verb, &h), fmt.Sprintf(verb, []any{id, *id}))
 	}
 	for _, s := range printed {
 		if leaks(s, id.key()) {
@@ -73,9 +76,11 @@ func TestSecretIsNotPrinted(t *testing.T) {
 func leaks(s string, key ed25519.PrivateKey) bool {
 	part := key[:9] // a multiple of three for base64
 	notations := []string{
-		hex.EncodeToString(part), base64.RawStdEncoding.EncodeToString(part), base64.RawURLEncoding.EncodeToString(part),
-		string(part), strings.Trim(fmt.Sprintf("%d", part), "[]"), strings.Trim(fmt.Sprintf("%o", part), "[]"),
-		strings.Trim(fmt.Sprintf("%b", part), "[]"), strings.Trim(fmt.Sprintf("%#v", []byte(part)), "[]byte{}"),
+		hex.EncodeToString(part), string(part),
+		base64.RawStdEncoding.EncodeToString(part), base64.RawURLEncoding.EncodeToString(part),
+		strings.Trim(fmt.Sprintf("%d", part), "[]"), strings.Trim(fmt.Sprintf("%o", part), "[]"),
+		strings.Trim(fmt.Sprintf("%b", part), "[]"),
+		strings.Trim(fmt.Sprintf("%#v", []byte(part)), "[]byte{}"),
 		strings.Trim(fmt.Sprintf("%U", part), "[]"),
 	}
 	for _, n := range notations {
@@ -173,14 +178,17 @@ func TestProofLimits(t *testing.T) {
 		k = (k + "x")[:MaxAttributeKey-1] + string(rune('a'+i))
 		attributes[k] = strings.Repeat("v", MaxAttributeValue)
 	}
-	big, err := long.Issue(nil, Claims{Subject: id.Identifier(), Attributes: attributes, NotBefore: t0, Expires: t0.Add(1e9)})
+	big, err := long.Issue(nil, Claims{
+		Subject: id.Identifier(), Attributes: attributes, NotBefore: t0, Expires: t0.Add(1e9),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := len(big.Bytes()); got != MaxCredential {
 		t.Errorf("the longest credential has %d bytes, want %d", got, MaxCredential)
 	}
-	if again, err := ParseCredentialText(big.String()); err != nil || !bytes.Equal(again.Bytes(), big.Bytes()) {
+	if again, err := ParseCredentialText(big.String()); err != nil ||
+		!bytes.Equal(again.Bytes(), big.Bytes()) {
 		t.Errorf("the longest credential as text: %v", err)
 	}
 	proof, err := long.Prove(Responder, testHash, [][]byte{big.Bytes()}, nil)
@@ -193,7 +201,8 @@ func TestProofLimits(t *testing.T) {
 	_, err = long.Prove(Responder, testHash, [][]byte{big.Bytes(), big.Bytes()}, nil)
 	wantErr(t, err, nil, "at most 24576 are allowed")
 	small := issued(t, id, id.Identifier()).Bytes()
-	_, err = id.Prove(Responder, testHash, [][]byte{small, small, small, small, small, small, small, small, small}, nil)
+	_, err = id.Prove(Responder, testHash,
+		[][]byte{small, small, small, small, small, small, small, small, small}, nil)
 	wantErr(t, err, nil, "9 credentials")
 	_, err = id.Prove(Responder, testHash, [][]byte{small, []byte("junk")}, nil)
 	wantErr(t, err, nil, "credential 2: credential: version is 106")
@@ -222,7 +231,8 @@ func TestProofChecksInOrder(t *testing.T) {
 	proof[2+changeBodySize] ^= 1 // the history's signature: found second
 	_, err = VerifyProof(Initiator, testHash, proof)
 	wantErr(t, err, nil, "not signed by the identity's current key")
-	if _, err := ParseHistory(proof[1 : 2+firstChangeSize]); err == nil || errors.Is(err, errTrailing) {
+	if _, err := ParseHistory(proof[1 : 2+firstChangeSize]); err == nil ||
+		errors.Is(err, errTrailing) {
 		t.Errorf("history: %v, want a signature that is wrong", err)
 	}
 }

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-const testRoute = "/dnsaddr/relay.example.com/tcp/4000/service/forward_to_db/secure/api/service/outlet"
+const testRoute = "/dnsaddr/relay.example.com/tcp/4000/service/forward_to_db" +
+	"/secure/api/service/outlet"
 
 func ticketOf(t testing.TB, issuer *Identity) *Ticket {
 	t.Helper()
@@ -49,7 +50,8 @@ func TestTicketBits(t *testing.T) {
 	if strings.Contains(string(k.Bytes()), string(host.key().Seed())) {
 		t.Error("the ticket contains the issuer's secret key")
 	}
-	if k.Route() != testRoute || k.Issuer() != host.Identifier() || !k.Expires().Equal(t0.Add(10*time.Minute)) {
+	if k.Route() != testRoute || k.Issuer() != host.Identifier() ||
+		!k.Expires().Equal(t0.Add(10*time.Minute)) {
 		t.Errorf("%+v", k)
 	}
 	text, err := json.Marshal(k)
@@ -60,7 +62,9 @@ func TestTicketBits(t *testing.T) {
 
 func TestTicketRefusesToBe(t *testing.T) {
 	host := newIdentity(t, "host")
-	for _, bad := range []string{"", " ", "a b", "a\n", "é", strings.Repeat("a", MaxTicketRoute+1)} {
+	for _, bad := range []string{
+		"", " ", "a b", "a\n", "é", strings.Repeat("a", MaxTicketRoute+1),
+	} {
 		if _, err := host.Ticket(nil, bad, t0); err == nil {
 			t.Errorf("a ticket to %q was made", bad)
 		}
@@ -78,12 +82,15 @@ func TestTicketRefusesToBe(t *testing.T) {
 	for i := range MaxChanges - 1 {
 		long = rotated(t, long, string(rune('a'+i)))
 	}
-	if k, err := long.Ticket(nil, strings.Repeat("a", MaxTicketRoute), t0); err != nil || len(k.Bytes()) != MaxTicket {
-		t.Errorf("the longest ticket: %d bytes, %v; the limit is %d", len(k.Bytes()), err, MaxTicket)
+	if k, err := long.Ticket(nil, strings.Repeat("a", MaxTicketRoute), t0); err != nil ||
+		len(k.Bytes()) != MaxTicket {
+		t.Errorf("the longest ticket: %d bytes, %v; the limit is %d",
+			len(k.Bytes()), err, MaxTicket)
 	}
 	prefix := ticketObject.prefix
 	for _, bad := range []string{
-		"", prefix, prefix + "A", "sp-ticket-2:AAAA", prefix + "AA\nAA", prefix + strings.Repeat("A", 20000),
+		"", prefix, prefix + "A", "sp-ticket-2:AAAA", prefix + "AA\nAA",
+		prefix + strings.Repeat("A", 20000),
 	} {
 		if _, err := ParseTicketText(bad); err == nil {
 			t.Errorf("%q is a ticket", bad)
@@ -122,7 +129,8 @@ func TestProofWithTicket(t *testing.T) {
 		_, err := VerifyProof(role, testHash, b)
 		return err
 	}
-	shown, vouched := appendEntry(nil, entryTicket, k.Bytes()), appendEntry(nil, entryCredential, c.Bytes())
+	shown := appendEntry(nil, entryTicket, k.Bytes())
+	vouched := appendEntry(nil, entryCredential, c.Bytes())
 	if err := prove(Initiator, 2, vouched, shown); err != nil {
 		t.Error(err)
 	}

@@ -28,7 +28,8 @@ func TestAddToAllowFile(t *testing.T) {
 		}
 	}
 	add(a, "Ann's laptop", a.String()+" Ann's laptop\n")
-	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
+	if info, err := os.Stat(path); err != nil ||
+		runtime.GOOS != "windows" && info.Mode().Perm()&0o077 != 0 {
 		t.Errorf("mode %v, %v", info.Mode(), err)
 	}
 	add(a, "again", a.String()+" Ann's laptop\n")
@@ -38,14 +39,16 @@ func TestAddToAllowFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	add(b, "", before+"\n"+b.String()+"\n")
-	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o644 {
+	if info, err := os.Stat(path); err != nil ||
+		runtime.GOOS != "windows" && info.Mode().Perm() != 0o644 {
 		t.Errorf("the mode was changed to %v, %v", info.Mode(), err)
 	}
 	write(t, path, "")
 	add(b, "x", b.String()+" x\n")
 
 	for comment, want := range map[string]string{
-		"two\nlines": "comment", "\x1b[2J": "comment", strings.Repeat("x", 257): "comment", "\xff": "comment",
+		"two\nlines": "comment", "\x1b[2J": "comment", strings.Repeat("x", 257): "comment",
+		"\xff": "comment",
 	} {
 		wantErr(t, addToAllowFile(path, a, comment), nil, want)
 	}
@@ -56,7 +59,8 @@ func TestAddToAllowFile(t *testing.T) {
 		t.Errorf("a file with an error was changed: %q", got)
 	}
 	wantErr(t, addToAllowFile(dir, a, ""), atomicfile.ErrNotRegular, dir)
-	wantErr(t, addToAllowFile(filepath.Join(dir, "no", "allow"), a, ""), os.ErrNotExist, "allow file")
+	wantErr(t, addToAllowFile(filepath.Join(dir, "no", "allow"), a, ""), os.ErrNotExist,
+		"allow file")
 	full := bytes.Repeat([]byte("#\n"), MaxListFile/2)
 	write(t, path, string(full))
 	wantErr(t, addToAllowFile(path, a, ""), nil, "more than 4194304")

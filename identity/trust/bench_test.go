@@ -16,7 +16,11 @@ func BenchmarkCheck(b *testing.B) {
 		{"self", Config{Self: id.Identifier()}, peerOf(id)},
 		{"allow", Config{Allow: []identity.Identifier{id.Identifier()}}, peerOf(id)},
 		{"rotated", Config{Self: id.Identifier()}, peerOf(rotated(b, id, "b"))},
-		{"authority", Config{Authorities: []identity.Identifier{authority.Identifier()}}, peerOf(id, issued(b, authority, id.Identifier()))},
+		{
+			"authority",
+			Config{Authorities: []identity.Identifier{authority.Identifier()}},
+			peerOf(id, issued(b, authority, id.Identifier())),
+		},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			p := newPolicy(b, bench.cfg)

@@ -48,7 +48,8 @@ func FuzzSeenFile(f *testing.F) {
 		text := formatSeen(known.allNamedLocked())
 		again, err := load(text)
 		if err != nil || again.len() != known.len() {
-			t.Errorf("%q is written as %q, which is read as %d entries, %v", s, text, again.len(), err)
+			t.Errorf("%q is written as %q, which is read as %d entries, %v",
+				s, text, again.len(), err)
 		}
 	})
 }

@@ -22,7 +22,8 @@ var t0 = time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
 
 var testHash = bytes.Repeat([]byte{0x5a}, 32)
 
-const testRoute = "/dnsaddr/relay.example.com/tcp/4000/service/forward_to_db/secure/api/service/outlet"
+const testRoute = "/dnsaddr/relay.example.com/tcp/4000/service/forward_to_db" +
+	"/secure/api/service/outlet"
 
 // Sizes in the encodings of package identity, in bytes.
 const (
@@ -56,7 +57,9 @@ func rotated(t testing.TB, id *identity.Identity, name string) *identity.Identit
 	return next
 }
 
-func issued(t testing.TB, authority *identity.Identity, subject identity.Identifier, attributes ...string) *identity.Credential {
+func issued(
+	t testing.TB, authority *identity.Identity, subject identity.Identifier, attributes ...string,
+) *identity.Credential {
 	t.Helper()
 	m := make(map[string]string)
 	for _, a := range attributes {

@@ -199,13 +199,15 @@ func TestSeenIsBounded(t *testing.T) {
 	for i := range 2 * MaxKnownHistories {
 		s.rememberLocked(fakeHashes(i, 2), true)
 		if len(s.entries) != s.named.Len()+s.strangers.Len() || len(s.entries) > MaxKnownHistories {
-			t.Fatalf("%d entries, %d named, %d strangers", len(s.entries), s.named.Len(), s.strangers.Len())
+			t.Fatalf("%d entries, %d named, %d strangers",
+				len(s.entries), s.named.Len(), s.strangers.Len())
 		}
 	}
 	if s.entries[fakeHashes(-2, 2)[0]] == nil {
 		t.Error("strangers drove out one that was named")
 	}
-	if s.entries[fakeHashes(0, 2)[0]] != nil || s.entries[fakeHashes(2*MaxKnownHistories-1, 2)[0]] == nil {
+	if s.entries[fakeHashes(0, 2)[0]] != nil ||
+		s.entries[fakeHashes(2*MaxKnownHistories-1, 2)[0]] == nil {
 		t.Error("not the one that was met longest ago was forgotten")
 	}
 	kept := MaxKnownHistories + 2
@@ -289,13 +291,15 @@ func TestSeenFileIsBounded(t *testing.T) {
 		t.Errorf("the file has %d lines", n)
 	}
 	again := openKnown(t, path)
-	if again.len() != MaxKnownHistories || again.Check(second.History()) != nil || again.entries[second.Identifier()] == nil {
+	if again.len() != MaxKnownHistories || again.Check(second.History()) != nil ||
+		again.entries[second.Identifier()] == nil {
 		t.Errorf("%d are remembered after a restart", again.len())
 	}
 	if again.entries[fakeHashes(0, 2)[0]] != nil {
 		t.Error("the oldest was not the one forgotten")
 	}
-	if longest := maxSeenFile - 2*MaxKnownHistories*len(formatSeenLine(fakeHashes(0, identity.MaxChanges))); longest < len(seenHeader)+1 {
+	longest := len(formatSeenLine(fakeHashes(0, identity.MaxChanges)))
+	if maxSeenFile-2*MaxKnownHistories*longest < len(seenHeader)+1 {
 		t.Error("the longest file does not fit its own limit")
 	}
 }
@@ -388,7 +392,8 @@ func TestAuthorityRotation(t *testing.T) {
 	thiefs := issued(t, rotated(t, old, "thief"), alice.Identifier())
 	_, err = p.Accept(peerOf(alice, thiefs), t0)
 	wantErr(t, err, ErrForkedHistory, "credential 1")
-	if _, err := p.Accept(peerOf(alice, before, issued(t, current, alice.Identifier())), t0); err != nil {
+	again := issued(t, current, alice.Identifier())
+	if _, err := p.Accept(peerOf(alice, before, again), t0); err != nil {
 		t.Errorf("issued again: %v", err)
 	}
 }

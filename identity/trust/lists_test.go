@@ -137,7 +137,9 @@ func TestPollTellsOnce(t *testing.T) {
 		}
 	}
 	s.trusts(true, false)
-	wantErr(t, func() error { write(t, s.allow, "x"); _ = s.Reload(); return s.Reload() }(), nil, ":1:")
+	write(t, s.allow, "x")
+	_ = s.Reload()
+	wantErr(t, s.Reload(), nil, ":1:")
 }
 
 // A file that somebody empties to write it anew does not lock everybody out meanwhile;

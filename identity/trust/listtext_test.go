@@ -10,7 +10,10 @@ import (
 
 func TestListFile(t *testing.T) {
 	a, b := newIdentity(t, "a").Identifier(), newIdentity(t, "b").Identifier()
-	got, err := parseList("# head\r\n\r\n \t\n  " + a.String() + "\r\n" + b.String() + "\tsome # comment\n" + a.String() + " again\n#" + a.String())
+	got, err := parseList(
+		"# head\r\n\r\n \t\n  " + a.String() + "\r\n" + b.String() + "\tsome # comment\n" +
+			a.String() + " again\n#" + a.String(),
+	)
 	if err != nil || !maps.Equal(got, map[identity.Identifier]int{a: 4, b: 5}) {
 		t.Errorf("%v, %v", got, err)
 	}

@@ -26,10 +26,15 @@ func TestPolicyTable(t *testing.T) {
 		peer   *identity.Identity
 	}{
 		{AnchorSelf, Config{Self: node.Identifier()}, node},
-		{AnchorAllow, Config{Self: node.Identifier(), Allow: []identity.Identifier{peer.Identifier()}}, peer},
+		{
+			AnchorAllow,
+			Config{Self: node.Identifier(), Allow: []identity.Identifier{peer.Identifier()}},
+			peer,
+		},
 		{AnchorAllowFile, Config{Self: node.Identifier(), AllowFiles: []string{file}}, peer},
 		{AnchorAuthority, Config{
-			Self: node.Identifier(), Authorities: []identity.Identifier{authority.Identifier()}, Require: map[string]string{"role": "db"},
+			Self: node.Identifier(), Authorities: []identity.Identifier{authority.Identifier()},
+			Require: map[string]string{"role": "db"},
 		}, peer},
 		{AnchorAnyone, Config{Self: node.Identifier(), AllowAnyone: true}, peer},
 	}
@@ -45,38 +50,95 @@ func TestPolicyTable(t *testing.T) {
 		attrs  []string
 		change func(credential []byte)
 		proof  func(proof []byte)
-		deny   func(peer identity.Identifier) []identity.Identifier
+		deny   func(peer identity.Identifier) identity.Identifier
 		is     error             // of the authority anchor
 		want   map[Anchor]string // where it differs from
 		others string            // what all others say
 	}{
 		{name: "good"},
 		{name: "last instant", at: time.Hour - 1},
-		{name: "expired", at: time.Hour, is: identity.ErrExpired, want: map[Anchor]string{AnchorAuthority: "credential 1: expired at 2026-02-03T05:05:06Z"}},
-		{name: "not yet valid", at: -1, is: identity.ErrNotYetValid, want: map[Anchor]string{AnchorAuthority: "credential 1: not yet valid: it begins at 2026-02-03T04:05:06Z"}},
-		{name: "wrong issuer", issuer: stranger, want: map[Anchor]string{AnchorAuthority: "credential 1: issued by " + stranger.Identifier().String() + ", who is not an authority here"}},
-		{name: "issued by itself", issuer: peer, want: map[Anchor]string{AnchorAuthority: "who is not an authority here"}},
-		{name: "wrong subject", about: stranger, want: map[Anchor]string{AnchorAuthority: "credential 1: about " + stranger.Identifier().String()}},
-		{name: "wrong attribute", attrs: []string{"role=web"}, want: map[Anchor]string{AnchorAuthority: `attribute role is "web", required is "db"`}},
-		{name: "no attribute", attrs: []string{"rolex=db"}, want: map[Anchor]string{AnchorAuthority: `it has no attribute role, required is "db"`}},
 		{
-			name: "flipped bit in the credential's signature", change: func(b []byte) { b[len(b)-40] ^= 4 },
-			want: map[Anchor]string{AnchorAuthority: "credential 1: not signed by its authority"},
+			name: "expired",
+			at:   time.Hour,
+			is:   identity.ErrExpired,
+			want: map[Anchor]string{
+				AnchorAuthority: "credential 1: expired at 2026-02-03T05:05:06Z",
+			},
 		},
 		{
-			name: "flipped bit in the credential's expiry", change: func(b []byte) { b[1+serialSize+hashSize+8+7] ^= 128 },
-			want: map[Anchor]string{AnchorAuthority: "credential 1: not signed by its authority"},
+			name: "not yet valid",
+			at:   -1,
+			is:   identity.ErrNotYetValid,
+			want: map[Anchor]string{
+				AnchorAuthority: "credential 1: not yet valid: it begins at 2026-02-03T04:05:06Z",
+			},
 		},
 		{
-			name: "flipped bit in the authority's history", change: func(b []byte) { b[len(b)-signatureSize-40] ^= 4 },
-			want: map[Anchor]string{AnchorAuthority: "credential 1: not signed by its authority"},
+			name:   "wrong issuer",
+			issuer: stranger,
+			want: map[Anchor]string{
+				AnchorAuthority: "credential 1: issued by " + stranger.Identifier().String() +
+					", who is not an authority here",
+			},
 		},
-		{name: "flipped bit in the proof's signature", proof: func(b []byte) { b[len(b)-40] ^= 4 }, others: unproof},
-		{name: "flipped bit in the proof's history", proof: func(b []byte) { b[50] ^= 4 }, others: unproof},
-		{name: "revoked", deny: func(peer identity.Identifier) []identity.Identifier { return []identity.Identifier{peer} }, others: "not trusted: denied"},
 		{
-			name: "authority revoked", deny: func(identity.Identifier) []identity.Identifier { return []identity.Identifier{authority.Identifier()} },
-			want: map[Anchor]string{AnchorAuthority: "its authority " + authority.Identifier().String() + " is denied"},
+			name:   "issued by itself",
+			issuer: peer,
+			want:   map[Anchor]string{AnchorAuthority: "who is not an authority here"},
+		},
+		{
+			name:  "wrong subject",
+			about: stranger,
+			want: map[Anchor]string{
+				AnchorAuthority: "credential 1: about " + stranger.Identifier().String(),
+			},
+		},
+		{
+			name:  "wrong attribute",
+			attrs: []string{"role=web"},
+			want:  map[Anchor]string{AnchorAuthority: `attribute role is "web", required is "db"`},
+		},
+		{
+			name:  "no attribute",
+			attrs: []string{"rolex=db"},
+			want:  map[Anchor]string{AnchorAuthority: `it has no attribute role, required is "db"`},
+		},
+		{
+			name:   "flipped bit in the credential's signature",
+			change: func(b []byte) { b[len(b)-40] ^= 4 },
+			want:   map[Anchor]string{AnchorAuthority: "credential 1: not signed by its authority"},
+		},
+		{
+			name:   "flipped bit in the credential's expiry",
+			change: func(b []byte) { b[1+serialSize+hashSize+8+7] ^= 128 },
+			want:   map[Anchor]string{AnchorAuthority: "credential 1: not signed by its authority"},
+		},
+		{
+			name:   "flipped bit in the authority's history",
+			change: func(b []byte) { b[len(b)-signatureSize-40] ^= 4 },
+			want:   map[Anchor]string{AnchorAuthority: "credential 1: not signed by its authority"},
+		},
+		{
+			name:   "flipped bit in the proof's signature",
+			proof:  func(b []byte) { b[len(b)-40] ^= 4 },
+			others: unproof,
+		},
+		{
+			name:   "flipped bit in the proof's history",
+			proof:  func(b []byte) { b[50] ^= 4 },
+			others: unproof,
+		},
+		{
+			name:   "revoked",
+			deny:   func(peer identity.Identifier) identity.Identifier { return peer },
+			others: "not trusted: denied",
+		},
+		{
+			name: "authority revoked",
+			deny: func(identity.Identifier) identity.Identifier { return authority.Identifier() },
+			want: map[Anchor]string{
+				AnchorAuthority: "its authority " + authority.Identifier().String() + " is denied",
+			},
 		},
 	}
 	for _, a := range anchors {
@@ -94,17 +156,15 @@ func TestPolicyTable(t *testing.T) {
 				}
 				cfg := a.cfg
 				if cell.deny != nil {
-					denied := ""
-					for _, id := range cell.deny(a.peer.Identifier()) {
-						denied += id.String() + "\n"
-					}
+					denied := cell.deny(a.peer.Identifier()).String() + "\n"
 					cfg.DenyFiles = []string{writeTemp(t, "deny", denied)}
 				}
 				credential := issued(t, issuer, about.Identifier(), attrs...).Bytes()
 				if cell.change != nil {
 					cell.change(credential)
 				}
-				d, err := decideFromProof(t, newPolicy(t, cfg), a.peer, credential, cell.proof, t0.Add(cell.at))
+				p := newPolicy(t, cfg)
+				d, err := decideFromProof(t, p, a.peer, credential, cell.proof, t0.Add(cell.at))
 				want, ok := cell.want[a.anchor]
 				if !ok {
 					want = cell.others
@@ -131,7 +191,10 @@ func TestPolicyTable(t *testing.T) {
 	}
 }
 
-func decideFromProof(t *testing.T, p *Policy, id *identity.Identity, credential []byte, spoil func([]byte), now time.Time) (Decision, error) {
+func decideFromProof(
+	t *testing.T, p *Policy, id *identity.Identity, credential []byte, spoil func([]byte),
+	now time.Time,
+) (Decision, error) {
 	t.Helper()
 	proof, err := id.Prove(identity.Initiator, testHash, [][]byte{credential}, nil)
 	if err != nil {
@@ -164,14 +227,16 @@ func checkDecision(t *testing.T, d Decision, anchor Anchor, file string) {
 	case AnchorAuthority:
 		until, attributes = t0.Add(time.Hour), map[string]string{"role": "db", "zone": "eu"}
 	}
-	if d.Where != where || !d.Until.Equal(until) || !maps.Equal(d.Attributes, attributes) || (d.Credential != nil) != (anchor == AnchorAuthority) {
+	if d.Where != where || !d.Until.Equal(until) || !maps.Equal(d.Attributes, attributes) ||
+		(d.Credential != nil) != (anchor == AnchorAuthority) {
 		t.Errorf("the decision is %+v", d)
 	}
 }
 
 // Every anchor refuses one whom it does not name, and says why.
 func TestPolicyRefusesOthers(t *testing.T) {
-	node, friend, stranger := newIdentity(t, "node"), newIdentity(t, "friend"), newIdentity(t, "stranger")
+	node, friend := newIdentity(t, "node"), newIdentity(t, "friend")
+	stranger := newIdentity(t, "stranger")
 	file := writeTemp(t, "allow", friend.Identifier().String()+"\n")
 	authority := newIdentity(t, "authority").Identifier()
 	for _, test := range []struct {
@@ -179,17 +244,50 @@ func TestPolicyRefusesOthers(t *testing.T) {
 		who  *identity.Identity
 		want string
 	}{
-		{Config{Self: node.Identifier()}, stranger, "not our own identity, and no other is allowed"},
-		{Config{Allow: []identity.Identifier{friend.Identifier()}}, stranger, "not among the 1 allowed"},
+		{
+			Config{Self: node.Identifier()},
+			stranger,
+			"not our own identity, and no other is allowed",
+		},
+		{
+			Config{Allow: []identity.Identifier{friend.Identifier()}},
+			stranger,
+			"not among the 1 allowed",
+		},
 		{Config{AllowFiles: []string{file}}, stranger, "not among the 1 allowed"},
-		{Config{Authorities: []identity.Identifier{authority}}, stranger, "not trusted: no credential was presented"},
-		{Config{Allow: []identity.Identifier{friend.Identifier()}, Authorities: []identity.Identifier{authority}}, stranger, "not among the 1 allowed; no credential was presented"},
+		{
+			Config{Authorities: []identity.Identifier{authority}},
+			stranger,
+			"not trusted: no credential was presented",
+		},
+		{
+			Config{
+				Allow:       []identity.Identifier{friend.Identifier()},
+				Authorities: []identity.Identifier{authority},
+			},
+			stranger, "not among the 1 allowed; no credential was presented",
+		},
 		// Self is not implied once another is named.
-		{Config{Self: node.Identifier(), Allow: []identity.Identifier{friend.Identifier()}}, node, "not among the 1 allowed"},
-		{Config{Self: node.Identifier(), AllowFiles: []string{file}}, node, "not among the 1 allowed"},
-		{Config{Self: node.Identifier(), Authorities: []identity.Identifier{authority}}, node, "no credential was presented"},
+		{
+			Config{Self: node.Identifier(), Allow: []identity.Identifier{friend.Identifier()}},
+			node, "not among the 1 allowed",
+		},
+		{
+			Config{Self: node.Identifier(), AllowFiles: []string{file}},
+			node,
+			"not among the 1 allowed",
+		},
+		{
+			Config{Self: node.Identifier(), Authorities: []identity.Identifier{authority}},
+			node,
+			"no credential was presented",
+		},
 		// Deny wins over all.
-		{Config{Self: node.Identifier(), Deny: []identity.Identifier{node.Identifier()}}, node, "denied"},
+		{
+			Config{Self: node.Identifier(), Deny: []identity.Identifier{node.Identifier()}},
+			node,
+			"denied",
+		},
 		{Config{AllowAnyone: true, DenyFiles: []string{file}}, friend, "denied by " + file + ":1"},
 	} {
 		_, err := newPolicy(t, test.cfg).Check(peerOf(test.who), t0)
@@ -209,9 +307,12 @@ func TestPolicyRefusesOthers(t *testing.T) {
 
 func TestPolicyCredentials(t *testing.T) {
 	peer, a1, a2 := newIdentity(t, "peer"), newIdentity(t, "a1"), newIdentity(t, "a2")
-	issue := func(by *identity.Identity, life time.Duration, attributes map[string]string) *identity.Credential {
+	issue := func(
+		by *identity.Identity, life time.Duration, attributes map[string]string,
+	) *identity.Credential {
 		c, err := by.Issue(nil, identity.Claims{
-			Subject: peer.Identifier(), Attributes: attributes, NotBefore: t0, Expires: t0.Add(life),
+			Subject: peer.Identifier(), Attributes: attributes, NotBefore: t0,
+			Expires: t0.Add(life),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -224,7 +325,9 @@ func TestPolicyCredentials(t *testing.T) {
 	})
 	both := map[string]string{"role": "db", "zone": "eu"}
 	// Two halves do not make a whole.
-	_, err := p.Check(peerOf(peer, issue(a1, time.Hour, map[string]string{"role": "db"}), issue(a2, time.Hour, map[string]string{"zone": "eu"})), t0)
+	role := issue(a1, time.Hour, map[string]string{"role": "db"})
+	zone := issue(a2, time.Hour, map[string]string{"zone": "eu"})
+	_, err := p.Check(peerOf(peer, role, zone), t0)
 	wantErr(t, err, ErrNotTrusted, "credential 1: it has no attribute zone")
 	wantErr(t, err, ErrNotTrusted, "credential 2: it has no attribute role")
 	// The one that lives longest counts, wherever it stands.
@@ -234,7 +337,8 @@ func TestPolicyCredentials(t *testing.T) {
 		if err != nil || d.Credential != long || !d.Until.Equal(t0.Add(2*time.Hour)) {
 			t.Errorf("%+v, %v", d, err)
 		}
-		if _, err := p.Check(peerOf(peer, shown...), d.Until); !errors.Is(err, identity.ErrExpired) {
+		_, err = p.Check(peerOf(peer, shown...), d.Until)
+		if !errors.Is(err, identity.ErrExpired) {
 			t.Errorf("at Until: %v", err)
 		}
 		if _, err := p.Check(peerOf(peer, shown...), d.Until.Add(-1)); err != nil {
@@ -243,7 +347,8 @@ func TestPolicyCredentials(t *testing.T) {
 	}
 	// An authority may be trusted together with anyone: its attributes are still told.
 	p = newPolicy(t, Config{AllowAnyone: true, Authorities: []identity.Identifier{a1.Identifier()}})
-	if d, err := p.Check(peerOf(peer, short), t0); err != nil || d.Anchor != AnchorAuthority || d.Attributes["role"] != "db" {
+	if d, err := p.Check(peerOf(peer, short), t0); err != nil || d.Anchor != AnchorAuthority ||
+		d.Attributes["role"] != "db" {
 		t.Errorf("%+v, %v", d, err)
 	}
 	if d, err := p.Check(peerOf(peer), t0); err != nil || d.Anchor != AnchorAnyone {
@@ -259,15 +364,29 @@ func TestNewPolicyRefuses(t *testing.T) {
 		cfg  Config
 		want string
 	}{
-		"nobody":              {Config{}, "nobody to trust"},
-		"zero allow":          {Config{Allow: []identity.Identifier{{}}}, "zero Identifier"},
-		"zero authority":      {Config{Authorities: []identity.Identifier{{}}}, "zero Identifier"},
-		"zero deny":           {Config{Self: id, Deny: []identity.Identifier{{}}}, "zero Identifier"},
-		"require alone":       {Config{Self: id, Require: map[string]string{"a": "b"}}, "no authority is named"},
-		"require never":       {Config{Authorities: []identity.Identifier{id}, Require: map[string]string{"A": "b"}}, "character other"},
-		"allow file missing":  {Config{AllowFiles: []string{missing}}, "allow file " + missing + ": "},
-		"deny file missing":   {Config{Self: id, DenyFiles: []string{missing}}, "deny file " + missing},
-		"allow file with bad": {Config{AllowFiles: []string{bad}}, "allow file " + bad + ":3: identifier has 4 characters"},
+		"nobody":         {Config{}, "nobody to trust"},
+		"zero allow":     {Config{Allow: []identity.Identifier{{}}}, "zero Identifier"},
+		"zero authority": {Config{Authorities: []identity.Identifier{{}}}, "zero Identifier"},
+		"zero deny": {
+			Config{Self: id, Deny: []identity.Identifier{{}}}, "zero Identifier",
+		},
+		"require alone": {
+			Config{Self: id, Require: map[string]string{"a": "b"}}, "no authority is named",
+		},
+		"require never": {
+			Config{Authorities: []identity.Identifier{id}, Require: map[string]string{"A": "b"}},
+			"character other",
+		},
+		"allow file missing": {
+			Config{AllowFiles: []string{missing}}, "allow file " + missing + ": ",
+		},
+		"deny file missing": {
+			Config{Self: id, DenyFiles: []string{missing}}, "deny file " + missing,
+		},
+		"allow file with bad": {
+			Config{AllowFiles: []string{bad}},
+			"allow file " + bad + ":3: identifier has 4 characters",
+		},
 		"allow file a folder": {Config{AllowFiles: []string{t.TempDir()}}, "not a regular file"},
 	} {
 		t.Run(name, func(t *testing.T) {

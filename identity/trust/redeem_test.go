@@ -23,7 +23,12 @@ type inn struct {
 }
 
 func newInn(t *testing.T) *inn {
-	i := &inn{t: t, host: newIdentity(t, "host"), allow: writeTemp(t, "allow", "# guests\n"), deny: writeTemp(t, "deny", "")}
+	i := &inn{
+		t:     t,
+		host:  newIdentity(t, "host"),
+		allow: writeTemp(t, "allow", "# guests\n"),
+		deny:  writeTemp(t, "deny", ""),
+	}
 	i.Policy = i.policy(nil)
 	return i
 }
@@ -31,7 +36,8 @@ func newInn(t *testing.T) *inn {
 func (i *inn) policy(change func(*Config)) *Policy {
 	cfg := Config{
 		Self: i.host.Identifier(), AllowFiles: []string{i.allow}, DenyFiles: []string{i.deny},
-		TicketIssuer: func() *identity.History { return i.host.History() }, TicketRoute: func(route string) error { return i.elsewhere },
+		TicketIssuer: func() *identity.History { return i.host.History() },
+		TicketRoute:  func(route string) error { return i.elsewhere },
 	}
 	if change != nil {
 		change(&cfg)
@@ -68,24 +74,42 @@ func TestTicketTable(t *testing.T) {
 	}{
 		"good":         {},
 		"last instant": {at: 10*time.Minute - 1},
-		"expired":      {at: 10 * time.Minute, want: "expired at 2026-02-03T04:15:06Z", is: identity.ErrExpired},
-		"wrong issuer": {issuer: func(*identity.Identity) *identity.Identity { return stranger }, want: "issued by " + stranger.Identifier().String() + ", not by this node"},
+		"expired": {
+			at: 10 * time.Minute, want: "expired at 2026-02-03T04:15:06Z", is: identity.ErrExpired,
+		},
+		"wrong issuer": {
+			issuer: func(*identity.Identity) *identity.Identity { return stranger },
+			want:   "issued by " + stranger.Identifier().String() + ", not by this node",
+		},
 		"older key of the issuer": {
 			issuer: func(host *identity.Identity) *identity.Identity { return host },
 			before: func(i *inn) { i.host = rotated(t, i.host, "second") },
 			want:   "not signed with this node's current key",
 		},
 		"key that the issuer never had": {
-			issuer: func(host *identity.Identity) *identity.Identity { return rotated(t, host, "thief") },
-			want:   "not signed with this node's current key",
+			issuer: func(host *identity.Identity) *identity.Identity {
+				return rotated(t, host, "thief")
+			},
+			want: "not signed with this node's current key",
 		},
-		"flipped bit in the signature": {spoil: func(b []byte) { b[len(b)-40] ^= 4 }, want: "not signed by its issuer"},
-		"flipped bit in the expiry":    {spoil: func(b []byte) { b[1+serialSize+6] ^= 1 }, want: "not signed by its issuer"},
-		"flipped bit in the serial":    {spoil: func(b []byte) { b[1] ^= 1 }, want: "not signed by its issuer"},
-		"flipped bit in the route":     {spoil: func(b []byte) { b[1+serialSize+8+2] ^= 1 }, want: "not signed by its issuer"},
+		"flipped bit in the signature": {
+			spoil: func(b []byte) { b[len(b)-40] ^= 4 }, want: "not signed by its issuer",
+		},
+		"flipped bit in the expiry": {
+			spoil: func(b []byte) { b[1+serialSize+6] ^= 1 }, want: "not signed by its issuer",
+		},
+		"flipped bit in the serial": {
+			spoil: func(b []byte) { b[1] ^= 1 }, want: "not signed by its issuer",
+		},
+		"flipped bit in the route": {
+			spoil: func(b []byte) { b[1+serialSize+8+2] ^= 1 }, want: "not signed by its issuer",
+		},
 		"bearer revoked": {
-			before: func(i *inn) { write(t, i.deny, guest.Identifier().String()+"\n"); _ = i.Reload() },
-			want:   "denied by",
+			before: func(i *inn) {
+				write(t, i.deny, guest.Identifier().String()+"\n")
+				_ = i.Reload()
+			},
+			want: "denied by",
 		},
 		"bearer's older history": {
 			before: func(i *inn) { _ = i.known.Observe(rotated(t, guest, "second").History()) },
@@ -173,13 +197,16 @@ func TestTicketIsTheLastResort(t *testing.T) {
 		}
 	}
 	// A node that redeems none takes none.
-	_, err := i.policy(func(c *Config) { c.TicketIssuer = nil }).Accept(&identity.Peer{History: guest.History(), Ticket: peer.Ticket}, t0)
+	_, err := i.policy(func(c *Config) { c.TicketIssuer = nil }).
+		Accept(&identity.Peer{History: guest.History(), Ticket: peer.Ticket}, t0)
 	wantErr(t, err, ErrNotTrusted, "not among the 0 allowed")
 	i.untouched("# guests\n")
 	if i.spent() != 0 {
 		t.Error("a ticket was redeemed that was not needed")
 	}
-	_, err = NewPolicy(Config{Self: guest.Identifier(), TicketIssuer: func() *identity.History { return guest.History() }})
+	_, err = NewPolicy(Config{
+		Self: guest.Identifier(), TicketIssuer: func() *identity.History { return guest.History() },
+	})
 	wantErr(t, err, nil, "no allow file to put their bearers into")
 }
 

@@ -57,7 +57,9 @@ func Example() {
 	defer os.RemoveAll(dir)
 	path := filepath.Join(dir, "credential")
 	p := presented{file: filewatch.New(path)}
-	for _, content := range []string{"first\n", "second\n", "third is spoilt\n", "third is spoilt\n", "third"} {
+	for _, content := range []string{
+		"first\n", "second\n", "third is spoilt\n", "third is spoilt\n", "third",
+	} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			log.Fatal(err)
 		}
