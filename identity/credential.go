@@ -74,8 +74,8 @@ type Claims struct {
 	Expires    time.Time         // not valid at this second or later; after NotBefore
 }
 
-// Issue signs a credential as an authority. random gives the serial number, 16 bytes;
-// nil means crypto/rand.
+// Issue signs a credential as an authority. random gives the serial number, 16 bytes; nil
+// means crypto/rand. Claims that no credential can hold are an error.
 func (id *Identity) Issue(random io.Reader, claims Claims) (*Credential, error) {
 	b, err := credentialObject.begin(random)
 	if err != nil {
@@ -167,7 +167,9 @@ func ParseCredentialText(s string) (*Credential, error) {
 	return ParseCredential(b)
 }
 
-// CheckAttribute says whether a credential may have the attribute.
+// CheckAttribute returns an error, which says why, if a credential may not have the
+// attribute: a key has 1 to [MaxAttributeKey] bytes of a-z 0-9 . _ -, and a value is
+// printable text in UTF-8 of at most [MaxAttributeValue] bytes.
 func CheckAttribute(key, value string) error {
 	if len(key) < 1 || len(key) > MaxAttributeKey {
 		return fmt.Errorf("attribute key has %d bytes, want 1 to %d", len(key), MaxAttributeKey)

@@ -8,7 +8,7 @@ import (
 
 // Identifier names an identity for good: SHA-256 over the body of its first change.
 // As text it is "I" and 64 lower-case hexadecimal digits. The zero value names nobody.
-type Identifier [hashSize]byte
+type Identifier [32]byte
 
 // ParseIdentifier reads the text form, and only that: 65 characters, an upper-case I
 // and then lower-case digits. Errors say what is wrong with the text and do not repeat it.

@@ -16,10 +16,10 @@ import (
 // apart by appending with one write; if both add the same identity it is there twice.
 var listMu sync.Mutex
 
-// AddToAllowFile adds an identity to an allow file, with a comment of at most
-// [MaxComment] bytes of printable text, or an empty one. What is in the file stays as it
-// is. A file that is not there is created, mode 0600; one that has an error in it is left
-// alone. An identity that is listed already is not added again, and that is no error.
+// addToAllowFile adds an identity to an allow file, with a comment of at most maxComment
+// bytes of printable text, or an empty one. What is in the file stays as it is. A file that
+// is not there is created, mode 0600; one that has an error in it is left alone. An
+// identity that is listed already is not added again, and that is no error.
 func addToAllowFile(path string, id identity.Identifier, comment string) error {
 	if err := addToList(path, id, comment); err != nil {
 		return fmt.Errorf("allow file %s: %w", path, err)

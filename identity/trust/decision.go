@@ -24,16 +24,16 @@ type Decision struct {
 	authority *identity.History // of the Credential's authority, verified; else nil
 }
 
-// Anchor is the part of a policy that a trusted peer is trusted by.
+// Anchor is the rule of a policy by which a peer is trusted.
 type Anchor uint8
 
 // The anchors, in the order in which they are tried.
 const (
-	AnchorSelf Anchor = iota + 1
-	AnchorAllow
-	AnchorAllowFile
-	AnchorAuthority
-	AnchorAnyone
+	AnchorSelf      Anchor = iota + 1 // it has the node's own identity
+	AnchorAllow                       // Config.Allow names it
+	AnchorAllowFile                   // one of Config.AllowFiles names it
+	AnchorAuthority                   // it presents a credential of one of Config.Authorities
+	AnchorAnyone                      // Config.AllowAnyone is set
 )
 
 // String returns "self", "allow", "allow-file", "authority" or "anyone".

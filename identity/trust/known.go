@@ -2,28 +2,19 @@ package trust
 
 import (
 	"container/list"
-	"errors"
 	"fmt"
 	"sync"
 
 	"github.com/secureportal/sp/identity"
 )
 
-// Errors of [KnownHistories], and of a [Policy] on its behalf.
-var (
-	// ErrOlderHistory: the identity is known with a newer key; this one was given up.
-	ErrOlderHistory = errors.New("its history is older than one seen before")
-	// ErrForkedHistory: two histories of one identity went different ways.
-	ErrForkedHistory = errors.New("its history contradicts one seen before")
-)
-
-// KnownHistories remembers the newest history of each identity. So a key that was given up
-// is refused, and so is a second history that leaves the first: the one seen first wins.
+// KnownHistories remembers the newest history of each identity, so that a key that was
+// given up is refused. A history that contradicts the one seen first is refused, too.
 //
-// Only identities that have rotated their key are kept: nothing contradicts a history of
-// one change. There are at most [MaxKnownHistories]. Beyond that, the one that was not met
-// for the longest time is forgotten; strangers, who are trusted as anyone only, are
-// forgotten before those who were named.
+// Only identities that have rotated their key are kept, for nothing contradicts a history
+// of one change. There are at most [MaxKnownHistories]. When there would be more, the one
+// that was not met for the longest time is forgotten. Strangers, who are trusted as anyone
+// only, are forgotten before all others.
 //
 // With a file behind it, all but strangers survive a restart. Two processes may share a
 // file: each learns at its next start what the other has seen. KnownHistories is safe for
@@ -91,7 +82,7 @@ func (k *KnownHistories) takeLocked(all []hashes) {
 	}
 }
 
-// Check compares a history with the one known, and remembers nothing. The error wraps
+// Check compares a history with the one known, and changes nothing. The error wraps
 // [ErrOlderHistory] or [ErrForkedHistory] and says why.
 func (k *KnownHistories) Check(h *identity.History) error {
 	k.mu.Lock()

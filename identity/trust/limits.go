@@ -8,21 +8,21 @@ import (
 
 // The limits of this implementation.
 const (
-	// maxSeenLine is the length of a line of a seen file, in bytes: an Identifier and a
-	// hash in hexadecimal for each change.
-	maxSeenLine = (1 + 64) + identity.MaxChanges*(1+64)
-
 	// MaxListFile is the size of an allow or deny file, in bytes: some 60 000 identities.
 	MaxListFile = 4 << 20
 
 	// MaxListLine is the length of a line of an allow or deny file, in bytes.
 	MaxListLine = 1024
 
-	// MaxComment is the length of a comment [AddToAllowFile] writes, in bytes.
+	// maxComment is the length of a comment addToAllowFile writes, in bytes.
 	maxComment = 256
 
-	// MaxKnownHistories is the number of identities a [KnownHistories] remembers.
+	// MaxKnownHistories is the number of identities that [KnownHistories] remembers.
 	MaxKnownHistories = 4096
+
+	// maxSeenLine is the length of a line of a seen file, in bytes: an Identifier and a
+	// hash in hexadecimal for each change.
+	maxSeenLine = (1 + 64) + identity.MaxChanges*(1+64)
 
 	// maxSeenFile is the size of a seen file, in bytes: twice MaxKnownHistories of the
 	// longest lines.

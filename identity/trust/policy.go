@@ -11,9 +11,10 @@ import (
 	"github.com/secureportal/sp/identity"
 )
 
-// Policy decides whom to trust. It is safe for concurrent use. Check does not wait while
-// lists are read. Accept waits while a ticket is redeemed, and while a history that is new
-// is written to the file of known histories.
+// Policy decides whom to trust. It is safe for concurrent use. Check never waits for a
+// disk. Accept does when a ticket is redeemed, or when a history that is new is written to
+// the file of known histories. Changes of the allow and deny files are seen by Poll and
+// Reload only.
 type Policy struct {
 	// Set once.
 	self        identity.Identifier
@@ -88,15 +89,16 @@ func (p *Policy) Check(peer *identity.Peer, now time.Time) (Decision, error) {
 	return conclude(peer, d, err)
 }
 
-// Accept is Check for a peer that has just proved itself in a handshake, and does what
-// follows from letting it in:
+// Accept is Check for a peer that has just proved itself in a handshake. It also does what
+// follows from letting the peer in:
 //
 //   - where Check refuses a peer that presents a ticket, the ticket is redeemed, as
 //     [Policy.Redeem] does;
 //   - a peer that is trusted is remembered in Config.Known, and so is the authority that
 //     vouched for it. If they cannot be remembered, the peer is not trusted.
 //
-// A peer that is refused leaves no trace. Errors are those of Check and Redeem.
+// A peer that is refused leaves no trace, but for a ticket that was spent in vain. Errors
+// are those of Check; they may also be [ErrSpent].
 func (p *Policy) Accept(peer *identity.Peer, now time.Time) (Decision, error) {
 	d, err := p.decide(peer, now)
 	if err != nil && p.mayRedeem(peer) {
@@ -196,12 +198,4 @@ func (p *Policy) remember(peer *identity.Peer, d Decision) error {
 		}
 	}
 	return p.known.observe(peer.History, d.Anchor == AnchorAnyone)
-}
-
-// join puts errors on one line.
-func join(a, b error) error {
-	if a == nil {
-		return b
-	}
-	return fmt.Errorf("%w; %w", a, b)
 }

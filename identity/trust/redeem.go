@@ -32,14 +32,14 @@ func (p *Policy) mayRedeem(peer *identity.Peer) bool {
 		p.denied(p.lists.Load(), peer.Identifier()) == nil
 }
 
-// Redeem lets a peer in for the ticket that it presents, which is worth nothing from then
-// on: it puts the peer's Identifier into the first allow file, reads the lists again, and
-// decides by them. Call it where Check refuses, or let [Policy.Accept] do so: Redeem does
-// not look whether the peer is trusted without its ticket, except by an allow file.
+// Redeem lets a peer in for the ticket that it presents: it puts the peer's Identifier into
+// the first allow file, reads the lists again, and decides by them. From then on the ticket
+// is worth nothing. [Policy.Accept] calls Redeem where Check refuses; Redeem itself only
+// looks whether the peer is in an allow file already, in which case the ticket is kept.
 //
-// It writes two files: one that says that the ticket is spent, before anybody is trusted
-// for it, and the allow file. If the second cannot be written, the ticket is gone all the
-// same. The error is the reason; it may be [ErrSpent], [identity.ErrExpired],
+// It writes two files. The first says that the ticket is spent; it is on the disk before
+// anybody is trusted. The second is the allow file; if it cannot be written, the ticket is
+// gone all the same. The error is the reason; it may be [ErrSpent], [identity.ErrExpired],
 // [ErrOlderHistory] or [ErrForkedHistory].
 func (p *Policy) Redeem(peer *identity.Peer, now time.Time) (Decision, error) {
 	if !p.mayRedeem(peer) {
