@@ -409,7 +409,7 @@ func TestRefusals(t *testing.T) {
 	l.status(0, 1, "")
 	l = s.dial(s.opening(nil, step(3, "\xc0\x00\x02\x01\x0f\xa0")))
 	l.status(3, 1, "forwarding to 192.0.2.1:4000 is not allowed here")
-	l = s.dial([]byte("GET / HTTP/1.1\r\n\r\n"))
+	l = s.dial(raw([]byte("GET / HTTP/1.1\r\n\r\n")))
 	l.status(1, 0, "")
 }
 
@@ -419,15 +419,16 @@ func TestReplay(t *testing.T) {
 	n := s.session("")
 	n.expect(5, nil)
 	hello, f := n.hello()
-	all := append(n.opening(nil, step(2, "api")), hello...)
-	all = append(all, f.send.seal(0, n.opening(nil, step(1, "echo")))...)
-	all = append(all, f.send.seal(1, nil)...)
-	f.link = n.dial(all)
+	all := []piece{
+		n.opening(nil, step(2, "api")), hello,
+		f.send.record(0, n.opening(nil, step(1, "echo")).Bytes), f.send.record(1, nil),
+	}
+	f.link = n.dial(all...)
 	f.status(0, 1, "")
 	if got := f.reply(); got != "" {
 		t.Errorf("echo says %q to nothing", got)
 	}
-	n.dial(all).ended() // not even a status
+	n.dial(all...).ended() // not even a status
 	n.ping(1)
 }
 
@@ -472,8 +473,9 @@ func TestSecondImplementationAsOutlet(t *testing.T) {
 	inlet, _, _ := node(t)
 	s.asked(inlet, spare)
 
-	mux, err := yamux.Server(f, nil)
+	server, err := yamux.Server(f, muxConfig())
 	check(t, err)
+	mux := &mux{server, f}
 	defer mux.Close()
 	defer f.Close()
 	demand := s.accept(mux)
@@ -499,11 +501,11 @@ func (s *second) askedOn(inlet *route.Node, l func() *link) {
 	defer stream.Close()
 	check(s.T, stream.Flush())
 	link := l()
-	onward, labels := link.message()
-	if !bytes.Equal(onward, step(1, "clock")) || labels != 2 {
-		s.Errorf("the relay sends on %x with %d labels", onward, labels)
+	m := link.message()
+	if !bytes.Equal(m.onward, step(1, "clock")) || m.labels != 2 {
+		s.Errorf("the relay sends on %x with %d labels", m.onward, m.labels)
 	}
-	link.send(append([]byte{2, 2, 6}, "no one"...))
+	link.send(answer(2, 2, "no one"))
 	var status *route.StatusError
 	if err := stream.Await(ctx); !errors.As(err, &status) || status.Code != wire.NoService || status.Reason != "no one" || status.Hop != 2 {
 		s.Errorf("the inlet hears %v", err)

@@ -74,9 +74,13 @@ func (s *symmetric) seal(plaintext []byte) []byte {
 
 func (s *symmetric) open(t *testing.T, b []byte) []byte {
 	t.Helper()
-	plaintext, err := gcm(s.k).Open(nil, nonce(s.n), b, s.h)
-	check(t, err)
-	s.n++
+	plaintext := b
+	if s.k != nil {
+		var err error
+		plaintext, err = gcm(s.k).Open(nil, nonce(s.n), b, s.h)
+		check(t, err)
+		s.n++
+	}
 	s.mixHash(b)
 	return plaintext
 }
@@ -118,6 +122,7 @@ type initiator struct {
 	kem     *mlkem.DecapsulationKey768 // nil in a suite that is not hybrid
 	peer    identity.Identifier
 	payload []byte // of message 2
+	sent    []byte // the payload of message 3
 	hash2   []byte // what the responder signs
 	hash3   []byte // what the initiator signs
 }
@@ -162,8 +167,58 @@ func (i *initiator) message3(re []byte, name string) []byte {
 	out := i.seal(i.s.PublicKey().Bytes())
 	i.mixDH(i.T, i.s, re)
 	i.hash3 = i.h
-	payload := append([]byte{byte(len(name))}, name...)
-	return append(out, i.seal(append(payload, i.self.prove(1, i.hash3)...))...)
+	i.sent = append([]byte{byte(len(name))}, name...)
+	i.sent = append(i.sent, i.self.prove(1, i.hash3)...)
+	return append(out, i.seal(i.sent)...)
+}
+
+// responder is one handshake in which the second implementation answers, with the hybrid suite.
+type responder struct {
+	*testing.T
+	*symmetric
+	self    *person
+	s, e    *ecdh.PrivateKey
+	re      []byte
+	re1     *mlkem.EncapsulationKey768
+	peer    identity.Identifier
+	name    string // what the initiator believes it has reached
+	sent    []byte // the payload of message 2
+	payload []byte // of message 3
+}
+
+func (r *responder) message1(m []byte) {
+	r.re = m[:32]
+	r.mixHash(r.re)
+	var err error
+	r.re1, err = mlkem.NewEncapsulationKey768(r.open(r.T, m[32:32+mlkem.EncapsulationKeySize768]))
+	check(r.T, err)
+	if rest := r.open(r.T, m[32+mlkem.EncapsulationKeySize768:]); len(rest) > 0 {
+		r.Fatalf("message 1 has the payload %x", rest)
+	}
+}
+
+func (r *responder) message2(
+	encapsulate func(*mlkem.EncapsulationKey768) (shared, ciphertext []byte),
+) []byte {
+	out := r.e.PublicKey().Bytes()
+	r.mixHash(out)
+	r.mixDH(r.T, r.e, r.re)
+	shared, ciphertext := encapsulate(r.re1)
+	out = append(out, r.seal(ciphertext)...)
+	r.mixKey(shared)
+	out = append(out, r.seal(r.s.PublicKey().Bytes())...)
+	r.mixDH(r.T, r.s, r.re)
+	r.sent = append([]byte{0}, r.self.prove(2, r.h)...)
+	return append(out, r.seal(r.sent)...)
+}
+
+func (r *responder) message3(m []byte) {
+	r.mixDH(r.T, r.e, r.open(r.T, m[:48]))
+	hash := r.h
+	r.payload = r.open(r.T, m[48:])
+	size := int(r.payload[0])
+	r.name = string(r.payload[1 : 1+size])
+	r.peer = verifyProof(r.T, 1, hash, r.payload[1+size:])
 }
 
 // keys are what a handshake gives.
@@ -172,14 +227,16 @@ type keys struct {
 	id     [16]byte
 }
 
-func (i *initiator) keys() *keys {
-	secret, _ := hkdf(i.ck, append([]byte("sp/1 session"), i.h...))
+// keys are what follows from a handshake that is done.
+func (s *symmetric) keys() *keys {
+	secret, _ := hkdf(s.ck, append([]byte("sp/1 session"), s.h...))
 	k := &keys{secret: secret}
 	copy(k.id[:], mac(secret, []byte("id"+"sp/1 session id")))
 	return k
 }
 
-func (k *keys) flow(n uint64) (send, receive *direction) {
+// flow returns the keys of flow n, for what each side sends.
+func (k *keys) flow(n uint64) (initiator, responder *direction) {
 	a, b := hkdf(k.secret, binary.BigEndian.AppendUint64([]byte("keys"+"sp/1 flow"), n))
 	return &direction{key: a}, &direction{key: b}
 }
