@@ -255,3 +255,27 @@ func (m *mixed) stops() {
 		}
 	}
 }
+
+// TestSameStories plays the stories of the recordings with the build of now: it has to be readable in
+// the same way, and to say the same, but for keys and the like.
+func TestSameStories(t *testing.T) {
+	if os.Getenv("SP_BEFORE") == "" && os.Getenv("SP_NOW") == "" {
+		t.Skip("plays with the command if SP_BEFORE or SP_NOW is set")
+	}
+	now, before := current(t), load(t, recordings)
+	for _, story := range stories {
+		t.Run(story.name, func(t *testing.T) {
+			then := newReading(t, before[story.name])
+			then.all()
+			played := newReading(t, play(t, now, story))
+			played.all()
+			want, got := then.outline(), played.outline()
+			for i := range max(len(want), len(got)) {
+				if i >= len(want) || i >= len(got) || want[i] != got[i] {
+					t.Fatalf("once:\n%s\nnow:\n%s",
+						strings.Join(want[min(i, len(want)):], "\n"), strings.Join(got[min(i, len(got)):], "\n"))
+				}
+			}
+		})
+	}
+}

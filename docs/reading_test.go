@@ -7,9 +7,14 @@ import (
 	"cmp"
 	"crypto/rand"
 	"encoding/binary"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"testing"
 	"testing/cryptotest"
 	"time"
@@ -141,6 +146,7 @@ type readLink struct {
 	control map[string]*noise.CipherState
 	shaking *readHandshake
 	flow    *readFlow
+	refused error // why the opening message is none
 }
 
 func (l *readLink) all() {
@@ -159,9 +165,16 @@ func (l *readLink) all() {
 func (l *readLink) piece(p piece) {
 	switch p.Kind {
 	case isMessage:
-		l.message(l.rest[p.By], len(p.Bytes))
+		if m, _ := l.message(l.rest[p.By], len(p.Bytes)); words(m) != p.Means {
+			l.Errorf("it means %s, and meant %s", words(m), p.Means)
+		}
 	case isStatus:
-		l.status(l.rest[p.By], len(p.Bytes))
+		s, _ := l.status(l.rest[p.By], len(p.Bytes))
+		if means := fmt.Sprintf("status %d of hop %d: %s", s.Code, s.Hop, s.Reason); means != p.Means {
+			l.Errorf("it means %s, and meant %s", means, p.Means)
+		} else if l.refused != nil && s.Code != refusal(l.refused) {
+			l.Errorf("what is refused now with %v was refused with %v", l.refused, s)
+		}
 	case isHello:
 		l.hello(p)
 	case isFrame:
@@ -175,7 +188,7 @@ func (l *readLink) piece(p piece) {
 		l.record(p)
 	case isRaw:
 		if !l.first[p.By] && p.By == l.Dialer && l.Mux == nil {
-			l.refuse(l.rest[p.By])
+			l.refused = l.refuse(l.rest[p.By])
 		}
 	case isEnd:
 		if len(l.rest[p.By]) > 0 {
@@ -198,11 +211,40 @@ func (r *reading) message(b []byte, want int) (wire.Message, []byte) {
 	if again, err := wire.AppendMessage(nil, m); err != nil || !bytes.Equal(again, b[:size]) {
 		r.Errorf("the message %v is encoded as %x, %v, want %x", m, again, err, b[:size])
 	}
+	if means := meansMessage(b); words(m) != means {
+		r.Errorf("a message means %s, want %s", words(m), means)
+	}
 	return m, b[size:]
 }
 
-// refuse makes sure that b begins with no message.
-func (r *reading) refuse(b []byte) {
+// words says in words what a message says, as meansMessage does by the document.
+func words(m wire.Message) string {
+	var routes [2][]string
+	for i, route := range []wire.Route{m.Onward, m.Return} {
+		for _, a := range route {
+			routes[i] = append(routes[i], wordsOf(a))
+		}
+	}
+	return inWords(byte(m.Flags), routes[0], routes[1], m.Payload)
+}
+
+func wordsOf(a wire.Address) string {
+	switch a.Kind {
+	case wire.Service:
+		return "service " + a.Name
+	case wire.Secure:
+		return "secure " + a.Name
+	case wire.IP4, wire.IP6:
+		return netip.AddrPortFrom(a.IP, a.Port).String()
+	case wire.DNS:
+		return net.JoinHostPort(a.Name, strconv.Itoa(int(a.Port)))
+	default:
+		return fmt.Sprintf("label %x", a.Name)
+	}
+}
+
+// refuse makes sure that b begins with no message, and returns why.
+func (r *reading) refuse(b []byte) error {
 	r.Helper()
 	size, err := wire.MessageSize(b)
 	if err == nil {
@@ -211,6 +253,15 @@ func (r *reading) refuse(b []byte) {
 	if err == nil {
 		r.Errorf("%x is a message now", b)
 	}
+	return err
+}
+
+// refusal is the code of the status for what is no message.
+func refusal(err error) wire.Code {
+	if errors.Is(err, wire.ErrTooLong) {
+		return wire.TooLong
+	}
+	return wire.BadMessage
 }
 
 // status reads the status that b begins with, and returns it and what follows it.

@@ -65,6 +65,7 @@ type piece struct {
 	Kind  string // what it is
 	Bytes []byte `json:",omitempty"` // all of it, as it went over the link
 	Said  []byte `json:",omitempty"` // what is encrypted in it: a handshake payload, or type and data
+	Means string `json:",omitempty"` // how the second implementation reads a message or status
 }
 
 // The two sides of each link.
@@ -127,6 +128,12 @@ func (k *track) change(f func(l *recordedLink)) {
 
 func (k *track) add(by string, p piece) {
 	p.By = by
+	switch p.Kind {
+	case isMessage:
+		p.Means = meansMessage(p.Bytes)
+	case isStatus:
+		p.Means = meansStatus(p.Bytes)
+	}
 	k.change(func(l *recordedLink) { l.Pieces = append(l.Pieces, p) })
 }
 

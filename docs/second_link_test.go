@@ -14,6 +14,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -85,13 +87,14 @@ type link struct {
 	net.Conn
 	r     *bufio.Reader
 	track *track // nil records nothing
+	owed  func() // reads the status, which may come as late as what follows it; nil if it was read
 }
 
 // link makes a link of c. Who has dialed it is "second" or "sp".
 func (s *second) link(c net.Conn, dialer string) *link {
 	s.Cleanup(func() { _ = c.Close() })
 	_ = c.SetDeadline(time.Now().Add(patience))
-	return &link{s.T, c, bufio.NewReader(c), s.tape.track(dialer)}
+	return &link{T: s.T, Conn: c, r: bufio.NewReader(c), track: s.tape.track(dialer)}
 }
 
 // dial opens a link and sends first, without waiting for anything.
@@ -123,10 +126,25 @@ func (l *link) say(pieces ...piece) error {
 // take reads n bytes and leaves it to the caller to record what they are.
 func (l *link) take(n int) []byte {
 	l.Helper()
+	l.settle()
 	b := make([]byte, n)
 	_, err := io.ReadFull(l.r, b)
 	check(l.T, err)
 	return b
+}
+
+// owes has the status be read before what follows it.
+func (l *link) owes(code, hop byte) *link {
+	l.owed = func() { l.status(code, hop, "") }
+	return l
+}
+
+// settle reads the status if that has not been done.
+func (l *link) settle() {
+	if read := l.owed; read != nil {
+		l.owed = nil
+		read()
+	}
 }
 
 // heard records what has been read.
@@ -151,6 +169,7 @@ func (l *link) status(code, hop byte, reason string) {
 // ended makes sure that the link brings nothing more.
 func (l *link) ended() {
 	l.Helper()
+	l.settle()
 	if b, err := io.ReadAll(l.r); len(b) > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
 		l.Errorf("%d bytes more, %v", len(b), err)
 	}
@@ -184,6 +203,49 @@ func parseOpening(header, body []byte) opened {
 	return opened{header[1], body[1:at], body[at+1 : end], int(body[at]), body[end:]}
 }
 
+// meansMessage says in words what an opening message says, of whose bytes there may be more.
+func meansMessage(b []byte) string {
+	rest := b[4 : 4+int(binary.BigEndian.Uint16(b[2:]))]
+	var routes [2][]string
+	for i := range routes {
+		count := int(rest[0])
+		rest = rest[1:]
+		for range count {
+			end := 2 + int(rest[1])
+			routes[i] = append(routes[i], meansAddress(rest[0], rest[2:end]))
+			rest = rest[end:]
+		}
+	}
+	return inWords(b[1], routes[0], routes[1], rest)
+}
+
+// inWords are the words for an opening message.
+func inWords(flags byte, onward, back []string, payload []byte) string {
+	return fmt.Sprintf("flags %d, to [%s], from [%s], with %x",
+		flags, strings.Join(onward, ", "), strings.Join(back, ", "), payload)
+}
+
+func meansAddress(kind byte, value []byte) string {
+	port := func(b []byte) string { return strconv.Itoa(int(binary.BigEndian.Uint16(b))) }
+	switch n := len(value); kind {
+	case 1:
+		return "service " + string(value)
+	case 2:
+		return "secure " + string(value)
+	case 3, 4:
+		return net.JoinHostPort(net.IP(value[:n-2]).String(), port(value[n-2:]))
+	case 5:
+		return net.JoinHostPort(string(value[2:]), port(value))
+	default:
+		return fmt.Sprintf("label %x", value)
+	}
+}
+
+// meansStatus says in words what a status says.
+func meansStatus(b []byte) string {
+	return fmt.Sprintf("status %d of hop %d: %s", b[0], b[1], b[3:3+int(b[2])])
+}
+
 // session is a control link, of either role.
 type session struct {
 	*second
@@ -214,9 +276,7 @@ func (s *second) handshake(static *ecdh.PrivateKey, previous [16]byte) *initiato
 func (s *second) session(name string) *session {
 	s.Helper()
 	return s.sessionVia(func(first ...piece) *link {
-		l := s.dial(append([]piece{s.opening(nil, step(2, "api"))}, first...)...)
-		l.status(0, 1, "")
-		return l
+		return s.dial(append([]piece{s.opening(nil, step(2, "api"))}, first...)...).owes(0, 1)
 	}, name)
 }
 
@@ -369,6 +429,7 @@ func (f *flow) Write(p []byte) (int, error) {
 func (f *flow) end() { f.link.send(f.send.record(1, nil)) }
 
 func (f *flow) Read(p []byte) (int, error) {
+	f.settle()
 	for len(f.left) == 0 {
 		var size [2]byte
 		if _, err := io.ReadFull(f.r, size[:]); err != nil {

@@ -140,18 +140,21 @@ func (r *reading) register(f *readFlow, m wire.Message, asked, answered []byte) 
 func (r *reading) spares(ticket []byte) {
 	r.Helper()
 	for _, l := range r.Links {
-		if len(l.Pieces) < 2 || l.Pieces[0].Kind != isMessage || l.Pieces[1].Kind != isStatus {
+		if len(l.Pieces) == 0 || l.Pieces[0].Kind != isMessage {
 			continue
 		}
 		m, _ := r.message(l.Pieces[0].Bytes, 0)
-		status, _ := r.status(l.Pieces[1].Bytes, 0)
-		if len(m.Onward) == 0 || m.Onward[0].Name != "spare" || !bytes.HasPrefix(m.Payload, ticket[:16]) {
+		if m.Onward[0].Name != "spare" || !bytes.HasPrefix(m.Payload, ticket[:16]) {
 			continue
 		}
+		good := true // unless it is refused
+		if len(l.Pieces) > 1 && l.Pieces[1].Kind == isStatus {
+			status, _ := r.status(l.Pieces[1].Bytes, 0)
+			good = status.Code == wire.OK
+		}
 		number := binary.BigEndian.Uint64(m.Payload[16:])
-		good := bytes.Equal(m.Payload, sparePayload(ticket, number))
-		if good != (status.Code == wire.OK) {
-			r.Errorf("the payload of a spare link is good: %v, and its status is %v", good, status)
+		if good != bytes.Equal(m.Payload, sparePayload(ticket, number)) {
+			r.Errorf("the payload %x of a spare link, want a good one: %v", m.Payload, good)
 		}
 	}
 }
@@ -177,30 +180,44 @@ func streams(t *testing.T, b []byte) map[uint32][]byte {
 }
 
 // forwards makes sure that what a relay or bridge of sp's has sent on is what it got, but for the
-// first address and the label.
+// first address and the label, and so is what follows in both directions.
 func (r *reading) forwards() {
-	came := make(map[string]bool)
-	for m := range r.messages(bySecond) {
-		if len(m.Onward) > 0 {
-			came[fmt.Sprint(m.Flags, m.Onward[1:], m.Return, m.Payload)] = true
+	came := make(map[string]asked)
+	for a := range r.asked(bySecond) {
+		if m := a.message; len(m.Onward) > 0 {
+			came[fmt.Sprint(m.Flags, m.Onward[1:], m.Return, m.Payload)] = a
 		}
 	}
-	for m := range r.messages(bySP) {
-		if len(m.Return) > 1 && !came[fmt.Sprint(m.Flags, m.Onward, m.Return[1:], m.Payload)] {
-			r.Errorf("%v was forwarded, and did not come", m)
+	for a := range r.asked(bySP) {
+		m := a.message
+		if len(m.Return) < 2 {
+			continue
+		}
+		before, ok := came[fmt.Sprint(m.Flags, m.Onward, m.Return[1:], m.Payload)]
+		if !ok || !bytes.Equal(before.said[bySecond], a.said[bySP]) ||
+			!bytes.Equal(before.said[bySP], a.said[bySecond]) {
+			r.Errorf("%v was forwarded with %q, and came with %q", m, a.said, before.said)
 		}
 	}
 }
 
-// messages yields the opening messages outside of channels that a side has sent.
-func (r *reading) messages(by string) iter.Seq[wire.Message] {
-	return func(yield func(wire.Message) bool) {
+// asked is an opening message outside of a channel.
+type asked struct {
+	message wire.Message
+	said    map[string][]byte // behind it, by both sides
+}
+
+// asked yields the opening messages that a side has sent.
+func (r *reading) asked(by string) iter.Seq[asked] {
+	return func(yield func(asked) bool) {
 		for _, l := range r.Links {
-			for _, p := range l.Pieces {
+			for i, p := range l.Pieces {
 				if p.By != by || p.Kind != isMessage {
 					continue
 				}
-				if m, _ := r.message(p.Bytes, 0); !yield(m) {
+				m, _ := r.message(p.Bytes, 0)
+				rest := &recordedLink{Pieces: l.Pieces[i+1:]}
+				if !yield(asked{m, rest.bytes()}) {
 					return
 				}
 			}

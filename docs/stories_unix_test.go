@@ -193,10 +193,11 @@ func storyProxy(r *recorder) {
 	six := bytes.Join([][]byte{{1, 6}, make([]byte, 15), {1, 0x9c, 0x40}, make([]byte, 15), {1, 0x17, 0x70}}, nil)
 	for _, payload := range [][]byte{clientPayload, six, nil} {
 		f := n.start(nil, n.flagged(lazy, payload, outletStep).Bytes)
+		f.says([]byte("hello"))
 		app := at.take()
 		head := app.take(16)
-		app.heard(isRaw, bytes.Join([][]byte{head, app.take(int(head[14])<<8 | int(head[15]))}, nil), nil)
-		f.says([]byte("hello"))
+		rest := app.take(int(head[14])<<8 | int(head[15]))
+		app.heard(isRaw, append(head, rest...), nil)
 		app.hears([]byte("hello"))
 		app.says([]byte("welcome"))
 		f.hears([]byte("\x00\x01\x00welcome"))
@@ -343,12 +344,12 @@ func storyRegistration(r *recorder) {
 	forged := sparePayload(ticket, 2)
 	forged[len(forged)-1] ^= 1
 	s.dial(s.opening(forged, step(1, "spare"))).anyStatus()
-	forwarded(s, func() *link { return spare })
+	forwarded(s, "on a spare link", func() *link { return spare })
 
 	m := serveMux(f)
 	demands := s.accept(m)
 	demands.track.about("demands")
-	forwarded(s, func() *link {
+	forwarded(s, "in the mux", func() *link {
 		demands.hears([]byte{0}) // the relay lacks a spare link, and gets none
 		return s.accept(m)
 	})
@@ -361,7 +362,7 @@ func storyRegistration(r *recorder) {
 	only := serveMux(g)
 	demands = s.accept(only)
 	demands.track.about("demands")
-	forwarded(s, func() *link { return s.accept(only) })
+	forwarded(s, "in the mux alone", func() *link { return s.accept(only) })
 	relay.signal(syscall.SIGTERM)
 	n.expect(7, nil)
 }
@@ -383,9 +384,10 @@ func serveMux(f *flow) *mux {
 }
 
 // forwarded asks for the outlet called db, and converses over the link that the relay uses.
-func forwarded(s *second, behind func() *link) {
+func forwarded(s *second, payload string, behind func() *link) {
 	s.Helper()
-	l := s.dial(s.flagged(lazy, []byte("payload"), step(1, "forward_to_db"), step(1, "service")), raw([]byte("hello")))
+	l := s.dial(s.flagged(lazy, []byte(payload), step(1, "forward_to_db"), step(1, "service")),
+		raw([]byte("hello")))
 	b := behind()
 	m := b.message()
 	if !bytes.Equal(m.onward, step(1, "service")) || m.labels != 2 {
@@ -411,9 +413,8 @@ func storyRelayed(r *recorder) {
 		"--target", at.Addr().String(), quiet, "--allow", s.self.identifier().String())
 	p.ready()
 	n := s.sessionVia(func(first ...piece) *link {
-		l := s.dial(append([]piece{s.opening(nil, step(1, "forward_to_db"), step(2, "api"))}, first...)...)
-		l.status(0, 2, "")
-		return l
+		opening := s.opening(nil, step(1, "forward_to_db"), step(2, "api"))
+		return s.dial(append([]piece{opening}, first...)...).owes(0, 2)
 	}, "forward_to_db")
 	n.control.track.about("the control link")
 	n.expect(5, nil)
@@ -468,8 +469,7 @@ func storyRelay(r *recorder) {
 		}
 		spare.link = nil
 		l.send(append([]piece{s.opening(nil, step(2, "api"))}, first...)...)
-		l.status(0, 1, "")
-		return l
+		return l.owes(0, 1)
 	}, "forward_to_db")
 	inlet.control.track.about("the control link of the inlet's session with the outlet")
 	inlet.expect(5, nil)
