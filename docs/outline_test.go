@@ -17,7 +17,9 @@ import (
 func (r *reading) outline() []string {
 	var lines []string
 	for _, l := range r.Links {
-		if line := r.outlineOf(l); line != "" && !(l.Dialer == bySP && slices.Contains(lines, line)) {
+		line := r.outlineOf(l)
+		again := l.Dialer == bySP && slices.Contains(lines, line)
+		if line != "" && !again {
 			lines = append(lines, line)
 		}
 	}
@@ -61,7 +63,8 @@ func (r *reading) outlineOf(l *recordedLink) string {
 func (r *reading) outlineOfFlow(f *readFlow) string {
 	m, asked := r.message(f.data[f.initiator], 0)
 	s, answered := r.status(f.data[other(f.initiator)], 0)
-	said := fmt.Sprintf("flow by %s asks %s, %s", f.initiator, outlineOfMessage(m), outlineOfStatus(s))
+	said := fmt.Sprintf("flow by %s asks %s, %s",
+		f.initiator, outlineOfMessage(m), outlineOfStatus(s))
 	if m.Onward[0].Name == "register" { // a mux follows
 		return said
 	}
@@ -85,5 +88,6 @@ func outlineOfMessage(m wire.Message) string {
 var ports = regexp.MustCompile(`127\.0\.0\.1:[0-9]+`)
 
 func outlineOfStatus(s wire.Status) string {
-	return fmt.Sprintf("status %d of hop %d: %q", s.Code, s.Hop, ports.ReplaceAllString(s.Reason, "PORT"))
+	reason := ports.ReplaceAllString(s.Reason, "PORT")
+	return fmt.Sprintf("status %d of hop %d: %q", s.Code, s.Hop, reason)
 }

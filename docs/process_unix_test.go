@@ -76,7 +76,7 @@ func start(t *testing.T, home, binary string, args ...string) *process {
 		_ = p.cmd.Wait()
 	}()
 	t.Cleanup(func() {
-		p.stop(syscall.SIGTERM)
+		p.stop()
 		if t.Failed() {
 			t.Logf("%v: %v\n%s", p.cmd, p.cmd.ProcessState, p.stderr.String())
 		}
@@ -101,9 +101,14 @@ func (p *process) ready() string {
 // signal sends a signal.
 func (p *process) signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) }
 
-// stop has the process end, and waits for it.
-func (p *process) stop(s syscall.Signal) {
-	p.signal(s)
+// stop has the process end in good order.
+func (p *process) stop() {
+	p.signal(syscall.SIGTERM)
+	p.wait()
+}
+
+// wait waits for the end of a process that has been told to.
+func (p *process) wait() {
 	select {
 	case <-p.ended:
 	case <-time.After(patience):

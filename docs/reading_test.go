@@ -119,8 +119,8 @@ func (r *reading) all() {
 		}
 	}
 	slices.SortStableFunc(r.flows, func(a, b *readFlow) int {
-		return cmp.Or(
-			cmp.Compare(a.readSession.number, b.readSession.number), cmp.Compare(a.number, b.number))
+		sessions := cmp.Compare(a.readSession.number, b.readSession.number)
+		return cmp.Or(sessions, cmp.Compare(a.number, b.number))
 	})
 	r.services()
 	r.forwards()
@@ -170,7 +170,8 @@ func (l *readLink) piece(p piece) {
 		}
 	case isStatus:
 		s, _ := l.status(l.rest[p.By], len(p.Bytes))
-		if means := fmt.Sprintf("status %d of hop %d: %s", s.Code, s.Hop, s.Reason); means != p.Means {
+		means := fmt.Sprintf("status %d of hop %d: %s", s.Code, s.Hop, s.Reason)
+		if means != p.Means {
 			l.Errorf("it means %s, and meant %s", means, p.Means)
 		} else if l.refused != nil && s.Code != refusal(l.refused) {
 			l.Errorf("what is refused now with %v was refused with %v", l.refused, s)

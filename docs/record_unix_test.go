@@ -1,6 +1,6 @@
 //go:build unix
 
-// The recorder: the second implementation plays stories with the command, and what both said is kept.
+// The recorder: the second implementation plays stories with the command, and all is kept.
 
 package docs_test
 
@@ -12,12 +12,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 )
 
 var (
-	recordOf = flag.String("record", "", "the `path` of an sp whose side of the protocol TestRecord records")
+	recordOf = flag.String("record", "", "the `path` of the sp that TestRecord records")
 	recordIn = flag.String("record-in", recordings, "the `folder` for the recordings")
 )
 
@@ -36,6 +37,30 @@ func TestRecord(t *testing.T) {
 			r := play(t, binary, story)
 			if !t.Failed() {
 				r.save(t, *recordIn, story.name)
+			}
+		})
+	}
+}
+
+// TestSameStories plays the stories of the recordings with the build of now: what is said has to be
+// readable in the same way, and sp has to say the same, but for keys and the like.
+func TestSameStories(t *testing.T) {
+	if os.Getenv("SP_BEFORE") == "" && os.Getenv("SP_NOW") == "" {
+		t.Skip("plays with the command if SP_BEFORE or SP_NOW is set")
+	}
+	now, before := current(t), load(t, recordings)
+	for _, story := range stories {
+		t.Run(story.name, func(t *testing.T) {
+			then := newReading(t, before[story.name])
+			then.all()
+			played := newReading(t, play(t, now, story))
+			played.all()
+			want, got := then.outline(), played.outline()
+			for len(want) > 0 && len(got) > 0 && want[0] == got[0] {
+				want, got = want[1:], got[1:]
+			}
+			if len(want)+len(got) > 0 {
+				t.Errorf("once:\n%s\nnow:\n%s", strings.Join(want, "\n"), strings.Join(got, "\n"))
 			}
 		})
 	}
@@ -89,7 +114,8 @@ func (r *recorder) sp(role string, args ...string) *process {
 	if _, err := os.Stat(key); errors.Is(err, os.ErrNotExist) {
 		r.key(role)
 	}
-	all := append([]string{role, "--identity", key, "--seen", filepath.Join(r.home, role+".seen")}, args...)
+	seen := filepath.Join(r.home, role+".seen")
+	all := append([]string{role, "--identity", key, "--seen", seen}, args...)
 	return start(r.T, r.home, r.binary, all...)
 }
 

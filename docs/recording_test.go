@@ -64,8 +64,12 @@ type piece struct {
 	By    string // "second" or "sp"
 	Kind  string // what it is
 	Bytes []byte `json:",omitempty"` // all of it, as it went over the link
-	Said  []byte `json:",omitempty"` // what is encrypted in it: a handshake payload, or type and data
-	Means string `json:",omitempty"` // how the second implementation reads a message or status
+
+	// Said is what is encrypted in it: a handshake's payload, or the type and data of a record.
+	Said []byte `json:",omitempty"`
+
+	// Means says in words how the second implementation reads a message or a status.
+	Means string `json:",omitempty"`
 }
 
 // The two sides of each link.

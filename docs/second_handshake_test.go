@@ -1,4 +1,4 @@
-// The second implementation's handshake and records, from the document and the standard library only.
+// The second implementation's handshake and records, from the standard library only.
 
 package docs_test
 
@@ -25,7 +25,9 @@ func privateKey(b []byte) *ecdh.PrivateKey {
 }
 
 // frame puts a length of two bytes in front of b.
-func frame(b []byte) []byte { return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...) }
+func frame(b []byte) []byte {
+	return append(binary.BigEndian.AppendUint16(nil, uint16(len(b))), b...)
+}
 
 // symmetric is Noise's symmetric state, for AESGCM and SHA256.
 type symmetric struct {

@@ -13,6 +13,8 @@ import (
 	mathrand "math/rand/v2"
 	"net"
 	"sync"
+	"testing"
+	"time"
 )
 
 // host accepts links for a second implementation. It answers what needs no thought, such as pings,
@@ -77,6 +79,18 @@ func (s *second) listen() *host {
 		serving.Wait()
 	})
 	return h
+}
+
+// soon returns what comes on c, which must come soon.
+func soon[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	select {
+	case v := <-c:
+		return v
+	case <-time.After(patience):
+		t.Fatal("sp does not do what it should")
+	}
+	panic("not reached")
 }
 
 // more tells whether anything more comes on the link, and waits for it.

@@ -141,13 +141,15 @@ func TestIdentityVectors(t *testing.T) {
 	is("credential", credential)
 
 	ticket := append([]byte{1}, vector("ticket")[1:25]...) // the serial, and when it expires
-	ticket = append(ticket, frame([]byte("/dnsaddr/relay.example.com/tcp/4000/service/forward_to_db/secure/api/service/outlet"))...)
+	to := "/dnsaddr/relay.example.com/tcp/4000/service/forward_to_db/secure/api/service/outlet"
+	ticket = append(ticket, frame([]byte(to))...)
 	ticket = append(ticket, authority.history...)
 	ticket = append(ticket, signed(authority.key, "ticket", ticket)...)
 	is("ticket", ticket)
 
 	hash := vector("handshake_hash")
 	is("proof_initiator", id.prove(1, hash))
-	is("proof_initiator_with_credential_and_ticket", id.prove(1, hash, entry(1, credential), entry(2, ticket)))
+	is("proof_initiator_with_credential_and_ticket",
+		id.prove(1, hash, entry(1, credential), entry(2, ticket)))
 	is("proof_responder_rotated_with_credential", rotated.prove(2, hash, entry(1, credential)))
 }

@@ -162,7 +162,8 @@ func (l *link) status(code, hop byte, reason string) {
 	text := string(l.take(int(b[2])))
 	l.heard(isStatus, append(bytes.Clone(b), text...), nil)
 	if b[0] != code || b[1] != hop || text != reason {
-		l.Errorf("status %d of hop %d: %q, want %d of hop %d: %q", b[0], b[1], text, code, hop, reason)
+		l.Errorf("status %d of hop %d: %q, want %d of hop %d: %q",
+			b[0], b[1], text, code, hop, reason)
 	}
 }
 

@@ -51,7 +51,7 @@ func (r *reading) services() {
 	}
 }
 
-// outlet compares what an outlet and an inlet say in a flow with what the application said and heard.
+// outlet compares what is said in a flow with what the application said and heard.
 func (r *reading) outlet(f *readFlow, m wire.Message, app *recordedLink, asked, answered []byte) {
 	r.Helper()
 	var client wire.Client
@@ -108,7 +108,7 @@ func (r *reading) proxied(f *readFlow, client wire.Client, b []byte) []byte {
 	return b[end:]
 }
 
-// register reads a claim, its ticket, and the mux behind it, in which there are links of the recording.
+// register reads a claim, its ticket, and the mux behind it, in which there are other links.
 func (r *reading) register(f *readFlow, m wire.Message, asked, answered []byte) {
 	r.Helper()
 	if len(m.Payload) < 2 || m.Payload[0] > 1 || string(m.Payload[1:]) != "db" {
@@ -159,7 +159,8 @@ func (r *reading) spares(ticket []byte) {
 	}
 }
 
-// streams takes what one side says in a mux apart, by the numbers of the streams. The last frame may be cut short.
+// streams takes what one side says in a mux apart, by the numbers of the streams. The last frame
+// may be cut short.
 func streams(t *testing.T, b []byte) map[uint32][]byte {
 	t.Helper()
 	all := make(map[uint32][]byte)
