@@ -110,7 +110,8 @@ func TestInteropRelay(t *testing.T) {
 		relay := m.start("relay")
 		claim := func(args ...string) {
 			m.run("outlet", append([]string{
-				"outlet", "--identity", m.key, "--relay", relay, "--target", m.target.Addr().String(),
+				"outlet", "--identity", m.key, "--relay", relay,
+				"--target", m.target.Addr().String(),
 			}, args...)...)
 		}
 		claim("--name", "db")

@@ -1,9 +1,12 @@
-// Package docs_test holds docs/PROTOCOL.md to its word, in three ways:
+// Package docs_test holds docs/PROTOCOL.md to its word, in four ways:
 //
 //   - the worked example is made again, byte for byte, by the packages of this module;
-//   - it is made again by an implementation of the document that shares no code with them: type symmetric and what
-//     follows it, from the standard library only;
-//   - that second implementation talks to the first one over TCP, as an initiator and as an outlet behind a relay.
+//   - it is made again by an implementation of the document that shares no code with them, from the
+//     standard library only: the files second_*_test.go;
+//   - that second implementation talks to the first one over TCP, as an initiator and as an outlet
+//     behind a relay;
+//   - what it and the command of an earlier build have said to each other, in the stories of
+//     stories_*_test.go, is in testdata/recordings, and the packages of this module read it.
 package docs_test
 
 import (
