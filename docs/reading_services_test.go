@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"iter"
+	"net/netip"
 	"testing"
 
 	"github.com/secureportal/sp/wire"
@@ -54,22 +55,13 @@ func (r *reading) services() {
 // outlet compares what is said in a flow with what the application said and heard.
 func (r *reading) outlet(f *readFlow, m wire.Message, app *recordedLink, asked, answered []byte) {
 	r.Helper()
-	var client wire.Client
-	if len(m.Payload) > 0 {
-		var err error
-		client, err = wire.ParseClient(m.Payload)
-		check(r.T, err)
-		again, err := wire.AppendClient(nil, client)
-		if err != nil || !bytes.Equal(again, m.Payload) {
-			r.Errorf("the client %v is encoded as %x, %v, want %x", client, again, err, m.Payload)
-		}
-	}
+	from, to := r.origin(m.Payload)
 	said := app.bytes()
 	heard := said[bySP]
 	if app.Plain == "client" {
 		asked, answered = answered, asked
 	} else if bytes.HasPrefix(heard, []byte(proxySignature)) {
-		heard = r.proxied(f, client, heard)
+		heard = r.proxied(f, from, to, heard)
 	}
 	if !bytes.Equal(heard, asked) {
 		r.Errorf("the %s hears %q, and the flow says %q", app.Plain, heard, asked)
@@ -79,26 +71,41 @@ func (r *reading) outlet(f *readFlow, m wire.Message, app *recordedLink, asked, 
 	}
 }
 
+// origin reads which connection an inlet says it carries, if it does.
+func (r *reading) origin(payload []byte) (from, to netip.AddrPort) {
+	r.Helper()
+	if len(payload) == 0 {
+		return from, to
+	}
+	said, err := wire.ParseClient(payload)
+	check(r.T, err)
+	again, err := wire.AppendClient(nil, said)
+	if err != nil || !bytes.Equal(again, payload) {
+		r.Errorf("the origin %v is encoded as %x, %v, want %x", said, again, err, payload)
+	}
+	return said.From, said.To
+}
+
 const proxySignature = "\r\n\r\n\x00\r\nQUIT\n"
 
 // proxied reads a header of the PROXY protocol, and returns what follows it.
-func (r *reading) proxied(f *readFlow, client wire.Client, b []byte) []byte {
+func (r *reading) proxied(f *readFlow, from, to netip.AddrPort, b []byte) []byte {
 	r.Helper()
 	end := 16 + int(binary.BigEndian.Uint16(b[14:]))
 	want := []byte(proxySignature)
-	switch from := client.From.Addr(); {
+	switch {
 	case !from.IsValid():
 		want = append(want, 0x20, 0x00)
-	case from.Is4():
+	case from.Addr().Is4():
 		want = append(want, 0x21, 0x11)
 	default:
 		want = append(want, 0x21, 0x21)
 	}
 	want = append(want, b[14:16]...)
-	if client.From.IsValid() {
-		want = append(append(want, client.From.Addr().AsSlice()...), client.To.Addr().AsSlice()...)
-		want = binary.BigEndian.AppendUint16(want, client.From.Port())
-		want = binary.BigEndian.AppendUint16(want, client.To.Port())
+	if from.IsValid() {
+		want = append(append(want, from.Addr().AsSlice()...), to.Addr().AsSlice()...)
+		want = binary.BigEndian.AppendUint16(want, from.Port())
+		want = binary.BigEndian.AppendUint16(want, to.Port())
 	}
 	want = append(append(want, 0xe0), frame([]byte(f.who.String()))...)
 	want = append(append(want, 0xe1), frame([]byte("allow"))...)
