@@ -478,7 +478,7 @@ func TestSecondImplementationAsOutlet(t *testing.T) {
 
 	server, err := yamux.Server(f, muxConfig())
 	check(t, err)
-	mux := &mux{server, f}
+	mux := &muxFlow{server, f}
 	defer mux.Close()
 	defer f.Close()
 	demand := s.accept(mux)

@@ -16,8 +16,8 @@ func sparePayload(ticket []byte, number uint64) []byte {
 	return append(said, mac(ticket[16:48], said)[:16]...)
 }
 
-// mux is a mux in a flow.
-type mux struct {
+// muxFlow is a mux in a flow.
+type muxFlow struct {
 	*yamux.Session
 	in *flow
 }
@@ -32,7 +32,7 @@ func muxConfig() *yamux.Config {
 }
 
 // accept takes a link that the relay opens in the mux.
-func (s *second) accept(m *mux) *link {
+func (s *second) accept(m *muxFlow) *link {
 	s.Helper()
 	stream, err := m.AcceptStream()
 	check(s.T, err)
@@ -42,7 +42,7 @@ func (s *second) accept(m *mux) *link {
 }
 
 // dialIn opens a link to the outlet in the mux.
-func (s *second) dialIn(m *mux) *link {
+func (s *second) dialIn(m *muxFlow) *link {
 	s.Helper()
 	stream, err := m.OpenStream()
 	check(s.T, err)

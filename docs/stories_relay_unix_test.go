@@ -15,8 +15,8 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
-// transport is the address of a TCP listener.
-func transport(at string) []byte {
+// tcpStep is the address of a TCP listener.
+func tcpStep(at string) []byte {
 	a := netip.MustParseAddrPort(at)
 	port := a.Port()
 	return step(3, string(append(a.Addr().AsSlice(), byte(port>>8), byte(port))))
@@ -32,7 +32,7 @@ func storyBridge(r *recorder) {
 		"--next", next, "--next", closed.Addr().String())
 	s := r.second(bridge.ready())
 
-	l := s.dial(s.flagged(lazy, []byte("payload"), transport(next), step(1, "service")),
+	l := s.dial(s.flagged(lazy, []byte("payload"), tcpStep(next), step(1, "service")),
 		raw([]byte("hello")))
 	asked := soon(r.T, h.asked)
 	asked.hears([]byte("hello"))
@@ -46,17 +46,17 @@ func storyBridge(r *recorder) {
 	l.hears([]byte("last words"))
 	l.ended()
 
-	l = s.dial(s.flagged(probe, nil, transport(next), step(1, "nothing")))
+	l = s.dial(s.flagged(probe, nil, tcpStep(next), step(1, "nothing")))
 	asked = soon(r.T, h.asked)
 	asked.link.send(answer(2, 2, "no service named nothing"))
 	asked.closeWrite()
 	l.status(2, 2, "no service named nothing")
-	s.dial(s.opening(nil, transport(closed.Addr().String()), step(1, "service"))).anyStatus()
-	s.dial(s.opening(nil, transport("192.0.2.1:4000"), step(1, "service"))).anyStatus()
+	s.dial(s.opening(nil, tcpStep(closed.Addr().String()), step(1, "service"))).anyStatus()
+	s.dial(s.opening(nil, tcpStep("192.0.2.1:4000"), step(1, "service"))).anyStatus()
 
 	again := *s // as if the bridge had been passed before
 	again.label = [8]byte(asked.back[2:10])
-	again.dial(again.opening(nil, transport(next), step(1, "service"))).anyStatus()
+	again.dial(again.opening(nil, tcpStep(next), step(1, "service"))).anyStatus()
 }
 
 func storyRegistration(r *recorder) {
@@ -120,11 +120,11 @@ func register(n *session, claim string) (*flow, []byte) {
 }
 
 // serveMux makes the mux of a registration.
-func serveMux(f *flow) *mux {
+func serveMux(f *flow) *muxFlow {
 	m, err := yamux.Server(f, muxConfig())
 	check(f.T, err)
 	f.Cleanup(func() { _ = m.Close() })
-	return &mux{m, f}
+	return &muxFlow{m, f}
 }
 
 // forwarded asks for the outlet called db, and converses over the link that the relay uses.
@@ -214,7 +214,7 @@ func storyRelay(r *recorder) {
 }
 
 // registered answers a registration of an outlet's, and asks for a spare link.
-func registered(r *recorder, h *host) (*mux, *link) {
+func registered(r *recorder, h *host) (*muxFlow, *link) {
 	r.Helper()
 	c := soon(r.T, h.calls)
 	if !bytes.Equal(c.onward, step(1, "register")) || string(c.payload) != "\x00db" {
@@ -226,7 +226,7 @@ func registered(r *recorder, h *host) (*mux, *link) {
 	client, err := yamux.Client(c.flow, muxConfig())
 	check(r.T, err)
 	r.Cleanup(func() { _ = client.Close() })
-	m := &mux{client, c.flow}
+	m := &muxFlow{client, c.flow}
 	demands := h.dialIn(m)
 	demands.track.about("demands")
 	demands.send(raw([]byte{0}))
