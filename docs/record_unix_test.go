@@ -53,7 +53,11 @@ func TestSameStories(t *testing.T) {
 		t.Run(story.name, func(t *testing.T) {
 			then := newReading(t, before[story.name])
 			then.all()
-			played := newReading(t, play(t, now, story))
+			r := play(t, now, story)
+			if t.Failed() {
+				return
+			}
+			played := newReading(t, r)
 			played.all()
 			want, got := then.outline(), played.outline()
 			for len(want) > 0 && len(got) > 0 && want[0] == got[0] {

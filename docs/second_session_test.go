@@ -123,6 +123,18 @@ func (n *session) expect(kind byte, data []byte) {
 	}
 }
 
+// leaves makes sure that the other side goes away in good order. It need not say that it will.
+func (n *session) leaves() {
+	n.Helper()
+	kind, data := n.hear()
+	if kind == 7 {
+		kind, data = n.hear()
+	}
+	if kind != 2 || !bytes.Equal(data, []byte{2}) {
+		n.Fatalf("record of type %d with %x, want the end of the session", kind, data)
+	}
+}
+
 func (n *session) ping(number uint64) {
 	n.Helper()
 	b := binary.BigEndian.AppendUint64(nil, number)
