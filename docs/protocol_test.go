@@ -42,8 +42,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // ---- the document
 
-// examples returns the bytes of the document's fenced blocks that begin with "```example NAME". What follows a # is for
-// people.
+// examples returns the bytes of the document's fenced blocks that begin with "```example NAME". What
+// follows a # is for people.
 func examples(t *testing.T) map[string][]byte {
 	t.Helper()
 	text, err := os.ReadFile("PROTOCOL.md")
@@ -79,7 +79,9 @@ func examples(t *testing.T) map[string][]byte {
 func TestExample(t *testing.T) {
 	document, made := examples(t), make(map[string]bool)
 	t.Run("this module", func(t *testing.T) { byThisModule(&example{t, document, made}) })
-	t.Run("second implementation", func(t *testing.T) { bySecondImplementation(&example{t, document, made}) })
+	t.Run("second implementation", func(t *testing.T) {
+		bySecondImplementation(&example{t, document, made})
+	})
 	for name := range document {
 		if !made[name] {
 			t.Errorf("example %s is not tested", name)
@@ -168,17 +170,19 @@ func exampleIdentity(t *testing.T, seed byte) *identity.Identity {
 	return id
 }
 
-// exampleHandshake is what the noise and identity packages are for. It returns the first hello, and the beginning of
-// flow 1.
+// exampleHandshake is what the noise and identity packages are for. It returns the first hello, and
+// the beginning of flow 1.
 func exampleHandshake(e *example, initiator, responder *identity.Identity) (hello, flow []byte) {
 	suite, err := noise.ParseSuite(exampleSuite)
 	check(e.T, err)
 	a, err := noise.NewHandshakeState(noise.Config{
-		Suite: suite, Initiator: true, Prologue: e.document["prologue"], Static: privateKey(repeated(0x03)), Random: bytes.NewReader(repeated(0x05)),
+		Suite: suite, Initiator: true, Prologue: e.document["prologue"],
+		Static: privateKey(repeated(0x03)), Random: bytes.NewReader(repeated(0x05)),
 	})
 	check(e.T, err)
 	b, err := noise.NewHandshakeState(noise.Config{
-		Suite: suite, Prologue: e.document["prologue"], Static: privateKey(repeated(0x04)), Random: bytes.NewReader(repeated(0x06)),
+		Suite: suite, Prologue: e.document["prologue"],
+		Static: privateKey(repeated(0x04)), Random: bytes.NewReader(repeated(0x06)),
 	})
 	check(e.T, err)
 	m1, err := a.WriteMessage(nil, nil)
@@ -254,7 +258,8 @@ func exampleSpare(e *example) {
 
 func bySecondImplementation(e *example) {
 	exampleSpare(e)
-	self, far := newPerson(repeated(0x01), exampleCreated), newPerson(repeated(0x02), exampleCreated)
+	self := newPerson(repeated(0x01), exampleCreated)
+	far := newPerson(repeated(0x02), exampleCreated)
 	e.is("history", self.history)
 	identifier := self.identifier()
 	e.is("identifier", identifier[:])
@@ -286,7 +291,8 @@ func bySecondImplementation(e *example) {
 	flow := append([]byte{2}, k.id[:]...)
 	flow = append(binary.BigEndian.AppendUint64(flow, 1), send.seal(0, e.document["inner"])...)
 	e.is("flow", append(append(flow, send.seal(0, []byte("hello"))...), send.seal(1, nil)...))
-	if kind, data := receive.open(e.T, e.document["answer"][2:]); kind != 0 || !bytes.Equal(data, []byte{0, 1, 0}) {
+	kind, data := receive.open(e.T, e.document["answer"][2:])
+	if kind != 0 || !bytes.Equal(data, []byte{0, 1, 0}) {
 		e.Errorf("the answer is of type %d and says %x", kind, data)
 	}
 }
@@ -492,7 +498,8 @@ func TestSecondImplementationAsOutlet(t *testing.T) {
 
 func (s *second) asked(inlet *route.Node, l *link) { s.askedOn(inlet, func() *link { return l }) }
 
-// askedOn lets an inlet ask for a service behind the relay, and refuses it on the link that the relay uses.
+// askedOn lets an inlet ask for a service behind the relay, and refuses it on the link that the relay
+// uses.
 func (s *second) askedOn(inlet *route.Node, l func() *link) {
 	s.Helper()
 	at := route.FromAddrPort(netip.MustParseAddrPort(s.to))
@@ -510,7 +517,9 @@ func (s *second) askedOn(inlet *route.Node, l func() *link) {
 	}
 	link.send(answer(2, 2, "no one"))
 	var status *route.StatusError
-	if err := stream.Await(ctx); !errors.As(err, &status) || status.Code != wire.NoService || status.Reason != "no one" || status.Hop != 2 {
+	err = stream.Await(ctx)
+	if !errors.As(err, &status) || status.Code != wire.NoService ||
+		status.Reason != "no one" || status.Hop != 2 {
 		s.Errorf("the inlet hears %v", err)
 	}
 	_ = link.Close()

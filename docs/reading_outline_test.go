@@ -12,8 +12,8 @@ import (
 )
 
 // outline returns what sp has said in a recording that has been read, and what it was asked. It
-// leaves out keys, labels, ports, how bytes were cut into records, pings, going away, and what is made
-// ready before it is needed.
+// leaves out keys, labels, ports, how bytes were cut into records, pings, going away, and what is
+// made ready before it is needed.
 func (r *reading) outline() []string {
 	var lines []string
 	for _, l := range r.Links {
