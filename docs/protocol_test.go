@@ -42,8 +42,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // ---- the document
 
-// examples returns the bytes of the document's fenced blocks that begin with "```example NAME". What
-// follows a # is for people.
+// examples returns the bytes of the document's fenced blocks that begin with "```example NAME".
+// What follows a # is for people.
 func examples(t *testing.T) map[string][]byte {
 	t.Helper()
 	text, err := os.ReadFile("PROTOCOL.md")
@@ -498,8 +498,8 @@ func TestSecondImplementationAsOutlet(t *testing.T) {
 
 func (s *second) asked(inlet *route.Node, l *link) { s.askedOn(inlet, func() *link { return l }) }
 
-// askedOn lets an inlet ask for a service behind the relay, and refuses it on the link that the relay
-// uses.
+// askedOn lets an inlet ask for a service behind the relay, and refuses it on the link that the
+// relay uses.
 func (s *second) askedOn(inlet *route.Node, l func() *link) {
 	s.Helper()
 	at := route.FromAddrPort(netip.MustParseAddrPort(s.to))
