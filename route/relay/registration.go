@@ -60,7 +60,7 @@ func (c *registration) left() <-chan struct{} {
 // serve serves what the relay forwards until the claim is lost or ctx ends, and says why it was lost.
 func (c *registration) serve(ctx context.Context) error {
 	defer c.stream.Close()
-	mux, err := mux.NewServer(c.stream, c.registrar.Dial.Go)
+	mux, err := mux.NewAcceptor(c.stream, mux.Config{Run: c.registrar.Dial.Go})
 	if err != nil {
 		return err
 	}
@@ -90,13 +90,13 @@ func (c *registration) part(ctx context.Context, mux *mux.Mux) {
 		c.registrar.Serve.Quit(c.carries)
 		if mux.Finish() == nil {
 			select {
-			case <-mux.CloseChan():
+			case <-mux.Done():
 			case <-ctx.Done():
 			case <-time.After(partTimeout):
 			}
 		}
 	case <-ctx.Done():
-	case <-mux.CloseChan():
+	case <-mux.Done():
 	}
 	_ = mux.Close()
 }

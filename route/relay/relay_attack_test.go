@@ -191,7 +191,7 @@ func TestStreamsOfAnOutlet(t *testing.T) {
 	w := newWorld(t)
 	relay, at := w.listening(t)
 	NewServer(relay, ServerConfig{})
-	mux, err := mux.NewServer(claimed(t, w.node(t), at), w.node(t).Go)
+	mux, err := mux.NewAcceptor(claimed(t, w.node(t), at), mux.Config{Run: w.node(t).Go})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -225,7 +225,7 @@ func TestDemandsWithoutEnd(t *testing.T) {
 		if _, err := stream.Write(make([]byte, ticketSize)); err != nil {
 			return err
 		}
-		mux, err := mux.NewClient(stream, relay.Go, 0)
+		mux, err := mux.NewOpener(stream, mux.Config{Run: relay.Go})
 		if err != nil {
 			return err
 		}

@@ -187,14 +187,14 @@ func (g *Server) hold(ctx context.Context, q *route.Request, r *lease) error {
 
 // keep makes a mux of stream, and returns when the claim ends, and why if not in order.
 func (g *Server) keep(ctx context.Context, s *channel.Session, stream *route.Stream, r *lease) error {
-	mux, err := mux.NewClient(stream, g.node.Go, mux.MaxUnended)
+	mux, err := mux.NewOpener(stream, mux.Config{Run: g.node.Go, MaxUnended: mux.MaxUnended})
 	if err != nil {
 		return err
 	}
 	var watching sync.WaitGroup
 	defer watching.Wait()
 	defer mux.Close()
-	if err := mux.GoAway(); err != nil { // what the outlet opened would be taken by nobody
+	if err := mux.AcceptNone(); err != nil { // what the outlet opened would be taken by nobody
 		return err
 	}
 	if err := r.open(mux); err != nil {
@@ -260,7 +260,7 @@ func (g *Server) lapse(ctx context.Context, s *channel.Session, name string, mux
 		case <-decided:
 		case <-s.Done():
 			return s.Err()
-		case <-mux.CloseChan():
+		case <-mux.Done():
 			return s.Err()
 		case <-ctx.Done():
 			return nil
