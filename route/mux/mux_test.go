@@ -64,7 +64,8 @@ func TestPingLimit(t *testing.T) {
 	}
 }
 
-// aMux returns the two sides of a mux, of which the acceptor is yamux itself. The bubble ends with it.
+// aMux returns the two sides of a mux, of which the acceptor is yamux itself. The bubble ends with
+// it.
 func aMux(t *testing.T, most int32) (client *Mux, server *yamux.Session) {
 	t.Helper()
 	here, there := faultnet.Pipe()
