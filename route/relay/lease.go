@@ -22,8 +22,8 @@ var leasesNow = metrics.NewGauge("relay_leases", "names that outlets hold on thi
 // Lease is an outlet's hold on a name, on the relay's side. Its life:
 //
 //	claimed ──► ready ──► superseded ──┐
-//	   │          └─────► lapsed ──────┼──► in use only ──► over
-//	   └───────────────────────────────┘
+//	   │          └─────► lapsed ──────┴──► in use only ──► over
+//	   └──► over: the outlet does not take the answer
 //
 //	claimed      the directory has given the name to it, and the outlet is being answered
 //	ready        there is a mux with the outlet, and links may lead there

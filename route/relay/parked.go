@@ -20,9 +20,9 @@ var parkedNow = metrics.NewGauge("relay_standby_links_waiting",
 //
 // It has a goroutine from the start, the one that serves the outlet's request: that reads nothing
 // and sleeps in pool.sleep. When an inlet's link is joined with this one, two goroutines have to
-// copy, one each way. One is the inlet's, and the other one is this: handOver gives it the direction
-// to run, and it returns, which closes the link, when that is over. So a connection through a relay
-// takes two goroutines as long as it lives, however idle, and not three.
+// copy, one each way. One is the inlet's, and the other one is this: handOver gives it the
+// direction to run, and it returns, which closes the link, when that is over. So a connection
+// through a relay takes two goroutines as long as it lives, however idle, and not three.
 type parked struct {
 	conn netio.Conn
 	work chan func() // takes one direction; closed when the link has been given up
