@@ -55,7 +55,7 @@ func (i *Inlet) begin(ctx context.Context, app net.Conn, ended func()) {
 		ended()
 		return
 	}
-	start(conn, stream, func(err error) {
+	newProxy(conn, stream).Start(func(err error) {
 		i.log(app, err)
 		end()
 		ended()
@@ -67,7 +67,7 @@ func (i *Inlet) Carry(ctx context.Context, app net.Conn) error {
 	conn := wrap(app)
 	end, stream, err := i.accept(ctx, conn)
 	if err == nil {
-		err = join(conn, stream)
+		err = newProxy(conn, stream).Run(nil)
 		end()
 	}
 	return err

@@ -51,7 +51,7 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 		_ = netio.Reset(app)
 		return err
 	}
-	o.ended(join(app, stream))
+	o.ended(newProxy(app, stream).Run(nil))
 	return nil // what either application does is no error of the outlet's
 }
 

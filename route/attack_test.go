@@ -96,7 +96,7 @@ func TestSwallowedProbe(t *testing.T) {
 				_ = c.Close()
 				return
 			}
-			tasks.Go(func() { _ = netio.Join(netio.Wrap(c), netio.Wrap(d)) })
+			tasks.Go(func() { _ = netio.Join(netio.Wrap(c), netio.Wrap(d), nil) })
 		}
 	})
 	near := w.node(t, func(c *Config) { c.ConnectTimeout = 100 * time.Millisecond })

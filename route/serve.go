@@ -100,7 +100,7 @@ func (q *Request) Forward(next Conn, aside func(direction func())) error {
 		return err
 	}
 	defer q.node.track(next)()
-	return netio.JoinWith(q.conn, next, aside)
+	return netio.Join(q.conn, next, aside)
 }
 
 // pass writes the message, with this node on the way back, and what came behind it to next.
