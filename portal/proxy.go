@@ -12,12 +12,15 @@ import (
 type proxy struct {
 	netio.Proxy // A is the application's connection, B the stream
 	stream      *route.Stream
+	counts      *counts
 }
 
 // newProxy returns a proxy that fails when the stream's channel ends, even while both directions
 // wait for app.
-func newProxy(app netio.Conn, stream *route.Stream) *proxy {
-	p := &proxy{stream: stream}
+func newProxy(app netio.Conn, stream *route.Stream, c *counts) *proxy {
+	c.total.Inc()
+	c.now.Inc()
+	p := &proxy{stream: stream, counts: c}
 	p.A, p.B, p.Owner = app, stream, p
 	stream.OnEnd(p.cut)
 	return p
@@ -35,4 +38,9 @@ func (p *proxy) Failed(err error) error {
 }
 
 // Copied implements netio.Owner.
-func (p *proxy) Copied() { p.stream.OnEnd(nil) }
+func (p *proxy) Copied(aToB, bToA int64) {
+	p.stream.OnEnd(nil)
+	p.counts.now.Dec()
+	p.counts.toStream.Add(uint64(aToB))
+	p.counts.fromStream.Add(uint64(bToA))
+}

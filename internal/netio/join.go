@@ -17,6 +17,7 @@ type Proxy struct {
 	Owner Owner // nil is nobody
 
 	other sync.WaitGroup // the direction that has a goroutine of its own
+	sent  int64          // by that one
 	once  sync.Once
 	err   error
 }
@@ -27,8 +28,9 @@ type Owner interface {
 	// it returns is that error's explanation, and the error of the Proxy.
 	Failed(err error) error
 
-	// Copied is called when both directions have ended, before the conns are closed.
-	Copied()
+	// Copied is called when both directions have ended, before the conns are closed, with how
+	// many bytes were copied.
+	Copied(aToB, bToA int64)
 }
 
 // Join runs a Proxy between a and b: see Proxy.Run.
@@ -75,16 +77,16 @@ func (p *Proxy) Fail(err error) {
 }
 
 func (p *Proxy) aToB() {
-	p.copy(p.B, p.A)
+	p.sent = p.copy(p.B, p.A)
 	p.other.Done()
 }
 
 // bToA copies, waits for the other direction, and closes both conns.
 func (p *Proxy) bToA() error {
-	p.copy(p.A, p.B)
+	received := p.copy(p.A, p.B)
 	p.other.Wait()
 	if p.Owner != nil {
-		p.Owner.Copied()
+		p.Owner.Copied(p.sent, received)
 	}
 	p.once.Do(func() {}) // what is over does not fail any more
 	_ = p.A.Close()
@@ -93,9 +95,9 @@ func (p *Proxy) bToA() error {
 }
 
 // copy ends with src's direction, and then stays to notice if src is reset while the other one goes
-// on: nobody else would.
-func (p *Proxy) copy(dst, src Conn) {
-	_, err := copyTo(dst, src)
+// on: nobody else would. It returns how many bytes it has copied.
+func (p *Proxy) copy(dst, src Conn) int64 {
+	n, err := copyTo(dst, src)
 	if err == nil {
 		err = dst.CloseWrite()
 	}
@@ -105,6 +107,7 @@ func (p *Proxy) copy(dst, src Conn) {
 	if err != nil {
 		p.Fail(err)
 	}
+	return n
 }
 
 // socketed is a *Socket, or something that embeds one.
@@ -156,8 +159,8 @@ func copyOnce(dst io.Writer, src io.Reader, room *PooledRoom) (int, error) {
 	return dst.Write(room.Filled(n))
 }
 
-// PooledRoom is a Room of one pooled buffer, which grows while reads fill it and shrinks again when they do not. The
-// zero value is ready. It has one user at a time.
+// PooledRoom is a Room of one pooled buffer, which grows while reads fill it and shrinks again when
+// they do not. The zero value is ready. It has one user at a time.
 type PooledRoom struct {
 	class  Class
 	buffer *Buffer
@@ -188,8 +191,8 @@ func (r *PooledRoom) Filled(n int) []byte {
 	return r.buffer.Bytes[:n]
 }
 
-// Adapt returns the class of buffer to read with next, after a read of n bytes with class c: one up if it was full,
-// one down if the next smaller one would have been half empty.
+// Adapt returns the class of buffer to read with next, after a read of n bytes with class c: one up
+// if it was full, one down if the next smaller one would have been half empty.
 func Adapt(c Class, n int) Class {
 	switch {
 	case n >= classSize[c]-BufferSlack && c < Huge:
