@@ -60,7 +60,7 @@ func (d *Dialer) Dial(ctx context.Context, to string) (net.Conn, error) {
 }
 
 func (d *Dialer) open(ctx context.Context, to string) (*route.Stream, error) {
-	r, err := ParseRoute(to)
+	r, err := parseRoute(to)
 	if err != nil {
 		return nil, err
 	}
@@ -73,8 +73,8 @@ func (d *Dialer) Close() error { return d.node.Close() }
 // ErrNoChannel says that a portal's route has no secure channel that reaches the outlet.
 var ErrNoChannel = errors.New("the route has no /secure/api step before its last service")
 
-// ParseRoute reads a route and makes sure that it ends with a service inside a secure channel.
-func ParseRoute(text string) (route.Route, error) {
+// parseRoute reads a route and makes sure that it ends with a service inside a secure channel.
+func parseRoute(text string) (route.Route, error) {
 	r, err := route.Parse(text)
 	if err != nil {
 		return nil, err

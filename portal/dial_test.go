@@ -32,7 +32,7 @@ func TestCheckRoute(t *testing.T) {
 		"nonsense": route.ErrSyntax,
 		"":         route.ErrSyntax,
 	} {
-		r, err := ParseRoute(text)
+		r, err := parseRoute(text)
 		if !errors.Is(err, want) {
 			t.Errorf("%q: got %v, want %v", text, err, want)
 		}
@@ -154,7 +154,7 @@ func TestDialerSharesASession(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := testkit.Within(t, got, "Accept")
-		r, err := ParseRoute(l.Route())
+		r, err := parseRoute(l.Route())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -16,7 +16,9 @@ import (
 // Nobody has to trust a directory. What it answers is where to try: the inlet and the outlet
 // authenticate each other end to end, by name, whatever lies between them. A directory that lies,
 // or is out of date, costs a refused try. It may keep people apart; it cannot bring the wrong ones
-// together, and it sees no key and no byte of theirs.
+// together, and it sees no key and no byte of theirs. But the relay dials where it says PassOn: who
+// may write into a directory may have the relay dial any address that it can reach, with an opening
+// message for a name.
 type Directory interface {
 	// Lookup says where a name is. It is called for each link of an inlet, before that counts
 	// for any limit: what takes long belongs into the background, with Lookup answering from
