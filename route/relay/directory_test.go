@@ -162,7 +162,9 @@ func TestElsewhere(t *testing.T) {
 // A directory that does not know now is no reason to say that the name is nobody's.
 func TestNotNow(t *testing.T) {
 	r := newRelays(t)
+	r.front.mu.Lock()
 	r.front.err = errNotNow
+	r.front.mu.Unlock()
 	_, err := ask(t, r.inlet, r.toOutlet, "hello")
 	expectStatus(t, err, wire.Busy, 1, testAddress(r.frontAt))
 	if strings.Contains(err.Error(), errNotNow.Error()) {
