@@ -76,6 +76,7 @@ type Node struct {
 
 	mu       sync.Mutex
 	services map[string]Service
+	resolver resolver
 	names    map[string]int // what the node has claimed on relays
 	peerings map[string]*peering
 	links    map[netio.Conn]struct{} // that end with the node; nil once it has been closed
