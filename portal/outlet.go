@@ -24,6 +24,10 @@ type Outlet struct {
 	// ProxyProtocol has each connection to the service begin with a PROXY protocol header, version 2.
 	ProxyProtocol bool
 
+	// Track is told of each connection to the service; what it returns is called when that
+	// connection has ended. Nil is told of none.
+	Track func(app route.Conn) (ended func())
+
 	ConnectTimeout time.Duration // for dialing the service; 0 means DefaultConnectTimeout
 	Logger         *slog.Logger  // nil means slog.Default
 }
@@ -43,6 +47,9 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 	app := wrap(target) // a bare connection cannot be reset, and would end
 	q.Watch(app)
 	defer q.Unwatch(app)
+	if o.Track != nil {
+		defer o.Track(app)()
+	}
 	lazy := q.Message.Flags&wire.Lazy != 0
 	stream := q.Accept()
 	if lazy {

@@ -308,7 +308,7 @@ func TestRegistrationFlood(t *testing.T) {
 	crowd, crowdID := l.identity("crowd")
 	ownID := l.ownID()
 	m := newMirror(t, labMeanwhile)
-	_, relay := l.relay("--allow", ownID, "--allow", crowdID, "--max-opening", "8192")
+	_, relay := l.relay("--allow", ownID, "--allow", crowdID, "--max-unauthenticated", "8192")
 	l.registered(relay, "db", m.address)
 	check := undisturbed(t, l.inlet("db@"+relay), m)
 
