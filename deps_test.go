@@ -206,7 +206,8 @@ type listed struct {
 func packages(t *testing.T) []listed {
 	t.Helper()
 	var all []listed
-	dec := json.NewDecoder(bytes.NewReader(goList(t, "linux", "-json=ImportPath,Imports,Deps", "./...")))
+	list := goList(t, "linux", "-json=ImportPath,Imports,Deps", "./...")
+	dec := json.NewDecoder(bytes.NewReader(list))
 	for {
 		var pkg listed
 		err := dec.Decode(&pkg)

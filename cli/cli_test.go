@@ -188,14 +188,14 @@ func TestCommandLineWins(t *testing.T) {
 
 // TestEmptyValues tells a mistake on the command line from a variable that is set to nothing.
 func TestEmptyValues(t *testing.T) {
-	if code, _, stderr := run("outlet", "--listen", ":0", "--target", ":1", "--deny", ""); code != 2 ||
-		!strings.Contains(stderr, `--deny ""`) {
+	code, _, stderr := run("outlet", "--listen", ":0", "--target", ":1", "--deny", "")
+	if code != 2 || !strings.Contains(stderr, `--deny ""`) {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 	for _, name := range []string{"SP_TO", "SP_MAX_PER_SOURCE", "SP_KEEPALIVE", "SP_NO_WAIT"} {
 		t.Setenv(name, "")
 	}
-	code, _, stderr := run("inlet", "--listen", "127.0.0.1:0")
+	code, _, stderr = run("inlet", "--listen", "127.0.0.1:0")
 	if code != 2 || !strings.Contains(stderr, "neither --to nor --ticket") {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
@@ -227,7 +227,8 @@ func TestTicketIsNotInTheEnvironment(t *testing.T) {
 // TestErrorsSpeakOfFlags has an error of a field say which flag that is, and whose help helps.
 func TestErrorsSpeakOfFlags(t *testing.T) {
 	code, _, stderr := run("outlet", "--target", ":1", "--relay", "a:1")
-	if code != 2 || stderr != "sp: --relay stands without --name\nsp: hint: see sp outlet --help\n" {
+	want := "sp: --relay stands without --name\nsp: hint: see sp outlet --help\n"
+	if code != 2 || stderr != want {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }

@@ -13,8 +13,8 @@ const environmentPrefix = "SP_"
 // and Identifiers have no spaces, but attributes and paths may, and none has a newline.
 const valueSeparator = "\n"
 
-const environmentHelp = `Flags can be given in the environment too: --max-per-source is SP_MAX_PER_SOURCE. A flag
-that is repeatable takes one value a line there. The command line wins over the environment.`
+const environmentHelp = `Flags can be given in the environment too: --max-per-source is
+SP_MAX_PER_SOURCE. A repeatable flag takes one value a line there. The command line wins.`
 
 // withoutVariable are the flags that no environment variable stands for, and why not: all
 // processes of a user can read each other's environment, and children inherit it.

@@ -28,8 +28,8 @@ const (
 	exitRefused     = 5
 )
 
-const exitCodesHelp = `Exit codes: 0 done, 1 failed, 2 wrong usage, 3 far end not reachable, 4 not trusted,
-5 target refused the connection.`
+const exitCodesHelp = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 far end not reachable, " +
+	"4 not trusted,\n5 target refused the connection."
 
 // errInvalid marks an error about a credential or a ticket that is not to be believed.
 var errInvalid = errors.New("not valid")

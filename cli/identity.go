@@ -90,7 +90,8 @@ func createIdentity(c *call) error {
 		return err
 	}
 	if err := id.Save(path, c.yes("force")); errors.Is(err, fs.ErrExist) {
-		return withHint(err, "--force replaces it, for good: whoever trusts it must be told of the new one")
+		return withHint(err,
+			"--force replaces it, for good: whoever trusts it must be told of the new one")
 	} else if err != nil {
 		return err
 	}
@@ -157,8 +158,10 @@ func historyJSON(h *identity.History) []map[string]any {
 	var all []map[string]any
 	for _, change := range h.Changes() {
 		all = append(all, map[string]any{
-			"created": change.Created, "public_key": []byte(change.PublicKey),
-			"hash": hex.EncodeToString(change.Hash[:]), "previous": hex.EncodeToString(change.Previous[:]),
+			"created":    change.Created,
+			"public_key": []byte(change.PublicKey),
+			"hash":       hex.EncodeToString(change.Hash[:]),
+			"previous":   hex.EncodeToString(change.Previous[:]),
 		})
 	}
 	return all

@@ -88,7 +88,8 @@ func (c Config) validateServices() error {
 	for _, o := range c.Outlets {
 		name := o.ServiceName()
 		if services[name] {
-			return fieldError("service", "two outlets have the {service} %q: give each its own", name)
+			return fieldError("service",
+				"two outlets have the {service} %q: give each its own", name)
 		}
 		services[name] = true
 		reachable = reachable || o.Listen != "" || len(o.Relays) > 0
@@ -114,7 +115,8 @@ func claim(taken map[string]string, who, listen string, e Entrance) error {
 	for _, relay := range e.Relays {
 		key := relay + " " + e.Name
 		if other, ok := taken[key]; ok && other != terms {
-			return fieldError("name", "{name} %q: another portal claims it on the same relay", e.Name)
+			return fieldError("name",
+				"{name} %q: another portal claims it on the same relay", e.Name)
 		}
 		taken[key] = terms
 	}

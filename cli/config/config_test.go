@@ -87,7 +87,8 @@ func TestValidate(t *testing.T) {
 			"to", "not a route", func(c *Config) { c.Inlets[0].To = []string{"x"} },
 		},
 		"open route": {
-			"to", "no /secure/api", func(c *Config) { c.Inlets[0].To = []string{"/ip4/1.2.3.4/tcp/1"} },
+			"to", "no /secure/api",
+			func(c *Config) { c.Inlets[0].To = []string{"/ip4/1.2.3.4/tcp/1"} },
 		},
 
 		"outlet without a way": {
@@ -124,7 +125,8 @@ func TestValidate(t *testing.T) {
 			c.Outlets[0].Relays, c.Outlets[0].Name = []string{"nowhere"}, "db"
 		}},
 		"relay's identity": {
-			"relay-identity", `"me"`, func(c *Config) { c.Relays[0].RelayIdentities = []string{"me"} },
+			"relay-identity", `"me"`,
+			func(c *Config) { c.Relays[0].RelayIdentities = []string{"me"} },
 		},
 
 		"relay listens nowhere": {
@@ -259,8 +261,9 @@ func TestNextHops(t *testing.T) {
 		t.Fatal(err)
 	}
 	for text, want := range map[string]bool{
-		"relay.example.com:4000": true, "relay.example.com:4001": false, "other.example.com:4000": false,
-		"10.1.2.3:20": true, "10.1.2.3:31": false, "11.1.2.3:20": false,
+		"relay.example.com:4000": true, "relay.example.com:4001": false,
+		"other.example.com:4000": false,
+		"10.1.2.3:20":            true, "10.1.2.3:31": false, "11.1.2.3:20": false,
 		"[2001:db8::]:1": true, "[2001:db8::1]:1": false, "192.0.2.1:7000": true,
 	} {
 		a, err := route.ParseHostPort(text)

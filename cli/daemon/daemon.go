@@ -9,7 +9,9 @@
 // policy of trust and one memory of known histories. Inlets and outlets are on one node: they
 // share its limits and its sessions, and a link that comes in by the entrance of any outlet
 // reaches all outlets, each by its service name. Two outlets that listen at the same address
-// share the listener, and two that claim the same name on the same relay share the claim.
+// share the listener, and two that claim the same name on the same relay share the claim. An
+// inlet does not reach an outlet of its own process: a route that comes back to a node is a
+// loop.
 //
 // What they do not share. A relay and a bridge have a node of their own each, since they carry
 // connections for whoever comes, and have their own limits. A claim on a relay is made by a
@@ -31,7 +33,7 @@ import (
 	"github.com/secureportal/sp/identity"
 )
 
-// Options say how a daemon talks to the process that it is in. The zero value is silent.
+// Options say how a daemon talks to the process that it is in. The zero value only logs.
 type Options struct {
 	// Logger gets what happens. Nil means slog.Default.
 	Logger *slog.Logger
@@ -56,7 +58,7 @@ const (
 	// Ready is the first time that a portal can be used: an inlet has an open route, an outlet
 	// can be reached by one of its entrances, a relay or a bridge listens.
 	Ready EventKind = iota + 1
-	// Redeemed is that an inlet has shown the node's ticket to an outlet that took it.
+	// Redeemed is that an outlet has taken the node's ticket from an inlet.
 	Redeemed
 	// Ended is that the one connection of an inlet at config.Stdio has ended.
 	Ended
@@ -124,10 +126,13 @@ func Start(ctx context.Context, c config.Config, o Options) (*Daemon, error) {
 // changed afterwards.
 //
 // A portal that is the same in both goes on untouched, connections, listener and claims
-// included. One that is gone, or different, takes no new connections any more, and its open ones
-// have as long to finish as Node.Drain says; Apply does not wait for that. What is new is
-// started as by Start. Another node, but for its Drain, means that all is different: the old
-// node says at once that it is going away.
+// included; so do the listener and the claims of an outlet of which only the target is another.
+// What is gone, or different, takes no new connections any more, and the open ones have as long
+// to finish as Node.Drain says; Apply does not wait for that. What is new is started as by
+// Start; where it listens at the address of something that has gone, connections are refused for
+// a moment in between. Another node, but for its Drain, means that all is different: the old
+// node says at once that it is going away. A claim that is made on other terms is given up at
+// once, with what goes through it.
 //
 // If next is not valid, or its node cannot be made, nothing changes. If a portal cannot be
 // started, the others run nevertheless, Status says which one does not, and Apply returns why;
@@ -167,10 +172,13 @@ func (d *Daemon) Apply(ctx context.Context, next config.Config) error {
 func (d *Daemon) change(ctx context.Context, s *site, planned []*running) error {
 	gone := s.withoutPlanned(planned)
 	for _, p := range gone {
+		if v, ok := p.(*service); ok && isPlanned(planned, serviceKey(v.config.Service)) {
+			continue // the other takes its place, and nobody is refused in between
+		}
 		p.withdraw()
 	}
 	for _, p := range gone {
-		if r, ok := p.(*registration); ok && r.isReplaced(planned) {
+		if r, ok := p.(*registration); ok && isPlanned(planned, claimKey(r.relay, r.config.Name)) {
 			r.end(endedContext()) // two claims of one name would take it from each other
 			continue
 		}

@@ -447,8 +447,10 @@ func relayed(t *testing.T) (l *lab, c config.Config, ways []string) {
 	relay := freePort(t)
 	home := config.Entrance{Relays: []string{relay}, Name: "home"}
 	c = config.Config{
-		Relays:  []config.Relay{{Entrance: config.Entrance{Listen: relay}}},
-		Bridges: []config.Bridge{{Entrance: config.Entrance{Listen: loopback}, Next: []string{relay}}},
+		Relays: []config.Relay{{Entrance: config.Entrance{Listen: relay}}},
+		Bridges: []config.Bridge{{
+			Entrance: config.Entrance{Listen: loopback}, Next: []string{relay},
+		}},
 		Outlets: []config.Outlet{
 			{Entrance: home, Target: serviceThatSays(t, "one")},
 			{Entrance: home, Service: "web", Target: serviceThatSays(t, "two")},
@@ -478,8 +480,9 @@ func TestAllKinds(t *testing.T) {
 	talk(t, connect(t, ways[0], "one"), "through the relay")
 	two := connect(t, ways[1], "two")
 	talk(t, two, "through the bridge and the relay")
-	relay := c.Relays[0].Listen
-	for kind, name := range map[Kind]string{RelayKind: relay, BridgeKind: loopback, OutletKind: "web"} {
+	for kind, name := range map[Kind]string{
+		RelayKind: c.Relays[0].Listen, BridgeKind: loopback, OutletKind: "web",
+	} {
 		testkit.Eventually(t, string(kind)+" counts connections", func() bool {
 			return l.status(t, kind, name).Connections > 0
 		})

@@ -99,7 +99,7 @@ func (i *inlet) run(to []route.Route) {
 	})
 }
 
-// redeem shows the ticket, if there is one, before anything else is done. A far end that is not
+// redeem presents the ticket, if there is one, before anything else is done. A far end that is not
 // there yet is waited for later.
 func (i *inlet) redeem(ctx context.Context, to []route.Route) error {
 	if i.site.ticket == nil {

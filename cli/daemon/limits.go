@@ -6,16 +6,16 @@ import (
 )
 
 const (
-	filesPerConnection = 2    // descriptors of each connection that is carried
-	strangersPart      = 4    // unauthenticated links have this part of all descriptors at most,
-	displacedPart      = 4    // and this part of it as many more that make room for others
-	restPart           = 8    // this part of all is for all else,
-	restMost           = 1024 // but not more than so many
+	filesPerConnection  = 2    // descriptors that a connection takes
+	unauthenticatedPart = 4    // a fourth of all descriptors, at most, is for unauthenticated links,
+	displacedPart       = 4    // and a fourth of that for those that make room for others
+	restPart            = 8    // an eighth of all is for everything else,
+	restMost            = 1024 // but not more than so many
 )
 
-// limits returns what l says. What it leaves open is the default, unless that would let
-// strangers have all descriptors: with links that say nothing, or with connections where a node
-// carries them for whoever comes.
+// limits returns what l says. What it leaves open is the default, or less: anonymous peers must
+// not get all descriptors, with links that say nothing, or with connections where a node carries
+// them for whoever comes.
 func limits(l config.Limits, forAnybody bool) route.Limits {
 	all := route.Limits{
 		Connections: l.Connections, PerIdentity: l.PerIdentity, PerSource: l.PerSource,
@@ -36,11 +36,10 @@ func limits(l config.Limits, forAnybody bool) route.Limits {
 }
 
 // limitsWith returns how many connections a node can carry that may open so many files, and how
-// many unauthenticated links it can have, so that strangers who have all of both leave
-// descriptors.
+// many unauthenticated links it can have: if all of both are taken there are descriptors left.
 func limitsWith(files int) (connections, unauthenticated int) {
-	unauthenticated = min(files/strangersPart, config.DefaultMaxUnauthenticated)
+	unauthenticated = min(files/unauthenticatedPart, config.DefaultMaxUnauthenticated)
 	rest := min(files/restPart, restMost)
-	strangers := unauthenticated + unauthenticated/displacedPart
-	return max((files-strangers-rest)/filesPerConnection, 1), max(unauthenticated, 1)
+	links := unauthenticated + unauthenticated/displacedPart
+	return max((files-links-rest)/filesPerConnection, 1), max(unauthenticated, 1)
 }

@@ -164,8 +164,8 @@ func (s *site) begin(ctx context.Context, p *running) error {
 }
 
 func (s *site) beginPart(ctx context.Context, want planned) (part, error) {
-	if running := s.part(want.key); running != nil {
-		return running, nil
+	if known := s.part(want.key); known != nil {
+		return known, nil
 	}
 	fresh := want.make()
 	if err := fresh.start(ctx); err != nil {
@@ -181,6 +181,18 @@ func (s *site) part(key string) part {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.parts[key]
+}
+
+// isPlanned tells whether portals have a part whose key begins so.
+func isPlanned(portals []*running, key string) bool {
+	for _, p := range portals {
+		for _, part := range p.plan {
+			if strings.HasPrefix(part.key, key) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // withoutPlanned takes out the parts that no portal needs any more, and returns them.

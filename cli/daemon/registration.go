@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"strings"
 	"sync"
 
 	"github.com/secureportal/sp/cli/config"
@@ -27,11 +26,9 @@ type registration struct {
 	err error // why it is not up
 }
 
-const registrationKey = "registration "
-
 // claimKey begins the key of every registration of a name on a relay, whatever its terms. Those
-// of nodes that are not the main one are no parts of the site's.
-func claimKey(relay, name string) string { return registrationKey + relay + " " + name + " " }
+// of relays and bridges are no parts of the site's.
+func claimKey(relay, name string) string { return "registration " + relay + " " + name + " " }
 
 func (s *site) planRegistration(m *member, relay string, e config.Entrance) planned {
 	terms := config.Entrance{RelayIdentities: e.RelayIdentities, Mux: e.Mux}
@@ -41,18 +38,6 @@ func (s *site) planRegistration(m *member, relay string, e config.Entrance) plan
 			return &registration{site: s, member: m, relay: relay, config: e}
 		},
 	}
-}
-
-// isReplaced tells whether portals claim the same name on the same relay on other terms.
-func (r *registration) isReplaced(portals []*running) bool {
-	for _, p := range portals {
-		for _, part := range p.plan {
-			if strings.HasPrefix(part.key, claimKey(r.relay, r.config.Name)) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 func (r *registration) start(ctx context.Context) (err error) {

@@ -17,10 +17,13 @@ type service struct {
 func (s *site) planService(o config.Outlet) planned {
 	o.Entrance, o.Service = config.Entrance{}, o.ServiceName() // the rest is the service
 	return planned{
-		key:  keyOf("service", o),
+		key:  keyOf(serviceKey(o.Service), o),
 		make: func() part { return &service{site: s, config: o} },
 	}
 }
+
+// serviceKey begins the key of every service of a name, whatever its target.
+func serviceKey(name string) string { return "service " + name + " " }
 
 func (v *service) start(context.Context) error {
 	target, err := v.config.TargetAddress()
@@ -43,6 +46,7 @@ func (v *service) start(context.Context) error {
 
 func (v *service) stopListening() {}
 
+// withdraw is not for a service that another takes the place of: that one does it by starting.
 func (v *service) withdraw() { v.site.main.node.Withdraw(v.config.Service) }
 
 func (v *service) end(ctx context.Context) {
