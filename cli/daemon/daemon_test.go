@@ -106,7 +106,7 @@ func (l *lab) ready(t *testing.T, kind Kind, name string) PortalStatus {
 	return l.status(t, kind, name)
 }
 
-// service is a service that begins each connection with a greeting, and then echoes.
+// serviceThatSays begins each connection with a greeting, and then echoes.
 func serviceThatSays(t *testing.T, greeting string) (address string) {
 	t.Helper()
 	l := testkit.Listen(t)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,7 +56,7 @@ func TestProblems(t *testing.T) {
 		},
 	} {
 		n.Trust.Seen = filepath.Join(home, "seen")
-		_, err := OpenNode(n, Options{})
+		_, err := OpenNode(n, Options{Logger: slog.New(slog.DiscardHandler)})
 		var problem *Error
 		if !errors.As(err, &problem) || problem.Problem != want || !errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("got %v, want problem %d", err, want)
