@@ -336,6 +336,13 @@ func (n *Node) end(key any) {
 // Turnover returns how many times something that Begin counts has begun or ended.
 func (n *Node) Turnover() uint64 { return n.turnover.Load() }
 
+// Connections returns how many of those are open.
+func (n *Node) Connections() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.active.all
+}
+
 // Serve accepts links on l until ctx or the node ends, and closes l. The links themselves live as long as the node.
 func (n *Node) Serve(ctx context.Context, l net.Listener) {
 	stop := context.AfterFunc(ctx, func() { _ = l.Close() })

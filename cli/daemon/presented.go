@@ -1,4 +1,4 @@
-package cli
+package daemon
 
 import (
 	"bytes"
@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/textfile"
 )
 
-// shown is what a node shows of itself: its identity and its credentials, as their files last had them. It is safe for
-// concurrent use.
-type shown struct {
+// presented is what a node presents of itself: its identity and its credentials, as their files
+// last had them. It is safe for concurrent use, but for refresh, which is for one at a time.
+type presented struct {
 	logger *slog.Logger // set once
 	name   identity.Identifier
 	key    *watchedFile
@@ -24,9 +25,11 @@ type shown struct {
 	expiry      []time.Time
 }
 
-// newShown reads the credentials in files, to be shown by id, whose key file is at path.
-func newShown(id *identity.Identity, path string, files []string, logger *slog.Logger) (*shown, error) {
-	s := &shown{
+// newPresented reads the credentials in files, to be presented by id, whose key file is at path.
+func newPresented(
+	id *identity.Identity, path string, files []string, logger *slog.Logger,
+) (*presented, error) {
+	s := &presented{
 		logger: logger, name: id.Identifier(), id: id, key: &watchedFile{path: path},
 		credentials: make([][]byte, len(files)), expiry: make([]time.Time, len(files)),
 	}
@@ -38,29 +41,30 @@ func newShown(id *identity.Identity, path string, files []string, logger *slog.L
 			return nil, err
 		}
 	}
-	s.tellExpired(time.Now())
+	s.warnExpired(time.Now())
 	return s, nil
 }
 
 // identity is the node's identity, with the key it has now.
-func (s *shown) identity() *identity.Identity {
+func (s *presented) identity() *identity.Identity {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.id
 }
 
-// show returns the credentials.
-func (s *shown) show() [][]byte {
+// list returns the credentials.
+func (s *presented) list() [][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([][]byte(nil), s.credentials...)
 }
 
-// refresh reads the files that have changed, or all of them, and reports whether there is something new to show. What
-// cannot be read is logged, and stays as it was.
-func (s *shown) refresh(all bool) (changed bool) {
+// refresh reads the files that have changed, or all of them, and reports whether there is
+// something new to present. What cannot be read is logged, and stays as it was.
+func (s *presented) refresh(all bool) (changed bool) {
 	if s.key.take(all, s.logger, s.readKey) {
-		s.logger.Info("the identity has a new key", "file", s.key.path, "changes", s.identity().History().Len())
+		s.logger.Info("the identity has a new key",
+			"file", s.key.path, "changes", s.identity().History().Len())
 		changed = true
 	}
 	for i, f := range s.tokens {
@@ -69,17 +73,18 @@ func (s *shown) refresh(all bool) (changed bool) {
 			changed = true
 		}
 	}
-	s.tellExpired(time.Now())
+	s.warnExpired(time.Now())
 	return changed
 }
 
-func (s *shown) readKey() (changed bool, err error) {
+func (s *presented) readKey() (changed bool, err error) {
 	id, err := identity.Load(s.key.path)
 	if err != nil {
 		return false, err
 	}
 	if id.Identifier() != s.name {
-		return false, fmt.Errorf("identity file %s: it is another identity now: restart to use it", s.key.path)
+		return false, fmt.Errorf(
+			"identity file %s: it is another identity now: restart to use it", s.key.path)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -88,7 +93,7 @@ func (s *shown) readKey() (changed bool, err error) {
 	return changed, nil
 }
 
-func (s *shown) readCredential(i int) (changed bool, err error) {
+func (s *presented) readCredential(i int) (changed bool, err error) {
 	path := s.tokens[i].path
 	c, err := loadCredential(path)
 	if err == nil && c.Subject() != s.name {
@@ -108,26 +113,27 @@ func (s *shown) readCredential(i int) (changed bool, err error) {
 }
 
 func loadCredential(path string) (*identity.Credential, error) {
-	text, err := readText(path)
+	text, err := textfile.Read(path)
 	if err != nil {
 		return nil, err
 	}
 	return identity.ParseCredentialText(text)
 }
 
-func (s *shown) expiresAt(i int) time.Time {
+func (s *presented) expiresAt(i int) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.expiry[i]
 }
 
-// tellExpired logs, once, that a credential is worth nothing any more.
-func (s *shown) tellExpired(now time.Time) {
+// warnExpired logs, once, that a credential has expired.
+func (s *presented) warnExpired(now time.Time) {
 	for i, f := range s.tokens {
 		expires := s.expiresAt(i)
 		if expired := !now.Before(expires); expired != f.expired {
 			if f.expired = expired; expired {
-				s.logger.Warn("the credential has expired: put a new one in its place", "file", f.path, "expired", expires)
+				s.logger.Warn("the credential has expired: put a new one in its place",
+					"file", f.path, "expired", expires)
 			}
 		}
 	}
