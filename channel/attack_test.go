@@ -39,7 +39,8 @@ func (o outcome) check(t *testing.T, where string, sent []byte) {
 	}
 }
 
-// converse sends data over both directions of a flow, in small records, while both ends read. It ends when both have.
+// converse sends data over both directions of a flow, in small records, while both ends read. It
+// ends when both have.
 func (l *lab) converse(s *Session, data []byte, piece int) (atServer, atClient outcome) {
 	served := make(chan outcome, 1)
 	run := func(f *Flow) outcome {
@@ -85,8 +86,8 @@ func (l *lab) sessionWith(plan *faultnet.Plan) *Session {
 	return l.session()
 }
 
-// A man in the middle changes, drops, repeats, swaps and cuts each message of a flow: nobody reads a wrong byte, nobody
-// sees an end that was not sent, and the session goes on.
+// A man in the middle changes, drops, repeats, swaps and cuts each message of a flow: nobody reads
+// a wrong byte, nobody sees an end that was not sent, and the session goes on.
 func TestManInTheMiddleOfAFlow(t *testing.T) {
 	for _, kind := range damages {
 		t.Run(kind.String(), func(t *testing.T) {
@@ -243,7 +244,8 @@ func (r *recorder) of(link int) []byte {
 	return bytes.Clone(r.bytes[link])
 }
 
-// play sends b to the responder on a new link and returns how that ended. The responder must not answer.
+// play sends b to the responder on a new link and returns how that ended. The responder must not
+// answer.
 func (l *lab) play(b []byte) error {
 	l.t.Helper()
 	before := l.ended()
@@ -312,8 +314,8 @@ func TestSameNumberTwice(t *testing.T) {
 		handle, flows := accepted()
 		l.handle = handle
 		s := l.session()
-		send, _ := s.epoch.keys(s.role, 7)
-		b := append(appendFlowHello(nil, s.epoch.id, 7), sealed(t, &send, typeData, []byte("once"))...)
+		send, _ := s.keys.current.keys(s.role, 7)
+		b := append(appendFlowHello(nil, s.keys.current.id, 7), sealed(t, &send, typeData, []byte("once"))...)
 		const links = 20
 		for range links {
 			client, server := faultnet.Pipe()
@@ -331,6 +333,17 @@ func TestSameNumberTwice(t *testing.T) {
 	})
 }
 
+// Flow 0 is the control link's.
+func TestFlowZeroIsRefused(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		l.handle = func(context.Context, *Flow) { t.Error("a handler was called") }
+		s := l.session()
+		send, _ := s.keys.current.keys(s.role, 0)
+		b := append(appendFlowHello(nil, s.keys.current.id, 0), sealed(t, &send, typeData, nil)...)
+		wantErr(t, l.play(b), ErrReplayed)
+	})
+}
+
 // What two flows say cannot be exchanged, nor what the two directions of one say.
 func TestFlowsAreNotExchangeable(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
@@ -341,7 +354,7 @@ func TestFlowsAreNotExchangeable(t *testing.T) {
 		g, b := l.both(s, flows)
 		defer a.release()
 		defer b.release()
-		f.chain.conn, g.chain.conn = g.chain.conn, f.chain.conn
+		linkOf(f).Conn, linkOf(g).Conn = linkOf(g).Conn, linkOf(f).Conn
 		write(t, f, "for a")
 		_, err := b.Read(make([]byte, 10))
 		wantErr(t, err, ErrForged)
@@ -352,7 +365,7 @@ func TestFlowsAreNotExchangeable(t *testing.T) {
 		defer c.release()
 		write(t, h, "echo of this")
 		expect(t, c, "echo of this")
-		_, _ = c.chain.conn.Write(sealedAgain(t, s, "echo of this"))
+		_, _ = linkOf(c.Flow).Write(sealedAgain(t, s, "echo of this"))
 		_, err = h.Read(make([]byte, 10))
 		wantErr(t, err, ErrForged)
 	})
@@ -360,13 +373,13 @@ func TestFlowsAreNotExchangeable(t *testing.T) {
 
 // sealedAgain returns the second record that the initiator of the latest flow has sent.
 func sealedAgain(t *testing.T, s *Session, data string) []byte {
-	send, _ := s.epoch.keys(s.role, s.epoch.flows)
+	send, _ := s.keys.current.keys(s.role, s.keys.current.flows)
 	_ = sealed(t, &send, typeData, nil)
 	return sealed(t, &send, typeData, []byte(data))
 }
 
-// Any schedule of faults: what arrives is right and in order, and each direction ends in exactly one of a clean end that
-// was sent, and an error.
+// Any schedule of faults: what arrives is right and in order, and each direction ends in exactly
+// one of a clean end that was sent, and an error.
 func TestRandomFaults(t *testing.T) {
 	rounds := 25
 	if testing.Short() {

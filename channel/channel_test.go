@@ -143,7 +143,7 @@ func TestFlowsShareAHandshakeAndALink(t *testing.T) {
 	for _, size := range []int{1, 1000, MaxData, MaxData + 1, len(data)} {
 		roundTrip(t, s, data[:size])
 	}
-	if n := len(s.idle); n != 1 {
+	if n := s.idleLinks(); n != 1 {
 		t.Errorf("%d idle links, want 1", n)
 	}
 	if _, err := s.Ping(t.Context()); err != nil {

@@ -62,15 +62,15 @@ func TestEndsThatAreNone(t *testing.T) {
 		"busy":      {func(f *Flow) { f.abort(abortBusy, ErrBusy) }, ErrBusy},
 		"leaving":   {func(f *Flow) { f.abort(abortGoingAway, ErrGoingAway) }, ErrGoingAway},
 		"trust":     {func(f *Flow) { f.abort(abortNotTrusted, ErrClosed) }, ErrRefusedByPeer},
-		"closed":    {func(f *Flow) { _ = f.chain.conn.Close() }, ErrCut},
-		"rst":       {func(f *Flow) { _ = netio.Reset(f.chain.conn) }, ErrCut},
-		"fin":       {func(f *Flow) { _ = f.chain.conn.(netio.Conn).CloseWrite() }, ErrCut},
-		"odd end":   {func(f *Flow) { _ = f.sendRecord(typeEnd, 1) }, ErrProtocol},
-		"no abort":  {func(f *Flow) { _ = f.sendRecord(typeAbort) }, ErrProtocol},
-		"ping":      {func(f *Flow) { _ = f.sendRecord(typePing, 0, 0, 0, 0, 0, 0, 0, 1) }, ErrProtocol},
-		"type 99":   {func(f *Flow) { _ = f.sendRecord(99) }, ErrProtocol},
-		"garbage":   {func(f *Flow) { write(t, f.chain.conn, "\x00\x1fGET / HTTP/1.1\r\nHost: nowhere\r\n") }, ErrForged},
-		"too short": {func(f *Flow) { write(t, f.chain.conn, "\x00\x10"+"0123456789abcdef") }, ErrForged},
+		"closed":    {func(f *Flow) { _ = linkOf(f).Conn.Close() }, ErrCut},
+		"rst":       {func(f *Flow) { _ = netio.Reset(linkOf(f).Conn) }, ErrCut},
+		"fin":       {func(f *Flow) { _ = linkOf(f).Conn.(netio.Conn).CloseWrite() }, ErrCut},
+		"odd end":   {func(f *Flow) { _ = f.sendRecordLocked(typeEnd, 1) }, ErrProtocol},
+		"no abort":  {func(f *Flow) { _ = f.sendRecordLocked(typeAbort) }, ErrProtocol},
+		"ping":      {func(f *Flow) { _ = f.sendRecordLocked(typePing, 0, 0, 0, 0, 0, 0, 0, 1) }, ErrProtocol},
+		"type 99":   {func(f *Flow) { _ = f.sendRecordLocked(99) }, ErrProtocol},
+		"garbage":   {func(f *Flow) { write(t, linkOf(f).Conn, "\x00\x1fGET / HTTP/1.1\r\nHost: nowhere\r\n") }, ErrForged},
+		"too short": {func(f *Flow) { write(t, linkOf(f).Conn, "\x00\x10"+"0123456789abcdef") }, ErrForged},
 	} {
 		for _, way := range []string{"Read", "WriteTo", "ReadLazy"} {
 			t.Run(name+" "+way, func(t *testing.T) {
@@ -137,7 +137,8 @@ func TestHandlerThatReturnsResets(t *testing.T) {
 	})
 }
 
-// A handler that leaves a reader behind does not give it memory that belongs to somebody else by then.
+// A handler that leaves a reader behind does not give it memory that belongs to somebody else by
+// then.
 func TestHandlerLeavesReaderBehind(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		var left sync.WaitGroup
@@ -230,7 +231,8 @@ func TestDeadLinkIsNoDeadline(t *testing.T) {
 	}
 }
 
-// The deadline that Close sets for its last record does not stay on a link that goes to the next flow.
+// The deadline that Close sets for its last record does not stay on a link that goes to the next
+// flow.
 func TestCloseLeavesNoDeadlineOnTheLink(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		l.handle = func(_ context.Context, f *Flow) {
@@ -285,8 +287,8 @@ func TestWriteNothingIntroduces(t *testing.T) {
 	})
 }
 
-// A chain whose far end has said more than the flow is not used again.
-func TestUncleanChainIsNotReused(t *testing.T) {
+// A link whose far end has said more than the flow is not used again.
+func TestUncleanLinkIsNotReused(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		handle, flows := accepted()
 		l.handle = handle
@@ -295,7 +297,7 @@ func TestUncleanChainIsNotReused(t *testing.T) {
 		defer a.release()
 		_ = f.CloseWrite()
 		expectEnd(t, a)
-		write(t, a.chain.conn, string(sealed(t, &a.sending.cipher, typeEnd, nil))+"extra")
+		write(t, linkOf(a.Flow).Conn, string(sealed(t, &a.sending.cipher, typeEnd, nil))+"extra")
 		expectEnd(t, f)
 		if n, m := s.idleLinks(), s.openLinks(); n != 0 || m != 0 {
 			t.Errorf("%d idle links, %d links, want none", n, m)
@@ -315,15 +317,15 @@ func sealed(t testing.TB, c *cipherHalf, typ recordType, data []byte) []byte {
 }
 
 func (s *Session) idleLinks() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.idle)
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return len(s.pool.idle)
 }
 
 func (s *Session) openLinks() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.chains)
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return len(s.pool.links)
 }
 
 func TestFlowsReuseOneLink(t *testing.T) {
@@ -338,7 +340,7 @@ func TestFlowsReuseOneLink(t *testing.T) {
 			t.Errorf("%d links, want the control link and one more", l.dialed)
 		}
 		var open []*Flow
-		for range 3 * chainIdleKept {
+		for range 3 * linkIdleKept {
 			open = append(open, l.open(s))
 		}
 		for _, f := range open {
@@ -346,11 +348,11 @@ func TestFlowsReuseOneLink(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(2 * chainIdleTimeout)
-		if n := s.openLinks(); n != chainIdleKept {
-			t.Errorf("%d links stay for good, want %d", n, chainIdleKept)
+		time.Sleep(2 * linkIdleTimeout)
+		if n := s.openLinks(); n != linkIdleKept {
+			t.Errorf("%d links stay for good, want %d", n, linkIdleKept)
 		}
-		l.waitServed(2 * chainIdleKept)
+		l.waitServed(2 * linkIdleKept)
 		dialed := l.dialed
 		time.Sleep(time.Hour)
 		if err := transfer(t, l.open(s), pattern(10), 1000); err != nil || l.dialed != dialed {
@@ -377,7 +379,7 @@ func TestManyFlows(t *testing.T) {
 			})
 		}
 		tasks.Wait()
-		if n := s.idleLinks(); n > chainIdleMax {
+		if n := s.idleLinks(); n > linkIdleMax {
 			t.Errorf("%d idle links", n)
 		}
 	})
@@ -482,8 +484,8 @@ func TestRatchetChangesKeys(t *testing.T) {
 	l := newLab(t, nil)
 	defer l.close()
 	s := l.session()
-	send, _ := s.epoch.keys(identity.Initiator, 1<<50)
-	_, receive := s.epoch.keys(identity.Responder, 1<<50)
+	send, _ := s.keys.current.keys(identity.Initiator, 1<<50)
+	_, receive := s.keys.current.keys(identity.Responder, 1<<50)
 	receive.count = 1 // and so will not change in time
 	for i := range rekeyAfter {
 		if _, _, err := receive.open(sealed(t, &send, typeData, nil)[lengthSize:]); err != nil {

@@ -40,7 +40,8 @@ func (l *lab) feed(b []byte) []byte {
 	return said
 }
 
-// Whatever bytes come on a link that proves nothing: Serve returns, calls no handler, and says no more than message 2.
+// Whatever bytes come on a link that proves nothing: Serve returns, calls no handler, and says no
+// more than message 2.
 func FuzzServe(f *testing.F) {
 	l := fuzzLab(f)
 	l.handle = func(context.Context, *Flow) { panic("a flow of somebody who knows no key") }
@@ -75,7 +76,7 @@ func FuzzServe(f *testing.F) {
 		}
 		if len(b) > flowHelloSize && b[0] == helloFlow && b[flowHelloSize-1]&1 == 1 {
 			b = bytes.Clone(b)
-			copy(b[1:], s.epoch.id[:]) // seen on the way
+			copy(b[1:], s.keys.current.id[:]) // seen on the way
 		}
 		if said := l.feed(b); len(said) > lengthSize+maxHandshakeMessage {
 			t.Errorf("said %d bytes", len(said))
@@ -139,7 +140,8 @@ func FuzzReadProof(f *testing.F) {
 	})
 }
 
-// script is what a fuzzer makes an authenticated peer say: type (1), size (2), how (1) for each record.
+// script is what a fuzzer makes an authenticated peer say: type (1), size (2), how (1) for each
+// record.
 func script(words ...uint32) (b []byte) {
 	for _, w := range words {
 		b = binary.BigEndian.AppendUint32(b, w)
@@ -151,8 +153,8 @@ func word(t recordType, size int, how byte) uint32 {
 	return uint32(t)<<24 | uint32(size)<<8 | uint32(how)
 }
 
-// Any records with the right keys, in any order, damaged or not, make a flow deliver exactly the data before the first
-// record that ends it or is wrong, and end as that says.
+// Any records with the right keys, in any order, damaged or not, make a flow deliver exactly the
+// data before the first record that ends it or is wrong, and end as that says.
 func FuzzFlow(f *testing.F) {
 	f.Add(script(word(typeData, 5, 0), word(typeEnd, 0, 0)))
 	f.Add(script(word(typeData, 0, 0), word(typeData, 70, 0), word(typeAbort, 1, 0)))
@@ -262,17 +264,21 @@ func readFlow(e *epoch, wire []byte) ([]byte, error) {
 	defer client.Close()
 	_, _ = client.Write(wire)
 	_ = client.CloseWrite()
-	s := &Session{config: new(Config), role: identity.Responder, chains: make(map[*chain]struct{})}
-	f := &Flow{session: s, chain: newChain(server)}
-	f.sending.cipher, f.receiving.cipher = e.keys(identity.Responder, 1)
+	s := &Session{config: new(Config), role: identity.Responder, life: newLife()}
+	s.pool = newLinkPool(s.role, &s.life.goingAway, &s.prewarm)
+	l := newLink(server)
+	_ = s.pool.adopt(l)
+	var k flowKeys
+	k.send, k.receive = e.keys(identity.Responder, 1)
+	f := newFlow(s, l, k)
 	var got bytes.Buffer
 	err := drainBy("WriteTo", f, &got)
 	_ = f.Close()
 	return got.Bytes(), err
 }
 
-// Whatever an authenticated initiator says on the control link, the responder ends the session or goes on, and forgets
-// everything when the link has ended.
+// Whatever an authenticated initiator says on the control link, the responder ends the session or
+// goes on, and forgets everything when the link has ended.
 func FuzzControl(f *testing.F) {
 	l := fuzzLab(f)
 	f.Add(script(word(typePing, 8, 0), word(typePing, 8, 0), word(typePong, 8, 0)))
@@ -290,7 +296,7 @@ func FuzzControl(f *testing.F) {
 		}
 		client, server := faultnet.PipeSize(1 << 20)
 		l.serve(server)
-		s, err := l.initiator.initiate(newChain(client), "")
+		s, err := l.initiator.initiate(newLink(client), "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -303,7 +309,7 @@ func FuzzControl(f *testing.F) {
 			case 1:
 				err = p.renewFully()
 			case 2:
-				err = p.beginRenewal()
+				err = p.keys.begin()
 			case 3:
 				_, err = client.Write(pattern(size))
 			}

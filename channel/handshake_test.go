@@ -227,28 +227,28 @@ func TestMemoryBeforeAuthentication(t *testing.T) {
 				_, _ = client.Write(append(hello[:len(hello):len(hello)], make([]byte, 60<<10)...))
 				_ = client.CloseWrite()
 			}()
-			in := input{conn: server}
+			l := newLink(server)
 			if name == "handshake" {
-				if _, err := in.need(2 + int(hello[1])); err != nil {
+				if _, err := l.need(2 + int(hello[1])); err != nil {
 					t.Fatal(err)
 				}
 				for range 2 {
-					if _, err := in.frame(); err != nil {
+					if _, err := l.frame(); err != nil {
 						t.Fatal(err)
 					}
 				}
 			} else {
-				if _, err := in.need(flowHelloSize - 1); err != nil {
+				if _, err := l.need(flowHelloSize - 1); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := in.record(maxFirstBody); err == nil {
+				if _, err := l.in.record(maxFirstBody); err == nil {
 					t.Error("a first record of 64 KiB is waited for")
 				}
 			}
-			if most := 16<<10 + 512; len(in.buffer.Bytes) > most {
-				t.Errorf("%d bytes are held, want %d at most", len(in.buffer.Bytes), most)
+			if most := 16<<10 + 512; len(l.in.buffer.Bytes) > most {
+				t.Errorf("%d bytes are held, want %d at most", len(l.in.buffer.Bytes), most)
 			}
-			in.drop()
+			l.in.drop()
 		})
 	}
 }

@@ -17,7 +17,8 @@ import (
 	"github.com/secureportal/sp/noise"
 )
 
-// lab is two endpoints whose links are pipes in process. It is made inside a synctest bubble where time matters.
+// lab is two endpoints whose links are pipes in process. It is made inside a synctest bubble where
+// time matters.
 //
 //	initiator ── link 0: control ──▶ responder
 //	          ── link 1, 2, …: flows ──▶
@@ -136,7 +137,8 @@ func (l *lab) serve(server Conn) {
 	})
 }
 
-// ended returns how the links that have been served to their end did so, in the order in which they did.
+// ended returns how the links that have been served to their end did so, in the order in which they
+// did.
 func (l *lab) ended() []error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -161,8 +163,8 @@ func (l *lab) open(s *Session) *Flow {
 	return f
 }
 
-// accepted returns a handler that hands flows over and keeps them until the test is done with them, and the channel on
-// which they come.
+// accepted returns a handler that hands flows over and keeps them until the test is done with them,
+// and the channel on which they come.
 func accepted() (Handler, chan *acceptedFlow) {
 	flows := make(chan *acceptedFlow, 2000)
 	return func(_ context.Context, f *Flow) {
@@ -188,6 +190,9 @@ func (l *lab) both(s *Session, flows chan *acceptedFlow) (*Flow, *acceptedFlow) 
 	}
 	return f, <-flows
 }
+
+// linkOf returns the link that f is on.
+func linkOf(f *Flow) *link { return f.carrier().(*link) }
 
 // greeted opens a flow of s, to a far end that echoes, that has answered.
 func (l *lab) greeted(s *Session) *Flow {
@@ -293,8 +298,8 @@ func (p *togglePolicy) set(err error) {
 	p.changed = make(chan struct{})
 }
 
-// transfer sends data through a flow to echo and checks what comes back: it is what was sent, or the beginning of it
-// and an error. It returns that error.
+// transfer sends data through a flow to echo and checks what comes back: it is what was sent, or
+// the beginning of it and an error. It returns that error.
 func transfer(t testing.TB, f *Flow, data []byte, piece int) error {
 	t.Helper()
 	_ = f.SetReadDeadline(time.Now().Add(time.Minute))

@@ -36,7 +36,8 @@ func (v *vouched) issue(t testing.TB, life time.Duration) {
 	v.wallet.held.Store(c)
 }
 
-// inVouched runs f for either side that may show the credential, which lives for 10 seconds at first.
+// inVouched runs f for either side that may show the credential, which lives for 10 seconds at
+// first.
 func inVouched(t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint)) {
 	for _, side := range []string{"initiator", "responder"} {
 		t.Run(side, func(t *testing.T) {
@@ -65,7 +66,8 @@ func inVouched(t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session
 	}
 }
 
-// Without Renew a session ends with the credential that it was made with, whatever there is to show by then.
+// Without Renew a session ends with the credential that it was made with, whatever there is to show
+// by then.
 func TestExpiryEndsSession(t *testing.T) {
 	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, _ *Endpoint) {
 		v.issue(t, time.Hour)
@@ -110,7 +112,8 @@ func TestRenewShortens(t *testing.T) {
 	})
 }
 
-// Who asks for more handshakes than anybody needs gets some, and what is shown in the end is what is there.
+// Who asks for more handshakes than anybody needs gets some, and what is shown in the end is what
+// is there.
 func TestRenewTooOften(t *testing.T) {
 	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, shower *Endpoint) {
 		before := s.epochID()
@@ -136,9 +139,9 @@ func TestRenewTooOften(t *testing.T) {
 }
 
 func (s *Session) epochID() sessionID {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.epoch.id
+	s.keys.mu.Lock()
+	defer s.keys.mu.Unlock()
+	return s.keys.current.id
 }
 
 // Decided tells of a decision that is another one.
@@ -148,7 +151,7 @@ func TestDecided(t *testing.T) {
 			return // the decision is the responder's
 		}
 		decided := s.Decided()
-		s.Renew()
+		s.keys.renew()
 		time.Sleep(time.Second)
 		select {
 		case <-decided:
@@ -157,7 +160,7 @@ func TestDecided(t *testing.T) {
 		}
 		v.issue(t, time.Hour)
 		time.Sleep(minRenewAfter)
-		s.Renew()
+		s.keys.renew()
 		<-decided
 		if got := s.Decision().Attributes["life"]; got != "1h0m0s" {
 			t.Errorf("the credential's life is %q", got)
@@ -165,7 +168,8 @@ func TestDecided(t *testing.T) {
 	})
 }
 
-// A node that takes up a new key shows it in the next handshake, and from then on the old one is refused.
+// A node that takes up a new key shows it in the next handshake, and from then on the old one is
+// refused.
 func TestRenewShowsNewKey(t *testing.T) {
 	var current atomic.Pointer[identity.Identity]
 	inBubble(t, func(a, b *Config) {

@@ -15,7 +15,8 @@ import (
 	"github.com/secureportal/sp/internal/testkit"
 )
 
-// A black hole in either direction, or in both, is noticed within 15 seconds by both sides, and flows end with it.
+// A black hole in either direction, or in both, is noticed within 15 seconds by both sides, and
+// flows end with it.
 func TestBlackHole(t *testing.T) {
 	for _, dirs := range [][]faultnet.Direction{{faultnet.ClientToServer}, {faultnet.ServerToClient}, nil} {
 		inBubble(t, nil, func(t *testing.T, l *lab) {
@@ -35,8 +36,8 @@ func TestBlackHole(t *testing.T) {
 			begin := time.Now()
 			_, err := f.Read(make([]byte, 1))
 			wantNoEOF(t, err)
-			if !errors.Is(err, ErrSilent) && !errors.Is(err, ErrCut) { // the other side may be first, and reset the flow's link
-				t.Errorf("got %v, want ErrSilent or ErrCut", err)
+			if !errors.Is(err, ErrMissedPongs) && !errors.Is(err, ErrCut) { // the other side may be first, and reset the flow's link
+				t.Errorf("got %v, want ErrMissedPongs or ErrCut", err)
 			}
 			if took := time.Since(begin); took > 15*time.Second {
 				t.Errorf("the initiator noticed after %v", took)
@@ -59,7 +60,7 @@ func TestIdleSessionLives(t *testing.T) {
 		if err := transfer(t, l.open(s), []byte("still here"), 3); err != nil {
 			t.Error(err)
 		}
-		if n := len(s.pings); n != 0 {
+		if n := len(s.heartbeat.waiting); n != 0 {
 			t.Errorf("%d pings are remembered", n)
 		}
 	})
@@ -275,10 +276,10 @@ func TestAnnounce(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		s := l.session()
 		f := l.open(s)
-		l.responder.Announce()
-		l.responder.Announce()
-		<-s.Left()
-		if !s.Leaving() {
+		l.responder.GoAway()
+		l.responder.GoAway()
+		<-s.GoingAway()
+		if !s.life.goingAway.happened() {
 			t.Error("not leaving")
 		}
 		if err := transfer(t, f, []byte("an open flow goes on"), 3); err != nil {
@@ -291,7 +292,8 @@ func TestAnnounce(t *testing.T) {
 	})
 }
 
-// TestLeftSessionEnds checks that a session whose far end is going away ends with its last flow, and at once without.
+// TestLeftSessionEnds checks that a session whose far end is going away ends with its last flow,
+// and at once without.
 func TestLeftSessionEnds(t *testing.T) {
 	for name, flows := range map[string]int{"no flow": 0, "a flow": 1, "two flows": 2} {
 		t.Run(name, func(t *testing.T) {
@@ -304,12 +306,12 @@ func TestLeftSessionEnds(t *testing.T) {
 				for range flows {
 					open = append(open, l.open(s))
 				}
-				l.responder.AnnounceTo(func(*Session) bool { return false })
+				l.responder.GoAwayFunc(func(*Session) bool { return false })
 				synctest.Wait()
-				if s.Leaving() {
+				if s.life.goingAway.happened() {
 					t.Fatal("told what was not meant for it")
 				}
-				l.responder.Announce()
+				l.responder.GoAway()
 				for i, f := range open {
 					synctest.Wait()
 					if err := s.Err(); err != nil {
@@ -325,15 +327,15 @@ func TestLeftSessionEnds(t *testing.T) {
 				if waited := time.Since(begin); waited > 0 {
 					t.Errorf("ended %v after its last flow", waited)
 				}
-				<-s.over
+				<-s.life.over.c
 				l.waitServed(1)
 			})
 		})
 	}
 }
 
-// TestLeftSessionDelivers has a session end with its last flow while a slow reader still has most of that before it: who
-// wrote it believes it delivered.
+// TestLeftSessionDelivers has a session end with its last flow while a slow reader still has most
+// of that before it: who wrote it believes it delivered.
 func TestLeftSessionDelivers(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		handle, flows := accepted()
@@ -344,8 +346,8 @@ func TestLeftSessionDelivers(t *testing.T) {
 			t.Fatal(err)
 		}
 		expectEnd(t, near)
-		l.responder.Announce()
-		<-s.Left()
+		l.responder.GoAway()
+		<-s.GoingAway()
 		const size, pace = 60_000, 2 * time.Second
 		if _, err := near.Write(pattern(size)); err != nil {
 			t.Fatal(err)
@@ -368,11 +370,12 @@ func TestLeftSessionDelivers(t *testing.T) {
 			time.Sleep(pace)
 		}
 		far.release()
-		<-far.session.over
+		<-far.session.life.over.c
 	})
 }
 
-// TestLeftSessionDials lets a flow begin whose link is being dialed when the far end says that it is going away.
+// TestLeftSessionDials lets a flow begin whose link is being dialed when the far end says that it
+// is going away.
 func TestLeftSessionDials(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		const roundTrip = 50 * time.Millisecond
@@ -391,7 +394,7 @@ func TestLeftSessionDials(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.AfterFunc(roundTrip/2, l.responder.Announce)
+		time.AfterFunc(roundTrip/2, l.responder.GoAway)
 		f := l.open(s)
 		if err := transfer(t, f, []byte("one more"), 3); err != nil {
 			t.Error(err)
@@ -400,11 +403,13 @@ func TestLeftSessionDials(t *testing.T) {
 	})
 }
 
-// Keys are replaced again and again while flows run; flows of before go on, and those on their way arrive.
+// Keys are replaced again and again while flows run; flows of before go on, and those on their way
+// arrive.
 func TestRenewalUnderTraffic(t *testing.T) {
 	inBubble(t, func(a, _ *Config) { a.RenewAfter = 10 * time.Second }, func(t *testing.T, l *lab) {
 		l.plan = func(int) faultnet.Plan { return faultnet.Line(200*time.Millisecond, 1<<20) }
 		s := l.session()
+		var mu sync.Mutex
 		epochs := map[sessionID]bool{}
 		var tasks sync.WaitGroup
 		long := l.open(s)
@@ -416,9 +421,9 @@ func TestRenewalUnderTraffic(t *testing.T) {
 						t.Errorf("after %v: %v", time.Since(begin), err)
 						return
 					}
-					s.mu.Lock()
-					epochs[s.epoch.id] = true
-					s.mu.Unlock()
+					mu.Lock()
+					epochs[s.epochID()] = true
+					mu.Unlock()
 				}
 			})
 		}
@@ -442,7 +447,7 @@ func TestOldEpoch(t *testing.T) {
 	inBubble(t, func(a, b *Config) { a.RenewAfter, b.Keepalive = time.Hour, time.Hour }, func(t *testing.T, l *lab) {
 		s := l.session()
 		soon, late := l.number(s), l.number(s)
-		if err := s.beginRenewal(); err != nil {
+		if err := s.keys.begin(); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(20 * time.Second)
@@ -461,17 +466,19 @@ func TestOldEpoch(t *testing.T) {
 
 // number numbers a flow now, and gives it a link when the returned function is called.
 func (l *lab) number(s *Session) func() *Flow {
-	f, err := s.openOn(new(chain), false)
+	k, err := s.keys.nextFlow()
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	s.forget(f.chain)
 	return func() *Flow {
-		if f.chain, err = s.dialChain(context.Background()); err != nil {
+		link, err := s.dialLink(context.Background())
+		if err == nil {
+			err = s.pool.add(link, false)
+		}
+		if err != nil {
 			l.t.Fatal(err)
 		}
-		s.adopt(f.chain)
-		return f
+		return newFlow(s, link, k)
 	}
 }
 
@@ -485,21 +492,22 @@ func (l *lab) fakeInitiator() *fakePeer {
 	l.t.Helper()
 	client, server := l.pipe()
 	l.serve(server)
-	s, err := l.initiator.initiate(newChain(client), "")
+	s, err := l.initiator.initiate(newLink(client), "")
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	return &fakePeer{s}
 }
 
-// fakeResponder answers the lab's initiator and returns the session of that. What it does afterwards is the test's.
+// fakeResponder answers the lab's initiator and returns the session of that. What it does
+// afterwards is the test's.
 func (l *lab) fakeResponder() (*fakePeer, *Session) {
 	l.t.Helper()
 	client, server := l.pipe()
 	fake := make(chan *Session)
 	go func() {
-		c := newChain(server)
-		_, _ = c.in.need(1)
+		c := newLink(server)
+		_, _ = c.need(1)
 		s, err := l.responder.respond(context.Background(), c, l.accept)
 		if err == nil {
 			err = s.control.write(typeReady, nil)
@@ -572,10 +580,10 @@ func TestControlOutOfTurn(t *testing.T) {
 							t.Fatal(err)
 						}
 					}
-					if err := p.said(); errors.Is(err, io.EOF) || errors.Is(err, ErrSilent) {
+					if err := p.said(); errors.Is(err, io.EOF) || errors.Is(err, ErrMissedPongs) {
 						t.Errorf("said %v", err)
 					}
-					_ = p.control.chain.conn.Close()
+					_ = p.control.link.Conn.Close()
 				})
 			})
 		}
@@ -584,7 +592,7 @@ func TestControlOutOfTurn(t *testing.T) {
 
 // renewFully does a whole renewal as the initiator.
 func (p *fakePeer) renewFully() error {
-	if err := p.beginRenewal(); err != nil {
+	if err := p.keys.begin(); err != nil {
 		return err
 	}
 	for {
@@ -596,7 +604,7 @@ func (p *fakePeer) renewFully() error {
 			return err
 		}
 		if t == typeReady {
-			<-p.renewed
+			<-p.keys.renewed
 			return nil
 		}
 	}
@@ -612,7 +620,7 @@ func TestEndlessRenewals(t *testing.T) {
 			}
 		}
 		wantErr(t, p.renewFully(), ErrProtocol)
-		_ = p.control.chain.conn.Close()
+		_ = p.control.link.Conn.Close()
 		l.waitServed(1)
 		_ = l.responder.Close()
 		l.wantNothingLeft()
@@ -623,7 +631,7 @@ func TestEndlessRenewals(t *testing.T) {
 func TestUnfinishedRenewal(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		p := l.fakeInitiator()
-		if err := p.beginRenewal(); err != nil {
+		if err := p.keys.begin(); err != nil {
 			t.Fatal(err)
 		}
 		begin := time.Now()
@@ -636,10 +644,10 @@ func TestUnfinishedRenewal(t *testing.T) {
 				_ = p.control.write(typePong, data)
 			}
 		}
-		if took := time.Since(begin); took > dropTimeout+2*DefaultKeepalive {
+		if took := time.Since(begin); took > renewTimeout+2*DefaultKeepalive {
 			t.Errorf("held for %v", took)
 		}
-		_ = p.control.chain.conn.Close()
+		_ = p.control.link.Conn.Close()
 	})
 }
 
@@ -648,11 +656,11 @@ func TestRenewalByAnother(t *testing.T) {
 	other := testkit.NewIdentity(t)
 	for name, change := range map[string]func(p *fakePeer){
 		"identity": func(p *fakePeer) {
-			c := *p.config
+			c := *p.keys.config
 			c.Identity = other
-			p.config = &c
+			p.keys.config = &c
 		},
-		"name": func(p *fakePeer) { p.name = "db" },
+		"name": func(p *fakePeer) { p.keys.name = "db" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -661,13 +669,14 @@ func TestRenewalByAnother(t *testing.T) {
 				p := l.fakeInitiator()
 				change(p)
 				wantErr(t, p.renewFully(), ErrProtocol)
-				_ = p.control.chain.conn.Close()
+				_ = p.control.link.Conn.Close()
 			})
 		})
 	}
 }
 
-// Pings without end, whose answers are not read, end in controlTimeout; other sessions do not notice.
+// Pings without end, whose answers are not read, end in controlTimeout; other sessions do not
+// notice.
 func TestPingFlood(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		p := l.fakeInitiator()
@@ -681,7 +690,7 @@ func TestPingFlood(t *testing.T) {
 		if took, err := s.Ping(t.Context()); err != nil || took > time.Second {
 			t.Errorf("%v, %v", took, err)
 		}
-		_ = p.control.chain.conn.Close()
+		_ = p.control.link.Conn.Close()
 	})
 }
 
@@ -690,7 +699,7 @@ func TestReadyCannotBeSent(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		client, server := faultnet.PipeSize(5000)
 		l.serve(server)
-		c := newChain(client)
+		c := newLink(client)
 		h, err := newHandshake(&l.initiator.config, l.initiator.static, identity.Initiator, quickSuite(t), sessionID{})
 		if err != nil {
 			t.Fatal(err)
@@ -698,7 +707,7 @@ func TestReadyCannotBeSent(t *testing.T) {
 		if err := send(c, appendHandshakeHello(nil, quickSuite(t)), h.writeBare); err != nil {
 			t.Fatal(err)
 		}
-		message, err := c.in.frame()
+		message, err := c.frame()
 		if err != nil {
 			t.Fatal(err)
 		}

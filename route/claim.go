@@ -53,7 +53,7 @@ func readTicket(s *Stream) ([]byte, error) {
 // left returns a channel that is closed when the relay has said that it is going away.
 func (c *claim) left() <-chan struct{} {
 	if s := c.stream.session(); s != nil {
-		return s.Left()
+		return s.GoingAway()
 	}
 	return nil
 }
@@ -87,7 +87,7 @@ func (c *claim) part(ctx context.Context, mux *mux) {
 	select {
 	case <-c.registrar.Serve.inactive:
 		_ = c.stream.SetWriteDeadline(time.Now().Add(partTimeout))
-		c.registrar.Serve.endpoint.Quit(c.carries)
+		c.registrar.Serve.endpoint.CloseFunc(c.carries)
 		if mux.finish() == nil {
 			select {
 			case <-mux.CloseChan():
@@ -169,7 +169,7 @@ func (c *claim) announce(ctx context.Context) {
 	again := time.NewTicker(announceInterval)
 	defer again.Stop()
 	for range announceRounds {
-		c.registrar.Serve.endpoint.AnnounceTo(c.carries)
+		c.registrar.Serve.endpoint.GoAwayFunc(c.carries)
 		select {
 		case <-again.C:
 		case <-ctx.Done():

@@ -104,7 +104,7 @@ func NewNode(config Config) (*Node, error) {
 		inactive: make(chan struct{}),
 	}
 	n.config.Channel.Admit = n.admitHandshake(newBuckets(config.Limits.HandshakeRate, handshakeBurst*config.Limits.HandshakeRate))
-	n.config.Channel.Ahead = linksAhead
+	n.config.Channel.Prewarm = linksAhead
 	endpoint, err := channel.New(n.config.Channel)
 	if err != nil {
 		return nil, err
@@ -217,7 +217,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		}
 	}
 	n.mu.Unlock()
-	n.endpoint.Announce()
+	n.endpoint.GoAway()
 	select {
 	case <-n.inactive:
 		n.awaitClaims(ctx)
