@@ -13,7 +13,9 @@ import (
 	"github.com/secureportal/sp/internal/faultnet"
 )
 
-var damages = []faultnet.Kind{faultnet.Flip, faultnet.Drop, faultnet.Duplicate, faultnet.Reorder, faultnet.Truncate}
+var damages = []faultnet.Kind{
+	faultnet.Flip, faultnet.Drop, faultnet.Duplicate, faultnet.Reorder, faultnet.Truncate,
+}
 
 var directions = []faultnet.Direction{faultnet.ClientToServer, faultnet.ServerToClient}
 
@@ -102,7 +104,9 @@ func TestManInTheMiddleOfAFlow(t *testing.T) {
 						last++ // the hello
 					}
 					for at := range last + 1 {
-						plan = faultnet.Plan{{Kind: kind, Dir: dir, Unit: faultnet.Message, At: at, Off: at % 29}}
+						plan = faultnet.Plan{{
+							Kind: kind, Dir: dir, Unit: faultnet.Message, At: at, Off: at % 29,
+						}}
 						if kind == faultnet.Reorder {
 							plan[0].For = time.Second
 						}
@@ -115,7 +119,8 @@ func TestManInTheMiddleOfAFlow(t *testing.T) {
 						if len(fired) != 1 && kind != faultnet.Reorder {
 							t.Errorf("%s: did not happen", where)
 						}
-						harmless := at == last && (kind == faultnet.Duplicate || kind == faultnet.Reorder)
+						again := kind == faultnet.Duplicate || kind == faultnet.Reorder
+						harmless := at == last && again
 						if atServer.err == nil && atClient.err == nil && !harmless {
 							t.Errorf("%s: nobody noticed", where)
 						}
@@ -131,7 +136,10 @@ func TestManInTheMiddleOfAFlow(t *testing.T) {
 
 // The same on the control link: no session, or one that ends; never one that goes wrong.
 func TestManInTheMiddleOfTheHandshake(t *testing.T) {
-	suites := map[string]func(a, b *Config){"XX": nil, "XXhfs": func(a, b *Config) { a.Suites, b.Suites = nil, nil }}
+	suites := map[string]func(a, b *Config){
+		"XX":    nil,
+		"XXhfs": func(a, b *Config) { a.Suites, b.Suites = nil, nil },
+	}
 	for name, change := range suites {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -141,7 +149,9 @@ func TestManInTheMiddleOfTheHandshake(t *testing.T) {
 				}
 				for _, dir := range directions {
 					for at := range int64(6) {
-						plan := faultnet.Plan{{Kind: kind, Dir: dir, Unit: faultnet.Message, At: at, Off: 7 * at}}
+						plan := faultnet.Plan{{
+							Kind: kind, Dir: dir, Unit: faultnet.Message, At: at, Off: 7 * at,
+						}}
 						inBubble(t, change, func(t *testing.T, l *lab) {
 							l.plan = func(link int) faultnet.Plan {
 								if link == 0 {
@@ -174,13 +184,16 @@ func TestEveryHandshakeByte(t *testing.T) {
 		at := int64(0)
 		for done := false; !done; at += 7 {
 			inBubble(t, nil, func(t *testing.T, l *lab) {
-				plan := faultnet.Plan{{Kind: faultnet.Flip, Dir: dir, Unit: faultnet.Byte, At: at, Mask: 1 << (at % 8)}}
+				plan := faultnet.Plan{{
+					Kind: faultnet.Flip, Dir: dir, Unit: faultnet.Byte, At: at, Mask: 1 << (at % 8),
+				}}
 				l.plan = func(int) faultnet.Plan { return plan }
 				s, err := l.initiator.Initiate(t.Context(), "", l.dial)
 				if done = len(l.lastLink().Fired()) == 0; done || err != nil {
 					return
 				}
-				<-s.Done() // message 3 may be damaged when the initiator has sent all that it has to say
+				// Message 3 may be damaged when the initiator has sent all that it has to say.
+				<-s.Done()
 			})
 		}
 		if at < 200 {
@@ -193,7 +206,9 @@ func TestEveryHandshakeByte(t *testing.T) {
 func TestCutAtEveryByte(t *testing.T) {
 	data := pattern(20)
 	whole := int64(len(data) + 2*Overhead) // a record of data, and the end
-	for _, kind := range []faultnet.Kind{faultnet.Cut, faultnet.End, faultnet.Reset, faultnet.HalfOpen} {
+	for _, kind := range []faultnet.Kind{
+		faultnet.Cut, faultnet.End, faultnet.Reset, faultnet.HalfOpen,
+	} {
 		t.Run(kind.String(), func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, nil, func(t *testing.T, l *lab) {
@@ -315,7 +330,8 @@ func TestSameNumberTwice(t *testing.T) {
 		l.handle = handle
 		s := l.session()
 		send, _ := s.keys.current.keys(s.role, 7)
-		b := append(appendFlowHello(nil, s.keys.current.id, 7), sealed(t, &send, typeData, []byte("once"))...)
+		b := appendFlowHello(nil, s.keys.current.id, 7)
+		b = append(b, sealed(t, &send, typeData, []byte("once"))...)
 		const links = 20
 		for range links {
 			client, server := faultnet.Pipe()
@@ -386,7 +402,8 @@ func TestRandomFaults(t *testing.T) {
 		rounds = 5
 	}
 	for seed := range faultnet.Seeds(t, rounds) {
-		inBubble(t, func(a, _ *Config) { a.RenewAfter = 5 * time.Second }, func(t *testing.T, l *lab) {
+		renewing := func(a, _ *Config) { a.RenewAfter = 5 * time.Second }
+		inBubble(t, renewing, func(t *testing.T, l *lab) {
 			l.plan = func(link int) faultnet.Plan {
 				if link == 0 && seed%4 != 0 {
 					return nil

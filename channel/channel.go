@@ -11,10 +11,10 @@
 //	                                        ◀────────  e ee ekem1 s es, proof of identity
 //	  s se, proof of identity               ────────▶
 //	                                        ◀────────  ready            (record of flow 0)
-//	  ping, pong, handshake for new keys    ◀───────▶  (records of flow 0, while the session lives)
+//	  ping, pong, handshake for new keys    ◀───────▶  (records of flow 0, as long as it lives)
 //
-//	  hello: flow, session, number, records ────────▶  (another link; any number of them, and on each
-//	                                        ◀────────  one flow after the other)    records
+//	  hello: flow, session, number, records ────────▶  (another link; any number of them, and
+//	                                        ◀────────  on each one flow after the other)
 //
 //	record = length (2) | AEAD( type (1) | data )
 //

@@ -75,7 +75,8 @@ func TestLastWordOfANewFlow(t *testing.T) {
 			if link == 0 {
 				return faultnet.Line(10*time.Millisecond, 0)
 			}
-			return faultnet.Line(10*time.Millisecond, 4000) // the first record takes longer than the going away
+			// The first record takes longer than the going away.
+			return faultnet.Line(10*time.Millisecond, 4000)
 		}
 		s := l.session()
 		f, err := s.Open(t.Context())

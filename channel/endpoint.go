@@ -57,7 +57,8 @@ func (e *Endpoint) GoAway() { e.each((*Session).sayGoAway) }
 
 // GoAwayFunc is GoAway for the sessions for which which returns true.
 func (e *Endpoint) GoAwayFunc(which func(*Session) bool) {
-	e.eachOf(func(s *Session) bool { return !s.saidGoAway.Load() && which(s) }, (*Session).sayGoAway)
+	untold := func(s *Session) bool { return !s.saidGoAway.Load() && which(s) }
+	e.eachOf(untold, (*Session).sayGoAway)
 }
 
 // Renew has both sides of all sessions prove themselves anew, with the keys and credentials that

@@ -53,7 +53,8 @@ func handshakeError(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("the far end closed the link during the handshake: %w", io.ErrUnexpectedEOF)
+		const text = "the far end closed the link during the handshake: %w"
+		return fmt.Errorf(text, io.ErrUnexpectedEOF)
 	case errors.Is(err, ErrCut), netio.IsReset(err):
 		return fmt.Errorf("the link broke during the handshake: %w: %w", io.ErrUnexpectedEOF, err)
 	}

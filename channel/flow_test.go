@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -53,6 +54,8 @@ func TestHalfCloseBothWays(t *testing.T) {
 
 // Whatever ends a flow other than an end record is an error at the other end, and not io.EOF.
 func TestEndsThatAreNone(t *testing.T) {
+	ping := make([]byte, 8)
+	const garbage = "\x00\x1fGET / HTTP/1.1\r\nHost: nowhere\r\n"
 	for name, c := range map[string]struct {
 		end  func(f *Flow)
 		want error
@@ -67,10 +70,10 @@ func TestEndsThatAreNone(t *testing.T) {
 		"fin":       {func(f *Flow) { _ = linkOf(f).Conn.(netio.Conn).CloseWrite() }, ErrCut},
 		"odd end":   {func(f *Flow) { _ = f.sendRecordLocked(typeEnd, 1) }, ErrProtocol},
 		"no abort":  {func(f *Flow) { _ = f.sendRecordLocked(typeAbort) }, ErrProtocol},
-		"ping":      {func(f *Flow) { _ = f.sendRecordLocked(typePing, 0, 0, 0, 0, 0, 0, 0, 1) }, ErrProtocol},
+		"ping":      {func(f *Flow) { _ = f.sendRecordLocked(typePing, ping...) }, ErrProtocol},
 		"type 99":   {func(f *Flow) { _ = f.sendRecordLocked(99) }, ErrProtocol},
-		"garbage":   {func(f *Flow) { write(t, linkOf(f).Conn, "\x00\x1fGET / HTTP/1.1\r\nHost: nowhere\r\n") }, ErrForged},
-		"too short": {func(f *Flow) { write(t, linkOf(f).Conn, "\x00\x10"+"0123456789abcdef") }, ErrForged},
+		"garbage":   {func(f *Flow) { write(t, linkOf(f), garbage) }, ErrForged},
+		"too short": {func(f *Flow) { write(t, linkOf(f), "\x00\x100123456789abcdef") }, ErrForged},
 	} {
 		for _, way := range []string{"Read", "WriteTo", "ReadLazy"} {
 			t.Run(name+" "+way, func(t *testing.T) {
@@ -205,7 +208,8 @@ func TestDeadlines(t *testing.T) {
 func TestReadDeadlineWithinRecord(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		plan := faultnet.Plan{{
-			Kind: faultnet.Delay, Dir: faultnet.ServerToClient, Unit: faultnet.Byte, At: 60, For: 3 * time.Second,
+			Kind: faultnet.Delay, Dir: faultnet.ServerToClient,
+			Unit: faultnet.Byte, At: 60, For: 3 * time.Second,
 		}}
 		f := l.open(l.sessionWith(&plan))
 		data := pattern(100)
@@ -388,9 +392,14 @@ func TestManyFlows(t *testing.T) {
 // Everything at once on one flow: for the race detector, and nothing may hang.
 func TestEverythingAtOnce(t *testing.T) {
 	ends := map[string]func(*Flow){
-		"close":   func(f *Flow) { _ = f.Close() },
-		"reset":   func(f *Flow) { _ = f.Reset() },
-		"both":    func(f *Flow) { var g sync.WaitGroup; g.Go(func() { _ = f.Close() }); _ = f.Reset(); g.Wait() },
+		"close": func(f *Flow) { _ = f.Close() },
+		"reset": func(f *Flow) { _ = f.Reset() },
+		"both": func(f *Flow) {
+			var g sync.WaitGroup
+			g.Go(func() { _ = f.Close() })
+			_ = f.Reset()
+			g.Wait()
+		},
 		"session": func(f *Flow) { _ = f.session.Close() },
 		"end":     func(f *Flow) { _ = f.CloseWrite(); _ = f.Close() },
 	}
@@ -577,16 +586,19 @@ func TestNested(t *testing.T) {
 				return
 			}
 			err := l.responder.Serve(ctx, f, l.accept, func() {}, l.handle)
-			if err != nil && !errors.Is(err, ErrCut) && !errors.Is(err, ErrReset) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrGoingAway) {
+			isOf := func(target error) bool { return errors.Is(err, target) }
+			over := []error{ErrCut, ErrReset, ErrClosed, ErrGoingAway}
+			if err != nil && !slices.ContainsFunc(over, isOf) {
 				t.Error(err)
 			}
 		}
 		for depth, name := range []string{"outer", "middle", "inner"} {
 			below := dial
-			s, err := l.initiator.Initiate(context.Background(), name, func(ctx context.Context) (Conn, error) {
+			counted := func(ctx context.Context) (Conn, error) {
 				dials[depth]++
 				return below(ctx)
-			})
+			}
+			s, err := l.initiator.Initiate(context.Background(), name, counted)
 			if err != nil {
 				t.Fatal(err)
 			}

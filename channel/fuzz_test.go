@@ -30,7 +30,7 @@ func (l *lab) feed(b []byte) []byte {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = l.responder.Serve(context.Background(), server, l.accept, func() {}, func(ctx context.Context, f *Flow) { l.handle(ctx, f) })
+		_ = l.serveToEnd(server)
 	}()
 	_, _ = client.Write(b)
 	_ = client.CloseWrite()
@@ -47,10 +47,7 @@ func FuzzServe(f *testing.F) {
 	l.handle = func(context.Context, *Flow) { panic("a flow of somebody who knows no key") }
 	s := l.session()
 	hello := appendHandshakeHello(nil, quickSuite(f))
-	h, err := newHandshake(&l.initiator.config, l.initiator.static, identity.Initiator, quickSuite(f), sessionID{})
-	if err != nil {
-		f.Fatal(err)
-	}
+	h := l.initiator.handshake(f, identity.Initiator)
 	message, err := appendFrame(bytes.Clone(hello), h.writeBare)
 	if err != nil {
 		f.Fatal(err)
@@ -88,7 +85,6 @@ func FuzzServe(f *testing.F) {
 func FuzzReadProof(f *testing.F) {
 	l := fuzzLab(f)
 	id := l.initiator.config.Identity
-	static := l.initiator.static
 	proof, err := id.Prove(identity.Initiator, make([]byte, 32), nil)
 	if err != nil {
 		f.Fatal(err)
@@ -104,14 +100,8 @@ func FuzzReadProof(f *testing.F) {
 		if len(payload) > 7000 {
 			return
 		}
-		a, err := newHandshake(&l.initiator.config, static, identity.Initiator, quickSuite(t), sessionID{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := newHandshake(&l.responder.config, l.responder.static, identity.Responder, quickSuite(t), sessionID{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		a := l.initiator.handshake(t, identity.Initiator)
+		b := l.responder.handshake(t, identity.Responder)
 		first, _ := a.writeBare(nil)
 		_ = b.readBare(first)
 		second, _ := b.writeProof(nil, "")
@@ -185,7 +175,8 @@ func FuzzFlow(f *testing.F) {
 			case 3:
 				record = nil
 			case 4:
-				record = record[:len(record)-8] // of one byte less, the next record may begin with that byte
+				// Were it one byte less, the next record might begin with that byte.
+				record = record[:len(record)-8]
 			}
 			wire = append(wire, record...)
 			if over || how == 3 {
@@ -212,7 +203,8 @@ func FuzzFlow(f *testing.F) {
 		if !bytes.Equal(got, want) {
 			t.Fatalf("%d bytes, want %d", len(got), len(want))
 		}
-		if (wantErr == io.EOF) != (err == io.EOF) || err == nil || err != io.EOF && errors.Is(err, io.EOF) {
+		hidden := err != io.EOF && errors.Is(err, io.EOF)
+		if (wantErr == io.EOF) != (err == io.EOF) || err == nil || hidden {
 			t.Fatalf("ended with %v, want %v", err, wantErr)
 		}
 	})
@@ -251,7 +243,8 @@ var fuzzIdentity = func() *identity.Identity {
 func handshaken(t testing.TB) (a, b *handshake) {
 	t.Helper()
 	config := &Config{
-		Identity: fuzzIdentity, Trust: testkit.Trusting(t, fuzzIdentity), Suites: []noise.Suite{quickSuite(t)},
+		Identity: fuzzIdentity, Trust: testkit.Trusting(t, fuzzIdentity),
+		Suites: []noise.Suite{quickSuite(t)},
 	}
 	a, b = pairOf(t, config, quickSuite(t))
 	shake(t, a, b)
@@ -316,10 +309,6 @@ func FuzzControl(f *testing.F) {
 		}
 		_ = client.Close()
 		l.tasks.Wait()
-		l.responder.mu.Lock()
-		defer l.responder.mu.Unlock()
-		if n := len(l.responder.sessions) + len(l.responder.epochs) + len(l.responder.asked); n != 0 {
-			t.Errorf("%d things are left", n)
-		}
+		l.responder.wantForgotten(t)
 	})
 }

@@ -61,7 +61,7 @@ func newLab(t testing.TB, change func(a, b *Config)) *lab {
 	if change != nil {
 		change(&a, &b)
 	}
-	l := &lab{t: t, handle: echo, accept: func(string) error { return nil }}
+	l := &lab{t: t, handle: echo, accept: anyName}
 	var err error
 	if l.initiator, err = New(a); err != nil {
 		t.Fatal(err)
@@ -130,11 +130,42 @@ func (l *lab) dial(context.Context) (Conn, error) {
 // serve answers as the responder on a link.
 func (l *lab) serve(server Conn) {
 	l.tasks.Go(func() {
-		err := l.responder.Serve(context.Background(), server, l.accept, func() {}, func(ctx context.Context, f *Flow) { l.handle(ctx, f) })
+		err := l.serveToEnd(server)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.served = append(l.served, err)
 	})
+}
+
+// serveToEnd is serve, and waits for the link's end.
+func (l *lab) serveToEnd(server Conn) error {
+	handle := func(ctx context.Context, f *Flow) { l.handle(ctx, f) }
+	return l.responder.Serve(context.Background(), server, l.accept, func() {}, handle)
+}
+
+// handshake returns one side of a handshake that has not begun. The suite is the quick one.
+func (e *Endpoint) handshake(t testing.TB, role identity.Role) *handshake {
+	t.Helper()
+	h, err := newHandshake(&e.config, e.static, role, quickSuite(t), sessionID{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// sessionBy makes a session whose links dial makes.
+func (l *lab) sessionBy(dial func(context.Context) (Conn, error)) *Session {
+	l.t.Helper()
+	s, err := l.initiator.Initiate(context.Background(), "", dial)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return s
+}
+
+// only is a dial that gives c.
+func only(c Conn) func(context.Context) (Conn, error) {
+	return func(context.Context) (Conn, error) { return c, nil }
 }
 
 // ended returns how the links that have been served to their end did so, in the order in which they
@@ -147,11 +178,7 @@ func (l *lab) ended() []error {
 
 func (l *lab) session() *Session {
 	l.t.Helper()
-	s, err := l.initiator.Initiate(context.Background(), "", l.dial)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return s
+	return l.sessionBy(l.dial)
 }
 
 func (l *lab) open(s *Session) *Flow {

@@ -16,12 +16,16 @@ func TestLife(t *testing.T) {
 		want   sessionState
 		reason error
 	}{
-		"open":          {func(*life) {}, sessionOpen, nil},
-		"going away":    {func(l *life) { l.goAway(); l.goAway() }, sessionGoingAway, nil},
-		"end":           {func(l *life) { l.end(errEnd, busy) }, sessionClosing, errEnd},
-		"objected to":   {func(l *life) { l.end(errEnd, objects) }, sessionOpen, nil},
-		"in good order": {func(l *life) { l.end(ErrGoingAway, busy) }, sessionDraining, ErrGoingAway},
-		"unused":        {func(l *life) { l.end(ErrGoingAway, unused) }, sessionClosing, ErrGoingAway},
+		"open":        {func(*life) {}, sessionOpen, nil},
+		"going away":  {func(l *life) { l.goAway(); l.goAway() }, sessionGoingAway, nil},
+		"end":         {func(l *life) { l.end(errEnd, busy) }, sessionClosing, errEnd},
+		"objected to": {func(l *life) { l.end(errEnd, objects) }, sessionOpen, nil},
+		"in good order": {
+			func(l *life) { l.end(ErrGoingAway, busy) }, sessionDraining, ErrGoingAway,
+		},
+		"unused": {
+			func(l *life) { l.end(ErrGoingAway, unused) }, sessionClosing, ErrGoingAway,
+		},
 		"drained": {
 			func(l *life) { l.end(ErrGoingAway, busy); l.drained() }, sessionClosing, ErrGoingAway,
 		},

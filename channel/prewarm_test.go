@@ -150,16 +150,13 @@ func TestLinkAheadFails(t *testing.T) {
 			inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
 				var asked atomic.Int32
 				var fails atomic.Bool
-				s, err := l.initiator.Initiate(t.Context(), "", func(ctx context.Context) (Conn, error) {
+				s := l.sessionBy(func(ctx context.Context) (Conn, error) {
 					if !fails.Load() {
 						return l.dial(ctx)
 					}
 					asked.Add(1)
 					return dial(l)
 				})
-				if err != nil {
-					t.Fatal(err)
-				}
 				defer l.open(s).Close()
 				defer l.open(s).Close()
 				time.Sleep(time.Second)
@@ -185,16 +182,13 @@ func TestLinkAheadFails(t *testing.T) {
 func (l *lab) silenced() (*Session, *atomic.Bool) {
 	l.t.Helper()
 	silent := new(atomic.Bool)
-	s, err := l.initiator.Initiate(context.Background(), "", func(ctx context.Context) (Conn, error) {
+	s := l.sessionBy(func(ctx context.Context) (Conn, error) {
 		if silent.Load() {
 			client, _ := l.pipe()
 			return client, nil
 		}
 		return l.dial(ctx)
 	})
-	if err != nil {
-		l.t.Fatal(err)
-	}
 	return s, silent
 }
 
@@ -218,8 +212,9 @@ func TestSessionEndsWhileLinkIsMade(t *testing.T) {
 		}
 		_ = s.Close()
 		synctest.Wait()
-		if ended := l.ended(); !slices.ContainsFunc(ended, func(err error) bool { return errors.Is(err, ErrGoingAway) }) {
-			t.Errorf("the far end's links ended with %v, none of them because the session goes away in good order", ended)
+		goingAway := func(err error) bool { return errors.Is(err, ErrGoingAway) }
+		if ended := l.ended(); !slices.ContainsFunc(ended, goingAway) {
+			t.Errorf("the far end's links ended with %v, none of them in good order", ended)
 		}
 	})
 }

@@ -41,7 +41,7 @@ const (
 	typeReady     recordType = 5 // control: the responder trusts the initiator
 	typeHandshake recordType = 6 // control: a message of the handshake for new keys
 	typeGoingAway recordType = 7 // control: no new flows, please
-	typeRenew     recordType = 8 // control: the responder has something new to prove, and asks for a handshake
+	typeRenew     recordType = 8 // control: the responder asks for a handshake for new keys
 )
 
 // controlSizes is the size of each type's data on the control link, where it is fixed.

@@ -36,9 +36,23 @@ func (v *vouched) issue(t testing.TB, life time.Duration) {
 	v.wallet.held.Store(c)
 }
 
+// trustingAuthority returns a policy that trusts those whom authority vouches for.
+func trustingAuthority(t testing.TB, authority *identity.Identity) *identity.Policy {
+	t.Helper()
+	trust, err := identity.NewPolicy(identity.PolicyConfig{
+		Authorities: []identity.Identifier{authority.Identifier()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trust
+}
+
 // inVouched runs f for either side that may show the credential, which lives for 10 seconds at
 // first.
-func inVouched(t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint)) {
+func inVouched(
+	t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint),
+) {
 	for _, side := range []string{"initiator", "responder"} {
 		t.Run(side, func(t *testing.T) {
 			v := &vouched{authority: testkit.NewIdentity(t)}
@@ -50,11 +64,7 @@ func inVouched(t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session
 				v.subject = shows.Identity
 				v.issue(t, 10*time.Second)
 				shows.Credentials = v.wallet.show
-				trust, err := identity.NewPolicy(identity.PolicyConfig{Authorities: []identity.Identifier{v.authority.Identifier()}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				checks.Trust = trust
+				checks.Trust = trustingAuthority(t, v.authority)
 			}, func(t *testing.T, l *lab) {
 				shower := l.initiator
 				if side == "responder" {
@@ -213,7 +223,8 @@ func TestTicketIsShownToItsIssuer(t *testing.T) {
 				}
 				return ticket.Bytes()
 			}
-			b.Ticket = func(identity.Identifier) []byte { return ticket.Bytes() } // a responder has none to show
+			// A responder has none to present.
+			b.Ticket = func(identity.Identifier) []byte { return ticket.Bytes() }
 			b.Trust = spyTrust{b.Trust, func(p *identity.Peer) { shown = p.Ticket }}
 		}, func(_ *testing.T, l *lab) { l.session() })
 		if (shown != nil) != own {

@@ -18,7 +18,7 @@ import (
 // A black hole in either direction, or in both, is noticed within 15 seconds by both sides, and
 // flows end with it.
 func TestBlackHole(t *testing.T) {
-	for _, dirs := range [][]faultnet.Direction{{faultnet.ClientToServer}, {faultnet.ServerToClient}, nil} {
+	for _, dirs := range [][]faultnet.Direction{directions[:1], directions[1:], nil} {
 		inBubble(t, nil, func(t *testing.T, l *lab) {
 			l.plan = func(int) faultnet.Plan { return nil }
 			handle, flows := accepted()
@@ -36,7 +36,8 @@ func TestBlackHole(t *testing.T) {
 			begin := time.Now()
 			_, err := f.Read(make([]byte, 1))
 			wantNoEOF(t, err)
-			if !errors.Is(err, ErrMissedPongs) && !errors.Is(err, ErrCut) { // the other side may be first, and reset the flow's link
+			// The other side may be first, and reset the flow's link.
+			if !errors.Is(err, ErrMissedPongs) && !errors.Is(err, ErrCut) {
 				t.Errorf("got %v, want ErrMissedPongs or ErrCut", err)
 			}
 			if took := time.Since(begin); took > 15*time.Second {
@@ -164,10 +165,13 @@ func TestTrustExpires(t *testing.T) {
 func TestCredentialExpiry(t *testing.T) {
 	for _, renewed := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			authority, self, other := testkit.NewIdentity(t), testkit.NewIdentity(t), testkit.NewIdentity(t)
+			authority, self := testkit.NewIdentity(t), testkit.NewIdentity(t)
+			other := testkit.NewIdentity(t)
 			issue := func(life time.Duration) [][]byte {
+				now := time.Now()
 				c, err := authority.Issue(nil, identity.Claims{
-					Subject: self.Identifier(), NotBefore: time.Now().Add(-time.Second), Expires: time.Now().Add(life),
+					Subject:   self.Identifier(),
+					NotBefore: now.Add(-time.Second), Expires: now.Add(life),
 				})
 				if err != nil {
 					t.Error(err)
@@ -185,11 +189,7 @@ func TestCredentialExpiry(t *testing.T) {
 					}
 					return first
 				}
-				policy, err := identity.NewPolicy(identity.PolicyConfig{Authorities: []identity.Identifier{authority.Identifier()}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				b.Identity, b.Trust = other, policy
+				b.Identity, b.Trust = other, trustingAuthority(t, authority)
 			})
 			defer l.close()
 			s := l.session()
@@ -230,12 +230,17 @@ func TestBothCloseAtOnce(t *testing.T) {
 // wantNothingLeft checks that closed endpoints have forgotten everything.
 func (l *lab) wantNothingLeft() {
 	l.t.Helper()
-	for _, e := range []*Endpoint{l.initiator, l.responder} {
-		e.mu.Lock()
-		if n := len(e.sessions) + len(e.epochs) + len(e.asked); n != 0 {
-			l.t.Errorf("left: %d sessions, %d epochs, %d identities", len(e.sessions), len(e.epochs), len(e.asked))
-		}
-		e.mu.Unlock()
+	l.initiator.wantForgotten(l.t)
+	l.responder.wantForgotten(l.t)
+}
+
+// wantForgotten checks that e knows nothing of any session.
+func (e *Endpoint) wantForgotten(t testing.TB) {
+	t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s, k, i := len(e.sessions), len(e.epochs), len(e.asked); s+k+i != 0 {
+		t.Errorf("left: %d sessions, %d epochs, %d identities", s, k, i)
 	}
 }
 
@@ -299,7 +304,8 @@ func TestLeftSessionEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, nil, func(t *testing.T, l *lab) {
 				s := l.session()
-				if err := transfer(t, l.open(s), []byte("one before"), 3); err != nil { // leaves an idle link
+				// One before leaves an idle link.
+				if err := transfer(t, l.open(s), []byte("one before"), 3); err != nil {
 					t.Fatal(err)
 				}
 				var open []*Flow
@@ -380,7 +386,7 @@ func TestLeftSessionDials(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		const roundTrip = 50 * time.Millisecond
 		first := true
-		s, err := l.initiator.Initiate(context.Background(), "", func(ctx context.Context) (Conn, error) {
+		s := l.sessionBy(func(ctx context.Context) (Conn, error) {
 			if !first {
 				select {
 				case <-time.After(roundTrip):
@@ -391,9 +397,6 @@ func TestLeftSessionDials(t *testing.T) {
 			first = false
 			return l.dial(ctx)
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
 		time.AfterFunc(roundTrip/2, l.responder.GoAway)
 		f := l.open(s)
 		if err := transfer(t, f, []byte("one more"), 3); err != nil {
@@ -444,7 +447,8 @@ func TestRenewalUnderTraffic(t *testing.T) {
 
 // A flow that was numbered before a renewal arrives after it, if not too late.
 func TestOldEpoch(t *testing.T) {
-	inBubble(t, func(a, b *Config) { a.RenewAfter, b.Keepalive = time.Hour, time.Hour }, func(t *testing.T, l *lab) {
+	rarely := func(a, b *Config) { a.RenewAfter, b.Keepalive = time.Hour, time.Hour }
+	inBubble(t, rarely, func(t *testing.T, l *lab) {
 		s := l.session()
 		soon, late := l.number(s), l.number(s)
 		if err := s.keys.begin(); err != nil {
@@ -518,10 +522,7 @@ func (l *lab) fakeResponder() (*fakePeer, *Session) {
 		}
 		fake <- s
 	}()
-	s, err := l.initiator.Initiate(context.Background(), "", func(context.Context) (Conn, error) { return client, nil })
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	s := l.sessionBy(only(client))
 	return &fakePeer{<-fake}, s
 }
 
@@ -700,10 +701,7 @@ func TestReadyCannotBeSent(t *testing.T) {
 		client, server := faultnet.PipeSize(5000)
 		l.serve(server)
 		c := newLink(client)
-		h, err := newHandshake(&l.initiator.config, l.initiator.static, identity.Initiator, quickSuite(t), sessionID{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		h := l.initiator.handshake(t, identity.Initiator)
 		if err := send(c, appendHandshakeHello(nil, quickSuite(t)), h.writeBare); err != nil {
 			t.Fatal(err)
 		}
@@ -714,8 +712,12 @@ func TestReadyCannotBeSent(t *testing.T) {
 		if err := h.readProof(message); err != nil {
 			t.Fatal(err)
 		}
-		l.accept = func(string) error { _ = client.Close(); return nil } // between message 3 and ready
-		if err := send(c, nil, func(dst []byte) ([]byte, error) { return h.writeProof(dst, "") }); err != nil {
+		l.accept = func(string) error { // between message 3 and ready
+			_ = client.Close()
+			return nil
+		}
+		prove := func(dst []byte) ([]byte, error) { return h.writeProof(dst, "") }
+		if err := send(c, nil, prove); err != nil {
 			t.Fatal(err)
 		}
 		l.waitServed(1)
