@@ -79,7 +79,7 @@ func exitCode(err error) int {
 		return statusExitCode(status.Code)
 	case errors.As(err, &dial), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, channel.ErrCut),
-		errors.Is(err, channel.ErrSilent), errors.Is(err, route.ErrNoAnswer), isTimeout(err):
+		errors.Is(err, channel.ErrMissedPongs), errors.Is(err, route.ErrNoAnswer), isTimeout(err):
 		return exitUnreachable
 	}
 	return exitFailed

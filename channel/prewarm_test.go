@@ -18,11 +18,11 @@ func (l *lab) slowly(ctx context.Context) (Conn, error) {
 	return l.dial(ctx)
 }
 
-func aheadOf(links int) func(a, b *Config) { return func(a, _ *Config) { a.Ahead = links } }
+func prewarming(links int) func(a, b *Config) { return func(a, _ *Config) { a.Prewarm = links } }
 
 // Who finds no link waits for one, and after him it is there.
 func TestLinksAhead(t *testing.T) {
-	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
+	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
 		s, err := l.initiator.Initiate(t.Context(), "", l.slowly)
 		if err != nil {
 			t.Fatal(err)
@@ -64,8 +64,8 @@ func TestLinksAhead(t *testing.T) {
 			_ = f.Close()
 		}
 		time.Sleep(time.Hour)
-		if n := s.openLinks(); n != chainIdleKept {
-			t.Errorf("%d links stay for good, want %d", n, chainIdleKept)
+		if n := s.openLinks(); n != linkIdleKept {
+			t.Errorf("%d links stay for good, want %d", n, linkIdleKept)
 		}
 	})
 }
@@ -78,13 +78,13 @@ func TestLinksAheadGo(t *testing.T) {
 		stay, come int           // how many stay for good, and how many come later
 		most, want int           // links ahead
 	}{
-		"no flows":   {0, 0, 0, most, chainIdleKept},
-		"long flows": {3 * aheadShrink / 2, 0, 0, fewer, chainIdleKept},
+		"no flows":   {0, 0, 0, most, linkIdleKept},
+		"long flows": {3 * prewarmShrink / 2, 0, 0, fewer, linkIdleKept},
 		"flows stay": {0, 1, 0, most, fewer},
 		"flows come": {0, 0, 2, most, fewer},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, aheadOf(most), func(t *testing.T, l *lab) {
+			inBubble(t, prewarming(most), func(t *testing.T, l *lab) {
 				s := l.session()
 				open := make([]*Flow, 2*most)
 				for i := range open {
@@ -94,17 +94,17 @@ func TestLinksAheadGo(t *testing.T) {
 				for _, f := range open[test.stay:] {
 					_ = f.Close()
 				}
-				time.Sleep(2 * chainIdleTimeout)
+				time.Sleep(2 * linkIdleTimeout)
 				if n := s.idleLinks(); n != test.most {
 					t.Fatalf("%d links are there for the next burst, want %d", n, test.most)
 				}
 				for range test.come {
-					time.Sleep(aheadShrink / 3)
+					time.Sleep(prewarmShrink / 3)
 					if err := transfer(t, l.open(s), pattern(10), 10); err != nil {
 						t.Fatal(err)
 					}
 				}
-				time.Sleep(aheadShrink - time.Duration(test.come)*aheadShrink/3)
+				time.Sleep(prewarmShrink - time.Duration(test.come)*prewarmShrink/3)
 				if n := s.idleLinks(); n != test.want {
 					t.Errorf("%d links a minute later, want %d", n, test.want)
 				}
@@ -118,7 +118,7 @@ func TestLinksAheadGo(t *testing.T) {
 
 // Flows one after the other need no second link.
 func TestNoLinksAheadOfOne(t *testing.T) {
-	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
+	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
 		s := l.session()
 		f := l.greeted(s)
 		_ = f.CloseWrite()
@@ -147,19 +147,16 @@ func TestLinkAheadFails(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
+			inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
 				var asked atomic.Int32
 				var fails atomic.Bool
-				s, err := l.initiator.Initiate(t.Context(), "", func(ctx context.Context) (Conn, error) {
+				s := l.sessionBy(func(ctx context.Context) (Conn, error) {
 					if !fails.Load() {
 						return l.dial(ctx)
 					}
 					asked.Add(1)
 					return dial(l)
 				})
-				if err != nil {
-					t.Fatal(err)
-				}
 				defer l.open(s).Close()
 				defer l.open(s).Close()
 				time.Sleep(time.Second)
@@ -185,22 +182,19 @@ func TestLinkAheadFails(t *testing.T) {
 func (l *lab) silenced() (*Session, *atomic.Bool) {
 	l.t.Helper()
 	silent := new(atomic.Bool)
-	s, err := l.initiator.Initiate(context.Background(), "", func(ctx context.Context) (Conn, error) {
+	s := l.sessionBy(func(ctx context.Context) (Conn, error) {
 		if silent.Load() {
 			client, _ := l.pipe()
 			return client, nil
 		}
 		return l.dial(ctx)
 	})
-	if err != nil {
-		l.t.Fatal(err)
-	}
 	return s, silent
 }
 
 // A session that ends in good order while a link is being made ahead cuts nothing.
 func TestSessionEndsWhileLinkIsMade(t *testing.T) {
-	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
+	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
 		s, silent := l.silenced()
 		flows := []*Flow{l.open(s), l.open(s)}
 		time.Sleep(time.Second)
@@ -218,15 +212,16 @@ func TestSessionEndsWhileLinkIsMade(t *testing.T) {
 		}
 		_ = s.Close()
 		synctest.Wait()
-		if ended := l.ended(); !slices.ContainsFunc(ended, func(err error) bool { return errors.Is(err, ErrGoingAway) }) {
-			t.Errorf("the far end's links ended with %v, none of them because the session goes away in good order", ended)
+		goingAway := func(err error) bool { return errors.Is(err, ErrGoingAway) }
+		if ended := l.ended(); !slices.ContainsFunc(ended, goingAway) {
+			t.Errorf("the far end's links ended with %v, none of them in good order", ended)
 		}
 	})
 }
 
 // What ends links that are idle, or refuses them, does not make for more of them.
 func TestIdleLinksEnd(t *testing.T) {
-	inBubble(t, aheadOf(32), func(t *testing.T, l *lab) {
+	inBubble(t, prewarming(32), func(t *testing.T, l *lab) {
 		var links []*mortal
 		s, err := l.initiator.Initiate(t.Context(), "", func(ctx context.Context) (Conn, error) {
 			c, err := l.dial(ctx)
@@ -269,7 +264,7 @@ func (m *mortal) Close() error { m.dead.Store(true); return m.Conn.Close() }
 
 // A flow of nothing that is answered by something is a link that could not be made ahead.
 func TestNothingIsAnswered(t *testing.T) {
-	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
+	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
 		l.handle = func(_ context.Context, f *Flow) {
 			_, _ = f.Write([]byte("something"))
 			_ = f.CloseWrite()
@@ -288,7 +283,7 @@ func TestNothingIsAnswered(t *testing.T) {
 
 // Nobody opens flows in a session that the far end is leaving.
 func TestNoLinksAheadInSessionThatIsLeft(t *testing.T) {
-	inBubble(t, aheadOf(8), func(t *testing.T, l *lab) {
+	inBubble(t, prewarming(8), func(t *testing.T, l *lab) {
 		s := l.session()
 		long := l.greeted(s)
 		var tasks sync.WaitGroup
@@ -296,12 +291,12 @@ func TestNoLinksAheadInSessionThatIsLeft(t *testing.T) {
 			tasks.Go(func() { _ = transfer(t, l.open(s), pattern(10), 10) })
 		}
 		tasks.Wait()
-		time.Sleep(2 * aheadPause)
-		if n := s.idleLinks(); n < chainIdleKept {
+		time.Sleep(2 * prewarmPause)
+		if n := s.idleLinks(); n < linkIdleKept {
 			t.Fatalf("%d idle links", n)
 		}
-		l.responder.Announce()
-		time.Sleep(2 * chainIdleTimeout)
+		l.responder.GoAway()
+		time.Sleep(2 * linkIdleTimeout)
 		if n := s.idleLinks(); n != 0 {
 			t.Errorf("%d idle links in a session that is left", n)
 		}
@@ -311,7 +306,7 @@ func TestNoLinksAheadInSessionThatIsLeft(t *testing.T) {
 
 // A session that lingers ends with its last flow, whatever is being made ahead.
 func TestLingeringEnds(t *testing.T) {
-	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
+	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
 		handle, flows := accepted()
 		l.handle = handle
 		s := l.session()
@@ -325,7 +320,7 @@ func TestLingeringEnds(t *testing.T) {
 		expectEnd(t, near)
 		synctest.Wait()
 		select {
-		case <-s.over:
+		case <-s.life.over.c:
 		default:
 			t.Error("the session lingers on")
 		}
@@ -334,7 +329,7 @@ func TestLingeringEnds(t *testing.T) {
 
 // Somebody who closes a lingering session does not wait for links that are being made ahead.
 func TestCloseDoesNotWaitForLinksAhead(t *testing.T) {
-	inBubble(t, aheadOf(4), func(t *testing.T, l *lab) {
+	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
 		s, silent := l.silenced()
 		var open []*Flow
 		for range 3 {
@@ -346,7 +341,7 @@ func TestCloseDoesNotWaitForLinksAhead(t *testing.T) {
 		s.end(ErrGoingAway) // as if the far end had said so
 		begin := time.Now()
 		_ = s.Close()
-		if d := time.Since(begin); d >= aheadWait {
+		if d := time.Since(begin); d >= prewarmTimeout {
 			t.Errorf("it took %v", d)
 		}
 		for _, f := range open {

@@ -23,7 +23,8 @@ func (l *lab) endedWell(s *Session, flows chan *acceptedFlow) *Flow {
 	return near
 }
 
-// What a flow that has ended well still has on the way arrives when its session ends, whatever else there is in it.
+// What a flow that has ended well still has on the way arrives when its session ends, whatever else
+// there is in it.
 func TestLastBytes(t *testing.T) {
 	for name, disturb := range map[string]func(l *lab, s *Session){
 		"alone": func(*lab, *Session) {},
@@ -35,7 +36,7 @@ func TestLastBytes(t *testing.T) {
 			if err != nil {
 				l.t.Fatal(err)
 			}
-			_, _ = c.Write(appendFlowHello(nil, s.epoch.id, 77))
+			_, _ = c.Write(appendFlowHello(nil, s.keys.current.id, 77))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -74,7 +75,8 @@ func TestLastWordOfANewFlow(t *testing.T) {
 			if link == 0 {
 				return faultnet.Line(10*time.Millisecond, 0)
 			}
-			return faultnet.Line(10*time.Millisecond, 4000) // the first record takes longer than the going away
+			// The first record takes longer than the going away.
+			return faultnet.Line(10*time.Millisecond, 4000)
 		}
 		s := l.session()
 		f, err := s.Open(t.Context())
@@ -91,7 +93,8 @@ func TestLastWordOfANewFlow(t *testing.T) {
 	})
 }
 
-// Who waits for a reset before the other end has ended its direction is not in the way when both end.
+// Who waits for a reset before the other end has ended its direction is not in the way when both
+// end.
 func TestAwaitResetBeforeTheEnd(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		handle, flows := accepted()
