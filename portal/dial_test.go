@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
@@ -103,7 +104,7 @@ func TestDialErrors(t *testing.T) {
 			return errors.As(err, new(*route.DialError))
 		}},
 		"not trusted": {l.Route(), Options{Identity: other, Logger: quiet()}, func(err error) bool {
-			return errors.Is(err, identity.ErrNotTrusted)
+			return errors.Is(err, trust.ErrNotTrusted)
 		}},
 		"no service": {strings.TrimSuffix(l.Route(), "outlet") + "other", o, func(err error) bool {
 			var status *route.StatusError

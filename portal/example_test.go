@@ -13,6 +13,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
@@ -24,8 +25,8 @@ import (
 // means.
 func Example() {
 	here, there := newOptions(), newOptions()
-	here.Trust = trust(here, there)
-	there.Trust = trust(there, here)
+	here.Trust = trusting(here, there)
+	there.Trust = trusting(there, here)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 
@@ -49,13 +50,13 @@ func Example() {
 // relay is; who dials need not know that, for the relay sees ciphertext only.
 func ExampleListen_name() {
 	here, there := newOptions(), newOptions()
-	here.Trust = trust(here, there)
-	there.Trust = trust(there, here)
+	here.Trust = trusting(here, there)
+	there.Trust = trusting(there, here)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 
 	relayOptions := newOptions()
-	relayOptions.Trust = trust(relayOptions, there)
+	relayOptions.Trust = trusting(relayOptions, there)
 	at, stop := serveRelay(relayOptions) // sp relay --listen :4000 --allow …
 	defer stop()
 
@@ -80,8 +81,8 @@ func ExampleListen_name() {
 // behind it, and the secure channel, which begins here and ends at the listener.
 func ExampleDial_bridge() {
 	here, there := newOptions(), newOptions()
-	here.Trust = trust(here, there)
-	there.Trust = trust(there, here)
+	here.Trust = trusting(here, there)
+	there.Trust = trusting(there, here)
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 
@@ -131,9 +132,9 @@ func newOptions() portal.Options {
 	return portal.Options{Identity: id, Logger: slog.New(slog.DiscardHandler)}
 }
 
-// trust is who trusts whom, and nobody else.
-func trust(who, whom portal.Options) *identity.Policy {
-	p, err := identity.NewPolicy(identity.PolicyConfig{
+// trusting is who trusts whom, and nobody else.
+func trusting(who, whom portal.Options) *trust.Policy {
+	p, err := trust.NewPolicy(trust.Config{
 		Self:  who.Identity.Identifier(),
 		Allow: []identity.Identifier{whom.Identity.Identifier()},
 	})
@@ -156,7 +157,7 @@ func serveRelay(o portal.Options) (hostPort string, stop func()) {
 func serveBridge(o portal.Options, to net.Addr) (at wire.Address, stop func()) {
 	allowed := route.FromAddrPort(netip.MustParseAddrPort(to.String()))
 	_, at, stop = serveNode(route.Config{
-		Channel: channel.Config{Identity: o.Identity, Trust: trust(o, o)}, Logger: o.Logger,
+		Channel: channel.Config{Identity: o.Identity, Trust: trusting(o, o)}, Logger: o.Logger,
 		Forward: func(a wire.Address) bool { return a == allowed },
 	})
 	return at, stop

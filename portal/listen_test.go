@@ -14,6 +14,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
@@ -111,7 +112,7 @@ type relayAndBridge struct {
 func newRelayAndBridge(t *testing.T, trusts *identity.Identity) relayAndBridge {
 	t.Helper()
 	self := testkit.NewIdentity(t)
-	policy, err := identity.NewPolicy(identity.PolicyConfig{
+	policy, err := trust.NewPolicy(trust.Config{
 		Allow: []identity.Identifier{trusts.Identifier()},
 	})
 	if err != nil {
@@ -250,11 +251,11 @@ func TestListenAsANameErrors(t *testing.T) {
 		"no name":       {"/ip4/127.0.0.1/tcp/1/secure/api/service/outlet", relays, is(ErrNoName)},
 		"no relay":      {"/service/forward_to_db", relays, is(route.ErrNotDialable)},
 		"syntax":        {"a/b@" + at, relays, is(route.ErrSyntax)},
-		"another relay": {"db@" + at, nil, is(identity.ErrNotTrusted)},
+		"another relay": {"db@" + at, nil, is(trust.ErrNotTrusted)},
 		"nobody there": {"db@" + gone.Addr().String(), relays, func(err error) bool {
 			return errors.As(err, new(*route.DialError))
 		}},
-		"a bridge": {"db@" + route.HostPort(r.bridge), relays, is(identity.ErrNotTrusted)},
+		"a bridge": {"db@" + route.HostPort(r.bridge), relays, is(trust.ErrNotTrusted)},
 		"not by that bridge": {
 			route.FormatAddress(r.bridge) + "/ip4/127.0.0.1/tcp/1/service/forward_to_db", relays,
 			status(wire.NotAllowed),

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
@@ -114,7 +115,7 @@ func TestPassOnToTheWrongPlace(t *testing.T) {
 			return errors.As(err, &s) && s.Code == code
 		}
 	}
-	notTrusted := func(err error) bool { return errors.Is(err, identity.ErrNotTrusted) }
+	notTrusted := func(err error) bool { return errors.Is(err, trust.ErrNotTrusted) }
 	for what, test := range map[string]struct {
 		to route.Route
 		is func(error) bool

@@ -10,6 +10,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/metrics"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
@@ -174,7 +175,7 @@ func (l *Lease) forward(ctx context.Context, q *route.Request) error {
 	}
 	if !l.used.add(next.Conn) {
 		next.decline()
-		return l.unreachable(identity.ErrNotTrusted)
+		return l.unreachable(trust.ErrNotTrusted)
 	}
 	defer l.used.remove(next.Conn)
 	return q.Forward(next.Conn, next.spawn)

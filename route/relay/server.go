@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/channel"
-	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/mux"
 	"github.com/secureportal/sp/wire"
@@ -33,7 +33,7 @@ type ServerConfig struct {
 	// MayClaim decides whether a trusted peer may claim a name; its error is the reason. It is
 	// asked again whenever the peer is trusted by something else than before. Nil allows every
 	// name.
-	MayClaim func(d identity.Decision, name string) error
+	MayClaim func(d trust.Decision, name string) error
 
 	// Directory knows where names are. Nil means a Memory of its own, with the default limits.
 	Directory Directory
@@ -44,7 +44,7 @@ type ServerConfig struct {
 type Server struct {
 	node      *route.Node
 	logger    *slog.Logger
-	mayClaim  func(d identity.Decision, name string) error
+	mayClaim  func(d trust.Decision, name string) error
 	directory Directory
 
 	mu     sync.Mutex
@@ -170,7 +170,7 @@ func (s *Server) hold(ctx context.Context, q *route.Request, l *Lease) error {
 		return err
 	}
 	reason := s.keep(ctx, stream, l)
-	if errors.Is(reason, identity.ErrNotTrusted) {
+	if errors.Is(reason, trust.ErrNotTrusted) {
 		l.used.reset()
 	} else if !l.used.endIfNone() {
 		s.node.Go(func() { s.outlive(l) })
@@ -226,7 +226,7 @@ func (s *Server) awaitEnd(ctx context.Context, l *Lease, m *mux.Mux) error {
 	for {
 		decided := l.session.Decided()
 		if err := s.judge(l.session, l.name); err != nil {
-			return fmt.Errorf("%w: %w", identity.ErrNotTrusted, err)
+			return fmt.Errorf("%w: %w", trust.ErrNotTrusted, err)
 		}
 		if moved == nil {
 			moved = s.directory.Watch(watching, l.name)
@@ -264,11 +264,11 @@ func (s *Server) checkHeld(ctx context.Context, l *Lease) error {
 // outlive resets the links in use of a lease that has ended when its owner may not have the name
 // any more, by what he has presented last. It returns when none is in use, or the node is closed.
 func (s *Server) outlive(l *Lease) {
-	trust := s.node.Trust()
+	trusted := s.node.Trust()
 	for session := l.session; ; {
 		session = s.lastSession(l, session)
-		changed := trust.Changed()
-		decision, err := trust.Check(session.Peer(), time.Now())
+		changed := trusted.Changed()
+		decision, err := trusted.Check(session.Peer(), time.Now())
 		if err == nil && s.mayClaim != nil {
 			err = s.mayClaim(decision, l.name)
 		}
