@@ -38,9 +38,9 @@ type Listener struct {
 //	/dnsaddr/…/service/forward_to_NAME
 //	                    a name on a relay that a route leads to, such as through bridges
 //
-// A name on a relay is what Dial takes, too. Nothing listens on this machine then: this side dials
-// the relay, and keeps the name, claiming it anew whenever it is lost, until Close. Options says
-// who the relay has to be.
+// Whatever Dial takes for a name, Listen takes: the /secure/api/service/outlet at a route's end may
+// be there or not. With a name nothing listens on this machine. This side dials the relay, and keeps
+// the name until Close, claiming it anew whenever it is lost. Options say who the relay has to be.
 //
 // Listen returns when the address can be dialed, or why it cannot be. ctx bounds that, and nothing
 // afterwards.
