@@ -17,7 +17,7 @@ type Options struct {
 	Identity *identity.Identity
 
 	// Trust decides who the far end may be, whatever lies between. Nil means only Identity
-	// itself. Keeping it up to date is its owner's affair.
+	// itself. Its files are read again only with its Poll, which its owner calls.
 	Trust *trust.Policy
 
 	// RelayIdentities are who a relay may be where Listen claims a name. Empty means Identity
@@ -57,15 +57,15 @@ func (o Options) newRelayDialer(id *identity.Identity) (*route.Node, error) {
 func (o Options) nodeAllowing(
 	id *identity.Identity, others []identity.Identifier,
 ) (*route.Node, error) {
-	trust, err := trust.NewPolicy(trust.Config{Self: id.Identifier(), Allow: others})
+	policy, err := trust.NewPolicy(trust.Config{Self: id.Identifier(), Allow: others})
 	if err != nil {
 		return nil, err
 	}
-	return o.nodeTrusting(id, trust)
+	return o.nodeTrusting(id, policy)
 }
 
-func (o Options) nodeTrusting(id *identity.Identity, trust *trust.Policy) (*route.Node, error) {
+func (o Options) nodeTrusting(id *identity.Identity, policy *trust.Policy) (*route.Node, error) {
 	return route.NewNode(route.Config{
-		Channel: channel.Config{Identity: id, Trust: trust}, Logger: o.Logger,
+		Channel: channel.Config{Identity: id, Trust: policy}, Logger: o.Logger,
 	})
 }

@@ -264,11 +264,11 @@ func (s *Server) checkHeld(ctx context.Context, l *Lease) error {
 // outlive resets the links in use of a lease that has ended when its owner may not have the name
 // any more, by what he has presented last. It returns when none is in use, or the node is closed.
 func (s *Server) outlive(l *Lease) {
-	trust := s.node.Trust()
+	trusted := s.node.Trust()
 	for session := l.session; ; {
 		session = s.lastSession(l, session)
-		changed := trust.Changed()
-		decision, err := trust.Check(session.Peer(), time.Now())
+		changed := trusted.Changed()
+		decision, err := trusted.Check(session.Peer(), time.Now())
 		if err == nil && s.mayClaim != nil {
 			err = s.mayClaim(decision, l.name)
 		}
