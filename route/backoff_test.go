@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -21,7 +21,7 @@ func TestBackoff(t *testing.T) {
 	}{
 		"unreachable": {errors.New("connection refused"), false},
 		"no service":  {&StatusError{Code: wire.NoService}, false},
-		"not trusted": {fmt.Errorf("far end: %w", identity.ErrNotTrusted), true},
+		"not trusted": {fmt.Errorf("far end: %w", trust.ErrNotTrusted), true},
 		"superseded":  {decidedError{}, true},
 		"name taken":  {&StatusError{Code: wire.NameTaken}, true},
 	} {
@@ -68,7 +68,7 @@ func TestBackoffIsPatientWithDecisions(t *testing.T) {
 		hurry := make(chan struct{}, 1)
 		hurry <- struct{}{}
 		begin := time.Now()
-		if !b.Wait(t.Context(), 0, identity.ErrNotTrusted, hurry) || time.Since(begin) < lastRetry/2 {
+		if !b.Wait(t.Context(), 0, trust.ErrNotTrusted, hurry) || time.Since(begin) < lastRetry/2 {
 			t.Errorf("it waited %v", time.Since(begin))
 		}
 	})

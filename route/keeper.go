@@ -54,7 +54,7 @@ func (k *keeper) hold(ctx context.Context, changed func()) (lived time.Duration,
 	changed()
 	select {
 	case <-session.Done():
-	case <-session.Left():
+	case <-session.GoingAway():
 	case <-ctx.Done():
 	}
 	k.set(false)

@@ -76,6 +76,7 @@ type Node struct {
 
 	mu       sync.Mutex
 	services map[string]Service
+	resolver resolver
 	names    map[string]int // what the node has claimed on relays
 	peerings map[string]*peering
 	links    map[netio.Conn]struct{} // that end with the node; nil once it has been closed
@@ -104,7 +105,7 @@ func NewNode(config Config) (*Node, error) {
 		inactive: make(chan struct{}),
 	}
 	n.config.Channel.Admit = n.admitHandshake(newBuckets(config.Limits.HandshakeRate, handshakeBurst*config.Limits.HandshakeRate))
-	n.config.Channel.Ahead = linksAhead
+	n.config.Channel.Prewarm = linksAhead
 	endpoint, err := channel.New(n.config.Channel)
 	if err != nil {
 		return nil, err
@@ -219,7 +220,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 		}
 	}
 	n.mu.Unlock()
-	n.endpoint.Announce()
+	n.endpoint.GoAway()
 	select {
 	case <-n.inactive:
 		n.awaitDetached(ctx)
@@ -265,10 +266,10 @@ func (n *Node) Trust() channel.Trust { return n.config.Channel.Trust }
 
 // GoAway tells the far ends of some sessions that this node is going away, if that has not been
 // done.
-func (n *Node) GoAway(which func(*channel.Session) bool) { n.endpoint.AnnounceTo(which) }
+func (n *Node) GoAway(which func(*channel.Session) bool) { n.endpoint.GoAwayFunc(which) }
 
 // Quit ends some sessions in good order, and does not wait for that.
-func (n *Node) Quit(which func(*channel.Session) bool) { n.endpoint.Quit(which) }
+func (n *Node) Quit(which func(*channel.Session) bool) { n.endpoint.CloseFunc(which) }
 
 var errDraining = errors.New("this node is shutting down")
 
@@ -334,6 +335,13 @@ func (n *Node) end(key any) {
 
 // Turnover returns how many times something that Begin counts has begun or ended.
 func (n *Node) Turnover() uint64 { return n.turnover.Load() }
+
+// Connections returns how many of those are open.
+func (n *Node) Connections() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.active.all
+}
 
 // Serve accepts links on l until ctx or the node ends, and closes l. The links themselves live as long as the node.
 func (n *Node) Serve(ctx context.Context, l net.Listener) {

@@ -100,7 +100,7 @@ func (q *Request) Forward(next Conn, aside func(direction func())) error {
 		return err
 	}
 	defer q.node.track(next)()
-	return netio.JoinWith(q.conn, next, aside)
+	return netio.Join(q.conn, next, aside)
 }
 
 // pass writes the message, with this node on the way back, and what came behind it to next.
@@ -369,10 +369,11 @@ func (n *Node) forward(ctx context.Context, q *Request) error {
 }
 
 // resolveService finds a service of this node.
-func (n *Node) resolveService(q *Request) (_ Handler, err error) {
-	n.mu.Lock()
-	s, ok := n.services[q.address.Name]
-	n.mu.Unlock()
+func (n *Node) resolveService(q *Request) (Handler, error) {
+	s, ok, err := n.service(q.address.Name)
+	if err != nil {
+		return nil, err
+	}
 	if !ok || !s.Open && q.Session == nil {
 		return nil, Refuse(wire.NoService, missing(q.address.Name))
 	}

@@ -60,7 +60,7 @@ func (n *Node) resetStuck() {
 	}
 	n.mu.Unlock()
 	for _, c := range watched {
-		if netio.Stuck(c) >= channel.MaxUnanswered {
+		if netio.Stuck(c) >= channel.MaxMissedPongs {
 			n.logger.Warn("nothing that is sent arrives, and the connection is reset", "peer", c.RemoteAddr())
 			_ = netio.Reset(c)
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/wire"
@@ -243,7 +244,7 @@ func TestOpeningMessageCut(t *testing.T) {
 	}{
 		{"forward", at, wire.Message{Onward: wire.Route{service(route.ForwardPrefix + "db"), api}, Return: from}},
 		{"channel", at, wire.Message{Onward: wire.Route{api}, Return: from}},
-		{"spare", at, wire.Message{Onward: wire.Route{service(relay.SpareName)}, Return: from, Payload: make([]byte, 40)}},
+		{"spare", at, wire.Message{Onward: wire.Route{service(relay.StandbyName)}, Return: from, Payload: make([]byte, 40)}},
 		{"bridge", bridge, wire.Message{
 			Onward: wire.Route{route.FromAddrPort(netip.MustParseAddrPort(at)), api}, Return: from,
 		}},
@@ -309,7 +310,7 @@ func TestRegistrationFlood(t *testing.T) {
 	crowd, crowdID := l.identity("crowd")
 	ownID := l.ownID()
 	m := newMirror(t, labMeanwhile)
-	_, at := l.relay("--allow", ownID, "--allow", crowdID, "--max-opening", "8192")
+	_, at := l.relay("--allow", ownID, "--allow", crowdID, "--max-unauthenticated", "8192")
 	l.registered(at, "db", m.address)
 	check := undisturbed(t, l.inlet("db@"+at), m)
 
@@ -351,7 +352,7 @@ func newCrowd(t *testing.T, file, relayID, relay string) *crowd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	trust, err := identity.NewPolicy(identity.PolicyConfig{Self: self.Identifier(), Allow: []identity.Identifier{id}})
+	trust, err := trust.NewPolicy(trust.Config{Self: self.Identifier(), Allow: []identity.Identifier{id}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -35,7 +35,7 @@ func sockets(b *testing.B) (here, there netio.Conn) {
 func BenchmarkTransfer(b *testing.B) {
 	b.Run("mux", func(b *testing.B) {
 		here, there := sockets(b)
-		opener, acceptor := side(b, here, Config{Side: Opener}), side(b, there, Config{Side: Acceptor})
+		opener, acceptor := side(b, here, NewOpener, Config{}), side(b, there, NewAcceptor, Config{})
 		near, far := link(b, opener, acceptor)
 		transfer(b, near, far)
 	})

@@ -13,16 +13,16 @@ import (
 
 // TestYamux speaks with yamux's own implementation, as either side.
 func TestYamux(t *testing.T) {
-	for name, ours := range map[string]Side{"opener": Opener, "acceptor": Acceptor} {
+	for name, opens := range map[string]bool{"opener": true, "acceptor": false} {
 		t.Run(name, func(t *testing.T) {
 			here, there := faultnet.Pipe()
-			m := side(t, here, Config{Side: ours})
 			config := yamux.DefaultConfig()
 			config.LogOutput = io.Discard
-			their := yamux.Server
-			if ours == Acceptor {
-				their = yamux.Client
+			ours, their := maker(NewOpener), yamux.Server
+			if !opens {
+				ours, their = NewAcceptor, yamux.Client
 			}
+			m := side(t, here, ours, Config{})
 			s, err := their(there, config)
 			if err != nil {
 				t.Fatal(err)
@@ -31,7 +31,7 @@ func TestYamux(t *testing.T) {
 			var tasks sync.WaitGroup
 			defer tasks.Wait()
 			for i := range 8 {
-				near, far := yamuxLink(t, m, s, ours)
+				near, far := yamuxLink(t, m, s, opens)
 				up, down := content(uint64(i), 3<<20), content(uint64(i)+50, 2<<20)
 				tasks.Go(func() {
 					_, _ = near.Write(up)
@@ -51,12 +51,12 @@ func TestYamux(t *testing.T) {
 	}
 }
 
-func yamuxLink(t *testing.T, m *Mux, s *yamux.Session, ours Side) (*Link, *yamux.Stream) {
+func yamuxLink(t *testing.T, m *Mux, s *yamux.Session, opens bool) (*Link, *yamux.Stream) {
 	t.Helper()
 	var near *Link
 	var far *yamux.Stream
 	var err, other error
-	if ours == Opener {
+	if opens {
 		near, err = m.Open()
 		far, other = s.AcceptStream()
 	} else {

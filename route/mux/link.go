@@ -369,11 +369,33 @@ func (l *Link) over() {
 	l.changed.Broadcast()
 }
 
+// addressed is a carrier that says between which addresses it is.
+type addressed interface {
+	LocalAddr() net.Addr
+	RemoteAddr() net.Addr
+}
+
 // LocalAddr implements net.Conn; it is the carrier's.
-func (l *Link) LocalAddr() net.Addr { return l.mux.carrier.LocalAddr() }
+func (l *Link) LocalAddr() net.Addr {
+	if c, ok := l.mux.carrier.(addressed); ok {
+		return c.LocalAddr()
+	}
+	return noAddr{}
+}
 
 // RemoteAddr implements net.Conn; it is the carrier's.
-func (l *Link) RemoteAddr() net.Addr { return l.mux.carrier.RemoteAddr() }
+func (l *Link) RemoteAddr() net.Addr {
+	if c, ok := l.mux.carrier.(addressed); ok {
+		return c.RemoteAddr()
+	}
+	return noAddr{}
+}
+
+// noAddr is the address of a carrier that has none.
+type noAddr struct{}
+
+func (noAddr) Network() string { return "mux" }
+func (noAddr) String() string  { return "mux" }
 
 // SetDeadline implements net.Conn.
 func (l *Link) SetDeadline(t time.Time) error {

@@ -1,8 +1,15 @@
-// Package mux puts many links on one carrier. What passes is yamux, and each side bounds what the
-// other one may have it keep: windows by a budget, links by numbers, and what nobody needs.
+// Package mux puts many links on one carrier.
 //
-// A link has what a carrier may lack: each direction ends on its own, and a reset is told from an
-// end. The package knows no route, no relay and no keys.
+// A carrier is two streams of bytes, one each way. It need not be able to half-close or to reset;
+// its links can, and have flow control of their own. So a mux turns one connection into many, and a
+// transport that has no half-close (a WebSocket, a queue, Bluetooth) into one that has.
+//
+// What passes is yamux, version 0, and each side bounds what the other one may have it keep: bytes
+// that nobody reads by a budget, links by numbers, answers by a rate. One side of a mux is the
+// opener and the other one the acceptor, which is yamux's client and server.
+//
+// The package knows no route and no relay. It authenticates nobody and encrypts nothing: that is
+// done below it, or above.
 package mux
 
 import (
@@ -14,8 +21,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/secureportal/sp/internal/metrics"
 	"github.com/secureportal/sp/internal/netio"
 )
+
+var muxesOpen = metrics.NewGauge("muxes_open", "connections that carry many links")
 
 // Limits that are nobody's choice.
 const (
@@ -28,32 +38,27 @@ const (
 	muxBudget    = 64 << 20         // bytes that the windows of one mux grow by at most
 )
 
-// Carrier is what a mux runs on: a connection that need not be able to reset. Finish alone needs
-// its half-close.
+// Carrier is what a mux runs on. Bytes arrive in order and unchanged, or Read fails; Close ends
+// both directions and has Read and Write return. A net.Conn is one.
+//
+// A carrier may have more methods, and is used by them: CloseWrite, with which Finish ends one
+// direction and leaves the other one open; LocalAddr and RemoteAddr, which are the links' then; and
+// netio.LazyReader, with which an idle mux holds no buffer.
 type Carrier interface {
-	net.Conn
-	CloseWrite() error
+	io.ReadWriteCloser
+
+	// SetWriteDeadline has writes fail that the carrier has not taken by t. Zero is never.
+	SetWriteDeadline(t time.Time) error
 }
 
-// Side is which of the two a mux is: the opener's links have odd numbers.
-type Side uint8
-
-// The sides of a mux.
-const (
-	Opener Side = iota
-	Acceptor
-)
-
-// Config is how a mux is made.
+// Config is what both sides of a mux say about themselves.
 type Config struct {
-	Side Side
-
-	// Go runs a function on a goroutine that the carrier's owner waits for, and reports false, and
-	// runs nothing, if that has been closed. It must be set.
-	Go func(func()) bool
+	// Run runs a function on a goroutine that the carrier's owner waits for, or reports false,
+	// and runs nothing, if the owner is closed. It must be set.
+	Run func(func()) bool
 
 	// Budget bounds the windows of this mux together with those of others that have the same one.
-	// Nil means one of this mux's own.
+	// Nil means none but this mux's own.
 	Budget *Budget
 }
 
@@ -64,11 +69,12 @@ var (
 	errUntaken = errors.New("the other side has taken no link of the mux for a while")
 	errUnread  = errors.New("the other side has not read what it is told about links of the mux")
 
-	// ErrGoingAway says that the other side takes no links.
-	ErrGoingAway = errors.New("the other side of the mux takes no links")
+	// ErrAcceptsNone says that the other side accepts no links.
+	ErrAcceptsNone = errors.New("the other side of the mux accepts no links")
 )
 
-// Mux is many links on one carrier, which it owns. It is safe for concurrent use.
+// Mux is many links on one carrier, which it owns. Its owner calls Close when the mux has ended, by
+// whichever side. It is safe for concurrent use.
 //
 //	open ──▶ finishing (Finish: nothing more is sent) ──▶ ended
 //	  └── Close, the carrier's end, a fault of the other side ──▲
@@ -88,35 +94,38 @@ type Mux struct {
 	mu       sync.Mutex // guards what follows
 	err      error      // why it ended
 	links    map[uint32]*Link
-	next     uint32    // number of the next link
+	next     uint32    // number of the next link: odd ones are the opener's
 	accepts  bool      // links of the other side
 	goneAway bool      // the other side takes none
 	unended  list.List // of *Link that are closed here, the one closed first is first
 	reaper   *time.Timer
 }
 
-// New makes a mux of carrier. Close ends both. It fails if config.Go does not run anything any more.
-func New(carrier Carrier, config Config) (*Mux, error) {
+// NewOpener makes a mux of a carrier whose other end is an acceptor. The mux owns the carrier from
+// then on. It fails if config.Run does not run anything any more.
+func NewOpener(c Carrier, config Config) (*Mux, error) { return newMux(c, config, 1) }
+
+// NewAcceptor makes a mux of a carrier whose other end is an opener. The mux owns the carrier from
+// then on. It fails if config.Run does not run anything any more.
+func NewAcceptor(c Carrier, config Config) (*Mux, error) { return newMux(c, config, 2) }
+
+func newMux(c Carrier, config Config, first uint32) (*Mux, error) {
 	m := &Mux{
-		config: config, carrier: carrier, own: NewBudget(muxBudget),
+		config: config, carrier: c, own: NewBudget(muxBudget),
 		slots: make(chan struct{}, backlog), queue: make(chan *Link, backlog),
 		closed: make(chan struct{}), read: make(chan struct{}),
-		links: make(map[uint32]*Link), next: 1, accepts: true,
-	}
-	if config.Side == Acceptor {
-		m.next = 2
+		links: make(map[uint32]*Link), next: first, accepts: true,
 	}
 	if m.config.Budget == nil {
-		m.config.Budget = m.own
-		m.own = NewBudget(muxBudget)
+		m.config.Budget = NewBudget(muxBudget)
 	}
 	m.out = writer{
-		carrier: carrier, failed: m.fail, run: config.Go, done: m.closed,
-		turn: make(chan struct{}, 1),
+		carrier: c, failed: m.fail, run: config.Run, done: m.closed, turn: make(chan struct{}, 1),
 	}
-	if !config.Go(m.readCarrier) {
+	if !config.Run(m.readCarrier) {
 		return nil, net.ErrClosed
 	}
+	muxesOpen.Inc()
 	return m, nil
 }
 
@@ -133,7 +142,7 @@ func (m *Mux) Open() (*Link, error) {
 		if m.err != nil {
 			return nil, errEnded
 		}
-		return nil, ErrGoingAway
+		return nil, ErrAcceptsNone
 	}
 	l := newLink(m, m.next)
 	m.next += 2
@@ -179,23 +188,28 @@ func (m *Mux) Accept() (*Link, error) {
 	}
 }
 
-// RefuseLinks has the other side open no links, and resets those that it opens all the same.
-func (m *Mux) RefuseLinks() error {
+// AcceptNone tells the other side that this one accepts no links, and resets those that come all the
+// same.
+func (m *Mux) AcceptNone() error {
 	m.mu.Lock()
 	m.accepts = false
 	m.mu.Unlock()
 	return m.out.say(header{kind: typeGoAway, length: goAwayNormal})
 }
 
-// Finish ends this side's direction of the carrier behind all that has been written on links. The
-// other side reads that, and ends the mux.
+// Finish ends this side's direction of the carrier, behind all that has been written on the links.
+// The other side reads that, and ends the mux. A carrier without CloseWrite is closed: it has to
+// deliver first what it has taken.
 func (m *Mux) Finish() error { return m.out.finish() }
+
+// SetWriteDeadline bounds what is still written on the carrier. Zero is no bound.
+func (m *Mux) SetWriteDeadline(t time.Time) error { return m.carrier.SetWriteDeadline(t) }
 
 // Done returns a channel that is closed when the mux has ended.
 func (m *Mux) Done() <-chan struct{} { return m.closed }
 
-// Fault returns what the other side did for this side to end the mux, or nil.
-func (m *Mux) Fault() error {
+// Err returns what the other side did for this side to end the mux, or nil.
+func (m *Mux) Err() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, fault := range []error{errProtocol, errPings, errUntaken, errUnread} {
@@ -225,6 +239,7 @@ func (m *Mux) fail(err error) {
 		return
 	}
 	m.err = err
+	muxesOpen.Dec()
 	links := m.links
 	m.links = nil
 	m.unended.Init()

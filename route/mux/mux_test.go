@@ -22,18 +22,20 @@ import (
 func pair(t testing.TB) (opener, acceptor *Mux) {
 	t.Helper()
 	here, there := faultnet.Pipe()
-	return side(t, here, Config{Side: Opener}), side(t, there, Config{Side: Acceptor})
+	return side(t, here, NewOpener, Config{}), side(t, there, NewAcceptor, Config{})
 }
 
-// side returns one side.
-func side(t testing.TB, carrier Carrier, config Config) *Mux {
+type maker func(Carrier, Config) (*Mux, error)
+
+// side returns one side, made by NewOpener or NewAcceptor.
+func side(t testing.TB, carrier Carrier, make maker, config Config) *Mux {
 	t.Helper()
 	var tasks sync.WaitGroup
-	config.Go = func(f func()) bool {
+	config.Run = func(f func()) bool {
 		tasks.Go(f)
 		return true
 	}
-	m, err := New(carrier, config)
+	m, err := make(carrier, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,8 +72,8 @@ func expectEnd(t *testing.T, m *Mux, ended bool, fault error) {
 	if !ended {
 		fault = nil
 	}
-	if closed != ended || !errors.Is(m.Fault(), fault) {
-		t.Errorf("the mux is closed: %v, %v; want %v, %v", closed, m.Fault(), ended, fault)
+	if closed != ended || !errors.Is(m.Err(), fault) {
+		t.Errorf("the mux is closed: %v, %v; want %v, %v", closed, m.Err(), ended, fault)
 	}
 }
 
@@ -256,7 +258,7 @@ func TestWindowsGrow(t *testing.T) {
 		const oneWay = 50 * time.Millisecond
 		a, b, line := faultnet.FaultyPipe(faultnet.Config{Plan: faultnet.Line(oneWay, 0)})
 		defer line.Close()
-		opener, acceptor := side(t, a, Config{Side: Opener, Budget: budget}), side(t, b, Config{Side: Acceptor})
+		opener, acceptor := side(t, a, NewOpener, Config{Budget: budget}), side(t, b, NewAcceptor, Config{})
 		near, far := link(t, opener, acceptor)
 		sent := make(chan error, 1)
 		go func() {
@@ -284,7 +286,7 @@ func TestBudget(t *testing.T) {
 	const links, most = 20, 2 << 20
 	budget := NewBudget(most)
 	here, there := faultnet.Pipe()
-	opener, acceptor := side(t, here, Config{Side: Opener, Budget: budget}), side(t, there, Config{Side: Acceptor})
+	opener, acceptor := side(t, here, NewOpener, Config{Budget: budget}), side(t, there, NewAcceptor, Config{})
 	var tasks sync.WaitGroup
 	var nears []*Link
 	for range links {
@@ -327,8 +329,8 @@ func TestBudget(t *testing.T) {
 // TestBudgetIsNoDeadlock checks that all links go on where there is no budget at all.
 func TestBudgetIsNoDeadlock(t *testing.T) {
 	here, there := faultnet.Pipe()
-	opener := side(t, here, Config{Side: Opener, Budget: NewBudget(0)})
-	acceptor := side(t, there, Config{Side: Acceptor, Budget: NewBudget(0)})
+	opener := side(t, here, NewOpener, Config{Budget: NewBudget(0)})
+	acceptor := side(t, there, NewAcceptor, Config{Budget: NewBudget(0)})
 	near, far := link(t, opener, acceptor)
 	go func() {
 		_, _ = far.Write(make([]byte, 4<<20))
@@ -348,7 +350,7 @@ func TestPingLimit(t *testing.T) {
 		testkit.Bubble(t, func(t *testing.T) {
 			here, there := faultnet.Pipe()
 			defer there.Close()
-			m := side(t, here, Config{Side: Opener})
+			m := side(t, here, NewOpener, Config{})
 			go func() { _, _ = io.Copy(io.Discard, there) }()
 			near, err := m.Open()
 			if err != nil {
@@ -387,7 +389,7 @@ func TestPingsInMux(t *testing.T) {
 	testkit.Bubble(t, func(t *testing.T) {
 		here, there := faultnet.Pipe()
 		defer there.Close()
-		opener := side(t, here, Config{Side: Opener})
+		opener := side(t, here, NewOpener, Config{})
 		ping := header{kind: typePing, flags: flagSYN, length: 7}.append(nil)
 		for range 3 {
 			for range pingsAtOnce {
@@ -489,7 +491,7 @@ func TestUntakenLinks(t *testing.T) {
 func TestRefusedLinks(t *testing.T) {
 	testkit.Bubble(t, func(t *testing.T) {
 		opener, acceptor := pair(t)
-		if err := opener.RefuseLinks(); err != nil {
+		if err := opener.AcceptNone(); err != nil {
 			t.Error(err)
 		}
 		early, err := acceptor.Open() // it may not know yet
@@ -499,7 +501,7 @@ func TestRefusedLinks(t *testing.T) {
 				t.Errorf("a link that is not taken gets %v", err)
 			}
 		}
-		if _, err := acceptor.Open(); !errors.Is(err, ErrGoingAway) {
+		if _, err := acceptor.Open(); !errors.Is(err, ErrAcceptsNone) {
 			t.Errorf("another gets %v", err)
 		}
 		if len(acceptor.slots) != 0 {
@@ -513,7 +515,7 @@ func TestUnreadCarrier(t *testing.T) {
 	testkit.Bubble(t, func(t *testing.T) {
 		here, there := faultnet.PipeSize(1)
 		defer there.Close()
-		opener := side(t, here, Config{Side: Opener})
+		opener := side(t, here, NewOpener, Config{})
 		failed := make(chan error, 2)
 		for range 2 {
 			go func() {
@@ -552,7 +554,7 @@ func TestBadFrames(t *testing.T) {
 			testkit.Bubble(t, func(t *testing.T) {
 				here, there := faultnet.Pipe()
 				defer there.Close()
-				opener := side(t, here, Config{Side: Opener})
+				opener := side(t, here, NewOpener, Config{})
 				_, _ = there.Write(b)
 				synctest.Wait()
 				expectEnd(t, opener, true, errProtocol)
@@ -570,7 +572,7 @@ func FuzzInput(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte, step uint8) {
 		here, there := faultnet.Pipe()
 		defer there.Close()
-		m := side(t, here, Config{Side: Opener})
+		m := side(t, here, NewOpener, Config{})
 		go func() { _, _ = io.Copy(io.Discard, there) }()
 		l, err := m.Open()
 		if err != nil {
@@ -593,8 +595,8 @@ func ExampleMux() {
 	here, there := faultnet.Pipe()
 	var tasks sync.WaitGroup
 	run := func(f func()) bool { tasks.Go(f); return true }
-	opener, _ := New(here, Config{Side: Opener, Go: run})
-	acceptor, _ := New(there, Config{Side: Acceptor, Go: run})
+	opener, _ := NewOpener(here, Config{Run: run})
+	acceptor, _ := NewAcceptor(there, Config{Run: run})
 	near, _ := opener.Open()
 	_, _ = near.Write([]byte("hello"))
 	_ = near.CloseWrite()

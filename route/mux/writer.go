@@ -21,7 +21,7 @@ const maxData = 65518 - headerSize
 type writer struct {
 	carrier Carrier
 	failed  func(error)       // ends the mux
-	run     func(func()) bool // see Config.Go
+	run     func(func()) bool // see Config.Run
 	done    <-chan struct{}   // closed when the mux has ended
 
 	turn     chan struct{} // full while somebody has it, who owns what follows
@@ -164,9 +164,17 @@ func (w *writer) finish() error {
 	w.mu.Unlock()
 	err := w.write(pending)
 	w.finished = true
-	if ended := w.carrier.CloseWrite(); err == nil {
+	if ended := endWriting(w.carrier); err == nil {
 		err = ended
 	}
 	_ = w.release()
 	return err
+}
+
+// endWriting ends a carrier's direction, or the carrier if it has no half-close.
+func endWriting(c Carrier) error {
+	if half, ok := c.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return c.Close()
 }
