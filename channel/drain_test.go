@@ -61,7 +61,7 @@ func TestLastBytes(t *testing.T) {
 }
 
 // A flow that has just begun when its side goes away in good order still says what it had to say.
-func TestLastWordOfANewFlow(t *testing.T) {
+func TestLastBytesOfANewFlow(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		got := make(chan int, 1)
 		l.handle = func(_ context.Context, f *Flow) {

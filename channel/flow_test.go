@@ -60,20 +60,20 @@ func TestEndsThatAreNone(t *testing.T) {
 		end  func(f *Flow)
 		want error
 	}{
-		"reset":     {func(f *Flow) { _ = f.Reset() }, ErrReset},
-		"protocol":  {func(f *Flow) { f.abort(abortProtocol, ErrProtocol) }, ErrProtocol},
-		"busy":      {func(f *Flow) { f.abort(abortBusy, ErrBusy) }, ErrBusy},
-		"leaving":   {func(f *Flow) { f.abort(abortGoingAway, ErrGoingAway) }, ErrGoingAway},
-		"trust":     {func(f *Flow) { f.abort(abortNotTrusted, ErrClosed) }, ErrRefusedByPeer},
-		"closed":    {func(f *Flow) { _ = linkOf(f).Conn.Close() }, ErrCut},
-		"rst":       {func(f *Flow) { _ = netio.Reset(linkOf(f).Conn) }, ErrCut},
-		"fin":       {func(f *Flow) { _ = linkOf(f).Conn.(netio.Conn).CloseWrite() }, ErrCut},
-		"odd end":   {func(f *Flow) { _ = f.sendRecordLocked(typeEnd, 1) }, ErrProtocol},
-		"no abort":  {func(f *Flow) { _ = f.sendRecordLocked(typeAbort) }, ErrProtocol},
-		"ping":      {func(f *Flow) { _ = f.sendRecordLocked(typePing, ping...) }, ErrProtocol},
-		"type 99":   {func(f *Flow) { _ = f.sendRecordLocked(99) }, ErrProtocol},
-		"garbage":   {func(f *Flow) { write(t, linkOf(f), garbage) }, ErrForged},
-		"too short": {func(f *Flow) { write(t, linkOf(f), "\x00\x100123456789abcdef") }, ErrForged},
+		"reset":      {func(f *Flow) { _ = f.Reset() }, ErrReset},
+		"protocol":   {func(f *Flow) { f.abort(abortProtocol, ErrProtocol) }, ErrProtocol},
+		"busy":       {func(f *Flow) { f.abort(abortBusy, ErrBusy) }, ErrBusy},
+		"going away": {func(f *Flow) { f.abort(abortGoingAway, ErrGoingAway) }, ErrGoingAway},
+		"trust":      {func(f *Flow) { f.abort(abortNotTrusted, ErrClosed) }, ErrRefusedByPeer},
+		"closed":     {func(f *Flow) { _ = linkOf(f).Conn.Close() }, ErrCut},
+		"rst":        {func(f *Flow) { _ = netio.Reset(linkOf(f).Conn) }, ErrCut},
+		"fin":        {func(f *Flow) { _ = linkOf(f).Conn.(netio.Conn).CloseWrite() }, ErrCut},
+		"odd end":    {func(f *Flow) { _ = f.sendRecordLocked(typeEnd, 1) }, ErrProtocol},
+		"no abort":   {func(f *Flow) { _ = f.sendRecordLocked(typeAbort) }, ErrProtocol},
+		"ping":       {func(f *Flow) { _ = f.sendRecordLocked(typePing, ping...) }, ErrProtocol},
+		"type 99":    {func(f *Flow) { _ = f.sendRecordLocked(99) }, ErrProtocol},
+		"garbage":    {func(f *Flow) { write(t, linkOf(f), garbage) }, ErrForged},
+		"too short":  {func(f *Flow) { write(t, linkOf(f), "\x00\x100123456789abcdef") }, ErrForged},
 	} {
 		for _, way := range []string{"Read", "WriteTo", "ReadLazy"} {
 			t.Run(name+" "+way, func(t *testing.T) {

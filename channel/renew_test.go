@@ -51,7 +51,7 @@ func trustingAuthority(t testing.TB, authority *identity.Identity) *identity.Pol
 // inVouched runs f for either side that may show the credential, which lives for 10 seconds at
 // first.
 func inVouched(
-	t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint),
+	t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session, presenter *Endpoint),
 ) {
 	for _, side := range []string{"initiator", "responder"} {
 		t.Run(side, func(t *testing.T) {
@@ -66,11 +66,11 @@ func inVouched(
 				shows.Credentials = v.wallet.show
 				checks.Trust = trustingAuthority(t, v.authority)
 			}, func(t *testing.T, l *lab) {
-				shower := l.initiator
+				presenter := l.initiator
 				if side == "responder" {
-					shower = l.responder
+					presenter = l.responder
 				}
-				f(t, v, l, l.session(), shower)
+				f(t, v, l, l.session(), presenter)
 			})
 		})
 	}
@@ -91,12 +91,12 @@ func TestExpiryEndsSession(t *testing.T) {
 }
 
 // A new credential prolongs the session, whichever side shows it.
-func TestRenewShowsNewCredential(t *testing.T) {
-	inVouched(t, func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint) {
+func TestRenewPresentsNewCredential(t *testing.T) {
+	inVouched(t, func(t *testing.T, v *vouched, l *lab, s *Session, presenter *Endpoint) {
 		for range 10 {
 			time.Sleep(7 * time.Second)
 			v.issue(t, 10*time.Second)
-			shower.Renew()
+			presenter.Renew()
 		}
 		time.Sleep(7 * time.Second)
 		if err := s.Err(); err != nil {
@@ -110,10 +110,10 @@ func TestRenewShowsNewCredential(t *testing.T) {
 
 // A new credential that ends sooner ends the session sooner.
 func TestRenewShortens(t *testing.T) {
-	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, shower *Endpoint) {
+	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, presenter *Endpoint) {
 		begin := time.Now()
 		v.issue(t, 3*time.Second)
-		shower.Renew()
+		presenter.Renew()
 		<-s.Done()
 		if took := time.Since(begin); took > 3*time.Second {
 			t.Errorf("it ended after %v", took)
@@ -125,15 +125,15 @@ func TestRenewShortens(t *testing.T) {
 // Who asks for more handshakes than anybody needs gets some, and what is shown in the end is what
 // is there.
 func TestRenewTooOften(t *testing.T) {
-	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, shower *Endpoint) {
+	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, presenter *Endpoint) {
 		before := s.epochID()
 		for range 600 {
 			time.Sleep(100 * time.Millisecond)
 			v.issue(t, 10*time.Second)
-			shower.Renew()
+			presenter.Renew()
 		}
 		v.issue(t, time.Hour)
-		shower.Renew()
+		presenter.Renew()
 		time.Sleep(10 * time.Second)
 		if err := s.Err(); err != nil {
 			t.Fatal(err)
@@ -156,8 +156,8 @@ func (s *Session) epochID() sessionID {
 
 // Decided tells of a decision that is another one.
 func TestDecided(t *testing.T) {
-	inVouched(t, func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint) {
-		if shower == l.initiator {
+	inVouched(t, func(t *testing.T, v *vouched, l *lab, s *Session, presenter *Endpoint) {
+		if presenter == l.initiator {
 			return // the decision is the responder's
 		}
 		decided := s.Decided()
@@ -180,7 +180,7 @@ func TestDecided(t *testing.T) {
 
 // A node that takes up a new key shows it in the next handshake, and from then on the old one is
 // refused.
-func TestRenewShowsNewKey(t *testing.T) {
+func TestRenewPresentsNewKey(t *testing.T) {
 	var current atomic.Pointer[identity.Identity]
 	inBubble(t, func(a, b *Config) {
 		current.Store(a.Identity)
@@ -205,7 +205,7 @@ func TestRenewShowsNewKey(t *testing.T) {
 }
 
 // A ticket is shown by the initiator, to the one whom it is for, and nobody else.
-func TestTicketIsShownToItsIssuer(t *testing.T) {
+func TestTicketIsPresentedToItsIssuer(t *testing.T) {
 	for _, own := range []bool{true, false} {
 		var shown *identity.Ticket
 		inBubble(t, func(a, b *Config) {

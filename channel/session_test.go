@@ -277,7 +277,7 @@ func TestSessionEndsDuringDial(t *testing.T) {
 	})
 }
 
-func TestAnnounce(t *testing.T) {
+func TestGoAway(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		s := l.session()
 		f := l.open(s)
@@ -285,7 +285,7 @@ func TestAnnounce(t *testing.T) {
 		l.responder.GoAway()
 		<-s.GoingAway()
 		if !s.life.goingAway.happened() {
-			t.Error("not leaving")
+			t.Error("not going away")
 		}
 		if err := transfer(t, f, []byte("an open flow goes on"), 3); err != nil {
 			t.Error(err)
@@ -297,9 +297,9 @@ func TestAnnounce(t *testing.T) {
 	})
 }
 
-// TestLeftSessionEnds checks that a session whose far end is going away ends with its last flow,
+// TestGoingAwayEnds checks that a session whose far end is going away ends with its last flow,
 // and at once without.
-func TestLeftSessionEnds(t *testing.T) {
+func TestGoingAwayEnds(t *testing.T) {
 	for name, flows := range map[string]int{"no flow": 0, "a flow": 1, "two flows": 2} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, nil, func(t *testing.T, l *lab) {
@@ -340,9 +340,9 @@ func TestLeftSessionEnds(t *testing.T) {
 	}
 }
 
-// TestLeftSessionDelivers has a session end with its last flow while a slow reader still has most
+// TestGoingAwayDelivers has a session end with its last flow while a slow reader still has most
 // of that before it: who wrote it believes it delivered.
-func TestLeftSessionDelivers(t *testing.T) {
+func TestGoingAwayDelivers(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		handle, flows := accepted()
 		l.handle = handle
@@ -380,9 +380,9 @@ func TestLeftSessionDelivers(t *testing.T) {
 	})
 }
 
-// TestLeftSessionDials lets a flow begin whose link is being dialed when the far end says that it
+// TestGoingAwayDials lets a flow begin whose link is being dialed when the far end says that it
 // is going away.
-func TestLeftSessionDials(t *testing.T) {
+func TestGoingAwayDials(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		const roundTrip = 50 * time.Millisecond
 		first := true
@@ -551,20 +551,20 @@ func TestControlOutOfTurn(t *testing.T) {
 		size int
 	}
 	common := map[string][]word{
-		"data":               {{typeData, 10}},
-		"end":                {{typeEnd, 0}},
-		"type 77":            {{77, 0}},
-		"short ping":         {{typePing, 7}},
-		"huge ping":          {{typePing, MaxData}},
-		"empty pong":         {{typePong, 0}},
-		"pong unasked":       {{typePong, 8}},
-		"ready":              {{typeReady, 0}},
-		"abort of 0":         {{typeAbort, 0}},
-		"abort of 2":         {{typeAbort, 2}},
-		"handshake":          {{typeHandshake, 100}},
-		"empty handshake":    {{typeHandshake, 0}},
-		"huge handshake":     {{typeHandshake, MaxData}},
-		"leaving with words": {{typeGoingAway, 3}},
+		"data":                  {{typeData, 10}},
+		"end":                   {{typeEnd, 0}},
+		"type 77":               {{77, 0}},
+		"short ping":            {{typePing, 7}},
+		"huge ping":             {{typePing, MaxData}},
+		"empty pong":            {{typePong, 0}},
+		"pong unasked":          {{typePong, 8}},
+		"ready":                 {{typeReady, 0}},
+		"abort of 0":            {{typeAbort, 0}},
+		"abort of 2":            {{typeAbort, 2}},
+		"handshake":             {{typeHandshake, 100}},
+		"empty handshake":       {{typeHandshake, 0}},
+		"huge handshake":        {{typeHandshake, MaxData}},
+		"going away with words": {{typeGoingAway, 3}},
 	}
 	for name, words := range common {
 		for _, role := range []identity.Role{identity.Initiator, identity.Responder} {
