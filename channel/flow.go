@@ -161,7 +161,7 @@ func (f *Flow) shutAnd(end func(carrier) error, err error) {
 	open := f.life.state == flowOpen
 	if open {
 		f.life.state = flowClosed
-		f.life.awaiting.over()
+		f.life.awaiting.overLocked()
 	}
 	f.life.Unlock()
 	if open {
@@ -180,7 +180,7 @@ func (f *Flow) endDirection() {
 		f.life.state, f.life.reason = flowClean, nil
 		c.rest(f.receiving.in)
 		f.receiving.in = nil
-		f.life.awaiting.dismiss(c)
+		f.life.awaiting.dismissLocked(c)
 		if !f.life.readBy.IsZero() || !f.life.writeBy.IsZero() {
 			_ = c.SetDeadline(time.Time{})
 		}

@@ -71,7 +71,7 @@ func TestWrongName(t *testing.T) {
 			t.Error("a wrong name is not a matter of trust")
 		}
 		s, err := l.initiator.Initiate(t.Context(), "db", l.dial)
-		if err != nil || s.Name() != "db" {
+		if err != nil || s.keys.name != "db" {
 			t.Errorf("%v", err)
 		}
 	})

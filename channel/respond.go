@@ -20,7 +20,7 @@ type Handler func(ctx context.Context, f *Flow)
 // Serve returns when the link is at its end, and closes it. The error says why it ended, unless
 // that was in order. When ctx ends, so do handshakes and sessions, and flows with their sessions.
 func (e *Endpoint) Serve(
-	ctx context.Context, conn Conn, accept func(name string) error, proved func(), handle Handler,
+	ctx context.Context, conn Conn, accept func(name string) error, authenticated func(), handle Handler,
 ) error {
 	l := newLink(conn)
 	defer conn.Close()
@@ -30,9 +30,9 @@ func (e *Endpoint) Serve(
 	case err != nil:
 		err = unguard(handshakeError(err))
 	case kind[0] == helloHandshake:
-		return e.serveSession(ctx, l, accept, proved, unguard)
+		return e.serveSession(ctx, l, accept, authenticated, unguard)
 	case kind[0] == helloFlow:
-		return e.serveFlows(ctx, l, proved, handle, unguard)
+		return e.serveFlows(ctx, l, authenticated, handle, unguard)
 	default:
 		err = unguard(errNoHello)
 	}
@@ -44,7 +44,7 @@ func (e *Endpoint) Serve(
 // it ends.
 func (e *Endpoint) serveSession(
 	ctx context.Context, l *link,
-	accept func(string) error, proved func(), unguard func(error) error,
+	accept func(string) error, authenticated func(), unguard func(error) error,
 ) error {
 	defer l.in.drop()
 	if e.config.Admit != nil {
@@ -58,7 +58,7 @@ func (e *Endpoint) serveSession(
 		return handshakeError(err)
 	}
 	defer e.leave(s)
-	proved()
+	authenticated()
 	if err != nil {
 		s.end(handshakeError(err))
 	}

@@ -555,7 +555,7 @@ func TestControlOutOfTurn(t *testing.T) {
 		"end":                   {{typeEnd, 0}},
 		"type 77":               {{77, 0}},
 		"short ping":            {{typePing, 7}},
-		"huge ping":             {{typePing, MaxData}},
+		"huge ping":             {{typePing, maxData}},
 		"empty pong":            {{typePong, 0}},
 		"pong unasked":          {{typePong, 8}},
 		"ready":                 {{typeReady, 0}},
@@ -563,7 +563,7 @@ func TestControlOutOfTurn(t *testing.T) {
 		"abort of 2":            {{typeAbort, 2}},
 		"handshake":             {{typeHandshake, 100}},
 		"empty handshake":       {{typeHandshake, 0}},
-		"huge handshake":        {{typeHandshake, MaxData}},
+		"huge handshake":        {{typeHandshake, maxData}},
 		"going away with words": {{typeGoingAway, 3}},
 	}
 	for name, words := range common {

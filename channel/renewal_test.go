@@ -14,7 +14,7 @@ type wallet struct {
 	held atomic.Pointer[identity.Credential]
 }
 
-func (w *wallet) show() [][]byte { return [][]byte{w.held.Load().Bytes()} }
+func (w *wallet) present() [][]byte { return [][]byte{w.held.Load().Bytes()} }
 
 // vouched is a lab in which one side trusts the other for a credential only.
 type vouched struct {
@@ -57,13 +57,13 @@ func inVouched(
 		t.Run(side, func(t *testing.T) {
 			v := &vouched{authority: testkit.NewIdentity(t)}
 			inBubble(t, func(a, b *Config) {
-				shows, checks := a, b
+				presents, checks := a, b
 				if side == "responder" {
-					shows, checks = b, a
+					presents, checks = b, a
 				}
-				v.subject = shows.Identity
+				v.subject = presents.Identity
 				v.issue(t, 10*time.Second)
-				shows.Credentials = v.wallet.show
+				presents.Credentials = v.wallet.present
 				checks.Trust = trustingAuthority(t, v.authority)
 			}, func(t *testing.T, l *lab) {
 				presenter := l.initiator
@@ -90,7 +90,7 @@ func TestExpiryEndsSession(t *testing.T) {
 	})
 }
 
-// A new credential prolongs the session, whichever side shows it.
+// A new credential prolongs the session, whichever side presents it.
 func TestRenewPresentsNewCredential(t *testing.T) {
 	inVouched(t, func(t *testing.T, v *vouched, l *lab, s *Session, presenter *Endpoint) {
 		for range 10 {
@@ -122,8 +122,8 @@ func TestRenewShortens(t *testing.T) {
 	})
 }
 
-// Who asks for more handshakes than anybody needs gets some, and what is shown in the end is what
-// is there.
+// Who asks for more handshakes than anybody needs gets some, and what is presented in the end is
+// what is there.
 func TestRenewTooOften(t *testing.T) {
 	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, presenter *Endpoint) {
 		before := s.epochID()
@@ -143,7 +143,7 @@ func TestRenewTooOften(t *testing.T) {
 		}
 		time.Sleep(30 * time.Second)
 		if err := s.Err(); err != nil {
-			t.Errorf("the last credential was not shown: %v", err)
+			t.Errorf("the last credential was not presented: %v", err)
 		}
 	})
 }
@@ -178,7 +178,7 @@ func TestDecided(t *testing.T) {
 	})
 }
 
-// A node that takes up a new key shows it in the next handshake, and from then on the old one is
+// A node that takes up a new key presents it in the next handshake, and from then on the old one is
 // refused.
 func TestRenewPresentsNewKey(t *testing.T) {
 	var current atomic.Pointer[identity.Identity]
@@ -204,10 +204,10 @@ func TestRenewPresentsNewKey(t *testing.T) {
 	})
 }
 
-// A ticket is shown by the initiator, to the one whom it is for, and nobody else.
+// The initiator presents a ticket, to the one whom it is for and to nobody else.
 func TestTicketIsPresentedToItsIssuer(t *testing.T) {
 	for _, own := range []bool{true, false} {
-		var shown *identity.Ticket
+		var presented *identity.Ticket
 		inBubble(t, func(a, b *Config) {
 			issuer := b.Identity
 			if !own {
@@ -225,10 +225,10 @@ func TestTicketIsPresentedToItsIssuer(t *testing.T) {
 			}
 			// A responder has none to present.
 			b.Ticket = func(identity.Identifier) []byte { return ticket.Bytes() }
-			b.Trust = spyTrust{b.Trust, func(p *identity.Peer) { shown = p.Ticket }}
+			b.Trust = spyTrust{b.Trust, func(p *identity.Peer) { presented = p.Ticket }}
 		}, func(_ *testing.T, l *lab) { l.session() })
-		if (shown != nil) != own {
-			t.Errorf("own issuer %v, and the ticket shown is %v", own, shown)
+		if (presented != nil) != own {
+			t.Errorf("own issuer %v, and the ticket presented is %v", own, presented)
 		}
 	}
 }
