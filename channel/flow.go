@@ -199,9 +199,9 @@ func (f *Flow) is(state flowState) bool {
 	return f.life.state == state
 }
 
-// OnEnd has do called when the session has ended, and with it the flow. It is for those who would
-// not notice, because they are busy elsewhere. Nil takes that back, which must be done when the
-// flow is done with. A closed flow must not be given another one.
+// OnEnd has do called when the session has ended, and with it the flow, unless that has ended well.
+// It is for those who would not notice, because they are busy elsewhere. Nil takes that back, which
+// must be done when the flow is done with. A closed flow must not be given another one.
 func (f *Flow) OnEnd(do func()) { f.session.hooks.set(f, do) }
 
 // Err returns why the flow ended, or nil if it is open or both directions ended cleanly.

@@ -14,13 +14,14 @@ type Handler func(ctx context.Context, f *Flow)
 
 // Serve answers the hellos on conn, which leads to an initiator. It runs a session until that ends,
 // or flows with handle, one after the other. accept decides on the name that the initiator believes
-// it has reached. proved is called when it is known that a peer with a session has made the link:
-// again for each flow, and before handle.
+// it has reached. authenticated is called when it is known that a peer with a session has made the
+// link: again for each flow, and before handle.
 //
 // Serve returns when the link is at its end, and closes it. The error says why it ended, unless
 // that was in order. When ctx ends, so do handshakes and sessions, and flows with their sessions.
 func (e *Endpoint) Serve(
-	ctx context.Context, conn Conn, accept func(name string) error, authenticated func(), handle Handler,
+	ctx context.Context, conn Conn,
+	accept func(name string) error, authenticated func(), handle Handler,
 ) error {
 	l := newLink(conn)
 	defer conn.Close()

@@ -222,9 +222,12 @@ type endHooks struct {
 // hookList is what is left to call.
 type hookList map[*Flow]func()
 
+// call leaves out flows that have ended well, whatever of them their users still have to do.
 func (l hookList) call() {
-	for _, do := range l {
-		do()
+	for f, do := range l {
+		if !f.is(flowClean) {
+			do()
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -484,6 +485,37 @@ func (l *lab) number(s *Session) func() *Flow {
 		}
 		return newFlow(s, link, k)
 	}
+}
+
+// Whoever wants to know is told that his flow has ended with its session: once, unless the flow has
+// ended well before that, or he does not want to know any more.
+func TestOnEnd(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		s := l.session()
+		var mu sync.Mutex
+		told := map[string]int{}
+		tell := func(name string) func() {
+			return func() {
+				mu.Lock()
+				defer mu.Unlock()
+				told[name]++
+			}
+		}
+		open, clean, deaf := l.greeted(s), l.greeted(s), l.greeted(s)
+		open.OnEnd(tell("open"))
+		clean.OnEnd(tell("clean"))
+		deaf.OnEnd(tell("deaf"))
+		deaf.OnEnd(nil)
+		_ = clean.CloseWrite()
+		expectEnd(t, clean)
+		_ = s.Close()
+		open.OnEnd(tell("late"))
+		mu.Lock()
+		defer mu.Unlock()
+		if want := map[string]int{"open": 1, "late": 1}; !maps.Equal(told, want) {
+			t.Errorf("told %v, want %v", told, want)
+		}
+	})
 }
 
 // fakePeer is one side of a session, with real keys and no manners.
