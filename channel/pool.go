@@ -144,7 +144,7 @@ func (p *linkPool) tidy(now time.Time) {
 	p.mu.Lock()
 	p.prewarm.shrink(now, len(p.links) > len(p.idle))
 	stale := p.takeStaleLocked(now)
-	var dialed []*link // who has accepted a link, watches it
+	var dialed []*link // whoever has accepted a link watches it
 	if p.role == identity.Initiator {
 		dialed = slices.Collect(maps.Keys(p.links))
 	}

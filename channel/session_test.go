@@ -298,6 +298,28 @@ func TestGoAway(t *testing.T) {
 	})
 }
 
+// CloseFunc ends the sessions that it is to end, and no others. When it returns, they have been told.
+func TestCloseFunc(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		handle, flows := accepted()
+		l.handle = handle
+		first, second := l.session(), l.session()
+		_, a := l.both(first, flows)
+		_, b := l.both(second, flows)
+		l.responder.CloseFunc(func(s *Session) bool { return s == a.session })
+		if !a.session.life.closeSent.happened() {
+			t.Error("the far end has not been told")
+		}
+		<-first.Done()
+		wantErr(t, first.Err(), ErrGoingAway)
+		if err := second.Err(); err != nil {
+			t.Errorf("another session ended: %v", err)
+		}
+		a.release()
+		b.release()
+	})
+}
+
 // TestGoingAwayEnds checks that a session whose far end is going away ends with its last flow,
 // and at once without.
 func TestGoingAwayEnds(t *testing.T) {
