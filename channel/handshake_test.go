@@ -167,8 +167,8 @@ func TestInitiateIsCancelled(t *testing.T) {
 	})
 }
 
-// A far end that takes message 2 slowly holds none of the places for handshakes that compute.
-func TestSlowReaderHoldsNoPlace(t *testing.T) {
+// A far end that takes message 2 slowly holds none of the slots for handshakes that compute.
+func TestSlowReaderHoldsNoSlot(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		h := l.initiator.handshake(t, identity.Initiator)
 		hello, err := appendFrame(appendHandshakeHello(nil, quickSuite(t)), h.writeBare)

@@ -20,7 +20,7 @@ func (l *lab) slowly(ctx context.Context) (Conn, error) {
 
 func prewarming(links int) func(a, b *Config) { return func(a, _ *Config) { a.Prewarm = links } }
 
-// Who finds no link waits for one, and after him it is there.
+// A flow that finds no link waits for one, and the next flow finds one.
 func TestPrewarmedLinks(t *testing.T) {
 	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
 		s, err := l.initiator.Initiate(t.Context(), "", l.slowly)
@@ -178,7 +178,7 @@ func TestPrewarmingFails(t *testing.T) {
 	}
 }
 
-// silenced returns a session, and what makes its new links lead nowhere.
+// cutOff returns a session, and what makes its new links lead nowhere.
 func (l *lab) cutOff() (*Session, *atomic.Bool) {
 	l.t.Helper()
 	silent := new(atomic.Bool)

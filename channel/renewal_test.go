@@ -48,8 +48,8 @@ func trustingAuthority(t testing.TB, authority *identity.Identity) *identity.Pol
 	return trust
 }
 
-// inVouched runs f for either side that may show the credential, which lives for 10 seconds at
-// first.
+// inVouched runs f twice: once with each side presenting the credential, which lives for 10 seconds
+// at first.
 func inVouched(
 	t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session, presenter *Endpoint),
 ) {
@@ -76,8 +76,8 @@ func inVouched(
 	}
 }
 
-// Without Renew a session ends with the credential that it was made with, whatever there is to show
-// by then.
+// Without Renew a session ends with the credential that it was made with, whatever there is to
+// present by then.
 func TestExpiryEndsSession(t *testing.T) {
 	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, _ *Endpoint) {
 		v.issue(t, time.Hour)

@@ -298,7 +298,8 @@ func TestGoAway(t *testing.T) {
 	})
 }
 
-// CloseFunc ends the sessions that it is to end, and no others. When it returns, they have been told.
+// CloseFunc ends the sessions that it is to end, and no others. When it returns, their far ends
+// have been told.
 func TestCloseFunc(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		handle, flows := accepted()
@@ -509,8 +510,8 @@ func (l *lab) number(s *Session) func() *Flow {
 	}
 }
 
-// Whoever wants to know is told that his flow has ended with its session: once, unless the flow has
-// ended well before that, or he does not want to know any more.
+// OnEnd tells once that a flow has ended with its session: unless the flow has ended well before
+// that, or nobody wants to know any more.
 func TestOnEnd(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		s := l.session()
