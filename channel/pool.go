@@ -41,8 +41,8 @@ func (p *linkPool) opening(more int) {
 	p.freedLocked()
 }
 
-// freedLocked tells run that a link has lost its flow, or that an Open has ended. Only a session that
-// is going away or drains wants to know: run would wake up for each flow of any other.
+// freedLocked tells run that a link has lost its flow, or that an Open has ended. Only a session
+// that is going away or drains wants to know: run would wake up for each flow of any other.
 func (p *linkPool) freedLocked() {
 	if p.err != nil || p.goingAway.happened() {
 		p.freed.tell()
