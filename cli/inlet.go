@@ -138,8 +138,8 @@ func readRoute(c *cli.Context, text string, stdinTaken bool) (route.Route, error
 }
 
 // keep keeps the roads open, until the returned function is called.
-func (r *role) keep(ctx context.Context, to []route.Route) (*route.Roads, func()) {
-	roads := r.node.NewRoads(to)
+func (r *role) keep(ctx context.Context, to []route.Route) (*route.Failover, func()) {
+	roads := r.node.NewFailover(to)
 	ctx, cancel := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
 	tasks.Go(func() { roads.Run(ctx) })
@@ -174,7 +174,7 @@ func (r *role) tryRoads(c *cli.Context, to []route.Route) error {
 	return first
 }
 
-func (r *role) inlet(c *cli.Context, roads *route.Roads) *portal.Inlet {
+func (r *role) inlet(c *cli.Context, roads *route.Failover) *portal.Inlet {
 	return &portal.Inlet{
 		Open: func(ctx context.Context, client []byte) (*route.Stream, error) {
 			return roads.OpenWith(ctx, wire.Lazy, client)

@@ -139,7 +139,7 @@ func exampleMessages(e *example) {
 	if err != nil {
 		e.Fatal(err)
 	}
-	client, err := wire.AppendClient(nil, wire.Client{
+	client, err := wire.AppendOrigin(nil, wire.Origin{
 		From: netip.MustParseAddrPort("127.0.0.1:40000"), To: netip.MustParseAddrPort("127.0.0.1:6000"),
 	})
 	check(e.T, err)

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
-	"github.com/secureportal/sp/internal/seldom"
+	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/route"
 )
 
@@ -28,7 +28,7 @@ type Inlet struct {
 	ConnectTimeout time.Duration // for Open; 0 means DefaultConnectTimeout
 	Logger         *slog.Logger  // nil means slog.Default
 
-	short seldom.Report
+	short logthrottle.Throttle
 }
 
 // Serve accepts connections on l until accepting ends, carries them until they end or their node does, and closes l.

@@ -52,7 +52,7 @@ func proxyHeader(payload []byte, id identity.Identifier, d identity.Decision) ([
 	b := append([]byte(proxySignature), proxyLocal, proxyUnspec, 0, 0)
 	start := len(b)
 	if len(payload) > 0 {
-		c, err := wire.ParseClient(payload)
+		c, err := wire.ParseOrigin(payload)
 		if err != nil {
 			return nil, route.RefuseBecause(wire.BadMessage, "the client's address cannot be read", err)
 		}
@@ -81,7 +81,7 @@ func appendValue(b []byte, kind byte, value string) []byte {
 // clientPayload is what an inlet tells the outlet about app's connection: nothing unless that is TCP.
 func clientPayload(app netio.Conn) []byte {
 	from, to := addrPort(app.RemoteAddr()), addrPort(app.LocalAddr())
-	b, err := wire.AppendClient(nil, wire.Client{From: from, To: to})
+	b, err := wire.AppendOrigin(nil, wire.Origin{From: from, To: to})
 	if err != nil {
 		return nil
 	}

@@ -18,23 +18,23 @@ func TestProxyHeader(t *testing.T) {
 	const signature = "0d0a0d0a000d0a515549540a"
 	attributes := identity.Decision{Anchor: identity.AnchorAuthority, Attributes: map[string]string{"zone": "", "role": "db"}}
 	for name, test := range map[string]struct {
-		client   wire.Client
+		client   wire.Origin
 		decision identity.Decision
 		want     string
 	}{
 		"IPv4": {
-			wire.Client{From: netip.MustParseAddrPort("192.0.2.1:54321"), To: netip.MustParseAddrPort("127.0.0.1:5432")},
+			wire.Origin{From: netip.MustParseAddrPort("192.0.2.1:54321"), To: netip.MustParseAddrPort("127.0.0.1:5432")},
 			identity.Decision{Anchor: identity.AnchorAllow},
 			"21" + "11" + "0058" + "c0000201" + "7f000001" + "d431" + "1538" + who + "e1" + "0005" + "616c6c6f77",
 		},
 		"IPv6": {
-			wire.Client{From: netip.MustParseAddrPort("[2001:db8::1]:1"), To: netip.MustParseAddrPort("[::1]:65535")},
+			wire.Origin{From: netip.MustParseAddrPort("[2001:db8::1]:1"), To: netip.MustParseAddrPort("[::1]:65535")},
 			identity.Decision{Anchor: identity.AnchorSelf},
 			"21" + "21" + "006f" + "20010db8000000000000000000000001" + "00000000000000000000000000000001" + "0001" + "ffff" +
 				who + "e1" + "0004" + "73656c66",
 		},
 		"nothing but attributes": {
-			wire.Client{},
+			wire.Origin{},
 			attributes,
 			"20" + "00" + "0062" + who + "e1" + "0009" + "617574686f72697479" +
 				"e2" + "0007" + "726f6c653d6462" + "e2" + "0005" + "7a6f6e653d",
@@ -42,9 +42,9 @@ func TestProxyHeader(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var payload []byte
-			if test.client != (wire.Client{}) {
+			if test.client != (wire.Origin{}) {
 				var err error
-				if payload, err = wire.AppendClient(nil, test.client); err != nil {
+				if payload, err = wire.AppendOrigin(nil, test.client); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -92,7 +92,7 @@ func TestClientPayload(t *testing.T) {
 			}
 			continue
 		}
-		got, err := wire.ParseClient(payload)
+		got, err := wire.ParseOrigin(payload)
 		if err != nil || got.From.String() != client.LocalAddr().String() || got.To.String() != l.Addr().String() {
 			t.Errorf("%+v, %v", got, err)
 		}

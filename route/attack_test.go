@@ -71,7 +71,7 @@ func TestSilentFlowEnds(t *testing.T) {
 	}
 }
 
-// A probe whose link is swallowed is not waited for, for the road may be well.
+// A probe whose link is swallowed is not waited for, for the path may be well.
 func TestSwallowedProbe(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -100,7 +100,7 @@ func TestSwallowedProbe(t *testing.T) {
 		}
 	})
 	near := w.node(t, func(c *Config) { c.ConnectTimeout = 100 * time.Millisecond })
-	expectRoad(t, roads(t, near, Route{box, secure(), svc(EchoName)}))
+	expectUp(t, failover(t, near, Route{box, secure(), svc(EchoName)}))
 	_ = near.Close()
 }
 

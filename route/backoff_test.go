@@ -65,10 +65,10 @@ func TestBackoffForgets(t *testing.T) {
 func TestBackoffIsPatientWithDecisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := Backoff{delay: lastRetry, since: time.Now()}
-		hurry := make(chan struct{}, 1)
-		hurry <- struct{}{}
+		retryNow := make(chan struct{}, 1)
+		retryNow <- struct{}{}
 		begin := time.Now()
-		if !b.Wait(t.Context(), 0, identity.ErrNotTrusted, hurry) || time.Since(begin) < lastRetry/2 {
+		if !b.Wait(t.Context(), 0, identity.ErrNotTrusted, retryNow) || time.Since(begin) < lastRetry/2 {
 			t.Errorf("it waited %v", time.Since(begin))
 		}
 	})
@@ -99,15 +99,15 @@ func TestBackoffEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestBackoffHurries checks that somebody who waits shortens a long delay, and never below hurriedRetry.
-func TestBackoffHurries(t *testing.T) {
+// TestBackoffRetriesNow checks that somebody who waits shortens a long delay, and never below hurriedRetry.
+func TestBackoffRetriesNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := Backoff{delay: lastRetry}
-		hurry := make(chan struct{}, 1)
-		hurry <- struct{}{}
+		retryNow := make(chan struct{}, 1)
+		retryNow <- struct{}{}
 		begin := time.Now()
-		if !b.Wait(t.Context(), 0, nil, hurry) || time.Since(begin) != hurriedRetry {
-			t.Errorf("it waited %v, want %v", time.Since(begin), hurriedRetry)
+		if !b.Wait(t.Context(), 0, nil, retryNow) || time.Since(begin) != retryNowAfter {
+			t.Errorf("it waited %v, want %v", time.Since(begin), retryNowAfter)
 		}
 	})
 }

@@ -16,7 +16,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/netio"
-	"github.com/secureportal/sp/internal/seldom"
+	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -70,9 +70,9 @@ type Node struct {
 	tasks  sync.WaitGroup
 
 	turnover  atomic.Uint64
-	refused   seldom.Report
-	short     seldom.Report
-	strangers seldom.Flood
+	refused   logthrottle.Throttle
+	short     logthrottle.Throttle
+	strangers logthrottle.Flood
 
 	mu       sync.Mutex
 	services map[string]Service
@@ -403,7 +403,7 @@ var errTooManyHandshakes = errors.New("too many handshakes from there")
 // Accept hands the connections that come in on l to handle until l is closed, which who ends ctx must see to. That it cannot accept for a while, as
 // when descriptors are short, it waits out, and logs now and then.
 func Accept(ctx context.Context, l net.Listener, logger *slog.Logger, handle func(net.Conn)) {
-	var failing seldom.Report
+	var failing logthrottle.Throttle
 	for {
 		c, err := l.Accept()
 		switch {
