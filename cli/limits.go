@@ -4,7 +4,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/secureportal/sp/channel"
-	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/admission"
 	"github.com/secureportal/sp/route/relay"
 )
 
@@ -13,12 +13,12 @@ const limitCategory = "Limits"
 // limitFlags say how much a node takes on. What is over a limit is refused; what is there already does not suffer.
 func limitFlags() []cli.Flag {
 	return []cli.Flag{
-		limit("max-connections", route.DefaultConnections, "connections at once; by default, a relay or bridge takes no more than the files it may open allow"),
-		limit("max-per-identity", route.DefaultPerIdentity, "connections at once of one identity, which come through a channel"),
-		limit("max-per-source", route.DefaultPerSource, "connections at once from one IPv4 address or IPv6 /64, which come through none"),
+		limit("max-connections", admission.DefaultConnections, "connections at once; by default, a relay or bridge takes no more than the files it may open allow"),
+		limit("max-per-identity", admission.DefaultPerIdentity, "connections at once of one identity, which come through a channel"),
+		limit("max-per-source", admission.DefaultPerSource, "connections at once from one IPv4 address or IPv6 /64, which come through none"),
 		limit("max-sessions", channel.DefaultSessionsPerIdentity, "sessions at once of one identity"),
-		limit("max-opening", route.DefaultOpening, "links at once that nothing is known of yet, and as many from addresses that are known; by default, no more than a quarter of the files it may open"),
-		limit("handshake-rate", route.DefaultHandshakeRate, "handshakes a second from one IPv4 address or IPv6 /64"),
+		limit("max-opening", admission.DefaultUnauthenticated, "links at once that nothing is known of yet, and as many from addresses that are known; by default, no more than a quarter of the files it may open"),
+		limit("handshake-rate", admission.DefaultHandshakeRate, "handshakes a second from one IPv4 address or IPv6 /64"),
 	}
 }
 
@@ -52,10 +52,10 @@ func registryConfig(c *cli.Context) relay.ServerConfig {
 
 // limits returns what the flags say. By default strangers do not get all descriptors: neither with links that say nothing,
 // nor with connections, which a node may carry for whoever comes.
-func limits(c *cli.Context, forAnybody bool) route.Limits {
-	l := route.Limits{
+func limits(c *cli.Context, forAnybody bool) admission.Limits {
+	l := admission.Limits{
 		Connections: c.Int("max-connections"), PerIdentity: c.Int("max-per-identity"), PerSource: c.Int("max-per-source"),
-		Opening: c.Int("max-opening"), HandshakeRate: c.Int("handshake-rate"),
+		Unauthenticated: c.Int("max-opening"), HandshakeRate: c.Int("handshake-rate"),
 	}
 	files, known := maxOpenFiles()
 	if !known {
@@ -66,7 +66,7 @@ func limits(c *cli.Context, forAnybody bool) route.Limits {
 		l.Connections = min(l.Connections, connections)
 	}
 	if !c.IsSet("max-opening") {
-		l.Opening = min(l.Opening, opening)
+		l.Unauthenticated = min(l.Unauthenticated, opening)
 	}
 	return l
 }
@@ -82,7 +82,7 @@ const (
 // linksWith returns how many connections a node can carry that may open so many files, and how many links that nothing is
 // known of, so that strangers who have all of both leave descriptors.
 func linksWith(files int) (connections, opening int) {
-	opening = min(files/openingFiles, route.DefaultOpening)
+	opening = min(files/openingFiles, admission.DefaultUnauthenticated)
 	rest := min(files/restFiles, restMost)
 	return max((files-opening-opening/openingLeave-rest)/linksEach, 1), max(opening, 1)
 }

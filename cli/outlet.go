@@ -10,6 +10,7 @@ import (
 
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -85,7 +86,7 @@ func reachedAt(l net.Listener) string {
 	if err != nil {
 		return describe(l)
 	}
-	a := route.FromAddrPort(ap)
+	a := transport.FromAddrPort(ap)
 	if ap.Addr().IsUnspecified() {
 		a = thisMachine(ap)
 	}
@@ -97,7 +98,7 @@ func thisMachine(ap netip.AddrPort) wire.Address {
 	for _, address := range addresses {
 		prefix, err := netip.ParsePrefix(address.String())
 		if err == nil && prefix.Addr().IsGlobalUnicast() && (prefix.Addr().Is4() || !ap.Addr().Is4()) {
-			return route.FromAddrPort(netip.AddrPortFrom(prefix.Addr(), ap.Port()))
+			return transport.FromAddrPort(netip.AddrPortFrom(prefix.Addr(), ap.Port()))
 		}
 	}
 	if name, err := os.Hostname(); err == nil {
@@ -106,5 +107,5 @@ func thisMachine(ap netip.AddrPort) wire.Address {
 			return named
 		}
 	}
-	return route.FromAddrPort(netip.AddrPortFrom(netip.IPv6Loopback(), ap.Port()))
+	return transport.FromAddrPort(netip.AddrPortFrom(netip.IPv6Loopback(), ap.Port()))
 }

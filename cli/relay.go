@@ -11,6 +11,7 @@ import (
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // registerFlags are those of a role that can be reached through a relay.
@@ -147,6 +148,6 @@ func parseRelay(text string) (route.Route, error) {
 	if len(text) > 0 && text[0] == '/' {
 		return route.Parse(text)
 	}
-	a, err := route.ParseHostPort(text)
+	a, err := transport.Parse(text)
 	return route.Route{a}, err
 }

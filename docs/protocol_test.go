@@ -41,6 +41,7 @@ import (
 	"github.com/secureportal/sp/noise"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -1093,7 +1094,7 @@ func (s *second) asked(inlet *route.Node, l *link) { s.askedOn(inlet, func() *li
 // askedOn lets an inlet ask for a service behind the relay, and refuses it on the link that the relay uses.
 func (s *second) askedOn(inlet *route.Node, l func() *link) {
 	s.Helper()
-	at := route.FromAddrPort(netip.MustParseAddrPort(s.to))
+	at := transport.FromAddrPort(netip.MustParseAddrPort(s.to))
 	to := route.Route{at, {Kind: wire.Service, Name: "forward_to_db"}, {Kind: wire.Service, Name: "clock"}}
 	ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
 	defer cancel()

@@ -13,6 +13,7 @@ import (
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -195,7 +196,7 @@ func (p *Listener) Route() string {
 	if err != nil {
 		return p.Addr().String()
 	}
-	return route.Format(route.ToOutlet(route.FromAddrPort(ap)))
+	return route.Format(route.ToOutlet(transport.FromAddrPort(ap)))
 }
 
 // conn is a stream whose Close is somebody's business.

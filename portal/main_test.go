@@ -20,6 +20,7 @@ import (
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -88,7 +89,7 @@ func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 		defer close(linked)
 		p.outlet.Serve(context.Background(), links)
 	}()
-	p.goTo(route.FromAddrPort(netip.MustParseAddrPort(links.Addr().String())))
+	p.goTo(transport.FromAddrPort(netip.MustParseAddrPort(links.Addr().String())))
 
 	clients := testkit.Listen(t)
 	p.address = clients.Addr().String()

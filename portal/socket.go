@@ -8,8 +8,12 @@ import (
 	"github.com/secureportal/sp/internal/netio"
 )
 
-// wrap makes a netio.Conn of an application's connection. Go has turned Nagle's algorithm off already.
+// wrap makes a netio.Conn of an application's connection. Go has turned Nagle's algorithm off
+// already. One without half-close, as a terminal's, ends when the far end's direction does.
 func wrap(c net.Conn) netio.Conn {
+	if _, ok := c.(netio.Conn); !ok {
+		return netio.EndWithClose(c)
+	}
 	wrapped := netio.Wrap(c)
 	if s, ok := wrapped.(*netio.Socket); ok {
 		return guard(s, c)

@@ -17,6 +17,7 @@ import (
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -255,12 +256,12 @@ func TestCutStreamIsNoEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newTunnel(t)
-			proxy, err := faultnet.Proxy(context.Background(), "127.0.0.1:0", route.HostPort(p.route()[0]), faultnet.ProxyConfig{})
+			proxy, err := faultnet.Proxy(context.Background(), "127.0.0.1:0", transport.Format(p.route()[0]), faultnet.ProxyConfig{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer proxy.Close()
-			at, err := route.ParseHostPort(proxy.Addr())
+			at, err := transport.Parse(proxy.Addr())
 			if err != nil {
 				t.Fatal(err)
 			}

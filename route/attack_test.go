@@ -13,6 +13,7 @@ import (
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route/mux"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -23,26 +24,25 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// A link counts as one that nothing is known of until it is known who has made it, whatever it asks for.
-func TestOpeningCountsUntilKnown(t *testing.T) {
+// A link counts as unauthenticated until it is known who has made it, whatever it asks for.
+func TestLinkCountsUntilAuthenticated(t *testing.T) {
 	w := newWorld(t)
 	const most = 8
-	n, at := w.listening(t, func(c *Config) { c.Limits.Opening = most })
+	n, at := w.listening(t, func(c *Config) { c.Limits.Unauthenticated = most })
 	n.HandleBasics()
 	asks := opening(t, wire.Message{Onward: wire.Route{secure()}, Return: wire.Route{w.node(t).label}})
 	for range 3 * most {
-		c, err := net.Dial("tcp", HostPort(at))
+		c, err := net.Dial("tcp", transport.Format(at))
 		if err != nil {
 			continue // reset by a node that has enough
 		}
 		defer c.Close()
 		_, _ = c.Write(asks)
 	}
-	n.mu.Lock()
-	links, all := len(n.links), n.openings.common.taken.all
-	n.mu.Unlock()
+	all, _ := n.admission.Links()
+	links, _ := LinkCounts(n)
 	if links > most || all > most {
-		t.Errorf("%d links that nothing is known of, of which %d are counted", links, all)
+		t.Errorf("%d unauthenticated links, of which %d are counted", links, all)
 	}
 }
 
@@ -91,7 +91,7 @@ func TestSwallowedProbe(t *testing.T) {
 				tasks.Go(func() { _, _ = io.Copy(io.Discard, c); _ = c.Close() })
 				continue
 			}
-			d, err := net.Dial("tcp", HostPort(at))
+			d, err := net.Dial("tcp", transport.Format(at))
 			if err != nil {
 				_ = c.Close()
 				return
@@ -146,7 +146,7 @@ func TestMuxLinkOfAClosedNode(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		n.track(l)()
+		n.links.track(l)()
 	}()
 	testkit.Within(t, done, "track")
 }

@@ -13,12 +13,12 @@ import (
 
 // Times between two attempts to reach what has been lost.
 const (
-	firstRetry   = 200 * time.Millisecond
-	lastRetry    = 30 * time.Second
-	recentRetry  = time.Second            // the longest for what was lost, or wanted first, not longer ago than recently
-	recently     = time.Minute            // a process that is started anew is back by then
+	firstRetry    = 200 * time.Millisecond
+	lastRetry     = 30 * time.Second
+	recentRetry   = time.Second            // the longest for what was lost, or wanted first, not longer ago than recently
+	recently      = time.Minute            // a process that is started anew is back by then
 	retryNowAfter = 250 * time.Millisecond // between two attempts, while somebody waits
-	stableAfter  = time.Second            // what has lived as long is tried again at once
+	stableAfter   = time.Second            // what has lived as long is tried again at once
 )
 
 // Backoff spaces attempts: each waits about twice as long as the one before, and no two processes

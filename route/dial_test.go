@@ -23,9 +23,9 @@ func TestPeeringsAreForgotten(t *testing.T) {
 			t.Fatal("nobody answers")
 		}
 	}
-	near.mu.Lock()
-	n := len(near.peerings)
-	near.mu.Unlock()
+	near.sessions.mu.Lock()
+	n := len(near.sessions.by)
+	near.sessions.mu.Unlock()
 	if n > 2 { // the last one that failed goes with the next
 		t.Errorf("%d peerings are kept", n)
 	}

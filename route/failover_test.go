@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -62,9 +63,9 @@ func TestFailoverWaitsForTheFarEnd(t *testing.T) {
 		}
 		opened <- err
 	}()
-	l, err := net.Listen("tcp", HostPort(at))
+	l, err := net.Listen("tcp", transport.Format(at))
 	for begin := time.Now(); err != nil && time.Since(begin) < testkit.Patience; { // somebody else may have the port
-		l, err = net.Listen("tcp", HostPort(at))
+		l, err = net.Listen("tcp", transport.Format(at))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +88,7 @@ func TestFailoverSaysWhyTheServiceIsNotThere(t *testing.T) {
 	testkit.Eventually(t, "the first failure", func() bool { return r.paths[0].lastError() != nil })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	expectStatus(t, r.Await(ctx), wire.NoService, 1, HostPort(at))
+	expectStatus(t, r.Await(ctx), wire.NoService, 1, transport.Format(at))
 }
 
 func TestFailoverWithoutAnAttemptSaysTheContext(t *testing.T) {

@@ -37,7 +37,7 @@ func (h *healthCheck) run(ctx context.Context, changed func()) {
 	var retry Backoff
 	for {
 		lived, err := h.hold(ctx, changed)
-		if ctx.Err() != nil || ctxEnded(h.node.ctx) {
+		if ctx.Err() != nil || ctxEnded(h.node.life.ctx) {
 			return
 		}
 		h.failed(err)

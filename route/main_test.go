@@ -15,6 +15,7 @@ import (
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -79,7 +80,7 @@ func serve(t testing.TB, n *Node, l net.Listener) {
 }
 
 func addressOf(l net.Listener) wire.Address {
-	return FromAddrPort(netip.MustParseAddrPort(l.Addr().String()))
+	return transport.FromAddrPort(netip.MustParseAddrPort(l.Addr().String()))
 }
 
 // nowhere returns an address at which nobody listens.

@@ -16,6 +16,7 @@ import (
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -47,7 +48,7 @@ func TestAnswers(t *testing.T) {
 	dead := nowhere(t)
 	elsewhere := dead
 	elsewhere.Port = 1
-	where := HostPort(at)
+	where := transport.Format(at)
 	near := w.node(t)
 	for name, test := range map[string]struct {
 		rest   Route
@@ -61,9 +62,9 @@ func TestAnswers(t *testing.T) {
 		"refusal":                 {Route{secure(), svc("refusing")}, wire.Busy, "come back later"},
 		"failure":                 {Route{secure(), svc("failing")}, wire.Unreachable, ""},
 		"no channel of that name": {Route{{Kind: wire.Secure, Name: "other"}, svc(EchoName)}, wire.NoService, "no secure channel named other"},
-		"not allowed":             {Route{elsewhere, svc("public")}, wire.NotAllowed, "forwarding to " + HostPort(elsewhere) + " is not allowed here"},
-		"not allowed, in channel": {Route{secure(), elsewhere, svc("public")}, wire.NotAllowed, "forwarding to " + HostPort(elsewhere) + " is not allowed here"},
-		"unreachable":             {Route{dead, svc("public")}, wire.Unreachable, "cannot reach " + HostPort(dead)},
+		"not allowed":             {Route{elsewhere, svc("public")}, wire.NotAllowed, "forwarding to " + transport.Format(elsewhere) + " is not allowed here"},
+		"not allowed, in channel": {Route{secure(), elsewhere, svc("public")}, wire.NotAllowed, "forwarding to " + transport.Format(elsewhere) + " is not allowed here"},
+		"unreachable":             {Route{dead, svc("public")}, wire.Unreachable, "cannot reach " + transport.Format(dead)},
 		"hop, then nothing":       {Route{svc(HopName), svc(HopName), svc("nothing")}, wire.NoService, "no service named nothing"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -115,7 +116,7 @@ func TestProbe(t *testing.T) {
 			t.Errorf("the node itself: %v", err)
 		}
 	}
-	expectStatus(t, near.Probe(testkit.Context(t), Route{at, secure(), svc("other")}), wire.NoService, 1, HostPort(at))
+	expectStatus(t, near.Probe(testkit.Context(t), Route{at, secure(), svc("other")}), wire.NoService, 1, transport.Format(at))
 	if len(called) > 0 {
 		t.Error("a probe opened the service")
 	}
@@ -151,7 +152,7 @@ func TestUnreachableFirstHop(t *testing.T) {
 	for _, r := range []Route{{dead, svc("x")}, {dead, secure(), svc("x")}} {
 		_, err := w.node(t).Open(testkit.Context(t), r, 0)
 		var dial *DialError
-		if !errors.As(err, &dial) || dial.Where != HostPort(dead) || !strings.Contains(err.Error(), "cannot reach "+HostPort(dead)) {
+		if !errors.As(err, &dial) || dial.Where != transport.Format(dead) || !strings.Contains(err.Error(), "cannot reach "+transport.Format(dead)) {
 			t.Errorf("%s: got %v", Format(r), err)
 		}
 	}
@@ -196,12 +197,12 @@ func TestChain(t *testing.T) {
 	dead := nowhere(t)
 	for k := 1; k <= 4; k++ {
 		_, err := ask(t, near, append(at[:k:k], svc("nothing")), "")
-		expectStatus(t, err, wire.NoService, k, HostPort(at[k-1]))
+		expectStatus(t, err, wire.NoService, k, transport.Format(at[k-1]))
 		_, err = ask(t, near, append(at[:k:k], dead, secure(), svc(EchoName)), "")
-		expectStatus(t, err, wire.Unreachable, k, HostPort(at[k-1]))
+		expectStatus(t, err, wire.Unreachable, k, transport.Format(at[k-1]))
 	}
 	_, err := ask(t, near, append(at[:4:4], secure(), svc("nothing")), "")
-	expectStatus(t, err, wire.NoService, 4, HostPort(at[3]))
+	expectStatus(t, err, wire.NoService, 4, transport.Format(at[3]))
 }
 
 // The last two of a chain's nodes have channels of their own inside the first one's.
@@ -216,15 +217,15 @@ func TestChannelsInsideChannels(t *testing.T) {
 	for range 3 {
 		expectEcho(t, near, r)
 	}
-	if n := len(near.peerings); n != 3 {
+	if n := len(near.sessions.by); n != 3 {
 		t.Errorf("%d sessions, want 3", n)
 	}
 	r[len(r)-1] = svc("nothing")
 	_, err := ask(t, near, r, "")
-	expectStatus(t, err, wire.NoService, 3, HostPort(at[2]))
+	expectStatus(t, err, wire.NoService, 3, transport.Format(at[2]))
 	r[4] = nowhere(t)
 	_, err = ask(t, near, r, "")
-	expectStatus(t, err, wire.Unreachable, 2, HostPort(at[1]))
+	expectStatus(t, err, wire.Unreachable, 2, transport.Format(at[1]))
 }
 
 // A route that the asker cannot see is a loop: two names for one node.
@@ -233,7 +234,7 @@ func TestLoopIsRefusedByTheNode(t *testing.T) {
 	n, at := w.listening(t, anywhere)
 	again := listen(t, n)
 	_, err := ask(t, w.node(t), Route{at, again, svc("x")}, "")
-	expectStatus(t, err, wire.Loop, 2, HostPort(again))
+	expectStatus(t, err, wire.Loop, 2, transport.Format(again))
 }
 
 func TestHalfCloseThroughForwards(t *testing.T) {
@@ -320,8 +321,8 @@ func converse(t testing.TB, n *Node, b []byte) (string, error) {
 	return string(got), err
 }
 
-// answered reads a status.
-func answered(t testing.TB, got string) wire.Status {
+// statusIn reads a status.
+func statusIn(t testing.TB, got string) wire.Status {
 	t.Helper()
 	s, size, err := wire.ParseStatus([]byte(got))
 	if err != nil || size == 0 || size != len(got) {
@@ -343,7 +344,7 @@ func TestOpeningMessageCutAnywhere(t *testing.T) {
 	}
 	for i := 1; i < len(b); i++ {
 		got, err := converse(t, n, b[:i])
-		if s := answered(t, got); s.Code != wire.BadMessage || err != nil {
+		if s := statusIn(t, got); s.Code != wire.BadMessage || err != nil {
 			t.Errorf("the first %d bytes: got %v, %v", i, s, err)
 		}
 	}
@@ -351,7 +352,7 @@ func TestOpeningMessageCutAnywhere(t *testing.T) {
 		t.Error("the service was called for a part of a message")
 	}
 	got, err := converse(t, n, b)
-	if s := answered(t, got); s.Code != wire.Busy || s.Hop != 1 || err != nil || !called {
+	if s := statusIn(t, got); s.Code != wire.Busy || s.Hop != 1 || err != nil || !called {
 		t.Errorf("the whole message: got %v, %v", s, err)
 	}
 }
@@ -372,7 +373,7 @@ func TestBadOpeningMessages(t *testing.T) {
 		"too short for routes": {[]byte{wire.Version, 0, 0, 1, 0}, wire.BadMessage},
 	} {
 		got, err := converse(t, n, test.bytes)
-		if s := answered(t, got); s.Code != test.want || err != nil {
+		if s := statusIn(t, got); s.Code != test.want || err != nil {
 			t.Errorf("%s: got %v, %v, want %v", name, s, err, test.want)
 		}
 	}
@@ -381,7 +382,7 @@ func TestBadOpeningMessages(t *testing.T) {
 func TestSecureStepMustBeTheLast(t *testing.T) {
 	n := newWorld(t).node(t)
 	got, err := converse(t, n, opening(t, wire.Message{Onward: Route{secure(), svc("x")}}))
-	if s := answered(t, got); s.Code != wire.BadMessage || err != nil {
+	if s := statusIn(t, got); s.Code != wire.BadMessage || err != nil {
 		t.Errorf("got %v, %v", s, err)
 	}
 }
@@ -581,7 +582,7 @@ func TestShutdownDrains(t *testing.T) {
 		err = second.Await(testkit.Context(t))
 		_ = second.Close()
 	}
-	expectStatus(t, err, wire.GoingAway, 1, HostPort(at))
+	expectStatus(t, err, wire.GoingAway, 1, transport.Format(at))
 
 	if _, err := io.WriteString(s, "still served"); err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -146,9 +147,9 @@ func TestCheck(t *testing.T) {
 
 func TestHostPort(t *testing.T) {
 	for _, text := range []string{"127.0.0.1:7000", "[::1]:1", "example.com:65535"} {
-		a, err := ParseHostPort(text)
-		if err != nil || HostPort(a) != text {
-			t.Errorf("%s: got %s, %v", text, HostPort(a), err)
+		a, err := transport.Parse(text)
+		if err != nil || transport.Format(a) != text {
+			t.Errorf("%s: got %s, %v", text, transport.Format(a), err)
 		}
 	}
 }
@@ -160,7 +161,7 @@ func TestFromAddrPort(t *testing.T) {
 		"[::ffff:127.0.0.1]:7000": "/ip4/127.0.0.1/tcp/7000",
 		"[fe80::1%lo]:7000":       "/ip6/fe80::1/tcp/7000",
 	} {
-		a := FromAddrPort(netip.MustParseAddrPort(text))
+		a := transport.FromAddrPort(netip.MustParseAddrPort(text))
 		if got := FormatAddress(a); got != want || a.Validate() != nil {
 			t.Errorf("%s: got %s, %v", text, got, a.Validate())
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -102,7 +103,7 @@ func (e *StatusError) locate(r Route, begin, ordinal int) {
 
 func where(a wire.Address) string {
 	if a.IsTransport() {
-		return HostPort(a)
+		return transport.Format(a)
 	}
 	return a.Name
 }

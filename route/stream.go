@@ -62,6 +62,18 @@ func opened(conn netio.Conn, r Route, begin int, out []byte) *Stream {
 	return s
 }
 
+// accepted returns the acceptor's side of a stream on conn: ahead is what has been read from it
+// already, and out is the status.
+func accepted(conn netio.Conn, ahead, out []byte) *Stream {
+	s := &Stream{conn: conn}
+	if len(ahead) > 0 {
+		s.reading.ahead = ahead
+	}
+	s.writing.out = out
+	s.pending.Store(true)
+	return s
+}
+
 // Flush sends the opening message or the status if that has not been done.
 func (s *Stream) Flush() error {
 	_, err := s.Write(nil)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -34,7 +35,7 @@ func Explain(a wire.Address) string {
 	text := FormatAddress(a)
 	switch {
 	case a.IsTransport():
-		return text + " — connect to " + HostPort(a)
+		return text + " — connect to " + transport.Format(a)
 	case a.Kind == wire.Secure:
 		return text + " — open a secure channel with the node reached; the rest goes through it"
 	case a.Name == HopName:

@@ -21,8 +21,12 @@ const (
 	Unix    Kind = 7
 )
 
-// Address is one step of a route. It is comparable, and only the fields of its kind are set: Name for Service, Secure,
-// DNS, Label and Unix; IP for IP4 and IP6; Port for IP4, IP6 and DNS.
+// Local is the kind of an address that is never sent: of a transport that only the dialer knows.
+// Its Name is scheme:REST. It may begin a route.
+const Local Kind = 0xff
+
+// Address is one step of a route. It is comparable, and only the fields of its kind are set: Name
+// for Service, Secure, DNS, Label, Unix and Local; IP for IP4 and IP6; Port for IP4, IP6 and DNS.
 type Address struct {
 	Kind Kind
 	Name string
@@ -32,7 +36,11 @@ type Address struct {
 
 // IsTransport tells whether a names another node's listener rather than something on the node that reads it.
 func (a Address) IsTransport() bool {
-	return a.Kind == IP4 || a.Kind == IP6 || a.Kind == DNS || a.Kind == Unix
+	switch a.Kind {
+	case IP4, IP6, DNS, Unix, Local:
+		return true
+	}
+	return false
 }
 
 // Validate returns an error that says what keeps a from being encoded, or nil.
@@ -59,6 +67,8 @@ func (a Address) Validate() error {
 			return fmt.Errorf("%w: label of %d bytes", ErrMalformed, len(a.Name))
 		}
 		return nil
+	case Local:
+		return fmt.Errorf("%w: an address that only the dialer knows", ErrMalformed)
 	default:
 		return fmt.Errorf("%w: address of unknown kind %d", ErrMalformed, a.Kind)
 	}

@@ -337,7 +337,7 @@ func (g *Server) spare(ctx context.Context, q *route.Request) error {
 	if err != nil {
 		return err
 	}
-	q.Known()
+	q.FreeSlot()
 	if q.IsFollowed() {
 		return route.Refuse(wire.BadMessage, "a spare link speaks when it is spoken to")
 	}
