@@ -8,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -137,33 +136,12 @@ func TestCheck(t *testing.T) {
 		"a service twice":     {Route{svc("x"), svc("x")}, nil},
 		"as long as can be":   {slices.Repeat(Route{svc("x")}, wire.MaxRoute), nil},
 		"longer than can be":  {slices.Repeat(Route{svc("x")}, wire.MaxRoute+1), ErrTooFar},
+		"local":               {Route{{Kind: wire.Local, Name: "x:y"}, b}, nil},
+		"local behind others": {Route{a, secure(), {Kind: wire.Local, Name: "x:y"}}, ErrLocal},
 		"long inside channel": {slices.Repeat(Route{a, secure()}, wire.MaxRoute/2), nil},
 	} {
 		if err := Check(test.route); err != test.want {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
-		}
-	}
-}
-
-func TestHostPort(t *testing.T) {
-	for _, text := range []string{"127.0.0.1:7000", "[::1]:1", "example.com:65535"} {
-		a, err := transport.Parse(text)
-		if err != nil || transport.Format(a) != text {
-			t.Errorf("%s: got %s, %v", text, transport.Format(a), err)
-		}
-	}
-}
-
-func TestFromAddrPort(t *testing.T) {
-	for text, want := range map[string]string{
-		"127.0.0.1:7000":          "/ip4/127.0.0.1/tcp/7000",
-		"[::1]:7000":              "/ip6/::1/tcp/7000",
-		"[::ffff:127.0.0.1]:7000": "/ip4/127.0.0.1/tcp/7000",
-		"[fe80::1%lo]:7000":       "/ip6/fe80::1/tcp/7000",
-	} {
-		a := transport.FromAddrPort(netip.MustParseAddrPort(text))
-		if got := FormatAddress(a); got != want || a.Validate() != nil {
-			t.Errorf("%s: got %s, %v", text, got, a.Validate())
 		}
 	}
 }

@@ -61,7 +61,9 @@ type Set struct {
 }
 
 // NewSet returns the transports of a node. Close ends them.
-func NewSet(c Config) *Set { return &Set{config: c, made: make(map[string]Transport)} }
+func NewSet(c Config) *Set {
+	return &Set{config: c.withDefaults(), made: make(map[string]Transport)}
+}
 
 // get returns the node's instance of a transport.
 func (s *Set) get(scheme string) (Transport, error) {

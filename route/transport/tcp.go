@@ -16,7 +16,7 @@ func newTCP(c Config) Transport { return tcp{c} }
 
 // Dial implements Transport.
 func (t tcp) Dial(ctx context.Context, a Address) (Link, error) {
-	c, err := netio.Dial(ctx, "tcp", Format(a), t.config.connectTimeout())
+	c, err := netio.Dial(ctx, "tcp", Format(a), t.config.ConnectTimeout)
 	if err != nil {
 		return nil, err
 	}

@@ -57,16 +57,16 @@ type Listener interface {
 	Addr() net.Addr
 }
 
-// Config is what the transports of a node have in common.
+// Config is what the transports of a node have in common. A Maker gets it without zero fields.
 type Config struct {
 	ConnectTimeout time.Duration // for a link to be made; 0 means DefaultConnectTimeout
 }
 
-func (c Config) connectTimeout() time.Duration {
-	if c.ConnectTimeout > 0 {
-		return c.ConnectTimeout
+func (c Config) withDefaults() Config {
+	if c.ConnectTimeout <= 0 {
+		c.ConnectTimeout = DefaultConnectTimeout
 	}
-	return DefaultConnectTimeout
+	return c
 }
 
 // ErrNoHalfClose says that a connection is no link: its directions do not end one by one.

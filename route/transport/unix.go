@@ -19,7 +19,7 @@ func newUnix(c Config) Transport { return unix{c} }
 
 // Dial implements Transport.
 func (u unix) Dial(ctx context.Context, a Address) (Link, error) {
-	c, err := netio.Dial(ctx, "unix", a.Name, u.config.connectTimeout())
+	c, err := netio.Dial(ctx, "unix", a.Name, u.config.ConnectTimeout)
 	if err != nil {
 		return nil, err
 	}
