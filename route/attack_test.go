@@ -2,7 +2,6 @@ package route
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"sync"
@@ -19,18 +18,14 @@ import (
 
 // What strangers, and those who are trusted with something, may not do to a node.
 
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
-}
-
 // A link counts as unauthenticated until it is known who has made it, whatever it asks for.
 func TestLinkCountsUntilAuthenticated(t *testing.T) {
 	w := newWorld(t)
 	const most = 8
 	n, at := w.listening(t, func(c *Config) { c.Limits.Unauthenticated = most })
 	n.HandleBasics()
-	asks := opening(t, wire.Message{Onward: wire.Route{secure()}, Return: wire.Route{w.node(t).label}})
+	asks := opening(t,
+		wire.Message{Onward: wire.Route{secure()}, Return: wire.Route{w.node(t).label}})
 	for range 3 * most {
 		c, err := net.Dial("tcp", transport.Format(at))
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 const (
 	firstRetry    = 200 * time.Millisecond
 	lastRetry     = 30 * time.Second
-	recentRetry   = time.Second            // the longest for what was lost, or wanted first, not longer ago than recently
+	recentRetry   = time.Second            // the longest, for what was there recently
 	recently      = time.Minute            // a process that is started anew is back by then
 	retryNowAfter = 250 * time.Millisecond // between two attempts, while somebody waits
 	stableAfter   = time.Second            // what has lived as long is tried again at once
@@ -28,10 +28,12 @@ type Backoff struct {
 	since time.Time // of the first of these attempts
 }
 
-// Wait returns when to try again, after something that lived for a while and ended because of err, or did not come to
-// life. Somebody who sends on retryNow makes that soon, unless somebody else has decided against it. It reports false when
-// ctx ends first.
-func (b *Backoff) Wait(ctx context.Context, lived time.Duration, err error, retryNow <-chan struct{}) bool {
+// Wait returns when to try again, after something that lived for a while and ended because of err,
+// or did not come to life. Somebody who sends on retryNow makes that soon, unless somebody else has
+// decided against it. It reports false when ctx ends first.
+func (b *Backoff) Wait(
+	ctx context.Context, lived time.Duration, err error, retryNow <-chan struct{},
+) bool {
 	if lived >= stableAfter {
 		*b = Backoff{since: time.Now()}
 		return ctx.Err() == nil
@@ -85,5 +87,6 @@ func decided(err error) bool {
 		return d.Decided()
 	}
 	status := (*StatusError)(nil)
-	return errors.As(err, &status) && slices.Contains([]wire.Code{wire.NotTrusted, wire.NotAllowed, wire.NameTaken}, status.Code)
+	return errors.As(err, &status) &&
+		slices.Contains([]wire.Code{wire.NotTrusted, wire.NotAllowed, wire.NameTaken}, status.Code)
 }

@@ -16,15 +16,18 @@ import (
 // ErrNotDialable says that a route does not begin with a transport address.
 var ErrNotDialable = errors.New("the route does not begin with an address to dial")
 
-// Open opens r: it makes or reuses the sessions that r's secure steps ask for, and returns a stream to what r ends
-// with. Nothing waits for the far end to answer, unless a session has to be made first: reading from the stream, or
-// its Await, says whether the route could be opened. ctx bounds what Open itself does.
+// Open opens r: it makes or reuses the sessions that r's secure steps ask for, and returns a stream
+// to what r ends with. Nothing waits for the far end to answer, unless a session has to be made
+// first: reading from the stream, or its Await, says whether the route could be opened. ctx bounds
+// what Open itself does.
 func (n *Node) Open(ctx context.Context, r Route, flags wire.Flags) (*Stream, error) {
 	return n.OpenWith(ctx, r, flags, nil)
 }
 
 // OpenWith is Open with a few bytes for the service in the opening message.
-func (n *Node) OpenWith(ctx context.Context, r Route, flags wire.Flags, payload []byte) (*Stream, error) {
+func (n *Node) OpenWith(
+	ctx context.Context, r Route, flags wire.Flags, payload []byte,
+) (*Stream, error) {
 	if err := CheckDialable(r); err != nil {
 		return nil, err
 	}
@@ -32,8 +35,11 @@ func (n *Node) OpenWith(ctx context.Context, r Route, flags wire.Flags, payload 
 	return n.open(ctx, r, segs, len(segs)-1, wire.Message{Flags: flags, Payload: payload})
 }
 
-// OpenAndAwait is OpenWith, and returns when the far end has answered that the route is open. ctx bounds that too.
-func (n *Node) OpenAndAwait(ctx context.Context, r Route, flags wire.Flags, payload []byte) (*Stream, error) {
+// OpenAndAwait is OpenWith, and returns when the far end has answered that the route is open. ctx
+// bounds that too.
+func (n *Node) OpenAndAwait(
+	ctx context.Context, r Route, flags wire.Flags, payload []byte,
+) (*Stream, error) {
 	s, err := n.OpenWith(ctx, r, flags, payload)
 	if err != nil {
 		return nil, err
@@ -72,9 +78,11 @@ func (n *Node) Probe(ctx context.Context, r Route) error {
 	return err
 }
 
-// open opens segment k: on a new link if it is the first, and otherwise in a flow of the session before it.
-// m is what the opening message says besides its routes.
-func (n *Node) open(ctx context.Context, r Route, segs []Route, k int, m wire.Message) (*Stream, error) {
+// open opens segment k: on a new link if it is the first, and otherwise in a flow of the session
+// before it. m is what the opening message says besides its routes.
+func (n *Node) open(
+	ctx context.Context, r Route, segs []Route, k int, m wire.Message,
+) (*Stream, error) {
 	var (
 		conn   netio.Conn
 		onward = segs[k]

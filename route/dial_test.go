@@ -6,7 +6,8 @@ import (
 	"github.com/secureportal/sp/internal/testkit"
 )
 
-// A node that dials many that are not there keeps nothing of them; what it has a session with stays.
+// A node that dials many that are not there keeps nothing of them; what it has a session with
+// stays.
 func TestPeeringsAreForgotten(t *testing.T) {
 	w := newWorld(t)
 	far, at := w.listening(t)
@@ -19,7 +20,8 @@ func TestPeeringsAreForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 5 {
-		if _, err := near.Session(testkit.Context(t), Route{nowhere(t), secure(), svc(EchoName)}); err == nil {
+		nobody := Route{nowhere(t), secure(), svc(EchoName)}
+		if _, err := near.Session(testkit.Context(t), nobody); err == nil {
 			t.Fatal("nobody answers")
 		}
 	}

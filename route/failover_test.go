@@ -64,7 +64,8 @@ func TestFailoverWaitsForTheFarEnd(t *testing.T) {
 		opened <- err
 	}()
 	l, err := net.Listen("tcp", transport.Format(at))
-	for begin := time.Now(); err != nil && time.Since(begin) < testkit.Patience; { // somebody else may have the port
+	// Somebody else may have the port.
+	for begin := time.Now(); err != nil && time.Since(begin) < testkit.Patience; {
 		l, err = net.Listen("tcp", transport.Format(at))
 	}
 	if err != nil {
@@ -129,7 +130,8 @@ func TestFailoverTakesTheFirstThatIsUp(t *testing.T) {
 	second, other := w.listening(t)
 	second.HandleBasics()
 	near := w.node(t)
-	r := failover(t, near, Route{at, secure(), svc(EchoName)}, Route{other, secure(), svc(EchoName)})
+	r := failover(t, near, Route{at, secure(), svc(EchoName)},
+		Route{other, secure(), svc(EchoName)})
 	takes := func(a wire.Address) func() bool {
 		return func() bool {
 			k, _ := r.best()

@@ -48,6 +48,7 @@ func TestOutletIsKnown(t *testing.T) {
 		return links == 2+standby
 	})
 	if _, known := route.LinkCounts(server); known == 0 || known > 2 {
-		t.Errorf("%d links prove where they come from, want those of the session and of the claim", known)
+		t.Errorf("%d links prove where they come from, want those of the session and of the claim",
+			known)
 	}
 }

@@ -28,7 +28,8 @@ func TestServiceThroughAChannel(t *testing.T) {
 	for range 3 {
 		expectEcho(t, near, Route{at, secure(), svc(EchoName)})
 	}
-	if got, err := ask(t, near, Route{at, secure(), svc(UppercaseName)}, "aÿz{`AZ0"); got != "AÿZ{`AZ0" || err != nil {
+	got, err := ask(t, near, Route{at, secure(), svc(UppercaseName)}, "aÿz{`AZ0")
+	if got != "AÿZ{`AZ0" || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
@@ -38,10 +39,13 @@ var errSecret = errors.New("the database's password is hunter2")
 
 func TestAnswers(t *testing.T) {
 	w := newWorld(t)
-	far, at := w.listening(t, func(c *Config) { c.Forward = func(a wire.Address) bool { return a.Port != 1 } })
+	far, at := w.listening(t,
+		func(c *Config) { c.Forward = func(a wire.Address) bool { return a.Port != 1 } })
 	far.HandleBasics()
-	far.HandleOpen("public", func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) })
-	far.Handle("refusing", func(context.Context, *Request) error { return Refuse(wire.Busy, "come back later") })
+	far.HandleOpen("public",
+		func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) })
+	far.Handle("refusing",
+		func(context.Context, *Request) error { return Refuse(wire.Busy, "come back later") })
 	far.Handle("failing", func(context.Context, *Request) error { return errSecret })
 	far.Handle("withdrawn", func(context.Context, *Request) error { return nil })
 	far.Withdraw("withdrawn")
@@ -50,22 +54,35 @@ func TestAnswers(t *testing.T) {
 	elsewhere.Port = 1
 	where := transport.Format(at)
 	near := w.node(t)
+	const absent = "no service named nothing"
+	forbidden := "forwarding to " + transport.Format(elsewhere) + " is not allowed here"
 	for name, test := range map[string]struct {
 		rest   Route
 		code   wire.Code
 		reason string
 	}{
-		"no such service":         {Route{secure(), svc("nothing")}, wire.NoService, "no service named nothing"},
-		"withdrawn":               {Route{secure(), svc("withdrawn")}, wire.NoService, "no service named withdrawn"},
-		"secure without channel":  {Route{svc(EchoName)}, wire.NoService, ""},
-		"absent without channel":  {Route{svc("nothing")}, wire.NoService, "no service named nothing"},
-		"refusal":                 {Route{secure(), svc("refusing")}, wire.Busy, "come back later"},
-		"failure":                 {Route{secure(), svc("failing")}, wire.Unreachable, ""},
-		"no channel of that name": {Route{{Kind: wire.Secure, Name: "other"}, svc(EchoName)}, wire.NoService, "no secure channel named other"},
-		"not allowed":             {Route{elsewhere, svc("public")}, wire.NotAllowed, "forwarding to " + transport.Format(elsewhere) + " is not allowed here"},
-		"not allowed, in channel": {Route{secure(), elsewhere, svc("public")}, wire.NotAllowed, "forwarding to " + transport.Format(elsewhere) + " is not allowed here"},
-		"unreachable":             {Route{dead, svc("public")}, wire.Unreachable, "cannot reach " + transport.Format(dead)},
-		"hop, then nothing":       {Route{svc(HopName), svc(HopName), svc("nothing")}, wire.NoService, "no service named nothing"},
+		"no such service": {Route{secure(), svc("nothing")}, wire.NoService, absent},
+		"withdrawn": {
+			Route{secure(), svc("withdrawn")}, wire.NoService, "no service named withdrawn",
+		},
+		"secure without channel": {Route{svc(EchoName)}, wire.NoService, ""},
+		"absent without channel": {Route{svc("nothing")}, wire.NoService, absent},
+		"refusal":                {Route{secure(), svc("refusing")}, wire.Busy, "come back later"},
+		"failure":                {Route{secure(), svc("failing")}, wire.Unreachable, ""},
+		"no channel of that name": {
+			Route{{Kind: wire.Secure, Name: "other"}, svc(EchoName)},
+			wire.NoService, "no secure channel named other",
+		},
+		"not allowed": {Route{elsewhere, svc("public")}, wire.NotAllowed, forbidden},
+		"not allowed, in channel": {
+			Route{secure(), elsewhere, svc("public")}, wire.NotAllowed, forbidden,
+		},
+		"unreachable": {
+			Route{dead, svc("public")}, wire.Unreachable, "cannot reach " + transport.Format(dead),
+		},
+		"hop, then nothing": {
+			Route{svc(HopName), svc(HopName), svc("nothing")}, wire.NoService, absent,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := ask(t, near, append(Route{at}, test.rest...), "hello")
@@ -97,7 +114,8 @@ func TestOutsidersLearnNoNames(t *testing.T) {
 	near := w.node(t)
 	_, there := ask(t, near, Route{at, svc("a")}, "")
 	_, absent := ask(t, near, Route{at, svc("b")}, "")
-	if there == nil || absent == nil || strings.ReplaceAll(there.Error(), "named a", "named b") != absent.Error() {
+	if there == nil || absent == nil ||
+		strings.ReplaceAll(there.Error(), "named a", "named b") != absent.Error() {
 		t.Errorf("one that is there: %v; one that is not: %v", there, absent)
 	}
 }
@@ -116,7 +134,8 @@ func TestProbe(t *testing.T) {
 			t.Errorf("the node itself: %v", err)
 		}
 	}
-	expectStatus(t, near.Probe(testkit.Context(t), Route{at, secure(), svc("other")}), wire.NoService, 1, transport.Format(at))
+	expectStatus(t, near.Probe(testkit.Context(t), Route{at, secure(), svc("other")}),
+		wire.NoService, 1, transport.Format(at))
 	if len(called) > 0 {
 		t.Error("a probe opened the service")
 	}
@@ -152,7 +171,8 @@ func TestUnreachableFirstHop(t *testing.T) {
 	for _, r := range []Route{{dead, svc("x")}, {dead, secure(), svc("x")}} {
 		_, err := w.node(t).Open(testkit.Context(t), r, 0)
 		var dial *DialError
-		if !errors.As(err, &dial) || dial.Where != transport.Format(dead) || !strings.Contains(err.Error(), "cannot reach "+transport.Format(dead)) {
+		if !errors.As(err, &dial) || dial.Where != transport.Format(dead) ||
+			!strings.Contains(err.Error(), "cannot reach "+transport.Format(dead)) {
 			t.Errorf("%s: got %v", Format(r), err)
 		}
 	}
@@ -190,8 +210,9 @@ func TestChain(t *testing.T) {
 	expectEcho(t, near, append(at[:4:4], secure(), svc(EchoName)))
 
 	data := bytes.Repeat([]byte("0123456789"), 100_000)
-	if got, err := ask(t, near, append(at[:4:4], secure(), svc(EchoName)), string(data)); got != string(data) || err != nil {
-		t.Errorf("%d bytes came back of %d, or others: %v", len(got), len(data), err)
+	all, err := ask(t, near, append(at[:4:4], secure(), svc(EchoName)), string(data))
+	if all != string(data) || err != nil {
+		t.Errorf("%d bytes came back of %d, or others: %v", len(all), len(data), err)
 	}
 
 	dead := nowhere(t)
@@ -201,7 +222,7 @@ func TestChain(t *testing.T) {
 		_, err = ask(t, near, append(at[:k:k], dead, secure(), svc(EchoName)), "")
 		expectStatus(t, err, wire.Unreachable, k, transport.Format(at[k-1]))
 	}
-	_, err := ask(t, near, append(at[:4:4], secure(), svc("nothing")), "")
+	_, err = ask(t, near, append(at[:4:4], secure(), svc("nothing")), "")
 	expectStatus(t, err, wire.NoService, 4, transport.Format(at[3]))
 }
 
@@ -300,8 +321,8 @@ func opening(t testing.TB, m wire.Message) []byte {
 	return b
 }
 
-// converse sends bytes to a node over an in-process conn, ends the direction, and returns what comes back and how that
-// ended.
+// converse sends bytes to a node over an in-process conn, ends the direction, and returns what
+// comes back and how that ended.
 func converse(t testing.TB, n *Node, b []byte) (string, error) {
 	t.Helper()
 	near, far := faultnet.Pipe()
@@ -338,7 +359,11 @@ func TestOpeningMessageCutAnywhere(t *testing.T) {
 		called = true
 		return Refuse(wire.Busy, "")
 	})
-	b := opening(t, wire.Message{Onward: Route{svc("svc")}, Return: Route{{Kind: wire.Label, Name: "12345678"}}, Payload: []byte("payload")})
+	b := opening(t, wire.Message{
+		Onward:  Route{svc("svc")},
+		Return:  Route{{Kind: wire.Label, Name: "12345678"}},
+		Payload: []byte("payload"),
+	})
 	if got, err := converse(t, n, nil); got != "" || err != nil {
 		t.Errorf("nothing at all: got %q, %v", got, err)
 	}
@@ -387,20 +412,30 @@ func TestSecureStepMustBeTheLast(t *testing.T) {
 	}
 }
 
-// FuzzServe sends anything to a node that has everything to lose: it must neither hang nor crash, and say nothing that
-// is not a status.
+// FuzzServe sends anything to a node that has everything to lose: it must neither hang nor crash,
+// and say nothing that is not a status.
 func FuzzServe(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Add([]byte{wire.Version, 0, 0xff, 0xff})
-	for _, r := range []Route{{}, {svc(EchoName)}, {svc("public")}, {svc(HopName), svc("public")}, {secure()}, {{Kind: wire.DNS, Name: "a", Port: 1}}} {
+	for _, r := range []Route{
+		{},
+		{svc(EchoName)},
+		{svc("public")},
+		{svc(HopName), svc("public")},
+		{secure()},
+		{{Kind: wire.DNS, Name: "a", Port: 1}},
+	} {
 		for _, flags := range []wire.Flags{0, wire.Probe, wire.Lazy} {
-			f.Add(append(opening(f, wire.Message{Flags: flags, Onward: r, Return: Route{{Kind: wire.Label, Name: "12345678"}}}), "\x01data"...))
+			back := Route{{Kind: wire.Label, Name: "12345678"}}
+			b := opening(f, wire.Message{Flags: flags, Onward: r, Return: back})
+			f.Add(append(b, "\x01data"...))
 		}
 	}
 	n := newWorld(f).node(f)
 	n.HandleBasics()
-	n.HandleOpen("public", func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) })
+	n.HandleOpen("public",
+		func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, _ := converse(t, n, b)
 		if got == "" {
@@ -431,7 +466,8 @@ func TestManyOpensShareOneHandshake(t *testing.T) {
 	var asking sync.WaitGroup
 	for range 10 {
 		asking.Go(func() {
-			if got, err := ask(t, near, Route{at, secure(), svc("svc")}, "hello"); got != "hello" || err != nil {
+			got, err := ask(t, near, Route{at, secure(), svc("svc")}, "hello")
+			if got != "hello" || err != nil {
 				t.Errorf("got %q, %v", got, err)
 			}
 		})
@@ -601,7 +637,8 @@ func TestShutdownDrains(t *testing.T) {
 func TestShutdownEndsWithItsContext(t *testing.T) {
 	w := newWorld(t)
 	far, at := w.listening(t)
-	far.Handle("svc", func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) })
+	far.Handle("svc",
+		func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) })
 	s, err := w.node(t).Open(testkit.Context(t), Route{at, secure(), svc("svc")}, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -617,7 +654,8 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 		t.Error(err)
 	}
 	_ = s.SetDeadline(time.Now().Add(testkit.Patience))
-	if _, err := s.Read(make([]byte, 1)); err == nil || err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := s.Read(make([]byte, 1)); err == nil || err == io.EOF ||
+		errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("what was cut is read as %v", err)
 	}
 }
@@ -653,7 +691,8 @@ func TestCloseOfAHopIsNoEnd(t *testing.T) {
 			if err := nodes[closed].Close(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.Read(make([]byte, 1)); err == nil || err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {
+			if _, err := s.Read(make([]byte, 1)); err == nil || err == io.EOF ||
+				errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("the asker reads %v", err)
 			}
 			if err := testkit.Within(t, served, "the service"); err == nil {
@@ -681,7 +720,8 @@ func TestStreamWithoutAnAnswer(t *testing.T) {
 	}
 }
 
-// A service that has nothing to say answers in time, and the time limit of the answer is none of what follows.
+// A service that has nothing to say answers in time, and the time limit of the answer is none of
+// what follows.
 func TestLazyAnswer(t *testing.T) {
 	w := newWorld(t)
 	far, at := w.listening(t)

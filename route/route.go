@@ -1,13 +1,15 @@
-// Package route walks routes: it turns their text into addresses, dials and accepts links, sends and answers opening
-// messages, joins links on the way, and opens secure channels at the steps that ask for them.
+// Package route walks routes: it turns their text into addresses, dials and accepts links, sends
+// and answers opening messages, joins links on the way, and opens secure channels at the steps that
+// ask for them.
 //
 //	dial the first transport address      → a link
 //	opening message with what is left     → the far node's service, or its next hop, answers on it
-//	at a /secure/… step                   → a flow of the session with that node; the rest is opened inside it
+//	at a /secure/… step                   → a flow of the session with that node; the rest in it
 //	… and so on, to any depth
 //
-// A Node is one process's part in this: it offers services, forwards where it was told to, and keeps one session for
-// each beginning of its own routes that leads to a node. The package does not know what a portal is and never looks into what passes.
+// A Node is one process's part in this: it offers services, forwards where it was told to, and
+// keeps one session for each beginning of its own routes that leads to a node. The package does not
+// know what a portal is and never looks into what passes.
 package route
 
 import (
@@ -28,7 +30,8 @@ const (
 	ForwardPrefix = "forward_to_" // and the name that an outlet has claimed on a relay
 )
 
-// Route is where to go, the next step first. The first address of a route that is to be dialed is a transport address.
+// Route is where to go, the next step first. The first address of a route that is to be dialed is a
+// transport address.
 type Route = wire.Route
 
 // Errors of routes that cannot be walked, before anything is dialed.
@@ -44,7 +47,8 @@ var (
 //	host:port        /dnsaddr/host/tcp/port/secure/api/service/outlet
 //	name@host:port   /dnsaddr/host/tcp/port/service/forward_to_name/secure/api/service/outlet
 //
-// with /ip4/… or /ip6/… in place of /dnsaddr/… where host is an IP address, and /unix/… for unix:PATH in place of host:port.
+// with /ip4/… or /ip6/… in place of /dnsaddr/… where host is an IP address, and /unix/… for
+// unix:PATH in place of host:port.
 func Parse(text string) (Route, error) {
 	var r Route
 	var err error
@@ -105,10 +109,13 @@ func parseShort(text string) (Route, error) {
 
 // ToOutlet returns the route to the outlet of the node that node leads to. node is not kept.
 func ToOutlet(node ...wire.Address) Route {
-	return append(slices.Clip(Route(node)), wire.Address{Kind: wire.Secure, Name: SecureName}, wire.Address{Kind: wire.Service, Name: OutletName})
+	return append(slices.Clip(Route(node)),
+		wire.Address{Kind: wire.Secure, Name: SecureName},
+		wire.Address{Kind: wire.Service, Name: OutletName})
 }
 
-// ThroughRelay returns the route to the outlet that has claimed name on the relay that a route leads to.
+// ThroughRelay returns the route to the outlet that has claimed name on the relay that a route
+// leads to.
 func ThroughRelay(relay Route, name string) Route {
 	return ToOutlet(append(slices.Clip(relay), Forward(name))...)
 }
@@ -146,7 +153,8 @@ func parseStep(words []string) (wire.Address, int, error) {
 		value = words[1]
 	}
 	if value == "" {
-		return wire.Address{}, 0, fmt.Errorf("/%s stands without a value", transport.Printable(protocol))
+		return wire.Address{}, 0, fmt.Errorf("/%s stands without a value",
+			transport.Printable(protocol))
 	}
 	switch protocol {
 	case "service", "secure":
@@ -187,8 +195,8 @@ func FormatAddress(a wire.Address) string {
 	return fmt.Sprintf("/kind%d/%x", a.Kind, a.Name)
 }
 
-// segments cuts r behind each secure step: what is opened on the first link, what is opened inside the first channel,
-// and so on. The last segment ends with a service.
+// segments cuts r behind each secure step: what is opened on the first link, what is opened inside
+// the first channel, and so on. The last segment ends with a service.
 func segments(r Route) []Route {
 	var all []Route
 	begin := 0
@@ -201,7 +209,8 @@ func segments(r Route) []Route {
 	return append(all, r[begin:])
 }
 
-// forwardName returns the name by which a segment reaches its last node, or "" if that is a transport address.
+// forwardName returns the name by which a segment reaches its last node, or "" if that is a
+// transport address.
 func forwardName(segment Route) string {
 	for i := len(segment) - 1; i >= 0; i-- {
 		switch a := segment[i]; {

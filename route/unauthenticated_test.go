@@ -44,7 +44,8 @@ func (p pipes) Accept() (net.Conn, error) {
 func (p pipes) Close() error   { return nil }
 func (p pipes) Addr() net.Addr { return &net.TCPAddr{} }
 
-// Links from ever so many sources on which nothing is said do not keep out who has something to say.
+// Links from ever so many sources on which nothing is said do not keep out who has something to
+// say.
 func TestAnonymousLinksMakeRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most = 16

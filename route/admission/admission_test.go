@@ -23,7 +23,8 @@ func TestSlotLife(t *testing.T) {
 	expect := func(what string, unauthenticated, authenticated int) {
 		t.Helper()
 		if u, k := a.Links(); u != unauthenticated || k != authenticated {
-			t.Errorf("%s: %d and %d links, want %d and %d", what, u, k, unauthenticated, authenticated)
+			t.Errorf("%s: %d and %d links, want %d and %d", what, u, k, unauthenticated,
+				authenticated)
 		}
 	}
 	first, second := enter(1), enter(2)

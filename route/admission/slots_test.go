@@ -22,7 +22,8 @@ func newCrowded(t *testing.T, most int) *crowded {
 	return &crowded{newSlots(most), t, time.Now()}
 }
 
-// take has links of the nth source come until there is no slot, or there are enough, and returns how many got one.
+// take has links of the nth source come until there is no slot, or there are enough, and returns
+// how many got one.
 func (c *crowded) take(n, enough int) (got int) {
 	for ; got < enough; got++ {
 		if _, _, err := c.admit(linkSource(n), c.now); err != nil {
@@ -55,15 +56,16 @@ func TestSlotsOfFewSources(t *testing.T) {
 		c.now = c.now.Add(slotGrace)
 	}
 	if n := c.common.taken.all; n != most-most/slotsKept+(sources-1)*slotsFew || c.leaving > 0 {
-		t.Errorf("%d sources took %d slots of %d, and %d links made room", sources, n, most, c.leaving)
+		t.Errorf("%d sources took %d slots of %d, and %d links made room", sources, n, most,
+			c.leaving)
 	}
 	if n := c.take(sources, most); n != slotsFew {
 		t.Errorf("another source has %d slots, want %d", n, slotsFew)
 	}
 }
 
-// When all slots are taken, by however many sources, the oldest link makes room; but not before it has had its time,
-// and no more of them than may still be at work.
+// When all slots are taken, by however many sources, the oldest link makes room; but not before it
+// has had its time, and no more of them than may still be at work.
 func TestOldestSlotMakesRoom(t *testing.T) {
 	for _, most := range []int{1, 2, 64} {
 		c := newCrowded(t, most)
@@ -93,7 +95,8 @@ func TestOldestSlotMakesRoom(t *testing.T) {
 	}
 }
 
-// Whoever shares the address of one that takes all it can gets the slots of that one, and nobody else's.
+// Whoever shares the address of one that takes all it can gets the slots of that one, and nobody
+// else's.
 func TestSourceSharesItsSlots(t *testing.T) {
 	const most = 64
 	c := newCrowded(t, most)
@@ -108,7 +111,8 @@ func TestSourceSharesItsSlots(t *testing.T) {
 	c.now = c.now.Add(slotGrace)
 	taken := c.common.taken.all
 	l, displaced, err := c.admit(linkSource(1), c.now)
-	if err != nil || displaced == nil || displaced.from != l.from || other.turn == nil || c.common.taken.all != taken {
+	if err != nil || displaced == nil || displaced.from != l.from || other.turn == nil ||
+		c.common.taken.all != taken {
 		t.Errorf("%v displaces %v, %v", l, displaced, err)
 	}
 }
@@ -138,7 +142,8 @@ func TestSlotsEnd(t *testing.T) {
 	}
 }
 
-// Sources that an authenticated peer has come from have slots that anonymous sources cannot take, nor a few of their own kind.
+// Sources that an authenticated peer has come from have slots that anonymous sources cannot take,
+// nor a few of their own kind.
 func TestSlotsOfKnownSources(t *testing.T) {
 	const most = 64
 	t.Run("beside anonymous sources", func(t *testing.T) {
@@ -190,7 +195,8 @@ func TestSlotsOfKnownSources(t *testing.T) {
 	})
 }
 
-// A source is known for as long as it has links, and a while longer; of too many, those go that had none for longest.
+// A source is known for as long as it has links, and a while longer; of too many, those go that had
+// none for longest.
 func TestKnown(t *testing.T) {
 	p, now := newKnown(), time.Now()
 	p.enter(linkSource(0))
@@ -209,7 +215,8 @@ func TestKnown(t *testing.T) {
 		p.enter(linkSource(2 + n))
 		p.leave(linkSource(2+n), now)
 	}
-	if len(p.by) != knownKept+1 || p.has(linkSource(1), now) || !p.has(linkSource(0), now) || !p.has(linkSource(2), now) {
+	if len(p.by) != knownKept+1 || p.has(linkSource(1), now) || !p.has(linkSource(0), now) ||
+		!p.has(linkSource(2), now) {
 		t.Errorf("%d are known, and not those that had links last", len(p.by))
 	}
 }

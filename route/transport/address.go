@@ -114,7 +114,8 @@ func withScheme(scheme, rest string) (Address, error) {
 		return a, a.Validate()
 	}
 	if len(rest) > wire.MaxPath {
-		return Address{}, fmt.Errorf("what follows %s: has more than %d bytes", scheme, wire.MaxPath)
+		const what = "what follows %s: has more than %d bytes"
+		return Address{}, fmt.Errorf(what, scheme, wire.MaxPath)
 	}
 	return Address{Kind: wire.Local, Name: scheme + ":" + rest}, nil
 }
@@ -224,12 +225,18 @@ func Format(a Address) string {
 // transport address.
 func ParseStep(words []string) (a Address, took int, err error) {
 	protocol, value := words[0], words[1]
-	kind, isHost := map[string]wire.Kind{"ip4": wire.IP4, "ip6": wire.IP6, "dnsaddr": wire.DNS}[protocol]
-	switch {
-	case isHost:
-		a, err = parseHostStep(kind, words)
+	switch protocol {
+	case "ip4":
+		a, err = parseHostStep(wire.IP4, words)
 		return a, 4, err
-	case protocol == "tcp" || maker(protocol) == nil:
+	case "ip6":
+		a, err = parseHostStep(wire.IP6, words)
+		return a, 4, err
+	case "dnsaddr":
+		a, err = parseHostStep(wire.DNS, words)
+		return a, 4, err
+	}
+	if protocol == "tcp" || maker(protocol) == nil {
 		return Address{}, 0, nil
 	}
 	rest, err := url.PathUnescape(value)
@@ -243,7 +250,8 @@ func ParseStep(words []string) (a Address, took int, err error) {
 func parseHostStep(kind wire.Kind, words []string) (Address, error) {
 	protocol, host := words[0], words[1]
 	if len(words) < 4 || words[2] != "tcp" {
-		return Address{}, fmt.Errorf("/%s/%s is not followed by /tcp/PORT", protocol, Printable(host))
+		const what = "/%s/%s is not followed by /tcp/PORT"
+		return Address{}, fmt.Errorf(what, protocol, Printable(host))
 	}
 	a, err := hostPort(host, words[3], 1)
 	if err == nil {

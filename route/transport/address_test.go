@@ -155,7 +155,8 @@ func TestSteps(t *testing.T) {
 
 func FuzzParseAddress(f *testing.F) {
 	for _, text := range []string{
-		"", ":0", "host:7000", "[::1]:1", "unix:/a", "test-echo:x", "[::ffff:1.2.3.4]:5", "http://a:1",
+		"", ":0", "host:7000", "[::1]:1", "unix:/a", "test-echo:x", "[::ffff:1.2.3.4]:5",
+		"http://a:1",
 	} {
 		f.Add(text)
 	}

@@ -58,7 +58,6 @@ func (f fifo) Dial(ctx context.Context, a transport.Address) (transport.Link, er
 	_, _ = rand.Read(id)
 	name := hex.EncodeToString(id)
 	up, down := pipesOf(directory, name)
-	var held []*os.File
 	for _, path := range []string{up, down} {
 		if err := unix.Mkfifo(path, 0o600); err != nil {
 			return nil, err
@@ -68,8 +67,7 @@ func (f fifo) Dial(ctx context.Context, a transport.Address) (transport.Link, er
 		if err != nil {
 			return nil, err
 		}
-		defer h.Close()
-		held = append(held, h)
+		defer h.Close() // held until then, or who opens one end would wait for the other
 	}
 	in, err := open(down, os.O_RDONLY)
 	if err == nil {
@@ -118,7 +116,11 @@ func (fifo) Listen(_ context.Context, a transport.Address) (transport.Listener, 
 	if err != nil {
 		return nil, err
 	}
-	return &fifoListener{in: in, lines: bufio.NewReader(in), at: fifoAddr{directory: directory}}, nil
+	return &fifoListener{
+		in:    in,
+		lines: bufio.NewReader(in),
+		at:    fifoAddr{directory: directory},
+	}, nil
 }
 
 type fifoListener struct {

@@ -8,7 +8,8 @@ import (
 func TestPattern(t *testing.T) {
 	for text, test := range map[string]struct{ yes, no string }{
 		"relay.example.com:4000": {
-			"relay.example.com:4000 RELAY.example.com:4000", "relay.example.com:4001 example.com:4000",
+			"relay.example.com:4000 RELAY.example.com:4000",
+			"relay.example.com:4001 example.com:4000",
 		},
 		"Host:1-3":             {"host:1 host:3", "host:4 10.0.0.1:1 unix:host"},
 		"10.0.0.1:80":          {"10.0.0.1:80 [::ffff:10.0.0.1]:80", "10.0.0.2:80 [::1]:80"},

@@ -227,7 +227,9 @@ func TestStaleUnixSocket(t *testing.T) {
 	stale.SetUnlinkOnClose(false)
 	_ = stale.Close()
 	listen := map[string]func() (net.Listener, error){
-		"links":        func() (net.Listener, error) { return NewSet(Config{}).Listen(t.Context(), at) },
+		"links": func() (net.Listener, error) {
+			return NewSet(Config{}).Listen(t.Context(), at)
+		},
 		"applications": func() (net.Listener, error) { return ListenGuarded(t.Context(), at) },
 	}
 	for name, listen := range listen {
@@ -235,7 +237,8 @@ func TestStaleUnixSocket(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if _, err := listen(); err == nil || !strings.Contains(err.Error(), "cannot listen at unix:") {
+		if _, err := listen(); err == nil ||
+			!strings.Contains(err.Error(), "cannot listen at unix:") {
 			t.Errorf("%s: two listen at one socket: %v", name, err)
 		}
 		unlinkLater(l)
