@@ -80,7 +80,7 @@ func (f *Failover) retryNow() {
 	}
 }
 
-// Await returns when a path is up, or why none is when ctx ends. It makes nobody hurry.
+// Await returns when a path is up, or why none is when ctx ends. It has nothing retried now.
 func (f *Failover) Await(ctx context.Context) error {
 	_, err := f.await(ctx, func() {}, nil)
 	return err

@@ -16,7 +16,7 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
-// Who is slow with an opening message, or says nothing at all, does not hold a place on the node
+// Who is slow with an opening message, or says nothing at all, does not hold on to the node
 // for ever.
 func TestSlowOpeningMessage(t *testing.T) {
 	for name, send := range map[string]func(near *faultnet.Conn, b []byte){

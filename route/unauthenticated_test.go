@@ -79,7 +79,7 @@ func TestAnonymousLinksMakeRoom(t *testing.T) {
 			t.Errorf("it hears %x, %v", status, err)
 		}
 		if _, err := ends[0].Read(status); !errors.Is(err, syscall.ECONNRESET) {
-			t.Errorf("the oldest stranger hears %v", err)
+			t.Errorf("the oldest link hears %v", err)
 		}
 		for _, c := range ends {
 			_ = c.Close()
