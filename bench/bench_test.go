@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -28,6 +29,7 @@ var tiny = effort{
 	far:       time.Millisecond,
 	trips:     20,
 	tripTime:  time.Second,
+	loaded:    true,
 	churn:     20,
 	churnTime: time.Second,
 	idle:      []int{1, 2, 3},
@@ -81,8 +83,50 @@ func TestInterrupted(t *testing.T) {
 	endless := tiny
 	endless.trips, endless.tripTime = 1_000_000, time.Minute
 	began := time.Now()
-	err := measureAll(ctx, options{reps: 1, effort: endless, what: []string{"latency"}, only: []string{"copy"}})
+	err := measureAll(ctx, options{
+		reps: 1, effort: endless, what: []string{"latency"}, only: []string{"copy"},
+	})
 	if err == nil || time.Since(began) > 20*time.Second {
 		t.Errorf("after %v: %v", time.Since(began), err)
+	}
+}
+
+// TestTwoBuilds compares sp with itself, direct and through a relay, and wants every
+// ratio.
+func TestTwoBuilds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds sp")
+	}
+	dir := t.TempDir()
+	sp := filepath.Join(dir, "sp-built")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", sp, module)
+	if text, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	o, err := parse([]string{"-quick", "-reps", "1", "-sp", sp, "-sp-before", sp, "-out", dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	o.effort = tiny
+	if err := measureAll(t.Context(), o); err != nil {
+		t.Fatal(err)
+	}
+	table, err := os.ReadFile(filepath.Join(dir, "table.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(table), "Not measured") {
+		t.Errorf("something was not measured:\n%s", table)
+	}
+	for _, topology := range []string{"sp", "sp-relay"} {
+		for _, figure := range []string{
+			"CPU s/GiB, 1 stream", "CPU s/GiB, 8 streams", "1 KiB there and back",
+			"new connections a second, one at a time", "new connections a second, 32 at once",
+			"KiB per idle connection",
+		} {
+			if want := "| " + topology + " | " + figure; !strings.Contains(string(table), want) {
+				t.Errorf("no %q in\n%s", want, table)
+			}
+		}
 	}
 }

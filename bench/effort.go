@@ -11,6 +11,7 @@ type effort struct {
 	far       time.Duration // of each over a long line, whose start is slow
 	trips     int           // round trips, at most
 	tripTime  time.Duration // for them, at most
+	loaded    bool          // whether they are measured beside a bulk transfer, too
 	churn     int           // new connections, at most
 	churnTime time.Duration // for them, at most
 	settle    time.Duration // before memory is read
@@ -27,6 +28,7 @@ var full = effort{
 	far:       6 * time.Second,
 	trips:     20_000,
 	tripTime:  3 * time.Second,
+	loaded:    true,
 	churn:     3000,
 	churnTime: 3 * time.Second,
 	settle:    3 * time.Second,
@@ -43,6 +45,7 @@ var quickly = effort{
 	far:       2 * time.Second,
 	trips:     3000,
 	tripTime:  time.Second,
+	loaded:    true,
 	churn:     500,
 	churnTime: time.Second,
 	settle:    500 * time.Millisecond,
@@ -51,4 +54,33 @@ var quickly = effort{
 	writes:    []int{1, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20},
 	hops:      []int{1, 2, 4, 8},
 	nested:    []int{0, 1, 2, 3, 4},
+}
+
+// comparing is quick, and yet long enough that two builds can be told apart by a few
+// percent. Memory is read only after sp has given back what it does not need.
+var comparing = effort{
+	warmup:    32 << 20,
+	transfer:  time.Second,
+	far:       2 * time.Second,
+	trips:     10_000,
+	tripTime:  2 * time.Second,
+	churn:     2000,
+	churnTime: 2 * time.Second,
+	settle:    full.settle,
+	idle:      []int{1000},
+	streams:   quickly.streams,
+	writes:    quickly.writes,
+	hops:      quickly.hops,
+	nested:    quickly.nested,
+}
+
+// effortFor is by what the user asked for.
+func effortFor(quick, compare bool) effort {
+	switch {
+	case quick && compare:
+		return comparing
+	case quick:
+		return quickly
+	}
+	return full
 }

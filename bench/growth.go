@@ -31,16 +31,16 @@ func (m *meter) sizes() error {
 	return nil
 }
 
-// chainMetrics are the names of what is measured of a chain.
-type chainMetrics struct{ cpu, gbit, trip, conn string }
+// familyMetrics are the names of what is measured of a family.
+type familyMetrics struct{ cpu, gbit, trip, conn string }
 
 var (
-	hopMetrics  = chainMetrics{report.HopCPU, report.HopGbit, report.HopTrip, report.HopConn}
-	nestMetrics = chainMetrics{report.NestCPU, report.NestGbit, report.NestTrip, report.NestConn}
+	hopMetrics  = familyMetrics{report.HopCPU, report.HopGbit, report.HopTrip, report.HopConn}
+	nestMetrics = familyMetrics{report.NestCPU, report.NestGbit, report.NestTrip, report.NestConn}
 )
 
-// chain measures a little of everything.
-func (m *meter) chain(names chainMetrics, n int) error {
+// member measures a little of everything, of the family's topology with n.
+func (m *meter) member(names familyMetrics, n int) error {
 	up, err := m.transfer(load.Transfer{Up: true, Streams: 1}, m.effort().transfer)
 	if err != nil {
 		return err

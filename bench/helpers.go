@@ -37,7 +37,7 @@ func runForward(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	ln, err := announce()
+	ln, err := listen()
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func runForward(ctx context.Context, args []string) error {
 }
 
 func runServe(ctx context.Context, _ []string) error {
-	ln, err := announce()
+	ln, err := listen()
 	if err != nil {
 		return err
 	}
@@ -68,8 +68,8 @@ func runBulk(ctx context.Context, args []string) error {
 	return err
 }
 
-// announce listens on loopback and prints where.
-func announce() (*net.TCPListener, error) {
+// listen is on loopback, and prints where.
+func listen() (*net.TCPListener, error) {
 	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		return nil, err

@@ -16,7 +16,7 @@ const bulkStart = 300 * time.Millisecond
 
 // latency measures a small request alone, and beside a bulk transfer each way.
 func (m *meter) latency() error {
-	if err := m.percentiles(report.Trip); err != nil {
+	if err := m.percentiles(report.Trip); err != nil || !m.effort().loaded {
 		return err
 	}
 	if err := m.beside(report.TripBesideUp, "-up"); err != nil {
@@ -49,7 +49,8 @@ func (m *meter) beside(metric, direction string) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	bulk := &proc.Set{Dir: dir}
 	defer func() { err = errors.Join(err, bulk.Close()) }()
-	p, err := bulk.Start(nil, self, "bulk", "-to", m.running.Entry, direction, "-for", jobTimeout.String())
+	p, err := bulk.Start(nil, self,
+		"bulk", "-to", m.running.Entry, direction, "-for", jobTimeout.String())
 	if err != nil {
 		return err
 	}

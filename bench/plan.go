@@ -14,16 +14,21 @@ import (
 type job struct {
 	measure  string
 	topology topology.Topology
+	before   bool // with the build before; the job in front of it is with the build after
 	do       func(m *meter) error
 }
 
 func (j job) String() string { return j.measure + ", " + j.topology.Name }
 
+func (j job) usesSP() bool { return j.topology.UsesSP() }
+
 // scaled are the topologies whose growth is of interest by themselves.
 var scaled = []string{"none", "copy", "copy+aead", "sp", "ghostunnel"}
 
 // measureNames is their order in every repetition.
-var measureNames = []string{"cpu", "latency", "conns", "idle", "far", "streams", "sizes", "hops", "nested"}
+var measureNames = []string{
+	"cpu", "latency", "conns", "idle", "far", "streams", "sizes", "hops", "nested",
+}
 
 // measures resolves what was asked for, in measureNames' order.
 func measures(asked []string) ([]string, error) {
@@ -47,18 +52,19 @@ func checkPatterns(patterns []string) error {
 		names = append(names, t.Name)
 	}
 	for _, p := range patterns {
-		if !slices.ContainsFunc(names, func(name string) bool { return matches([]string{p}, name) }) {
+		known := func(name string) bool { return matches([]string{p}, name) }
+		if !slices.ContainsFunc(names, known) {
 			return fmt.Errorf("%w: no topology %q (%v)", errUsage, p, slices.Compact(names))
 		}
 	}
 	return nil
 }
 
-// everything is all topologies, those of the chains with their least n.
+// everything is all topologies, those of the families with their least n.
 func everything() []topology.Topology {
 	all := topology.All()
-	for _, c := range append(topology.Hops(), topology.Nested()...) {
-		all = append(all, c.Make(1))
+	for _, f := range append(topology.Hops(), topology.Nested()...) {
+		all = append(all, f.Make(1))
 	}
 	return all
 }
@@ -76,15 +82,44 @@ func jobs(o options) []job {
 	for _, measure := range o.what {
 		list = append(list, jobsOf(measure, o.effort)...)
 	}
-	return slices.DeleteFunc(list, func(j job) bool { return !matches(o.only, j.topology.Name) })
+	list = slices.DeleteFunc(list, func(j job) bool { return !matches(o.only, j.topology.Name) })
+	if o.before != "" {
+		return paired(list)
+	}
+	return list
+}
+
+// paired adds, behind each job of sp, the same with the build before.
+func paired(list []job) []job {
+	var pairs []job
+	for _, j := range list {
+		pairs = append(pairs, j)
+		if j.topology.UsesSP() {
+			j.topology, j.before = j.topology.Before(), true
+			pairs = append(pairs, j)
+		}
+	}
+	return pairs
+}
+
+// inTurn is the jobs of a repetition. In every other one, the build before goes
+// first, so that neither has the advantage of its place.
+func inTurn(list []job, rep int) []job {
+	list = slices.Clone(list)
+	for i := range list {
+		if list[i].before && rep%2 == 1 {
+			list[i-1], list[i] = list[i], list[i-1]
+		}
+	}
+	return list
 }
 
 func jobsOf(measure string, e effort) []job {
 	switch measure {
 	case "hops":
-		return chained(measure, topology.Hops(), e.hops, hopMetrics)
+		return ofFamilies(measure, topology.Hops(), e.hops, hopMetrics)
 	case "nested":
-		return chained(measure, topology.Nested(), e.nested, nestMetrics)
+		return ofFamilies(measure, topology.Nested(), e.nested, nestMetrics)
 	}
 	simple := map[string]func(*meter) error{
 		"cpu":     func(m *meter) error { return m.transfers([]int{1, 8}) },
@@ -110,14 +145,16 @@ func jobsOf(measure string, e effort) []job {
 	return list
 }
 
-func chained(measure string, chains []topology.Chain, ns []int, metrics chainMetrics) []job {
+func ofFamilies(
+	measure string, families []topology.Family, ns []int, metrics familyMetrics,
+) []job {
 	var list []job
-	for _, c := range chains {
+	for _, f := range families {
 		for _, n := range ns {
 			list = append(list, job{
 				measure:  fmt.Sprintf("%s %d", measure, n),
-				topology: c.Make(n),
-				do:       func(m *meter) error { return m.chain(metrics, n) },
+				topology: f.Make(n),
+				do:       func(m *meter) error { return m.member(metrics, n) },
 			})
 		}
 	}

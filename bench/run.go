@@ -20,7 +20,7 @@ import (
 
 const (
 	jobTimeout   = 5 * time.Minute
-	spareFiles   = 200 // that a tunnel has open besides its connections
+	otherFiles   = 200 // that a tunnel has open besides its connections
 	filesPerConn = 2   // that a tunnel's end has open for each
 	module       = "github.com/secureportal/sp"
 )
@@ -48,7 +48,11 @@ func measureAll(ctx context.Context, o options) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
-	s := &session{o: o, maxIdle: (int(files) - spareFiles) / filesPerConn, service: &proc.Set{Dir: dir}}
+	s := &session{
+		o:       o,
+		maxIdle: (int(files) - otherFiles) / filesPerConn,
+		service: &proc.Set{Dir: dir},
+	}
 	defer func() { err = errors.Join(err, s.service.Close()) }()
 	list := jobs(o)
 	if len(list) == 0 {
@@ -66,12 +70,15 @@ func measureAll(ctx context.Context, o options) (err error) {
 
 // prepare finds the programs and starts the service.
 func (s *session) prepare(ctx context.Context, dir string, list []job) error {
-	sp := s.o.sp
-	if sp == "" && slices.ContainsFunc(list, func(j job) bool { return slices.Contains(j.topology.Needs, "sp") }) {
-		sp = s.buildSP(ctx, dir)
+	builds := topology.Builds{After: s.o.sp, Before: s.o.before}
+	if builds.After == "" && slices.ContainsFunc(list, job.usesSP) {
+		builds.After = s.buildSP(ctx, dir)
+		if builds.After == "" && builds.Before != "" {
+			return errors.New("nothing to compare with")
+		}
 	}
 	var err error
-	if s.kit, err = topology.NewKit(dir, sp, s.o.peers); err != nil {
+	if s.kit, err = topology.NewKit(dir, builds, s.o.peers); err != nil {
 		return err
 	}
 	self, err := os.Executable()
@@ -84,17 +91,15 @@ func (s *session) prepare(ctx context.Context, dir string, list []job) error {
 	}
 	s.target, err = p.FirstLine(ctx)
 	s.results.Host = host(s.o)
-	for _, t := range topology.All() {
-		s.results.Rows = append(s.results.Rows, report.Row{Name: t.Name, About: t.About, Relayed: t.Relayed})
-	}
+	s.results.Rows = rows(s.o.before != "")
 	return err
 }
 
-// buildSP returns "" if there is nothing to build yet: the rest is measured all
-// the same.
+// buildSP returns "" if it cannot be built: the rest is measured all the same.
 func (s *session) buildSP(ctx context.Context, dir string) string {
 	file := filepath.Join(dir, "sp")
-	out, err := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", file, module).CombinedOutput()
+	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", file, module)
+	out, err := build.CombinedOutput()
 	if err != nil {
 		s.fail(fmt.Sprintf("sp could not be built: %v: %s", err, bytes.TrimSpace(out)))
 		return ""
@@ -117,7 +122,7 @@ func (s *session) possible(list []job) []job {
 // repeat interleaves: all jobs, then all jobs again.
 func (s *session) repeat(ctx context.Context, list []job) {
 	for rep := range s.o.reps {
-		for i, j := range list {
+		for i, j := range inTurn(list, rep) {
 			if ctx.Err() != nil {
 				return
 			}
@@ -160,3 +165,24 @@ func (s *session) fail(text string) {
 }
 
 func progress(format string, args ...any) { fmt.Fprintf(os.Stderr, format, args...) }
+
+// rows are those of the tables, in their order; with compare, what is of sp is there
+// with both builds.
+func rows(compare bool) []report.Row {
+	var list []report.Row
+	for _, t := range topology.All() {
+		row := rowOf(t)
+		if !compare || !t.UsesSP() {
+			list = append(list, row)
+			continue
+		}
+		before := rowOf(t.Before())
+		row.Before = before.Name
+		list = append(list, row, before)
+	}
+	return list
+}
+
+func rowOf(t topology.Topology) report.Row {
+	return report.Row{Name: t.Name, About: t.About, Cipher: t.Cipher, Relayed: t.Relayed}
+}

@@ -32,6 +32,7 @@ import (
 	"golang.org/x/sys/cpu"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/noise"
 )
@@ -61,10 +62,14 @@ const (
 // Conn is what a channel runs over.
 type Conn = net.Conn
 
-// Trust decides about peers. *identity.Policy is one. It must be safe for concurrent use.
+// Trust decides about peers. *trust.Policy is one. It must be safe for concurrent use.
 type Trust interface {
-	// Check returns an error, which wraps identity.ErrNotTrusted, or for how long and by what peer is trusted.
-	Check(peer *identity.Peer, now time.Time) (identity.Decision, error)
+	// Check says by what, and until when, peer is trusted; an error wraps trust.ErrNotTrusted. It only
+	// asks: a running session asks it again and again.
+	Check(peer *identity.Peer, now time.Time) (trust.Decision, error)
+	// Accept is Check for a peer that has just proved itself in a handshake. It may write what follows
+	// from that: redeem the peer's ticket, remember its history.
+	Accept(peer *identity.Peer, now time.Time) (trust.Decision, error)
 	// Changed returns a channel that is closed when decisions may have changed.
 	Changed() <-chan struct{}
 }
@@ -183,8 +188,8 @@ var (
 	ErrProtocol = errors.New("protocol error")
 	// ErrSilent ends a session whose pings stay unanswered.
 	ErrSilent = errors.New("the far end does not answer")
-	// ErrRefusedByPeer says that the far end does not trust this side's identity. It wraps identity.ErrNotTrusted.
-	ErrRefusedByPeer = fmt.Errorf("%w by the far end", identity.ErrNotTrusted)
+	// ErrRefusedByPeer says that the far end does not trust this side's identity. It wraps trust.ErrNotTrusted.
+	ErrRefusedByPeer = fmt.Errorf("%w by the far end", trust.ErrNotTrusted)
 	// ErrGoingAway says that the far end is shutting down.
 	ErrGoingAway = errors.New("the far end is shutting down")
 	// ErrBusy says that the far end is at a limit.

@@ -11,7 +11,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 )
@@ -157,10 +157,10 @@ func TestUntrusted(t *testing.T) {
 		p := newPair(t, Config{Identity: a, Trust: testkit.Trusting(t, a, b.Identifier())},
 			Config{Identity: b, Trust: testkit.Trusting(t, b)})
 		_, err := p.initiator.Initiate(t.Context(), "", p.dial)
-		if !errors.Is(err, ErrRefusedByPeer) || !errors.Is(err, identity.ErrNotTrusted) {
+		if !errors.Is(err, ErrRefusedByPeer) || !errors.Is(err, trust.ErrNotTrusted) {
 			t.Errorf("got %v", err)
 		}
-		if err := <-p.served; !errors.Is(err, identity.ErrNotTrusted) {
+		if err := <-p.served; !errors.Is(err, trust.ErrNotTrusted) {
 			t.Errorf("responder: %v", err)
 		}
 	})
@@ -168,7 +168,7 @@ func TestUntrusted(t *testing.T) {
 		p := newPair(t, Config{Identity: a, Trust: testkit.Trusting(t, a)},
 			Config{Identity: b, Trust: testkit.Trusting(t, b, a.Identifier())})
 		_, err := p.initiator.Initiate(t.Context(), "", p.dial)
-		if errors.Is(err, ErrRefusedByPeer) || !errors.Is(err, identity.ErrNotTrusted) {
+		if errors.Is(err, ErrRefusedByPeer) || !errors.Is(err, trust.ErrNotTrusted) {
 			t.Errorf("got %v", err)
 		}
 		if err := <-p.served; err == nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/noise"
 )
 
@@ -141,7 +142,7 @@ func (e *Endpoint) leave(s *Session) {
 // reaches; the far end refuses a name that is not its own. dial is called for the control link, and later for a link
 // whenever no idle one is there for a new flow; it may return before the connection is known to work.
 //
-// An error wraps identity.ErrNotTrusted if either side does not trust the other (ErrRefusedByPeer if it is the far end
+// An error wraps trust.ErrNotTrusted if either side does not trust the other (ErrRefusedByPeer if it is the far end
 // that does not), and io.ErrUnexpectedEOF if the link ended.
 func (e *Endpoint) Initiate(ctx context.Context, name string, dial func(ctx context.Context) (Conn, error)) (*Session, error) {
 	conn, err := dial(ctx)
@@ -301,14 +302,14 @@ func (e *Endpoint) respond(ctx context.Context, c *chain, accept func(name strin
 	if message, err = c.in.frame(); err != nil {
 		return nil, err
 	}
-	trust := e.compute(ctx, func() error { return h.readProof(message) })
-	if trust == nil {
-		trust = accept(h.name)
+	refused := e.compute(ctx, func() error { return h.readProof(message) })
+	if refused == nil {
+		refused = accept(h.name)
 	}
-	if trust != nil && h.peer == nil {
-		return nil, trust // nobody has proven to be anybody
+	if refused != nil && h.peer == nil {
+		return nil, refused // nobody has proven to be anybody
 	}
-	return e.greet(h, suite, c, trust)
+	return e.greet(h, suite, c, refused)
 }
 
 // answer reads message 1 and returns the frame with message 2.
@@ -320,23 +321,23 @@ func (h *handshake) answer(message []byte) ([]byte, error) {
 }
 
 // greet admits a session with the peer that h has proven, or tells it why not.
-func (e *Endpoint) greet(h *handshake, suite noise.Suite, c *chain, trust error) (*Session, error) {
+func (e *Endpoint) greet(h *handshake, suite noise.Suite, c *chain, refused error) (*Session, error) {
 	s, err := newSession(h, e.static, suite, c)
 	if err != nil {
 		return nil, err
 	}
 	s.keep = func(epoch *epoch) { e.keep(s, epoch) }
 	s.drop = e.drop
-	if trust == nil {
-		trust = e.admit(s)
+	if refused == nil {
+		refused = e.admit(s)
 	}
-	if trust != nil {
-		s.control.lastWord(typeAbort, byte(refusal(trust)))
+	if refused != nil {
+		s.control.lastWord(typeAbort, byte(refusal(refused)))
 		s.epoch.secret.Forget()
-		if errors.Is(trust, identity.ErrNotTrusted) {
-			return nil, trust // which says who
+		if errors.Is(refused, trust.ErrNotTrusted) {
+			return nil, refused // which says who
 		}
-		return nil, fmt.Errorf("%s: %w", h.peer.Identifier(), trust)
+		return nil, fmt.Errorf("%s: %w", h.peer.Identifier(), refused)
 	}
 	return s, nil
 }
@@ -344,7 +345,7 @@ func (e *Endpoint) greet(h *handshake, suite noise.Suite, c *chain, trust error)
 // refusal returns what to tell a far end that does not get a session because of err.
 func refusal(err error) abortReason {
 	switch {
-	case errors.Is(err, identity.ErrNotTrusted):
+	case errors.Is(err, trust.ErrNotTrusted):
 		return abortNotTrusted
 	case errors.Is(err, errTooMany):
 		return abortBusy

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/noise"
@@ -88,7 +89,7 @@ func FuzzReadProof(f *testing.F) {
 	l := fuzzLab(f)
 	id := l.initiator.config.Identity
 	static := l.initiator.static
-	proof, err := id.Prove(identity.Initiator, make([]byte, 32), nil)
+	proof, err := id.Prove(identity.Initiator, make([]byte, 32), nil, nil)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -122,7 +123,7 @@ func FuzzReadProof(f *testing.F) {
 			if !signed {
 				return payload, nil
 			}
-			proof, err := id.Prove(identity.Initiator, hash, nil)
+			proof, err := id.Prove(identity.Initiator, hash, nil, nil)
 			honest = len(payload) > 0 && int(payload[0]) == len(payload)-1 && payload[0] <= MaxName
 			return append(bytes.Clone(payload), proof...), err
 		})
@@ -133,7 +134,7 @@ func FuzzReadProof(f *testing.F) {
 		if honest != (err == nil) {
 			t.Errorf("honest %v, got %v", honest, err)
 		}
-		if err != nil && b.peer != nil && !errors.Is(err, identity.ErrNotTrusted) {
+		if err != nil && b.peer != nil && !errors.Is(err, trust.ErrNotTrusted) {
 			t.Errorf("a peer in spite of %v", err)
 		}
 	})

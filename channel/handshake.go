@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/noise"
 )
 
@@ -37,7 +38,7 @@ type handshake struct {
 
 	// Known once the peer's proof has been read and found good.
 	peer     *identity.Peer
-	decision identity.Decision
+	decision trust.Decision
 	name     string // what the initiator believes it has reached
 }
 
@@ -88,7 +89,7 @@ func (h *handshake) writeProof(dst []byte, name string) ([]byte, error) {
 		if h.role == identity.Initiator && h.config.Ticket != nil {
 			ticket = h.config.Ticket(h.peer.Identifier())
 		}
-		proof, err := h.config.identity().ProveWith(h.role, hash, credentials, ticket)
+		proof, err := h.config.identity().Prove(h.role, hash, credentials, ticket)
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +98,7 @@ func (h *handshake) writeProof(dst []byte, name string) ([]byte, error) {
 }
 
 // readProof reads message 2 or 3, verifies the peer's identity and decides whether to trust it. An error that wraps
-// identity.ErrNotTrusted is about a peer that has proven who it is.
+// trust.ErrNotTrusted is about a peer that has proven who it is.
 func (h *handshake) readProof(message []byte) error {
 	payload, hash, err := h.noise.ReadMessage(message)
 	if err != nil {
@@ -112,7 +113,7 @@ func (h *handshake) readProof(message []byte) error {
 		return err
 	}
 	h.peer = peer
-	h.decision, err = decide(h.config.Trust, peer, time.Now())
+	h.decision, err = decide(h.config.Trust.Accept, peer, time.Now())
 	return err
 }
 

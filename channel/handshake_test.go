@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/noise"
@@ -66,7 +67,7 @@ func TestWrongName(t *testing.T) {
 		}
 		_, err := l.initiator.Initiate(t.Context(), "web", l.dial)
 		wantErr(t, err, ErrWrongName)
-		if errors.Is(err, identity.ErrNotTrusted) {
+		if errors.Is(err, trust.ErrNotTrusted) {
 			t.Error("a wrong name is not a matter of trust")
 		}
 		s, err := l.initiator.Initiate(t.Context(), "db", l.dial)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/noise"
@@ -273,10 +274,14 @@ type togglePolicy struct {
 
 func newTogglePolicy() *togglePolicy { return &togglePolicy{changed: make(chan struct{})} }
 
-func (p *togglePolicy) Check(*identity.Peer, time.Time) (identity.Decision, error) {
+func (p *togglePolicy) Check(*identity.Peer, time.Time) (trust.Decision, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return identity.Decision{Until: p.until}, p.err
+	return trust.Decision{Until: p.until}, p.err
+}
+
+func (p *togglePolicy) Accept(peer *identity.Peer, now time.Time) (trust.Decision, error) {
+	return p.Check(peer, now)
 }
 
 func (p *togglePolicy) Changed() <-chan struct{} {

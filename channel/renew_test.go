@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/testkit"
 )
 
@@ -49,7 +50,7 @@ func inVouched(t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session
 				v.subject = shows.Identity
 				v.issue(t, 10*time.Second)
 				shows.Credentials = v.wallet.show
-				trust, err := identity.NewPolicy(identity.PolicyConfig{Authorities: []identity.Identifier{v.authority.Identifier()}})
+				trust, err := trust.NewPolicy(trust.Config{Authorities: []identity.Identifier{v.authority.Identifier()}})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -74,7 +75,7 @@ func TestExpiryEndsSession(t *testing.T) {
 		if took := time.Since(begin); took > 10*time.Second || took < 8*time.Second {
 			t.Errorf("it ended after %v", took)
 		}
-		wantErr(t, s.Err(), identity.ErrNotTrusted)
+		wantErr(t, s.Err(), trust.ErrNotTrusted)
 	})
 }
 
@@ -106,7 +107,7 @@ func TestRenewShortens(t *testing.T) {
 		if took := time.Since(begin); took > 3*time.Second {
 			t.Errorf("it ended after %v", took)
 		}
-		wantErr(t, s.Err(), identity.ErrNotTrusted)
+		wantErr(t, s.Err(), trust.ErrNotTrusted)
 	})
 }
 
@@ -186,7 +187,7 @@ func TestRenewShowsNewKey(t *testing.T) {
 		}
 		current.Store(old)
 		_, err = l.initiator.Initiate(t.Context(), "", l.dial)
-		wantErr(t, err, identity.ErrOlderHistory)
+		wantErr(t, err, trust.ErrOlderHistory)
 	})
 }
 
@@ -218,13 +219,13 @@ func TestTicketIsShownToItsIssuer(t *testing.T) {
 	}
 }
 
-// spyTrust tells see whom Trust is asked about.
+// spyTrust tells see whom Trust is asked to accept.
 type spyTrust struct {
 	Trust
 	see func(*identity.Peer)
 }
 
-func (t spyTrust) Check(p *identity.Peer, now time.Time) (identity.Decision, error) {
+func (t spyTrust) Accept(p *identity.Peer, now time.Time) (trust.Decision, error) {
 	t.see(p)
-	return t.Trust.Check(p, now)
+	return t.Trust.Accept(p, now)
 }

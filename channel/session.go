@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/noise"
 )
@@ -50,7 +51,7 @@ type Session struct {
 	lingers bool       // it has ended, and its links not yet: see linger
 
 	peer     *identity.Peer // as it last proved itself
-	decision identity.Decision
+	decision trust.Decision
 	decided  chan struct{} // closed, and made anew, whenever decision becomes another
 
 	epoch   *epoch
@@ -121,7 +122,7 @@ func (s *Session) Link() Conn { return s.control.chain.conn }
 func (s *Session) Name() string { return s.name }
 
 // Decision returns why the far end is trusted.
-func (s *Session) Decision() identity.Decision {
+func (s *Session) Decision() trust.Decision {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.decision
@@ -135,7 +136,7 @@ func (s *Session) Decided() <-chan struct{} {
 }
 
 // noteDecision takes note of a decision. It is called with mu locked.
-func (s *Session) noteDecision(d identity.Decision) {
+func (s *Session) noteDecision(d trust.Decision) {
 	before := s.decision
 	s.decision = d
 	if before.Anchor != d.Anchor || !before.Until.Equal(d.Until) || !maps.Equal(before.Attributes, d.Attributes) {
@@ -247,7 +248,7 @@ func (s *Session) forgetEpochs() {
 func (s *Session) farewell(err error) {
 	reason := abortGoingAway
 	switch {
-	case errors.Is(err, identity.ErrNotTrusted):
+	case errors.Is(err, trust.ErrNotTrusted):
 		reason = abortNotTrusted
 	case errors.Is(err, ErrForged), errors.Is(err, ErrProtocol):
 		reason = abortProtocol

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testkit"
 )
@@ -113,7 +114,7 @@ func TestTrustWithdrawn(t *testing.T) {
 						time.Sleep(time.Second)
 					}
 					begin := time.Now()
-					policy.set(identity.ErrNotTrusted)
+					policy.set(trust.ErrNotTrusted)
 					_, err := f.Read(make([]byte, 1))
 					wantNoEOF(t, err)
 					_, err = a.Read(make([]byte, 1))
@@ -129,12 +130,12 @@ func TestTrustWithdrawn(t *testing.T) {
 					if took := time.Since(begin); took > time.Second {
 						t.Errorf("the session ended after %v", took)
 					}
-					wantErr(t, s.Err(), identity.ErrNotTrusted)
+					wantErr(t, s.Err(), trust.ErrNotTrusted)
 					if got := errors.Is(s.Err(), ErrRefusedByPeer); got != (side == "responder") {
 						t.Errorf("%v", s.Err())
 					}
 					_, err = s.Open(t.Context())
-					wantErr(t, err, identity.ErrNotTrusted)
+					wantErr(t, err, trust.ErrNotTrusted)
 				})
 			})
 		}
@@ -184,7 +185,7 @@ func TestCredentialExpiry(t *testing.T) {
 					}
 					return first
 				}
-				policy, err := identity.NewPolicy(identity.PolicyConfig{Authorities: []identity.Identifier{authority.Identifier()}})
+				policy, err := trust.NewPolicy(trust.Config{Authorities: []identity.Identifier{authority.Identifier()}})
 				if err != nil {
 					t.Fatal(err)
 				}

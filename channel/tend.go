@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/netio"
 )
 
@@ -144,7 +145,7 @@ func (s *Session) watch() error {
 func (s *Session) review() (until time.Time, err error) {
 	for {
 		peer, now := s.Peer(), time.Now()
-		decision, err := decide(s.config.Trust, peer, now)
+		decision, err := decide(s.config.Trust.Check, peer, now)
 		if s.reviewed(peer, decision, err) {
 			return decision.Until, err
 		}
@@ -152,7 +153,7 @@ func (s *Session) review() (until time.Time, err error) {
 }
 
 // reviewed takes note of a decision, unless the far end has meanwhile proved itself again.
-func (s *Session) reviewed(peer *identity.Peer, decision identity.Decision, err error) bool {
+func (s *Session) reviewed(peer *identity.Peer, decision trust.Decision, err error) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.peer != peer {
@@ -164,11 +165,13 @@ func (s *Session) reviewed(peer *identity.Peer, decision identity.Decision, err 
 	return true
 }
 
-// decide asks trust about peer. Trust that has ended is none, whatever trust says.
-func decide(trust Trust, peer *identity.Peer, now time.Time) (identity.Decision, error) {
-	d, err := trust.Check(peer, now)
+// decide asks about peer, with a method of Trust. Trust that has ended is none, whatever it says.
+func decide(
+	ask func(*identity.Peer, time.Time) (trust.Decision, error), peer *identity.Peer, now time.Time,
+) (trust.Decision, error) {
+	d, err := ask(peer, now)
 	if err == nil && !d.Until.IsZero() && !now.Before(d.Until) {
-		return identity.Decision{}, fmt.Errorf("%s is %w: since %s", peer.Identifier(), identity.ErrNotTrusted, d.Until)
+		return trust.Decision{}, fmt.Errorf("%s is %w: since %s", peer.Identifier(), trust.ErrNotTrusted, d.Until)
 	}
 	return d, err
 }

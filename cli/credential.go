@@ -13,6 +13,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 )
 
 const (
@@ -165,7 +166,7 @@ func verifyCredential(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	policy, err := identity.NewPolicy(identity.PolicyConfig{Authorities: authorities, Require: required, Seen: seen})
+	policy, err := trust.NewPolicy(trust.Config{Authorities: authorities, Require: required, Known: seen})
 	if err != nil {
 		return usage(c, "%w", err)
 	}

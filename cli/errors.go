@@ -12,7 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/secureportal/sp/channel"
-	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
@@ -83,7 +83,7 @@ func exitCode(err error) int {
 	case errors.Is(err, errUsage), errors.Is(err, route.ErrSyntax), errors.Is(err, route.ErrNotDialable),
 		errors.Is(err, route.ErrTooFar), errors.Is(err, route.ErrLoop), errors.Is(err, portal.ErrNoChannel):
 		return exitUsage
-	case errors.Is(err, identity.ErrNotTrusted), errors.Is(err, errInvalid), errors.Is(err, channel.ErrWrongName):
+	case errors.Is(err, trust.ErrNotTrusted), errors.Is(err, errInvalid), errors.Is(err, channel.ErrWrongName):
 		return exitNotTrusted
 	case errors.As(err, &status):
 		return statusExitCode(status.Code)
@@ -122,7 +122,7 @@ func hintFor(err error) string {
 		return fmt.Sprintf("see %s --help", u.command)
 	case errors.Is(err, channel.ErrRefusedByPeer):
 		return "the far end must be started with --allow and this side's Identifier, which sp identity show [FILE] prints; its log says why it refuses"
-	case errors.Is(err, identity.ErrNotTrusted):
+	case errors.Is(err, trust.ErrNotTrusted):
 		return "name the far end's Identifier with --allow, if it is the one you mean"
 	case errors.Is(err, route.ErrSyntax):
 		return "a route is host:port, unix:PATH, name@relay:port, or like /dnsaddr/host/tcp/7000/secure/api/service/outlet"

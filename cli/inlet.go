@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
@@ -75,7 +76,7 @@ func (r *role) redeemTicket(c *cli.Context, roads []route.Route, ticket *identit
 		return nil
 	}
 	err := r.tryRoads(c, roads)
-	if errors.Is(err, identity.ErrNotTrusted) {
+	if errors.Is(err, trust.ErrNotTrusted) {
 		return ticketRefused(err)
 	}
 	if err == nil {

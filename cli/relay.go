@@ -8,7 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/secureportal/sp/channel"
-	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/route/transport"
@@ -96,7 +96,7 @@ func claimOnce(c *cli.Context, registrars []*relay.Client) error {
 
 // relayRefused says what to do about a relay that this side does not trust.
 func relayRefused(err error) error {
-	if errors.Is(err, identity.ErrNotTrusted) && !errors.Is(err, channel.ErrRefusedByPeer) {
+	if errors.Is(err, trust.ErrNotTrusted) && !errors.Is(err, channel.ErrRefusedByPeer) {
 		return withHint(err, "name the relay's Identifier with --relay-identity, if it is the one you mean")
 	}
 	return err
@@ -113,8 +113,8 @@ func (r *role) registrars(c *cli.Context) ([]*relay.Client, func(), error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	trust, err := newPolicy(identity.PolicyConfig{
-		Self: r.self.Identifier(), Allow: allow, Deny: r.trust.Deny, DenyFiles: r.trust.DenyFiles, Seen: r.trust.Seen,
+	trust, err := newPolicy(trust.Config{
+		Self: r.self.Identifier(), Allow: allow, Deny: r.trust.Deny, DenyFiles: r.trust.DenyFiles, Known: r.trust.Known,
 	})
 	if err != nil {
 		return nil, nil, err

@@ -15,6 +15,8 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/filewatch"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
@@ -26,8 +28,8 @@ type role struct {
 	node     *route.Node
 	self     *identity.Identity // as it was at the start
 	shown    *shown
-	trust    identity.PolicyConfig // of the node
-	policies []*identity.Policy    // of all nodes of this process
+	trust    trust.Config    // of the node
+	policies []*trust.Policy // of all nodes of this process
 	nodes    []*route.Node
 	logger   *slog.Logger
 }
@@ -62,7 +64,7 @@ func newRole(c *cli.Context, o roleOptions) (*role, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := seeSelf(trust.Seen, self, logger); err != nil {
+	if err := seeSelf(trust.Known, self, logger); err != nil {
 		return nil, err
 	}
 	shown, err := newShown(self, path, c.StringSlice("credential"), logger)
@@ -88,20 +90,20 @@ func newRole(c *cli.Context, o roleOptions) (*role, error) {
 }
 
 // newTrust makes the policy of the role's node from what the flags say.
-func (r *role) newTrust(o roleOptions) (*identity.Policy, error) {
+func (r *role) newTrust(o roleOptions) (*trust.Policy, error) {
 	r.trust.Self = r.self.Identifier()
 	if o.ticket != nil {
 		r.trust.Allow = append(r.trust.Allow, o.ticket.Issuer())
 	}
 	if o.redeem != nil && len(r.trust.AllowFiles) > 0 {
 		r.trust.TicketRoute = o.redeem
-		r.trust.Tickets = func() *identity.History { return r.shown.identity().History() }
+		r.trust.TicketIssuer = func() *identity.History { return r.shown.identity().History() }
 	}
 	return newPolicy(r.trust)
 }
 
 // newNode makes a node whose trust and proofs are kept up to date.
-func (r *role) newNode(config route.Config, policy *identity.Policy) (*route.Node, error) {
+func (r *role) newNode(config route.Config, policy *trust.Policy) (*route.Node, error) {
 	node, err := route.NewNode(config)
 	if err != nil {
 		return nil, err
@@ -128,7 +130,7 @@ func (r *role) watch(hangup bool) (stop func()) {
 }
 
 func (r *role) watchFiles(ctx context.Context, hangup <-chan os.Signal) {
-	ticker := time.NewTicker(identity.DefaultPollInterval)
+	ticker := time.NewTicker(filewatch.Interval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -136,15 +138,15 @@ func (r *role) watchFiles(ctx context.Context, hangup <-chan os.Signal) {
 			return
 		case <-hangup:
 			r.logger.Info("reading all files again")
-			r.reread((*identity.Policy).Reload, true)
+			r.reread((*trust.Policy).Reload, true)
 		case <-ticker.C:
-			r.reread((*identity.Policy).Poll, false)
+			r.reread((*trust.Policy).Poll, false)
 		}
 	}
 }
 
 // reread reads the lists, and what this side shows of itself, which the far ends hear of at once.
-func (r *role) reread(lists func(*identity.Policy) error, all bool) {
+func (r *role) reread(lists func(*trust.Policy) error, all bool) {
 	for _, p := range r.policies {
 		before := p.Changed()
 		if err := lists(p); err != nil {
@@ -159,7 +161,7 @@ func (r *role) reread(lists func(*identity.Policy) error, all bool) {
 		}
 	}
 	if r.shown.refresh(all) {
-		if err := seeSelf(r.trust.Seen, r.shown.identity(), r.logger); err != nil {
+		if err := seeSelf(r.trust.Known, r.shown.identity(), r.logger); err != nil {
 			r.logger.Error("own key", "error", err)
 		}
 		for _, n := range r.nodes {

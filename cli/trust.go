@@ -10,6 +10,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 )
 
 // trustFlags say whom a node trusts, and what it shows to be trusted.
@@ -52,8 +53,8 @@ func trustFlags() []cli.Flag {
 }
 
 // trustConfig returns the policy that the flags ask for, except for Self.
-func trustConfig(c *cli.Context, logger *slog.Logger) (config identity.PolicyConfig, err error) {
-	config = identity.PolicyConfig{
+func trustConfig(c *cli.Context, logger *slog.Logger) (config trust.Config, err error) {
+	config = trust.Config{
 		AllowAnyone: c.Bool("allow-anyone"),
 		AllowFiles:  c.StringSlice("allow-file"), DenyFiles: c.StringSlice("deny-file"),
 	}
@@ -70,13 +71,13 @@ func trustConfig(c *cli.Context, logger *slog.Logger) (config identity.PolicyCon
 	if len(config.Require) > 0 && len(config.Authorities) == 0 {
 		return config, usage(c, "--require stands without --authority: nobody is named whose word counts")
 	}
-	config.Seen, err = openSeen(c.String("seen"), logger)
+	config.Known, err = openSeen(c.String("seen"), logger)
 	return config, err
 }
 
 // newPolicy makes a policy, and says what to do if a file of it is not there.
-func newPolicy(config identity.PolicyConfig) (*identity.Policy, error) {
-	p, err := identity.NewPolicy(config)
+func newPolicy(config trust.Config) (*trust.Policy, error) {
+	p, err := trust.NewPolicy(config)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, withHint(err, "create the file first; it may be empty")
 	}
@@ -84,24 +85,24 @@ func newPolicy(config identity.PolicyConfig) (*identity.Policy, error) {
 }
 
 // openSeen opens the file at path, or the default one. Where there is no place for that the memory is the process's own.
-func openSeen(path string, logger *slog.Logger) (*identity.Seen, error) {
+func openSeen(path string, logger *slog.Logger) (*trust.KnownHistories, error) {
 	if path == "" {
 		var err error
-		if path, err = identity.DefaultSeenPath(); err != nil {
+		if path, err = trust.DefaultKnownHistoriesPath(); err != nil {
 			logger.Warn("who has rotated keys is forgotten when this process ends: name a file with --seen", "error", err)
-			return identity.NewSeen(), nil
+			return trust.NewKnownHistories(), nil
 		}
 	}
-	return identity.OpenSeen(path)
+	return trust.OpenKnownHistories(path)
 }
 
 // seeSelf remembers one's own rotations, so that a key that was given up does not open one's own doors. If it is this
 // side that has such a key, others decide what that is worth.
-func seeSelf(seen *identity.Seen, self *identity.Identity, logger *slog.Logger) error {
+func seeSelf(seen *trust.KnownHistories, self *identity.Identity, logger *slog.Logger) error {
 	err := seen.Observe(self.History())
 	switch {
 	case err == nil:
-	case errors.Is(err, identity.ErrOlderHistory), errors.Is(err, identity.ErrForkedHistory):
+	case errors.Is(err, trust.ErrOlderHistory), errors.Is(err, trust.ErrForkedHistory):
 		logger.Warn("this side's key was given up: take the identity file from where it was rotated")
 	default:
 		return withHint(fmt.Errorf("this side's own rotation: %w", err), "name another file with --seen")
@@ -144,7 +145,7 @@ func parseAttributes(c *cli.Context, flag string) (map[string]string, error) {
 const relayNameAttribute = "relay-name"
 
 // mayClaim tells whether whoever is trusted by d may claim a name on this relay.
-func mayClaim(d identity.Decision, name string) error {
+func mayClaim(d trust.Decision, name string) error {
 	if bound, ok := d.Attributes[relayNameAttribute]; ok && bound != name {
 		return fmt.Errorf("its credential is for the name %q", bound)
 	}

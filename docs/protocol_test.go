@@ -38,6 +38,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/noise"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
@@ -227,7 +228,7 @@ func exampleHandshake(e *example, initiator, responder *identity.Identity) (hell
 
 func proving(id *identity.Identity, role identity.Role, name string) func([]byte) ([]byte, error) {
 	return func(h []byte) ([]byte, error) {
-		proof, err := id.Prove(role, h, nil)
+		proof, err := id.Prove(role, h, nil, nil)
 		return append(append([]byte{byte(len(name))}, name...), proof...), err
 	}
 }
@@ -872,7 +873,7 @@ func node(t *testing.T, allow ...identity.Identifier) (*route.Node, *identity.Id
 	t.Helper()
 	id, err := identity.New(rand.Reader, time.Now())
 	check(t, err)
-	trust, err := identity.NewPolicy(identity.PolicyConfig{Self: id.Identifier(), Allow: allow})
+	trust, err := trust.NewPolicy(trust.Config{Self: id.Identifier(), Allow: allow})
 	check(t, err)
 	n, err := route.NewNode(route.Config{
 		Channel: channel.Config{Keepalive: time.Minute, Identity: id, Trust: trust, Suites: suites(t)}, Logger: slog.New(slog.DiscardHandler),

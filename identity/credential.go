@@ -11,7 +11,8 @@ import (
 	"maps"
 	"slices"
 	"time"
-	"unicode/utf8"
+
+	"github.com/secureportal/sp/internal/printable"
 )
 
 // A credential on the wire, all numbers big-endian:
@@ -25,7 +26,7 @@ import (
 // everything before the signature. The authority's Identifier is not written again: it
 // is the hash of the history's first change.
 
-var credentialForm = form{
+var credentialObject = signedObject{
 	name: "credential", signer: "authority", version: credentialVersion, max: MaxCredential,
 	context: contextCredential, prefix: "sp-credential-1:",
 }
@@ -43,18 +44,18 @@ var (
 // It has been decoded and not verified: until [Credential.Verify] has passed, its
 // methods return what somebody claims.
 //
-// The authority signs with the key that is current when it signs, and its history up to
-// that key is inside: who knows only the authority's Identifier can verify. An
-// authority that rotates its key because the old one was stolen should know:
+// The authority signs with its current key, and puts its history up to that key inside:
+// to verify, its Identifier is enough. An authority that rotates its key because the old
+// one was stolen should know:
 //
-//   - a verifier that has seen the newer history refuses every credential that carries
-//     an older one, the thief's and the honest ones alike, because a thief can date
-//     them as it likes. So issue all credentials again after a rotation;
-//   - a verifier that has not yet seen the newer history still believes the thief, until
-//     the credentials expire. Give it the history ([Seen.Observe]), or put short lives
-//     on credentials;
-//   - the thief can rotate too. A verifier takes the branch it saw first and refuses the
-//     other as a fork. If that was the thief's, only a new authority helps: deny the old.
+//   - A verifier that knows the newer history refuses every credential with an older one
+//     inside, the thief's and the honest ones alike: a thief can date them as it likes. So
+//     issue all credentials again after a rotation.
+//   - A verifier that does not know the newer history yet believes the thief until the
+//     credentials expire. So issue credentials that live for a short time.
+//   - The thief can rotate the key, too. A verifier takes the branch that it saw first, and
+//     refuses the other as a fork. If that was the thief's, only a new authority helps: deny
+//     the old one.
 type Credential struct {
 	raw        []byte
 	serial     [serialSize]byte
@@ -65,7 +66,7 @@ type Credential struct {
 	authority  *History // not verified
 }
 
-// Claims is what [Identity.Issue] signs.
+// Claims is what [Identity.Issue] signs. Times are kept to the second.
 type Claims struct {
 	Subject    Identifier        // whom it is about
 	Attributes map[string]string // at most MaxAttributes; keys of a-z 0-9 . _ -; may be empty
@@ -73,10 +74,10 @@ type Claims struct {
 	Expires    time.Time         // not valid at this second or later; after NotBefore
 }
 
-// Issue signs a credential as an authority. random gives the serial number, 16 bytes;
-// nil means crypto/rand.
+// Issue signs a credential as an authority. random gives the serial number, 16 bytes; nil
+// means crypto/rand. Claims that no credential can hold are an error.
 func (id *Identity) Issue(random io.Reader, claims Claims) (*Credential, error) {
-	b, err := credentialForm.begin(random)
+	b, err := credentialObject.begin(random)
 	if err != nil {
 		return nil, err
 	}
@@ -84,7 +85,8 @@ func (id *Identity) Issue(random io.Reader, claims Claims) (*Credential, error) 
 		return nil, errors.New("credential: no subject")
 	}
 	if len(claims.Attributes) > MaxAttributes {
-		return nil, fmt.Errorf("credential: %d attributes, at most %d are allowed", len(claims.Attributes), MaxAttributes)
+		return nil, fmt.Errorf("credential: %d attributes, at most %d are allowed",
+			len(claims.Attributes), MaxAttributes)
 	}
 	notBefore, err := seconds(claims.NotBefore)
 	if err != nil {
@@ -106,49 +108,49 @@ func (id *Identity) Issue(random io.Reader, claims Claims) (*Credential, error) 
 		b = append(append(b, byte(len(key))), key...)
 		b = append(append(b, byte(len(value))), value...)
 	}
-	return ParseCredential(credentialForm.end(b, id))
+	return ParseCredential(credentialObject.end(b, id))
 }
 
 // ParseCredential decodes a credential's bytes. It verifies no signature.
 func ParseCredential(b []byte) (*Credential, error) {
 	c := new(Credential)
 	var err error
-	if c.raw, err = credentialForm.decode(b, c.decode); err != nil {
+	if c.raw, err = credentialObject.decode(b, c.decode); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-func (c *Credential) decode(r *reader) {
-	c.serial = credentialForm.readBegin(r)
-	copy(c.subject[:], r.take(hashSize))
-	c.notBefore = r.seconds("not-before")
-	c.expires = r.seconds("expiry")
-	if r.err == nil && c.notBefore >= c.expires {
-		r.fail("it expires before it becomes valid")
+func (c *Credential) decode(d *decoder) {
+	c.serial = credentialObject.readBegin(d)
+	copy(c.subject[:], d.take(hashSize))
+	c.notBefore = d.seconds("not-before")
+	c.expires = d.seconds("expiry")
+	if d.err == nil && c.notBefore >= c.expires {
+		d.fail("it expires before it becomes valid")
 	}
-	c.decodeAttributes(r)
-	c.authority = credentialForm.readEnd(r)
+	c.decodeAttributes(d)
+	c.authority = credentialObject.readEnd(d)
 }
 
-func (c *Credential) decodeAttributes(r *reader) {
-	count := r.uint8()
+func (c *Credential) decodeAttributes(d *decoder) {
+	count := d.uint8()
 	if count > MaxAttributes {
-		r.fail("%d attributes, at most %d are allowed", count, MaxAttributes)
+		d.fail("%d attributes, at most %d are allowed", count, MaxAttributes)
 	}
 	c.attributes = make(map[string]string)
 	before := ""
-	for i := 0; i < count && r.err == nil; i++ {
-		key := string(r.take(r.uint8()))
-		value := string(r.take(r.uint8()))
-		if r.err != nil {
+	for i := 0; i < count && d.err == nil; i++ {
+		key := string(d.take(d.uint8()))
+		value := string(d.take(d.uint8()))
+		if d.err != nil {
 			return
 		}
 		if err := CheckAttribute(key, value); err != nil {
-			r.fail("attribute %d: %w", i+1, err)
+			d.fail("attribute %d: %w", i+1, err)
 		}
 		if key <= before {
-			r.fail("attribute %d: keys are not in ascending order", i+1)
+			d.fail("attribute %d: keys are not in ascending order", i+1)
 		}
 		before = key
 		c.attributes[key] = value
@@ -158,14 +160,16 @@ func (c *Credential) decodeAttributes(r *reader) {
 // ParseCredentialText reads the text form, which [Credential.String] writes. White space
 // around it is ignored.
 func ParseCredentialText(s string) (*Credential, error) {
-	b, err := credentialForm.parseText(s)
+	b, err := credentialObject.parseText(s)
 	if err != nil {
 		return nil, err
 	}
 	return ParseCredential(b)
 }
 
-// CheckAttribute says whether a credential may have the attribute.
+// CheckAttribute returns an error, which says why, if a credential may not have the
+// attribute: a key has 1 to [MaxAttributeKey] bytes of a-z 0-9 . _ -, and a value is
+// printable text in UTF-8 of at most [MaxAttributeValue] bytes.
 func CheckAttribute(key, value string) error {
 	if len(key) < 1 || len(key) > MaxAttributeKey {
 		return fmt.Errorf("attribute key has %d bytes, want 1 to %d", len(key), MaxAttributeKey)
@@ -177,51 +181,38 @@ func CheckAttribute(key, value string) error {
 		}
 	}
 	if len(value) > MaxAttributeValue {
-		return fmt.Errorf("value of attribute %s has %d bytes, at most %d are allowed", key, len(value), MaxAttributeValue)
+		return fmt.Errorf("value of attribute %s has %d bytes, at most %d are allowed",
+			key, len(value), MaxAttributeValue)
 	}
-	if !printable(value) {
+	if !printable.Is(value) {
 		return fmt.Errorf("value of attribute %s is not printable text in UTF-8", key)
 	}
 	return nil
 }
 
-// printable reports whether s is UTF-8 without anything that controls a terminal or the
-// order in which text is shown. The list is written out, and not Unicode's own, so that
-// two implementations agree on it.
-func printable(s string) bool {
-	if !utf8.ValidString(s) {
-		return false
-	}
-	for _, r := range s {
-		switch {
-		case r < 0x20, r >= 0x7f && r <= 0x9f: // C0, DEL, C1
-			return false
-		case r >= 0x200b && r <= 0x200f, r >= 0x2028 && r <= 0x202e: // zero width, marks, separators, bidi
-			return false
-		case r >= 0x2060 && r <= 0x206f, r == 0xfeff: // invisible, isolates, byte order mark
-			return false
-		}
-	}
-	return true
-}
-
-// Verify checks everything a credential can say by itself: that authority issued it,
-// that it is about subject, that it is valid at now, and all signatures. What it does
-// not know is whether the authority has rotated its key since: see [Seen].
+// Verify checks that authority issued the credential, that it is about subject, that it is
+// valid at now, and all signatures. It returns the authority's history as the credential
+// carries it, verified. It cannot know whether the authority has rotated its key since: that
+// takes a memory of histories.
 //
 // A credential is valid from the second NotBefore up to, and not including, the second
 // Expires. There is no tolerance for clocks that differ.
-func (c *Credential) Verify(authority, subject Identifier, now time.Time) error {
+func (c *Credential) Verify(
+	authority, subject Identifier, now time.Time,
+) (*History, error) {
 	if c.Authority() != authority {
-		return fmt.Errorf("issued by %s, not by %s", c.Authority(), authority)
+		return nil, fmt.Errorf("issued by %s, not by %s", c.Authority(), authority)
 	}
 	if c.subject != subject {
-		return fmt.Errorf("about %s, not about %s", c.subject, subject)
+		return nil, fmt.Errorf("about %s, not about %s", c.subject, subject)
 	}
 	if err := c.validAt(now); err != nil {
-		return err
+		return nil, err
 	}
-	return c.VerifySignature()
+	if err := c.VerifySignature(); err != nil {
+		return nil, err
+	}
+	return c.authority, nil
 }
 
 func (c *Credential) validAt(now time.Time) error {
@@ -234,20 +225,14 @@ func (c *Credential) validAt(now time.Time) error {
 	return nil
 }
 
-// VerifySignature checks that the authority the credential names signed it, whoever
-// that is and whatever the time: what to do before showing one.
+// VerifySignature checks that the credential was signed by the authority that it names,
+// whoever that is and whatever the time. Do so before you present one.
 func (c *Credential) VerifySignature() error {
-	return credentialForm.verify(c.raw, c.authority)
+	return credentialObject.verify(c.raw, c.authority)
 }
 
 // Authority returns the Identifier of the authority that issued it.
 func (c *Credential) Authority() Identifier { return c.authority.Identifier() }
-
-// AuthorityHistory verifies the authority's history, as far as the credential carries
-// it, and returns it.
-func (c *Credential) AuthorityHistory() (*History, error) {
-	return ParseHistory(c.authority.raw)
-}
 
 // Subject returns the Identifier of the identity it is about.
 func (c *Credential) Subject() Identifier { return c.subject }
@@ -261,16 +246,16 @@ func (c *Credential) NotBefore() time.Time { return unix(c.notBefore) }
 // Expires returns the second from which on it is no longer valid.
 func (c *Credential) Expires() time.Time { return unix(c.expires) }
 
-// Serial returns the serial number: random, and of no meaning.
+// Serial returns the serial number, which is random.
 func (c *Credential) Serial() [16]byte { return c.serial }
 
 // Bytes returns a copy of the encoding, as [Identity.Prove] takes it.
 func (c *Credential) Bytes() []byte { return bytes.Clone(c.raw) }
 
 // String returns the text form: one word, safe in URLs and shells.
-func (c *Credential) String() string { return credentialForm.text(c.raw) }
+func (c *Credential) String() string { return credentialObject.text(c.raw) }
 
-// MarshalJSON returns the contents for people and scripts to read. There is no way back.
+// MarshalJSON returns the contents for people and scripts to read. It is not read back.
 func (c *Credential) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Serial     string            `json:"serial"`
@@ -279,5 +264,8 @@ func (c *Credential) MarshalJSON() ([]byte, error) {
 		Attributes map[string]string `json:"attributes"`
 		NotBefore  time.Time         `json:"not_before"`
 		Expires    time.Time         `json:"expires"`
-	}{hex.EncodeToString(c.serial[:]), c.Authority(), c.subject, c.attributes, c.NotBefore(), c.Expires()})
+	}{
+		hex.EncodeToString(c.serial[:]), c.Authority(), c.subject, c.attributes,
+		c.NotBefore(), c.Expires(),
+	})
 }

@@ -47,7 +47,9 @@ func rotated(t testing.TB, id *Identity, name string) *Identity {
 	return next
 }
 
-func issued(t testing.TB, authority *Identity, subject Identifier, attributes ...string) *Credential {
+func issued(
+	t testing.TB, authority *Identity, subject Identifier, attributes ...string,
+) *Credential {
 	t.Helper()
 	m := make(map[string]string)
 	for _, a := range attributes {
@@ -61,19 +63,6 @@ func issued(t testing.TB, authority *Identity, subject Identifier, attributes ..
 		t.Fatal(err)
 	}
 	return c
-}
-
-func peerOf(id *Identity, credentials ...*Credential) *Peer {
-	return &Peer{History: id.History(), Credentials: credentials}
-}
-
-func newPolicy(t testing.TB, cfg PolicyConfig) *Policy {
-	t.Helper()
-	p, err := NewPolicy(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
 }
 
 func writeTemp(t testing.TB, name, content string) string {

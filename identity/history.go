@@ -25,8 +25,8 @@ import (
 // make any number of signatures under it.
 
 // History is the past of one identity: the keys it has had, oldest first, each
-// introduced by the one before. A History has been verified and never changes; it is
-// safe for concurrent use.
+// introduced by the one before. A History has been verified, and never changes. It is safe
+// for concurrent use.
 type History struct {
 	raw     []byte
 	changes []change
@@ -56,9 +56,9 @@ func ParseHistory(b []byte) (*History, error) {
 	if len(b) > maxHistory {
 		return nil, fmt.Errorf("history has %d bytes, at most %d are allowed", len(b), maxHistory)
 	}
-	r := &reader{b: bytes.Clone(b)}
-	h := decodeHistory(r)
-	if err := r.end(); err != nil {
+	d := &decoder{b: bytes.Clone(b)}
+	h := decodeHistory(d)
+	if err := d.end(); err != nil {
 		return nil, fmt.Errorf("history: %w", err)
 	}
 	if err := h.verify(); err != nil {
@@ -69,45 +69,45 @@ func ParseHistory(b []byte) (*History, error) {
 
 // decodeHistory reads a history without verifying its signatures. What it returns must
 // not leave the package before verify has passed. It keeps parts of the reader's bytes.
-func decodeHistory(r *reader) *History {
-	start := r.b
-	count := r.uint8()
-	if r.err == nil && (count < 1 || count > MaxChanges) {
-		r.fail("it has %d changes, want 1 to %d", count, MaxChanges)
+func decodeHistory(d *decoder) *History {
+	start := d.b
+	count := d.uint8()
+	if d.err == nil && (count < 1 || count > MaxChanges) {
+		d.fail("it has %d changes, want 1 to %d", count, MaxChanges)
 	}
-	if r.err != nil {
+	if d.err != nil {
 		return nil
 	}
 	h := &History{changes: make([]change, 0, count)}
 	for i := range count {
-		h.changes = append(h.changes, decodeChange(r, i == 0))
-		if r.err != nil {
-			r.err = fmt.Errorf("change %d: %w", i+1, r.err)
+		h.changes = append(h.changes, decodeChange(d, i == 0))
+		if d.err != nil {
+			d.err = fmt.Errorf("change %d: %w", i+1, d.err)
 			return nil
 		}
 	}
-	h.raw = start[: len(start)-len(r.b) : len(start)-len(r.b)]
+	h.raw = start[: len(start)-len(d.b) : len(start)-len(d.b)]
 	return h
 }
 
-func decodeChange(r *reader, first bool) change {
+func decodeChange(d *decoder, first bool) change {
 	var c change
-	c.body = r.take(changeBodySize)
-	c.byNew = r.take(signatureSize)
+	c.body = d.take(changeBodySize)
+	c.byNew = d.take(signatureSize)
 	if !first {
-		c.byPrevious = r.take(signatureSize)
+		c.byPrevious = d.take(signatureSize)
 	}
-	if r.err != nil {
+	if d.err != nil {
 		return c
 	}
-	b := &reader{b: c.body}
+	b := &decoder{b: c.body}
 	b.expect(changeVersion, "version")
 	b.expect(changeKindKey, "kind")
 	copy(c.previous[:], b.take(hashSize))
 	c.key = b.take(keySize)
 	c.created = b.seconds("time of creation")
 	c.hash = sha256.Sum256(c.body)
-	r.err = b.end()
+	d.err = b.end()
 	return c
 }
 
@@ -195,7 +195,8 @@ func (h *History) extend(old, key ed25519.PrivateKey, now time.Time) (*History, 
 		before = h.raw[1:]
 	}
 	if count > MaxChanges {
-		return nil, fmt.Errorf("the history has %d changes already and may have no more: make a new identity", MaxChanges)
+		return nil, fmt.Errorf("the history has %d changes already and may have no more: "+
+			"make a new identity", MaxChanges)
 	}
 	body := make([]byte, 0, changeBodySize)
 	body = append(body, changeVersion, changeKindKey)
@@ -212,7 +213,9 @@ func (h *History) extend(old, key ed25519.PrivateKey, now time.Time) (*History, 
 	return ParseHistory(out)
 }
 
-func (h *History) hashes() [][hashSize]byte {
+// Hashes returns the hash of each change's body, oldest first. Two histories of one
+// identity agree as far as their hashes do.
+func (h *History) Hashes() [][32]byte {
 	out := make([][hashSize]byte, len(h.changes))
 	for i := range h.changes {
 		out[i] = h.changes[i].hash

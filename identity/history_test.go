@@ -15,7 +15,8 @@ func TestHistory(t *testing.T) {
 	second := rotated(t, first, "b")
 	third := rotated(t, second, "c")
 	if first.History().Len() != 1 || third.History().Len() != 3 {
-		t.Fatalf("lengths are %d and %d, want 1 and 3", first.History().Len(), third.History().Len())
+		t.Fatalf("lengths are %d and %d, want 1 and 3",
+			first.History().Len(), third.History().Len())
 	}
 	if first.Identifier() != third.Identifier() {
 		t.Error("the Identifier changed with the key")
@@ -31,7 +32,8 @@ func TestHistory(t *testing.T) {
 		t.Error("encoding again gives other bytes")
 	}
 	changes := again.Changes()
-	if len(changes) != 3 || changes[0].Hash != first.Identifier() || changes[1].Previous != changes[0].Hash {
+	if len(changes) != 3 || changes[0].Hash != first.Identifier() ||
+		changes[1].Previous != changes[0].Hash {
 		t.Errorf("changes do not form a chain: %v", changes)
 	}
 	if !changes[0].Created.Equal(t0) || !changes[1].Created.Equal(t0.Add(time.Hour)) {
@@ -52,12 +54,15 @@ func TestHistoryIsImmutable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, b := range [][]byte{input, h.Bytes(), h.PublicKey(), h.Changes()[0].PublicKey, parsed.Bytes()} {
+	for _, b := range [][]byte{
+		input, h.Bytes(), h.PublicKey(), h.Changes()[0].PublicKey, parsed.Bytes(),
+	} {
 		for i := range b {
 			b[i] ^= 0xff
 		}
 	}
-	if !bytes.Equal(h.Bytes(), before) || !bytes.Equal(parsed.Bytes(), before) || parsed.verify() != nil || h.verify() != nil {
+	if !bytes.Equal(h.Bytes(), before) || !bytes.Equal(parsed.Bytes(), before) ||
+		parsed.verify() != nil || h.verify() != nil {
 		t.Error("the history changed")
 	}
 }
@@ -95,8 +100,14 @@ func TestHistoryForged(t *testing.T) {
 	k1, k2, k3, thief := testKey("1"), testKey("2"), testKey("3"), testKey("thief")
 	public := func(k ed25519.PrivateKey) ed25519.PublicKey { return k.Public().(ed25519.PublicKey) }
 	c1 := testChange{version: 1, kind: 1, key: public(k1), created: 7, byNew: k1}
-	c2 := testChange{version: 1, kind: 1, key: public(k2), created: 8, byNew: k2, byOld: k1, previous: sha256.Sum256(c1.body())}
-	c3 := testChange{version: 1, kind: 1, key: public(k3), created: 9, byNew: k3, byOld: k2, previous: sha256.Sum256(c2.body())}
+	c2 := testChange{
+		version: 1, kind: 1, key: public(k2), created: 8, byNew: k2, byOld: k1,
+		previous: sha256.Sum256(c1.body()),
+	}
+	c3 := testChange{
+		version: 1, kind: 1, key: public(k3), created: 9, byNew: k3, byOld: k2,
+		previous: sha256.Sum256(c2.body()),
+	}
 	if _, err := ParseHistory(encodeChanges(c1, c2, c3)); err != nil {
 		t.Fatalf("a true history is refused: %v", err)
 	}
@@ -107,25 +118,82 @@ func TestHistoryForged(t *testing.T) {
 		want    string
 	}{
 		{"no changes", nil, "0 changes"},
-		{"first not signed", []testChange{with(c1, func(c *testChange) { c.byNew = nil })}, "change 1: not signed by its own key"},
-		{"first signed by another", []testChange{with(c1, func(c *testChange) { c.byNew = thief })}, "change 1: not signed by its own key"},
-		{"first has a previous", []testChange{with(c1, func(c *testChange) { c.previous[0] = 1 })}, "change 1: does not follow"},
-		{"second not signed by the old key", []testChange{c1, with(c2, func(c *testChange) { c.byOld = nil })}, "change 2: not signed by the key before"},
-		{"second signed by the new key twice", []testChange{c1, with(c2, func(c *testChange) { c.byOld = k2 })}, "change 2: not signed by the key before"},
-		{"second signed by the old key twice", []testChange{c1, with(c2, func(c *testChange) { c.byNew = k1 })}, "change 2: not signed by its own key"},
-		{"second not signed by the new key", []testChange{c1, with(c2, func(c *testChange) { c.byNew = nil })}, "change 2: not signed by its own key"},
-		{"third signed by the first key", []testChange{c1, c2, with(c3, func(c *testChange) { c.byOld = k1 })}, "change 3: not signed by the key before"},
-		{"thief's key", []testChange{c1, with(c2, func(c *testChange) { c.key, c.byNew, c.byOld = public(thief), thief, thief })}, "change 2: not signed by the key before"},
-		{"previous is wrong", []testChange{c1, with(c2, func(c *testChange) { c.previous[31] ^= 1 })}, "change 2: does not follow"},
-		{"previous is zero", []testChange{c1, with(c2, func(c *testChange) { c.previous = [32]byte{} })}, "change 2: does not follow"},
+		{
+			"first not signed",
+			[]testChange{with(c1, func(c *testChange) { c.byNew = nil })},
+			"change 1: not signed by its own key",
+		},
+		{
+			"first signed by another",
+			[]testChange{with(c1, func(c *testChange) { c.byNew = thief })},
+			"change 1: not signed by its own key",
+		},
+		{
+			"first has a previous",
+			[]testChange{with(c1, func(c *testChange) { c.previous[0] = 1 })},
+			"change 1: does not follow",
+		},
+		{
+			"second not signed by the old key",
+			[]testChange{c1, with(c2, func(c *testChange) { c.byOld = nil })},
+			"change 2: not signed by the key before",
+		},
+		{
+			"second signed by the new key twice",
+			[]testChange{c1, with(c2, func(c *testChange) { c.byOld = k2 })},
+			"change 2: not signed by the key before",
+		},
+		{
+			"second signed by the old key twice",
+			[]testChange{c1, with(c2, func(c *testChange) { c.byNew = k1 })},
+			"change 2: not signed by its own key",
+		},
+		{
+			"second not signed by the new key",
+			[]testChange{c1, with(c2, func(c *testChange) { c.byNew = nil })},
+			"change 2: not signed by its own key",
+		},
+		{
+			"third signed by the first key",
+			[]testChange{c1, c2, with(c3, func(c *testChange) { c.byOld = k1 })},
+			"change 3: not signed by the key before",
+		},
+		{
+			"thief's key",
+			[]testChange{
+				c1,
+				with(c2, func(c *testChange) {
+					c.key, c.byNew, c.byOld = public(thief), thief, thief
+				}),
+			},
+			"change 2: not signed by the key before",
+		},
+		{
+			"previous is wrong",
+			[]testChange{c1, with(c2, func(c *testChange) { c.previous[31] ^= 1 })},
+			"change 2: does not follow",
+		},
+		{
+			"previous is zero",
+			[]testChange{c1, with(c2, func(c *testChange) { c.previous = [32]byte{} })},
+			"change 2: does not follow",
+		},
 		{"one left out", []testChange{c1, c3}, "change 2: does not follow"},
 		{"first left out", []testChange{c2, c3}, "change 1: does not follow"},
 		{"reordered", []testChange{c1, c3, c2}, "change 2: does not follow"},
 		{"twice", []testChange{c1, c2, c2}, "change 3: does not follow"},
-		{"old key again", []testChange{c1, c2, with(c3, func(c *testChange) { c.key, c.byNew = public(k1), k1 })}, "used before, in change 1"},
+		{
+			"old key again",
+			[]testChange{c1, c2, with(c3, func(c *testChange) { c.key, c.byNew = public(k1), k1 })},
+			"used before, in change 1",
+		},
 		{"version", []testChange{with(c1, func(c *testChange) { c.version = 2 })}, "version is 2"},
 		{"kind", []testChange{with(c1, func(c *testChange) { c.kind = 0 })}, "kind is 0"},
-		{"created", []testChange{with(c1, func(c *testChange) { c.created = maxTime + 1 })}, "after the year 9999"},
+		{
+			"created",
+			[]testChange{with(c1, func(c *testChange) { c.created = maxTime + 1 })},
+			"after the year 9999",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := ParseHistory(encodeChanges(test.changes...))
@@ -141,7 +209,8 @@ func TestContextsAreSeparate(t *testing.T) {
 	for _, made := range contexts {
 		sig := sign(key, made, []byte("message"))
 		for _, checked := range contexts {
-			if got := verify(key.Public().(ed25519.PublicKey), sig, checked, []byte("message")); got != (made == checked) {
+			got := verify(key.Public().(ed25519.PublicKey), sig, checked, []byte("message"))
+			if got != (made == checked) {
 				t.Errorf("made for %q, checked as %q: %v", made, checked, got)
 			}
 		}
@@ -153,7 +222,8 @@ func TestContextsAreSeparate(t *testing.T) {
 func forgeable(key []byte, message string, points [][]byte) bool {
 	for _, suffix := range names(" ", 100) {
 		if slices.ContainsFunc(points, func(r []byte) bool {
-			return ed25519.Verify(key, []byte(message+suffix), append(bytes.Clone(r), make([]byte, 32)...))
+			return ed25519.Verify(key, []byte(message+suffix),
+				append(bytes.Clone(r), make([]byte, 32)...))
 		}) {
 			return true
 		}

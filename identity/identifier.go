@@ -8,7 +8,7 @@ import (
 
 // Identifier names an identity for good: SHA-256 over the body of its first change.
 // As text it is "I" and 64 lower-case hexadecimal digits. The zero value names nobody.
-type Identifier [hashSize]byte
+type Identifier [32]byte
 
 // ParseIdentifier reads the text form, and only that: 65 characters, an upper-case I
 // and then lower-case digits. Errors say what is wrong with the text and do not repeat it.
@@ -22,7 +22,8 @@ func ParseIdentifier(s string) (Identifier, error) {
 	}
 	for i := 1; i < len(s); i++ {
 		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return id, fmt.Errorf("identifier has something other than a lower-case hexadecimal digit at character %d", i+1)
+			return id, fmt.Errorf("identifier has something other than "+
+				"a lower-case hexadecimal digit at character %d", i+1)
 		}
 	}
 	_, err := hex.Decode(id[:], []byte(s[1:]))

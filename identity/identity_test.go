@@ -53,8 +53,11 @@ func TestSecretIsNotPrinted(t *testing.T) {
 		t.Fatal(err)
 	}
 	printed := []string{id.String(), string(j)}
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b", "%c", "%U", "%p", "%t", "%g"} {
-		printed = append(printed, fmt.Sprintf(verb, id), fmt.Sprintf(verb, *id), fmt.Sprintf(verb, h), fmt.Sprintf(verb, &h), fmt.Sprintf(verb, []any{id, *id}))
+	for _, verb := range []string{
+		"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d", "%o", "%b", "%c", "%U", "%p", "%t", "%g",
+	} {
+		printed = append(printed, fmt.Sprintf(verb, id), fmt.Sprintf(verb, *id),
+			fmt.Sprintf(verb, h), fmt.Sprintf(verb, &h), fmt.Sprintf(verb, []any{id, *id}))
 	}
 	for _, s := range printed {
 		if leaks(s, id.key()) {
@@ -73,9 +76,11 @@ func TestSecretIsNotPrinted(t *testing.T) {
 func leaks(s string, key ed25519.PrivateKey) bool {
 	part := key[:9] // a multiple of three for base64
 	notations := []string{
-		hex.EncodeToString(part), base64.RawStdEncoding.EncodeToString(part), base64.RawURLEncoding.EncodeToString(part),
-		string(part), strings.Trim(fmt.Sprintf("%d", part), "[]"), strings.Trim(fmt.Sprintf("%o", part), "[]"),
-		strings.Trim(fmt.Sprintf("%b", part), "[]"), strings.Trim(fmt.Sprintf("%#v", []byte(part)), "[]byte{}"),
+		hex.EncodeToString(part), string(part),
+		base64.RawStdEncoding.EncodeToString(part), base64.RawURLEncoding.EncodeToString(part),
+		strings.Trim(fmt.Sprintf("%d", part), "[]"), strings.Trim(fmt.Sprintf("%o", part), "[]"),
+		strings.Trim(fmt.Sprintf("%b", part), "[]"),
+		strings.Trim(fmt.Sprintf("%#v", []byte(part)), "[]byte{}"),
 		strings.Trim(fmt.Sprintf("%U", part), "[]"),
 	}
 	for _, n := range notations {
@@ -91,7 +96,7 @@ func TestProof(t *testing.T) {
 	for _, id := range []*Identity{newIdentity(t, "a"), rotated(t, newIdentity(t, "a"), "b")} {
 		for _, role := range []Role{Initiator, Responder} {
 			c := issued(t, authority, id.Identifier(), "role=db")
-			proof, err := id.Prove(role, testHash, [][]byte{c.Bytes(), c.Bytes()})
+			proof, err := id.Prove(role, testHash, [][]byte{c.Bytes(), c.Bytes()}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -121,7 +126,7 @@ func TestProofMangled(t *testing.T) {
 	t.Parallel()
 	id := newIdentity(t, "a")
 	c := issued(t, newIdentity(t, "authority"), id.Identifier(), "role=db")
-	proof, err := id.Prove(Initiator, testHash, [][]byte{c.Bytes()})
+	proof, err := id.Prove(Initiator, testHash, [][]byte{c.Bytes()}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +145,7 @@ func TestProofForged(t *testing.T) {
 		"given-up key under the new history": {history: id.history, key: old.key},
 		"another's key":                      {history: id.history, key: thief.key},
 	} {
-		proof, err := forger.Prove(Initiator, testHash, nil)
+		proof, err := forger.Prove(Initiator, testHash, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -151,9 +156,9 @@ func TestProofForged(t *testing.T) {
 	// A history that ends with the thief's key, with a proof that is right by that key.
 	raw := id.History().Bytes()
 	copy(raw[1+firstChangeSize+2+hashSize:], thief.History().PublicKey())
-	r := &reader{b: raw}
-	forged := &Identity{history: decodeHistory(r), key: thief.key}
-	proof, err := forged.Prove(Initiator, testHash, nil)
+	d := &decoder{b: raw}
+	forged := &Identity{history: decodeHistory(d), key: thief.key}
+	proof, err := forged.Prove(Initiator, testHash, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,37 +178,41 @@ func TestProofLimits(t *testing.T) {
 		k = (k + "x")[:MaxAttributeKey-1] + string(rune('a'+i))
 		attributes[k] = strings.Repeat("v", MaxAttributeValue)
 	}
-	big, err := long.Issue(nil, Claims{Subject: id.Identifier(), Attributes: attributes, NotBefore: t0, Expires: t0.Add(1e9)})
+	big, err := long.Issue(nil, Claims{
+		Subject: id.Identifier(), Attributes: attributes, NotBefore: t0, Expires: t0.Add(1e9),
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if got := len(big.Bytes()); got != MaxCredential {
 		t.Errorf("the longest credential has %d bytes, want %d", got, MaxCredential)
 	}
-	if again, err := ParseCredentialText(big.String()); err != nil || !bytes.Equal(again.Bytes(), big.Bytes()) {
+	if again, err := ParseCredentialText(big.String()); err != nil ||
+		!bytes.Equal(again.Bytes(), big.Bytes()) {
 		t.Errorf("the longest credential as text: %v", err)
 	}
-	proof, err := long.Prove(Responder, testHash, [][]byte{big.Bytes()})
+	proof, err := long.Prove(Responder, testHash, [][]byte{big.Bytes()}, nil)
 	if err != nil {
 		t.Fatalf("the longest history beside the longest credential: %v", err)
 	}
 	if _, err := VerifyProof(Responder, testHash, proof); err != nil {
 		t.Error(err)
 	}
-	_, err = long.Prove(Responder, testHash, [][]byte{big.Bytes(), big.Bytes()})
+	_, err = long.Prove(Responder, testHash, [][]byte{big.Bytes(), big.Bytes()}, nil)
 	wantErr(t, err, nil, "at most 24576 are allowed")
 	small := issued(t, id, id.Identifier()).Bytes()
-	_, err = id.Prove(Responder, testHash, [][]byte{small, small, small, small, small, small, small, small, small})
+	_, err = id.Prove(Responder, testHash,
+		[][]byte{small, small, small, small, small, small, small, small, small}, nil)
 	wantErr(t, err, nil, "9 credentials")
-	_, err = id.Prove(Responder, testHash, [][]byte{small, []byte("junk")})
+	_, err = id.Prove(Responder, testHash, [][]byte{small, []byte("junk")}, nil)
 	wantErr(t, err, nil, "credential 2: credential: version is 106")
 	for _, n := range []int{0, 31, 65} {
-		_, err = id.Prove(Responder, make([]byte, n), nil)
+		_, err = id.Prove(Responder, make([]byte, n), nil, nil)
 		wantErr(t, err, nil, "handshake hash")
 		_, err = VerifyProof(Responder, make([]byte, n), proof)
 		wantErr(t, err, nil, "handshake hash")
 	}
-	_, err = id.Prove(3, testHash, nil)
+	_, err = id.Prove(3, testHash, nil, nil)
 	wantErr(t, err, nil, "unknown role 3")
 	_, err = VerifyProof(0, testHash, proof)
 	wantErr(t, err, nil, "unknown role 0")
@@ -215,14 +224,15 @@ func TestProofLimits(t *testing.T) {
 // verified before all of it has been decoded and the proof's own signature is right.
 func TestProofChecksInOrder(t *testing.T) {
 	id := newIdentity(t, "a")
-	proof, err := id.Prove(Initiator, testHash, nil)
+	proof, err := id.Prove(Initiator, testHash, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	proof[2+changeBodySize] ^= 1 // the history's signature: found second
 	_, err = VerifyProof(Initiator, testHash, proof)
 	wantErr(t, err, nil, "not signed by the identity's current key")
-	if _, err := ParseHistory(proof[1 : 2+firstChangeSize]); err == nil || errors.Is(err, errTrailing) {
+	if _, err := ParseHistory(proof[1 : 2+firstChangeSize]); err == nil ||
+		errors.Is(err, errTrailing) {
 		t.Errorf("history: %v, want a signature that is wrong", err)
 	}
 }

@@ -11,9 +11,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
+
+	"github.com/secureportal/sp/internal/atomicfile"
+	"github.com/secureportal/sp/internal/userdir"
 )
 
 // An identity file is text:
@@ -41,7 +43,7 @@ const (
 // Errors of [Load] that a program may want to tell apart. A file that does not exist is
 // fs.ErrNotExist; [Identity.Save] on one that does is fs.ErrExist.
 var (
-	ErrPermissions     = errors.New("open to others than its owner")
+	ErrPermissions     = atomicfile.ErrNotPrivate
 	ErrNotIdentityFile = errors.New("not an identity file")
 	ErrDamaged         = errors.New("damaged: take it from a backup")
 )
@@ -55,38 +57,11 @@ func DefaultPath() (string, error) {
 	if path := os.Getenv("SP_IDENTITY"); path != "" {
 		return path, nil
 	}
-	dir, err := configDir()
+	dir, err := userdir.Config()
 	if err != nil {
 		return "", fmt.Errorf("no place for an identity file: %w: set SP_IDENTITY", err)
 	}
 	return filepath.Join(dir, "sp", "identity"), nil
-}
-
-// DefaultSeenPath returns where a user's memory of rotated keys is kept: sp/seen in $XDG_STATE_HOME if set, else in
-// ~/.local/state, or beside the identity file on systems where that is not the custom.
-func DefaultSeenPath() (string, error) {
-	dir, err := userDir("XDG_STATE_HOME", ".local", "state")
-	if err != nil {
-		return "", fmt.Errorf("no place for a seen file: %w", err)
-	}
-	return filepath.Join(dir, "sp", "seen"), nil
-}
-
-func configDir() (string, error) { return userDir("XDG_CONFIG_HOME", ".config") }
-
-// userDir returns a folder of the user's: the one that variable names, or the one at path in the home folder.
-func userDir(variable string, path ...string) (string, error) {
-	if dir := os.Getenv(variable); dir != "" {
-		if !filepath.IsAbs(dir) {
-			return "", fmt.Errorf("%s is not an absolute path", variable)
-		}
-		return dir, nil
-	}
-	if runtime.GOOS == "windows" || runtime.GOOS == "plan9" {
-		return os.UserConfigDir()
-	}
-	home, err := os.UserHomeDir()
-	return filepath.Join(append([]string{home}, path...)...), err
 }
 
 // LoadOrCreate loads the identity in a file, or makes a new one and saves it there if
@@ -118,9 +93,9 @@ func LoadOrCreate(path string) (id *Identity, created bool, err error) {
 // Load reads an identity file, at most [MaxKeyFile] bytes. Where files have modes it
 // must be readable by its owner only. A symbolic link to it is fine.
 func Load(path string) (*Identity, error) {
-	b, info, err := readFile(path, MaxKeyFile)
+	b, info, err := atomicfile.Read(path, MaxKeyFile)
 	if err == nil {
-		err = checkPrivate(path, info)
+		err = atomicfile.CheckPrivate(path, info)
 	}
 	var id *Identity
 	if err == nil {
@@ -136,9 +111,14 @@ func Load(path string) (*Identity, error) {
 // is there only if force is true; else the error is fs.ErrExist, also when two processes
 // save at once. The folder must exist.
 func (id *Identity) Save(path string, force bool) error {
-	err := writeFile(path, id.keyFile(), force)
+	write := atomicfile.Create
+	if force {
+		write = atomicfile.Replace
+	}
+	err := write(path, id.keyFile())
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("identity file %s: %w: it is not overwritten unless forced", path, fs.ErrExist)
+		return fmt.Errorf("identity file %s: %w: it is not overwritten unless forced",
+			path, fs.ErrExist)
 	}
 	if err != nil {
 		return fmt.Errorf("identity file %s: %w", path, err)
@@ -172,7 +152,8 @@ func parseKeyFile(b []byte) (*Identity, error) {
 		return nil, ErrNotIdentityFile
 	}
 	if header != keyFileHeader {
-		return nil, fmt.Errorf("%w that this version can read: its first line is not %q", ErrNotIdentityFile, keyFileHeader)
+		return nil, fmt.Errorf("%w that this version can read: its first line is not %q",
+			ErrNotIdentityFile, keyFileHeader)
 	}
 	body, err := checkSum(b)
 	if err != nil {
@@ -188,7 +169,8 @@ func parseKeyFile(b []byte) (*Identity, error) {
 	}
 	key := ed25519.NewKeyFromSeed(seed)
 	if !bytes.Equal(key.Public().(ed25519.PublicKey), history.current()) {
-		return nil, fmt.Errorf("%w: the secret key is not the one its history ends with", ErrDamaged)
+		return nil, fmt.Errorf("%w: the secret key is not the one its history ends with",
+			ErrDamaged)
 	}
 	id := &Identity{history: history, key: hide(key)}
 	if !bytes.Equal(id.keyFile(), b) {
@@ -226,7 +208,8 @@ func keyFileContents(body []byte) (seed, history []byte, err error) {
 		}
 	}
 	if len(seed) != seedSize {
-		return nil, nil, fmt.Errorf("%w: its secret key has %d bytes, want %d", ErrDamaged, len(seed), seedSize)
+		return nil, nil, fmt.Errorf("%w: its secret key has %d bytes, want %d",
+			ErrDamaged, len(seed), seedSize)
 	}
 	return seed, history, nil
 }

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/secureportal/sp/internal/atomicfile"
 )
 
 func TestKeyFile(t *testing.T) {
@@ -26,11 +28,16 @@ func TestKeyFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Identifier() != id.Identifier() || !bytes.Equal(got.key(), id.key()) || !bytes.Equal(got.History().Bytes(), id.History().Bytes()) {
+	if got.Identifier() != id.Identifier() || !bytes.Equal(got.key(), id.key()) ||
+		!bytes.Equal(got.History().Bytes(), id.History().Bytes()) {
 		t.Error("what was loaded is not what was saved")
 	}
 	text := string(read(t, path))
-	for _, want := range []string{"sp-identity-1\n", "# identifier: " + id.Identifier().String() + "\n", "# created: 2026-02-03T04:05:06Z\n"} {
+	for _, want := range []string{
+		"sp-identity-1\n",
+		"# identifier: " + id.Identifier().String() + "\n",
+		"# created: 2026-02-03T04:05:06Z\n",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the file does not say %q:\n%s", want, text)
 		}
@@ -71,12 +78,15 @@ func TestKeyFileIsPrivate(t *testing.T) {
 			t.Errorf("mode %04o: %v", mode, err)
 		}
 	}
-	for _, mode := range []fs.FileMode{0o640, 0o620, 0o610, 0o604, 0o602, 0o601, 0o644, 0o666, 0o777} {
+	for _, mode := range []fs.FileMode{
+		0o640, 0o620, 0o610, 0o604, 0o602, 0o601, 0o644, 0o666, 0o777,
+	} {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
 		_, err := Load(path)
-		wantErr(t, err, ErrPermissions, fmt.Sprintf(`its mode is %04o: run "chmod 600 %s"`, mode, path))
+		wantErr(t, err, ErrPermissions,
+			fmt.Sprintf(`its mode is %04o: run "chmod 600 %s"`, mode, path))
 		_, _, err = LoadOrCreate(path)
 		wantErr(t, err, ErrPermissions, "chmod 600")
 	}
@@ -143,7 +153,8 @@ func TestLoadOrCreate(t *testing.T) {
 		}
 	}
 	for d := filepath.Dir(path); d != dir; d = filepath.Dir(d) {
-		if info, err := os.Stat(d); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o700 {
+		if info, err := os.Stat(d); err != nil ||
+			runtime.GOOS != "windows" && info.Mode().Perm() != 0o700 {
 			t.Errorf("%s: mode %v, %v, want 0700", d, info.Mode(), err)
 		}
 	}
@@ -173,19 +184,6 @@ func TestSaveIsExclusive(t *testing.T) {
 	}
 	if _, err := Load(path); err != nil {
 		t.Error(err)
-	}
-}
-
-// Without hard links the name is still taken once only.
-func TestPublishWithoutLinks(t *testing.T) {
-	dir := t.TempDir()
-	missing, path := filepath.Join(dir, "missing"), filepath.Join(dir, "file")
-	if err := publish(missing, path, []byte("first")); err != nil {
-		t.Fatal(err)
-	}
-	wantErr(t, publish(missing, path, []byte("second")), fs.ErrExist, "")
-	if got := string(read(t, path)); got != "first" {
-		t.Errorf("the file has %q", got)
 	}
 }
 
@@ -223,19 +221,50 @@ func TestKeyFileErrors(t *testing.T) {
 		want       string
 	}{
 		{"empty", "", ErrNotIdentityFile, "it is empty"},
-		{"ssh key", "-----BEGIN OPENSSH PRIVATE KEY-----\n", ErrNotIdentityFile, "not an identity file"},
+		{
+			"ssh key", "-----BEGIN OPENSSH PRIVATE KEY-----\n", ErrNotIdentityFile,
+			"not an identity file",
+		},
 		{"binary", "\x00\x01\x02", ErrNotIdentityFile, "not an identity file"},
-		{"later version", strings.Replace(good, "sp-identity-1", "sp-identity-2", 1), ErrNotIdentityFile, "this version"},
+		{
+			"later version", strings.Replace(good, "sp-identity-1", "sp-identity-2", 1),
+			ErrNotIdentityFile, "this version",
+		},
 		{"cut short", good[:200], ErrDamaged, "cut short"},
 		{"header only", keyFileHeader + "\n", ErrDamaged, "cut short"},
-		{"a letter changed", strings.Replace(good, "created", "crewted", 1), ErrDamaged, "checksum does not match"},
-		{"secret missing", resum(strings.Replace(good, "\n"+keyFileSecret, "\n", 1)), ErrDamaged, "secret key has 0 bytes"},
-		{"secret not base64", resum(strings.Replace(good, secret, "?"+secret[1:], 1)), ErrDamaged, "damaged"},
-		{"another's secret", resum(strings.Replace(good, secret, keyEncoding.EncodeToString(other.key().Seed()), 1)), ErrDamaged, "not the one its history ends with"},
-		{"history missing", resum(strings.ReplaceAll(good, keyFileHistory, "# ")), ErrDamaged, "history: cut short"},
-		{"comment edited", resum(strings.Replace(good, "# created: 2026", "# created: 2027", 1)), ErrDamaged, "edited by hand"},
-		{"comment added", resum(strings.Replace(good, "# created", "# mine\n# created", 1)), ErrDamaged, "edited by hand"},
-		{"carriage returns", strings.ReplaceAll(good, "\n", "\r\n"), ErrNotIdentityFile, "first line"},
+		{
+			"a letter changed", strings.Replace(good, "created", "crewted", 1), ErrDamaged,
+			"checksum does not match",
+		},
+		{
+			"secret missing", resum(strings.Replace(good, "\n"+keyFileSecret, "\n", 1)), ErrDamaged,
+			"secret key has 0 bytes",
+		},
+		{
+			"secret not base64", resum(strings.Replace(good, secret, "?"+secret[1:], 1)),
+			ErrDamaged, "damaged",
+		},
+		{
+			"another's secret",
+			resum(strings.Replace(good, secret, keyEncoding.EncodeToString(other.key().Seed()), 1)),
+			ErrDamaged, "not the one its history ends with",
+		},
+		{
+			"history missing", resum(strings.ReplaceAll(good, keyFileHistory, "# ")), ErrDamaged,
+			"history: cut short",
+		},
+		{
+			"comment edited", resum(strings.Replace(good, "# created: 2026", "# created: 2027", 1)),
+			ErrDamaged, "edited by hand",
+		},
+		{
+			"comment added", resum(strings.Replace(good, "# created", "# mine\n# created", 1)),
+			ErrDamaged, "edited by hand",
+		},
+		{
+			"carriage returns", strings.ReplaceAll(good, "\n", "\r\n"), ErrNotIdentityFile,
+			"first line",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			path := writeTemp(t, "identity", test.file)
@@ -262,11 +291,12 @@ func TestLoadRefusesOtherThanFiles(t *testing.T) {
 	_, err := Load(filepath.Join(dir, "missing"))
 	wantErr(t, err, fs.ErrNotExist, "missing")
 	_, err = Load(dir)
-	wantErr(t, err, errNotRegular, "not a regular file")
+	wantErr(t, err, atomicfile.ErrNotRegular, "not a regular file")
 	big := writeTemp(t, "identity", strings.Repeat("x", MaxKeyFile+1))
 	_, err = Load(big)
 	wantErr(t, err, nil, "at most 16384")
-	wantErr(t, newIdentity(t, "a").Save(filepath.Join(dir, "no", "folder"), false), fs.ErrNotExist, "identity file")
+	wantErr(t, newIdentity(t, "a").Save(filepath.Join(dir, "no", "folder"), false), fs.ErrNotExist,
+		"identity file")
 }
 
 func TestKeyFileFitsItsLimit(t *testing.T) {

@@ -1,7 +1,5 @@
 package identity
 
-import "time"
-
 // The protocol's limits. Both ends have to agree on them: a value beyond one of
 // these is refused by every decoder.
 const (
@@ -20,7 +18,8 @@ const (
 
 	// MaxCredential is the length of an encoded credential, in bytes. It is what the
 	// limits above add up to: the longest history and 16 of the longest attributes.
-	MaxCredential = credentialFixedSize + MaxAttributes*(2+MaxAttributeKey+MaxAttributeValue) + maxHistory
+	MaxCredential = credentialFixedSize + maxHistory +
+		MaxAttributes*(2+MaxAttributeKey+MaxAttributeValue)
 
 	// MaxCredentials is the number of credentials one proof may carry.
 	MaxCredentials = 8
@@ -50,39 +49,6 @@ const (
 	// MaxKeyFile is the size of an identity file, in bytes. The longest history makes
 	// about 10 KiB.
 	MaxKeyFile = 16 << 10
-
-	// MaxListFile is the size of an allow or deny file, in bytes: some 60 000 identities.
-	MaxListFile = 4 << 20
-
-	// MaxListLine is the length of a line of an allow or deny file, in bytes.
-	MaxListLine = 1024
-
-	// MaxComment is the length of a comment [AddToAllowFile] writes, in bytes.
-	MaxComment = 256
-
-	// MaxSeen is the number of identities a [Seen] remembers.
-	MaxSeen = 4096
-
-	// maxSeenFile is the size of a seen file, in bytes: twice MaxSeen of the longest lines.
-	maxSeenFile = 2*MaxSeen*(identifierText+MaxChanges*(1+2*hashSize)) + 64
-
-	// MaxSpent is the number of redeemed tickets that are remembered: those that have
-	// not expired yet.
-	MaxSpent = 10_000
-
-	// spentKept is how long a redeemed ticket is remembered after it has expired, for
-	// the case that the clock is set back.
-	spentKept = 24 * time.Hour
-
-	// DefaultPollInterval is how often to look at a policy's files, as [Policy.Run] does. A
-	// change is noticed after one interval, or after two if a file was found empty or
-	// in the middle of being written: in less than half a second.
-	DefaultPollInterval = 200 * time.Millisecond
-
-	// settleTime is how long a file must have been left alone before its size and time
-	// of change are believed to say that it is the same: two writes in quick
-	// succession can bear the same time.
-	settleTime = 2 * time.Second
 )
 
 // Sizes of the encodings, in bytes.

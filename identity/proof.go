@@ -14,7 +14,7 @@ import (
 //	entry = kind (1) | length (2) | value        kind 1: a credential; kind 2: a ticket
 //
 // Credentials come first, at most MaxCredentials. A ticket comes last, at most one, and
-// only an initiator, which has seen to whom it shows it, has one.
+// only from an initiator, which knows by then to whom it presents it.
 //
 // The signature is by the current key of the history, over
 //
@@ -43,8 +43,8 @@ func (r Role) String() string {
 	return fmt.Sprintf("role %d", uint8(r))
 }
 
-// Peer is what a proof has shown: whose key it is, and what came with it. Credentials
-// and ticket have been decoded and not verified; [Policy.Check] does that.
+// Peer is what a proof has shown: who made it, and what came with it. Credentials and
+// ticket have been decoded and not verified: whoever decides about trust does that.
 type Peer struct {
 	History     *History
 	Credentials []*Credential
@@ -55,48 +55,59 @@ type Peer struct {
 func (p *Peer) Identifier() Identifier { return p.History.Identifier() }
 
 // Prove returns an encoded proof that its maker holds the identity's current key and
-// takes part, as role, in the handshake whose hash is given (32 to 64 bytes).
-// credentials are encoded credentials, at most [MaxCredentials]; one that does not
-// decode is an error here, so that its owner hears of it. The proof has at most
-// [MaxProof] bytes.
-func (id *Identity) Prove(role Role, handshakeHash []byte, credentials [][]byte) ([]byte, error) {
-	return id.ProveWith(role, handshakeHash, credentials, nil)
-}
-
-// ProveWith is Prove with an encoded ticket, which only an initiator may show, and only
-// to the node that issued it: whoever else sees it first can redeem it. Nil shows none.
-func (id *Identity) ProveWith(role Role, handshakeHash []byte, credentials [][]byte, ticket []byte) ([]byte, error) {
+// takes part, as role, in the handshake whose hash is given (32 to 64 bytes). The proof has
+// at most [MaxProof] bytes.
+//
+// credentials are encoded credentials to present, at most [MaxCredentials]. ticket is an
+// encoded ticket to redeem, or nil. Only an initiator presents one, and should do so only
+// to the node that issued it: whoever sees it first can redeem it. What does not decode is
+// an error here, so that its owner hears of it.
+func (id *Identity) Prove(
+	role Role, handshakeHash []byte, credentials [][]byte, ticket []byte,
+) ([]byte, error) {
 	if err := checkHandshake(role, handshakeHash); err != nil {
 		return nil, fmt.Errorf("prove: %w", err)
 	}
-	if len(credentials) > MaxCredentials {
-		return nil, fmt.Errorf("prove: %d credentials, at most %d are allowed", len(credentials), MaxCredentials)
-	}
-	entries := len(credentials)
-	if ticket != nil {
-		entries++
-	}
 	b := append([]byte{proofVersion}, id.history.raw...)
-	b = append(b, byte(entries))
+	b, err := appendEntries(b, role, credentials, ticket)
+	if err != nil {
+		return nil, fmt.Errorf("prove: %w", err)
+	}
+	if n := len(b) + signatureSize; n > MaxProof {
+		return nil, fmt.Errorf("prove: history and credentials make %d bytes, "+
+			"at most %d are allowed: present fewer credentials", n, MaxProof)
+	}
+	message := proofMessage(role, b, handshakeHash)
+	return append(b, sign(id.key(), contextProof, message)...), nil
+}
+
+// appendEntries appends what comes with a proof.
+func appendEntries(b []byte, role Role, credentials [][]byte, ticket []byte) ([]byte, error) {
+	if len(credentials) > MaxCredentials {
+		return nil, fmt.Errorf("%d credentials, at most %d are allowed",
+			len(credentials), MaxCredentials)
+	}
+	count := len(credentials)
+	if ticket != nil {
+		count++
+	}
+	b = append(b, byte(count))
 	for i, c := range credentials {
 		if _, err := ParseCredential(c); err != nil {
-			return nil, fmt.Errorf("prove: credential %d: %w", i+1, err)
+			return nil, fmt.Errorf("credential %d: %w", i+1, err)
 		}
 		b = appendEntry(b, entryCredential, c)
 	}
-	if ticket != nil {
-		if _, err := ParseTicket(ticket); err != nil {
-			return nil, fmt.Errorf("prove: %w", err)
-		}
-		if role != Initiator {
-			return nil, errors.New("prove: only an initiator shows a ticket")
-		}
-		b = appendEntry(b, entryTicket, ticket)
+	if ticket == nil {
+		return b, nil
 	}
-	if len(b)+signatureSize > MaxProof {
-		return nil, fmt.Errorf("prove: history and credentials make %d bytes, at most %d are allowed: show fewer credentials", len(b)+signatureSize, MaxProof)
+	if _, err := ParseTicket(ticket); err != nil {
+		return nil, err
 	}
-	return append(b, sign(id.key(), contextProof, proofMessage(role, b, handshakeHash))...), nil
+	if role != Initiator {
+		return nil, errors.New("only an initiator presents a ticket")
+	}
+	return appendEntry(b, entryTicket, ticket), nil
 }
 
 func appendEntry(b []byte, kind byte, value []byte) []byte {
@@ -128,7 +139,8 @@ func verifyProof(role Role, handshakeHash, payload []byte) (*Peer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !verify(history.current(), signature, contextProof, proofMessage(role, said, handshakeHash)) {
+	message := proofMessage(role, said, handshakeHash)
+	if !verify(history.current(), signature, contextProof, message) {
 		return nil, errors.New("not signed by the identity's current key for this handshake")
 	}
 	if err := history.verify(); err != nil {
@@ -158,45 +170,45 @@ type entries struct {
 
 // decodeProof takes a proof without its signature apart. Nothing in it is verified.
 func decodeProof(role Role, said []byte) (history *History, e entries, err error) {
-	r := &reader{b: said}
-	r.expect(proofVersion, "version")
-	if r.err == nil {
-		history = decodeHistory(r)
-		if r.err != nil {
-			return nil, e, fmt.Errorf("history: %w", r.err)
+	d := &decoder{b: said}
+	d.expect(proofVersion, "version")
+	if d.err == nil {
+		history = decodeHistory(d)
+		if d.err != nil {
+			return nil, e, fmt.Errorf("history: %w", d.err)
 		}
 	}
-	count := r.uint8()
+	count := d.uint8()
 	if count > MaxCredentials+1 {
-		r.fail("%d entries, at most %d are allowed", count, MaxCredentials+1)
+		d.fail("%d entries, at most %d are allowed", count, MaxCredentials+1)
 	}
-	for i := 0; i < count && r.err == nil; i++ {
-		e.decode(r, i, role)
+	for i := 0; i < count && d.err == nil; i++ {
+		e.decode(d, i, role)
 	}
-	return history, e, r.end()
+	return history, e, d.end()
 }
 
 // decode reads entry i of a proof that its maker made as role.
-func (e *entries) decode(r *reader, i int, role Role) {
-	kind, n := r.uint8(), r.uint16()
+func (e *entries) decode(d *decoder, i int, role Role) {
+	kind, n := d.uint8(), d.uint16()
 	switch {
-	case r.err != nil:
+	case d.err != nil:
 	case e.ticket != nil:
-		r.fail("entry %d: nothing comes behind a ticket", i+1)
+		d.fail("entry %d: nothing comes behind a ticket", i+1)
 	case kind == entryCredential && len(e.credentials) == MaxCredentials:
-		r.fail("more than %d credentials", MaxCredentials)
+		d.fail("more than %d credentials", MaxCredentials)
 	case kind == entryCredential && n > MaxCredential:
-		r.fail("credential %d has %d bytes, at most %d are allowed", i+1, n, MaxCredential)
+		d.fail("credential %d has %d bytes, at most %d are allowed", i+1, n, MaxCredential)
 	case kind == entryCredential:
-		e.credentials = append(e.credentials, r.take(n))
+		e.credentials = append(e.credentials, d.take(n))
 	case kind == entryTicket && role != Initiator:
-		r.fail("a ticket from a responder")
+		d.fail("a ticket from a responder")
 	case kind == entryTicket && n > MaxTicket:
-		r.fail("ticket has %d bytes, at most %d are allowed", n, MaxTicket)
+		d.fail("ticket has %d bytes, at most %d are allowed", n, MaxTicket)
 	case kind == entryTicket:
-		e.ticket = r.take(n)
+		e.ticket = d.take(n)
 	default:
-		r.fail("entry %d is of unknown kind %d", i+1, kind)
+		d.fail("entry %d is of unknown kind %d", i+1, kind)
 	}
 }
 
@@ -205,7 +217,8 @@ func checkHandshake(role Role, hash []byte) error {
 		return fmt.Errorf("unknown %s", role)
 	}
 	if len(hash) < MinHandshakeHash || len(hash) > MaxHandshakeHash {
-		return fmt.Errorf("handshake hash has %d bytes, want %d to %d", len(hash), MinHandshakeHash, MaxHandshakeHash)
+		return fmt.Errorf("handshake hash has %d bytes, want %d to %d",
+			len(hash), MinHandshakeHash, MaxHandshakeHash)
 	}
 	return nil
 }

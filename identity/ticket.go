@@ -19,23 +19,20 @@ import (
 // The route is printable ASCII without spaces. The signature is by the current key of
 // the history inside, over contextTicket and everything before the signature.
 
-var ticketForm = form{
+var ticketObject = signedObject{
 	name: "ticket", signer: "issuer", version: ticketVersion, max: MaxTicket,
 	context: contextTicket, prefix: "sp-ticket-1:",
 }
 
-// ErrSpent says that a ticket has been redeemed before.
-var ErrSpent = errors.New("already redeemed")
-
-// Ticket lets whoever shows it first in: the node that issued it puts that one's
-// Identifier into its allow file, and the ticket is worth nothing from then on. It says
-// where the issuer is and who it is, so that the bearer needs to know nothing else.
-// Until it is redeemed or has expired it is a secret. It holds no key. A Ticket never
-// changes and is safe for concurrent use.
+// Ticket lets in whoever presents it first: the node that issued it puts the bearer's
+// Identifier into its allow file, and from then on the ticket is worth nothing. It says
+// where the issuer is and who it is, so the bearer needs to know nothing else. Until it
+// is redeemed or has expired it is a secret. It holds no key. A Ticket never changes and
+// is safe for concurrent use.
 //
-// It has been decoded and not verified: until [Ticket.VerifySignature] has passed, its
-// methods return what somebody claims. The bearer takes them on the word of whoever
-// gave it the ticket; the issuer checks when it is redeemed.
+// It has been decoded and not verified: until [Ticket.VerifySignature] or [Ticket.Verify]
+// has passed, its methods return what somebody claims. The bearer believes whoever gave it
+// the ticket; the issuer verifies the ticket when it comes back.
 type Ticket struct {
 	raw     []byte
 	serial  [serialSize]byte
@@ -47,7 +44,7 @@ type Ticket struct {
 // Ticket signs a ticket for whoever is given it: route leads from there to a node that
 // has this identity. random gives the serial number, 16 bytes; nil means crypto/rand.
 func (id *Identity) Ticket(random io.Reader, route string, expires time.Time) (*Ticket, error) {
-	b, err := ticketForm.begin(random)
+	b, err := ticketObject.begin(random)
 	if err != nil {
 		return nil, err
 	}
@@ -61,31 +58,31 @@ func (id *Identity) Ticket(random io.Reader, route string, expires time.Time) (*
 	b = binary.BigEndian.AppendUint64(b, until)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(route)))
 	b = append(b, route...)
-	return ParseTicket(ticketForm.end(b, id))
+	return ParseTicket(ticketObject.end(b, id))
 }
 
 // ParseTicket decodes a ticket's bytes. It verifies no signature.
 func ParseTicket(b []byte) (*Ticket, error) {
 	t := new(Ticket)
 	var err error
-	if t.raw, err = ticketForm.decode(b, t.decode); err != nil {
+	if t.raw, err = ticketObject.decode(b, t.decode); err != nil {
 		return nil, err
 	}
 	return t, nil
 }
 
-func (t *Ticket) decode(r *reader) {
-	t.serial = ticketForm.readBegin(r)
-	t.expires = r.seconds("expiry")
-	n := r.uint16()
+func (t *Ticket) decode(d *decoder) {
+	t.serial = ticketObject.readBegin(d)
+	t.expires = d.seconds("expiry")
+	n := d.uint16()
 	if n > MaxTicketRoute {
-		r.fail("the route has %d bytes, at most %d are allowed", n, MaxTicketRoute)
+		d.fail("the route has %d bytes, at most %d are allowed", n, MaxTicketRoute)
 	}
-	t.route = string(r.take(n))
-	if r.err == nil {
-		r.err = checkTicketRoute(t.route)
+	t.route = string(d.take(n))
+	if d.err == nil {
+		d.err = checkTicketRoute(t.route)
 	}
-	t.issuer = ticketForm.readEnd(r)
+	t.issuer = ticketObject.readEnd(d)
 }
 
 func checkTicketRoute(route string) error {
@@ -103,25 +100,27 @@ func checkTicketRoute(route string) error {
 // ParseTicketText reads the text form, which [Ticket.String] writes. White space around
 // it is ignored. Its errors quote nothing from the text.
 func ParseTicketText(s string) (*Ticket, error) {
-	b, err := ticketForm.parseText(s)
+	b, err := ticketObject.parseText(s)
 	if err != nil {
 		return nil, err
 	}
 	return ParseTicket(b)
 }
 
-// VerifySignature checks that the issuer which the ticket names signed it, whoever that
-// is and whatever the time: what to do before showing one.
+// VerifySignature checks that the ticket was signed by the issuer that it names, whoever
+// that is and whatever the time. Do so before you present one.
 func (t *Ticket) VerifySignature() error {
-	if err := ticketForm.verify(t.raw, t.issuer); err != nil {
+	if err := ticketObject.verify(t.raw, t.issuer); err != nil {
 		return fmt.Errorf("ticket: %w", err)
 	}
 	return nil
 }
 
-// verify checks a ticket that comes back to the node that has the history own. A ticket
-// signed with a key that own has given up since may be a thief's, and is refused.
-func (t *Ticket) verify(own *History, now time.Time) error {
+// Verify is for the node that a ticket comes back to, which has the history own. It checks
+// that this node issued the ticket, with the key that is current now, and that it is valid
+// at now. A ticket signed with an earlier key may be a thief's, and is refused. Verify
+// cannot know whether the ticket has been redeemed before.
+func (t *Ticket) Verify(own *History, now time.Time) error {
 	if t.Issuer() != own.Identifier() {
 		return fmt.Errorf("issued by %s, not by this node", t.Issuer())
 	}
@@ -131,8 +130,8 @@ func (t *Ticket) verify(own *History, now time.Time) error {
 	if !now.Before(t.Expires()) {
 		return fmt.Errorf("%w at %s", ErrExpired, t.Expires().Format(time.RFC3339))
 	}
-	if !ticketForm.signed(t.raw, t.issuer) {
-		return ticketForm.notSigned()
+	if !ticketObject.signed(t.raw, t.issuer) {
+		return ticketObject.notSigned()
 	}
 	return nil
 }
@@ -146,16 +145,16 @@ func (t *Ticket) Route() string { return t.route }
 // Expires returns the second from which on it is no longer redeemed.
 func (t *Ticket) Expires() time.Time { return unix(t.expires) }
 
-// Serial returns the serial number: random, and of no meaning.
+// Serial returns the serial number, which is random.
 func (t *Ticket) Serial() [16]byte { return t.serial }
 
-// Bytes returns a copy of the encoding, as [Identity.ProveWith] takes it.
+// Bytes returns a copy of the encoding, as [Identity.Prove] takes it.
 func (t *Ticket) Bytes() []byte { return bytes.Clone(t.raw) }
 
 // String returns the text form: one word, safe in URLs and shells.
-func (t *Ticket) String() string { return ticketForm.text(t.raw) }
+func (t *Ticket) String() string { return ticketObject.text(t.raw) }
 
-// MarshalJSON returns the contents for people and scripts to read. There is no way back.
+// MarshalJSON returns the contents for people and scripts to read. It is not read back.
 func (t *Ticket) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Serial  string     `json:"serial"`

@@ -3,14 +3,13 @@ package identity
 import (
 	"encoding/json"
 	"errors"
-	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
 
-const testRoute = "/dnsaddr/relay.example.com/tcp/4000/service/forward_to_db/secure/api/service/outlet"
+const testRoute = "/dnsaddr/relay.example.com/tcp/4000/service/forward_to_db" +
+	"/secure/api/service/outlet"
 
 func ticketOf(t testing.TB, issuer *Identity) *Ticket {
 	t.Helper()
@@ -21,50 +20,6 @@ func ticketOf(t testing.TB, issuer *Identity) *Ticket {
 	return k
 }
 
-// inn is a node that redeems tickets: its policy, its files and an open door for one who is named.
-type inn struct {
-	*Policy
-	t     *testing.T
-	host  *Identity
-	allow string
-	deny  string
-
-	elsewhere error // the ticket is not for here
-}
-
-func newInn(t *testing.T) *inn {
-	i := &inn{t: t, host: newIdentity(t, "host"), allow: writeTemp(t, "allow", "# guests\n"), deny: writeTemp(t, "deny", "")}
-	i.Policy = i.policy(nil)
-	return i
-}
-
-func (i *inn) policy(change func(*PolicyConfig)) *Policy {
-	cfg := PolicyConfig{
-		Self: i.host.Identifier(), AllowFiles: []string{i.allow}, DenyFiles: []string{i.deny},
-		Tickets: func() *History { return i.host.History() }, TicketRoute: func(route string) error { return i.elsewhere },
-	}
-	if change != nil {
-		change(&cfg)
-	}
-	return newPolicy(i.t, cfg)
-}
-
-// untouched fails if anything was written for one who was refused.
-func (i *inn) untouched(before string) {
-	i.t.Helper()
-	if got := string(read(i.t, i.allow)); got != before {
-		i.t.Errorf("the allow file was %q and is %q", before, got)
-	}
-}
-
-func (i *inn) spent() int {
-	files, err := os.ReadDir(i.allow + spentSuffix)
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		i.t.Fatal(err)
-	}
-	return len(files)
-}
-
 func TestTicketBits(t *testing.T) {
 	host := newIdentity(t, "host")
 	k := ticketOf(t, host)
@@ -73,7 +28,7 @@ func TestTicketBits(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if got.verify(host.History(), t0) == nil {
+		if got.Verify(host.History(), t0) == nil {
 			return got.VerifySignature()
 		}
 		return errors.New("refused")
@@ -89,13 +44,14 @@ func TestTicketBits(t *testing.T) {
 			}
 			return nil
 		}
-		return got.verify(host.History(), t0)
+		return got.Verify(host.History(), t0)
 	})
 	// It holds no key, and what it says of the issuer is no secret.
 	if strings.Contains(string(k.Bytes()), string(host.key().Seed())) {
 		t.Error("the ticket contains the issuer's secret key")
 	}
-	if k.Route() != testRoute || k.Issuer() != host.Identifier() || !k.Expires().Equal(t0.Add(10*time.Minute)) {
+	if k.Route() != testRoute || k.Issuer() != host.Identifier() ||
+		!k.Expires().Equal(t0.Add(10*time.Minute)) {
 		t.Errorf("%+v", k)
 	}
 	text, err := json.Marshal(k)
@@ -106,7 +62,9 @@ func TestTicketBits(t *testing.T) {
 
 func TestTicketRefusesToBe(t *testing.T) {
 	host := newIdentity(t, "host")
-	for _, bad := range []string{"", " ", "a b", "a\n", "é", strings.Repeat("a", MaxTicketRoute+1)} {
+	for _, bad := range []string{
+		"", " ", "a b", "a\n", "é", strings.Repeat("a", MaxTicketRoute+1),
+	} {
 		if _, err := host.Ticket(nil, bad, t0); err == nil {
 			t.Errorf("a ticket to %q was made", bad)
 		}
@@ -124,12 +82,15 @@ func TestTicketRefusesToBe(t *testing.T) {
 	for i := range MaxChanges - 1 {
 		long = rotated(t, long, string(rune('a'+i)))
 	}
-	if k, err := long.Ticket(nil, strings.Repeat("a", MaxTicketRoute), t0); err != nil || len(k.Bytes()) != MaxTicket {
-		t.Errorf("the longest ticket: %d bytes, %v; the limit is %d", len(k.Bytes()), err, MaxTicket)
+	if k, err := long.Ticket(nil, strings.Repeat("a", MaxTicketRoute), t0); err != nil ||
+		len(k.Bytes()) != MaxTicket {
+		t.Errorf("the longest ticket: %d bytes, %v; the limit is %d",
+			len(k.Bytes()), err, MaxTicket)
 	}
-	prefix := ticketForm.prefix
+	prefix := ticketObject.prefix
 	for _, bad := range []string{
-		"", prefix, prefix + "A", "sp-ticket-2:AAAA", prefix + "AA\nAA", prefix + strings.Repeat("A", 20000),
+		"", prefix, prefix + "A", "sp-ticket-2:AAAA", prefix + "AA\nAA",
+		prefix + strings.Repeat("A", 20000),
 	} {
 		if _, err := ParseTicketText(bad); err == nil {
 			t.Errorf("%q is a ticket", bad)
@@ -141,7 +102,7 @@ func TestTicketRefusesToBe(t *testing.T) {
 func TestProofWithTicket(t *testing.T) {
 	guest, host := newIdentity(t, "guest"), newIdentity(t, "host")
 	k, c := ticketOf(t, host), issued(t, host, guest.Identifier())
-	proof, err := guest.ProveWith(Initiator, testHash, [][]byte{c.Bytes()}, k.Bytes())
+	proof, err := guest.Prove(Initiator, testHash, [][]byte{c.Bytes()}, k.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -152,10 +113,10 @@ func TestProofWithTicket(t *testing.T) {
 		}
 		return err
 	})
-	if _, err := guest.ProveWith(Responder, testHash, nil, k.Bytes()); err == nil {
+	if _, err := guest.Prove(Responder, testHash, nil, k.Bytes()); err == nil {
 		t.Error("a responder shows a ticket")
 	}
-	if _, err := guest.ProveWith(Initiator, testHash, nil, []byte{1}); err == nil {
+	if _, err := guest.Prove(Initiator, testHash, nil, []byte{1}); err == nil {
 		t.Error("what does not decode was shown")
 	}
 	prove := func(role Role, count byte, entries ...[]byte) error {
@@ -168,7 +129,8 @@ func TestProofWithTicket(t *testing.T) {
 		_, err := VerifyProof(role, testHash, b)
 		return err
 	}
-	shown, vouched := appendEntry(nil, entryTicket, k.Bytes()), appendEntry(nil, entryCredential, c.Bytes())
+	shown := appendEntry(nil, entryTicket, k.Bytes())
+	vouched := appendEntry(nil, entryCredential, c.Bytes())
 	if err := prove(Initiator, 2, vouched, shown); err != nil {
 		t.Error(err)
 	}
@@ -183,212 +145,4 @@ func TestProofWithTicket(t *testing.T) {
 		nine[i] = vouched
 	}
 	wantErr(t, prove(Initiator, MaxCredentials+1, nine...), nil, "more than 8 credentials")
-}
-
-// TestTicketTable is everything that can be wrong with a ticket or with its bearer.
-func TestTicketTable(t *testing.T) {
-	guest, stranger := newIdentity(t, "guest"), newIdentity(t, "stranger")
-	for name, cell := range map[string]struct {
-		at     time.Duration
-		issuer func(host *Identity) *Identity
-		spoil  func([]byte)
-		before func(*inn)
-		want   string
-		is     error
-	}{
-		"good":         {},
-		"last instant": {at: 10*time.Minute - 1},
-		"expired":      {at: 10 * time.Minute, want: "expired at 2026-02-03T04:15:06Z", is: ErrExpired},
-		"wrong issuer": {issuer: func(*Identity) *Identity { return stranger }, want: "issued by " + stranger.Identifier().String() + ", not by this node"},
-		"older key of the issuer": {
-			issuer: func(host *Identity) *Identity { return host },
-			before: func(i *inn) { i.host = rotated(t, i.host, "second") },
-			want:   "not signed with this node's current key",
-		},
-		"key that the issuer never had": {
-			issuer: func(host *Identity) *Identity { return rotated(t, host, "thief") },
-			want:   "not signed with this node's current key",
-		},
-		"flipped bit in the signature": {spoil: func(b []byte) { b[len(b)-40] ^= 4 }, want: "not signed by its issuer"},
-		"flipped bit in the expiry":    {spoil: func(b []byte) { b[1+serialSize+6] ^= 1 }, want: "not signed by its issuer"},
-		"flipped bit in the serial":    {spoil: func(b []byte) { b[1] ^= 1 }, want: "not signed by its issuer"},
-		"flipped bit in the route":     {spoil: func(b []byte) { b[1+serialSize+8+2] ^= 1 }, want: "not signed by its issuer"},
-		"bearer revoked": {
-			before: func(i *inn) { write(t, i.deny, guest.Identifier().String()+"\n"); _ = i.Reload() },
-			want:   "denied by",
-		},
-		"bearer's older history": {
-			before: func(i *inn) { _ = i.seen.Observe(rotated(t, guest, "second").History()) },
-			want:   "older than one seen before", is: ErrOlderHistory,
-		},
-		"another node's": {
-			before: func(i *inn) { i.elsewhere = errors.New("it is for the name db") },
-			want:   ": it is for the name db",
-		},
-		"allow file with an error": {
-			before: func(i *inn) { write(t, i.allow, "nonsense\n") },
-			want:   "cannot be redeemed: allow file",
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			i := newInn(t)
-			issuer := i.host
-			if cell.issuer != nil {
-				issuer = cell.issuer(i.host)
-			}
-			if cell.before != nil {
-				cell.before(i)
-			}
-			before := string(read(t, i.allow))
-			raw := ticketOf(t, issuer).Bytes()
-			if cell.spoil != nil {
-				cell.spoil(raw)
-			}
-			k, err := ParseTicket(raw)
-			if err != nil {
-				t.Fatal(err)
-			}
-			peer := &Peer{History: guest.History(), Ticket: k}
-			d, err := i.Check(peer, t0.Add(cell.at))
-			if cell.want != "" {
-				wantErr(t, err, ErrNotTrusted, cell.want)
-				if cell.is != nil && !errors.Is(err, cell.is) {
-					t.Errorf("%v is not %v", err, cell.is)
-				}
-				i.untouched(before)
-				if i.spent() != 0 {
-					t.Error("the ticket is gone, and nobody was let in")
-				}
-				return
-			}
-			if err != nil || d.Anchor != AnchorAllowFile || d.Where != i.allow+":2" {
-				t.Fatalf("%+v, %v", d, err)
-			}
-			// From now on its Identifier is enough.
-			if _, err := i.Check(peerOf(guest), t0.Add(time.Hour)); err != nil {
-				t.Error(err)
-			}
-			if _, err := i.Check(peer, t0.Add(time.Hour)); err != nil {
-				t.Error(err)
-			}
-			// The ticket is worth nothing any more: not to another, and not to the one who had it.
-			before = string(read(t, i.allow))
-			_, err = i.Check(&Peer{History: stranger.History(), Ticket: k}, t0)
-			wantErr(t, err, ErrSpent, "already redeemed by "+guest.Identifier().String())
-			i.untouched(before)
-			write(t, i.allow, "# nobody\n")
-			_ = i.Reload()
-			_, err = i.Check(peer, t0)
-			wantErr(t, err, ErrSpent, guest.Identifier().String())
-			i.untouched("# nobody\n")
-		})
-	}
-}
-
-// Whoever is trusted already keeps the ticket for somebody else.
-func TestTicketIsTheLastResort(t *testing.T) {
-	i := newInn(t)
-	guest := newIdentity(t, "guest")
-	peer := &Peer{History: guest.History(), Ticket: ticketOf(t, i.host)}
-	for name, change := range map[string]func(*PolicyConfig){
-		"allow":  func(c *PolicyConfig) { c.Allow = []Identifier{guest.Identifier()} },
-		"anyone": func(c *PolicyConfig) { c.AllowAnyone = true },
-		"authority": func(c *PolicyConfig) {
-			c.Authorities = []Identifier{i.host.Identifier()}
-			peer.Credentials = []*Credential{issued(t, i.host, guest.Identifier())}
-		},
-	} {
-		if _, err := i.policy(change).Check(peer, t0); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	// A node that redeems none takes none.
-	_, err := i.policy(func(c *PolicyConfig) { c.Tickets = nil }).Check(&Peer{History: guest.History(), Ticket: peer.Ticket}, t0)
-	wantErr(t, err, ErrNotTrusted, "not among the 0 allowed")
-	i.untouched("# guests\n")
-	if i.spent() != 0 {
-		t.Error("a ticket was redeemed that was not needed")
-	}
-	_, err = NewPolicy(PolicyConfig{Self: guest.Identifier(), Tickets: func() *History { return guest.History() }})
-	wantErr(t, err, nil, "no allow file to put their bearers into")
-}
-
-// Of many who redeem one ticket at once, at two processes that share their files, one gets in.
-func TestTicketRedeemedAtOnce(t *testing.T) {
-	i := newInn(t)
-	k := ticketOf(t, i.host)
-	processes := []*Policy{i.policy(nil), i.policy(nil)}
-	var mu sync.Mutex
-	var in []Identifier
-	var wg sync.WaitGroup
-	for n, name := range names("guest ", 8) {
-		guest := newIdentity(t, name)
-		wg.Go(func() {
-			_, err := processes[n%2].Check(&Peer{History: guest.History(), Ticket: k}, t0)
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err == nil:
-				in = append(in, guest.Identifier())
-			case !errors.Is(err, ErrSpent):
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	if len(in) != 1 {
-		t.Fatalf("%d got in", len(in))
-	}
-	ids, err := parseList(string(read(t, i.allow)))
-	if err != nil || len(ids) != 1 || ids[in[0]] == 0 {
-		t.Errorf("the allow file names %v, and %v got in: %v", ids, in, err)
-	}
-	// One who shows its ticket twice at once gets in twice, and is named once.
-	same := &Peer{History: newIdentity(t, "eager").History(), Ticket: ticketOf(t, i.host)}
-	for range 8 {
-		wg.Go(func() {
-			if _, err := processes[0].Check(same, t0); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	wg.Wait()
-	if n := strings.Count(string(read(t, i.allow)), same.Identifier().String()); n != 1 {
-		t.Errorf("it is named %d times", n)
-	}
-}
-
-// What cannot be remembered is not redeemed, and what has expired long ago is forgotten.
-func TestSpent(t *testing.T) {
-	i := newInn(t)
-	write(t, i.allow+spentSuffix, "a file where the folder should be")
-	guest := newIdentity(t, "guest")
-	_, err := i.Check(&Peer{History: guest.History(), Ticket: ticketOf(t, i.host)}, t0)
-	wantErr(t, err, ErrNotTrusted, "ticket ")
-	i.untouched("# guests\n")
-	if err := os.Remove(i.allow + spentSuffix); err != nil {
-		t.Fatal(err)
-	}
-	first := ticketOf(t, i.host)
-	if _, err := i.Check(&Peer{History: guest.History(), Ticket: first}, t0); err != nil {
-		t.Fatal(err)
-	}
-	late := t0.Add(10*time.Minute + spentKept)
-	for n, at := range []time.Time{late.Add(-1), late} {
-		k, err := i.host.Ticket(nil, testRoute, at.Add(time.Minute))
-		if err != nil {
-			t.Fatal(err)
-		}
-		other := newIdentity(t, names("other ", 2)[n])
-		if _, err := i.Check(&Peer{History: other.History(), Ticket: k}, at); err != nil {
-			t.Fatal(err)
-		}
-		if i.spent() != 2 {
-			t.Errorf("%d are remembered, want 2", i.spent())
-		}
-	}
-	wantErr(t, prune(i.allow+spentSuffix, late, 2), nil, "no more than that are kept")
-	if err := prune(i.allow+spentSuffix, late, 3); err != nil {
-		t.Error(err)
-	}
 }

@@ -50,27 +50,32 @@ func makeVectors(t testing.TB) vectors {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ticket, err := authority.Ticket(seeded("vector: ticket"), "/dnsaddr/relay.example.com/tcp/4000/service/forward_to_db/secure/api/service/outlet", t0.Add(10*time.Minute))
+	ticket, err := authority.Ticket(seeded("vector: ticket"),
+		"/dnsaddr/relay.example.com/tcp/4000/service/forward_to_db/secure/api/service/outlet",
+		t0.Add(10*time.Minute))
 	if err != nil {
 		t.Fatal(err)
 	}
-	p3, err := id.ProveWith(Initiator, testHash, [][]byte{c.Bytes()}, ticket.Bytes())
+	p3, err := id.Prove(Initiator, testHash, [][]byte{c.Bytes()}, ticket.Bytes())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p1, err := id.Prove(Initiator, testHash, nil)
+	p1, err := id.Prove(Initiator, testHash, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p2, err := next.Prove(Responder, testHash, [][]byte{c.Bytes()})
+	p2, err := next.Prove(Responder, testHash, [][]byte{c.Bytes()}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	seed := func(i *Identity) string { return hex.EncodeToString(i.key().Seed()) }
 	return vectors{
-		Comment: "Made by go test ./identity -run TestVectors -update. Bytes are in hexadecimal. Secrets are Ed25519 seeds; the identity was created at 2026-02-03T04:05:06Z and rotated an hour later.",
+		Comment: "Made by go test ./identity -run TestVectors -update. Bytes are in hexadecimal. " +
+			"Secrets are Ed25519 seeds; the identity was created at 2026-02-03T04:05:06Z " +
+			"and rotated an hour later.",
 		Secrets: map[string]string{
-			"identity, first key": seed(id), "identity, second key": seed(next), "authority": seed(authority),
+			"identity, first key": seed(id), "identity, second key": seed(next),
+			"authority": seed(authority),
 		},
 		Identifier:          id.Identifier(),
 		History:             hex.EncodeToString(id.History().Bytes()),
@@ -100,10 +105,15 @@ func TestVectors(t *testing.T) {
 		if err := os.WriteFile(path, append(text, '\n'), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		writeCorpora(t, made)
+		writeCorpora(t, ".", corpora(made))
+		writeCorpora(t, "trust", trustCorpora(made.Identifier.String()))
 	}
 	if got := string(read(t, path)); got != string(text)+"\n" {
-		t.Errorf("%s is not what is made now: an encoding has changed, and what was written before cannot be read", path)
+		t.Errorf(
+			"%s is not what is made now: an encoding has changed, "+
+				"and what was written before cannot be read",
+			path,
+		)
 	}
 }
 
@@ -119,46 +129,63 @@ func corpora(v vectors) map[string]map[string]any {
 	cut := func(b []byte) []byte { return b[:len(b)-1] }
 	flip := func(b []byte) []byte { b = slices.Clone(b); b[len(b)-1] ^= 1; return b }
 	history, longer, credential := unhex(v.History), unhex(v.HistoryRotated), unhex(v.Credential)
-	p1, p2, p3, file := unhex(v.ProofInitiator), unhex(v.ProofResponder), unhex(v.ProofTicket), []byte(v.KeyFile)
+	p1, p2, p3 := unhex(v.ProofInitiator), unhex(v.ProofResponder), unhex(v.ProofTicket)
+	file := []byte(v.KeyFile)
 	ticket := unhex(v.Ticket)
 	id := v.Identifier.String()
 	return map[string]map[string]any{
 		"FuzzParseHistory": {
 			"one": history, "two": longer, "cut": cut(longer), "flipped": flip(longer),
-			"none": []byte{0}, "too_many": []byte{MaxChanges + 1}, "trailing": append(slices.Clone(history), 0),
+			"none": []byte{
+				0,
+			}, "too_many": []byte{MaxChanges + 1}, "trailing": append(slices.Clone(history), 0),
 		},
 		"FuzzParseCredential": {
-			"good": credential, "cut": cut(credential), "flipped": flip(credential), "text": []byte(v.CredentialText),
+			"good": credential, "cut": cut(credential), "flipped": flip(credential),
+			"text":     []byte(v.CredentialText),
 			"trailing": append(slices.Clone(credential), 0),
 		},
 		"FuzzParseTicket": {
-			"good": ticket, "cut": cut(ticket), "flipped": flip(ticket), "text": []byte(v.TicketText),
+			"good": ticket, "cut": cut(ticket), "flipped": flip(ticket),
+			"text":     []byte(v.TicketText),
 			"trailing": append(slices.Clone(ticket), 0),
 		},
 		"FuzzVerifyProof": {
-			"initiator": p1, "responder": p2, "ticket": p3, "cut": cut(p2), "flipped": flip(p2), "trailing": append(slices.Clone(p1), 0),
+			"initiator": p1, "responder": p2, "ticket": p3, "cut": cut(p2), "flipped": flip(p2),
+			"trailing": append(slices.Clone(p1), 0),
 		},
 		"FuzzParseIdentifier": {
-			"good": id, "upper": "I" + id[1:60] + "ABCDE", "short": id[:64], "long": id + "0", "bare": id[1:] + "0",
+			"good": id, "upper": "I" + id[1:60] + "ABCDE", "short": id[:64], "long": id + "0",
+			"bare": id[1:] + "0",
 		},
 		"FuzzKeyFile": {
-			"good": file, "cut": cut(file), "flipped": flip(file), "header": []byte(keyFileHeader + "\n"), "empty": []byte{},
-		},
-		"FuzzAllowFile": {
-			"one": id + "\n", "no_line_feed": id, "comments": "# a\n\n" + id + " b # c\r\n  \t" + id + "\n",
-			"bad": "x\n", "empty": "", "nul": "#\x00",
-		},
-		"FuzzSeenFile": {
-			"good": seenHeader + "\n" + id + " " + id[1:] + "\n", "empty": seenHeader + "\n", "torn": seenHeader + "\n" + id,
-			"words": seenHeader + "\n" + id + "  " + id[1:] + "\n",
+			"good": file, "cut": cut(file), "flipped": flip(file),
+			"header": []byte(keyFileHeader + "\n"), "empty": []byte{},
 		},
 	}
 }
 
-func writeCorpora(t *testing.T, v vectors) {
+// trustCorpora returns those of package trust.
+func trustCorpora(id string) map[string]map[string]any {
+	const header = "sp-seen-1\n"
+	return map[string]map[string]any{
+		"FuzzAllowFile": {
+			"one": id + "\n", "no_line_feed": id,
+			"comments": "# a\n\n" + id + " b # c\r\n  \t" + id + "\n",
+			"bad":      "x\n", "empty": "", "nul": "#\x00",
+		},
+		"FuzzSeenFile": {
+			"good": header + id + " " + id[1:] + "\n", "empty": header, "torn": header + id,
+			"words": header + id + "  " + id[1:] + "\n",
+		},
+	}
+}
+
+// writeCorpora writes what go test reads for the fuzz targets of the package at pkg.
+func writeCorpora(t *testing.T, pkg string, corpora map[string]map[string]any) {
 	t.Helper()
-	for target, seeds := range corpora(v) {
-		dir := filepath.Join("testdata", "fuzz", target)
+	for target, seeds := range corpora {
+		dir := filepath.Join(pkg, "testdata", "fuzz", target)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +194,8 @@ func writeCorpora(t *testing.T, v vectors) {
 			if _, ok := seeds[name].([]byte); ok {
 				line = fmt.Sprintf("[]byte(%q)", seeds[name])
 			}
-			if err := os.WriteFile(filepath.Join(dir, name), []byte("go test fuzz v1\n"+line+"\n"), 0o644); err != nil {
+			text := []byte("go test fuzz v1\n" + line + "\n")
+			if err := os.WriteFile(filepath.Join(dir, name), text, 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/portal"
 )
 
@@ -16,8 +17,8 @@ import (
 // identities come from key files, and the Identifiers and the route are told by other means.
 func Example() {
 	here, there := newOptions(), newOptions()
-	here.Trust = trust(here, there)
-	there.Trust = trust(there, here)
+	here.Trust = trusting(here, there)
+	there.Trust = trusting(there, here)
 
 	l, err := portal.Listen("127.0.0.1:0", there)
 	if err != nil {
@@ -56,9 +57,9 @@ func newOptions() portal.Options {
 	return portal.Options{Identity: id}
 }
 
-// trust is who trusts whom, and nobody else.
-func trust(who, whom portal.Options) *identity.Policy {
-	p, err := identity.NewPolicy(identity.PolicyConfig{
+// trusting is who trusts whom, and nobody else.
+func trusting(who, whom portal.Options) *trust.Policy {
+	p, err := trust.NewPolicy(trust.Config{
 		Self:  who.Identity.Identifier(),
 		Allow: []identity.Identifier{whom.Identity.Identifier()},
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/transport"
@@ -21,7 +22,7 @@ import (
 // person, two machines, one key file.
 type Options struct {
 	Identity *identity.Identity // nil means the key file at identity.DefaultPath, made if it is not there
-	Trust    *identity.Policy   // nil means only Identity itself; its files are read again only while its Run runs
+	Trust    *trust.Policy      // nil means only Identity itself; its files are read again only with its Poll
 	Logger   *slog.Logger       // nil means slog.Default
 }
 
@@ -36,14 +37,14 @@ func (o Options) node() (*route.Node, *identity.Identity, error) {
 			return nil, nil, err
 		}
 	}
-	trust := o.Trust
-	if trust == nil {
+	policy := o.Trust
+	if policy == nil {
 		var err error
-		if trust, err = identity.NewPolicy(identity.PolicyConfig{Self: id.Identifier()}); err != nil {
+		if policy, err = trust.NewPolicy(trust.Config{Self: id.Identifier()}); err != nil {
 			return nil, nil, err
 		}
 	}
-	n, err := route.NewNode(route.Config{Channel: channel.Config{Identity: id, Trust: trust}, Logger: o.Logger})
+	n, err := route.NewNode(route.Config{Channel: channel.Config{Identity: id, Trust: policy}, Logger: o.Logger})
 	return n, id, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
@@ -119,7 +120,7 @@ func TestDialErrors(t *testing.T) {
 		"syntax":      {"nonsense", o, func(err error) bool { return errors.Is(err, route.ErrSyntax) }},
 		"no channel":  {"/ip4/127.0.0.1/tcp/1/service/outlet", o, func(err error) bool { return errors.Is(err, ErrNoChannel) }},
 		"nobody":      {gone.Addr().String(), o, func(err error) bool { return errors.As(err, new(*route.DialError)) }},
-		"not trusted": {l.Route(), Options{Identity: other, Logger: quiet()}, func(err error) bool { return errors.Is(err, identity.ErrNotTrusted) }},
+		"not trusted": {l.Route(), Options{Identity: other, Logger: quiet()}, func(err error) bool { return errors.Is(err, trust.ErrNotTrusted) }},
 		"no service": {strings.TrimSuffix(l.Route(), "outlet") + "other", o, func(err error) bool {
 			var status *route.StatusError
 			return errors.As(err, &status) && status.Code == wire.NoService

@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
@@ -48,7 +49,7 @@ func (o *Outlet) header(q *route.Request) ([]byte, error) {
 }
 
 // proxyHeader makes the header for an inlet that is who it is by decision d, and has said payload about its client.
-func proxyHeader(payload []byte, id identity.Identifier, d identity.Decision) ([]byte, error) {
+func proxyHeader(payload []byte, id identity.Identifier, d trust.Decision) ([]byte, error) {
 	b := append([]byte(proxySignature), proxyLocal, proxyUnspec, 0, 0)
 	start := len(b)
 	if len(payload) > 0 {

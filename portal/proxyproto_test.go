@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -16,20 +17,20 @@ func TestProxyHeader(t *testing.T) {
 	var id identity.Identifier
 	who := "e0" + "0041" + hex.EncodeToString([]byte(id.String()))
 	const signature = "0d0a0d0a000d0a515549540a"
-	attributes := identity.Decision{Anchor: identity.AnchorAuthority, Attributes: map[string]string{"zone": "", "role": "db"}}
+	attributes := trust.Decision{Anchor: trust.AnchorAuthority, Attributes: map[string]string{"zone": "", "role": "db"}}
 	for name, test := range map[string]struct {
 		client   wire.Origin
-		decision identity.Decision
+		decision trust.Decision
 		want     string
 	}{
 		"IPv4": {
 			wire.Origin{From: netip.MustParseAddrPort("192.0.2.1:54321"), To: netip.MustParseAddrPort("127.0.0.1:5432")},
-			identity.Decision{Anchor: identity.AnchorAllow},
+			trust.Decision{Anchor: trust.AnchorAllow},
 			"21" + "11" + "0058" + "c0000201" + "7f000001" + "d431" + "1538" + who + "e1" + "0005" + "616c6c6f77",
 		},
 		"IPv6": {
 			wire.Origin{From: netip.MustParseAddrPort("[2001:db8::1]:1"), To: netip.MustParseAddrPort("[::1]:65535")},
-			identity.Decision{Anchor: identity.AnchorSelf},
+			trust.Decision{Anchor: trust.AnchorSelf},
 			"21" + "21" + "006f" + "20010db8000000000000000000000001" + "00000000000000000000000000000001" + "0001" + "ffff" +
 				who + "e1" + "0004" + "73656c66",
 		},
@@ -61,7 +62,7 @@ func TestProxyHeader(t *testing.T) {
 	for i := range identity.MaxAttributes {
 		longest[strings.Repeat("k", identity.MaxAttributeKey-1)+string(rune('a'+i))] = strings.Repeat("v", identity.MaxAttributeValue)
 	}
-	b, err := proxyHeader(nil, id, identity.Decision{Anchor: identity.AnchorAuthority, Attributes: longest})
+	b, err := proxyHeader(nil, id, trust.Decision{Anchor: trust.AnchorAuthority, Attributes: longest})
 	if err != nil || len(b) != 16+68+12+identity.MaxAttributes*(3+64+1+255) {
 		t.Errorf("the longest header has %d bytes, %v", len(b), err)
 	}

@@ -7,7 +7,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -79,7 +79,7 @@ func (b *Backoff) next(lived time.Duration, err error) {
 // decided tells whether err is what somebody has decided, and is not likely to decide otherwise
 // soon. An error of another package says so with a method Decided.
 func decided(err error) bool {
-	if errors.Is(err, identity.ErrNotTrusted) {
+	if errors.Is(err, trust.ErrNotTrusted) {
 		return true
 	}
 	var d interface{ Decided() bool }

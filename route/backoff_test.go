@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -22,7 +22,7 @@ func TestBackoff(t *testing.T) {
 	}{
 		"unreachable": {errors.New("connection refused"), false},
 		"no service":  {&StatusError{Code: wire.NoService}, false},
-		"not trusted": {fmt.Errorf("far end: %w", identity.ErrNotTrusted), true},
+		"not trusted": {fmt.Errorf("far end: %w", trust.ErrNotTrusted), true},
 		"superseded":  {decidedError{}, true},
 		"name taken":  {&StatusError{Code: wire.NameTaken}, true},
 	} {
@@ -72,7 +72,7 @@ func TestBackoffIsPatientWithDecisions(t *testing.T) {
 		retryNow := make(chan struct{}, 1)
 		retryNow <- struct{}{}
 		begin := time.Now()
-		if !b.Wait(t.Context(), 0, identity.ErrNotTrusted, retryNow) ||
+		if !b.Wait(t.Context(), 0, trust.ErrNotTrusted, retryNow) ||
 			time.Since(begin) < lastRetry/2 {
 			t.Errorf("it waited %v", time.Since(begin))
 		}

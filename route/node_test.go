@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/channel"
-	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route/transport"
@@ -183,7 +183,7 @@ func TestUntrusted(t *testing.T) {
 	called := make(chan struct{}, 1)
 	far.Handle("svc", func(context.Context, *Request) error { called <- struct{}{}; return nil })
 	_, err := newWorld(t).node(t).Open(testkit.Context(t), Route{at, secure(), svc("svc")}, 0)
-	if !errors.Is(err, identity.ErrNotTrusted) {
+	if !errors.Is(err, trust.ErrNotTrusted) {
 		t.Errorf("got %v", err)
 	}
 	if len(called) > 0 {

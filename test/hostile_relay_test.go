@@ -19,6 +19,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/route/transport"
@@ -352,7 +353,7 @@ func newCrowd(t *testing.T, file, relayID, relay string) *crowd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	trust, err := identity.NewPolicy(identity.PolicyConfig{Self: self.Identifier(), Allow: []identity.Identifier{id}})
+	trust, err := trust.NewPolicy(trust.Config{Self: self.Identifier(), Allow: []identity.Identifier{id}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
 )
 
@@ -240,8 +241,8 @@ func TestTrustAnchors(t *testing.T) {
 		t.Run("authority", func(t *testing.T) {
 			token := guest.file("token", authority.vouch(guest.identifier(), "--attr", "role=db", "--attr", "team=web"))
 			d := newDoor(t, through, "--authority", authority.identifier(), "--require", "role=db", "--require", "team=web")
-			d.refuses(stranger, "no credential was shown")
-			d.refuses(guest, "no credential was shown")
+			d.refuses(stranger, "no credential was presented")
+			d.refuses(guest, "no credential was presented")
 			d.admits(guest, "--credential", token)
 		})
 	})
@@ -583,7 +584,7 @@ func newIntruder(t testing.TB, d *door) *intruder {
 // tries returns what comes of a handshake with a credential or a ticket that may be anything.
 func (i *intruder) tries(d *door, credential, ticket []byte) error {
 	i.t.Helper()
-	trust, err := identity.NewPolicy(identity.PolicyConfig{Allow: []identity.Identifier{i.host}})
+	trust, err := trust.NewPolicy(trust.Config{Allow: []identity.Identifier{i.host}})
 	if err != nil {
 		i.t.Fatal(err)
 	}
@@ -658,7 +659,7 @@ func TestIntruder(t *testing.T) {
 		t.Fatal(err)
 	}
 	flips(ticket.Bytes(), func(b []byte) error { _, err := identity.ParseTicket(b); return err }, func(b []byte) {
-		i.isRefused(d, nil, b, "not among the 0 allowed; no credential was shown; ticket ")
+		i.isRefused(d, nil, b, "not among the 0 allowed; no credential was presented; ticket ")
 	})
 	late := loadKey(t, d.home+"/.config/sp/identity")
 	expired, err := late.Ticket(nil, ticket.Route(), time.Now())
@@ -850,7 +851,7 @@ func TestRelayNames(t *testing.T) {
 	t.Run("authority", func(t *testing.T) {
 		relay, at := start(t, "--authority", authority.identifier(), "--require", "role=outlet")
 		token := host.file("token", authority.vouch(host.identifier(), "--attr", "role=outlet", "--attr", "relay-name=db"))
-		refused(t, relay, claim(host, at, "db"), "no credential was shown")
+		refused(t, relay, claim(host, at, "db"), "no credential was presented")
 		refused(t, relay, claim(host, at, "web", "--credential", token), "may not claim the name web: its credential is for the name")
 		ready(t, claim(host, at, "db", "--credential", token))
 		free := host.file("free", authority.vouch(host.identifier(), "--attr", "role=outlet"))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 )
 
 // Patience is a deadline that only a hung test meets.
@@ -121,9 +122,9 @@ func NewIdentity(t testing.TB) *identity.Identity {
 }
 
 // Trusting returns the policy of a self who trusts those in allow or, if nobody is there, only itself.
-func Trusting(t testing.TB, self *identity.Identity, allow ...identity.Identifier) *identity.Policy {
+func Trusting(t testing.TB, self *identity.Identity, allow ...identity.Identifier) *trust.Policy {
 	t.Helper()
-	p, err := identity.NewPolicy(identity.PolicyConfig{Self: self.Identifier(), Allow: allow})
+	p, err := trust.NewPolicy(trust.Config{Self: self.Identifier(), Allow: allow})
 	if err != nil {
 		t.Fatal(err)
 	}

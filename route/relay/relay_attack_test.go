@@ -15,6 +15,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
@@ -31,13 +32,17 @@ type fickle struct {
 
 func newFickle() *fickle { return &fickle{changed: make(chan struct{})} }
 
-func (f *fickle) Check(peer *identity.Peer, _ time.Time) (identity.Decision, error) {
+func (f *fickle) Check(peer *identity.Peer, _ time.Time) (trust.Decision, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if peer.Identifier() == f.denied {
-		return identity.Decision{}, fmt.Errorf("denied: %w", identity.ErrNotTrusted)
+		return trust.Decision{}, fmt.Errorf("denied: %w", trust.ErrNotTrusted)
 	}
-	return identity.Decision{}, nil
+	return trust.Decision{}, nil
+}
+
+func (f *fickle) Accept(peer *identity.Peer, now time.Time) (trust.Decision, error) {
+	return f.Check(peer, now)
 }
 
 func (f *fickle) Changed() <-chan struct{} {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/mux"
 	"github.com/secureportal/sp/wire"
@@ -74,7 +75,7 @@ type Server struct {
 	perIdentity int
 
 	// mayClaim decides whether a peer that is trusted may claim a name. Nil allows every name.
-	mayClaim func(d identity.Decision, name string) error
+	mayClaim func(d trust.Decision, name string) error
 
 	mu      sync.Mutex
 	names   map[string]*lease
@@ -89,7 +90,7 @@ type ServerConfig struct {
 
 	// MayClaim decides whether a trusted peer may claim a name; its error is the reason. It is asked again whenever
 	// the peer is trusted by something else than before. Nil allows every name.
-	MayClaim func(d identity.Decision, name string) error
+	MayClaim func(d trust.Decision, name string) error
 }
 
 // NewRegistry makes n a relay. Whom n trusts may claim names.
@@ -172,7 +173,7 @@ func (g *Server) hold(ctx context.Context, q *route.Request, r *lease) error {
 		return err
 	}
 	reason := g.keep(ctx, q.Session, stream, r)
-	if errors.Is(reason, identity.ErrNotTrusted) {
+	if errors.Is(reason, trust.ErrNotTrusted) {
 		r.revoke()
 	} else if !r.retire() {
 		g.node.Go(func() { g.outlive(r) })
@@ -254,7 +255,7 @@ func (g *Server) lapse(ctx context.Context, s *channel.Session, name string, mux
 	for {
 		decided := s.Decided()
 		if err := g.judge(s, name); err != nil {
-			return fmt.Errorf("%w: %w", identity.ErrNotTrusted, err)
+			return fmt.Errorf("%w: %w", trust.ErrNotTrusted, err)
 		}
 		select {
 		case <-decided:
@@ -320,7 +321,7 @@ func (g *Server) forward(ctx context.Context, q *route.Request, r *lease) error 
 	}
 	if !r.join(next) {
 		aside(func() { _ = next.Close() })
-		return r.unreachable(identity.ErrNotTrusted)
+		return r.unreachable(trust.ErrNotTrusted)
 	}
 	defer r.part(next)
 	return q.Forward(next, aside)

@@ -20,9 +20,9 @@ type chunk struct {
 	due  time.Time
 }
 
-// delayed is a long line: bits bits a second, each of which arrives delay later.
-// It takes no more than that from src, and holds no more than is on its way. TCP
-// ends at it, so it shows the windows of what runs inside, not TCP's.
+// delayed is a long line: it passes so many bits a second, and each arrives delay
+// later. It reads no faster than that, and holds no more than is on its way. TCP ends
+// at it, so it shows the windows of what runs inside, not TCP's.
 func delayed(bits int64, delay time.Duration) direction {
 	inFlight := int(float64(bits)/8*delay.Seconds())/delayChunk + 1
 	return func(dst, src *net.TCPConn) error {
@@ -40,7 +40,9 @@ func delayed(bits int64, delay time.Duration) direction {
 }
 
 // depart reads at the speed of the line.
-func depart(src *net.TCPConn, line chan<- chunk, free <-chan []byte, bits int64, delay time.Duration) error {
+func depart(
+	src *net.TCPConn, line chan<- chunk, free <-chan []byte, bits int64, delay time.Duration,
+) error {
 	next := time.Now() // when the line can take more
 	for {
 		if wait := time.Until(next); wait > coarse {

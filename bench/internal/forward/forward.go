@@ -6,12 +6,12 @@
 //
 //	splice   io.Copy between the connections: the kernel moves the bytes
 //	copy     read and write through a buffer: what any user-space proxy pays
-//	seal     reads plain bytes and writes AES-GCM records  ┐ together the least
-//	open     reads AES-GCM records and writes plain bytes  ┘ that a tunnel can cost
+//	seal     reads plain bytes and writes AES-256-GCM records  ┐ together the least
+//	open     reads AES-256-GCM records and writes plain bytes  ┘ that a tunnel can cost
 //	delay    a long line: so many bits a second, so much later
 //
-// Seal and open are a yardstick, not a protocol: the key is a constant and
-// nobody is authenticated.
+// Seal and open are a yardstick, not a protocol: the cipher is that of sp's suite,
+// but the key is a constant and nobody is authenticated.
 package forward
 
 import (

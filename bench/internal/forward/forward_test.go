@@ -24,20 +24,20 @@ func listen(t *testing.T) *net.TCPListener {
 
 // start runs forwarders in front of target, the last one first, and returns the
 // address of the first.
-func start(t *testing.T, target string, chain ...Config) string {
+func start(t *testing.T, target string, row ...Config) string {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error)
-	for i := len(chain) - 1; i >= 0; i-- {
+	for i := len(row) - 1; i >= 0; i-- {
 		ln := listen(t)
-		cfg := chain[i]
+		cfg := row[i]
 		cfg.Target = target
 		go func() { done <- Run(ctx, ln, cfg) }()
 		target = ln.Addr().String()
 	}
 	t.Cleanup(func() {
 		cancel()
-		for range chain {
+		for range row {
 			if err := <-done; err != nil {
 				t.Error(err)
 			}
@@ -65,7 +65,7 @@ func serveEcho(ln *net.TCPListener) {
 }
 
 func TestForward(t *testing.T) {
-	chains := map[string][]Config{
+	rows := map[string][]Config{
 		"splice":    {{Mode: "splice"}, {Mode: "splice"}},
 		"copy":      {{Mode: "copy"}, {Mode: "copy", Buffer: 1000}},
 		"aead":      {{Mode: "seal"}, {Mode: "open"}},
@@ -77,11 +77,11 @@ func TestForward(t *testing.T) {
 	}
 	sent := make([]byte, 5<<20)
 	rand.Read(sent)
-	for name, chain := range chains {
+	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
 			ln := listen(t)
 			go serveEcho(ln)
-			conn, err := net.Dial("tcp", start(t, ln.Addr().String(), chain...))
+			conn, err := net.Dial("tcp", start(t, ln.Addr().String(), row...))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -99,7 +99,12 @@ func TestForward(t *testing.T) {
 }
 
 func TestBadConfig(t *testing.T) {
-	for _, cfg := range []Config{{Mode: "teleport"}, {Mode: "copy", Buffer: -1}, {Mode: "seal", Batch: maxBatch + 1}, {Mode: "delay"}} {
+	for _, cfg := range []Config{
+		{Mode: "teleport"},
+		{Mode: "copy", Buffer: -1},
+		{Mode: "seal", Batch: maxBatch + 1},
+		{Mode: "delay"},
+	} {
 		if err := Run(t.Context(), listen(t), cfg); err == nil {
 			t.Errorf("%+v was accepted", cfg)
 		}
@@ -111,7 +116,8 @@ func TestBadConfig(t *testing.T) {
 func TestDelay(t *testing.T) {
 	ln := listen(t)
 	go serveEcho(ln)
-	conn, err := net.Dial("tcp", start(t, ln.Addr().String(), Config{Mode: "delay", Bits: 100e6, Delay: 20 * time.Millisecond}))
+	line := Config{Mode: "delay", Bits: 100e6, Delay: 20 * time.Millisecond}
+	conn, err := net.Dial("tcp", start(t, ln.Addr().String(), line))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -30,7 +30,8 @@ func newVectorReader(conn *net.TCPConn, bufs [][]byte) (*vectorReader, error) {
 		r.iov = append(r.iov, v)
 	}
 	r.ready = func(fd uintptr) bool {
-		n, _, errno := syscall.Syscall(syscall.SYS_READV, fd, uintptr(unsafe.Pointer(&r.iov[0])), uintptr(len(r.iov)))
+		n, _, errno := syscall.Syscall(syscall.SYS_READV, fd,
+			uintptr(unsafe.Pointer(&r.iov[0])), uintptr(len(r.iov)))
 		r.n, r.errno = int(n), errno
 		return errno != syscall.EAGAIN
 	}

@@ -12,9 +12,10 @@ import (
 	"sync"
 )
 
-// A record on the wire: length (2) | AES-GCM(data) | tag (16). Length is that of
-// what follows it. The nonce counts records and is not sent.
+// A record on the wire: length (2) | AES-256-GCM(data) | tag (16). Length is that
+// of what follows it. The nonce counts records and is not sent.
 const (
+	keySize    = 32 // as sp's suite has it (Noise §12.4): a shorter key seals faster
 	lengthSize = 2
 	tagSize    = 16
 	dataSize   = 1<<16 - 1 - tagSize // the most that one record carries
@@ -30,8 +31,9 @@ type recordCipher struct {
 	count uint64
 }
 
+// newRecordCipher has a key of zeros: what it costs does not depend on the key.
 func newRecordCipher() recordCipher {
-	block, err := aes.NewCipher(make([]byte, 16))
+	block, err := aes.NewCipher(make([]byte, keySize))
 	if err != nil {
 		panic(err) // the length is a constant
 	}
@@ -59,15 +61,15 @@ func (c *recordCipher) open(body []byte) ([]byte, error) {
 	return c.aead.Open(body[:0], c.next(), body, nil)
 }
 
-// sealed reads into the places of up to batch records with one system call,
-// encrypts them where they are, and writes them with another.
+// sealed reads what up to batch records hold with one system call, encrypts it where
+// it is, and writes the records with another.
 func sealed(batch int) direction {
 	pool := recordPool(batch)
 	return func(dst, src *net.TCPConn) error {
 		buf := pool.Get().(*[]byte)
 		defer pool.Put(buf)
 		c := newRecordCipher()
-		r, err := newVectorReader(src, places(*buf))
+		r, err := newVectorReader(src, dataParts(*buf))
 		if err != nil {
 			return err
 		}
@@ -128,7 +130,9 @@ func opened(batch int) direction {
 
 // openAll opens the whole records in b, adds them to plain, and says how much of
 // b they took.
-func (c *recordCipher) openAll(b []byte, plain net.Buffers) (used int, records net.Buffers, err error) {
+func (c *recordCipher) openAll(
+	b []byte, plain net.Buffers,
+) (used int, records net.Buffers, err error) {
 	for len(b)-used >= lengthSize {
 		n := int(binary.BigEndian.Uint16(b[used:]))
 		if n < tagSize {
@@ -151,8 +155,8 @@ func recordPool(batch int) *sync.Pool {
 	return &sync.Pool{New: func() any { b := make([]byte, batch*recordSize); return &b }}
 }
 
-// places are the parts of a buffer of records that hold data.
-func places(buf []byte) [][]byte {
+// dataParts are the parts of a buffer of records that hold data.
+func dataParts(buf []byte) [][]byte {
 	var p [][]byte
 	for ; len(buf) >= recordSize; buf = buf[recordSize:] {
 		p = append(p, buf[lengthSize:lengthSize+dataSize])

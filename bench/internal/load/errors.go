@@ -4,8 +4,8 @@ package load
 
 import "fmt"
 
-// failures is that several of many connections failed, most likely for the same
-// reason.
+// failures says how many of many connections failed, and why the first did: most
+// likely they all have the same reason.
 type failures struct {
 	count, of int
 	first     error

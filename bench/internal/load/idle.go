@@ -26,8 +26,8 @@ type Idle struct {
 	conns []*net.TCPConn
 }
 
-// Grow adds connections until there are n, or it has failed often enough to say
-// that there will not be.
+// Grow adds connections until there are n. After some failures it gives up, and
+// keeps what it has.
 func (p *Idle) Grow(ctx context.Context, addr string, n int) error {
 	made := make([]*net.TCPConn, n-len(p.conns))
 	first := len(p.conns)

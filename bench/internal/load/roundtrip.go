@@ -14,7 +14,9 @@ const warmupTrips = 100
 // RoundTrips sends a request of size bytes and waits for as many, one after the
 // other on one connection, and returns how long each took. It ends after limit,
 // or count of them.
-func RoundTrips(ctx context.Context, addr string, size, count int, limit time.Duration) ([]time.Duration, error) {
+func RoundTrips(
+	ctx context.Context, addr string, size, count int, limit time.Duration,
+) ([]time.Duration, error) {
 	conn, err := dial(ctx, addr, 0)
 	if err != nil {
 		return nil, err

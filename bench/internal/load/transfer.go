@@ -43,7 +43,11 @@ func (t Transfer) Run(ctx context.Context, addr string) (time.Duration, error) {
 	return time.Since(began), errors.Join(errs...)
 }
 
-func (t Transfer) stream(ctx context.Context, addr string, i, size int, ready *sync.WaitGroup, start <-chan struct{}) error {
+// stream is the i-th connection: it says that it is ready, waits for start, and moves
+// its share of the bytes.
+func (t Transfer) stream(
+	ctx context.Context, addr string, i, size int, ready *sync.WaitGroup, start <-chan struct{},
+) error {
 	conn, err := dial(ctx, addr, i)
 	ready.Done()
 	<-start

@@ -29,7 +29,8 @@ func TestParseStat(t *testing.T) {
 }
 
 func TestParseRollup(t *testing.T) {
-	data := "55dca-7ffd2 ---p 00000000 00:00 0  [rollup]\nRss:    1768 kB\nPss:     337 kB\nPss_Anon:  9 kB\n"
+	data := "55dca-7ffd2 ---p 00000000 00:00 0  [rollup]\n" +
+		"Rss:    1768 kB\nPss:     337 kB\nPss_Anon:  9 kB\n"
 	got, err := parseRollup([]byte(data))
 	if err != nil {
 		t.Fatal(err)

@@ -45,8 +45,14 @@ type Process struct {
 func (s *Set) Start(env []string, program string, args ...string) (*Process, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	base := filepath.Join(s.Dir, fmt.Sprintf("%d-%s", len(s.procs), filepath.Base(program)))
-	p := &Process{name: filepath.Base(program), out: base + ".out", errs: base + ".err", done: make(chan struct{})}
+	name := filepath.Base(program)
+	base := filepath.Join(s.Dir, fmt.Sprintf("%d-%s", len(s.procs), name))
+	p := &Process{
+		name: name,
+		out:  base + ".out",
+		errs: base + ".err",
+		done: make(chan struct{}),
+	}
 	stdout, err := os.Create(p.out)
 	if err != nil {
 		return nil, err
@@ -148,7 +154,8 @@ func (s *Set) Close() error {
 		select {
 		case <-p.done:
 		case <-deadline:
-			err = errors.Join(err, fmt.Errorf("%s (pid %d) does not end", p.name, p.cmd.Process.Pid))
+			pid := p.cmd.Process.Pid
+			err = errors.Join(err, fmt.Errorf("%s (pid %d) does not end", p.name, pid))
 		}
 	}
 	s.mu.Lock()

@@ -78,7 +78,13 @@ func parseStat(data []byte) (stat, error) {
 	for _, f := range []struct {
 		index int
 		into  *int
-	}{{1, &st.parent}, {11, &st.user}, {12, &st.system}, {13, &st.childUser}, {14, &st.childSystem}} {
+	}{
+		{1, &st.parent},
+		{11, &st.user},
+		{12, &st.system},
+		{13, &st.childUser},
+		{14, &st.childSystem},
+	} {
 		n, err := strconv.Atoi(string(fields[f.index]))
 		if err != nil {
 			return stat{}, fmt.Errorf("stat: %w", err)

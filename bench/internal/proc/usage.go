@@ -97,7 +97,8 @@ func cpuClock(pid int) (time.Duration, error) {
 	const cpuClockSched = 2
 	id := ^int32(pid)<<3 | cpuClockSched
 	var ts syscall.Timespec
-	_, _, errno := syscall.Syscall(syscall.SYS_CLOCK_GETTIME, uintptr(id), uintptr(unsafe.Pointer(&ts)), 0)
+	_, _, errno := syscall.Syscall(syscall.SYS_CLOCK_GETTIME,
+		uintptr(id), uintptr(unsafe.Pointer(&ts)), 0)
 	if errno != 0 {
 		return 0, errno
 	}

@@ -2,15 +2,15 @@ package report
 
 import "math"
 
-// An axis maps values to places between from and to.
+// An axis maps values to pixels between from and to.
 type axis struct {
 	least, most float64
 	from, to    float64
 	log         bool
 }
 
-// place is where v is. On a logarithmic axis everything is positive.
-func (a axis) place(v float64) float64 {
+// pixel is where v is. On a logarithmic axis everything is positive.
+func (a axis) pixel(v float64) float64 {
 	lo, hi := a.least, a.most
 	if a.log {
 		lo, hi, v = math.Log(lo), math.Log(hi), math.Log(v)
@@ -22,7 +22,7 @@ func (a axis) place(v float64) float64 {
 }
 
 // within is where v is, or the end of the axis if it is beyond.
-func (a axis) within(v float64) float64 { return a.place(min(v, a.most)) }
+func (a axis) within(v float64) float64 { return a.pixel(min(v, a.most)) }
 
 // maxTicks is how many lines a linear axis has at most.
 const maxTicks = 6

@@ -8,13 +8,35 @@ type bars struct {
 }
 
 var barPlots = []bars{
-	{"cpu", "CPU seconds per GiB, both directions (less is better)", CPUUp, []column{{"1 stream", cpu(1)}, {"8 streams", cpu(8)}}},
-	{"throughput", "Gbit/s of one stream (more is better)", GbitUp, []column{{"up", at(GbitUp, 1)}, {"down", at(GbitDown, 1)}}},
-	{"throughput-8", "Gbit/s of eight streams (more is better)", GbitUp, []column{{"up", at(GbitUp, 8)}, {"down", at(GbitDown, 8)}}},
-	{"latency", "µs for 1 KiB there and back (less is better)", Trip, []column{{"p50", at(Trip, P50)}, {"p99", at(Trip, P99)}}},
-	{"latency-loaded", "µs for 1 KiB there and back beside a bulk transfer, p99 (less is better)", TripBesideUp, []column{{"upload", at(TripBesideUp, P99)}, {"download", at(TripBesideDn, P99)}}},
-	{"connections", "New connections a second (more is better)", ConnRate, []column{{"one at a time", at(ConnRate, 1)}, {"32 at once", at(ConnRate, 32)}}},
-	{"idle", "KiB per idle connection, all processes (less is better)", IdleRSS, []column{{"1,000", at(IdleRSS, 1000)}, {"5,000", at(IdleRSS, idleGoal)}}},
+	{
+		"cpu", "CPU seconds per GiB, both directions (less is better)", CPUUp,
+		[]column{{"1 stream", cpu(1)}, {"8 streams", cpu(8)}},
+	},
+	{
+		"throughput", "Gbit/s of one stream (more is better)", GbitUp,
+		[]column{{"up", at(GbitUp, 1)}, {"down", at(GbitDown, 1)}},
+	},
+	{
+		"throughput-8", "Gbit/s of eight streams (more is better)", GbitUp,
+		[]column{{"up", at(GbitUp, 8)}, {"down", at(GbitDown, 8)}},
+	},
+	{
+		"latency", "µs for 1 KiB there and back (less is better)", Trip,
+		[]column{{"p50", at(Trip, P50)}, {"p99", at(Trip, P99)}},
+	},
+	{
+		"latency-loaded",
+		"µs for 1 KiB there and back beside a bulk transfer, p99 (less is better)", TripBesideUp,
+		[]column{{"upload", at(TripBesideUp, P99)}, {"download", at(TripBesideDn, P99)}},
+	},
+	{
+		"connections", "New connections a second (more is better)", ConnRate,
+		[]column{{"one at a time", at(ConnRate, 1)}, {"32 at once", at(ConnRate, 32)}},
+	},
+	{
+		"idle", "KiB per idle connection, all processes (less is better)", IdleRSS,
+		[]column{{"1,000", at(IdleRSS, 1000)}, {"5,000", at(IdleRSS, idleGoal)}},
+	},
 }
 
 const (
@@ -45,7 +67,7 @@ func (r *Results) drawBars(p bars) string {
 		c.text(left+16, 41, "faint", "start", s.title)
 	}
 	for _, v := range x.ticks() {
-		c.line(x.place(v), barTop-4, x.place(v), bottom, "grid")
+		c.line(x.pixel(v), barTop-4, x.pixel(v), bottom, "grid")
 	}
 	for i, name := range names {
 		y := barTop + group*float64(i)

@@ -53,14 +53,16 @@ var goals = []goal{
 	absolute("Gbit/s over 1 Gbit/s, 100 ms, down", at(FarDown, 1), "sp-relay-mux", false, 0.9),
 }
 
-func versus(what string, of func(*Results, Row) Series, ours, theirs string, atMost bool, bound float64) goal {
+func versus(what string, of figureOf, ours, theirs string, atMost bool, bound float64) goal {
 	return goal{
 		what: ours + ": " + what, atMost: atMost, bound: bound, against: theirs,
-		of: func(r *Results) Series { return Ratio(of(r, Row{Name: ours}), of(r, Row{Name: theirs})) },
+		of: func(r *Results) Series {
+			return Ratio(of(r, Row{Name: ours}), of(r, Row{Name: theirs}))
+		},
 	}
 }
 
-func absolute(what string, of func(*Results, Row) Series, ours string, atMost bool, bound float64) goal {
+func absolute(what string, of figureOf, ours string, atMost bool, bound float64) goal {
 	return goal{
 		what: ours + ": " + what, atMost: atMost, bound: bound,
 		of: func(r *Results) Series { return of(r, Row{Name: ours}) },

@@ -17,21 +17,66 @@ type growth struct {
 }
 
 var growths = []growth{
-	{"streams-cpu", "CPU by number of streams", "CPU s/GiB", "streams", CPUUp, CPUDown, false},
-	{"streams-gbit", "Throughput by number of streams", "Gbit/s", "streams", GbitUp, GbitDown, false},
-	{"sizes-cpu", "CPU by size of a write", "CPU µs per write", "bytes", SizeCPU, "", true},
-	{"sizes-gbit", "Throughput by size of a write", "Gbit/s", "bytes", SizeGbit, "", true},
-	{"idle-rss", "Memory by number of idle connections", "KiB each", "connections", IdleRSS, "", true},
-	{"idle-trip", "Latency beside idle connections", "µs, 1 KiB p50", "connections", IdleTrip, "", false},
-	{"idle-conn", "CPU of one more connection", "CPU ms each", "connections", IdleConn, "", true},
-	{"hops-cpu", "CPU by number of hops between the ends", "CPU s/GiB", "hops", HopCPU, "", false},
-	{"hops-gbit", "Throughput by number of hops", "Gbit/s", "hops", HopGbit, "", false},
-	{"hops-trip", "Latency by number of hops", "µs, 1 KiB p50", "hops", HopTrip, "", false},
-	{"hops-conn", "New connections by number of hops", "a second", "hops", HopConn, "", false},
-	{"nested-cpu", "CPU by channels inside the first", "CPU s/GiB", "channels inside", NestCPU, "", false},
-	{"nested-gbit", "Throughput by channels inside the first", "Gbit/s", "channels inside", NestGbit, "", false},
-	{"nested-trip", "Latency by channels inside the first", "µs, 1 KiB p50", "channels inside", NestTrip, "", false},
-	{"nested-conn", "New connections by channels inside the first", "a second", "channels inside", NestConn, "", false},
+	{
+		"streams-cpu", "CPU by number of streams",
+		"CPU s/GiB", "streams", CPUUp, CPUDown, false,
+	},
+	{
+		"streams-gbit", "Throughput by number of streams",
+		"Gbit/s", "streams", GbitUp, GbitDown, false,
+	},
+	{
+		"sizes-cpu", "CPU by size of a write",
+		"CPU µs per write", "bytes", SizeCPU, "", true,
+	},
+	{
+		"sizes-gbit", "Throughput by size of a write",
+		"Gbit/s", "bytes", SizeGbit, "", true,
+	},
+	{
+		"idle-rss", "Memory by number of idle connections",
+		"KiB each", "connections", IdleRSS, "", true,
+	},
+	{
+		"idle-trip", "Latency beside idle connections",
+		"µs, 1 KiB p50", "connections", IdleTrip, "", false,
+	},
+	{
+		"idle-conn", "CPU of one more connection",
+		"CPU ms each", "connections", IdleConn, "", true,
+	},
+	{
+		"hops-cpu", "CPU by number of hops between the ends",
+		"CPU s/GiB", "hops", HopCPU, "", false,
+	},
+	{
+		"hops-gbit", "Throughput by number of hops",
+		"Gbit/s", "hops", HopGbit, "", false,
+	},
+	{
+		"hops-trip", "Latency by number of hops",
+		"µs, 1 KiB p50", "hops", HopTrip, "", false,
+	},
+	{
+		"hops-conn", "New connections by number of hops",
+		"a second", "hops", HopConn, "", false,
+	},
+	{
+		"nested-cpu", "CPU by channels inside the first",
+		"CPU s/GiB", "channels inside", NestCPU, "", false,
+	},
+	{
+		"nested-gbit", "Throughput by channels inside the first",
+		"Gbit/s", "channels inside", NestGbit, "", false,
+	},
+	{
+		"nested-trip", "Latency by channels inside the first",
+		"µs, 1 KiB p50", "channels inside", NestTrip, "", false,
+	},
+	{
+		"nested-conn", "New connections by channels inside the first",
+		"a second", "channels inside", NestConn, "", false,
+	},
 }
 
 // minPoints is how many values of X make a growth: 1 and 8 streams do not.

@@ -21,13 +21,16 @@ const (
 
 // drawn are the topologies that have a curve, in the order of the palette: more
 // could not be told apart.
-var drawn = []string{"sp", "sp-relay", "sp-bridge", "sp-nested", "ghostunnel", "ssh", "frp", "copy+aead", "copy", "splice", "none"}
+var drawn = []string{
+	"sp", "sp-relay", "sp-bridge", "sp-nested", "ghostunnel", "ssh", "frp",
+	"copy+aead", "copy", "splice", "none",
+}
 
 // A curve is one topology in a plot of lines.
 type curve struct {
 	name   string
 	color  string
-	points []point // in values, not yet places
+	points []point // in values, not yet pixels
 }
 
 // drawLines returns "" if there is nothing to draw.
@@ -71,7 +74,10 @@ func axes(curves []curve, logY bool) (x, y axis) {
 	if !logY {
 		least.y = min(0, least.y)
 	}
-	x = axis{least: least.x, most: most.x, from: lineLeft, to: lineRight, log: least.x > 0 && most.x > logRange*least.x}
+	x = axis{
+		least: least.x, most: most.x, from: lineLeft, to: lineRight,
+		log: least.x > 0 && most.x > logRange*least.x,
+	}
 	y = axis{least: least.y, most: most.y, from: lineBottom, to: lineTop, log: logY}
 	return x, y
 }
@@ -82,12 +88,12 @@ func (c *canvas) frame(g growth, x, y axis, xs []int) {
 	c.text(10, 40, "faint", "start", g.unit)
 	c.text((lineLeft+lineRight)/2, lineHeight-10, "faint", "middle", g.over)
 	for _, v := range y.ticks() {
-		c.line(lineLeft, y.place(v), lineRight, y.place(v), "grid")
-		c.text(lineLeft-8, y.place(v)+4, "faint", "end", strconv.FormatFloat(v, 'g', 6, 64))
+		c.line(lineLeft, y.pixel(v), lineRight, y.pixel(v), "grid")
+		c.text(lineLeft-8, y.pixel(v)+4, "faint", "end", strconv.FormatFloat(v, 'g', 6, 64))
 	}
 	last := -lineWidth
 	for _, v := range xs {
-		at := x.place(float64(v))
+		at := x.pixel(float64(v))
 		if at < last+50 {
 			continue
 		}
@@ -98,17 +104,17 @@ func (c *canvas) frame(g growth, x, y axis, xs []int) {
 
 // curves draws each with its name behind its end, names moved apart.
 func (c *canvas) curves(curves []curve, x, y axis) {
-	end := func(cv curve) float64 { return y.place(cv.points[len(cv.points)-1].y) }
+	end := func(cv curve) float64 { return y.pixel(cv.points[len(cv.points)-1].y) }
 	slices.SortStableFunc(curves, func(a, b curve) int { return cmp.Compare(end(a), end(b)) })
 	next := 0.0
 	for i, cv := range curves {
-		var places []point
+		var pixels []point
 		for _, p := range cv.points {
-			at := point{x.place(p.x), y.place(p.y)}
-			places = append(places, at)
+			at := point{x.pixel(p.x), y.pixel(p.y)}
+			pixels = append(pixels, at)
 			c.dot(at.x, at.y, cv.color)
 		}
-		c.polyline(places, cv.color)
+		c.polyline(pixels, cv.color)
 		// Room is left for the names that follow.
 		at := max(next, min(end(cv), lineBottom-float64(len(curves)-1-i)*nameGap))
 		c.dot(lineRight+14, at, cv.color)

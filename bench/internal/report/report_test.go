@@ -62,7 +62,9 @@ func TestRatioIsPaired(t *testing.T) {
 }
 
 func TestNumber(t *testing.T) {
-	for v, want := range map[float64]string{0: "0", 0.0612: "0.061", 2.244: "2.24", 29.84: "29.8", 9793.4: "9793"} {
+	for v, want := range map[float64]string{
+		0: "0", 0.0612: "0.061", 2.244: "2.24", 29.84: "29.8", 9793.4: "9793",
+	} {
 		if got := number(v); got != want {
 			t.Errorf("%v is %q, want %q", v, got, want)
 		}
@@ -71,18 +73,19 @@ func TestNumber(t *testing.T) {
 
 func TestAxis(t *testing.T) {
 	linear := axis{least: 0, most: 10, from: 100, to: 200}
-	if got := linear.place(2.5); got != 125 {
+	if got := linear.pixel(2.5); got != 125 {
 		t.Errorf("2.5 is at %v", got)
 	}
 	if got, want := linear.ticks(), []float64{0, 2, 4, 6, 8, 10}; !reflect.DeepEqual(got, want) {
 		t.Errorf("ticks %v, want %v", got, want)
 	}
 	upside := axis{least: 1, most: 100, from: 300, to: 100, log: true}
-	if got := upside.place(10); math.Abs(got-200) > 1e-9 {
+	if got := upside.pixel(10); math.Abs(got-200) > 1e-9 {
 		t.Errorf("10 is at %v", got)
 	}
-	if got, want := upside.ticks(), []float64{1, 2, 5, 10, 20, 50, 100}; !reflect.DeepEqual(got, want) {
-		t.Errorf("ticks %v, want %v", got, want)
+	round := []float64{1, 2, 5, 10, 20, 50, 100}
+	if got := upside.ticks(); !reflect.DeepEqual(got, round) {
+		t.Errorf("ticks %v, want %v", got, round)
 	}
 	if got := (axis{least: 1, most: 1e4, log: true}).ticks(); len(got) != 5 {
 		t.Errorf("ticks %v of a wide range", got)
@@ -90,7 +93,7 @@ func TestAxis(t *testing.T) {
 	if got := linear.within(1000); got != 200 {
 		t.Errorf("beyond the axis is at %v", got)
 	}
-	if got := (axis{least: 5, most: 5, from: 7, to: 9}).place(5); got != 7 {
+	if got := (axis{least: 5, most: 5, from: 7, to: 9}).pixel(5); got != 7 {
 		t.Errorf("a single value is at %v", got)
 	}
 }
@@ -98,8 +101,15 @@ func TestAxis(t *testing.T) {
 // sample has a figure for everything that is shown; ghostunnel costs twice sp.
 func sample() *Results {
 	r := &Results{
-		Host:     Host{CPU: "a processor", Cores: 2, Kernel: "6", Go: "go1", Repetitions: 3},
-		Rows:     []Row{{"sp", "sp, direct", false}, {"ghostunnel", "TLS <1.3> & Go", false}},
+		Host: Host{
+			CPU: "a processor", Cores: 2, Kernel: "6", Go: "go1", Repetitions: 3,
+			AESInstructions: []string{"aes", "pmull"}, AES256GCM: 5.678, ChaCha20Poly1305: 1.234,
+		},
+		Rows: []Row{
+			{Name: "sp", About: "sp, direct", Cipher: "AES-256-GCM"},
+			{Name: "ghostunnel", About: "TLS <1.3> & Go", Cipher: "AES-128-GCM"},
+			{Name: "stunnel", About: "not here", Cipher: "AES-256-GCM"},
+		},
 		Failures: []string{"stunnel: not here"},
 	}
 	for rep := range 3 {
@@ -127,6 +137,9 @@ func TestMarkdown(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
+		"a processor, 2 cores, AES instructions aes, pmull; one core seals records of 64 KiB " +
+			"at 5.68 GB/s with AES-256-GCM and at 1.23 GB/s with ChaCha20-Poly1305.",
+		"| sp | AES-256-GCM |\n| ghostunnel | AES-128-GCM |\n\n",
 		"| sp | sp, direct | 1.10 (1.00–1.20) | 1.10 (1.00–1.20) | 0.500 (0.500–0.500) |",
 		"| sp: CPU, 1 stream | ≤ 0.7 × ghostunnel | 0.500 (0.500–0.500) | yes |",
 		"| sp: connections, one at a time | ≥ 4 × ghostunnel | 2.00 (2.00–2.00) | no |",
@@ -137,6 +150,12 @@ func TestMarkdown(t *testing.T) {
 		if !strings.Contains(b.String(), want) {
 			t.Errorf("no %q in\n%s", want, b.String())
 		}
+	}
+}
+
+func TestHostWithoutAES(t *testing.T) {
+	if got := (Host{CPU: "old"}).String(); !strings.Contains(got, "old, 0 cores, no AES instr") {
+		t.Error(got)
 	}
 }
 
@@ -204,7 +223,9 @@ func checkPlot(t *testing.T, name, svg string) {
 }
 
 func TestCount(t *testing.T) {
-	for v, want := range map[int]string{1: "1", 64: "64", 4096: "4 Ki", 1 << 20: "1 Mi", 10000: "10 k", 9900: "9900"} {
+	for v, want := range map[int]string{
+		1: "1", 64: "64", 4096: "4 Ki", 1 << 20: "1 Mi", 10000: "10 k", 9900: "9900",
+	} {
 		if got := count(v); got != want {
 			t.Errorf("%d is %q, want %q", v, got, want)
 		}

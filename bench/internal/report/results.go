@@ -9,7 +9,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"time"
 )
 
 // A Key names a figure. X is what it depends on: the number of streams, of
@@ -36,18 +35,9 @@ type Results struct {
 type Row struct {
 	Name    string `json:"name"`
 	About   string `json:"about"`
+	Cipher  string `json:"cipher"` // "" for none
 	Relayed bool   `json:"relayed"`
-}
-
-// Host is where and when.
-type Host struct {
-	Date        time.Time `json:"date"`
-	CPU         string    `json:"cpu"`
-	Cores       int       `json:"cores"`
-	Kernel      string    `json:"kernel"`
-	Go          string    `json:"go"`
-	Repetitions int       `json:"repetitions"`
-	Flags       string    `json:"flags"`
+	Before  string `json:"before,omitempty"` // the same with the build before, if that is measured
 }
 
 // Add records a value of a repetition.
@@ -97,37 +87,51 @@ func (r *Results) Names(metric string) []string {
 	return append(names, slices.Sorted(maps.Keys(found))...)
 }
 
-// A figure is one entry of the JSON.
-type figure struct {
-	Key
+// A spread is what the JSON says of a series.
+type spread struct {
 	Median  float64   `json:"median"`
 	Min     float64   `json:"min"`
 	Max     float64   `json:"max"`
 	Samples []float64 `json:"samples"`
 }
 
+// A figure is one entry of the JSON.
+type figure struct {
+	Key
+	spread
+}
+
+func spreadOf(series Series) spread {
+	s := series.Summary()
+	sp := spread{Median: s.Median, Min: s.Min, Max: s.Max}
+	for _, rep := range slices.Sorted(maps.Keys(series)) {
+		sp.Samples = append(sp.Samples, series[rep])
+	}
+	return sp
+}
+
 // WriteJSON writes every sample.
 func (r *Results) WriteJSON(w io.Writer) error {
 	var figures []figure
 	for key, series := range r.figures {
-		s := series.Summary()
-		f := figure{Key: key, Median: s.Median, Min: s.Min, Max: s.Max}
-		for _, rep := range slices.Sorted(maps.Keys(series)) {
-			f.Samples = append(f.Samples, series[rep])
-		}
-		figures = append(figures, f)
+		figures = append(figures, figure{key, spreadOf(series)})
 	}
 	slices.SortFunc(figures, func(a, b figure) int {
-		return cmp.Or(cmp.Compare(a.Metric, b.Metric), cmp.Compare(a.Topology, b.Topology), cmp.Compare(a.X, b.X))
+		return cmp.Or(
+			cmp.Compare(a.Metric, b.Metric),
+			cmp.Compare(a.Topology, b.Topology),
+			cmp.Compare(a.X, b.X),
+		)
 	})
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(struct {
-		Host     Host     `json:"host"`
-		Rows     []Row    `json:"topologies"`
-		Failures []string `json:"failures"`
-		Figures  []figure `json:"figures"`
-	}{r.Host, r.Rows, r.Failures, figures})
+		Host        Host         `json:"host"`
+		Rows        []Row        `json:"topologies"`
+		Failures    []string     `json:"failures"`
+		Comparisons []comparison `json:"comparisons,omitempty"`
+		Figures     []figure     `json:"figures"`
+	}{r.Host, r.Rows, r.Failures, r.comparisons(), figures})
 }
 
 // Mean is the mean of two figures in each repetition that has both.

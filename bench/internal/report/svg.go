@@ -36,7 +36,8 @@ type canvas struct {
 
 func newCanvas(width, height float64, title string) *canvas {
 	c := &canvas{}
-	fmt.Fprintf(&c.b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %g %g" width="%g" height="%g" role="img" aria-label="%s">`+"\n",
+	fmt.Fprintf(&c.b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %g %g" `+
+		`width="%g" height="%g" role="img" aria-label="%s">`+"\n",
 		width, height, width, height, escape(title))
 	c.b.WriteString(style)
 	c.text(10, 22, "title", "start", title)
@@ -45,15 +46,18 @@ func newCanvas(width, height float64, title string) *canvas {
 
 // text puts a line of text; anchor is start, middle or end.
 func (c *canvas) text(x, y float64, class, anchor, text string) {
-	fmt.Fprintf(&c.b, `<text x="%.1f" y="%.1f" class="%s" text-anchor="%s">%s</text>`+"\n", x, y, class, anchor, escape(text))
+	fmt.Fprintf(&c.b, `<text x="%.1f" y="%.1f" class="%s" text-anchor="%s">%s</text>`+"\n",
+		x, y, class, anchor, escape(text))
 }
 
 func (c *canvas) line(x1, y1, x2, y2 float64, class string) {
-	fmt.Fprintf(&c.b, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="%s"/>`+"\n", x1, y1, x2, y2, class)
+	fmt.Fprintf(&c.b, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" class="%s"/>`+"\n",
+		x1, y1, x2, y2, class)
 }
 
 func (c *canvas) rect(x, y, width, height float64, color string) {
-	fmt.Fprintf(&c.b, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", x, y, width, height, color)
+	fmt.Fprintf(&c.b, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n",
+		x, y, width, height, color)
 }
 
 func (c *canvas) dot(x, y float64, color string) {
@@ -65,7 +69,8 @@ func (c *canvas) polyline(points []point, color string) {
 	for _, p := range points {
 		at = append(at, fmt.Sprintf("%.1f,%.1f", p.x, p.y))
 	}
-	fmt.Fprintf(&c.b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n", strings.Join(at, " "), color)
+	fmt.Fprintf(&c.b, `<polyline points="%s" fill="none" stroke="%s" stroke-width="2"/>`+"\n",
+		strings.Join(at, " "), color)
 }
 
 func (c *canvas) String() string { return c.b.String() + "</svg>\n" }

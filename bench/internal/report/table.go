@@ -4,16 +4,20 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 )
 
 // reference is what each topology is compared with, by whether it is relayed.
 var reference = map[bool]string{false: "ghostunnel", true: "frp"}
 
-// A column computes one figure of a row.
+const toWhat = "The ratio is to ghostunnel, and to frp for what is relayed."
+
+// figureOf computes one figure of a row.
+type figureOf func(r *Results, row Row) Series
+
+// A column is one figure of each row.
 type column struct {
 	title string
-	of    func(r *Results, row Row) Series
+	of    figureOf
 }
 
 // A table has a row for each topology that was measured.
@@ -25,28 +29,29 @@ type table struct {
 
 var tables = []table{
 	{
-		title:  "CPU seconds per GiB",
-		note:   "All tunnel processes together, user and system, upload and download averaged. The ratio is to ghostunnel, and to frp for what is relayed.",
+		title: "CPU seconds per GiB",
+		note: "All tunnel processes together, user and system, upload and download averaged. " +
+			toWhat,
 		metric: CPUUp,
 		columns: []column{
 			{"1 stream", cpu(1)},
 			{"8 streams", cpu(8)},
-			{"× ref, 1", compared(cpu(1))},
-			{"× ref, 8", compared(cpu(8))},
+			{"× ref, 1", toReference(cpu(1))},
+			{"× ref, 8", toReference(cpu(8))},
 			{"of it user, 1", user(1)},
 		},
 	},
 	{
 		title:  "Throughput, Gbit/s",
-		note:   "Up is from client to service. The ratio is to ghostunnel, and to frp for what is relayed.",
+		note:   "Up is from client to service. " + toWhat,
 		metric: GbitUp,
 		columns: []column{
 			{"1 up", at(GbitUp, 1)},
 			{"1 down", at(GbitDown, 1)},
 			{"8 up", at(GbitUp, 8)},
 			{"8 down", at(GbitDown, 8)},
-			{"× ref, 1 up", compared(at(GbitUp, 1))},
-			{"× ref, 1 down", compared(at(GbitDown, 1))},
+			{"× ref, 1 up", toReference(at(GbitUp, 1))},
+			{"× ref, 1 down", toReference(at(GbitDown, 1))},
 		},
 	},
 	{
@@ -72,13 +77,15 @@ var tables = []table{
 			{"32 at once", at(ConnRate, 32)},
 			{"CPU ms each, one at a time", at(ConnCPU, 1)},
 			{"32 at once", at(ConnCPU, 32)},
-			{"× ref, 1", compared(at(ConnRate, 1))},
-			{"× ref, 32", compared(at(ConnRate, 32))},
+			{"× ref, 1", toReference(at(ConnRate, 1))},
+			{"× ref, 32", toReference(at(ConnRate, 32))},
 		},
 	},
 	{
-		title:  "One stream over 1 Gbit/s and 100 ms there and back, Gbit/s",
-		note:   "The line is a delaying proxy between the two ends; for what is relayed, between the relay and the end beside the service. TCP ends at it: the windows of what runs inside are measured, not TCP's.",
+		title: "One stream over 1 Gbit/s and 100 ms there and back, Gbit/s",
+		note: "The line is a delaying proxy between the two ends; for what is relayed, " +
+			"between the relay and the end beside the service. TCP ends at it: " +
+			"the windows of what runs inside are measured, not TCP's.",
 		metric: FarUp,
 		columns: []column{
 			{"up", at(FarUp, 1)},
@@ -87,23 +94,23 @@ var tables = []table{
 	},
 }
 
-func at(metric string, x int) func(*Results, Row) Series {
+func at(metric string, x int) figureOf {
 	return func(r *Results, row Row) Series { return r.Get(row.Name, metric, x) }
 }
 
-func cpu(streams int) func(*Results, Row) Series {
+func cpu(streams int) figureOf {
 	return func(r *Results, row Row) Series {
 		return Mean(r.Get(row.Name, CPUUp, streams), r.Get(row.Name, CPUDown, streams))
 	}
 }
 
-func user(streams int) func(*Results, Row) Series {
+func user(streams int) figureOf {
 	return func(r *Results, row Row) Series {
 		return Mean(r.Get(row.Name, UserUp, streams), r.Get(row.Name, UserDown, streams))
 	}
 }
 
-func compared(of func(*Results, Row) Series) func(*Results, Row) Series {
+func toReference(of figureOf) figureOf {
 	return func(r *Results, row Row) Series {
 		return Ratio(of(r, row), of(r, Row{Name: reference[row.Relayed]}))
 	}
@@ -112,9 +119,9 @@ func compared(of func(*Results, Row) Series) func(*Results, Row) Series {
 // WriteMarkdown writes every table that has something in it.
 func (r *Results) WriteMarkdown(w io.Writer) error {
 	var b strings.Builder
-	h := r.Host
-	fmt.Fprintf(&b, "Medians of %d interleaved repetitions (least–most). %s, %d cores, Linux %s, %s, %s. `bench %s`\n",
-		h.Repetitions, h.CPU, h.Cores, h.Kernel, h.Go, h.Date.UTC().Format(time.DateOnly), h.Flags)
+	fmt.Fprintln(&b, r.Host)
+	r.writeCiphers(&b)
+	r.writeComparisons(&b)
 	for _, t := range tables {
 		t.write(&b, r)
 	}
@@ -159,7 +166,9 @@ func (r *Results) writeIdle(b *strings.Builder) {
 	if len(names) == 0 {
 		return
 	}
-	heading(b, "Memory per idle connection, KiB", "All tunnel processes together: growth of resident memory (RSS; PSS in brackets), divided by the connections. Lost are those that no longer answered at the end.")
+	heading(b, "Memory per idle connection, KiB", "All tunnel processes together: "+
+		"growth of resident memory (RSS; PSS in brackets), divided by the connections. "+
+		"Lost are those that no longer answered at the end.")
 	xs := r.allXs(IdleRSS)
 	header := []string{"", ""}
 	for _, x := range xs {

@@ -70,7 +70,9 @@ func (s signer) issue(dir string, serial int64, name string) (keyPair, error) {
 	template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
 	template.DNSNames = []string{"localhost"}
 	template.KeyUsage = x509.KeyUsageDigitalSignature
-	template.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}
+	template.ExtKeyUsage = []x509.ExtKeyUsage{
+		x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, template, s.cert, &key.PublicKey, s.key)
 	if err != nil {
 		return keyPair{}, err

@@ -18,20 +18,23 @@ const (
 func Far() []Topology {
 	list := []Topology{none(), sp(), ghostunnel(), ssh(), chisel(), spRelay(), spRelayMux(), frp()}
 	for i := range list {
-		near := list[i].start
 		list[i].Needs = append([]string{"bench"}, list[i].Needs...)
-		list[i].start = func(s *site, target string) (string, error) {
-			s.far = true
-			return near(s, target)
-		}
+		list[i] = list[i].over(longLine)
 	}
 	return list
 }
 
-// link is the way to addr, which leads over the long line if there is one.
-func (s *site) link(addr string) (string, error) {
-	if !s.far {
-		return addr, nil
+// over is the topology with line between its two ends.
+func (t Topology) over(line func(s *site, addr string) (string, error)) Topology {
+	start := t.start
+	t.start = func(s *site, target string) (string, error) {
+		s.line = line
+		return start(s, target)
 	}
-	return s.forward(addr, "delay", "-bits", strconv.Itoa(lineBits), "-delay", lineDelay.String())
+	return t
+}
+
+func longLine(s *site, addr string) (string, error) {
+	return s.forward(addr, "delay",
+		"-bits", strconv.Itoa(lineBits), "-delay", lineDelay.String())
 }

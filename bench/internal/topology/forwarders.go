@@ -52,6 +52,7 @@ func sealing(name string, batch int) Topology {
 	return Topology{
 		Name:    name,
 		About:   fmt.Sprintf("limit: read, seal, open, write (%d × 64 KiB)", batch),
+		Cipher:  spCipher,
 		Needs:   []string{"bench"},
 		IdleMax: forwarderIdleMax,
 		start: func(s *site, target string) (string, error) {
@@ -69,6 +70,7 @@ func sealingRelayed() Topology {
 	return Topology{
 		Name:    "copy+aead3",
 		About:   "limit through a splicing relay (4 × 64 KiB)",
+		Cipher:  spCipher,
 		Relayed: true,
 		Needs:   []string{"bench"},
 		IdleMax: forwarderIdleMax,

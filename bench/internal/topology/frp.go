@@ -29,6 +29,7 @@ func frp() Topology {
 	return Topology{
 		Name:    "frp",
 		About:   "frp tcp (its relay reads everything)",
+		Cipher:  goTLSCipher + ", on one of its two links",
 		Relayed: true,
 		Needs:   []string{"frps", "frpc"},
 		start:   func(s *site, target string) (string, error) { return s.frp(target) },
@@ -40,6 +41,7 @@ func frpGhostunnel() Topology {
 	return Topology{
 		Name:    "frp+ghostunnel",
 		About:   "frp + ghostunnel, end to end encrypted",
+		Cipher:  goTLSCipher + ", twice",
 		Relayed: true,
 		Needs:   []string{"frps", "frpc", "ghostunnel"},
 		start: func(s *site, target string) (string, error) {
@@ -73,7 +75,8 @@ func (s *site) frp(target string) (string, error) {
 	if relay, err = s.link(relay); err != nil {
 		return "", err
 	}
-	config, err = s.write("frpc.toml", fmt.Sprintf(frpcConfig, port(relay), port(target), port(entry)))
+	config, err = s.write("frpc.toml",
+		fmt.Sprintf(frpcConfig, port(relay), port(target), port(entry)))
 	if err != nil {
 		return "", err
 	}

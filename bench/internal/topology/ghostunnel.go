@@ -5,9 +5,10 @@ package topology
 // ghostunnel is a pair with mutual TLS 1.3, without its log of connections.
 func ghostunnel() Topology {
 	return Topology{
-		Name:  "ghostunnel",
-		About: "ghostunnel (mutual TLS 1.3, Go)",
-		Needs: []string{"ghostunnel"},
+		Name:   "ghostunnel",
+		About:  "ghostunnel (mutual TLS 1.3, Go)",
+		Cipher: goTLSCipher,
+		Needs:  []string{"ghostunnel"},
 		start: func(s *site, target string) (string, error) {
 			server, err := s.ghostunnelServer(target)
 			if err != nil {
@@ -29,7 +30,8 @@ func (s *site) ghostunnelClient(server string) (string, error) {
 	return s.ghostunnelSide("client", server, s.kit.certs.client, "--verify-cn", "server")
 }
 
-// ghostunnelSide starts one of the two and returns where it listens. far says who is at the other side.
+// ghostunnelSide starts one of the two and returns where it listens. far says who
+// is at the other side.
 func (s *site) ghostunnelSide(side, target string, own keyPair, far ...string) (string, error) {
 	a, err := addrs(1)
 	if err != nil {

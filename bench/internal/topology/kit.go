@@ -3,6 +3,7 @@
 package topology
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,26 +13,42 @@ import (
 // system is where sshd and stunnel are when PATH does not name it.
 var system = []string{"/usr/local/sbin", "/usr/sbin"}
 
+// The names of sp's two builds, in what a topology needs. Without a comparison,
+// spAfter is the one there is.
+const (
+	spAfter  = "sp"
+	spBefore = "sp-before"
+)
+
+// Builds are the paths of the builds of sp that are measured; "" is one that is not.
+type Builds struct {
+	After, Before string
+}
+
 // A Kit is what topologies are made from.
 type Kit struct {
 	Dir string // for temporary files
 
-	programs map[string]string // name to path
-	env      []string
+	programs map[string]string   // name to path
+	env      map[string][]string // what a program has in its environment besides the bench's
 	certs    certificates
 }
 
 // NewKit finds the programs of all topologies, in dirs first and then in PATH.
-// The bench itself serves as "bench"; sp is the path of sp, or empty.
-func NewKit(dir, sp string, dirs []string) (*Kit, error) {
+// The bench itself serves as "bench".
+func NewKit(dir string, builds Builds, dirs []string) (*Kit, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	k := &Kit{Dir: dir, programs: map[string]string{"bench": self}}
+	k := &Kit{
+		Dir:      dir,
+		programs: map[string]string{"bench": self},
+		env:      make(map[string][]string),
+	}
 	for _, t := range All() {
 		for _, name := range t.Needs {
-			if path, ok := find(name, dirs); ok && name != "sp" && name != "bench" {
+			if path, ok := find(name, dirs); ok && name != spAfter && name != "bench" {
 				k.programs[name] = path
 			}
 		}
@@ -39,21 +56,21 @@ func NewKit(dir, sp string, dirs []string) (*Kit, error) {
 	if k.certs, err = makeCertificates(dir); err != nil {
 		return nil, err
 	}
-	if sp != "" {
-		k.programs["sp"] = sp
-		return k, k.makeIdentity()
-	}
-	return k, nil
+	return k, errors.Join(k.addBuild(spAfter, builds.After), k.addBuild(spBefore, builds.Before))
 }
 
-// makeIdentity gives all processes of sp the same key.
-func (k *Kit) makeIdentity() error {
-	file := filepath.Join(k.Dir, "sp.identity")
-	out, err := exec.Command(k.programs["sp"], "identity", "create", file).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("sp identity create: %w\n%s", err, out)
+// addBuild gives all processes of a build the same key, made by that build.
+func (k *Kit) addBuild(name, path string) error {
+	if path == "" {
+		return nil
 	}
-	k.env = []string{"SP_IDENTITY=" + file}
+	file := filepath.Join(k.Dir, name+".identity")
+	out, err := exec.Command(path, "identity", "create", file).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s identity create: %w\n%s", path, err, out)
+	}
+	k.programs[name] = path
+	k.env[name] = []string{"SP_IDENTITY=" + file}
 	return nil
 }
 

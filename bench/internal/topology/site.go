@@ -19,12 +19,24 @@ type site struct {
 	kit *Kit
 	set *proc.Set
 	dir string
-	far bool // whether link leads over a long line
+	sp  string // which build of sp: spAfter or spBefore
+
+	// line starts what stands in the middle of the way between the two ends, in
+	// front of addr, and returns where it listens. nil: nothing stands there.
+	line func(s *site, addr string) (string, error)
+}
+
+// link is the way to addr, which leads over the line if there is one.
+func (s *site) link(addr string) (string, error) {
+	if s.line == nil {
+		return addr, nil
+	}
+	return s.line(s, addr)
 }
 
 // run starts a program of the kit.
 func (s *site) run(program string, args ...string) (*proc.Process, error) {
-	return s.set.Start(s.kit.env, s.kit.programs[program], args...)
+	return s.set.Start(s.kit.env[program], s.kit.programs[program], args...)
 }
 
 // write makes a file of the site and returns its path.

@@ -4,6 +4,7 @@ package topology
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/secureportal/sp/bench/internal/proc"
@@ -18,10 +19,11 @@ const (
 // sp is an inlet and an outlet that reach each other.
 func sp() Topology {
 	return Topology{
-		Name:  "sp",
-		About: "sp, direct",
-		Needs: []string{"sp"},
-		start: func(s *site, target string) (string, error) { return s.spDirect(target, 0) },
+		Name:   "sp",
+		About:  "sp, direct",
+		Cipher: spCipher,
+		Needs:  []string{spAfter},
+		start:  func(s *site, target string) (string, error) { return s.spDirect(target, 0) },
 	}
 }
 
@@ -54,8 +56,9 @@ func spBridges(n int) Topology {
 	return Topology{
 		Name:    "sp-bridge",
 		About:   "sp through a bridge, end to end encrypted",
+		Cipher:  spCipher,
 		Relayed: true,
-		Needs:   []string{"sp"},
+		Needs:   []string{spAfter},
 		start: func(s *site, target string) (string, error) {
 			next, err := s.spOutlet(target)
 			if err != nil {
@@ -79,8 +82,9 @@ func spRelays(n int, outletFlags ...string) Topology {
 	return Topology{
 		Name:    "sp-relay",
 		About:   "sp through a relay, end to end encrypted",
+		Cipher:  spCipher,
 		Relayed: true,
-		Needs:   []string{"sp"},
+		Needs:   []string{spAfter},
 		start: func(s *site, target string) (string, error) {
 			relay, err := s.spListener("relay")
 			if err != nil {
@@ -89,7 +93,8 @@ func spRelays(n int, outletFlags ...string) Topology {
 			route := transport(relay)
 			for i := 1; i < n; i++ {
 				name := fmt.Sprintf("relay%d", i)
-				if relay, err = s.spListener("relay", "--relay", relay, "--name", name); err != nil {
+				relay, err = s.spListener("relay", "--relay", relay, "--name", name)
+				if err != nil {
 					return "", err
 				}
 				route += "/service/forward_to_" + name
@@ -97,8 +102,9 @@ func spRelays(n int, outletFlags ...string) Topology {
 			if relay, err = s.link(relay); err != nil {
 				return "", err
 			}
-			err = s.spRun("outlet", append(outletFlags, "--relay", relay, "--name", outletName, "--target", target)...)
-			if err != nil {
+			flags := append(slices.Clone(outletFlags),
+				"--relay", relay, "--name", outletName, "--target", target)
+			if err := s.spRun("outlet", flags...); err != nil {
 				return "", err
 			}
 			return s.spInlet(route + "/service/forward_to_" + outletName + toOutlet)
@@ -136,7 +142,7 @@ func (s *site) spListener(role string, args ...string) (string, error) {
 
 // spRun starts a role and waits until it says that it is ready.
 func (s *site) spRun(role string, args ...string) error {
-	p, err := s.run("sp", append([]string{role}, args...)...)
+	p, err := s.run(s.sp, append([]string{role}, args...)...)
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ func spiped() Topology {
 	return Topology{
 		Name:    "spiped",
 		About:   "spiped",
+		Cipher:  "AES-256-CTR, HMAC-SHA256",
 		Needs:   []string{"spiped"},
 		IdleMax: pollIdleMax,
 		start: func(s *site, target string) (string, error) {

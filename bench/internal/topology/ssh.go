@@ -24,6 +24,10 @@ AllowTcpForwarding local
 LogLevel ERROR
 `
 
+// sshCipher is the one of ssh's with the key size of sp's suite. Left alone, ssh
+// takes ChaCha20-Poly1305, whatever the processor.
+const sshCipher = "aes256-gcm@openssh.com"
+
 // privsepDir is compiled into Debian's sshd, which does not start without it as root.
 const privsepDir = "/run/sshd"
 
@@ -31,7 +35,8 @@ const privsepDir = "/run/sshd"
 func ssh() Topology {
 	return Topology{
 		Name:    "ssh",
-		About:   "ssh -L, aes128-gcm",
+		About:   "ssh -L (OpenSSH)",
+		Cipher:  sshCipher,
 		Needs:   []string{"ssh", "sshd", "ssh-keygen"},
 		IdleMax: pollIdleMax,
 		start: func(s *site, target string) (string, error) {
@@ -90,7 +95,7 @@ func (s *site) sshForward(listen, server, target string) error {
 		"-i", filepath.Join(s.dir, "user"),
 		"-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "BatchMode=yes",
 		"-o", "UserKnownHostsFile="+known, "-o", "StrictHostKeyChecking=yes",
-		"-o", "Ciphers=aes128-gcm@openssh.com", "-o", "Compression=no",
+		"-o", "Ciphers="+sshCipher, "-o", "Compression=no",
 		"-o", "ExitOnForwardFailure=yes", "-o", "LogLevel=ERROR",
 		"-L", listen+":"+target, me.Username+"@"+host)
 }

@@ -24,9 +24,10 @@ sslVersionMin = TLSv1.3
 
 func stunnel() Topology {
 	return Topology{
-		Name:  "stunnel",
-		About: "stunnel (mutual TLS 1.3, OpenSSL)",
-		Needs: []string{"stunnel"},
+		Name:   "stunnel",
+		About:  "stunnel (mutual TLS 1.3, OpenSSL)",
+		Cipher: opensslCipher,
+		Needs:  []string{"stunnel"},
 		start: func(s *site, target string) (string, error) {
 			a, err := addrs(2)
 			if err != nil {
@@ -35,14 +36,18 @@ func stunnel() Topology {
 			if err := s.stunnelEnd("no", a[0], target, s.kit.certs.server); err != nil {
 				return "", err
 			}
-			return a[1], s.stunnelEnd("yes", a[1], a[0], s.kit.certs.client)
+			server, err := s.link(a[0])
+			if err != nil {
+				return "", err
+			}
+			return a[1], s.stunnelEnd("yes", a[1], server, s.kit.certs.client)
 		},
 	}
 }
 
 func (s *site) stunnelEnd(client, listen, target string, pair keyPair) error {
-	config, err := s.write("stunnel-"+client+".conf",
-		fmt.Sprintf(stunnelConfig, client, listen, target, pair.cert, pair.key, s.kit.certs.authority))
+	config, err := s.write("stunnel-"+client+".conf", fmt.Sprintf(stunnelConfig,
+		client, listen, target, pair.cert, pair.key, s.kit.certs.authority))
 	if err != nil {
 		return err
 	}

@@ -29,9 +29,10 @@ const (
 type Topology struct {
 	Name    string
 	About   string   // for the reader of a table
+	Cipher  string   // of bulk data, where the processor has AES; "" for none
 	Relayed bool     // through a process in the middle
 	Needs   []string // programs it is made of
-	IdleMax int      // idle connections it is asked to hold at most; 0 means as many as are measured
+	IdleMax int      // idle connections it is asked to hold at most; 0: as many as are measured
 
 	// start brings its processes up and returns the address to connect to.
 	start func(s *site, target string) (entry string, err error)
@@ -55,7 +56,7 @@ func (t Topology) Start(ctx context.Context, kit *Kit, target string) (*Running,
 		return nil, err
 	}
 	r := &Running{dir: dir, set: &proc.Set{Dir: dir}}
-	r.Entry, err = t.start(&site{ctx: ctx, kit: kit, set: r.set, dir: dir}, target)
+	r.Entry, err = t.start(&site{ctx: ctx, kit: kit, set: r.set, dir: dir, sp: spAfter}, target)
 	if err == nil {
 		err = r.answers(ctx)
 	}

@@ -1,4 +1,4 @@
-package identity
+package trust
 
 import (
 	"encoding/binary"
@@ -10,15 +10,24 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/identity"
 )
 
-func openSeen(t testing.TB, path string) *Seen {
+func openKnown(t testing.TB, path string) *KnownHistories {
 	t.Helper()
-	s, err := OpenSeen(path)
+	s, err := OpenKnownHistories(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return s
+}
+
+// len returns the number of identities remembered.
+func (k *KnownHistories) len() int {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return len(k.entries)
 }
 
 // Both kinds of memory answer alike; the one with a file is opened again for each
@@ -30,14 +39,14 @@ func TestSeen(t *testing.T) {
 	fork := rotated(t, first, "thief")
 	longFork := rotated(t, rotated(t, fork, "thief 2"), "thief 3")
 	path := filepath.Join(t.TempDir(), "new", "seen")
-	memory := NewSeen()
-	for name, seen := range map[string]func() *Seen{
-		"memory": func() *Seen { return memory },
-		"file":   func() *Seen { return openSeen(t, path) },
+	memory := NewKnownHistories()
+	for name, seen := range map[string]func() *KnownHistories{
+		"memory": func() *KnownHistories { return memory },
+		"file":   func() *KnownHistories { return openKnown(t, path) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			for i, step := range []struct {
-				id   *Identity
+				id   *identity.Identity
 				want error
 			}{
 				{first, nil},
@@ -63,7 +72,7 @@ func TestSeen(t *testing.T) {
 					t.Fatalf("step %d: Observe: %v, want %v", i, err, step.want)
 				}
 			}
-			if n := seen().Len(); n != 1 {
+			if n := seen().len(); n != 1 {
 				t.Errorf("%d are remembered, want 1: those that never rotated need not be", n)
 			}
 			wantErr(t, seen().Check(second.History()), ErrOlderHistory, "2 of 3 changes")
@@ -77,12 +86,12 @@ func TestSeen(t *testing.T) {
 // Check alone remembers nothing.
 func TestSeenCheckForgets(t *testing.T) {
 	first := newIdentity(t, "a")
-	s := NewSeen()
+	s := NewKnownHistories()
 	if err := s.Check(rotated(t, first, "b").History()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Check(first.History()); err != nil || s.Len() != 0 {
-		t.Errorf("%v, %d remembered", err, s.Len())
+	if err := s.Check(first.History()); err != nil || s.len() != 0 {
+		t.Errorf("%v, %d remembered", err, s.len())
 	}
 }
 
@@ -91,8 +100,8 @@ func TestSeenFileDamaged(t *testing.T) {
 	second := rotated(t, first, "b")
 	third := rotated(t, second, "c")
 	path := filepath.Join(t.TempDir(), "seen")
-	s := openSeen(t, path)
-	for _, id := range []*Identity{second, third} {
+	s := openKnown(t, path)
+	for _, id := range []*identity.Identity{second, third} {
 		if err := s.Observe(id.History()); err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +112,7 @@ func TestSeenFileDamaged(t *testing.T) {
 	last := strings.LastIndexByte(good[:len(good)-1], '\n') + 1
 	for n := last; n < len(good); n++ {
 		write(t, path, good[:n])
-		s, err := OpenSeen(path)
+		s, err := OpenKnownHistories(path)
 		if err != nil {
 			t.Fatalf("cut at %d: %v", n, err)
 		}
@@ -128,7 +137,7 @@ func TestSeenFileDamaged(t *testing.T) {
 		good + first.Identifier().String() + "\n": "line 4: it has 1 words",
 	} {
 		write(t, path, bad)
-		_, err := OpenSeen(path)
+		_, err := OpenKnownHistories(path)
 		wantErr(t, err, nil, want)
 		if !strings.Contains(err.Error(), path) {
 			t.Errorf("%v does not name the file", err)
@@ -144,10 +153,10 @@ func TestSeenFileOfTwoProcesses(t *testing.T) {
 	third := rotated(t, second, "c")
 	fork := rotated(t, rotated(t, rotated(t, first, "thief"), "thief 2"), "thief 3")
 	text := seenHeader + "\n"
-	for _, id := range []*Identity{third, second, fork} {
-		text += formatSeenLine(id.History().hashes())
+	for _, id := range []*identity.Identity{third, second, fork} {
+		text += formatSeenLine(id.History().Hashes())
 	}
-	s := openSeen(t, writeTemp(t, "seen", text))
+	s := openKnown(t, writeTemp(t, "seen", text))
 	if err := s.Check(third.History()); err != nil {
 		t.Error(err)
 	}
@@ -158,79 +167,81 @@ func TestSeenFileOfTwoProcesses(t *testing.T) {
 // If it cannot be remembered it must not be trusted, and the next try is no different.
 func TestSeenFileCannotBeWritten(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
-	s := openSeen(t, path)
+	s := openKnown(t, path)
 	first := newIdentity(t, "a")
 	second := rotated(t, first, "b")
 	if err := os.Mkdir(path, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	p := newPolicy(t, PolicyConfig{Self: first.Identifier(), Seen: s})
+	p := newPolicy(t, Config{Self: first.Identifier(), Known: s})
 	for range 2 {
-		_, err := p.Check(peerOf(second), t0)
+		_, err := p.Accept(peerOf(second), t0)
 		wantErr(t, err, ErrNotTrusted, "cannot be remembered")
 	}
-	if _, err := p.Check(peerOf(first), t0); err != nil {
+	if _, err := p.Accept(peerOf(first), t0); err != nil {
 		t.Errorf("one with nothing to remember: %v", err)
 	}
 }
 
 // fakeHashes stands for the history of the n-th of many identities.
-func fakeHashes(n, length int) [][hashSize]byte {
-	hashes := make([][hashSize]byte, length)
-	for i := range hashes {
-		binary.BigEndian.PutUint64(hashes[i][:], uint64(n)+1)
-		hashes[i][31] = byte(i)
+func fakeHashes(n, length int) hashes {
+	hs := make(hashes, length)
+	for i := range hs {
+		binary.BigEndian.PutUint64(hs[i][:], uint64(n)+1)
+		hs[i][31] = byte(i)
 	}
-	return hashes
+	return hs
 }
 
 func TestSeenIsBounded(t *testing.T) {
-	s := NewSeen()
-	s.remember(fakeHashes(-2, 2), false)
-	for i := range 2 * MaxSeen {
-		s.remember(fakeHashes(i, 2), true)
-		if len(s.entries) != s.named.Len()+s.strangers.Len() || len(s.entries) > MaxSeen {
-			t.Fatalf("%d entries, %d named, %d strangers", len(s.entries), s.named.Len(), s.strangers.Len())
+	s := NewKnownHistories()
+	s.rememberLocked(fakeHashes(-2, 2), false)
+	for i := range 2 * MaxKnownHistories {
+		s.rememberLocked(fakeHashes(i, 2), true)
+		if len(s.entries) != s.named.Len()+s.strangers.Len() || len(s.entries) > MaxKnownHistories {
+			t.Fatalf("%d entries, %d named, %d strangers",
+				len(s.entries), s.named.Len(), s.strangers.Len())
 		}
 	}
 	if s.entries[fakeHashes(-2, 2)[0]] == nil {
 		t.Error("strangers drove out one that was named")
 	}
-	if s.entries[fakeHashes(0, 2)[0]] != nil || s.entries[fakeHashes(2*MaxSeen-1, 2)[0]] == nil {
+	if s.entries[fakeHashes(0, 2)[0]] != nil ||
+		s.entries[fakeHashes(2*MaxKnownHistories-1, 2)[0]] == nil {
 		t.Error("not the one that was met longest ago was forgotten")
 	}
-	kept := MaxSeen + 2
+	kept := MaxKnownHistories + 2
 	s.strangers.MoveToFront(s.entries[fakeHashes(kept, 2)[0]])
-	for i := range MaxSeen - 2 {
-		s.remember(fakeHashes(3*MaxSeen+i, 2), true)
+	for i := range MaxKnownHistories - 2 {
+		s.rememberLocked(fakeHashes(3*MaxKnownHistories+i, 2), true)
 	}
 	if s.entries[fakeHashes(kept, 2)[0]] == nil {
 		t.Error("one that was met again was forgotten before the others")
 	}
-	for i := range 2 * MaxSeen {
-		s.remember(fakeHashes(6*MaxSeen+i, 2), false)
+	for i := range 2 * MaxKnownHistories {
+		s.rememberLocked(fakeHashes(6*MaxKnownHistories+i, 2), false)
 	}
-	if s.strangers.Len() != 0 || s.named.Len() != MaxSeen {
+	if s.strangers.Len() != 0 || s.named.Len() != MaxKnownHistories {
 		t.Errorf("%d named, %d strangers", s.named.Len(), s.strangers.Len())
 	}
 }
 
 func TestSeenStrangers(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
-	s := openSeen(t, path)
+	s := openKnown(t, path)
 	first := newIdentity(t, "a")
 	second := rotated(t, first, "b")
-	anyone := newPolicy(t, PolicyConfig{AllowAnyone: true, Seen: s})
-	if _, err := anyone.Check(peerOf(second), t0); err != nil {
+	anyone := newPolicy(t, Config{AllowAnyone: true, Known: s})
+	if _, err := anyone.Accept(peerOf(second), t0); err != nil {
 		t.Fatal(err)
 	}
-	_, err := anyone.Check(peerOf(first), t0)
+	_, err := anyone.Accept(peerOf(first), t0)
 	wantErr(t, err, ErrOlderHistory, "not trusted")
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a stranger was written to the disk: %v", err)
 	}
-	named := newPolicy(t, PolicyConfig{Allow: []Identifier{first.Identifier()}, Seen: s})
-	if _, err := named.Check(peerOf(second), t0); err != nil {
+	named := newPolicy(t, Config{Allow: []identity.Identifier{first.Identifier()}, Known: s})
+	if _, err := named.Accept(peerOf(second), t0); err != nil {
 		t.Fatal(err)
 	}
 	if got := string(read(t, path)); !strings.Contains(got, first.Identifier().String()) {
@@ -238,10 +249,10 @@ func TestSeenStrangers(t *testing.T) {
 	}
 	// Named once, it stays so, also when it comes again as a stranger.
 	third := rotated(t, second, "c")
-	if _, err := anyone.Check(peerOf(third), t0); err != nil {
+	if _, err := anyone.Accept(peerOf(third), t0); err != nil {
 		t.Fatal(err)
 	}
-	again := openSeen(t, path)
+	again := openKnown(t, path)
 	wantErr(t, again.Check(second.History()), ErrOlderHistory, "2 of 3")
 	if s.strangers.Len() != 0 || s.named.Len() != 1 {
 		t.Errorf("%d named, %d strangers", s.named.Len(), s.strangers.Len())
@@ -250,16 +261,16 @@ func TestSeenStrangers(t *testing.T) {
 
 // Who is met again and again is not forgotten.
 func TestSeenKeepsThoseMet(t *testing.T) {
-	s := NewSeen()
+	s := NewKnownHistories()
 	first := newIdentity(t, "a")
 	second := rotated(t, first, "b")
-	for i := range 2 * MaxSeen {
-		if i%(MaxSeen/2) == 0 {
+	for i := range 2 * MaxKnownHistories {
+		if i%(MaxKnownHistories/2) == 0 {
 			if err := s.observe(second.History(), true); err != nil {
 				t.Fatal(err)
 			}
 		}
-		s.remember(fakeHashes(i, 2), true)
+		s.rememberLocked(fakeHashes(i, 2), true)
 	}
 	wantErr(t, s.Check(first.History()), ErrOlderHistory, "")
 }
@@ -267,34 +278,36 @@ func TestSeenKeepsThoseMet(t *testing.T) {
 // A file that has grown long is written anew, with what is remembered and no more.
 func TestSeenFileIsBounded(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
-	s := openSeen(t, path)
-	for i := range MaxSeen {
-		s.remember(fakeHashes(i, 2), false)
+	s := openKnown(t, path)
+	for i := range MaxKnownHistories {
+		s.rememberLocked(fakeHashes(i, 2), false)
 	}
-	s.lines = 2 * MaxSeen
+	s.file.lines = 2 * MaxKnownHistories
 	second := rotated(t, newIdentity(t, "a"), "b")
 	if err := s.Observe(second.History()); err != nil {
 		t.Fatal(err)
 	}
-	if n := strings.Count(string(read(t, path)), "\n"); n != 1+MaxSeen+1 {
+	if n := strings.Count(string(read(t, path)), "\n"); n != 1+MaxKnownHistories+1 {
 		t.Errorf("the file has %d lines", n)
 	}
-	again := openSeen(t, path)
-	if again.Len() != MaxSeen || again.Check(second.History()) != nil || again.entries[second.Identifier()] == nil {
-		t.Errorf("%d are remembered after a restart", again.Len())
+	again := openKnown(t, path)
+	if again.len() != MaxKnownHistories || again.Check(second.History()) != nil ||
+		again.entries[second.Identifier()] == nil {
+		t.Errorf("%d are remembered after a restart", again.len())
 	}
 	if again.entries[fakeHashes(0, 2)[0]] != nil {
 		t.Error("the oldest was not the one forgotten")
 	}
-	if longest := maxSeenFile - 2*MaxSeen*len(formatSeenLine(fakeHashes(0, MaxChanges))); longest < len(seenHeader)+1 {
+	longest := len(formatSeenLine(fakeHashes(0, identity.MaxChanges)))
+	if maxSeenFile-2*MaxKnownHistories*longest < len(seenHeader)+1 {
 		t.Error("the longest file does not fit its own limit")
 	}
 }
 
 func TestSeenConcurrent(t *testing.T) {
-	s := openSeen(t, filepath.Join(t.TempDir(), "seen"))
+	s := openKnown(t, filepath.Join(t.TempDir(), "seen"))
 	first := newIdentity(t, "a")
-	branches := make([]*Identity, 8)
+	branches := make([]*identity.Identity, 8)
 	for i := range branches {
 		branches[i] = rotated(t, first, fmt.Sprint("branch ", i))
 	}
@@ -318,25 +331,25 @@ func TestSeenConcurrent(t *testing.T) {
 // Rotation as the peers of a node see it.
 func TestPolicyRotation(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "seen")
-	open := func(id Identifier) *Policy {
-		return newPolicy(t, PolicyConfig{Allow: []Identifier{id}, Seen: openSeen(t, path)})
+	open := func(id identity.Identifier) *Policy {
+		return newPolicy(t, Config{Allow: []identity.Identifier{id}, Known: openKnown(t, path)})
 	}
 	old := newIdentity(t, "a")
 	current := rotated(t, old, "b")
 	p := open(old.Identifier())
-	check := func(p *Policy, id *Identity) error {
-		proof, err := id.Prove(Initiator, testHash, nil)
+	check := func(p *Policy, id *identity.Identity) error {
+		proof, err := id.Prove(identity.Initiator, testHash, nil, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		peer, err := VerifyProof(Initiator, testHash, proof)
+		peer, err := identity.VerifyProof(identity.Initiator, testHash, proof)
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = p.Check(peer, t0)
+		_, err = p.Accept(peer, t0)
 		return err
 	}
-	for _, id := range []*Identity{old, current} {
+	for _, id := range []*identity.Identity{old, current} {
 		if err := check(p, id); err != nil {
 			t.Fatal(err)
 		}
@@ -355,31 +368,32 @@ func TestAuthorityRotation(t *testing.T) {
 	old := newIdentity(t, "authority")
 	current := rotated(t, old, "authority's second key")
 	alice, bob := newIdentity(t, "alice"), newIdentity(t, "bob")
-	p := newPolicy(t, PolicyConfig{Authorities: []Identifier{old.Identifier()}})
+	p := newPolicy(t, Config{Authorities: []identity.Identifier{old.Identifier()}})
 	before := issued(t, old, alice.Identifier())
 	after := issued(t, current, bob.Identifier())
-	if _, err := p.Check(peerOf(alice, before), t0); err != nil {
+	if _, err := p.Accept(peerOf(alice, before), t0); err != nil {
 		t.Fatalf("before the rotation is known: %v", err)
 	}
 	// One that is not trusted tells us nothing, though the credential is true.
-	if _, err := p.Check(peerOf(alice, after), t0); err == nil {
+	if _, err := p.Accept(peerOf(alice, after), t0); err == nil {
 		t.Fatal("another's credential is accepted")
 	}
-	if _, err := p.Check(peerOf(bob, after), t0.Add(2*time.Hour)); err == nil {
+	if _, err := p.Accept(peerOf(bob, after), t0.Add(2*time.Hour)); err == nil {
 		t.Fatal("an expired credential is accepted")
 	}
-	if _, err := p.Check(peerOf(alice, before), t0); err != nil {
+	if _, err := p.Accept(peerOf(alice, before), t0); err != nil {
 		t.Fatalf("one that is not trusted left a trace: %v", err)
 	}
-	if _, err := p.Check(peerOf(bob, after), t0); err != nil {
+	if _, err := p.Accept(peerOf(bob, after), t0); err != nil {
 		t.Fatal(err)
 	}
-	_, err := p.Check(peerOf(alice, before), t0)
+	_, err := p.Accept(peerOf(alice, before), t0)
 	wantErr(t, err, ErrOlderHistory, "its authority "+old.Identifier().String())
 	thiefs := issued(t, rotated(t, old, "thief"), alice.Identifier())
-	_, err = p.Check(peerOf(alice, thiefs), t0)
+	_, err = p.Accept(peerOf(alice, thiefs), t0)
 	wantErr(t, err, ErrForkedHistory, "credential 1")
-	if _, err := p.Check(peerOf(alice, before, issued(t, current, alice.Identifier())), t0); err != nil {
+	again := issued(t, current, alice.Identifier())
+	if _, err := p.Accept(peerOf(alice, before, again), t0); err != nil {
 		t.Errorf("issued again: %v", err)
 	}
 }

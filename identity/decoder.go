@@ -10,37 +10,37 @@ import (
 // errTrailing says that an encoding went on after its end.
 var errTrailing = errors.New("bytes after the end")
 
-// reader takes an encoding apart from the front. The first error is kept, and
-// everything read after it is empty.
-type reader struct {
+// decoder takes an encoding apart, from the front. It keeps the first error, and whatever
+// is read after that is empty.
+type decoder struct {
 	b   []byte
 	err error
 }
 
 // take returns the next n bytes, which are part of the input and not a copy.
-func (r *reader) take(n int) []byte {
-	if r.err != nil {
+func (d *decoder) take(n int) []byte {
+	if d.err != nil {
 		return nil
 	}
-	if n > len(r.b) {
-		r.err = fmt.Errorf("cut short: %d bytes are missing", n-len(r.b))
+	if n > len(d.b) {
+		d.err = fmt.Errorf("cut short: %d bytes are missing", n-len(d.b))
 		return nil
 	}
-	out := r.b[:n:n]
-	r.b = r.b[n:]
+	out := d.b[:n:n]
+	d.b = d.b[n:]
 	return out
 }
 
-func (r *reader) uint8() int {
-	b := r.take(1)
+func (d *decoder) uint8() int {
+	b := d.take(1)
 	if b == nil {
 		return 0
 	}
 	return int(b[0])
 }
 
-func (r *reader) uint16() int {
-	b := r.take(2)
+func (d *decoder) uint16() int {
+	b := d.take(2)
 	if b == nil {
 		return 0
 	}
@@ -48,38 +48,38 @@ func (r *reader) uint16() int {
 }
 
 // seconds reads a time: unix seconds, none later than maxTime.
-func (r *reader) seconds(what string) uint64 {
-	b := r.take(8)
+func (d *decoder) seconds(what string) uint64 {
+	b := d.take(8)
 	if b == nil {
 		return 0
 	}
 	n := binary.BigEndian.Uint64(b)
 	if n > maxTime {
-		r.fail("%s is after the year 9999", what)
+		d.fail("%s is after the year 9999", what)
 	}
 	return n
 }
 
 // expect reads one byte that must be want.
-func (r *reader) expect(want int, what string) {
-	if got := r.uint8(); r.err == nil && got != want {
-		r.fail("%s is %d, want %d", what, got, want)
+func (d *decoder) expect(want int, what string) {
+	if got := d.uint8(); d.err == nil && got != want {
+		d.fail("%s is %d, want %d", what, got, want)
 	}
 }
 
 // fail keeps an error unless there is one already.
-func (r *reader) fail(format string, args ...any) {
-	if r.err == nil {
-		r.err = fmt.Errorf(format, args...)
+func (d *decoder) fail(format string, args ...any) {
+	if d.err == nil {
+		d.err = fmt.Errorf(format, args...)
 	}
 }
 
 // end returns the first error, or one that says that something was left over.
-func (r *reader) end() error {
-	if r.err == nil && len(r.b) > 0 {
-		r.err = errTrailing
+func (d *decoder) end() error {
+	if d.err == nil && len(d.b) > 0 {
+		d.err = errTrailing
 	}
-	return r.err
+	return d.err
 }
 
 var errTime = errors.New("not between the years 1970 and 9999")

@@ -2,15 +2,15 @@
 
 package topology
 
-// A Chain is topologies that differ in one number.
-type Chain struct {
+// A Family is topologies that differ in one number.
+type Family struct {
 	Name string
 	Make func(n int) Topology
 }
 
-// Hops are the chains with 1 and more processes between the ends.
-func Hops() []Chain {
-	return []Chain{
+// Hops are the families with 1 and more processes between the ends.
+func Hops() []Family {
+	return []Family{
 		{Name: "splice", Make: func(n int) Topology { return splice("splice", n+2) }},
 		{Name: "sp-bridge", Make: spBridges},
 		{Name: "sp-relay", Make: func(n int) Topology { return spRelays(n) }},
@@ -18,6 +18,6 @@ func Hops() []Chain {
 }
 
 // Nested is sp with 0 and more channels inside the first.
-func Nested() []Chain {
-	return []Chain{{Name: "sp-nested", Make: spNested}}
+func Nested() []Family {
+	return []Family{{Name: "sp-nested", Make: spNested}}
 }

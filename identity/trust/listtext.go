@@ -1,10 +1,12 @@
-package identity
+package trust
 
 import (
 	"errors"
 	"fmt"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/secureportal/sp/identity"
 )
 
 // An allow or deny file names one identity a line: its Identifier, and after white space
@@ -12,8 +14,8 @@ import (
 
 // parseList returns the identities in a list and the line on which each is first named.
 // The error names the line.
-func parseList(text string) (map[Identifier]int, error) {
-	ids := make(map[Identifier]int)
+func parseList(text string) (map[identity.Identifier]int, error) {
+	ids := make(map[identity.Identifier]int)
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
@@ -28,9 +30,10 @@ func parseList(text string) (map[Identifier]int, error) {
 	return ids, nil
 }
 
-func parseListLine(line string) (id Identifier, ok bool, err error) {
+func parseListLine(line string) (id identity.Identifier, ok bool, err error) {
 	if len(line) > MaxListLine {
-		return id, false, fmt.Errorf("line has %d bytes, at most %d are allowed", len(line), MaxListLine)
+		return id, false, fmt.Errorf("line has %d bytes, at most %d are allowed",
+			len(line), MaxListLine)
 	}
 	if !utf8.ValidString(line) || strings.ContainsRune(line, 0) {
 		return id, false, errors.New("not text")
@@ -43,7 +46,7 @@ func parseListLine(line string) (id Identifier, ok bool, err error) {
 	if i := strings.IndexAny(line, " \t"); i >= 0 {
 		word = line[:i]
 	}
-	id, err = ParseIdentifier(word)
+	id, err = identity.ParseIdentifier(word)
 	return id, err == nil, err
 }
 
@@ -57,7 +60,7 @@ func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e
 func (e *lineError) Unwrap() error { return e.err }
 
 // listLine returns what to append to a list that has the contents before.
-func listLine(before []byte, id Identifier, comment string) []byte {
+func listLine(before []byte, id identity.Identifier, comment string) []byte {
 	var line []byte
 	if len(before) > 0 && before[len(before)-1] != '\n' {
 		line = append(line, '\n')

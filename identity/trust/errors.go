@@ -1,0 +1,27 @@
+package trust
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Reasons that a program may want to tell apart. There are also [identity.ErrExpired] and
+// [identity.ErrNotYetValid].
+var (
+	// ErrNotTrusted is in every error of [Policy.Check] and [Policy.Accept].
+	ErrNotTrusted = errors.New("not trusted")
+	// ErrSpent: the ticket has been redeemed before.
+	ErrSpent = errors.New("already redeemed")
+	// ErrOlderHistory: the identity is known with a newer key; this one was given up.
+	ErrOlderHistory = errors.New("its history is older than one seen before")
+	// ErrForkedHistory: two histories of one identity went different ways.
+	ErrForkedHistory = errors.New("its history contradicts one seen before")
+)
+
+// join puts errors on one line.
+func join(a, b error) error {
+	if a == nil {
+		return b
+	}
+	return fmt.Errorf("%w; %w", a, b)
+}

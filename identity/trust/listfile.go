@@ -1,0 +1,80 @@
+package trust
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/atomicfile"
+	"github.com/secureportal/sp/internal/filewatch"
+)
+
+// listFile is an allow or deny file and what was last read from it. Its owner is the
+// policy, under its lock.
+type listFile struct {
+	kind, path string // set once; kind is "allow" or "deny"
+	file       *filewatch.File
+
+	ids     map[identity.Identifier]int // nil: never read
+	fresh   bool                        // ids has been read since the policy last looked
+	emptied bool                        // it was found empty once, which is not believed yet
+}
+
+func newListFile(kind, path string) *listFile {
+	return &listFile{kind: kind, path: path, file: filewatch.New(path)}
+}
+
+// load reads the file. If it cannot, or finds something wrong, the old list stays.
+func (f *listFile) load() error {
+	f.file.Changed() // what poll compares with from now on
+	return f.read(false)
+}
+
+// poll loads the file if it is not as it was. An error is returned once and not again
+// until it is another one. A file that is being written, or has just been emptied,
+// perhaps to be written, is left for the next time.
+func (f *listFile) poll() error {
+	if !f.file.Changed() {
+		return f.file.Once(nil)
+	}
+	return f.file.Once(f.read(true))
+}
+
+// read makes the file's contents the list, if they are one. Contents that are wrong are not
+// read again before the file changes; a file that cannot be read is.
+func (f *listFile) read(patient bool) error {
+	b, _, err := atomicfile.Read(f.path, MaxListFile)
+	if err != nil {
+		f.file.Again()
+		return f.error(err)
+	}
+	if patient && f.unfinished(b) {
+		f.file.Again()
+		return nil
+	}
+	ids, err := parseList(string(b))
+	if err != nil {
+		return f.error(err)
+	}
+	f.ids, f.fresh = ids, true
+	return nil
+}
+
+// unfinished reports whether somebody seems to be writing what was read as b.
+func (f *listFile) unfinished(b []byte) bool {
+	emptied := len(b) == 0 && len(f.ids) > 0 && !f.emptied
+	f.emptied = emptied
+	return emptied || f.file.Changing()
+}
+
+// error names the file in an error, and says if the list read before stays in force.
+func (f *listFile) error(err error) error {
+	at := f.path
+	if e, ok := errors.AsType[*lineError](err); ok {
+		at, err = fmt.Sprintf("%s:%d", f.path, e.line), e.err
+	}
+	if f.ids == nil {
+		return fmt.Errorf("%s file %s: %w", f.kind, at, err)
+	}
+	return fmt.Errorf("%s file %s: %w: the list read before stays in force", f.kind, at, err)
+}

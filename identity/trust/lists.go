@@ -1,0 +1,102 @@
+package trust
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/secureportal/sp/identity"
+)
+
+// lists is what was last read from the files. It never changes, except that changed is
+// closed when another has taken its place.
+type lists struct {
+	allow, deny map[identity.Identifier]location
+	changed     chan struct{}
+}
+
+// location is where in the files an identity is named.
+type location struct {
+	path string
+	line int
+}
+
+func (l location) String() string { return fmt.Sprintf("%s:%d", l.path, l.line) }
+
+func listFiles(kind string, paths []string) []*listFile {
+	files := make([]*listFile, len(paths))
+	for i, path := range paths {
+		files[i] = newListFile(kind, path)
+	}
+	return files
+}
+
+// Changed returns a channel that is closed at the next change of whom the policy trusts.
+// Take the channel first and Check then, and no change is missed. Rotations do not close
+// it, nor does the end of a credential: see Decision.Until.
+func (p *Policy) Changed() <-chan struct{} { return p.lists.Load().changed }
+
+// Reload reads all files again. A file that cannot be read, or has an error in it, keeps
+// its old list; the error names the file and line, and those of all such files are
+// joined.
+func (p *Policy) Reload() error { return p.refresh((*listFile).load) }
+
+// Poll reads the files that have changed since they were read: another inode, size or
+// time of change. It costs a stat a file. Errors are those of Reload, except that the
+// same one is not returned twice in a row.
+func (p *Policy) Poll() error { return p.refresh((*listFile).poll) }
+
+func (p *Policy) refresh(read func(*listFile) error) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var errs []error
+	fresh := false
+	for _, f := range slices.Concat(p.allowFiles, p.denyFiles) {
+		errs = append(errs, read(f))
+		fresh = fresh || f.fresh
+		f.fresh = false
+	}
+	if fresh {
+		p.publish()
+	}
+	return errors.Join(errs...)
+}
+
+// publish lets Check see what has been read, and tells those who wait for a change.
+func (p *Policy) publish() {
+	old := p.lists.Load()
+	fresh := &lists{allow: merge(p.allowFiles), deny: merge(p.denyFiles), changed: old.changed}
+	if sameKeys(old.allow, fresh.allow) && sameKeys(old.deny, fresh.deny) {
+		p.lists.Store(fresh) // lines may have moved
+		return
+	}
+	fresh.changed = make(chan struct{})
+	p.lists.Store(fresh)
+	close(old.changed)
+}
+
+// merge returns the identities in some files; the first file that names one counts.
+func merge(files []*listFile) map[identity.Identifier]location {
+	m := make(map[identity.Identifier]location)
+	for _, f := range files {
+		for id, line := range f.ids {
+			if _, ok := m[id]; !ok {
+				m[id] = location{f.path, line}
+			}
+		}
+	}
+	return m
+}
+
+// sameKeys reports whether two maps have the same keys.
+func sameKeys[V any](a, b map[identity.Identifier]V) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for id := range a {
+		if _, ok := b[id]; !ok {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,290 @@
+package trust
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/filewatch"
+)
+
+// fileStory is a policy with an allow file and a deny file, and two peers.
+type fileStory struct {
+	*Policy
+	t           *testing.T
+	allow, deny string
+	a, b        *identity.Identity
+}
+
+func newFileStory(t *testing.T) *fileStory {
+	s := &fileStory{t: t, a: newIdentity(t, "a"), b: newIdentity(t, "b")}
+	s.allow = writeTemp(t, "allow", s.a.Identifier().String()+"\n")
+	s.deny = writeTemp(t, "deny", "# nobody\n")
+	s.Policy = newPolicy(t, Config{AllowFiles: []string{s.allow}, DenyFiles: []string{s.deny}})
+	return s
+}
+
+// trusts fails unless just those are trusted.
+func (s *fileStory) trusts(a, b bool) {
+	s.t.Helper()
+	_, errA := s.Check(peerOf(s.a), t0)
+	_, errB := s.Check(peerOf(s.b), t0)
+	if (errA == nil) != a || (errB == nil) != b {
+		s.t.Fatalf("trusted are a: %v, b: %v; want %v, %v", errA == nil, errB == nil, a, b)
+	}
+}
+
+// changes fails unless do closes the channel of changes, or does not.
+func (s *fileStory) changes(want bool, do func() error) error {
+	s.t.Helper()
+	changed := s.Changed()
+	err := do()
+	select {
+	case <-changed:
+		if !want {
+			s.t.Error("a change was told that is none")
+		}
+	default:
+		if want {
+			s.t.Error("a change was not told")
+		}
+	}
+	return err
+}
+
+// Both ways of reading the files again behave alike, but for what Poll leaves out.
+func TestPolicyFiles(t *testing.T) {
+	for name, reread := range map[string]func(*fileStory) error{
+		"Reload": func(s *fileStory) error { return s.Reload() },
+		"Poll":   func(s *fileStory) error { return s.Poll() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newFileStory(t)
+			again := func() error { return reread(s) }
+			ok := func(changed bool) {
+				t.Helper()
+				if err := s.changes(changed, again); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.trusts(true, false)
+			ok(false)
+			write(t, s.allow, s.b.Identifier().String()+"\n") // same size, same inode
+			ok(true)
+			s.trusts(false, true)
+			write(t, s.allow, "# moved\n\n"+s.b.Identifier().String()+" with a comment\n")
+			ok(false)
+			if d, err := s.Check(peerOf(s.b), t0); err != nil || d.Where != s.allow+":3" {
+				t.Errorf("%+v, %v", d, err)
+			}
+			write(t, s.deny, s.b.Identifier().String()+"\n")
+			ok(true)
+			s.trusts(false, false)
+
+			// One file is bad: it keeps its list, and the other is read all the same.
+			write(t, s.allow, s.a.Identifier().String()+"\nnonsense\n")
+			write(t, s.deny, "#\n")
+			err := s.changes(true, again)
+			wantErr(t, err, nil, "allow file "+s.allow+":2: identifier has 8 characters")
+			wantErr(t, err, nil, "the list read before stays in force")
+			s.trusts(false, true)
+
+			// Both are gone: both lists stay.
+			write(t, s.deny, s.a.Identifier().String()+"\n")
+			write(t, s.allow, s.a.Identifier().String()+"\n"+s.b.Identifier().String()+"\n")
+			ok(true)
+			s.trusts(false, true)
+			for _, f := range []string{s.allow, s.deny} {
+				if err := os.Remove(f); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err = s.changes(false, again)
+			wantErr(t, err, os.ErrNotExist, "the list read before stays in force")
+			wantErr(t, err, os.ErrNotExist, "deny file "+s.deny)
+			s.trusts(false, true)
+
+			// They come back.
+			write(t, s.allow, s.a.Identifier().String()+"\n")
+			write(t, s.deny, "\n")
+			ok(true)
+			s.trusts(true, false)
+		})
+	}
+}
+
+// Poll tells of an error once, and again when it is another or has been gone.
+func TestPollTellsOnce(t *testing.T) {
+	s := newFileStory(t)
+	for range 2 {
+		write(t, s.allow, "nonsense\n")
+		wantErr(t, s.Poll(), nil, ":1:")
+		for range 3 {
+			if err := s.Poll(); err != nil {
+				t.Fatalf("told again: %v", err)
+			}
+		}
+		write(t, s.allow, "\nnonsense\n")
+		wantErr(t, s.Poll(), nil, ":2:")
+		write(t, s.allow, s.a.Identifier().String()+"\n")
+		if err := s.Poll(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.trusts(true, false)
+	write(t, s.allow, "x")
+	_ = s.Reload()
+	wantErr(t, s.Reload(), nil, ":1:")
+}
+
+// A file that somebody empties to write it anew does not lock everybody out meanwhile;
+// one that stays empty does.
+func TestPollOfEmptiedFile(t *testing.T) {
+	s := newFileStory(t)
+	for i := range 2 {
+		write(t, s.allow, "")
+		if err := s.changes(false, s.Poll); err != nil {
+			t.Fatal(err)
+		}
+		s.trusts(true, i > 0)
+		write(t, s.allow, s.a.Identifier().String()+"\n"+s.b.Identifier().String()+"\n")
+		if err := s.Poll(); err != nil {
+			t.Fatal(err)
+		}
+		s.trusts(true, true)
+	}
+	write(t, s.allow, "")
+	_ = s.changes(false, s.Poll)
+	_ = s.changes(true, s.Poll)
+	s.trusts(false, false)
+}
+
+// A file is read again only if something about it is different, once it has settled.
+func TestPollReadsWhatChanged(t *testing.T) {
+	s := newFileStory(t)
+	old := time.Now().Add(-time.Hour).Truncate(time.Second)
+	age := func(path string) {
+		if err := os.Chtimes(path, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Just written: two writes within a tick of the clock look the same, but are not.
+	info, err := os.Stat(s.allow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(t, s.allow, s.b.Identifier().String()+"\n")
+	if err := os.Chtimes(s.allow, info.ModTime(), info.ModTime()); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.changes(true, s.Poll)
+	s.trusts(false, true)
+	write(t, s.allow, s.a.Identifier().String()+"\n")
+	age(s.allow)
+	if err := s.Poll(); err != nil {
+		t.Fatal(err)
+	}
+	other := s.b.Identifier().String() + "\n"
+	write(t, s.allow, other)
+	age(s.allow) // all that is compared is as it was
+	_ = s.changes(false, s.Poll)
+	s.trusts(true, false)
+	_ = s.changes(true, s.Reload)
+	s.trusts(false, true)
+
+	renamed := s.allow + ".new" // another inode, the same time and size
+	write(t, renamed, s.a.Identifier().String()+"\n")
+	age(renamed)
+	if err := os.Rename(renamed, s.allow); err != nil {
+		t.Fatal(err)
+	}
+	_ = s.changes(true, s.Poll)
+	s.trusts(true, false)
+}
+
+const patience = 30 * time.Second // only a hung test meets it
+
+// TestPollAtIntervals does with a policy what a node does.
+func TestPollAtIntervals(t *testing.T) {
+	s := newFileStory(t)
+	idle := newPolicy(t, Config{AllowAnyone: true})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	told := make(chan error, 10)
+	go func() {
+		ticker := time.NewTicker(filewatch.Interval)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				ended <- ctx.Err()
+				return
+			case <-ticker.C:
+			}
+			if err := s.Poll(); err != nil {
+				told <- err
+			}
+			if err := idle.Poll(); err != nil {
+				t.Errorf("a policy without files: %v", err)
+			}
+		}
+	}()
+	changed := s.Changed()
+	if err := addToAllowFile(s.allow, s.b.Identifier(), "b"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-changed:
+	case <-time.After(patience):
+		t.Fatal("a change was not noticed")
+	}
+	s.trusts(true, true)
+	write(t, s.allow, "nonsense")
+	select {
+	case err := <-told:
+		wantErr(t, err, nil, "allow:1: ")
+	case <-time.After(patience):
+		t.Fatal("an error was not told")
+	}
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("polling ended with %v", err)
+	}
+}
+
+// Checks go on while files are read; meant for the race detector.
+func TestPolicyConcurrent(t *testing.T) {
+	s := newFileStory(t)
+	second := rotated(t, s.a, "second")
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for range 50 {
+				_, _ = s.Accept(peerOf(s.a), t0)
+				_, _ = s.Accept(peerOf(second), t0)
+				<-closedOrNot(s.Changed())
+				if i == 0 {
+					write(t, s.allow, strings.Repeat(s.a.Identifier().String()+"\n", i+1))
+				}
+				_ = s.Poll()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func closedOrNot(c <-chan struct{}) <-chan struct{} {
+	select {
+	case <-c:
+	default:
+		done := make(chan struct{})
+		close(done)
+		return done
+	}
+	return c
+}

@@ -1,0 +1,201 @@
+package trust
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+)
+
+// Policy decides whom to trust. It is safe for concurrent use. Check never waits for a
+// disk. Accept does when a ticket is redeemed, or when a history that is new is written to
+// the file of known histories. Changes of the allow and deny files are seen by Poll and
+// Reload only.
+type Policy struct {
+	// Set once.
+	self        identity.Identifier
+	allow       map[identity.Identifier]bool
+	deny        map[identity.Identifier]bool
+	authorities map[identity.Identifier]bool
+	require     map[string]string
+	anyone      bool
+	known       *KnownHistories
+	issuer      func() *identity.History // of tickets; nil: none are redeemed
+	leadsHere   func(route string) error
+
+	redeeming sync.Mutex // held while a ticket is redeemed
+
+	lists atomic.Pointer[lists] // what Check reads
+
+	mu         sync.Mutex // held while files are read; guards what follows
+	allowFiles []*listFile
+	denyFiles  []*listFile
+}
+
+// NewPolicy checks that a policy makes sense, and reads its files. Errors name the file
+// and line.
+func NewPolicy(cfg Config) (*Policy, error) {
+	if err := cfg.check(); err != nil {
+		return nil, fmt.Errorf("policy: %w", err)
+	}
+	p := &Policy{
+		allow:       set(cfg.Allow),
+		deny:        set(cfg.Deny),
+		authorities: set(cfg.Authorities),
+		require:     maps.Clone(cfg.Require),
+		anyone:      cfg.AllowAnyone,
+		known:       cfg.Known,
+		issuer:      cfg.TicketIssuer,
+		leadsHere:   cfg.TicketRoute,
+		allowFiles:  listFiles("allow", cfg.AllowFiles),
+		denyFiles:   listFiles("deny", cfg.DenyFiles),
+	}
+	if !cfg.anchored() {
+		p.self = cfg.Self
+	}
+	if p.known == nil {
+		p.known = NewKnownHistories()
+	}
+	p.lists.Store(&lists{changed: make(chan struct{})})
+	if err := p.Reload(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func set(ids []identity.Identifier) map[identity.Identifier]bool {
+	m := make(map[identity.Identifier]bool, len(ids))
+	for _, id := range ids {
+		m[id] = true
+	}
+	return m
+}
+
+// Check says whether a peer that has proved its identity is trusted at now. It only asks:
+// it changes nothing, in memory or on disk. It verifies the credentials that matter, and
+// ignores a ticket.
+//
+// An error wraps [ErrNotTrusted] and gives the reason; it may also be [ErrOlderHistory],
+// [ErrForkedHistory], [identity.ErrExpired] or [identity.ErrNotYetValid].
+func (p *Policy) Check(peer *identity.Peer, now time.Time) (Decision, error) {
+	d, err := p.decide(peer, now)
+	if err == nil {
+		err = p.known.Check(peer.History)
+	}
+	return conclude(peer, d, err)
+}
+
+// Accept is Check for a peer that has just proved itself in a handshake. It also does what
+// follows from letting the peer in:
+//
+//   - where Check refuses a peer that presents a ticket, the ticket is redeemed, as
+//     [Policy.Redeem] does;
+//   - a peer that is trusted is remembered in Config.Known, and so is the authority that
+//     vouched for it. If they cannot be remembered, the peer is not trusted.
+//
+// A peer that is refused leaves no trace, but for a ticket that was spent in vain. Errors
+// are those of Check; they may also be [ErrSpent].
+func (p *Policy) Accept(peer *identity.Peer, now time.Time) (Decision, error) {
+	d, err := p.decide(peer, now)
+	if err != nil && p.mayRedeem(peer) {
+		var refused error
+		if d, refused = p.Redeem(peer, now); refused == nil {
+			err = nil
+		} else {
+			err = join(err, refused)
+		}
+	}
+	if err == nil {
+		err = p.remember(peer, d)
+	}
+	return conclude(peer, d, err)
+}
+
+// conclude returns what Check and Accept say in the end.
+func conclude(peer *identity.Peer, d Decision, err error) (Decision, error) {
+	switch {
+	case err == nil:
+		return d, nil
+	case !proved(peer):
+		return Decision{}, fmt.Errorf("%w: %w", ErrNotTrusted, err)
+	}
+	return Decision{}, fmt.Errorf("%s is %w: %w", peer.Identifier(), ErrNotTrusted, err)
+}
+
+func proved(peer *identity.Peer) bool { return peer != nil && peer.History != nil }
+
+// decide looks at everything but the histories known before.
+func (p *Policy) decide(peer *identity.Peer, now time.Time) (Decision, error) {
+	if !proved(peer) {
+		return Decision{}, errors.New("it has not proved an identity")
+	}
+	lists := p.lists.Load()
+	if err := p.denied(lists, peer.Identifier()); err != nil {
+		return Decision{}, err
+	}
+	return p.anchored(lists, peer, now)
+}
+
+func (p *Policy) denied(lists *lists, id identity.Identifier) error {
+	if p.deny[id] {
+		return errors.New("denied")
+	}
+	if at, ok := lists.deny[id]; ok {
+		return fmt.Errorf("denied by %s", at)
+	}
+	return nil
+}
+
+// anchored looks for an anchor that holds for a peer that is not denied.
+func (p *Policy) anchored(
+	lists *lists, peer *identity.Peer, now time.Time,
+) (Decision, error) {
+	id := peer.Identifier()
+	if id == p.self && !p.self.IsZero() {
+		return Decision{Anchor: AnchorSelf}, nil
+	}
+	if p.allow[id] {
+		return Decision{Anchor: AnchorAllow}, nil
+	}
+	if at, ok := lists.allow[id]; ok {
+		return Decision{Anchor: AnchorAllowFile, Where: at.String()}, nil
+	}
+	reason := p.notNamed(lists)
+	if len(p.authorities) > 0 {
+		d, err := p.bestCredential(lists, peer, now)
+		if err == nil {
+			return d, nil
+		}
+		reason = join(reason, err)
+	}
+	if p.anyone {
+		return Decision{Anchor: AnchorAnyone}, nil
+	}
+	return Decision{}, reason
+}
+
+// notNamed is the reason for refusing who is in no list; nil if there are none.
+func (p *Policy) notNamed(lists *lists) error {
+	switch {
+	case !p.self.IsZero():
+		return errors.New("not our own identity, and no other is allowed")
+	case len(p.allow)+len(p.allowFiles) > 0:
+		return fmt.Errorf("not among the %d allowed", len(p.allow)+len(lists.allow))
+	}
+	return nil
+}
+
+// remember puts the histories that a decision relies on where they are known, which may
+// refuse them.
+func (p *Policy) remember(peer *identity.Peer, d Decision) error {
+	if d.authority != nil {
+		if err := p.known.observe(d.authority, false); err != nil {
+			return fmt.Errorf("the authority %s: %w", d.authority.Identifier(), err)
+		}
+	}
+	return p.known.observe(peer.History, d.Anchor == AnchorAnyone)
+}

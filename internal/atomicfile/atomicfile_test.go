@@ -1,0 +1,140 @@
+package atomicfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+)
+
+func wantFile(t *testing.T, path, want string) {
+	t.Helper()
+	if got, err := os.ReadFile(path); err != nil || string(got) != want {
+		t.Errorf("the file has %q, %v, want %q", got, err, want)
+	}
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(path), ".*.tmp"))
+	if err != nil || len(left) != 0 {
+		t.Errorf("files left behind: %v, %v", left, err)
+	}
+}
+
+func TestCreateAndReplace(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	if err := Create(path, []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Create(path, []byte("second")); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("the name is taken twice: %v", err)
+	}
+	wantFile(t, path, "first")
+	info, err := os.Stat(path)
+	if err != nil || runtime.GOOS != "windows" && info.Mode() != newFileMode {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if err := Replace(path, []byte("third")); err != nil {
+		t.Fatal(err)
+	}
+	wantFile(t, path, "third")
+	missing := filepath.Join(filepath.Dir(path), "no", "file")
+	for name, write := range map[string]func(string, []byte) error{
+		"create": Create, "replace": Replace, "mark": Mark, "append": Append,
+	} {
+		if err := write(missing, nil); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s without the folder: %v", name, err)
+		}
+	}
+	if err := Append(path+".new", nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("appending to a file that is not there: %v", err)
+	}
+}
+
+// Of many who mark the same thing at once one does, and what is appended at once is whole.
+func TestAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	mark, log := filepath.Join(dir, "mark"), filepath.Join(dir, "log")
+	if err := Create(log, nil); err != nil {
+		t.Fatal(err)
+	}
+	var marked atomic.Int32
+	var wg sync.WaitGroup
+	line := strings.Repeat("x", 4000) + "\n"
+	for range 16 {
+		wg.Go(func() {
+			if err := Mark(mark, []byte("me")); err == nil {
+				marked.Add(1)
+			} else if !errors.Is(err, fs.ErrExist) {
+				t.Error(err)
+			}
+			if err := Append(log, []byte(line)); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if marked.Load() != 1 {
+		t.Errorf("%d marked it, want 1", marked.Load())
+	}
+	wantFile(t, mark, "me")
+	wantFile(t, log, strings.Repeat(line, 16))
+}
+
+// Without hard links the name is still taken once only.
+func TestPublishWithoutLinks(t *testing.T) {
+	dir := t.TempDir()
+	missing, path := filepath.Join(dir, "missing"), filepath.Join(dir, "file")
+	if err := publish(missing, path, []byte("first")); err != nil {
+		t.Fatal(err)
+	}
+	if err := publish(missing, path, []byte("second")); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("the name is taken twice: %v", err)
+	}
+	wantFile(t, path, "first")
+}
+
+func TestRead(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	if err := Create(path, []byte("12345")); err != nil {
+		t.Fatal(err)
+	}
+	b, info, err := Read(path, 5)
+	if err != nil || string(b) != "12345" || info.Size() != 5 {
+		t.Errorf("%q, %v, %v", b, info, err)
+	}
+	for name, test := range map[string]struct {
+		path string
+		is   error
+		want string
+	}{
+		"too long": {path, nil, "it has 5 bytes, at most 4 are allowed"},
+		"folder":   {dir, ErrNotRegular, "not a regular file"},
+		"missing":  {path + ".no", fs.ErrNotExist, ""},
+	} {
+		_, _, err := Read(test.path, 4)
+		if err == nil || test.is != nil && !errors.Is(err, test.is) ||
+			!strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), dir) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestMakeDir(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "folder")
+	for range 2 {
+		if err := MakeDir(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	info, err := os.Stat(dir)
+	if err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o700 {
+		t.Errorf("mode %v, %v", info.Mode(), err)
+	}
+	if err := MakeDir(filepath.Join(dir, "a", "b")); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("in a folder that is not there: %v", err)
+	}
+}
