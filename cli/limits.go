@@ -25,7 +25,7 @@ func limitFlags() []cli.Flag {
 // relayLimitFlags say how many names a relay gives away.
 func relayLimitFlags() []cli.Flag {
 	return []cli.Flag{
-		limit("max-names", relay.DefaultRegistrations, "names at once that outlets claim"),
+		limit("max-names", relay.DefaultNames, "names at once that outlets claim"),
 		limit("max-names-per-identity", relay.DefaultNamesPerIdentity, "names at once of one identity"),
 	}
 }
@@ -46,7 +46,10 @@ func checkLimits(c *cli.Context) error {
 
 func registryConfig(c *cli.Context) relay.ServerConfig {
 	return relay.ServerConfig{
-		Registrations: c.Int("max-names"), PerIdentity: c.Int("max-names-per-identity"), MayClaim: mayClaim,
+		MayClaim: mayClaim,
+		Directory: relay.NewMemory(relay.MemoryConfig{
+			Names: c.Int("max-names"), NamesPerIdentity: c.Int("max-names-per-identity"),
+		}),
 	}
 }
 

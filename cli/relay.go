@@ -87,7 +87,7 @@ func claimOnce(c *cli.Context, registrars []*relay.Client) error {
 	for _, g := range registrars {
 		ctx, cancel := timeoutContext(c)
 		defer cancel()
-		if err := g.Once(ctx); err != nil {
+		if err := g.Try(ctx); err != nil {
 			return relayRefused(err)
 		}
 	}
@@ -131,7 +131,7 @@ func (r *role) registrars(c *cli.Context) ([]*relay.Client, func(), error) {
 	for _, text := range relays {
 		to, err := parseRelay(text)
 		if err == nil {
-			g := &relay.Client{Relay: to, Name: c.String("name"), Dial: dialer, Serve: r.node, NoSpares: c.Bool("mux")}
+			g := &relay.Client{Relay: to, Name: c.String("name"), Dial: dialer, Serve: r.node, MuxOnly: c.Bool("mux")}
 			err = g.Check()
 			all = append(all, g)
 		}

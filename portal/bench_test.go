@@ -13,7 +13,8 @@ import (
 // noDeadline takes the deadline off a conn that is to live as long as a benchmark.
 var noDeadline time.Time
 
-// BenchmarkPortal is bytes from a client to a service, or back, through an inlet and an outlet, all in this process.
+// BenchmarkPortal is bytes from a client to a service, or back, through an inlet and an outlet, all
+// in this process.
 func BenchmarkPortal(b *testing.B) {
 	for _, up := range []bool{true, false} {
 		name := "down"
@@ -30,7 +31,8 @@ func BenchmarkPortal(b *testing.B) {
 			_ = to.SetDeadline(noDeadline)
 			received := make(chan int64, 1)
 			go func() {
-				n, _ := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{to}, make([]byte, 256<<10))
+				n, _ := io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{to},
+					make([]byte, 256<<10))
 				received <- n
 			}()
 			data := make([]byte, 256<<10)
@@ -113,7 +115,8 @@ func BenchmarkRoundTrip(b *testing.B) {
 	<-done
 }
 
-// BenchmarkOpen is a stream that is opened and ended both ways, each on the link that the one before has left clean.
+// BenchmarkOpen is a stream that is opened and ended both ways, each on the link that the one
+// before has left clean.
 func BenchmarkOpen(b *testing.B) {
 	p := newTunnel(b)
 	p.outlet.Handle("end", func(_ context.Context, q *route.Request) error {

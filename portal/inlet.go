@@ -7,32 +7,40 @@ import (
 	"sync"
 	"time"
 
-	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/logthrottle"
+	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
 )
 
-// answerGrace is how much longer than its ConnectTimeout an inlet waits for the outlet's answer, which has a timeout of
-// its own for the target and says so.
+// answerGrace is how much longer than its ConnectTimeout an inlet waits for the outlet's answer:
+// the outlet has a timeout of its own for the target, and says so.
 const answerGrace = 5 * time.Second
 
-// Inlet listens where applications are and opens a stream for each of their connections.
+// Inlet stands where applications are, and opens a stream for each of their connections. Its fields
+// are not changed once one of its methods has been called; it is safe for concurrent use.
 type Inlet struct {
-	// Open opens a stream to the outlet, with client in the opening message: what the outlet is told about the
-	// application. It may wait for the far end until ctx ends.
+	// Open opens a stream to the outlet. client goes into the opening message: it is what the
+	// outlet is told about the application's connection. Open may wait for the far end until ctx
+	// ends. It is called for several connections at the same time.
 	Open func(ctx context.Context, client []byte) (*route.Stream, error)
 
-	// Begin counts a connection among what a shutdown waits for and watches it, until end is called. Nil does nothing.
+	// Begin counts a connection among those that a shutdown waits for, and resets it when the
+	// node ends, until end is called, once. An error refuses the connection. Nil does nothing.
 	Begin func(app route.Conn) (end func(), err error)
 
-	ConnectTimeout time.Duration // for Open; 0 means DefaultConnectTimeout
-	Logger         *slog.Logger  // nil means slog.Default
+	// ConnectTimeout bounds Open, and then the outlet's answer, for which it is 5 s longer. 0
+	// means DefaultConnectTimeout.
+	ConnectTimeout time.Duration
 
-	short logthrottle.Throttle
+	// Logger gets why connections fail. Nil means slog.Default.
+	Logger *slog.Logger
+
+	throttle logthrottle.Throttle
 }
 
-// Serve accepts connections on l until accepting ends, carries them until they end or their node does, and closes l.
-// working bounds the opening of streams.
+// Serve accepts connections on l until accepting ends, and carries each until it ends or its node
+// does. It closes l, and returns when all connections have ended. working bounds the opening of
+// streams.
 func (i *Inlet) Serve(accepting, working context.Context, l net.Listener) {
 	stop := context.AfterFunc(accepting, func() { _ = l.Close() })
 	defer stop()
@@ -45,8 +53,8 @@ func (i *Inlet) Serve(accepting, working context.Context, l net.Listener) {
 	})
 }
 
-// begin opens a stream, and leaves copying to goroutines that begin with a small stack: opening takes a larger one,
-// which would stay for as long as the connection lives.
+// begin opens a stream, and leaves copying to goroutines that begin with a small stack: opening
+// takes a larger one, which would stay for as long as the connection lives.
 func (i *Inlet) begin(ctx context.Context, app net.Conn, ended func()) {
 	conn := wrap(app)
 	end, stream, err := i.accept(ctx, conn)
@@ -55,26 +63,29 @@ func (i *Inlet) begin(ctx context.Context, app net.Conn, ended func()) {
 		ended()
 		return
 	}
-	start(conn, stream, func(err error) {
+	newProxy(conn, stream, &inletCounts).Start(func(err error) {
 		i.log(app, err)
 		end()
 		ended()
 	})
 }
 
-// Carry opens a stream and joins it with app. It returns why the connection ended, if not as the applications wanted.
+// Carry opens a stream for app and copies between the two until they end. It closes app, and
+// returns why the connection ended, if not as the applications wanted.
 func (i *Inlet) Carry(ctx context.Context, app net.Conn) error {
 	conn := wrap(app)
 	end, stream, err := i.accept(ctx, conn)
 	if err == nil {
-		err = join(conn, stream)
+		err = newProxy(conn, stream, &inletCounts).Run(nil)
 		end()
 	}
 	return err
 }
 
 // accept opens a stream for app, or resets app.
-func (i *Inlet) accept(ctx context.Context, app netio.Conn) (end func(), stream *route.Stream, err error) {
+func (i *Inlet) accept(
+	ctx context.Context, app netio.Conn,
+) (end func(), stream *route.Stream, err error) {
 	end = func() {}
 	if i.Begin != nil {
 		end, err = i.Begin(app)
@@ -85,6 +96,7 @@ func (i *Inlet) accept(ctx context.Context, app netio.Conn) (end func(), stream 
 		}
 	}
 	if err != nil {
+		inletFailures.Inc()
 		_ = netio.Reset(app)
 	}
 	return end, stream, err
@@ -99,20 +111,21 @@ func (i *Inlet) open(ctx context.Context, app netio.Conn) (*route.Stream, error)
 		return nil, err
 	}
 	stream.AnswerBy(time.Now().Add(orDefault(i.ConnectTimeout) + answerGrace))
-	if err := netio.WriteReady(stream, app); err != nil {
+	n, err := netio.WriteReady(stream, app)
+	if err != nil {
 		_ = stream.Reset()
 		return nil, err
 	}
+	inletCounts.toStream.Add(uint64(n))
 	return stream, nil
 }
 
 // log says why a connection ended. That an application reset its own connection is its own affair.
 func (i *Inlet) log(app net.Conn, err error) {
-	logger := loggerOr(i.Logger)
-	switch {
-	case err == nil, netio.IsReset(err):
-		logger.Debug("connection ended", "client", app.RemoteAddr(), "error", err)
-	default:
-		logger.Log(context.Background(), i.short.Level(err, time.Now()), "connection failed", "client", app.RemoteAddr(), "error", err)
+	level, text := slog.LevelDebug, "connection ended"
+	if err != nil && !netio.IsReset(err) {
+		level, text = i.throttle.Level(err, time.Now()), "connection failed"
 	}
+	loggerOr(i.Logger).Log(context.Background(), level, text,
+		"client", app.RemoteAddr(), "error", err)
 }

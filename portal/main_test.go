@@ -191,7 +191,8 @@ func (p *tunnel) connect(t testing.TB) (client, service *net.TCPConn) {
 	return client, service
 }
 
-// expectReset reads what is left, which must end with a reset, even if a write has been told of it before.
+// expectReset reads what is left, which must end with a reset, even if a write has been told of it
+// before.
 func expectReset(t testing.TB, c net.Conn) {
 	t.Helper()
 	if _, err := io.Copy(io.Discard, struct{ io.Reader }{netio.Wrap(c)}); !netio.IsReset(err) {

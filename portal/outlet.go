@@ -16,21 +16,29 @@ import (
 // lazyAnswer is how long an answer may wait for the target's first bytes, to go out with them.
 const lazyAnswer = time.Second
 
-// Outlet stands next to a service and dials it for each stream that asks.
+// Outlet stands next to a service, and dials it for each stream that asks. Its fields are not
+// changed once Serve has been called, which is safe for concurrent use.
 type Outlet struct {
-	Network string // of the service: "tcp" or "unix"
-	Address string // of the service
+	// Network and Address are the service's, as net.Dial takes them: "tcp" and host:port, or
+	// "unix" and a path.
+	Network string
+	Address string
 
-	// ProxyProtocol has each connection to the service begin with a PROXY protocol header, version 2.
+	// ProxyProtocol has each connection to the service begin with a header of the PROXY
+	// protocol, version 2, that says who is calling.
 	ProxyProtocol bool
 
-	ConnectTimeout time.Duration // for dialing the service; 0 means DefaultConnectTimeout
-	Logger         *slog.Logger  // nil means slog.Default
+	// ConnectTimeout bounds the dialing of the service. 0 means DefaultConnectTimeout.
+	ConnectTimeout time.Duration
+
+	// Logger gets how connections end, at the level of debugging. Nil means slog.Default.
+	Logger *slog.Logger
 }
 
 var _ route.Handler = (*Outlet)(nil).Serve
 
-// Serve is the outlet's route.Handler. The peer has been authenticated and is trusted before it is called.
+// Serve is the outlet's route.Handler. The peer has been authenticated and is trusted before it is
+// called.
 func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 	header, err := o.header(q)
 	if err != nil {
@@ -38,6 +46,7 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 	}
 	target, err := o.dial(ctx, header)
 	if err != nil {
+		outletRefusals.Inc()
 		return refusal(err)
 	}
 	app := wrap(target) // a bare connection cannot be reset, and would end
@@ -51,7 +60,7 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 		_ = netio.Reset(app)
 		return err
 	}
-	o.ended(join(app, stream))
+	o.ended(newProxy(app, stream, &outletCounts).Run(nil))
 	return nil // what either application does is no error of the outlet's
 }
 

@@ -15,14 +15,15 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
-// An outlet can tell its service who is calling, in front of everything else, with a header of the PROXY protocol,
-// version 2 (haproxy.org/download/3.0/doc/proxy-protocol.txt):
+// An outlet can tell its service who is calling, in front of everything else, with a header of the
+// PROXY protocol, version 2 (haproxy.org/download/3.0/doc/proxy-protocol.txt):
 //
-//	signature (12) | version and command (1) | family (1) | length (2) | addresses | type-length-values
+//	signature (12) | version and command (1) | family (1) | length (2) | addresses | values
 //
-// The addresses are those of the application's connection to the inlet, as the inlet says. If it does not say, because
-// that is no TCP connection, the command is LOCAL, the family 0, and there are none. The values, which are there in any case,
-// are what the outlet has verified:
+// The addresses are those of the application's connection to the inlet, as the inlet says. If it
+// does not say, because that is no TCP connection, the command is LOCAL, the family 0, and there
+// are none. The values, each of type (1), length (2) and bytes, are there in any case, and are what
+// the outlet has verified:
 //
 //	type  value
 //	0xE0  the inlet's Identifier, as text
@@ -48,7 +49,8 @@ func (o *Outlet) header(q *route.Request) ([]byte, error) {
 	return proxyHeader(q.Message.Payload, q.Session.Peer().Identifier(), q.Session.Decision())
 }
 
-// proxyHeader makes the header for an inlet that is who it is by decision d, and has said payload about its client.
+// proxyHeader makes the header for an inlet that is who it is by decision d, and has said payload
+// about its client.
 func proxyHeader(payload []byte, id identity.Identifier, d trust.Decision) ([]byte, error) {
 	b := append([]byte(proxySignature), proxyLocal, proxyUnspec, 0, 0)
 	start := len(b)
@@ -70,7 +72,8 @@ func proxyHeader(payload []byte, id identity.Identifier, d trust.Decision) ([]by
 	for _, key := range slices.Sorted(maps.Keys(d.Attributes)) {
 		b = appendValue(b, proxyAttribute, fmt.Sprintf("%s=%s", key, d.Attributes[key]))
 	}
-	binary.BigEndian.PutUint16(b[start-2:], uint16(len(b)-start)) // at most 36 bytes and 18 values of at most 323
+	// There are at most 36 bytes of addresses and 18 values of at most 323.
+	binary.BigEndian.PutUint16(b[start-2:], uint16(len(b)-start))
 	return b, nil
 }
 
@@ -79,7 +82,8 @@ func appendValue(b []byte, kind byte, value string) []byte {
 	return append(b, value...)
 }
 
-// clientPayload is what an inlet tells the outlet about app's connection: nothing unless that is TCP.
+// clientPayload is what an inlet tells the outlet about app's connection: nothing unless that is
+// TCP.
 func clientPayload(app netio.Conn) []byte {
 	from, to := addrPort(app.RemoteAddr()), addrPort(app.LocalAddr())
 	b, err := wire.AppendOrigin(nil, wire.Origin{From: from, To: to})

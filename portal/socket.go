@@ -15,31 +15,38 @@ func wrap(c net.Conn) netio.Conn {
 		return netio.EndWithClose(c)
 	}
 	wrapped := netio.Wrap(c)
-	if s, ok := wrapped.(*netio.Socket); ok {
-		return guard(s, c)
+	s, ok := wrapped.(*netio.Socket)
+	if !ok {
+		return wrapped
 	}
-	return wrapped
+	tcp, ok := c.(*net.TCPConn)
+	if !ok || tcp.SetLinger(0) != nil {
+		tcp = nil
+	}
+	return socket{s, tcp}
 }
 
-// guarded is a TCP socket that the kernel resets, and does not end, when this process is killed: an application must
-// not take that for the end of its data.
-type guarded struct {
+// socket is an application's socket. If it is TCP, the kernel resets it, and does not end it, when
+// this process is killed: an application must not take that for the end of its data.
+type socket struct {
 	*netio.Socket
-	tcp *net.TCPConn
+	tcp *net.TCPConn // nil if it is not TCP
 }
 
-func guard(s *netio.Socket, c net.Conn) netio.Conn {
-	t, ok := c.(*net.TCPConn)
-	if !ok || t.SetLinger(0) != nil {
-		return s
+// CloseWrite implements netio.Conn. That the application has closed its end altogether is no error
+// of this direction: the other one says how it has ended.
+func (s socket) CloseWrite() error {
+	err := s.Socket.CloseWrite()
+	if errors.Is(err, net.ErrClosed) || errors.Is(err, syscall.ENOTCONN) {
+		return nil
 	}
-	return guarded{s, t}
+	return err
 }
 
 // Close implements net.Conn: what has been written still arrives.
-func (g guarded) Close() error {
-	_ = g.tcp.SetLinger(-1)
-	return g.Socket.Close()
+func (s socket) Close() error {
+	if s.tcp != nil {
+		_ = s.tcp.SetLinger(-1)
+	}
+	return s.Socket.Close()
 }
-
-func isNotConnected(err error) bool { return errors.Is(err, syscall.ENOTCONN) }

@@ -55,9 +55,9 @@ func TestServiceSpeaksFirst(t *testing.T) {
 }
 
 func TestHalfClose(t *testing.T) {
-	for name, order := range map[string]func(client, service *net.TCPConn) (first, second *net.TCPConn){
-		"client first":  func(client, service *net.TCPConn) (first, second *net.TCPConn) { return client, service },
-		"service first": func(client, service *net.TCPConn) (first, second *net.TCPConn) { return service, client },
+	for name, order := range map[string]func(a, b *net.TCPConn) (first, second *net.TCPConn){
+		"client first":  func(a, b *net.TCPConn) (first, second *net.TCPConn) { return a, b },
+		"service first": func(a, b *net.TCPConn) (first, second *net.TCPConn) { return b, a },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newTunnel(t)
@@ -129,9 +129,9 @@ func TestFireAndForget(t *testing.T) {
 }
 
 func TestResetStaysReset(t *testing.T) {
-	for name, order := range map[string]func(client, service *net.TCPConn) (first, second *net.TCPConn){
-		"of the client":  func(client, service *net.TCPConn) (first, second *net.TCPConn) { return client, service },
-		"of the service": func(client, service *net.TCPConn) (first, second *net.TCPConn) { return service, client },
+	for name, order := range map[string]func(a, b *net.TCPConn) (first, second *net.TCPConn){
+		"of the client":  func(a, b *net.TCPConn) (first, second *net.TCPConn) { return a, b },
+		"of the service": func(a, b *net.TCPConn) (first, second *net.TCPConn) { return b, a },
 	} {
 		for when, before := range map[string]func(t *testing.T, first, second *net.TCPConn){
 			"idle": func(*testing.T, *net.TCPConn, *net.TCPConn) {},
@@ -161,8 +161,8 @@ func TestResetStaysReset(t *testing.T) {
 	}
 }
 
-// An application that has ended its direction, and then dies while the service is quiet, does not leave a connection
-// behind.
+// An application that has ended its direction, and then dies while the service is quiet, does not
+// leave a connection behind.
 func TestResetAfterHalfClose(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("known on Linux only")
@@ -177,7 +177,8 @@ func TestResetAfterHalfClose(t *testing.T) {
 	testkit.Within(t, p.served, "the inlet's connection")
 }
 
-// Nobody reads from a stream whose direction has ended, and yet the node's end must not wait for the application.
+// Nobody reads from a stream whose direction has ended, and yet the node's end must not wait for
+// the application.
 func TestEndsWithItsNodeAfterHalfClose(t *testing.T) {
 	for name, test := range map[string]struct {
 		half func(client, service *net.TCPConn) (ended, quiet *net.TCPConn)
@@ -224,7 +225,9 @@ func TestTargetRefuses(t *testing.T) {
 			_ = l.Close()
 			return "tcp", l.Addr().String()
 		},
-		"unix": func(t *testing.T) (network, address string) { return "unix", filepath.Join(t.TempDir(), "none") },
+		"unix": func(t *testing.T) (network, address string) {
+			return "unix", filepath.Join(t.TempDir(), "none")
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newTunnel(t, func(_ *Inlet, o *Outlet) { o.Network, o.Address = address(t) })
@@ -256,7 +259,8 @@ func TestCutStreamIsNoEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newTunnel(t)
-			proxy, err := faultnet.Proxy(context.Background(), "127.0.0.1:0", transport.Format(p.route()[0]), faultnet.ProxyConfig{})
+			proxy, err := faultnet.Proxy(context.Background(), "127.0.0.1:0",
+				transport.Format(p.route()[0]), faultnet.ProxyConfig{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -391,7 +395,9 @@ func TestConnectTimeoutOfTheInlet(t *testing.T) {
 }
 
 func TestOrDefault(t *testing.T) {
-	for d, want := range map[time.Duration]time.Duration{0: DefaultConnectTimeout, -1: DefaultConnectTimeout, 7: 7} {
+	for d, want := range map[time.Duration]time.Duration{
+		0: DefaultConnectTimeout, -1: DefaultConnectTimeout, 7: 7,
+	} {
 		if got := orDefault(d); got != want {
 			t.Errorf("%v: got %v", d, got)
 		}

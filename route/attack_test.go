@@ -91,7 +91,7 @@ func TestSwallowedProbe(t *testing.T) {
 				_ = c.Close()
 				return
 			}
-			tasks.Go(func() { _ = netio.Join(netio.Wrap(c), netio.Wrap(d)) })
+			tasks.Go(func() { _ = netio.Join(netio.Wrap(c), netio.Wrap(d), nil) })
 		}
 	})
 	near := w.node(t, func(c *Config) { c.ConnectTimeout = 100 * time.Millisecond })
@@ -123,12 +123,12 @@ func TestAwaitLeavesNoDeadline(t *testing.T) {
 func TestMuxLinkOfAClosedNode(t *testing.T) {
 	n := newWorld(t).node(t)
 	here, there := faultnet.Pipe()
-	client, err := mux.NewClient(here, n.Go, 0)
+	client, err := mux.NewOpener(here, mux.Config{Run: n.Go})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	server, err := mux.NewServer(there, n.Go)
+	server, err := mux.NewAcceptor(there, mux.Config{Run: n.Go})
 	if err != nil {
 		t.Fatal(err)
 	}

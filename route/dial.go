@@ -115,6 +115,11 @@ func (n *Node) connectTimeout() time.Duration {
 	return DefaultConnectTimeout
 }
 
+// DialLink makes a link to the node that listens at a, a transport address. The caller closes it.
+func (n *Node) DialLink(ctx context.Context, a wire.Address) (Conn, error) {
+	return n.dialTransport(ctx, a)
+}
+
 // dialTransport makes a link to the node that listens at a.
 func (n *Node) dialTransport(ctx context.Context, a wire.Address) (netio.Conn, error) {
 	link, err := n.transports.Dial(ctx, a)

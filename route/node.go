@@ -122,6 +122,11 @@ func (n *Node) Offer(name string, s Service) { n.offers.set(name, s) }
 // Withdraw stops offering a service. Requests that are being served go on.
 func (n *Node) Withdraw(name string) { n.offers.remove(name) }
 
+// Resolve has find find the services, open to everybody who reaches the node, whose names begin
+// with prefix, unless they are offered by Offer. name is what follows the prefix. A node has one
+// Resolver: another one takes its place.
+func (n *Node) Resolve(prefix string, find Resolver) { n.offers.setResolver(prefix, find) }
+
 // Claim says that the node goes by name, as well, until release is called, once. A peer that
 // believes it has reached another name is refused.
 func (n *Node) Claim(name string) (release func()) { return n.offers.claim(name) }

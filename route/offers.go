@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 )
 
@@ -18,10 +19,18 @@ type Service struct {
 	Waits   bool // for others, most of its life: no limit counts it, and no shutdown waits for it
 }
 
+// Resolver finds what serves a name that a node has not offered itself. It is called for each
+// request, at the same time for several, before the request counts for any limit: it has to be
+// quick, and ctx ends with the node. Nil without an error is that there is no such service; an
+// error is told to the asker as a Handler's is.
+type Resolver func(ctx context.Context, name string) (Handler, error)
+
 // offers is what a node offers, and by what names it goes. It has a lock of its own.
 type offers struct {
 	mu       sync.Mutex
 	services map[string]Service
+	prefix   string         // of the names that find is for
+	find     Resolver       // nil finds nothing
 	names    map[string]int // how many times each has been claimed on relays
 }
 
@@ -41,11 +50,24 @@ func (o *offers) remove(name string) {
 	delete(o.services, name)
 }
 
-func (o *offers) get(name string) (Service, bool) {
+func (o *offers) setResolver(prefix string, find Resolver) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	s, ok := o.services[name]
-	return s, ok
+	o.prefix, o.find = prefix, find
+}
+
+// resolve returns the service of a name: one that is offered, or that the resolver finds.
+func (o *offers) resolve(ctx context.Context, name string) (s Service, ok bool, err error) {
+	o.mu.Lock()
+	s, ok = o.services[name]
+	prefix, find := o.prefix, o.find
+	o.mu.Unlock()
+	rest, ours := strings.CutPrefix(name, prefix)
+	if ok || !ours || find == nil {
+		return s, ok, nil
+	}
+	h, err := find(ctx, rest)
+	return Service{Handler: h, Open: true}, h != nil, err
 }
 
 // claim adds a name until release is called, once.

@@ -133,7 +133,7 @@ func (q *Request) Forward(next Conn, spawn func(direction func())) error {
 	defer q.node.links.track(next)()
 	linksForwarded.Inc()
 	defer linksForwarded.Dec()
-	return netio.JoinWith(q.conn, next, spawn)
+	return netio.Join(q.conn, next, spawn)
 }
 
 // pass writes the message, with this node on the way back, and what came behind it to next.

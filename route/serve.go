@@ -125,8 +125,11 @@ func (n *Node) forward(ctx context.Context, q *Request) error {
 }
 
 // resolveService finds a service of this node.
-func (n *Node) resolveService(q *Request) (_ Handler, err error) {
-	s, ok := n.offers.get(q.address.Name)
+func (n *Node) resolveService(q *Request) (Handler, error) {
+	s, ok, err := n.offers.resolve(n.life.ctx, q.address.Name)
+	if err != nil {
+		return nil, err
+	}
 	if !ok || !s.Open && q.Session == nil {
 		return nil, Refuse(wire.NoService, missing(q.address.Name))
 	}
@@ -137,7 +140,7 @@ func (n *Node) resolveService(q *Request) (_ Handler, err error) {
 	if s.Waits {
 		return s.Handler, nil
 	}
-	if err = q.begin(); err != nil {
+	if err := q.begin(); err != nil {
 		return nil, err
 	}
 	return s.Handler, nil

@@ -83,11 +83,11 @@ func TestNextFlowOnSlowLine(t *testing.T) {
 func muxed(t *testing.T, here, there netio.Conn) (near, far netio.Conn) {
 	t.Helper()
 	run := func(f func()) bool { go f(); return true }
-	client, err := mux.NewClient(here, run, 0)
+	client, err := mux.NewOpener(here, mux.Config{Run: run})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, err := mux.NewServer(there, run)
+	server, err := mux.NewAcceptor(there, mux.Config{Run: run})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -245,7 +245,7 @@ func TestOpeningMessageCut(t *testing.T) {
 	}{
 		{"forward", at, wire.Message{Onward: wire.Route{service(route.ForwardPrefix + "db"), api}, Return: from}},
 		{"channel", at, wire.Message{Onward: wire.Route{api}, Return: from}},
-		{"spare", at, wire.Message{Onward: wire.Route{service(relay.SpareName)}, Return: from, Payload: make([]byte, 40)}},
+		{"spare", at, wire.Message{Onward: wire.Route{service(relay.StandbyName)}, Return: from, Payload: make([]byte, 40)}},
 		{"bridge", bridge, wire.Message{
 			Onward: wire.Route{transport.FromAddrPort(netip.MustParseAddrPort(at)), api}, Return: from,
 		}},

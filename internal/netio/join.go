@@ -2,51 +2,102 @@ package netio
 
 import (
 	"io"
-	"net"
 	"sync"
 )
 
-// Join copies between a and b, each way, until both directions have ended, and closes both. An end of data passes as
-// CloseWrite; an error in either direction resets both, and so does a reset of one whose direction has ended while the
-// other one goes on. It returns the first error, or nil if both directions ended cleanly. Between sockets on Linux the
-// bytes stay in the kernel and a direction that waits holds no memory.
-func Join(a, b Conn) error {
-	return JoinWith(a, b, func(direction func()) { go direction() })
+// Proxy copies between two conns, each way, until both directions have ended, and closes both. An
+// end of data passes as CloseWrite. An error in either direction resets both; so does a reset of
+// one whose direction has ended while the other one goes on. Between sockets on Linux the bytes
+// stay in the kernel, and a direction that waits holds no memory.
+//
+// It is used once, by Run or Start. The fields are set before. Its methods give goroutines their
+// names in stacks.
+type Proxy struct {
+	A, B  Conn
+	Owner Owner // nil is nobody
+
+	other sync.WaitGroup // the direction that has a goroutine of its own
+	sent  int64          // by that one
+	once  sync.Once
+	err   error
 }
 
-// JoinWith is Join with one of the directions run by aside, which returns at once. Both conns are closed by the time the
-// direction returns, for whoever runs it may own one of them; JoinWith waits for what it does.
-func JoinWith(a, b Conn, aside func(direction func())) error {
-	var (
-		once  sync.Once
-		first error
-		wg    sync.WaitGroup
-	)
-	fail := func(err error) {
-		once.Do(func() {
-			first = err
-			_ = Reset(a)
-			_ = Reset(b)
-		})
+// Owner is told about a Proxy of its.
+type Owner interface {
+	// Failed is called with the first error, if there is one, before the conns are reset. What
+	// it returns is that error's explanation, and the error of the Proxy.
+	Failed(err error) error
+
+	// Copied is called when both directions have ended, before the conns are closed, with how
+	// many bytes were copied.
+	Copied(aToB, bToA int64)
+}
+
+// Join runs a Proxy between a and b: see Proxy.Run.
+func Join(a, b Conn, spawn func(direction func())) error {
+	p := Proxy{A: a, B: b}
+	return p.Run(spawn)
+}
+
+// Run copies, and returns the first error, or nil if both directions have ended cleanly. The
+// direction from A to B is run by spawn, which returns at once; nil is a goroutine for it. What
+// spawn runs returns when both conns are closed, for who runs it may own one of them.
+func (p *Proxy) Run(spawn func(direction func())) error {
+	p.other.Add(1)
+	if spawn == nil {
+		go p.aToB()
+		return p.bToA()
 	}
-	wg.Add(1)
 	over := make(chan struct{})
 	defer close(over)
-	aside(func() {
-		copyDirection(b, a, fail)
-		wg.Done()
+	spawn(func() {
+		p.aToB()
 		<-over
 	})
-	copyDirection(a, b, fail)
-	wg.Wait()
-	_ = a.Close()
-	_ = b.Close()
-	return first
+	return p.bToA()
 }
 
-// copyDirection ends with src's direction, and then stays to notice if src is reset while the other one goes on.
-func copyDirection(dst, src Conn, fail func(error)) {
-	_, err := copyTo(dst, src)
+// Start is Run on goroutines of its own: done gets what Run returns.
+func (p *Proxy) Start(done func(error)) {
+	p.other.Add(1)
+	go p.aToB()
+	go func() { done(p.bToA()) }()
+}
+
+// Fail resets both conns because of err, if nothing has failed before and they are not closed.
+func (p *Proxy) Fail(err error) {
+	p.once.Do(func() {
+		if p.Owner != nil {
+			err = p.Owner.Failed(err)
+		}
+		p.err = err
+		_ = Reset(p.B)
+		_ = Reset(p.A)
+	})
+}
+
+func (p *Proxy) aToB() {
+	p.sent = p.copy(p.B, p.A)
+	p.other.Done()
+}
+
+// bToA copies, waits for the other direction, and closes both conns.
+func (p *Proxy) bToA() error {
+	received := p.copy(p.A, p.B)
+	p.other.Wait()
+	if p.Owner != nil {
+		p.Owner.Copied(p.sent, received)
+	}
+	p.once.Do(func() {}) // what is over does not fail any more
+	_ = p.A.Close()
+	_ = p.B.Close()
+	return p.err
+}
+
+// copy ends with src's direction, and then stays to notice if src is reset while the other one goes
+// on: nobody else would. It returns how many bytes it has copied.
+func (p *Proxy) copy(dst, src Conn) int64 {
+	n, err := copyTo(dst, src)
 	if err == nil {
 		err = dst.CloseWrite()
 	}
@@ -54,23 +105,24 @@ func copyDirection(dst, src Conn, fail func(error)) {
 		err = AwaitReset(src)
 	}
 	if err != nil {
-		fail(err)
+		p.Fail(err)
 	}
+	return n
 }
 
-// Copy copies from src to dst until src ends, holding no memory while it waits. It returns nil at the end of src.
-func Copy(dst, src net.Conn) error {
-	_, err := copyTo(dst, src)
-	return err
-}
+// socketed is a *Socket, or something that embeds one.
+type socketed interface{ socket() *Socket }
 
-// copyTo copies in the kernel between sockets, as the conns themselves know how to where one of them is none, and
-// otherwise through pooled memory. It returns the number of bytes written.
+func (s *Socket) socket() *Socket { return s }
+
+// copyTo copies until src ends, holding no memory while it waits: in the kernel between sockets, as
+// the conns themselves know how to where one of them is none, and otherwise through pooled memory.
+// It returns the number of bytes written.
 func copyTo(dst io.Writer, src io.Reader) (int64, error) {
-	to, toSocket := dst.(*Socket)
-	from, fromSocket := src.(*Socket)
+	to, toSocket := dst.(socketed)
+	from, fromSocket := src.(socketed)
 	if toSocket && fromSocket {
-		return splice(to, from)
+		return splice(to.socket(), from.socket())
 	}
 	if r, ok := dst.(io.ReaderFrom); ok && !toSocket {
 		return r.ReadFrom(src)
@@ -107,8 +159,8 @@ func copyOnce(dst io.Writer, src io.Reader, room *PooledRoom) (int, error) {
 	return dst.Write(room.Filled(n))
 }
 
-// PooledRoom is a Room of one pooled buffer, which grows while reads fill it and shrinks again when they do not. The
-// zero value is ready. It has one user at a time.
+// PooledRoom is a Room of one pooled buffer, which grows while reads fill it and shrinks again when
+// they do not. The zero value is ready. It has one user at a time.
 type PooledRoom struct {
 	class  Class
 	buffer *Buffer
@@ -139,8 +191,8 @@ func (r *PooledRoom) Filled(n int) []byte {
 	return r.buffer.Bytes[:n]
 }
 
-// Adapt returns the class of buffer to read with next, after a read of n bytes with class c: one up if it was full,
-// one down if the next smaller one would have been half empty.
+// Adapt returns the class of buffer to read with next, after a read of n bytes with class c: one up
+// if it was full, one down if the next smaller one would have been half empty.
 func Adapt(c Class, n int) Class {
 	switch {
 	case n >= classSize[c]-BufferSlack && c < Huge:

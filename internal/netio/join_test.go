@@ -46,7 +46,7 @@ func join(t testing.TB, left, right string) *joined {
 
 func (j *joined) start(t testing.TB) {
 	done := make(chan error, 1)
-	go func() { done <- Join(j.a, j.b) }()
+	go func() { done <- Join(j.a, j.b, nil) }()
 	j.done = done
 	t.Cleanup(func() {
 		_ = j.a.Close()
@@ -314,7 +314,7 @@ func TestCopyCounts(t *testing.T) {
 
 func BenchmarkCopy(b *testing.B) {
 	for name, run := range map[string]func(dst, src *Socket){
-		"Join":    func(dst, src *Socket) { _ = Copy(dst, src) },
+		"Join":    func(dst, src *Socket) { _, _ = copyTo(dst, src) },
 		"io.Copy": func(dst, src *Socket) { _, _ = io.Copy(dst.stream, src.stream) },
 		"buffers": func(dst, src *Socket) { _, _ = copyBuffered(dst, src) },
 	} {

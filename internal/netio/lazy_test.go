@@ -201,12 +201,14 @@ func TestResetIsNoEndWhoeverIsTold(t *testing.T) {
 		},
 		"Copy to a socket": func(t *testing.T, s *Socket) error {
 			to, _ := socketPair(t, "tcp")
-			return orEnd(Copy(to, s))
+			_, err := copyTo(to, s)
+			return orEnd(err)
 		},
 		"Copy to another conn": func(_ *testing.T, s *Socket) error {
 			to, from := net.Pipe()
 			defer from.Close()
-			return orEnd(Copy(to, s))
+			_, err := copyTo(to, s)
+			return orEnd(err)
 		},
 	}
 	for name, reader := range readers {

@@ -156,10 +156,10 @@ func (s *Socket) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// ReadFrom implements io.ReaderFrom as Copy does.
+// ReadFrom implements io.ReaderFrom, holding no memory while it waits.
 func (s *Socket) ReadFrom(src io.Reader) (int64, error) { return copyTo(s, src) }
 
-// WriteTo implements io.WriterTo as Copy does.
+// WriteTo implements io.WriterTo, holding no memory while it waits.
 func (s *Socket) WriteTo(dst io.Writer) (int64, error) { return copyTo(dst, s) }
 
 // CloseWrite implements Conn.

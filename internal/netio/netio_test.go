@@ -90,7 +90,7 @@ func TestWriteReadyOfOthersWritesNothing(t *testing.T) {
 	near, far := faultnet.Pipe()
 	testkit.Write(t, far, "data")
 	var dst written
-	if err := WriteReady(&dst, near); err != nil || len(dst.calls) != 1 || dst.calls[0] != "" {
+	if _, err := WriteReady(&dst, near); err != nil || len(dst.calls) != 1 || dst.calls[0] != "" {
 		t.Errorf("got %q, %v", dst.calls, err)
 	}
 	testkit.Hurry(t, near)

@@ -8,16 +8,14 @@ type tryReader interface {
 	tryReadInto(p []byte) int
 }
 
-// WriteReady writes to dst what src has to read now, with one call, and writes nothing at all, which is a call as
-// well, if there is nothing.
-func WriteReady(dst, src net.Conn) error {
+// WriteReady writes to dst what src has to read now, with one call, and writes nothing at all,
+// which is a call as well, if there is nothing. It returns how many bytes dst has taken.
+func WriteReady(dst, src net.Conn) (int, error) {
 	r, ok := src.(tryReader)
 	if !ok {
-		_, err := dst.Write(nil)
-		return err
+		return dst.Write(nil)
 	}
 	b := GetBuffer(Small)
 	defer b.Free()
-	_, err := dst.Write(b.Bytes[:r.tryReadInto(b.Bytes)])
-	return err
+	return dst.Write(b.Bytes[:r.tryReadInto(b.Bytes)])
 }

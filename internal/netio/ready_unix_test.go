@@ -46,7 +46,7 @@ func TestWriteReady(t *testing.T) {
 				_ = b.Reset()
 			}
 			var dst written
-			if err := WriteReady(&dst, a); err != nil || len(dst.calls) != 1 || dst.calls[0] != test.want {
+			if n, err := WriteReady(&dst, a); err != nil || n != len(test.want) || len(dst.calls) != 1 || dst.calls[0] != test.want {
 				t.Fatalf("wrote %q, %v, want one call of %q", dst.calls, err, test.want)
 			}
 			if name == "nothing" {
@@ -65,7 +65,7 @@ func TestWriteReady(t *testing.T) {
 	t.Run("error", func(t *testing.T) {
 		a, _ := socketPair(t, "tcp")
 		dst := written{err: io.ErrClosedPipe}
-		if err := WriteReady(&dst, a); err != io.ErrClosedPipe {
+		if _, err := WriteReady(&dst, a); err != io.ErrClosedPipe {
 			t.Errorf("got %v", err)
 		}
 	})

@@ -1,41 +1,95 @@
-// Package mux puts many links on one carrier: a conn that need not be able to half-close. It wraps
-// yamux, and bounds what the other side may have this one keep. It knows no route and no relay.
+// Package mux puts many links on one carrier.
+//
+// A carrier is two streams of bytes, one each way. It need not be able to half-close, and what it
+// cannot do its links can: each has a half-close of its own, and flow control of its own. So a mux
+// turns one connection into many, and a transport that has no half-close (a WebSocket, a queue,
+// Bluetooth) into one that has. It wraps yamux, and bounds what the other side may have this one
+// keep; the protocol is yamux's, version 0.
+//
+// One side of a mux is the opener and the other one the acceptor, which is yamux's client and
+// server. Opening waits for nothing: bytes may follow at once.
+//
+// The package knows no route and no relay. It authenticates nobody and encrypts nothing: that is
+// done below it, or above.
 package mux
 
 import (
-	"errors"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/yamux"
 
-	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/metrics"
 )
 
-// Limits of many links in one.
-const (
-	// muxWindow is how many bytes may wait in one link for a reader that does not read. It is twice what a line of
-	// 1 Gbit/s and 100 ms holds, as yamux gives a window back by halves.
-	window       = 32 << 20
-	backlog      = 256         // links that have not been taken
-	writeTimeout = time.Minute // for bytes to be taken by the link below
-	closeTimeout = time.Second // for the reader of the link below to notice that it is closed
-)
+var muxesOpen = metrics.NewGauge("muxes_open", "connections that carry many links")
 
-// What the other side of a mux may have this one keep. yamux has no limits for these.
-const (
-	MaxUnended   = 1024             // links that a relay has closed and the outlet has not
-	unendedFor   = 10 * time.Second // since they were closed, at least
-	untakenAfter = time.Minute      // for which links wait to be taken, and none is
-)
+// Carrier is what a mux runs on. Bytes arrive in order and unchanged, or Read fails; Close ends
+// both directions and has Read and Write return. A net.Conn is one.
+//
+// A carrier may have more methods, and is used by them: CloseWrite, with which Finish ends one
+// direction and leaves the other one open; and LocalAddr and RemoteAddr, which are the links' then.
+type Carrier interface {
+	io.ReadWriteCloser
 
-// muxConfig is yamux's. Pings are the session's affair, not the mux's. A half-closed link stays for as long as its ends
-// like: StreamCloseTimeout would cut it, and its reader would see a clean end.
-func config() *yamux.Config {
+	// SetWriteDeadline has writes fail that the carrier has not taken by t. Zero is never.
+	SetWriteDeadline(t time.Time) error
+}
+
+// Config is what both sides of a mux say about themselves.
+type Config struct {
+	// Run runs a function on a goroutine that the carrier's owner waits for, or reports false if
+	// the owner is closed. The mux uses it to read closed links to their end.
+	Run func(func()) bool
+
+	// MaxUnended is how many links the other side may leave open that are closed here, before
+	// the mux ends. 0 is any number.
+	MaxUnended int32
+}
+
+// Mux is many links on one carrier. Its owner calls Close when the mux has ended, by whichever
+// side. It is safe for concurrent use.
+type Mux struct {
+	session *yamux.Session
+	carrier *carrier
+	config  Config
+
+	unended         atomic.Int32 // links that are closed here and not there
+	opening, opened atomic.Int64 // links that wait in Open, and that have been opened
+
+	reason atomic.Pointer[error] // see Err
+	closed sync.Once
+}
+
+// NewOpener makes a mux of a carrier whose other end is an acceptor. The mux owns the carrier from
+// then on.
+func NewOpener(c Carrier, config Config) (*Mux, error) { return newMux(yamux.Client, c, config) }
+
+// NewAcceptor makes a mux of a carrier whose other end is an opener. The mux owns the carrier from
+// then on.
+func NewAcceptor(c Carrier, config Config) (*Mux, error) { return newMux(yamux.Server, c, config) }
+
+type maker func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error)
+
+func newMux(make maker, c Carrier, config Config) (*Mux, error) {
+	m := &Mux{carrier: &carrier{Carrier: c}, config: config}
+	below := pingLimit{Reader: c, exceeded: func() { m.blame(errPings) }}
+	s, err := make(&limited{m.carrier, below}, yamuxConfig())
+	if err != nil {
+		return nil, err
+	}
+	m.session = s
+	muxesOpen.Inc()
+	return m, nil
+}
+
+// yamuxConfig has yamux send no pings: whether the other side lives is the carrier's affair. A
+// half-closed link stays for as long as its ends like: StreamCloseTimeout would cut it, and its
+// reader would see a clean end.
+func yamuxConfig() *yamux.Config {
 	c := yamux.DefaultConfig()
 	c.EnableKeepAlive = false
 	c.MaxStreamWindowSize = window
@@ -47,86 +101,40 @@ func config() *yamux.Config {
 	return c
 }
 
-// mux is many links in one, and what keeps the other side from having too much kept here.
-type Mux struct {
-	*yamux.Session
-	conn    *carrier          // the link below
-	run     func(func()) bool // has something run by the node that conn ends with, which waits for it
-	most    int32             // links that the other side may leave open, or the mux ends; 0 is any number
-	unended atomic.Int32      // that it does
-
-	opening, opened atomic.Int64 // how many wait to be taken, and how many have been
-
-	reason atomic.Pointer[error] // why this side has ended it, if for something that the other side did
-}
-
-// What ends a mux.
-var (
-	errPings   = errors.New("the other side has sent too many pings in the mux")
-	errUnended = errors.New("the other side has left open too many links of the mux that are closed here")
-	errUntaken = errors.New("the other side has taken no link of the mux for a while")
-	errUnread  = errors.New("the other side has not read what it is told about links of the mux")
-)
-
-// newClient makes a mux of carrier for the side that opens links. The other side may leave most
-// links open that are closed here, or the mux ends; 0 is any number. run runs a function on a
-// goroutine that the owner of carrier waits for, or reports false if that is closed.
-func NewClient(carrier netio.Conn, run func(func()) bool, most int32) (*Mux, error) {
-	return newMux(yamux.Client, carrier, run, most)
-}
-
-// newServer is newClient for the side that accepts links, and lets the other side leave open as many as
-// it likes.
-func NewServer(carrier netio.Conn, run func(func()) bool) (*Mux, error) {
-	return newMux(yamux.Server, carrier, run, 0)
-}
-
-type maker func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error)
-
-func newMux(make maker, conn netio.Conn, run func(func()) bool, most int32) (*Mux, error) {
-	m := &Mux{conn: &carrier{Conn: conn}, run: run, most: most}
-	s, err := make(&pingLimit{Conn: m.conn, exceeded: func() { m.blame(errPings) }}, config())
+// Open opens a link.
+func (m *Mux) Open() (*Link, error) {
+	m.opening.Add(1)
+	defer m.opening.Add(-1)
+	s, err := m.session.OpenStream()
 	if err != nil {
 		return nil, err
 	}
-	m.Session = s
-	return m, nil
+	m.opened.Add(1)
+	return &Link{stream: s, mux: m}, nil
 }
 
-// muxConn is the link below a mux. When this side has finished, what yamux has left to say is not sent: it would fail, and
-// so would what is still read.
-type carrier struct {
-	netio.Conn
-	mu       sync.Mutex
-	finished bool
-}
-
-// Write implements net.Conn.
-func (c *carrier) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.finished {
-		return len(p), nil
+// Accept returns the next link that the other side has opened.
+func (m *Mux) Accept() (*Link, error) {
+	s, err := m.session.AcceptStream()
+	if err != nil {
+		return nil, err
 	}
-	return c.Conn.Write(p)
+	return &Link{stream: s, mux: m}, nil
 }
 
-// finish ends this side's direction of the mux behind all that has been written on its links. The other side reads that,
-// and ends the mux.
-func (m *Mux) Finish() error {
-	m.conn.mu.Lock()
-	defer m.conn.mu.Unlock()
-	m.conn.finished = true
-	return m.conn.CloseWrite()
-}
+// AcceptNone tells the other side that this one accepts no links, and drops those that come.
+func (m *Mux) AcceptNone() error { return m.session.GoAway() }
 
-func (m *Mux) blame(reason error) { m.reason.CompareAndSwap(nil, &reason) }
+// Finish ends this side's direction of the carrier, behind all that has been written on the links.
+// The other side reads that, and ends the mux. A carrier without CloseWrite is closed: it has to
+// deliver first what it has taken.
+func (m *Mux) Finish() error { return m.carrier.finish() }
 
-// end is Close for what the other side did, which Err tells from then on.
-func (m *Mux) end(reason error) {
-	m.blame(reason)
-	_ = m.Close()
-}
+// SetWriteDeadline bounds what is still written on the carrier. Zero is no bound.
+func (m *Mux) SetWriteDeadline(t time.Time) error { return m.carrier.SetWriteDeadline(t) }
+
+// Done returns a channel that is closed when the mux has ended.
+func (m *Mux) Done() <-chan struct{} { return m.session.CloseChan() }
 
 // Err returns what the other side did for this side to end the mux, or nil.
 func (m *Mux) Err() error {
@@ -136,48 +144,36 @@ func (m *Mux) Err() error {
 	return nil
 }
 
-// Close ends the mux by ending the link below, whose reader then does the rest at once. Whoever reads from a link of a
-// yamux that is closed from elsewhere goes round in circles until that reader has had its turn.
+func (m *Mux) blame(reason error) { m.reason.CompareAndSwap(nil, &reason) }
+
+// end is Close for what the other side did.
+func (m *Mux) end(reason error) {
+	m.blame(reason)
+	_ = m.Close()
+}
+
+// Close ends the mux and its links, and closes the carrier. It closes the carrier first, whose
+// reader then does the rest at once: whoever reads from a link of a yamux that is closed from
+// elsewhere spins until that reader has had its turn.
 func (m *Mux) Close() error {
-	_ = m.conn.Close()
+	m.closed.Do(muxesOpen.Dec)
+	_ = m.carrier.Close()
 	select {
-	case <-m.CloseChan():
+	case <-m.session.CloseChan():
 	case <-time.After(closeTimeout):
 	}
-	return m.Session.Close()
+	return m.session.Close()
 }
 
-// accept returns the next link that the other side has opened.
-func (m *Mux) Accept() (*Link, error) {
-	s, err := m.AcceptStream()
-	if err != nil {
-		return nil, err
-	}
-	return m.link(s), nil
-}
-
-func (m *Mux) link(s *yamux.Stream) *Link { return &Link{Stream: s, mux: m} }
-
-// open opens a link.
-func (m *Mux) Open() (*Link, error) {
-	m.opening.Add(1)
-	defer m.opening.Add(-1)
-	s, err := m.OpenStream()
-	if err != nil {
-		return nil, err
-	}
-	m.opened.Add(1)
-	return m.link(s), nil
-}
-
-// watch ends a mux whose other side takes none of the links that wait for it. It returns when the mux has ended.
+// Watch ends the mux if the other side accepts none of the links that wait for it. It returns when
+// the mux has ended.
 func (m *Mux) Watch() {
 	look := time.NewTicker(untakenAfter)
 	defer look.Stop()
 	waited, before := false, int64(0)
 	for {
 		select {
-		case <-m.CloseChan():
+		case <-m.session.CloseChan():
 			return
 		case <-look.C:
 		}
@@ -190,94 +186,95 @@ func (m *Mux) Watch() {
 	}
 }
 
-// drain throws away what comes on a closed link until the other side ends it. Somebody who never does may be an
-// application behind it that has nothing to say, or one who has many and means harm.
+// drain throws away what comes on a closed link until the other side ends it. One who never ends
+// it may be an application that has nothing to say, or an attacker who leaves many.
 func (m *Mux) drain(l *Link) {
 	l.reading.Lock() // whoever reads has been told to stop, and nobody begins any more
-	_ = l.SetReadDeadline(time.Now().Add(unendedFor))
+	_ = l.stream.SetReadDeadline(time.Now().Add(unendedFor))
 	l.reading.Unlock()
 	if !m.discard(l) {
 		return
 	}
 	defer m.unended.Add(-1)
-	if m.unended.Add(1) > m.most && m.most > 0 {
+	if most := m.config.MaxUnended; m.unended.Add(1) > most && most > 0 {
 		m.end(errUnended)
 		return
 	}
-	_ = l.SetReadDeadline(time.Time{})
+	_ = l.stream.SetReadDeadline(time.Time{})
 	m.discard(l)
 }
 
-// discard reads to the end of l, or reports that its deadline has passed. A mux that takes not even word of what has been
-// read would keep what comes next, and ends.
+// discard reads to the end of l, or reports that its deadline has passed. If the other side does
+// not even take word of what has been read, this side would keep what comes next: the mux ends.
 func (m *Mux) discard(l *Link) (late bool) {
-	_, err := io.Copy(io.Discard, l.Stream)
+	_, err := io.Copy(io.Discard, l.stream)
 	if err == yamux.ErrConnectionWriteTimeout {
 		m.end(errUnread)
 	}
 	return err == yamux.ErrTimeout
 }
 
-// muxLink is one link among many in one. yamux's Close is the half-close, and it has no reset: a link that is closed
-// before its end is an end of data to the other side, which the channel above tells from the end of a flow.
-type Link struct {
-	*yamux.Stream
-	mux     *Mux
-	closed  atomic.Bool
-	ended   atomic.Bool // the other side has ended its direction
-	reading sync.Mutex  // held while somebody reads
+// carrier is the carrier as yamux writes to it. Once this side has finished, what yamux has left
+// to say is not sent: it would fail, and so would what is still read.
+type carrier struct {
+	Carrier
+	mu       sync.Mutex
+	finished bool
 }
 
-var (
-	_ netio.Conn       = (*Link)(nil)
-	_ netio.LazyReader = (*Link)(nil)
-	_ netio.Quieter    = (*Link)(nil)
-)
-
-// CloseWrite implements netio.Conn.
-func (l *Link) CloseWrite() error { return l.Stream.Close() }
-
-// Close implements net.Conn: it ends the link both ways, and whatever waits for it. What the other side still sends is
-// thrown away, or it would stay.
-func (l *Link) Close() error {
-	if l.closed.Swap(true) {
-		return nil
+// Write implements io.Writer.
+func (c *carrier) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.finished {
+		return len(p), nil
 	}
-	err := l.Stream.Close()
-	_ = l.SetDeadline(time.Unix(1, 0))
-	if !l.ended.Load() {
-		l.mux.run(func() { l.mux.drain(l) })
-	}
-	return err
+	return c.Carrier.Write(p)
 }
 
-// Read implements net.Conn.
-func (l *Link) Read(p []byte) (int, error) {
-	l.reading.Lock()
-	defer l.reading.Unlock()
-	if l.closed.Load() {
-		return 0, net.ErrClosed
+func (c *carrier) finish() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.finished = true
+	if half, ok := c.Carrier.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
 	}
-	n, err := l.Stream.Read(p)
-	if err == io.EOF {
-		l.ended.Store(true)
-	}
-	switch {
-	case err != nil && l.closed.Load():
-		err = net.ErrClosed
-	case err == yamux.ErrTimeout:
-		err = os.ErrDeadlineExceeded
-	}
-	return n, err
+	return c.Close()
 }
 
-// ReadLazy implements netio.LazyReader: reading into nothing waits until there is something.
-func (l *Link) ReadLazy(room netio.Room) (int, error) {
-	if _, err := l.Read(nil); err != nil {
-		return 0, err
-	}
-	return l.Read(room.Acquire()[0])
+// limited is the carrier as yamux sees it: what it reads is looked at for pings.
+type limited struct {
+	*carrier
+	pings pingLimit
 }
 
-// Quiet implements netio.Quieter.
-func (l *Link) Quiet() bool { return !l.closed.Load() && !l.Session().IsClosed() }
+// Read implements io.Reader.
+func (l *limited) Read(p []byte) (int, error) { return l.pings.Read(p) }
+
+// addressed is a carrier that says where it is from.
+type addressed interface {
+	LocalAddr() net.Addr
+	RemoteAddr() net.Addr
+}
+
+// LocalAddr returns the carrier's address, for yamux, which asks for it.
+func (l *limited) LocalAddr() net.Addr {
+	if a, ok := l.Carrier.(addressed); ok {
+		return a.LocalAddr()
+	}
+	return noAddr{}
+}
+
+// RemoteAddr returns the address of the carrier's other end.
+func (l *limited) RemoteAddr() net.Addr {
+	if a, ok := l.Carrier.(addressed); ok {
+		return a.RemoteAddr()
+	}
+	return noAddr{}
+}
+
+// noAddr is the address of a carrier that has none.
+type noAddr struct{}
+
+func (noAddr) Network() string { return "mux" }
+func (noAddr) String() string  { return "mux" }

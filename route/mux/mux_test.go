@@ -33,7 +33,7 @@ func TestPingLimit(t *testing.T) {
 			defer near.Close()
 			defer far.Close()
 			exceeded := 0
-			l := &pingLimit{Conn: near, exceeded: func() { exceeded++ }}
+			l := &pingLimit{Reader: near, exceeded: func() { exceeded++ }}
 			read := func(b []byte) (err error) {
 				_, _ = far.Write(b)
 				for got := 0; got < len(b) && err == nil; {
@@ -64,7 +64,8 @@ func TestPingLimit(t *testing.T) {
 	}
 }
 
-// aMux returns the sides of a mux. The bubble ends with it.
+// aMux returns the two sides of a mux, of which the acceptor is yamux itself. The bubble ends with
+// it.
 func aMux(t *testing.T, most int32) (client *Mux, server *yamux.Session) {
 	t.Helper()
 	here, there := faultnet.Pipe()
@@ -73,11 +74,11 @@ func aMux(t *testing.T, most int32) (client *Mux, server *yamux.Session) {
 		tasks.Go(f)
 		return true
 	}
-	client, err := NewClient(here, run, most)
+	client, err := NewOpener(here, Config{Run: run, MaxUnended: most})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if server, err = yamux.Server(there, config()); err != nil {
+	if server, err = yamux.Server(there, yamuxConfig()); err != nil {
 		t.Fatal(err)
 	}
 	tasks.Go(client.Watch)
@@ -95,8 +96,8 @@ func expectMuxEnd(t *testing.T, m *Mux, ended bool, reason error) {
 	if !ended {
 		reason = nil
 	}
-	if m.IsClosed() != ended || m.Err() != reason {
-		t.Errorf("the mux is closed: %v, %v; want %v, %v", m.IsClosed(), m.Err(), ended, reason)
+	if m.session.IsClosed() != ended || m.Err() != reason {
+		t.Errorf("the mux is closed: %v, %v; want %v, %v", m.session.IsClosed(), m.Err(), ended, reason)
 	}
 }
 

@@ -12,69 +12,69 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
-// Registrar keeps a claim of a name on a relay: it makes it, makes it again when it is lost, and serves what the relay
-// forwards.
+// Client registers an outlet, or whatever else a node serves, under a name on a relay. Its fields
+// are not changed once one of its methods has been called.
 type Client struct {
 	Relay route.Route // to the relay's node, without a service
-	Name  string      // to claim there
+	Name  string      // to claim there: 1 to 69 letters, digits, dots, dashes and underscores
 
 	// Dial walks the route to the relay. Its trust decides which identity the relay must have.
 	Dial *route.Node
-	// Serve serves what comes back. Its trust decides who may come.
+	// Serve serves what the relay leads here. Its trust decides who may come.
 	Serve *route.Node
 
-	// NoSpares leaves everything to the one connection that the claim is made on.
-	NoSpares bool
+	// MuxOnly makes no standby links: everything goes over the one connection of the claim, at
+	// the cost of speed.
+	MuxOnly bool
 
-	// Registered is called when the claim has been made, each time. Nil calls nothing.
+	// Registered is called each time the name has been claimed, and Failed each time that could
+	// not be done or the name has been lost, before the next attempt. Both are called by Run,
+	// which waits for them. Nil calls nothing.
 	Registered func()
+	Failed     func(error)
 }
 
-func (r *Client) to(a ...wire.Address) route.Route {
-	return append(append(route.Route(nil), r.Relay...), a...)
-}
-
-func (r *Client) registerRoute() route.Route {
-	return r.to(wire.Address{Kind: wire.Secure, Name: route.SecureName}, wire.Address{Kind: wire.Service, Name: RegisterName})
-}
-
-func (r *Client) spareRoute() route.Route {
-	return r.to(wire.Address{Kind: wire.Service, Name: SpareName})
-}
-
-func (r *Client) kind() byte {
-	if r.NoSpares {
-		return muxOnly
-	}
-	return withSpares
-}
-
-// Check tells whether the relay's route and the name can be used.
-func (r *Client) Check() error {
-	if err := route.CheckDialable(r.registerRoute()); err != nil {
+// Check tells whether the relay's route and the name can be used. It asks nobody.
+func (c *Client) Check() error {
+	if err := route.CheckDialable(c.registerRoute()); err != nil {
 		return err
 	}
-	return route.Forward(r.Name).Validate()
+	return route.Forward(c.Name).Validate()
 }
 
-// Run keeps the claim until ctx ends, or Serve shuts down: it is not made again then, for it may be another process's by
-// now. Failures are logged when they begin or change, not each time.
-func (r *Client) Run(ctx context.Context) {
-	release := r.Serve.Claim(route.ForwardPrefix + r.Name)
+// Try claims the name and gives it up again: it tells whether that can be done.
+func (c *Client) Try(ctx context.Context) error {
+	r, err := c.claim(ctx)
+	if err != nil {
+		return err
+	}
+	return r.stream.Close()
+}
+
+// Run claims the name, serves what comes by it, and claims it anew whenever it is lost. It returns,
+// with all that it has started at its end, when ctx ends or Serve shuts down: the name is not
+// claimed anew then, for it may be another process's by now. Failures are logged when they begin or
+// change, not each time.
+func (c *Client) Run(ctx context.Context) {
+	release := c.Serve.Claim(route.ForwardPrefix + c.Name)
 	defer release()
 	ctx, cancel := context.WithCancel(ctx)
-	var old leftovers
+	var old departing
 	defer old.wait()
 	defer cancel()
 	var retry route.Backoff
 	var last string
-	for !r.Serve.IsDraining() {
-		lived, err := r.register(ctx, &old)
-		if ctx.Err() != nil || r.Serve.IsDraining() {
+	for !c.Serve.IsDraining() {
+		lived, err := c.register(ctx, &old)
+		if ctx.Err() != nil || c.Serve.IsDraining() {
 			return
 		}
+		if c.Failed != nil {
+			c.Failed(err)
+		}
 		if text := err.Error(); text != last || lived > 0 {
-			r.Dial.Warn("not registered, and goes on trying", err, "relay", route.Format(r.Relay), "name", r.Name)
+			c.Dial.Warn("not registered, and goes on trying", err,
+				"relay", route.Format(c.Relay), "name", c.Name)
 			last = text
 		}
 		if errors.Is(err, errSuperseded) {
@@ -86,62 +86,73 @@ func (r *Client) Run(ctx context.Context) {
 	}
 }
 
-// Once makes the claim and gives it up again: it tells whether the claim can be made.
-func (r *Client) Once(ctx context.Context) error {
-	c, err := r.claim(ctx)
-	if err != nil {
-		return err
-	}
-	return c.stream.Close()
-}
-
-// register makes the claim, and returns when it is lost or the relay says that it is going away, and how long it had it.
-// In the latter case what the relay has forwarded goes on, among what is left over.
-func (r *Client) register(ctx context.Context, old *leftovers) (lived time.Duration, err error) {
+// register claims the name, and returns when it is lost or the relay is going away, and how long
+// the registration lived. In the latter case what the relay has led here goes on, among old.
+func (c *Client) register(ctx context.Context, old *departing) (lived time.Duration, err error) {
 	claiming, cancel := context.WithTimeout(ctx, route.DefaultConnectTimeout)
 	defer cancel()
-	c, err := r.claim(claiming)
+	r, err := c.claim(claiming)
 	if err != nil {
 		return 0, err
 	}
 	began := time.Now()
-	r.Serve.Logger().Info("registered", "relay", route.Format(r.Relay), "name", r.Name)
-	if r.Registered != nil {
-		r.Registered()
+	c.Serve.Logger().Info("registered", "relay", route.Format(c.Relay), "name", c.Name)
+	if c.Registered != nil {
+		c.Registered()
 	}
 	serving, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
-	left := c.left()
+	goesAway := r.relayGoesAway()
 	old.tasks.Go(func() {
 		defer stop()
-		ended <- c.serve(serving)
+		ended <- r.serve(serving)
 	})
 	select {
 	case err = <-ended:
-	case <-left:
-		old.tasks.Go(func() { c.announce(serving) })
+	case <-goesAway:
+		old.tasks.Go(func() { r.goAway(serving) })
 		old.add(stop)
 		err = fmt.Errorf("registration: %w", channel.ErrGoingAway)
 	}
 	return time.Since(began), err
 }
 
-// leftovers are claims on relays that are going away, for as long as those last.
-type leftovers struct {
+func (c *Client) to(a ...wire.Address) route.Route {
+	return append(append(route.Route(nil), c.Relay...), a...)
+}
+
+func (c *Client) registerRoute() route.Route {
+	return c.to(
+		wire.Address{Kind: wire.Secure, Name: route.SecureName},
+		wire.Address{Kind: wire.Service, Name: RegisterName},
+	)
+}
+
+func (c *Client) standbyRoute() route.Route {
+	return c.to(wire.Address{Kind: wire.Service, Name: StandbyName})
+}
+
+func (c *Client) kind() byte {
+	if c.MuxOnly {
+		return kindMuxOnly
+	}
+	return kindStandby
+}
+
+// departing is the registrations on relays that are going away, as long as those last. It belongs
+// to one goroutine.
+type departing struct {
 	tasks sync.WaitGroup
 	ends  []context.CancelFunc // the oldest first
 }
 
-// maxLeftovers is how many there may be: a relay that only says that it goes could have an outlet hold ever more.
-const maxLeftovers = 8
-
 // add has end called when too many have come after.
-func (l *leftovers) add(end context.CancelFunc) {
-	if len(l.ends) == maxLeftovers {
-		l.ends[0]()
-		l.ends = l.ends[1:]
+func (d *departing) add(end context.CancelFunc) {
+	if len(d.ends) == maxDeparting {
+		d.ends[0]()
+		d.ends = d.ends[1:]
 	}
-	l.ends = append(l.ends, end)
+	d.ends = append(d.ends, end)
 }
 
-func (l *leftovers) wait() { l.tasks.Wait() }
+func (d *departing) wait() { d.tasks.Wait() }

@@ -1,311 +1,249 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"iter"
-	"slices"
+	"fmt"
 	"sync"
 	"time"
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/metrics"
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/mux"
+	"github.com/secureportal/sp/wire"
 )
 
-// registration is one outlet's claim of a name.
-type lease struct {
+var leasesNow = metrics.NewGauge("relay_leases", "names that outlets hold on this relay")
+
+// Lease is an outlet's hold on a name, on the relay's side. Its life:
+//
+//	claimed ──► ready ──► superseded ──┐
+//	   │          └─────► lapsed ──────┴──► in use only ──► over
+//	   └──► over: the outlet does not take the answer
+//
+//	claimed      the directory has given the name to it, and the outlet is being answered
+//	ready        there is a mux with the outlet, and links may lead there
+//	superseded   the same identity has claimed the name anew, and the outlet has been told
+//	lapsed       the mux or the outlet's session has ended, or its owner may not have the name
+//	in use only  no link leads there any more; those in use go on while the owner may have the name
+//	over         no link is in use
+//
+// One goroutine, that of the outlet's claim, leads it through all of them; from "in use only" on it
+// is another one, of the node's.
+type Lease struct {
 	name    string
 	owner   identity.Identifier
-	id      [ticketIDSize]byte
-	key     [ticketKeySize]byte
-	muxOnly bool
-	session *channel.Session
-	ready   chan struct{} // closed when the outlet can be reached
-	parted  chan struct{} // tells that a link to the outlet is not in use any more
+	session *channel.Session // of the claim
+	muxOnly bool             // the outlet makes no standby links
+	key     standbyKey
+
+	ready  chan struct{} // closed when it is ready
+	parked pool
+	used   inUse
 
 	mu      sync.Mutex
-	mux     *mux.Mux // nil until the outlet has been answered
-	demand  *mux.Link
-	spares  []*parked      // the one that came last is taken first
-	waiting []chan *parked // those who lack one; the first is served first
-	used    recent
-	closed  bool
-	revoked bool                    // its owner is not trusted with it any more
-	joined  map[netio.Conn]struct{} // links to the outlet that are in use
+	mux     *mux.Mux  // nil until it is ready
+	demands *mux.Link // its first link
+	closed  bool      // superseded or lapsed
 }
 
-// What the relay writes on the link for demands.
-const (
-	needSpare = 0 // a spare link is missing
-	takenOver = 1 // the same identity has claimed the name anew: the end
-)
-
-// parked is a spare link. The goroutine that serves it does for whoever uses the link what it is told.
-type parked struct {
-	conn netio.Conn
-	work chan func() // takes one piece of work; closed when the link has been given up
+// newLease returns the lease that the peer of s asks for.
+func newLease(name string, s *channel.Session, muxOnly bool) (*Lease, error) {
+	key, err := newStandbyKey()
+	if err != nil {
+		return nil, err
+	}
+	return &Lease{
+		name: name, owner: s.Peer().Identifier(), session: s, muxOnly: muxOnly, key: key,
+		ready: make(chan struct{}), used: newInUse(),
+	}, nil
 }
 
-// open makes r able to reach the outlet.
-func (r *lease) open(mux *mux.Mux) error {
-	demand, err := mux.Open()
+// Name returns the name that is held.
+func (l *Lease) Name() string { return l.name }
+
+// Owner returns whose the name is while the lease lasts.
+func (l *Lease) Owner() identity.Identifier { return l.owner }
+
+// open makes the lease ready: links lead through m from now on.
+func (l *Lease) open(m *mux.Mux) error {
+	demands, err := m.Open()
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.mux, r.demand = mux, demand
-	close(r.ready)
-	if r.closed {
-		return mux.Close()
-	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.mux, l.demands = m, demands
+	close(l.ready)
 	return nil
 }
 
-// supersede is close with a word to the outlet: or it would take the name back at once, and so on.
-func (r *lease) supersede() {
-	r.mu.Lock()
-	demand := r.demand
-	r.mu.Unlock()
-	if demand != nil {
-		_ = demand.SetWriteDeadline(time.Now().Add(demandTimeout))
-		_, _ = demand.Write([]byte{takenOver})
+// tellSuperseded tells the outlet that its name is another process's: or it would take the name
+// back at once, and so on.
+func (l *Lease) tellSuperseded() { l.demand(demandSuperseded) }
+
+// demand says a byte to the outlet, if it can be told anything.
+func (l *Lease) demand(b byte) {
+	l.mu.Lock()
+	demands := l.demands
+	l.mu.Unlock()
+	if demands == nil {
+		return
 	}
-	r.close()
+	_ = demands.SetWriteDeadline(time.Now().Add(demandTimeout))
+	_, _ = demands.Write([]byte{b})
 }
 
-// close ends the registration's waiting links. Those in use live on.
-func (r *lease) close() {
-	r.mu.Lock()
-	spares, waiting := r.spares, r.waiting
-	mux := r.mux
-	r.spares, r.waiting, r.closed = nil, nil, true
-	r.mu.Unlock()
-	for _, p := range spares {
-		close(p.work)
-	}
-	for _, w := range waiting {
-		close(w)
-	}
-	if mux != nil {
-		_ = mux.Close()
+// close ends the waiting links and the mux. Links in use live on.
+func (l *Lease) close() {
+	l.mu.Lock()
+	m := l.mux
+	l.closed = true
+	l.mu.Unlock()
+	l.parked.close()
+	if m != nil {
+		_ = m.Close()
 	}
 }
 
-// join takes a link among those that end when r is revoked, unless that has been done.
-func (r *lease) join(c netio.Conn) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.revoked {
-		return false
-	}
-	if r.joined == nil {
-		r.joined = make(map[netio.Conn]struct{})
-	}
-	r.joined[c] = struct{}{}
-	return true
+// canDemand tells whether it makes sense to ask the outlet for a standby link.
+func (l *Lease) canDemand() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.demands != nil && !l.muxOnly && !l.closed
 }
 
-func (r *lease) part(c netio.Conn) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	delete(r.joined, c)
+// awaitReady waits a moment for a lease that has been claimed just now.
+func (l *Lease) awaitReady(ctx context.Context) {
 	select {
-	case r.parted <- struct{}{}:
-	default:
-	}
-}
-
-// retire is revoke once no link is in use, and reports whether that is so.
-func (r *lease) retire() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.revoked = r.revoked || len(r.joined) == 0
-	return r.revoked
-}
-
-// revoke ends the links in use: r's owner is not trusted any more.
-func (r *lease) revoke() {
-	r.mu.Lock()
-	joined := r.joined
-	r.joined, r.revoked = nil, true
-	r.mu.Unlock()
-	for c := range joined {
-		_ = netio.Reset(c)
-	}
-}
-
-// spend reports whether a spare link's number had not been used.
-func (r *lease) spend(number uint64) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.used.use(number)
-}
-
-// park keeps a spare link. It reports false if there are enough.
-func (r *lease) park(p *parked) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.closed || len(r.spares) >= maxSpares {
-		return false
-	}
-	if len(r.waiting) > 0 {
-		r.waiting[0] <- p // it has room for one
-		r.waiting = r.waiting[1:]
-		return true
-	}
-	r.spares = append(r.spares, p)
-	return true
-}
-
-// await returns what is to be done for whoever uses a parked link, or nil if the link is to be closed: it has been given
-// up, or nobody has needed it for a while and there are others.
-func (r *lease) await(p *parked) func() {
-	look := time.NewTicker(spareIdle)
-	defer look.Stop()
-	for {
-		select {
-		case work := <-p.work:
-			return work
-		case <-look.C:
-			if r.surplus(p) {
-				return nil
-			}
-		}
-	}
-}
-
-// surplus takes p out of the parked links if it is there and more are than an outlet keeps without demand.
-func (r *lease) surplus(p *parked) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	i := slices.Index(r.spares, p)
-	if i < 0 || len(r.spares) <= minSpares {
-		return false
-	}
-	r.spares = slices.Delete(r.spares, i, i+1)
-	return true
-}
-
-// awaitReady waits a moment for a claim that has been answered just now.
-func (r *lease) awaitReady(ctx context.Context) {
-	select {
-	case <-r.ready:
+	case <-l.ready:
 		return
 	default:
 	}
-	timer := time.NewTimer(spareWait)
+	timer := time.NewTimer(standbyWait)
 	defer timer.Stop()
 	select {
-	case <-r.ready:
+	case <-l.ready:
 	case <-timer.C:
 	case <-ctx.Done():
 	}
 }
 
-// link returns a link to the outlet, and what runs one piece of work for it besides the caller.
-func (r *lease) link(ctx context.Context) (netio.Conn, func(func()), error) {
-	r.awaitReady(ctx)
-	for p := range r.takeSpares(ctx) {
+var errNotReady = errors.New("the lease is not ready")
+
+// link returns a link to the outlet: a standby link if there is one, or comes soon after it has
+// been asked for, and otherwise one in the mux.
+func (l *Lease) link(ctx context.Context) (outward, error) {
+	l.awaitReady(ctx)
+	for p := l.parked.take(); p != nil; p = l.parked.take() {
 		if netio.Quiet(p.conn) {
-			return p.conn, func(work func()) { p.work <- work }, nil
+			return p.outward(), nil
 		}
-		close(p.work)
+		p.giveUp()
 	}
-	r.mu.Lock()
-	mux := r.mux
-	r.mu.Unlock()
-	if mux == nil {
-		return nil, nil, errors.New("the registration is not ready")
+	if l.canDemand() {
+		if p := l.parked.await(ctx, func() { l.demand(demandLink) }); p != nil {
+			if netio.Quiet(p.conn) {
+				return p.outward(), nil
+			}
+			p.giveUp()
+		}
 	}
-	l, err := mux.Open()
+	l.mu.Lock()
+	m := l.mux
+	l.mu.Unlock()
+	if m == nil {
+		return outward{}, errNotReady
+	}
+	link, err := m.Open()
 	if err != nil {
-		return nil, nil, err
+		return outward{}, err
 	}
-	return l, func(work func()) { go work() }, nil
+	return outward{Conn: link, spawn: spawn}, nil
 }
 
-// takeSpares yields spare links: those that are parked, and at last one that is asked for, if it comes soon.
-func (r *lease) takeSpares(ctx context.Context) iter.Seq[*parked] {
-	return func(yield func(*parked) bool) {
-		for {
-			p := r.takeSpare()
-			if p == nil {
-				break
-			}
-			if !yield(p) {
-				return
-			}
-		}
-		if p := r.awaitSpare(ctx); p != nil {
-			yield(p)
-		}
+// forward leads an inlet's link to the outlet.
+func (l *Lease) forward(ctx context.Context, q *route.Request) error {
+	next, err := l.link(ctx)
+	if err != nil {
+		return l.unreachable(err)
 	}
+	if !l.used.add(next.Conn) {
+		next.decline()
+		return l.unreachable(trust.ErrNotTrusted)
+	}
+	defer l.used.remove(next.Conn)
+	return q.Forward(next.Conn, next.spawn)
 }
 
-// awaitSpare asks the outlet for a spare link, and returns nil if none comes soon.
-func (r *lease) awaitSpare(ctx context.Context) *parked {
-	w := make(chan *parked, 1)
-	r.mu.Lock()
-	demand := r.demand
-	if demand == nil || r.muxOnly || r.closed {
-		r.mu.Unlock()
-		return nil
-	}
-	r.waiting = append(r.waiting, w)
-	r.mu.Unlock()
-	_ = demand.SetWriteDeadline(time.Now().Add(demandTimeout))
-	_, _ = demand.Write([]byte{needSpare})
-	timer := time.NewTimer(spareWait)
-	defer timer.Stop()
-	select {
-	case p := <-w:
-		return p
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	r.mu.Lock()
-	r.waiting = slices.DeleteFunc(r.waiting, func(other chan *parked) bool { return other == w })
-	r.mu.Unlock()
-	select {
-	case p := <-w: // it came at the last moment
-		return p
-	default:
-		return nil
-	}
+// unreachable is what an inlet is told when the outlet could not be reached.
+func (l *Lease) unreachable(why error) error {
+	return route.RefuseBecause(wire.Unreachable,
+		fmt.Sprintf("the outlet %s does not answer", l.name), why)
 }
 
-func (r *lease) takeSpare() *parked {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.spares) == 0 {
-		return nil
-	}
-	last := len(r.spares) - 1
-	p := r.spares[last]
-	r.spares = r.spares[:last]
-	return p
+// ended says why a lease has ended whose mux has, or nil if that was in order.
+func ended(s *channel.Session, m *mux.Mux, stream *route.Stream) error {
+	return cmp.Or(s.Err(), m.Err(), stream.Err())
 }
 
-// recent remembers which of the last numbers have been used.
-type recent struct {
-	next uint64 // one more than the highest number used
-	used uint64 // bit i: next-1-i has been used
+// inUse are the links to an outlet that carry something. They outlive the lease, and end when its
+// owner may not have the name any more. It has a lock of its own.
+type inUse struct {
+	removed chan struct{} // gets something when a link is not in use any more
+
+	mu    sync.Mutex
+	links map[netio.Conn]struct{}
+	over  bool // none is in use, nor will be
 }
 
-// use reports whether n had not been used, and marks it as used.
-func (r *recent) use(n uint64) bool {
-	if n >= r.next {
-		r.used = r.used<<min(n-r.next+1, spareWindow) | 1
-		r.next = n + 1
-		return true
-	}
-	behind := r.next - 1 - n
-	if behind >= spareWindow || r.used&(1<<behind) != 0 {
+func newInUse() inUse { return inUse{removed: make(chan struct{}, 1)} }
+
+// add takes c among the links in use. It reports false if it is over.
+func (u *inUse) add(c netio.Conn) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.over {
 		return false
 	}
-	r.used |= 1 << behind
+	if u.links == nil {
+		u.links = make(map[netio.Conn]struct{})
+	}
+	u.links[c] = struct{}{}
 	return true
+}
+
+// remove is the end of add.
+func (u *inUse) remove(c netio.Conn) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.links, c)
+	select {
+	case u.removed <- struct{}{}:
+	default:
+	}
+}
+
+// endIfNone makes it over if no link is in use, and reports whether it is over.
+func (u *inUse) endIfNone() bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.over = u.over || len(u.links) == 0
+	return u.over
+}
+
+// reset makes it over: it resets the links in use.
+func (u *inUse) reset() {
+	u.mu.Lock()
+	links := u.links
+	u.links, u.over = nil, true
+	u.mu.Unlock()
+	for c := range links {
+		_ = netio.Reset(c)
+	}
 }

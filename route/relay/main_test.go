@@ -35,7 +35,9 @@ func newWorld(t testing.TB) world { return world{testkit.NewIdentity(t)} }
 func (w world) config(t testing.TB) route.Config {
 	t.Helper()
 	trust := testkit.Trusting(t, w.id)
-	return route.Config{Channel: channel.Config{Identity: w.id, Trust: trust}, Logger: slog.New(slog.DiscardHandler)}
+	return route.Config{
+		Channel: channel.Config{Identity: w.id, Trust: trust}, Logger: slog.New(slog.DiscardHandler),
+	}
 }
 
 // node returns a node that nobody can reach.

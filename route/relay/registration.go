@@ -7,65 +7,87 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/internal/metrics"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/mux"
 )
 
-// claim is a name that a relay has given to an outlet, on the outlet's side.
-type registration struct {
-	registrar *Client
-	stream    *route.Stream // to the relay's register service
-	spares    *spares
+var registrationsNow = metrics.NewGauge("registrations", "names that this side holds on relays")
 
-	mu    sync.Mutex
-	links map[net.Conn]struct{} // that the relay has forwarded and that are being served
+// registration is a name that a relay has given to this side, on the outlet's side. Its life:
+//
+//	claimed ──► serving ──┬──────────────────► lost ──► over
+//	               │      └──► relay goes away ──┴────►
+//	               └──► node has served all ──► finishing ──► over
+//
+//	claimed          the relay has agreed, and sent the key for standby links
+//	serving          links come in the mux and by standby links
+//	relay goes away  the name is being claimed anew beside this; what comes or has come goes on
+//	lost             the mux has ended, or the same identity has claimed the name anew
+//	finishing        sessions that come by the relay end in good order, and then the mux
+//	over             no link from the relay is being served
+type registration struct {
+	client  *Client
+	stream  *route.Stream // to the relay's register service
+	standby *standby
+
+	superseded atomic.Bool // the relay has said so
+	links      linkSet     // that the relay has led here and that are being served
 }
 
-// claim makes the claim.
-func (r *Client) claim(ctx context.Context) (*registration, error) {
-	s, err := r.Dial.OpenAndAwait(ctx, r.registerRoute(), 0, appendClaim(nil, r.kind(), r.Name))
+// claim claims the name.
+func (c *Client) claim(ctx context.Context) (*registration, error) {
+	payload := appendClaim(nil, c.kind(), c.Name)
+	s, err := c.Dial.OpenAndAwait(ctx, c.registerRoute(), 0, payload)
 	if err != nil {
 		return nil, err
 	}
-	ticket, err := readTicket(s)
+	key, err := readKey(s)
 	if err != nil {
 		_ = s.Close()
 		return nil, err
 	}
-	return &registration{registrar: r, stream: s, spares: newSpares(r, ticket), links: make(map[net.Conn]struct{})}, nil
+	return &registration{client: c, stream: s, standby: newStandby(c, key)}, nil
 }
 
-// readTicket reads the ticket for spare links that comes with the relay's consent.
-func readTicket(s *route.Stream) ([]byte, error) {
-	ticket := make([]byte, ticketSize)
-	_ = s.SetReadDeadline(time.Now().Add(claimTimeout))
-	if _, err := io.ReadFull(s, ticket); err != nil {
-		return nil, err
+// readKey reads the key for standby links that comes with the relay's consent.
+func readKey(s *route.Stream) (standbyKey, error) {
+	var b [keySize]byte
+	_ = s.SetReadDeadline(time.Now().Add(keyTimeout))
+	if _, err := io.ReadFull(s, b[:]); err != nil {
+		return standbyKey{}, err
 	}
-	return ticket, s.SetReadDeadline(time.Time{})
+	if err := s.SetReadDeadline(time.Time{}); err != nil {
+		return standbyKey{}, err
+	}
+	return parseStandbyKey(b[:])
 }
 
-// left returns a channel that is closed when the relay has said that it is going away.
-func (c *registration) left() <-chan struct{} {
-	if s := c.stream.Session(); s != nil {
+// relayGoesAway returns a channel that is closed when the relay has said that it is going away.
+func (r *registration) relayGoesAway() <-chan struct{} {
+	if s := r.stream.Session(); s != nil {
 		return s.Left()
 	}
 	return nil
 }
 
-// serve serves what the relay forwards until the claim is lost or ctx ends, and says why it was lost.
-func (c *registration) serve(ctx context.Context) error {
-	defer c.stream.Close()
-	mux, err := mux.NewServer(c.stream, c.registrar.Dial.Go)
+// serve serves what the relay leads here until the name is lost or ctx ends, and says why it is
+// lost.
+func (r *registration) serve(ctx context.Context) error {
+	registrationsNow.Inc()
+	defer registrationsNow.Dec()
+	defer r.stream.Close()
+	m, err := mux.NewAcceptor(r.stream, mux.Config{Run: r.client.Dial.Go})
 	if err != nil {
 		return err
 	}
-	defer mux.Close()
-	detach, err := c.registrar.Serve.Attach()
+	defer m.Close()
+	detach, err := r.client.Serve.Attach()
 	if err != nil {
 		return err
 	}
@@ -74,64 +96,77 @@ func (c *registration) serve(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	defer stopKeeping()
-	tasks.Go(func() { c.part(ctx, mux) })
-	if !c.registrar.NoSpares {
-		tasks.Go(func() { c.spares.keep(keeping, c.serveSpare) })
+	tasks.Go(func() { r.finish(ctx, m) })
+	if !r.client.MuxOnly {
+		tasks.Go(func() { r.standby.keep(keeping, r.serveStandby) })
 	}
-	return c.serveMux(mux)
+	return r.serveMux(m)
 }
 
-// part ends the mux when ctx ends, or gently when the node has served all that it had to: the sessions in it end in good
-// order, and what is on its way to the relay arrives, which takes it in whether or not it can pass it on.
-func (c *registration) part(ctx context.Context, mux *mux.Mux) {
+// finish ends the mux when ctx ends, or gently when the node has served all that it had to: the
+// sessions in it end in good order, and what is on its way to the relay arrives. The relay takes
+// that whether or not it can pass it on.
+func (r *registration) finish(ctx context.Context, m *mux.Mux) {
 	select {
-	case <-c.registrar.Serve.Inactive():
-		_ = c.stream.SetWriteDeadline(time.Now().Add(partTimeout))
-		c.registrar.Serve.Quit(c.carries)
-		if mux.Finish() == nil {
+	case <-r.client.Serve.Inactive():
+		_ = m.SetWriteDeadline(time.Now().Add(endTimeout))
+		r.client.Serve.Quit(r.carries)
+		if m.Finish() == nil {
 			select {
-			case <-mux.CloseChan():
+			case <-m.Done():
 			case <-ctx.Done():
-			case <-time.After(partTimeout):
+			case <-time.After(endTimeout):
 			}
 		}
 	case <-ctx.Done():
-	case <-mux.CloseChan():
+	case <-m.Done():
 	}
-	_ = mux.Close()
+	_ = m.Close()
 }
 
-// claimTimeout is for a relay to say the rest of its answer to a claim.
-const claimTimeout = 5 * time.Second
-
-// partTimeout is for a relay to end a claim when its outlet has.
-const partTimeout = 5 * time.Second
-
-// serveMux serves the links that the relay opens in the mux: the first tells of missing spare links.
-func (c *registration) serveMux(mux *mux.Mux) error {
+// serveMux serves the links that the relay opens in the mux. The first one is for its demands.
+func (r *registration) serveMux(m *mux.Mux) error {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
-	defer mux.Close()
+	defer m.Close()
 	for first := true; ; first = false {
-		link, err := mux.Accept()
+		link, err := m.Accept()
 		if err != nil {
-			_ = mux.Close()
+			_ = m.Close()
 			tasks.Wait()
-			return lost(err, cmp.Or(mux.Err(), c.stream.Err()), c.spares.superseded.Load())
+			return lost(err, cmp.Or(m.Err(), r.stream.Err()), r.superseded.Load())
 		}
 		if first {
-			tasks.Go(func() { c.spares.hear(link) })
+			tasks.Go(func() { r.hear(link) })
 			continue
 		}
-		c.serveLink(link)
+		r.serveLink(link)
+	}
+}
+
+// hear reads the relay's demands until they end.
+func (r *registration) hear(demands io.Reader) {
+	b := make([]byte, maxStandby)
+	for {
+		n, err := demands.Read(b)
+		missing, superseded := parseDemands(b[:n])
+		if superseded {
+			r.superseded.Store(true)
+		}
+		if missing > 0 {
+			r.standby.demand(missing)
+		}
+		if err != nil {
+			return
+		}
 	}
 }
 
 // serveLink serves a link in the mux.
-func (c *registration) serveLink(link netio.Conn) {
-	node := c.registrar.Serve
+func (r *registration) serveLink(link netio.Conn) {
+	node := r.client.Serve
 	served := node.Go(func() {
-		defer c.carry(link)()
+		defer r.links.add(link)()
 		node.ServeLink(link)
 	})
 	if !served {
@@ -139,40 +174,22 @@ func (c *registration) serveLink(link netio.Conn) {
 	}
 }
 
-// serveSpare serves a spare link that is used for q. It reports false if the node has been closed.
-func (c *registration) serveSpare(link *route.Stream, q *route.Request) bool {
-	node := c.registrar.Serve
+// serveStandby serves a standby link that is used for q. It reports false if the node has been
+// closed.
+func (r *registration) serveStandby(link *route.Stream, q *route.Request) bool {
+	node := r.client.Serve
 	return node.Go(func() {
-		defer c.carry(link)()
+		defer r.links.add(link)()
 		node.ServeRequest(link, q)
 	})
 }
 
-// carry takes a link among those that the relay has forwarded, until the returned function is called.
-func (c *registration) carry(link net.Conn) (end func()) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.links[link] = struct{}{}
-	return func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		delete(c.links, link)
-	}
-}
-
-// Sessions that were being made when the relay said that it was going away are looked for, once in an interval and as
-// many times as a handshake may take, and some more.
-const (
-	announceInterval = time.Second
-	announceRounds   = 10
-)
-
-// announce tells those who come by the relay that they should go elsewhere, while ctx lasts.
-func (c *registration) announce(ctx context.Context) {
-	again := time.NewTicker(announceInterval)
+// goAway tells those who come by the relay that they should go elsewhere, while ctx lasts.
+func (r *registration) goAway(ctx context.Context) {
+	again := time.NewTicker(goAwayInterval)
 	defer again.Stop()
-	for range announceRounds {
-		c.registrar.Serve.GoAway(c.carries)
+	for range goAwayRounds {
+		r.client.Serve.GoAway(r.carries)
 		select {
 		case <-again.C:
 		case <-ctx.Done():
@@ -182,13 +199,34 @@ func (c *registration) announce(ctx context.Context) {
 }
 
 // carries tells whether a session comes by the relay, in however many others.
-func (c *registration) carries(s *channel.Session) bool {
-	return route.GoesThrough(s, func(link net.Conn) bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		_, ours := c.links[link]
-		return ours
-	})
+func (r *registration) carries(s *channel.Session) bool { return route.GoesThrough(s, r.links.has) }
+
+// linkSet is some links. It has a lock of its own. The zero value is empty.
+type linkSet struct {
+	mu    sync.Mutex
+	links map[net.Conn]struct{}
+}
+
+// add takes a link into the set, until the returned function is called.
+func (s *linkSet) add(link net.Conn) (remove func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.links == nil {
+		s.links = make(map[net.Conn]struct{})
+	}
+	s.links[link] = struct{}{}
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.links, link)
+	}
+}
+
+func (s *linkSet) has(link net.Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, has := s.links[link]
+	return has
 }
 
 // errSuperseded says that the same identity has claimed the name anew.

@@ -1,152 +1,148 @@
 package relay
 
 import (
-	"bytes"
 	"context"
-	"io"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/secureportal/sp/internal/metrics"
 	"github.com/secureportal/sp/route"
 )
 
-const spareRetry = time.Second // after a spare link could not be made, or has ended without use
+var standbyNow = metrics.NewGauge("standby_links_waiting",
+	"standby links to relays that wait to be used, or are being made")
 
-// spares keeps links open to the relay that wait to be used: as many as are wanted.
-type spares struct {
-	registrar *Client
-	id        [ticketIDSize]byte
-	key       [ticketKeySize]byte
-	number    atomic.Uint64
+// standby keeps links open to the relay that wait to be used: as many as are wanted. Each demand of
+// the relay's doubles that number, and each link that the relay closes unused takes one away. A
+// link's life, in one goroutine:
+//
+//	dialing ──► waiting ──► used: another one may be made in its place
+//	   │           └──► closed by the relay: one less is wanted ──┐
+//	   └──► failed ───────────────────────────────────────────────┴──► pause, and again
+type standby struct {
+	client *Client
+	key    standbyKey
+	number atomic.Uint64 // of the last link
 
-	superseded atomic.Bool
+	wake chan struct{} // gets something when keep may have something to do
 
 	mu      sync.Mutex
 	want    int
-	waiting int // made or being made, and not used
-	owed    int // made in addition, since somebody waits for them
-
-	wake chan struct{} // tells keep that there may be something to do
+	waiting int // links that are being made or wait
+	owed    int // links to be made however many wait, since the relay waits for them
 }
 
-func newSpares(r *Client, ticket []byte) *spares {
-	p := &spares{registrar: r, want: minSpares, wake: make(chan struct{}, 1)}
-	copy(p.id[:], ticket)
-	copy(p.key[:], ticket[ticketIDSize:])
-	return p
+func newStandby(c *Client, key standbyKey) *standby {
+	return &standby{client: c, key: key, want: minStandby, wake: make(chan struct{}, 1)}
 }
 
-// hear reads the relay's demands until they end.
-func (p *spares) hear(demand io.Reader) {
-	b := make([]byte, maxSpares)
-	for {
-		n, err := demand.Read(b)
-		if bytes.IndexByte(b[:n], takenOver) >= 0 {
-			p.superseded.Store(true)
-		}
-		if missing := bytes.Count(b[:n], []byte{needSpare}); missing > 0 {
-			p.short(missing)
-		}
-		if err != nil {
-			return
-		}
-	}
+// demand takes note that n links were wanted and not there: they are made at once, and more kept
+// from now on.
+func (s *standby) demand(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.owed = min(s.owed+n, maxStandby)
+	s.want = min(max(s.want*2, n), maxStandby)
+	s.poke()
 }
 
-// short takes note that n spare links were wanted and not there: they are made at once, and more kept from now on.
-func (p *spares) short(n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.owed = min(p.owed+n, maxSpares)
-	p.want = min(max(p.want*2, n), maxSpares)
-	p.poke()
-}
-
-func (p *spares) poke() {
+func (s *standby) poke() {
 	select {
-	case p.wake <- struct{}{}:
+	case s.wake <- struct{}{}:
 	default:
 	}
 }
 
-// keep makes spare links whenever there are too few, until ctx ends, and has serve serve those that are used.
-func (p *spares) keep(ctx context.Context, serve func(*route.Stream, *route.Request) bool) {
+// keep makes links whenever there are too few, and has serve serve those that are used. It returns
+// when ctx has ended, and with it all links that wait.
+func (s *standby) keep(ctx context.Context, serve func(*route.Stream, *route.Request) bool) {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	for {
-		p.mu.Lock()
-		missing := max(min(max(p.want-p.waiting, p.owed), maxWaiting-p.waiting), 0)
-		p.waiting += missing
-		p.owed = 0
-		p.mu.Unlock()
-		for range missing {
-			tasks.Go(func() { p.one(ctx, serve) })
+		for range s.takeMissing() {
+			tasks.Go(func() { s.one(ctx, serve) })
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-p.wake:
+		case <-s.wake:
 		}
 	}
 }
 
-// shrink has one spare link less kept.
-func (p *spares) shrink() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.want = max(p.want-1, minSpares)
+// takeMissing returns how many links are to be made, and counts them.
+func (s *standby) takeMissing() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	missing := max(min(max(s.want-s.waiting, s.owed), maxMaking-s.waiting), 0)
+	s.waiting += missing
+	s.owed = 0
+	standbyNow.Add(int64(missing))
+	return missing
 }
 
-// one makes one spare link, and has it served when it is used. It counts as waiting until then, or until another may be
-// made in its place.
-func (p *spares) one(ctx context.Context, serve func(*route.Stream, *route.Request) bool) {
-	used := sync.OnceFunc(func() {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.waiting--
-		p.poke()
-	})
-	defer used()
-	s, q, err := p.await(ctx)
+// gone takes note that a link does not wait any more.
+func (s *standby) gone() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waiting--
+	standbyNow.Dec()
+	s.poke()
+}
+
+// wantLess has one link less kept.
+func (s *standby) wantLess() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.want = max(s.want-1, minStandby)
+}
+
+// one makes one link, and has it served when it is used. It counts as waiting until then, or, if it
+// comes to nothing, until the pause before the next one is over.
+func (s *standby) one(ctx context.Context, serve func(*route.Stream, *route.Request) bool) {
+	gone := sync.OnceFunc(s.gone)
+	defer gone()
+	link, q, err := s.await(ctx)
 	if err != nil {
-		p.registrar.Serve.Logger().Debug("no spare link", "relay", route.Format(p.registrar.Relay), "error", err)
+		s.client.Serve.Logger().Debug("no standby link",
+			"relay", route.Format(s.client.Relay), "error", err)
 		select {
 		case <-ctx.Done():
-		case <-time.After(spareRetry):
+		case <-time.After(standbyRetry):
 		}
 		return
 	}
-	used()
-	if !serve(s, q) {
-		_ = s.Close()
+	gone()
+	if !serve(link, q) {
+		_ = link.Close()
 	}
 }
 
-// await makes a spare link, and returns when it is used.
-func (p *spares) await(ctx context.Context) (*route.Stream, *route.Request, error) {
-	s, err := p.dial(ctx)
+// await makes a link, and returns when it is used.
+func (s *standby) await(ctx context.Context) (*route.Stream, *route.Request, error) {
+	link, err := s.dial(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
-	q, err := p.registrar.Serve.ReadRequest(s)
+	stop := context.AfterFunc(ctx, func() { _ = link.Close() })
+	q, err := s.client.Serve.ReadRequest(link)
 	switch {
 	case !stop():
 		err = ctx.Err()
 	case err == nil:
-		return s, q, nil
+		return link, q, nil
 	default: // most likely the relay has closed it: there are enough
-		p.shrink()
+		s.wantLess()
 	}
-	_ = s.Close()
+	_ = link.Close()
 	return nil, nil, err
 }
 
-// dial makes a link to the relay and parks it there.
-func (p *spares) dial(ctx context.Context) (*route.Stream, error) {
+// dial makes a link to the relay, which parks it.
+func (s *standby) dial(ctx context.Context) (*route.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, route.DefaultConnectTimeout)
 	defer cancel()
-	payload := appendSparePayload(nil, p.id, p.key, p.number.Add(1))
-	return p.registrar.Dial.OpenAndAwait(ctx, p.registrar.spareRoute(), 0, payload)
+	proof := s.key.appendProof(nil, s.number.Add(1))
+	return s.client.Dial.OpenAndAwait(ctx, s.client.standbyRoute(), 0, proof)
 }

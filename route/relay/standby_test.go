@@ -15,68 +15,68 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
-// A relay closes the spare links that nobody needs, but for a few, and never one that is in use.
-func TestSparesNobodyNeeds(t *testing.T) {
+// A relay closes the standby links that nobody needs, but for a few, and never one that is in use.
+func TestStandbyLinksNobodyNeeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := &lease{ready: make(chan struct{})}
+		r := &Lease{ready: make(chan struct{})}
 		close(r.ready)
 		used := make(chan struct{})
 		var closed atomic.Int32
-		for range maxSpares {
+		for range maxStandby {
 			_, far := faultnet.Pipe()
-			p := &parked{conn: far, work: make(chan func(), 1)}
-			if !r.park(p) {
+			p := newParked(far)
+			if !r.parked.park(p) {
 				t.Fatal("there are enough")
 			}
 			go func() {
-				if work := r.await(p); work != nil {
+				if work := r.parked.sleep(p); work != nil {
 					work()
 				} else {
 					closed.Add(1)
 				}
 			}()
 		}
-		_, do, err := r.link(t.Context())
+		next, err := r.link(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(spareIdle / 2)
-		do(func() { close(used) })
+		time.Sleep(standbyIdle / 2)
+		next.spawn(func() { close(used) })
 		<-used
-		time.Sleep(spareIdle)
+		time.Sleep(standbyIdle)
 		kept := func() []*parked {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			return slices.Clone(r.spares)
+			r.parked.mu.Lock()
+			defer r.parked.mu.Unlock()
+			return slices.Clone(r.parked.links)
 		}
-		if n, kept := closed.Load(), len(kept()); n != maxSpares-minSpares-1 || kept != minSpares {
-			t.Errorf("%d of %d are closed, and %d kept", n, maxSpares, kept)
+		if n, kept := closed.Load(), len(kept()); n != maxStandby-minStandby-1 || kept != minStandby {
+			t.Errorf("%d of %d are closed, and %d kept", n, maxStandby, kept)
 		}
 		time.Sleep(time.Hour)
-		if n := len(kept()); n != minSpares {
+		if n := len(kept()); n != minStandby {
 			t.Errorf("%d are kept", n)
 		}
 		for _, p := range kept() {
-			close(p.work)
+			p.giveUp()
 		}
 	})
 }
 
-// An outlet keeps fewer spare links when the relay closes them, and does not make others at once.
-func TestSparesClosedByRelay(t *testing.T) {
-	t.Run("links", func(t *testing.T) { sparesClosedByRelay(t) })
-	t.Run("flows", func(t *testing.T) { sparesClosedByRelay(t, secure()) })
+// An outlet keeps fewer standby links when the relay closes them, and does not make others at once.
+func TestStandbyLinksClosedByRelay(t *testing.T) {
+	t.Run("links", func(t *testing.T) { standbyLinksClosedByRelay(t) })
+	t.Run("flows", func(t *testing.T) { standbyLinksClosedByRelay(t, secure()) })
 }
 
-func sparesClosedByRelay(t *testing.T, step ...wire.Address) {
+func standbyLinksClosedByRelay(t *testing.T, step ...wire.Address) {
 	t.Helper()
 	t.Parallel()
 	w := newWorld(t)
 	relay, at := w.listening(t)
 	var made atomic.Int32
-	again := make(chan struct{}, maxWaiting)
-	relay.Offer(SpareName, route.Service{Handler: func(ctx context.Context, q *route.Request) error {
-		if made.Add(1) <= maxSpares {
+	again := make(chan struct{}, maxMaking)
+	relay.Offer(StandbyName, route.Service{Handler: func(ctx context.Context, q *route.Request) error {
+		if made.Add(1) <= maxStandby {
 			return q.Accept().Flush()
 		}
 		again <- struct{}{}
@@ -84,24 +84,25 @@ func sparesClosedByRelay(t *testing.T, step ...wire.Address) {
 		return nil
 	}, Open: true, Waits: true})
 	outlet := w.node(t)
-	p := newSpares(&Client{Relay: append(route.Route{at}, step...), Name: "x", Dial: outlet, Serve: outlet}, make([]byte, ticketSize))
-	p.short(maxSpares)
+	c := &Client{Relay: append(route.Route{at}, step...), Name: "x", Dial: outlet, Serve: outlet}
+	p := newStandby(c, standbyKey{})
+	p.demand(maxStandby)
 	ctx, cancel := context.WithCancel(context.Background())
 	var keeping sync.WaitGroup
 	defer keeping.Wait()
 	defer cancel()
 	began := time.Now()
 	keeping.Go(func() { p.keep(ctx, func(*route.Stream, *route.Request) bool { return false }) })
-	for range minSpares {
-		testkit.Within(t, again, "another spare link")
+	for range minStandby {
+		testkit.Within(t, again, "another standby link")
 	}
-	if took := time.Since(began); took < spareRetry {
+	if took := time.Since(began); took < standbyRetry {
 		t.Errorf("links were made again after %v", took)
 	}
 	testkit.Eventually(t, "as few are kept as without demand", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return p.want == minSpares && p.waiting == minSpares
+		return p.want == minStandby && p.waiting == minStandby
 	})
 }
 
@@ -123,7 +124,10 @@ func TestNoClaimWhileDraining(t *testing.T) {
 	stopping.Go(func() { _ = outlet.Shutdown(testkit.Context(t)) })
 	testkit.Eventually(t, "the outlet is shutting down", outlet.IsDraining)
 	registered := false
-	r := &Client{Relay: route.Route{at}, Name: "x", Dial: outlet, Serve: outlet, Registered: func() { registered = true }}
+	r := &Client{
+		Relay: route.Route{at}, Name: "x", Dial: outlet, Serve: outlet,
+		Registered: func() { registered = true },
+	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

@@ -59,7 +59,9 @@ func (f *fickle) deny(id identity.Identifier) {
 	f.changed = make(chan struct{})
 }
 
-func trusting(f *fickle) func(*route.Config) { return func(c *route.Config) { c.Channel.Trust = f } }
+func trusting(f *fickle) func(*route.Config) {
+	return func(c *route.Config) { c.Channel.Trust = f }
+}
 
 // registered has r registered until the returned function is called, or the test ends.
 func registered(t *testing.T, r *Client) (stop func()) {
@@ -80,8 +82,8 @@ func registered(t *testing.T, r *Client) (stop func()) {
 	return stop
 }
 
-// Whoever is not trusted any more loses what a relay forwards to him, even if he has not got the claim any more that it
-// began with.
+// An outlet that is not trusted any more loses the links that a relay has led to it, even those of
+// a lease that has ended.
 func TestDeniedOwnerLosesWhatIsForwarded(t *testing.T) {
 	for _, how := range []string{"still registered", "taken over", "session ended"} {
 		t.Run(how, func(t *testing.T) {
@@ -108,7 +110,8 @@ func TestDeniedOwnerLosesWhatIsForwarded(t *testing.T) {
 			switch how {
 			case "taken over":
 				stop()
-				registered(t, &Client{Relay: route.Route{at}, Name: "x", Dial: outlet.node(t, trusting(newFickle())), Serve: serving})
+				second := outlet.node(t, trusting(newFickle()))
+				registered(t, &Client{Relay: route.Route{at}, Name: "x", Dial: second, Serve: serving})
 			case "session ended":
 				stop()
 				_ = first.Close()
@@ -122,8 +125,8 @@ func TestDeniedOwnerLosesWhatIsForwarded(t *testing.T) {
 	}
 }
 
-// A half-close that comes by a mux and goes on by a spare link leaves the answer's way open.
-func TestHalfCloseFromMuxToSpareLink(t *testing.T) {
+// A half-close that comes by a mux and goes on by a standby link leaves the answer's way open.
+func TestHalfCloseFromMuxToStandbyLink(t *testing.T) {
 	w := newWorld(t)
 	first, at := w.listening(t)
 	NewServer(first, ServerConfig{})
@@ -146,10 +149,14 @@ func TestHalfCloseFromMuxToSpareLink(t *testing.T) {
 		}
 		return s.CloseWrite()
 	})
-	registered(t, &Client{Relay: route.Route{at}, Name: "second", Dial: second, Serve: second, NoSpares: true})
+	registered(t, &Client{
+		Relay: route.Route{at}, Name: "second", Dial: second, Serve: second, MuxOnly: true,
+	})
 	registered(t, &Client{Relay: route.Route{behind}, Name: "far", Dial: far, Serve: far})
-	time.AfterFunc(200*time.Millisecond, func() { close(asked) }) // by then the half-close has gone all the way
-	got, err := ask(t, w.node(t), route.Route{at, route.Forward("second"), route.Forward("far"), svc("late")}, "hello")
+	// By then the half-close has gone all the way.
+	time.AfterFunc(200*time.Millisecond, func() { close(asked) })
+	to := route.Route{at, route.Forward("second"), route.Forward("far"), svc("late")}
+	got, err := ask(t, w.node(t), to, "hello")
 	if err != nil || got != "hello" {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -158,12 +165,13 @@ func TestHalfCloseFromMuxToSpareLink(t *testing.T) {
 // claimed claims a name and returns the flow that is to be a mux.
 func claimed(t *testing.T, n *route.Node, relay wire.Address) *route.Stream {
 	t.Helper()
-	s, err := n.OpenAndAwait(testkit.Context(t), route.Route{relay, secure(), svc(RegisterName)}, 0, appendClaim(nil, muxOnly, "x"))
+	to := route.Route{relay, secure(), svc(RegisterName)}
+	s, err := n.OpenAndAwait(testkit.Context(t), to, 0, appendClaim(nil, kindMuxOnly, "x"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = netio.Reset(s) })
-	if _, err := readTicket(s); err != nil {
+	if _, err := readKey(s); err != nil {
 		t.Fatal(err)
 	}
 	_ = s.SetDeadline(time.Now().Add(testkit.Patience))
@@ -176,7 +184,8 @@ func TestPingsInTheMux(t *testing.T) {
 	relay, at := w.listening(t)
 	NewServer(relay, ServerConfig{})
 	s := claimed(t, w.node(t), at)
-	ping := []byte{0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7} // yamux, spec.md: version, type, flags, stream, length
+	// yamux, spec.md: version, type, flags, stream, length
+	ping := []byte{0, 2, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7}
 	var wrote error
 	for range 1000 {
 		if _, wrote = s.Write(bytes.Repeat(ping, 100)); wrote != nil {
@@ -196,7 +205,7 @@ func TestStreamsOfAnOutlet(t *testing.T) {
 	w := newWorld(t)
 	relay, at := w.listening(t)
 	NewServer(relay, ServerConfig{})
-	mux, err := mux.NewServer(claimed(t, w.node(t), at), w.node(t).Go)
+	mux, err := mux.NewAcceptor(claimed(t, w.node(t), at), mux.Config{Run: w.node(t).Go})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,13 +222,13 @@ func TestStreamsOfAnOutlet(t *testing.T) {
 	})
 }
 
-// A relay that asks for ever more spare links and answers none gets a number of them.
+// A relay that asks for ever more standby links and answers none gets a number of them.
 func TestDemandsWithoutEnd(t *testing.T) {
 	w := newWorld(t)
 	relay, at := w.listening(t)
 	var spares atomic.Int32
 	enough := make(chan struct{})
-	relay.Offer(SpareName, route.Service{Handler: func(ctx context.Context, _ *route.Request) error {
+	relay.Offer(StandbyName, route.Service{Handler: func(ctx context.Context, _ *route.Request) error {
 		spares.Add(1)
 		<-ctx.Done()
 		return nil
@@ -227,10 +236,10 @@ func TestDemandsWithoutEnd(t *testing.T) {
 	relay.Offer(RegisterName, route.Service{Handler: func(_ context.Context, q *route.Request) error {
 		defer close(enough)
 		stream := q.Accept()
-		if _, err := stream.Write(make([]byte, ticketSize)); err != nil {
+		if _, err := stream.Write(make([]byte, keySize)); err != nil {
 			return err
 		}
-		mux, err := mux.NewClient(stream, relay.Go, 0)
+		mux, err := mux.NewOpener(stream, mux.Config{Run: relay.Go})
 		if err != nil {
 			return err
 		}
@@ -240,7 +249,7 @@ func TestDemandsWithoutEnd(t *testing.T) {
 			return err
 		}
 		for range 1000 {
-			if _, err := demand.Write(make([]byte, maxSpares)); err != nil {
+			if _, err := demand.Write(make([]byte, maxStandby)); err != nil {
 				return err
 			}
 		}
@@ -254,7 +263,7 @@ func TestDemandsWithoutEnd(t *testing.T) {
 	testkit.Within(t, enough, "the demands")
 	cancel()
 	running.Wait()
-	if n := spares.Load(); n > maxWaiting {
+	if n := spares.Load(); n > maxMaking {
 		t.Errorf("%d links were made", n)
 	}
 }
@@ -267,8 +276,11 @@ func TestServingNodeClosesBesideItsMux(t *testing.T) {
 	relay, at := w.listening(t)
 	NewServer(relay, ServerConfig{})
 	serving := w.node(t)
-	registered(t, &Client{Relay: route.Route{at}, Name: "x", Dial: w.node(t), Serve: serving, NoSpares: true})
-	s, err := w.node(t).Open(testkit.Context(t), route.Route{at, route.Forward("x"), svc("nothing")}, 0)
+	registered(t, &Client{
+		Relay: route.Route{at}, Name: "x", Dial: w.node(t), Serve: serving, MuxOnly: true,
+	})
+	to := route.Route{at, route.Forward("x"), svc("nothing")}
+	s, err := w.node(t).Open(testkit.Context(t), to, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,19 +2,17 @@ package mux
 
 import (
 	"encoding/binary"
-	"net"
+	"io"
 	"time"
 )
 
-// muxPings may come at once, and as many again a second each.
-const pingsAtOnce = 16
-
-// pingLimit is the conn of a mux, and fails when more pings come than anybody needs: yamux answers each on a goroutine of
-// its own, and whoever does not read the answers could make as many as he likes. It follows the frames that are read
-// (spec.md of yamux). Reading belongs to one goroutine.
+// pingLimit is what a mux reads, and fails when more pings come than anybody needs. yamux answers
+// each ping on a goroutine of its own: one who sends pings and does not read the answers could have
+// this side start any number. It follows the frames that pass (yamux, spec.md) and keeps none.
+// Reading belongs to one goroutine.
 type pingLimit struct {
-	net.Conn
-	exceeded func() // is called before it fails
+	io.Reader
+	exceeded func() // called before it fails
 
 	header [headerSize]byte
 	have   int    // bytes of header
@@ -31,9 +29,9 @@ const (
 	flagSYN    = 1
 )
 
-// Read implements net.Conn.
+// Read implements io.Reader.
 func (l *pingLimit) Read(p []byte) (int, error) {
-	n, err := l.Conn.Read(p)
+	n, err := l.Reader.Read(p)
 	for b := p[:n]; len(b) > 0; {
 		if skip := min(uint32(len(b)), l.data); skip > 0 {
 			l.data -= skip

@@ -33,7 +33,7 @@ func TestCheckRoute(t *testing.T) {
 		"nonsense": route.ErrSyntax,
 		"":         route.ErrSyntax,
 	} {
-		r, err := ParseRoute(text)
+		r, err := parseRoute(text)
 		if !errors.Is(err, want) {
 			t.Errorf("%q: got %v, want %v", text, err, want)
 		}
@@ -44,27 +44,6 @@ func TestCheckRoute(t *testing.T) {
 	if err := CheckRoute(nil); !errors.Is(err, route.ErrNotDialable) {
 		t.Errorf("nothing: %v", err)
 	}
-}
-
-func listenPortal(t testing.TB, o Options) *Listener {
-	t.Helper()
-	o.Logger = quiet()
-	l, err := Listen("127.0.0.1:0", o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = l.Close() })
-	return l
-}
-
-// accepted returns what Accept returns, in a goroutine.
-func accepted(l *Listener) <-chan net.Conn {
-	c := make(chan net.Conn, 1)
-	go func() {
-		conn, _ := l.Accept()
-		c <- conn
-	}()
-	return c
 }
 
 func TestDialAndListen(t *testing.T) {
@@ -117,10 +96,16 @@ func TestDialErrors(t *testing.T) {
 		options Options
 		is      func(error) bool
 	}{
-		"syntax":      {"nonsense", o, func(err error) bool { return errors.Is(err, route.ErrSyntax) }},
-		"no channel":  {"/ip4/127.0.0.1/tcp/1/service/outlet", o, func(err error) bool { return errors.Is(err, ErrNoChannel) }},
-		"nobody":      {gone.Addr().String(), o, func(err error) bool { return errors.As(err, new(*route.DialError)) }},
-		"not trusted": {l.Route(), Options{Identity: other, Logger: quiet()}, func(err error) bool { return errors.Is(err, trust.ErrNotTrusted) }},
+		"syntax": {"nonsense", o, func(err error) bool { return errors.Is(err, route.ErrSyntax) }},
+		"no channel": {"/ip4/127.0.0.1/tcp/1/service/outlet", o, func(err error) bool {
+			return errors.Is(err, ErrNoChannel)
+		}},
+		"nobody": {gone.Addr().String(), o, func(err error) bool {
+			return errors.As(err, new(*route.DialError))
+		}},
+		"not trusted": {l.Route(), Options{Identity: other, Logger: quiet()}, func(err error) bool {
+			return errors.Is(err, trust.ErrNotTrusted)
+		}},
 		"no service": {strings.TrimSuffix(l.Route(), "outlet") + "other", o, func(err error) bool {
 			var status *route.StatusError
 			return errors.As(err, &status) && status.Code == wire.NoService
@@ -138,7 +123,8 @@ func TestDialEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	failed := make(chan error, 1)
 	go func() {
-		_, err := Dial(ctx, silent.Addr().String(), Options{Identity: testkit.NewIdentity(t), Logger: quiet()})
+		o := Options{Identity: testkit.NewIdentity(t), Logger: quiet()}
+		_, err := Dial(ctx, silent.Addr().String(), o)
 		failed <- err
 	}()
 	c, err := silent.Accept()
@@ -169,7 +155,7 @@ func TestDialerSharesASession(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := testkit.Within(t, got, "Accept")
-		r, err := ParseRoute(l.Route())
+		r, err := parseRoute(l.Route())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -191,63 +177,6 @@ func TestDialerSharesASession(t *testing.T) {
 	}
 	if _, err := d.Dial(testkit.Context(t), l.Route()); err == nil {
 		t.Error("a closed dialer dials")
-	}
-}
-
-func TestListenerClose(t *testing.T) {
-	o := Options{Identity: testkit.NewIdentity(t), Logger: quiet()}
-	l := listenPortal(t, o)
-	got := accepted(l)
-	c, err := Dial(testkit.Context(t), l.Route(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	s := testkit.Within(t, got, "Accept")
-	pending := make(chan error, 1)
-	go func() {
-		_, err := l.Accept()
-		pending <- err
-	}()
-	if err := l.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := testkit.Within(t, pending, "Accept"); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Accept during Close: %v", err)
-	}
-	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
-		t.Errorf("Accept after Close: %v", err)
-	}
-	for _, c := range []net.Conn{c, s} {
-		_ = c.SetDeadline(time.Now().Add(testkit.Patience))
-		if _, err := c.Read(make([]byte, 1)); err == nil || err == io.EOF {
-			t.Errorf("an accepted connection that Close has cut is read as %v", err)
-		}
-	}
-	if err := l.Close(); err != nil {
-		t.Errorf("closing twice: %v", err)
-	}
-}
-
-// A connection that nobody accepts does not keep a listener from closing.
-func TestListenerClosesWithAConnectionNobodyAccepts(t *testing.T) {
-	o := Options{Identity: testkit.NewIdentity(t), Logger: quiet()}
-	l := listenPortal(t, o)
-	c, err := Dial(testkit.Context(t), l.Route(), o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	if err := l.Close(); err != nil {
-		t.Error(err)
-	}
-}
-
-func TestListenErrors(t *testing.T) {
-	o := Options{Identity: testkit.NewIdentity(t), Logger: quiet()}
-	l := listenPortal(t, o)
-	if _, err := Listen(l.Addr().String(), o); err == nil {
-		t.Error("two listeners at one address")
 	}
 }
 

@@ -1,0 +1,39 @@
+package relay
+
+import (
+	"testing"
+
+	"github.com/secureportal/sp/internal/metrics"
+	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route"
+)
+
+// What is counted as it is now goes back to what it was when it is over.
+func TestGauges(t *testing.T) {
+	gauges := map[string]*metrics.Gauge{
+		"leases": leasesNow, "parked": parkedNow,
+		"registrations": registrationsNow, "standby": standbyNow,
+	}
+	before := make(map[string]int64)
+	testkit.Eventually(t, "earlier tests have ended", func() bool {
+		for name, g := range gauges {
+			before[name] = g.Value()
+		}
+		return leasesNow.Value() == 0 && registrationsNow.Value() == 0
+	})
+	w := newWorld(t)
+	relay, at := w.listening(t)
+	NewServer(relay, ServerConfig{})
+	outlet := w.node(t)
+	stop := registered(t, &Client{Relay: route.Route{at}, Name: "x", Dial: outlet, Serve: outlet})
+	testkit.Eventually(t, "one lease, and its standby links", func() bool {
+		return leasesNow.Value() == before["leases"]+1 &&
+			registrationsNow.Value() == before["registrations"]+1 &&
+			parkedNow.Value() == before["parked"]+minStandby &&
+			standbyNow.Value() == before["standby"]+minStandby
+	})
+	stop()
+	for name, g := range gauges {
+		testkit.Eventually(t, name+" are none", func() bool { return g.Value() == before[name] })
+	}
+}

@@ -1,0 +1,187 @@
+package relay
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/wire"
+)
+
+// Directory knows where outlets are: which relay holds a name, and for whom. A relay alone has one
+// in memory; relays that come in sets share what is behind theirs. It is safe for concurrent use.
+//
+// Nobody has to trust a directory. What it answers is where to try: the inlet and the outlet
+// authenticate each other end to end, by name, whatever lies between them. A directory that lies,
+// or is out of date, costs a refused try. It may keep people apart; it cannot bring the wrong ones
+// together, and it sees no key and no byte of theirs. But the relay dials where it says PassOn: who
+// may write into a directory may have the relay dial any address that it can reach, with an opening
+// message for a name.
+type Directory interface {
+	// Lookup says where a name is. It is called for each link of an inlet, before that counts
+	// for any limit: what takes long belongs into the background, with Lookup answering from
+	// what is known. An error is "not now": the asker may try again, and is not told the error.
+	Lookup(ctx context.Context, name string) (Answer, error)
+
+	// Claim takes a name for a lease, until release is called, which is once. From then on, until
+	// release or the next claim of the name, Lookup answers Here and the lease on this relay.
+	//
+	// A name belongs to the identity that has claimed it: a claim by another one fails, and one
+	// by the same takes the name from the lease that had it, which hears of that by Watch.
+	// release of a lease that has lost its name changes nothing. A *route.StatusError is told to
+	// the outlet as it is, and another error without its text.
+	Claim(ctx context.Context, l *Lease) (release func(), err error)
+
+	// Watch returns a channel that is closed when Lookup may answer otherwise for a name than
+	// when Watch was called, and no sooner than it does. It may be closed for nothing, but not
+	// over and over. Nothing is kept for the caller once the channel is closed or ctx has ended.
+	Watch(ctx context.Context, name string) <-chan struct{}
+}
+
+// Where is where a name is.
+type Where uint8
+
+// The answers to a Lookup, besides an error, which is "not now".
+const (
+	Nobody    Where = iota // nobody holds the name
+	Here                   // this relay has the lease
+	Elsewhere              // another node has it, to which the asker may go
+	PassOn                 // another relay has it, to which this one passes links on
+)
+
+// Answer is what a directory knows of a name. The zero value is that nobody holds it.
+type Answer struct {
+	Where Where
+
+	// Lease is the lease, if it is Here: one that this relay has given to Claim.
+	Lease *Lease
+
+	// Route leads to the node that holds the name, without a service. If it is Elsewhere, it is
+	// for the asker, who is told of it in the reason of a refusal: the protocol has no redirect.
+	// If it is PassOn, it is for this relay: it has no secure step, and the link goes on to that
+	// node's service of the same name. A route that comes back here is refused as a loop.
+	Route route.Route
+}
+
+// Limits of the directory in memory.
+const (
+	DefaultNames            = 10_000 // in all
+	DefaultNamesPerIdentity = 64
+)
+
+// MemoryConfig says how much a Memory takes on. The zero value is the default.
+type MemoryConfig struct {
+	Names            int // in all; 0 means DefaultNames
+	NamesPerIdentity int // 0 means DefaultNamesPerIdentity
+}
+
+// Memory is the directory of one relay that knows no other.
+type Memory struct {
+	max, perIdentity int
+
+	mu       sync.Mutex
+	leases   map[string]*Lease
+	owners   map[identity.Identifier]int // how many names they hold
+	watchers map[string]map[*watcher]struct{}
+}
+
+// watcher is somebody who is told, once, that a name has changed hands.
+type watcher struct {
+	changed chan struct{}
+	stop    func() bool // takes back what its context would do
+}
+
+var _ Directory = (*Memory)(nil)
+
+// NewMemory returns a directory without names.
+func NewMemory(c MemoryConfig) *Memory {
+	d := &Memory{
+		max: c.Names, perIdentity: c.NamesPerIdentity,
+		leases:   make(map[string]*Lease),
+		owners:   make(map[identity.Identifier]int),
+		watchers: make(map[string]map[*watcher]struct{}),
+	}
+	if d.max == 0 {
+		d.max = DefaultNames
+	}
+	if d.perIdentity == 0 {
+		d.perIdentity = DefaultNamesPerIdentity
+	}
+	return d
+}
+
+// Lookup implements Directory. It answers Here or Nobody, at once.
+func (d *Memory) Lookup(_ context.Context, name string) (Answer, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if l, ok := d.leases[name]; ok {
+		return Answer{Where: Here, Lease: l}, nil
+	}
+	return Answer{}, nil
+}
+
+// Claim implements Directory.
+func (d *Memory) Claim(_ context.Context, l *Lease) (release func(), err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	old, taken := d.leases[l.Name()]
+	switch {
+	case taken && old.Owner() != l.Owner():
+		return nil, route.Refuse(wire.NameTaken,
+			fmt.Sprintf("the name %s belongs to another identity", l.Name()))
+	case !taken && len(d.leases) >= d.max:
+		return nil, route.Refuse(wire.Busy, "no more names here")
+	case !taken && d.owners[l.Owner()] >= d.perIdentity:
+		return nil, route.Refuse(wire.Busy, "no more names for this identity")
+	case !taken:
+		d.owners[l.Owner()]++
+	}
+	d.leases[l.Name()] = l
+	d.tellLocked(l.Name())
+	return func() { d.release(l) }, nil
+}
+
+func (d *Memory) release(l *Lease) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.leases[l.Name()] != l {
+		return
+	}
+	delete(d.leases, l.Name())
+	if d.owners[l.Owner()]--; d.owners[l.Owner()] == 0 {
+		delete(d.owners, l.Owner())
+	}
+	d.tellLocked(l.Name())
+}
+
+// Watch implements Directory.
+func (d *Memory) Watch(ctx context.Context, name string) <-chan struct{} {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	w := &watcher{changed: make(chan struct{})}
+	if d.watchers[name] == nil {
+		d.watchers[name] = make(map[*watcher]struct{})
+	}
+	d.watchers[name][w] = struct{}{}
+	w.stop = context.AfterFunc(ctx, func() { d.forget(name, w) })
+	return w.changed
+}
+
+func (d *Memory) forget(name string, w *watcher) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if delete(d.watchers[name], w); len(d.watchers[name]) == 0 {
+		delete(d.watchers, name)
+	}
+}
+
+// tellLocked tells who watches a name.
+func (d *Memory) tellLocked(name string) {
+	for w := range d.watchers[name] {
+		w.stop()
+		close(w.changed)
+	}
+	delete(d.watchers, name)
+}

@@ -1,0 +1,36 @@
+package relay
+
+import "time"
+
+// Limits and times that both sides keep to.
+const (
+	minStandby   = 4              // standby links that wait without demand
+	maxStandby   = 64             // standby links of one lease that wait
+	maxMaking    = 2 * maxStandby // of an outlet's, those that the relay does not answer included
+	numberWindow = 64             // numbers by which one standby link may be overtaken
+)
+
+// Times of a relay.
+const (
+	standbyWait   = 500 * time.Millisecond // for a standby link, before the mux is used
+	standbyIdle   = time.Minute            // before a standby link is closed that nobody needs
+	demandTimeout = 5 * time.Second        // for the outlet's connection to take a demand
+)
+
+// Times of an outlet.
+const (
+	standbyRetry = time.Second     // after a standby link has failed, or ended without use
+	keyTimeout   = 5 * time.Second // for the relay to say the rest of its answer to a claim
+	endTimeout   = 5 * time.Second // for the relay to end the mux when its outlet has
+)
+
+// A relay that is going away may have sessions through it that are being made just then. An outlet
+// looks for those in intervals, as many times as a handshake may take, and some more.
+const (
+	goAwayInterval = time.Second
+	goAwayRounds   = 10
+)
+
+// maxDeparting is how many relays that are going away an outlet still serves, for one name: a relay
+// that only says that it goes could have it hold ever more.
+const maxDeparting = 8

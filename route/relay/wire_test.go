@@ -1,0 +1,130 @@
+package relay
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/wire"
+)
+
+// longestName is as long as the name of a service leaves room for.
+var longestName = strings.Repeat("n", wire.MaxName-len(route.ForwardPrefix))
+
+func TestClaim(t *testing.T) {
+	for _, kind := range []byte{kindStandby, kindMuxOnly} {
+		for _, name := range []string{"d", "db-1.example_com", longestName} {
+			gotKind, gotName, err := parseClaim(appendClaim(nil, kind, name))
+			if gotKind != kind || gotName != name || err != nil {
+				t.Errorf("%d, %q: %d, %q, %v", kind, name, gotKind, gotName, err)
+			}
+		}
+	}
+	for what, b := range map[string][]byte{
+		"nothing":         {},
+		"no name":         {kindStandby},
+		"another kind":    appendClaim(nil, kindMuxOnly+1, "db"),
+		"a long name":     appendClaim(nil, kindStandby, longestName+"n"),
+		"a slash in it":   appendClaim(nil, kindStandby, "a/b"),
+		"a space in it":   appendClaim(nil, kindStandby, "a b"),
+		"a zero in it":    appendClaim(nil, kindStandby, "a\x00"),
+		"letters of more": appendClaim(nil, kindStandby, "ä"),
+	} {
+		_, _, err := parseClaim(b)
+		var status *route.StatusError
+		if !errors.As(err, &status) || status.Code != wire.BadMessage {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestStandbyKey(t *testing.T) {
+	k, err := newStandbyKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other, err := newStandbyKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := k.appendTo([]byte("before"))[len("before"):]
+	if got, err := parseStandbyKey(b); got != k || err != nil || k == other {
+		t.Errorf("%v, %v; two keys are alike: %v", got, err, k == other)
+	}
+	for _, n := range []int{0, 1, keySize - 1, keySize + 1} {
+		if _, err := parseStandbyKey(make([]byte, n)); err == nil {
+			t.Errorf("%d bytes are a key", n)
+		}
+	}
+}
+
+// A proof holds for its key, its number and its own bytes, and for nothing else.
+func TestProof(t *testing.T) {
+	k, err := newStandbyKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := k
+	other.secret[0]++
+	for _, number := range []uint64{0, 1, 1 << 40, 1<<64 - 1} {
+		proof := k.appendProof([]byte("before"), number)[len("before"):]
+		id, got, ok := parseProof(proof)
+		if id != k.id || got != number || !ok || !k.verifies(proof, got) {
+			t.Errorf("%d: %x, %d, %v", number, id, got, ok)
+		}
+		if other.verifies(proof, number) || k.verifies(proof, number+1) {
+			t.Errorf("%d: it holds for another key or number", number)
+		}
+		for i := range proof {
+			forged := bytes.Clone(proof)
+			forged[i] ^= 1
+			if k.verifies(forged, number) {
+				t.Errorf("%d: it holds with byte %d changed", number, i)
+			}
+		}
+	}
+	for _, n := range []int{0, proofSize - 1, proofSize + 1, 4096} {
+		if _, _, ok := parseProof(make([]byte, n)); ok {
+			t.Errorf("%d bytes are a proof", n)
+		}
+	}
+}
+
+// The proof of docs/PROTOCOL.md: number 1, the key 00 … 0f, 40 … 5f.
+func TestProofVector(t *testing.T) {
+	var k standbyKey
+	for i := range k.id {
+		k.id[i] = byte(i)
+	}
+	for i := range k.secret {
+		k.secret[i] = byte(0x40 + i)
+	}
+	const want = "000102030405060708090a0b0c0d0e0f" + "0000000000000001" +
+		"b068ea43d3d53fc5b3dc1ac4adae6401"
+	if got := hex.EncodeToString(k.appendProof(nil, 1)); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+func TestDemands(t *testing.T) {
+	for text, want := range map[string]struct {
+		missing    int
+		superseded bool
+	}{
+		"":                         {0, false},
+		"\x00":                     {1, false},
+		"\x00\x00\x00":             {3, false},
+		"\x01":                     {0, true},
+		"\x00\x01":                 {1, true},
+		"\x02\xff":                 {0, false},
+		strings.Repeat("\x00", 64): {64, false},
+	} {
+		if missing, superseded := parseDemands([]byte(text)); missing != want.missing ||
+			superseded != want.superseded {
+			t.Errorf("%q: %d, %v", text, missing, superseded)
+		}
+	}
+}
