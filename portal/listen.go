@@ -40,8 +40,9 @@ type Listener struct {
 //	                    a name on a relay that a route leads to, such as through bridges
 //
 // Whatever Dial takes for a name, Listen takes: the /secure/api/service/outlet at a route's end may
-// be there or not. With a name nothing listens on this machine. This side dials the relay, and keeps
-// the name until Close, claiming it anew whenever it is lost. Options say who the relay has to be.
+// be there or not. With a name nothing listens on this machine. This side dials the relay, and
+// keeps the name until Close, claiming it anew whenever it is lost. Options say who the relay has
+// to be.
 //
 // Listen returns when the address can be dialed, or why it cannot be. ctx bounds that, and nothing
 // afterwards.
@@ -144,41 +145,52 @@ func (l *Listener) claim(
 	if err != nil {
 		return nil, err
 	}
-	answered := make(chan error, 1)
-	tell := func(err error) {
-		select {
-		case answered <- err:
-		default: // it is not the first
-		}
-	}
-	client := &relay.Client{
+	release, err := register(ctx, &relay.Client{
 		Relay: to, Name: name, Dial: dialer, Serve: l.node,
-		Registered: func() { tell(nil) }, Failed: tell,
-	}
-	if err := client.Check(); err != nil {
-		_ = dialer.Close()
-		return nil, err
-	}
-	running, cancel := context.WithCancel(context.Background())
-	var keeping sync.WaitGroup
-	keeping.Go(func() { client.Run(running) })
-	stop = func() {
-		cancel()
-		keeping.Wait()
-		_ = dialer.Close()
-	}
-	select {
-	case err = <-answered:
-	case <-ctx.Done():
-		err = context.Cause(ctx)
-	}
+	})
 	if err != nil {
-		stop()
+		_ = dialer.Close()
 		return nil, err
 	}
 	l.to = route.ThroughRelay(to, name)
 	l.addr = nameAddr(route.Format(append(to[:len(to):len(to)], route.Forward(name))))
-	return stop, nil
+	return func() {
+		release()
+		_ = dialer.Close()
+	}, nil
+}
+
+// register returns when c has its name, which it keeps until release is called, or why it has not
+// got it.
+func register(ctx context.Context, c *relay.Client) (release func(), err error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	first := make(chan error, 1)
+	tell := func(err error) {
+		select {
+		case first <- err:
+		default: // it is not the first
+		}
+	}
+	c.Registered, c.Failed = func() { tell(nil) }, tell
+	running, cancel := context.WithCancel(context.Background())
+	var keeping sync.WaitGroup
+	keeping.Go(func() { c.Run(running) })
+	release = func() {
+		cancel()
+		keeping.Wait()
+	}
+	select {
+	case err = <-first:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
 }
 
 // nameAddr is the address of a name on a relay, as Listen reads it.
