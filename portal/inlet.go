@@ -76,7 +76,7 @@ func (i *Inlet) Carry(ctx context.Context, app net.Conn) error {
 	conn := wrap(app)
 	end, stream, err := i.accept(ctx, conn)
 	if err == nil {
-		err = newProxy(conn, stream, &inletCounts).Run(nil)
+		err = newProxy(conn, stream, &inletCounts).Run()
 		end()
 	}
 	return err

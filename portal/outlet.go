@@ -60,7 +60,7 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 		_ = netio.Reset(app)
 		return err
 	}
-	o.ended(newProxy(app, stream, &outletCounts).Run(nil))
+	o.ended(newProxy(app, stream, &outletCounts).Run())
 	return nil // what either application does is no error of the outlet's
 }
 

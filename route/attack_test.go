@@ -91,7 +91,7 @@ func TestSwallowedProbe(t *testing.T) {
 				_ = c.Close()
 				return
 			}
-			tasks.Go(func() { _ = netio.Join(netio.Wrap(c), netio.Wrap(d), nil) })
+			tasks.Go(func() { _ = netio.Join(netio.Wrap(c), netio.Wrap(d)) })
 		}
 	})
 	near := w.node(t, func(c *Config) { c.ConnectTimeout = 100 * time.Millisecond })

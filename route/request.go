@@ -35,6 +35,7 @@ type Request struct {
 	ahead   []byte       // read behind the message
 	address wire.Address // what was taken off the onward route last
 	answer  answer
+	end     end
 
 	// What limits count. A link from the network has a slot until something else counts it, and for
 	// longer if its peer has been authenticated; party is whom the request counts for, if it does.
@@ -49,6 +50,15 @@ const (
 	unanswered answer = iota
 	answered
 	refusedEarly // refused, and what the asker sends has not ended yet
+)
+
+// end tells who ends a request's link.
+type end uint8
+
+const (
+	endsWithCaller  end = iota // whoever has the request served
+	endsWithRequest            // the request, unless it is handed over
+	endsElsewhere              // somebody else: it has been handed over
 )
 
 // newRequest returns a request on a link that has not been read yet. slot is the link's if it
@@ -122,18 +132,32 @@ func (q *Request) Accept() *Stream {
 }
 
 // Forward sends the message on to next, and joins the two links until both directions have ended.
-// One of the directions is run by spawn, which returns at once and is called in any case.
-func (q *Request) Forward(next Conn, spawn func(direction func())) error {
+// It owns next from now on, and closes it in any case.
+func (q *Request) Forward(next Conn) error {
 	q.answer = answered
+	untrack := q.node.links.track(next)
 	if code, err := q.pass(next); err != nil {
-		spawn(func() { _ = next.Close() })
+		untrack()
 		q.refuse(wire.Status{Code: code})
 		return err
 	}
-	defer q.node.links.track(next)()
+	defer untrack()
 	linksForwarded.Inc()
 	defer linksForwarded.Dec()
-	return netio.Join(q.conn, next, spawn)
+	return netio.Join(q.conn, next)
+}
+
+// HandOver gives the request's link to somebody else, who has Forward of another request close it:
+// the end of the request does not. So the goroutine that has served the link until then ends, and
+// costs no stack while the link is used. It reports false, and has done nothing, for a link that
+// ends with the goroutine that serves it, as a flow does and a link in a mux. It is the last thing
+// that a Handler does.
+func (q *Request) HandOver() bool {
+	if q.end == endsWithRequest {
+		q.end = endsElsewhere
+		return true
+	}
+	return false
 }
 
 // pass writes the message, with this node on the way back, and what came behind it to next.

@@ -15,19 +15,29 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
-// serveLink serves a link that came in from the network. slot is its own if it counts as
-// unauthenticated.
-func (n *Node) serveLink(conn netio.Conn, slot *admission.Slot) {
-	defer n.links.track(conn)()
-	q := n.newRequest(conn, slot)
-	defer func() { q.slot.End(time.Now()) }()
+// serveLink serves a link that came in from the network, and closes it unless it is handed over.
+// slot is its own among the unauthenticated links.
+func (n *Node) serveLink(link netio.Conn, slot *admission.Slot) {
+	untrack := n.links.track(link)
+	q := n.newRequest(link, slot)
+	q.end = endsWithRequest
 	if q.readInTime() {
 		n.serve(n.life.ctx, q)
+	}
+	q.slot.End(time.Now())
+	if q.end == endsWithRequest {
+		untrack()
 	}
 }
 
 // ServeLink serves a link to which the limits of unauthenticated links do not apply, and closes it.
-func (n *Node) ServeLink(link Conn) { n.serveLink(link, nil) }
+func (n *Node) ServeLink(link Conn) {
+	defer n.links.track(link)()
+	q := n.newRequest(link, nil)
+	if q.readInTime() {
+		n.serve(n.life.ctx, q)
+	}
+}
 
 // ServeRequest serves a link whose opening message has been read by ReadRequest, and closes it.
 func (n *Node) ServeRequest(conn netio.Conn, q *Request) {
@@ -121,7 +131,7 @@ func (n *Node) forward(ctx context.Context, q *Request) error {
 	if err != nil {
 		return RefuseBecause(wire.Unreachable, "cannot reach "+transport.Format(q.address), err)
 	}
-	return q.Forward(next, func(direction func()) { go direction() })
+	return q.Forward(next)
 }
 
 // resolveService finds a service of this node.
