@@ -82,7 +82,11 @@ func New(l Limits) *Admission {
 func (a *Admission) Begin(p Party) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.connections.admit(a.limits, p)
+	err := a.connections.admit(a.limits, p)
+	if err != nil {
+		connectionsRefused.Inc()
+	}
+	return err
 }
 
 // End is the end of a connection that Begin has admitted.
@@ -92,17 +96,11 @@ func (a *Admission) End(p Party) {
 	a.connections.leave(p.key)
 }
 
-// Connections returns how many connections there are.
-func (a *Admission) Connections() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.connections.all
-}
-
 // Handshake counts a handshake with somebody at from. It fails with ErrTooManyHandshakes if there
 // have been too many.
 func (a *Admission) Handshake(from Source, now time.Time) error {
 	if !a.handshakes.take(from, now) {
+		handshakesRefused.Inc()
 		return ErrTooManyHandshakes
 	}
 	return nil
@@ -118,10 +116,13 @@ func (a *Admission) Enter(
 	defer a.mu.Unlock()
 	s, old, err := a.links.admit(from, now)
 	if err != nil {
+		linksRefused.Inc()
 		return nil, nil, err
 	}
+	unauthenticatedNow.Inc()
 	s.owner, s.holder = a, holder
 	if old != nil {
+		linksDisplaced.Inc()
 		displaced, old.holder = old.holder, nil
 	}
 	return s, displaced, nil

@@ -20,8 +20,12 @@ func TestSlotLife(t *testing.T) {
 		}
 		return s
 	}
+	before := unauthenticatedNow.Value()
 	expect := func(what string, unauthenticated, authenticated int) {
 		t.Helper()
+		if n := unauthenticatedNow.Value() - before; n != int64(unauthenticated) {
+			t.Errorf("%s: the gauge says %d, want %d", what, n, unauthenticated)
+		}
 		if u, k := a.Links(); u != unauthenticated || k != authenticated {
 			t.Errorf("%s: %d and %d links, want %d and %d", what, u, k, unauthenticated,
 				authenticated)
@@ -93,7 +97,7 @@ func TestAdmission(t *testing.T) {
 		}
 	}
 	a.End(me)
-	if n := a.Connections(); n != 1 {
+	if n := a.connections.all; n != 1 {
 		t.Errorf("%d connections, want 1", n)
 	}
 	now := time.Now()

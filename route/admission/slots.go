@@ -50,7 +50,9 @@ func (s *Slot) Free() {
 	}
 	s.owner.mu.Lock()
 	defer s.owner.mu.Unlock()
-	s.owner.links.free(s)
+	if s.owner.links.free(s) {
+		unauthenticatedNow.Dec()
+	}
 }
 
 // Authenticate is Free for a link whose peer has proved who it is and is trusted: its source is
@@ -61,7 +63,9 @@ func (s *Slot) Authenticate() {
 	}
 	s.owner.mu.Lock()
 	defer s.owner.mu.Unlock()
-	s.owner.links.authenticate(s)
+	if s.owner.links.authenticate(s) {
+		unauthenticatedNow.Dec()
+	}
 }
 
 // End is the end of the link.
@@ -71,7 +75,9 @@ func (s *Slot) End(now time.Time) {
 	}
 	s.owner.mu.Lock()
 	defer s.owner.mu.Unlock()
-	s.owner.links.end(s, now)
+	if s.owner.links.end(s, now) {
+		unauthenticatedNow.Dec()
+	}
 }
 
 // slots are the unauthenticated links: nobody knows yet who made them, or where they lead.
@@ -121,32 +127,37 @@ func (a *slots) admit(from Source, now time.Time) (s, old *Slot, err error) {
 // taken returns how many slots are in use.
 func (a *slots) taken() int { return a.common.taken.all + a.reserve.taken.all }
 
-func (a *slots) free(s *Slot) {
+// free, authenticate and end change a slot's state. They report whether the link has counted as
+// unauthenticated until now.
+func (a *slots) free(s *Slot) bool {
 	switch s.state {
 	case waiting:
 		s.pool.release(s, free)
 	case displaced:
 		a.leaving--
 		s.state = free
+	default:
+		return false
 	}
+	return true
 }
 
-func (a *slots) authenticate(s *Slot) {
-	if s.state != waiting && s.state != displaced {
-		return
+func (a *slots) authenticate(s *Slot) bool {
+	if !a.free(s) {
+		return false
 	}
-	a.free(s)
 	a.known.enter(s.from)
 	s.state = authenticated
+	return true
 }
 
-func (a *slots) end(s *Slot, now time.Time) {
+func (a *slots) end(s *Slot, now time.Time) bool {
+	counted := a.free(s)
 	if s.state == authenticated {
 		a.known.leave(s.from, now)
-	} else {
-		a.free(s)
 	}
 	s.state = ended
+	return counted
 }
 
 // pool is some of the slots.

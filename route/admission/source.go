@@ -28,14 +28,3 @@ func FromIP(ip netip.Addr) Source {
 // FromName returns the source that a transport calls name, such as the address of a radio. Names of
 // different transports must differ: they begin with the transport's scheme.
 func FromName(name string) Source { return Source{name: name} }
-
-// String returns s for the log.
-func (s Source) String() string {
-	switch {
-	case s.name != "":
-		return s.name
-	case s.prefix.IsValid():
-		return s.prefix.String()
-	}
-	return "this machine"
-}

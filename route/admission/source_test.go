@@ -21,14 +21,7 @@ func TestFromIP(t *testing.T) {
 			t.Errorf("%s and %s are one source", p[0], p[1])
 		}
 	}
-	for s, want := range map[Source]string{
-		source("10.0.0.1"):     "10.0.0.1/32",
-		source("2001:db8::ff"): "2001:db8::/64",
-		FromName("fifo:1000"):  "fifo:1000",
-		{}:                     "this machine",
-	} {
-		if s.String() != want {
-			t.Errorf("%s, want %s", s, want)
-		}
+	if FromName("fifo:1") == FromName("fifo:2") || FromName("fifo:1") == (Source{}) {
+		t.Error("names are one source")
 	}
 }
