@@ -24,8 +24,8 @@ var update = flag.Bool("update", false, "rewrite the files in testdata that are 
 // releasedFor are the systems whose packages are counted, whatever the machine the test runs on.
 var releasedFor = []string{"linux", "darwin", "windows", "freebsd"}
 
-// mayImport is the order of the rooms: what each top-level folder may be built on, directly or through something else.
-// Tests may import what they like.
+// mayImport is the order of the rooms: what each top-level folder may be built on, directly or
+// through something else. Tests may import what they like.
 var mayImport = map[string][]string{
 	"wire":     {},
 	"noise":    {},
@@ -35,9 +35,48 @@ var mayImport = map[string][]string{
 	"portal":   {"internal", "wire", "noise", "identity", "channel", "route"},
 	"cli":      {"internal", "wire", "noise", "identity", "channel", "route", "portal"},
 	"main":     {"internal", "wire", "noise", "identity", "channel", "route", "portal", "cli"},
-	"bench":    {"internal", "wire", "noise", "identity", "channel", "route", "portal"}, // nobody imports bench
 	"docs":     {},
 	"test":     {},
+
+	// Nobody imports bench.
+	"bench": {"internal", "wire", "noise", "identity", "channel", "route", "portal"},
+}
+
+// A wall keeps packages of one room, or of all rooms but some, from knowing others. Rooms inside
+// rooms have theirs here; a new one gets a line.
+type wall struct {
+	room string   // a folder: its own package, and not those below it; "" is every room
+	but  []string // rooms that it is not for
+	not  []string // what must not be known: folders of this module, or other packages
+
+	// direct leaves out what is known only through something else.
+	direct bool
+}
+
+const flagLibrary = "github.com/urfave/cli/v2"
+
+var walls = []wall{
+	// A configuration is a value: no command, no flags, no files, nothing printed.
+	{room: "cli/config", not: []string{"cli", "cli/daemon", flagLibrary}},
+	{room: "cli/config", not: []string{"os", "io", "log/slog"}, direct: true},
+	// A daemon runs it, and knows no command either.
+	{room: "cli/daemon", not: []string{"cli", flagLibrary}},
+	// Only the commands know how flags are read.
+	{but: []string{"cli"}, not: []string{flagLibrary}, direct: true},
+	// A transport gives links, wherever they lead, and says for admission where they come from.
+	{room: "route/transport", not: []string{"route", "route/relay", "channel"}},
+	// Who walks routes does not know that some nodes are relays.
+	{room: "route", not: []string{"route/relay"}},
+	// Who is let in is decided without sockets.
+	{room: "route/admission", not: []string{"route", "route/relay", "route/transport"}},
+	{room: "route/admission", not: []string{"net", "internal/netio"}, direct: true},
+	// Who somebody is does not depend on whether anybody trusts them.
+	{room: "identity", not: []string{"identity/trust"}},
+	// The bytes on the wire are for route and what is below; package route has the words for the
+	// others. portal still reads and writes who is calling (wire.Origin) itself.
+	{room: "cli", not: []string{"wire"}, direct: true},
+	{room: "cli/config", not: []string{"wire"}, direct: true},
+	{room: "cli/daemon", not: []string{"wire"}, direct: true},
 }
 
 // TestDeps makes a new dependency a decision: it shows in the diff of testdata/deps.txt.
@@ -77,18 +116,58 @@ func TestImportsRunDownwards(t *testing.T) {
 		}
 		allowed, ok := mayImport[from]
 		if !ok {
-			t.Errorf("%s: the top-level folder %s has no place in mayImport, in deps_test.go", pkg.ImportPath, from)
+			t.Errorf("%s: the top-level folder %s has no place in mayImport, in deps_test.go",
+				pkg.ImportPath, from)
 			continue
 		}
 		for _, dep := range pkg.Deps {
 			if to := room(dep); to != "" && to != from && !slices.Contains(allowed, to) {
-				t.Errorf("%s depends on %s; %s may depend on these rooms only: %v", pkg.ImportPath, dep, from, allowed)
+				t.Errorf("%s depends on %s; %s may depend on these rooms only: %v",
+					pkg.ImportPath, dep, from, allowed)
 			}
 		}
 	}
 }
 
-// room returns the top-level folder of a package of this module, main for its root, and nothing for other packages.
+// TestWalls keeps rooms inside rooms apart.
+func TestWalls(t *testing.T) {
+	for _, pkg := range packages(t) {
+		folder := strings.TrimPrefix(pkg.ImportPath, module+"/")
+		for _, w := range walls {
+			if w.room != "" && w.room != folder || slices.Contains(w.but, folder) {
+				continue
+			}
+			known := pkg.Deps
+			if w.direct {
+				known = pkg.Imports
+			}
+			for _, dep := range known {
+				if slices.Contains(w.not, strings.TrimPrefix(dep, module+"/")) {
+					t.Errorf("%s knows %s, and there is a wall in deps_test.go", pkg.ImportPath, dep)
+				}
+			}
+		}
+	}
+}
+
+// TestWallsHold makes sure that a wall would be seen to be broken: what is allowed to some is
+// found there.
+func TestWallsHold(t *testing.T) {
+	for _, pkg := range packages(t) {
+		if pkg.ImportPath == module+"/cli" {
+			for _, want := range []string{flagLibrary, module + "/cli/config", module + "/route"} {
+				if !slices.Contains(pkg.Imports, want) || !slices.Contains(pkg.Deps, want) {
+					t.Errorf("cli is not seen to know %s", want)
+				}
+			}
+			return
+		}
+	}
+	t.Error("there is no package cli")
+}
+
+// room returns the top-level folder of a package of this module, main for its root, and nothing
+// for other packages.
 func room(importPath string) string {
 	if importPath == module {
 		return "main"
@@ -101,7 +180,8 @@ func room(importPath string) string {
 	return folder
 }
 
-// dependencies returns the packages outside the module and the standard library that are linked into sp on some system.
+// dependencies returns the packages outside the module and the standard library that are linked
+// into sp on some system.
 func dependencies(t *testing.T) []string {
 	t.Helper()
 	var deps []string
@@ -119,14 +199,16 @@ func dependencies(t *testing.T) []string {
 
 type listed struct {
 	ImportPath string
-	Deps       []string
+	Imports    []string // in one step
+	Deps       []string // in any number of steps
 }
 
 // packages returns the packages of this module.
 func packages(t *testing.T) []listed {
 	t.Helper()
 	var all []listed
-	dec := json.NewDecoder(bytes.NewReader(goList(t, "linux", "-json=ImportPath,Deps", "./...")))
+	list := goList(t, "linux", "-json=ImportPath,Imports,Deps", "./...")
+	dec := json.NewDecoder(bytes.NewReader(list))
 	for {
 		var pkg listed
 		err := dec.Decode(&pkg)

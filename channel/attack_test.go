@@ -13,7 +13,9 @@ import (
 	"github.com/secureportal/sp/internal/faultnet"
 )
 
-var damages = []faultnet.Kind{faultnet.Flip, faultnet.Drop, faultnet.Duplicate, faultnet.Reorder, faultnet.Truncate}
+var damages = []faultnet.Kind{
+	faultnet.Flip, faultnet.Drop, faultnet.Duplicate, faultnet.Reorder, faultnet.Truncate,
+}
 
 var directions = []faultnet.Direction{faultnet.ClientToServer, faultnet.ServerToClient}
 
@@ -39,7 +41,8 @@ func (o outcome) check(t *testing.T, where string, sent []byte) {
 	}
 }
 
-// converse sends data over both directions of a flow, in small records, while both ends read. It ends when both have.
+// converse sends data over both directions of a flow, in small records, while both ends read. It
+// ends when both have.
 func (l *lab) converse(s *Session, data []byte, piece int) (atServer, atClient outcome) {
 	served := make(chan outcome, 1)
 	run := func(f *Flow) outcome {
@@ -85,8 +88,8 @@ func (l *lab) sessionWith(plan *faultnet.Plan) *Session {
 	return l.session()
 }
 
-// A man in the middle changes, drops, repeats, swaps and cuts each message of a flow: nobody reads a wrong byte, nobody
-// sees an end that was not sent, and the session goes on.
+// A man in the middle changes, drops, repeats, swaps and cuts each message of a flow: nobody reads
+// a wrong byte, nobody sees an end that was not sent, and the session goes on.
 func TestManInTheMiddleOfAFlow(t *testing.T) {
 	for _, kind := range damages {
 		t.Run(kind.String(), func(t *testing.T) {
@@ -101,7 +104,9 @@ func TestManInTheMiddleOfAFlow(t *testing.T) {
 						last++ // the hello
 					}
 					for at := range last + 1 {
-						plan = faultnet.Plan{{Kind: kind, Dir: dir, Unit: faultnet.Message, At: at, Off: at % 29}}
+						plan = faultnet.Plan{{
+							Kind: kind, Dir: dir, Unit: faultnet.Message, At: at, Off: at % 29,
+						}}
 						if kind == faultnet.Reorder {
 							plan[0].For = time.Second
 						}
@@ -114,7 +119,8 @@ func TestManInTheMiddleOfAFlow(t *testing.T) {
 						if len(fired) != 1 && kind != faultnet.Reorder {
 							t.Errorf("%s: did not happen", where)
 						}
-						harmless := at == last && (kind == faultnet.Duplicate || kind == faultnet.Reorder)
+						again := kind == faultnet.Duplicate || kind == faultnet.Reorder
+						harmless := at == last && again
 						if atServer.err == nil && atClient.err == nil && !harmless {
 							t.Errorf("%s: nobody noticed", where)
 						}
@@ -130,7 +136,10 @@ func TestManInTheMiddleOfAFlow(t *testing.T) {
 
 // The same on the control link: no session, or one that ends; never one that goes wrong.
 func TestManInTheMiddleOfTheHandshake(t *testing.T) {
-	suites := map[string]func(a, b *Config){"XX": nil, "XXhfs": func(a, b *Config) { a.Suites, b.Suites = nil, nil }}
+	suites := map[string]func(a, b *Config){
+		"XX":    nil,
+		"XXhfs": func(a, b *Config) { a.Suites, b.Suites = nil, nil },
+	}
 	for name, change := range suites {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -140,7 +149,9 @@ func TestManInTheMiddleOfTheHandshake(t *testing.T) {
 				}
 				for _, dir := range directions {
 					for at := range int64(6) {
-						plan := faultnet.Plan{{Kind: kind, Dir: dir, Unit: faultnet.Message, At: at, Off: 7 * at}}
+						plan := faultnet.Plan{{
+							Kind: kind, Dir: dir, Unit: faultnet.Message, At: at, Off: 7 * at,
+						}}
 						inBubble(t, change, func(t *testing.T, l *lab) {
 							l.plan = func(link int) faultnet.Plan {
 								if link == 0 {
@@ -173,13 +184,16 @@ func TestEveryHandshakeByte(t *testing.T) {
 		at := int64(0)
 		for done := false; !done; at += 7 {
 			inBubble(t, nil, func(t *testing.T, l *lab) {
-				plan := faultnet.Plan{{Kind: faultnet.Flip, Dir: dir, Unit: faultnet.Byte, At: at, Mask: 1 << (at % 8)}}
+				plan := faultnet.Plan{{
+					Kind: faultnet.Flip, Dir: dir, Unit: faultnet.Byte, At: at, Mask: 1 << (at % 8),
+				}}
 				l.plan = func(int) faultnet.Plan { return plan }
 				s, err := l.initiator.Initiate(t.Context(), "", l.dial)
 				if done = len(l.lastLink().Fired()) == 0; done || err != nil {
 					return
 				}
-				<-s.Done() // message 3 may be damaged when the initiator has sent all that it has to say
+				// Message 3 may be damaged when the initiator has sent all that it has to say.
+				<-s.Done()
 			})
 		}
 		if at < 200 {
@@ -192,7 +206,9 @@ func TestEveryHandshakeByte(t *testing.T) {
 func TestCutAtEveryByte(t *testing.T) {
 	data := pattern(20)
 	whole := int64(len(data) + 2*Overhead) // a record of data, and the end
-	for _, kind := range []faultnet.Kind{faultnet.Cut, faultnet.End, faultnet.Reset, faultnet.HalfOpen} {
+	for _, kind := range []faultnet.Kind{
+		faultnet.Cut, faultnet.End, faultnet.Reset, faultnet.HalfOpen,
+	} {
 		t.Run(kind.String(), func(t *testing.T) {
 			t.Parallel()
 			inBubble(t, nil, func(t *testing.T, l *lab) {
@@ -243,7 +259,8 @@ func (r *recorder) of(link int) []byte {
 	return bytes.Clone(r.bytes[link])
 }
 
-// play sends b to the responder on a new link and returns how that ended. The responder must not answer.
+// play sends b to the responder on a new link and returns how that ended. The responder must not
+// answer.
 func (l *lab) play(b []byte) error {
 	l.t.Helper()
 	before := l.ended()
@@ -312,8 +329,9 @@ func TestSameNumberTwice(t *testing.T) {
 		handle, flows := accepted()
 		l.handle = handle
 		s := l.session()
-		send, _ := s.epoch.keys(s.role, 7)
-		b := append(appendFlowHello(nil, s.epoch.id, 7), sealed(t, &send, typeData, []byte("once"))...)
+		send, _ := s.keys.current.keys(s.role, 7)
+		b := appendFlowHello(nil, s.keys.current.id, 7)
+		b = append(b, sealed(t, &send, typeData, []byte("once"))...)
 		const links = 20
 		for range links {
 			client, server := faultnet.Pipe()
@@ -331,6 +349,17 @@ func TestSameNumberTwice(t *testing.T) {
 	})
 }
 
+// Flow 0 is the control link's.
+func TestFlowZeroIsRefused(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		l.handle = func(context.Context, *Flow) { t.Error("a handler was called") }
+		s := l.session()
+		send, _ := s.keys.current.keys(s.role, 0)
+		b := append(appendFlowHello(nil, s.keys.current.id, 0), sealed(t, &send, typeData, nil)...)
+		wantErr(t, l.play(b), ErrReplayed)
+	})
+}
+
 // What two flows say cannot be exchanged, nor what the two directions of one say.
 func TestFlowsAreNotExchangeable(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
@@ -341,7 +370,7 @@ func TestFlowsAreNotExchangeable(t *testing.T) {
 		g, b := l.both(s, flows)
 		defer a.release()
 		defer b.release()
-		f.chain.conn, g.chain.conn = g.chain.conn, f.chain.conn
+		linkOf(f).Conn, linkOf(g).Conn = linkOf(g).Conn, linkOf(f).Conn
 		write(t, f, "for a")
 		_, err := b.Read(make([]byte, 10))
 		wantErr(t, err, ErrForged)
@@ -352,7 +381,7 @@ func TestFlowsAreNotExchangeable(t *testing.T) {
 		defer c.release()
 		write(t, h, "echo of this")
 		expect(t, c, "echo of this")
-		_, _ = c.chain.conn.Write(sealedAgain(t, s, "echo of this"))
+		_, _ = linkOf(c.Flow).Write(sealedAgain(t, s, "echo of this"))
 		_, err = h.Read(make([]byte, 10))
 		wantErr(t, err, ErrForged)
 	})
@@ -360,20 +389,21 @@ func TestFlowsAreNotExchangeable(t *testing.T) {
 
 // sealedAgain returns the second record that the initiator of the latest flow has sent.
 func sealedAgain(t *testing.T, s *Session, data string) []byte {
-	send, _ := s.epoch.keys(s.role, s.epoch.flows)
+	send, _ := s.keys.current.keys(s.role, s.keys.current.flows)
 	_ = sealed(t, &send, typeData, nil)
 	return sealed(t, &send, typeData, []byte(data))
 }
 
-// Any schedule of faults: what arrives is right and in order, and each direction ends in exactly one of a clean end that
-// was sent, and an error.
+// Any schedule of faults: what arrives is right and in order, and each direction ends in exactly
+// one of a clean end that was sent, and an error.
 func TestRandomFaults(t *testing.T) {
 	rounds := 25
 	if testing.Short() {
 		rounds = 5
 	}
 	for seed := range faultnet.Seeds(t, rounds) {
-		inBubble(t, func(a, _ *Config) { a.RenewAfter = 5 * time.Second }, func(t *testing.T, l *lab) {
+		renewing := func(a, _ *Config) { a.RenewAfter = 5 * time.Second }
+		inBubble(t, renewing, func(t *testing.T, l *lab) {
 			l.plan = func(link int) faultnet.Plan {
 				if link == 0 && seed%4 != 0 {
 					return nil

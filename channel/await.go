@@ -10,33 +10,36 @@ import (
 
 var _ netio.ResetAwaiter = (*Flow)(nil)
 
-// resetWait is somebody who waits in AwaitReset. It costs a half-closed flow some channels, and others nothing.
+// resetWait is somebody who waits in AwaitReset. It costs a half-closed flow some channels, and
+// others nothing.
 type resetWait struct {
 	done chan struct{} // closed when the flow is no longer open
-	left chan struct{} // closed when nobody waits on the link any more
-	late chan struct{} // gets one when a deadline that has passed is set
+	left chan struct{} // closed when nobody waits on the carrier any more
+	late signal        // told of a deadline that has passed when it is set
 }
 
-// over says that the flow is no longer open. It is called with life locked, on nil where nobody waits.
+// over says that the flow is no longer open. On nil, where nobody waits, it does nothing. The
+// flow's life is locked.
 func (w *resetWait) over() {
 	if w != nil {
 		close(w.done)
 	}
 }
 
-// dismiss is over where the link stays: it takes the waiter off it, so that the next flow has it for itself.
-func (w *resetWait) dismiss(conn Conn) {
+// dismiss is over where the carrier stays: it takes the waiter off it, so that the next flow has it
+// for itself.
+func (w *resetWait) dismiss(c carrier) {
 	if w == nil {
 		return
 	}
 	close(w.done)
-	_ = conn.SetReadDeadline(time.Unix(1, 0))
+	_ = c.SetReadDeadline(time.Unix(1, 0))
 	<-w.left
-	_ = conn.SetReadDeadline(time.Time{})
+	_ = c.SetReadDeadline(time.Time{})
 }
 
-// AwaitReset implements netio.ResetAwaiter: after the other end has ended its direction nobody reads from the link, and
-// somebody must notice that the link is reset or the session has ended.
+// AwaitReset implements netio.ResetAwaiter: after the other end has ended its direction nobody
+// reads from the link, and somebody must notice that the link is reset or the session has ended.
 func (f *Flow) AwaitReset() error {
 	ended, err := f.awaitAbort()
 	if f.is(flowClean) {
@@ -45,7 +48,9 @@ func (f *Flow) AwaitReset() error {
 	if err != nil {
 		return err
 	}
-	w := &resetWait{done: make(chan struct{}), left: make(chan struct{}), late: make(chan struct{}, 1)}
+	w := &resetWait{
+		done: make(chan struct{}), left: make(chan struct{}), late: newSignal(),
+	}
 	f.life.Lock()
 	open, late := f.life.state == flowOpen, f.life.late
 	if open && !late {
@@ -59,16 +64,11 @@ func (f *Flow) AwaitReset() error {
 		return os.ErrDeadlineExceeded
 	}
 	if ended {
-		err = netio.AwaitReset(f.chain.conn)
+		err = f.awaitCarrier()
 	}
 	close(w.left)
-	if err == nil { // a link that cannot tell
-		select {
-		case <-w.done:
-		case <-w.late:
-			err = os.ErrDeadlineExceeded
-		case <-f.session.Done():
-		}
+	if err == nil { // a carrier that cannot tell
+		err = f.awaitEnd(w)
 	}
 	if f.is(flowClean) {
 		return nil
@@ -82,12 +82,36 @@ func (f *Flow) AwaitReset() error {
 	return f.explain(err)
 }
 
-// awaitAbort waits until the other end has ended its direction, if it has not: for a flow inside this one, which is over
-// with an abort. It reports false if data came instead, which is not for who waits. Nobody may dismiss it, for before that
-// end no other flow can follow on the link; a deadline ends it.
+// awaitCarrier is AwaitReset of the carrier, and of the one that it is replaced by.
+func (f *Flow) awaitCarrier() error {
+	for {
+		c := f.carrier()
+		err := c.AwaitReset()
+		if f.carrier() == c {
+			return err
+		}
+	}
+}
+
+// awaitEnd returns when the flow is no longer open, a deadline has passed, or the session has
+// ended.
+func (f *Flow) awaitEnd(w *resetWait) error {
+	select {
+	case <-w.done:
+	case <-w.late:
+		return os.ErrDeadlineExceeded
+	case <-f.session.Done():
+	}
+	return nil
+}
+
+// awaitAbort waits until the other end has ended its direction, if it has not: for a flow inside
+// this one, which is over with an abort. It reports false if data came instead, which is not for
+// who waits. Nobody may dismiss it, for before that end no other flow can follow on the link; a
+// deadline ends it.
 func (f *Flow) awaitAbort() (ended bool, err error) {
 	f.receiving.Lock()
-	err = f.await()
+	err = f.awaitLocked()
 	f.receiving.Unlock()
 	switch {
 	case err == nil:
@@ -100,15 +124,13 @@ func (f *Flow) awaitAbort() (ended bool, err error) {
 	return false, f.explain(err)
 }
 
-// setLate tells who waits in AwaitReset of a deadline that has passed: a flow inside this one dismisses its waiter so.
+// setLate tells who waits in AwaitReset of a deadline that has passed: a flow inside this one
+// dismisses its waiter so.
 func (f *Flow) setLate(t time.Time) {
 	f.life.Lock()
 	defer f.life.Unlock()
 	f.life.late = !t.IsZero() && !t.After(time.Now())
 	if w := f.life.awaiting; w != nil && f.life.late {
-		select {
-		case w.late <- struct{}{}:
-		default:
-		}
+		w.late.tell()
 	}
 }

@@ -14,7 +14,9 @@ import (
 )
 
 // awaited is what AwaitReset of a responder's flow returned. The initiator has ended its direction.
-func awaitedFlow(t *testing.T, wrap func(net.Conn) net.Conn) (initiator, responder *Flow, awaited <-chan error) {
+func awaitedFlow(
+	t *testing.T, wrap func(net.Conn) net.Conn,
+) (initiator, responder *Flow, awaited <-chan error) {
 	t.Helper()
 	id := testkit.NewIdentity(t)
 	config := Config{Identity: id, Trust: testkit.Trusting(t, id)}
@@ -41,7 +43,7 @@ func awaitedFlow(t *testing.T, wrap func(net.Conn) net.Conn) (initiator, respond
 			links++
 			go func() {
 				defer func() { ended <- struct{}{} }()
-				_ = far.Serve(t.Context(), wrap(c), func(string) error { return nil }, func() {}, handle)
+				_ = far.Serve(t.Context(), wrap(c), anyName, func() {}, handle)
 			}()
 		}
 		for range links {
@@ -91,26 +93,26 @@ func TestAwaitReset(t *testing.T) {
 		"blind":  func(c net.Conn) net.Conn { return blind{c} },
 	} {
 		for event, test := range map[string]struct {
-			act  func(initiator, responder *Flow) error
-			want func(error) bool
+			act  func(responder *Flow) error
+			want error
 		}{
-			"own end":     {func(_, r *Flow) error { return r.CloseWrite() }, func(err error) bool { return err == nil }},
-			"own reset":   {func(_, r *Flow) error { return r.Reset() }, func(err error) bool { return errors.Is(err, net.ErrClosed) }},
-			"session end": {func(_, r *Flow) error { return r.Session().Close() }, func(err error) bool { return errors.Is(err, net.ErrClosed) }},
+			"own end":     {(*Flow).CloseWrite, nil},
+			"own reset":   {(*Flow).Reset, net.ErrClosed},
+			"session end": {func(r *Flow) error { return r.Session().Close() }, net.ErrClosed},
 			"deadline": {
-				func(_, r *Flow) error { return r.SetReadDeadline(time.Unix(1, 0)) },
-				func(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) },
+				func(r *Flow) error { return r.SetReadDeadline(time.Unix(1, 0)) },
+				os.ErrDeadlineExceeded,
 			},
 		} {
 			t.Run(name+", "+event, func(t *testing.T) {
 				for range 5 { // before or after the waiting begins
-					initiator, responder, awaited := awaitedFlow(t, wrap)
-					if err := test.act(initiator, responder); err != nil && event != "session end" {
+					_, responder, awaited := awaitedFlow(t, wrap)
+					if err := test.act(responder); err != nil && event != "session end" {
 						t.Fatal(err)
 					}
 					select {
 					case err := <-awaited:
-						if !test.want(err) {
+						if !errors.Is(err, test.want) {
 							t.Fatalf("got %v", err)
 						}
 					case <-time.After(5 * time.Second):

@@ -111,12 +111,11 @@ func BenchmarkFlowOpened(b *testing.B) {
 					b.Fatal(n, err)
 				}
 				if !reuse {
-					s.mu.Lock()
-					c := s.idle[0]
-					s.idle = s.idle[:0]
-					s.mu.Unlock()
-					s.forget(c)
-					_ = c.conn.Close()
+					s.pool.mu.Lock()
+					idle := s.pool.idle[0]
+					s.pool.idle = s.pool.idle[:0]
+					s.pool.mu.Unlock()
+					_ = idle.Close()
 				}
 			}
 		})
@@ -138,7 +137,8 @@ func tcpFlow(t testing.TB, w io.Writer) *Flow {
 	return f
 }
 
-// Bytes from a socket through a flow to a socket, all over loopback: what an inlet and an outlet do, in one process.
+// Bytes from a socket through a flow to a socket, all over loopback: what an inlet and an outlet
+// do, in one process.
 func BenchmarkThroughput(b *testing.B) {
 	in, source := tcpPair(b)
 	out, sink := tcpPair(b)
@@ -238,7 +238,7 @@ func TestIdleHoldsNoBuffer(t *testing.T) {
 		if _, err := io.ReadFull(a, make([]byte, 100_000)); err != nil {
 			t.Fatal(err)
 		}
-		if a.chain.in.buffer != nil || a.sending.out.slots != nil {
+		if a.receiving.in.buffer != nil || a.sending.out.slots != nil {
 			t.Error("a flow that has nothing to do holds a buffer")
 		}
 		a.release()

@@ -1,16 +1,28 @@
 package channel
 
-import "time"
+import (
+	"errors"
+	"time"
+
+	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/netio"
+)
 
 // control is the session's own link, on which records of flow 0 pass.
 type control struct {
-	chain   *chain
-	receive cipherHalf // owned by the reading goroutine
+	link    *link
+	receive cipherHalf  // owned by the reading goroutine
+	end     func(error) // ends the session: nothing more can be said
 
-	turn chan struct{} // full while somebody writes, who owns what follows: a mutex that one need not wait for
+	// turn is full while somebody writes, who owns what follows: a lock that one need not wait for.
+	turn chan struct{}
 	send cipherHalf
 	out  output
 	err  error // permanent: part of a record may be on its way
+}
+
+func newControl(l *link, end func(error)) control {
+	return control{link: l, end: end, turn: make(chan struct{}, 1)}
 }
 
 // done ends a turn.
@@ -32,9 +44,21 @@ func (c *control) writeThenSwitch(t recordType, data []byte, next cipherHalf) er
 	return err
 }
 
-// lastWord sends a record after which nothing more can be said. It gives up when the link does not take it, or what is
-// being said already, for abortTimeout.
-func (c *control) lastWord(t recordType, data ...byte) {
+// say is write. A failure ends the session. But where the link is broken the far end may have said
+// why it is gone, so the reading goroutine has a moment to find out.
+func (c *control) say(t recordType, data []byte) {
+	err := c.write(t, data)
+	switch {
+	case errors.Is(err, ErrCut):
+		_ = c.link.SetReadDeadline(time.Now().Add(abortTimeout))
+	case err != nil:
+		c.end(err)
+	}
+}
+
+// sendClose sends the last record. It gives up when the link does not take it, or what is being
+// said already, for abortTimeout.
+func (c *control) sendClose(reason abortReason) {
 	timeout := time.NewTimer(abortTimeout)
 	defer timeout.Stop()
 	select {
@@ -43,10 +67,28 @@ func (c *control) lastWord(t recordType, data ...byte) {
 		return
 	}
 	defer c.done()
-	_ = c.writeLocked(t, data, abortTimeout)
+	_ = c.writeLocked(typeAbort, []byte{byte(reason)}, abortTimeout)
 	if c.err == nil {
 		c.err = ErrClosed
 	}
+}
+
+// close tells the far end why the session ends, where that helps it, and closes the link. Flows
+// that were cut have been told on their own links. The others may have last bytes on the way, which
+// the far end must not throw away.
+func (c *control) close(err error) {
+	reason := abortGoingAway
+	switch {
+	case errors.Is(err, trust.ErrNotTrusted):
+		reason = abortNotTrusted
+	case errors.Is(err, ErrForged), errors.Is(err, ErrProtocol):
+		reason = abortProtocol
+	case errors.Is(err, ErrCut), errors.Is(err, ErrMissedPongs):
+		_ = netio.Reset(c.link.Conn)
+		return
+	}
+	c.sendClose(reason)
+	_ = c.link.Conn.Close()
 }
 
 func (c *control) writeLocked(t recordType, data []byte, timeout time.Duration) error {
@@ -56,8 +98,8 @@ func (c *control) writeLocked(t recordType, data []byte, timeout time.Duration) 
 	defer c.out.Release()
 	b, err := c.out.one(&c.send, nil, t, data)
 	if err == nil {
-		_ = c.chain.conn.SetWriteDeadline(time.Now().Add(timeout))
-		_, err = c.chain.conn.Write(b)
+		_ = c.link.SetWriteDeadline(time.Now().Add(timeout))
+		_, err = c.link.Write(b)
 	}
 	c.err = linkError(err)
 	return c.err
@@ -66,14 +108,14 @@ func (c *control) writeLocked(t recordType, data []byte, timeout time.Duration) 
 // read returns the next record. The data is valid until the next call.
 func (c *control) read() (recordType, []byte, error) {
 	for {
-		body, err := c.chain.in.record(maxBody)
+		body, err := c.link.in.record(maxBody)
 		if err != nil {
 			return 0, nil, err
 		}
 		if body != nil {
 			return c.receive.open(body)
 		}
-		if err := c.chain.in.fill(); err != nil {
+		if err := c.link.in.fill(c.link); err != nil {
 			return 0, nil, linkError(err)
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -53,6 +54,8 @@ func TestHalfCloseBothWays(t *testing.T) {
 
 // Whatever ends a flow other than an end record is an error at the other end, and not io.EOF.
 func TestEndsThatAreNone(t *testing.T) {
+	ping := make([]byte, 8)
+	const garbage = "\x00\x1fGET / HTTP/1.1\r\nHost: nowhere\r\n"
 	for name, c := range map[string]struct {
 		end  func(f *Flow)
 		want error
@@ -62,15 +65,15 @@ func TestEndsThatAreNone(t *testing.T) {
 		"busy":      {func(f *Flow) { f.abort(abortBusy, ErrBusy) }, ErrBusy},
 		"leaving":   {func(f *Flow) { f.abort(abortGoingAway, ErrGoingAway) }, ErrGoingAway},
 		"trust":     {func(f *Flow) { f.abort(abortNotTrusted, ErrClosed) }, ErrRefusedByPeer},
-		"closed":    {func(f *Flow) { _ = f.chain.conn.Close() }, ErrCut},
-		"rst":       {func(f *Flow) { _ = netio.Reset(f.chain.conn) }, ErrCut},
-		"fin":       {func(f *Flow) { _ = f.chain.conn.(netio.Conn).CloseWrite() }, ErrCut},
-		"odd end":   {func(f *Flow) { _ = f.sendRecord(typeEnd, 1) }, ErrProtocol},
-		"no abort":  {func(f *Flow) { _ = f.sendRecord(typeAbort) }, ErrProtocol},
-		"ping":      {func(f *Flow) { _ = f.sendRecord(typePing, 0, 0, 0, 0, 0, 0, 0, 1) }, ErrProtocol},
-		"type 99":   {func(f *Flow) { _ = f.sendRecord(99) }, ErrProtocol},
-		"garbage":   {func(f *Flow) { write(t, f.chain.conn, "\x00\x1fGET / HTTP/1.1\r\nHost: nowhere\r\n") }, ErrForged},
-		"too short": {func(f *Flow) { write(t, f.chain.conn, "\x00\x10"+"0123456789abcdef") }, ErrForged},
+		"closed":    {func(f *Flow) { _ = linkOf(f).Conn.Close() }, ErrCut},
+		"rst":       {func(f *Flow) { _ = netio.Reset(linkOf(f).Conn) }, ErrCut},
+		"fin":       {func(f *Flow) { _ = linkOf(f).Conn.(netio.Conn).CloseWrite() }, ErrCut},
+		"odd end":   {func(f *Flow) { _ = f.sendRecordLocked(typeEnd, 1) }, ErrProtocol},
+		"no abort":  {func(f *Flow) { _ = f.sendRecordLocked(typeAbort) }, ErrProtocol},
+		"ping":      {func(f *Flow) { _ = f.sendRecordLocked(typePing, ping...) }, ErrProtocol},
+		"type 99":   {func(f *Flow) { _ = f.sendRecordLocked(99) }, ErrProtocol},
+		"garbage":   {func(f *Flow) { write(t, linkOf(f), garbage) }, ErrForged},
+		"too short": {func(f *Flow) { write(t, linkOf(f), "\x00\x100123456789abcdef") }, ErrForged},
 	} {
 		for _, way := range []string{"Read", "WriteTo", "ReadLazy"} {
 			t.Run(name+" "+way, func(t *testing.T) {
@@ -137,7 +140,8 @@ func TestHandlerThatReturnsResets(t *testing.T) {
 	})
 }
 
-// A handler that leaves a reader behind does not give it memory that belongs to somebody else by then.
+// A handler that leaves a reader behind does not give it memory that belongs to somebody else by
+// then.
 func TestHandlerLeavesReaderBehind(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		var left sync.WaitGroup
@@ -204,7 +208,8 @@ func TestDeadlines(t *testing.T) {
 func TestReadDeadlineWithinRecord(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		plan := faultnet.Plan{{
-			Kind: faultnet.Delay, Dir: faultnet.ServerToClient, Unit: faultnet.Byte, At: 60, For: 3 * time.Second,
+			Kind: faultnet.Delay, Dir: faultnet.ServerToClient,
+			Unit: faultnet.Byte, At: 60, For: 3 * time.Second,
 		}}
 		f := l.open(l.sessionWith(&plan))
 		data := pattern(100)
@@ -230,7 +235,8 @@ func TestDeadLinkIsNoDeadline(t *testing.T) {
 	}
 }
 
-// The deadline that Close sets for its last record does not stay on a link that goes to the next flow.
+// The deadline that Close sets for its last record does not stay on a link that goes to the next
+// flow.
 func TestCloseLeavesNoDeadlineOnTheLink(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		l.handle = func(_ context.Context, f *Flow) {
@@ -285,8 +291,8 @@ func TestWriteNothingIntroduces(t *testing.T) {
 	})
 }
 
-// A chain whose far end has said more than the flow is not used again.
-func TestUncleanChainIsNotReused(t *testing.T) {
+// A link whose far end has said more than the flow is not used again.
+func TestUncleanLinkIsNotReused(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		handle, flows := accepted()
 		l.handle = handle
@@ -295,7 +301,7 @@ func TestUncleanChainIsNotReused(t *testing.T) {
 		defer a.release()
 		_ = f.CloseWrite()
 		expectEnd(t, a)
-		write(t, a.chain.conn, string(sealed(t, &a.sending.cipher, typeEnd, nil))+"extra")
+		write(t, linkOf(a.Flow).Conn, string(sealed(t, &a.sending.cipher, typeEnd, nil))+"extra")
 		expectEnd(t, f)
 		if n, m := s.idleLinks(), s.openLinks(); n != 0 || m != 0 {
 			t.Errorf("%d idle links, %d links, want none", n, m)
@@ -315,15 +321,15 @@ func sealed(t testing.TB, c *cipherHalf, typ recordType, data []byte) []byte {
 }
 
 func (s *Session) idleLinks() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.idle)
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return len(s.pool.idle)
 }
 
 func (s *Session) openLinks() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.chains)
+	s.pool.mu.Lock()
+	defer s.pool.mu.Unlock()
+	return len(s.pool.links)
 }
 
 func TestFlowsReuseOneLink(t *testing.T) {
@@ -338,7 +344,7 @@ func TestFlowsReuseOneLink(t *testing.T) {
 			t.Errorf("%d links, want the control link and one more", l.dialed)
 		}
 		var open []*Flow
-		for range 3 * chainIdleKept {
+		for range 3 * linkIdleKept {
 			open = append(open, l.open(s))
 		}
 		for _, f := range open {
@@ -346,11 +352,11 @@ func TestFlowsReuseOneLink(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		time.Sleep(2 * chainIdleTimeout)
-		if n := s.openLinks(); n != chainIdleKept {
-			t.Errorf("%d links stay for good, want %d", n, chainIdleKept)
+		time.Sleep(2 * linkIdleTimeout)
+		if n := s.openLinks(); n != linkIdleKept {
+			t.Errorf("%d links stay for good, want %d", n, linkIdleKept)
 		}
-		l.waitServed(2 * chainIdleKept)
+		l.waitServed(2 * linkIdleKept)
 		dialed := l.dialed
 		time.Sleep(time.Hour)
 		if err := transfer(t, l.open(s), pattern(10), 1000); err != nil || l.dialed != dialed {
@@ -377,7 +383,7 @@ func TestManyFlows(t *testing.T) {
 			})
 		}
 		tasks.Wait()
-		if n := s.idleLinks(); n > chainIdleMax {
+		if n := s.idleLinks(); n > linkIdleMax {
 			t.Errorf("%d idle links", n)
 		}
 	})
@@ -386,9 +392,14 @@ func TestManyFlows(t *testing.T) {
 // Everything at once on one flow: for the race detector, and nothing may hang.
 func TestEverythingAtOnce(t *testing.T) {
 	ends := map[string]func(*Flow){
-		"close":   func(f *Flow) { _ = f.Close() },
-		"reset":   func(f *Flow) { _ = f.Reset() },
-		"both":    func(f *Flow) { var g sync.WaitGroup; g.Go(func() { _ = f.Close() }); _ = f.Reset(); g.Wait() },
+		"close": func(f *Flow) { _ = f.Close() },
+		"reset": func(f *Flow) { _ = f.Reset() },
+		"both": func(f *Flow) {
+			var g sync.WaitGroup
+			g.Go(func() { _ = f.Close() })
+			_ = f.Reset()
+			g.Wait()
+		},
 		"session": func(f *Flow) { _ = f.session.Close() },
 		"end":     func(f *Flow) { _ = f.CloseWrite(); _ = f.Close() },
 	}
@@ -482,8 +493,8 @@ func TestRatchetChangesKeys(t *testing.T) {
 	l := newLab(t, nil)
 	defer l.close()
 	s := l.session()
-	send, _ := s.epoch.keys(identity.Initiator, 1<<50)
-	_, receive := s.epoch.keys(identity.Responder, 1<<50)
+	send, _ := s.keys.current.keys(identity.Initiator, 1<<50)
+	_, receive := s.keys.current.keys(identity.Responder, 1<<50)
 	receive.count = 1 // and so will not change in time
 	for i := range rekeyAfter {
 		if _, _, err := receive.open(sealed(t, &send, typeData, nil)[lengthSize:]); err != nil {
@@ -575,16 +586,19 @@ func TestNested(t *testing.T) {
 				return
 			}
 			err := l.responder.Serve(ctx, f, l.accept, func() {}, l.handle)
-			if err != nil && !errors.Is(err, ErrCut) && !errors.Is(err, ErrReset) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrGoingAway) {
+			isOf := func(target error) bool { return errors.Is(err, target) }
+			over := []error{ErrCut, ErrReset, ErrClosed, ErrGoingAway}
+			if err != nil && !slices.ContainsFunc(over, isOf) {
 				t.Error(err)
 			}
 		}
 		for depth, name := range []string{"outer", "middle", "inner"} {
 			below := dial
-			s, err := l.initiator.Initiate(context.Background(), name, func(ctx context.Context) (Conn, error) {
+			counted := func(ctx context.Context) (Conn, error) {
 				dials[depth]++
 				return below(ctx)
-			})
+			}
+			s, err := l.initiator.Initiate(context.Background(), name, counted)
 			if err != nil {
 				t.Fatal(err)
 			}

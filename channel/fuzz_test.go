@@ -31,7 +31,7 @@ func (l *lab) feed(b []byte) []byte {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = l.responder.Serve(context.Background(), server, l.accept, func() {}, func(ctx context.Context, f *Flow) { l.handle(ctx, f) })
+		_ = l.serveToEnd(server)
 	}()
 	_, _ = client.Write(b)
 	_ = client.CloseWrite()
@@ -41,16 +41,14 @@ func (l *lab) feed(b []byte) []byte {
 	return said
 }
 
-// Whatever bytes come on a link that proves nothing: Serve returns, calls no handler, and says no more than message 2.
+// Whatever bytes come on a link that proves nothing: Serve returns, calls no handler, and says no
+// more than message 2.
 func FuzzServe(f *testing.F) {
 	l := fuzzLab(f)
 	l.handle = func(context.Context, *Flow) { panic("a flow of somebody who knows no key") }
 	s := l.session()
 	hello := appendHandshakeHello(nil, quickSuite(f))
-	h, err := newHandshake(&l.initiator.config, l.initiator.static, identity.Initiator, quickSuite(f), sessionID{})
-	if err != nil {
-		f.Fatal(err)
-	}
+	h := l.initiator.handshake(f, identity.Initiator)
 	message, err := appendFrame(bytes.Clone(hello), h.writeBare)
 	if err != nil {
 		f.Fatal(err)
@@ -76,7 +74,7 @@ func FuzzServe(f *testing.F) {
 		}
 		if len(b) > flowHelloSize && b[0] == helloFlow && b[flowHelloSize-1]&1 == 1 {
 			b = bytes.Clone(b)
-			copy(b[1:], s.epoch.id[:]) // seen on the way
+			copy(b[1:], s.keys.current.id[:]) // seen on the way
 		}
 		if said := l.feed(b); len(said) > lengthSize+maxHandshakeMessage {
 			t.Errorf("said %d bytes", len(said))
@@ -88,7 +86,6 @@ func FuzzServe(f *testing.F) {
 func FuzzReadProof(f *testing.F) {
 	l := fuzzLab(f)
 	id := l.initiator.config.Identity
-	static := l.initiator.static
 	proof, err := id.Prove(identity.Initiator, make([]byte, 32), nil, nil)
 	if err != nil {
 		f.Fatal(err)
@@ -104,14 +101,8 @@ func FuzzReadProof(f *testing.F) {
 		if len(payload) > 7000 {
 			return
 		}
-		a, err := newHandshake(&l.initiator.config, static, identity.Initiator, quickSuite(t), sessionID{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		b, err := newHandshake(&l.responder.config, l.responder.static, identity.Responder, quickSuite(t), sessionID{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		a := l.initiator.handshake(t, identity.Initiator)
+		b := l.responder.handshake(t, identity.Responder)
 		first, _ := a.writeBare(nil)
 		_ = b.readBare(first)
 		second, _ := b.writeProof(nil, "")
@@ -140,7 +131,8 @@ func FuzzReadProof(f *testing.F) {
 	})
 }
 
-// script is what a fuzzer makes an authenticated peer say: type (1), size (2), how (1) for each record.
+// script is what a fuzzer makes an authenticated peer say: type (1), size (2), how (1) for each
+// record.
 func script(words ...uint32) (b []byte) {
 	for _, w := range words {
 		b = binary.BigEndian.AppendUint32(b, w)
@@ -152,8 +144,8 @@ func word(t recordType, size int, how byte) uint32 {
 	return uint32(t)<<24 | uint32(size)<<8 | uint32(how)
 }
 
-// Any records with the right keys, in any order, damaged or not, make a flow deliver exactly the data before the first
-// record that ends it or is wrong, and end as that says.
+// Any records with the right keys, in any order, damaged or not, make a flow deliver exactly the
+// data before the first record that ends it or is wrong, and end as that says.
 func FuzzFlow(f *testing.F) {
 	f.Add(script(word(typeData, 5, 0), word(typeEnd, 0, 0)))
 	f.Add(script(word(typeData, 0, 0), word(typeData, 70, 0), word(typeAbort, 1, 0)))
@@ -184,7 +176,8 @@ func FuzzFlow(f *testing.F) {
 			case 3:
 				record = nil
 			case 4:
-				record = record[:len(record)-8] // of one byte less, the next record may begin with that byte
+				// Were it one byte less, the next record might begin with that byte.
+				record = record[:len(record)-8]
 			}
 			wire = append(wire, record...)
 			if over || how == 3 {
@@ -211,7 +204,8 @@ func FuzzFlow(f *testing.F) {
 		if !bytes.Equal(got, want) {
 			t.Fatalf("%d bytes, want %d", len(got), len(want))
 		}
-		if (wantErr == io.EOF) != (err == io.EOF) || err == nil || err != io.EOF && errors.Is(err, io.EOF) {
+		hidden := err != io.EOF && errors.Is(err, io.EOF)
+		if (wantErr == io.EOF) != (err == io.EOF) || err == nil || hidden {
 			t.Fatalf("ended with %v, want %v", err, wantErr)
 		}
 	})
@@ -250,7 +244,8 @@ var fuzzIdentity = func() *identity.Identity {
 func handshaken(t testing.TB) (a, b *handshake) {
 	t.Helper()
 	config := &Config{
-		Identity: fuzzIdentity, Trust: testkit.Trusting(t, fuzzIdentity), Suites: []noise.Suite{quickSuite(t)},
+		Identity: fuzzIdentity, Trust: testkit.Trusting(t, fuzzIdentity),
+		Suites: []noise.Suite{quickSuite(t)},
 	}
 	a, b = pairOf(t, config, quickSuite(t))
 	shake(t, a, b)
@@ -263,17 +258,21 @@ func readFlow(e *epoch, wire []byte) ([]byte, error) {
 	defer client.Close()
 	_, _ = client.Write(wire)
 	_ = client.CloseWrite()
-	s := &Session{config: new(Config), role: identity.Responder, chains: make(map[*chain]struct{})}
-	f := &Flow{session: s, chain: newChain(server)}
-	f.sending.cipher, f.receiving.cipher = e.keys(identity.Responder, 1)
+	s := &Session{config: new(Config), role: identity.Responder, life: newLife()}
+	s.pool = newLinkPool(s.role, &s.life.goingAway, &s.prewarm)
+	l := newLink(server)
+	_ = s.pool.adopt(l)
+	var k flowKeys
+	k.send, k.receive = e.keys(identity.Responder, 1)
+	f := newFlow(s, l, k)
 	var got bytes.Buffer
 	err := drainBy("WriteTo", f, &got)
 	_ = f.Close()
 	return got.Bytes(), err
 }
 
-// Whatever an authenticated initiator says on the control link, the responder ends the session or goes on, and forgets
-// everything when the link has ended.
+// Whatever an authenticated initiator says on the control link, the responder ends the session or
+// goes on, and forgets everything when the link has ended.
 func FuzzControl(f *testing.F) {
 	l := fuzzLab(f)
 	f.Add(script(word(typePing, 8, 0), word(typePing, 8, 0), word(typePong, 8, 0)))
@@ -291,7 +290,7 @@ func FuzzControl(f *testing.F) {
 		}
 		client, server := faultnet.PipeSize(1 << 20)
 		l.serve(server)
-		s, err := l.initiator.initiate(newChain(client), "")
+		s, err := l.initiator.initiate(newLink(client), "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -304,17 +303,13 @@ func FuzzControl(f *testing.F) {
 			case 1:
 				err = p.renewFully()
 			case 2:
-				err = p.beginRenewal()
+				err = p.keys.begin()
 			case 3:
 				_, err = client.Write(pattern(size))
 			}
 		}
 		_ = client.Close()
 		l.tasks.Wait()
-		l.responder.mu.Lock()
-		defer l.responder.mu.Unlock()
-		if n := len(l.responder.sessions) + len(l.responder.epochs) + len(l.responder.asked); n != 0 {
-			t.Errorf("%d things are left", n)
-		}
+		l.responder.wantForgotten(t)
 	})
 }

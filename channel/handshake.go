@@ -2,8 +2,6 @@ package channel
 
 import (
 	"crypto/ecdh"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"time"
 
@@ -29,8 +27,8 @@ const MaxName = 80
 // sessionID names one epoch of a session on the wire.
 type sessionID [16]byte
 
-// handshake is one Noise XX handshake with the proof of both identities: the first on a link, or a later one on the
-// control link for new keys. It belongs to one goroutine.
+// handshake is one Noise XX handshake with the proof of both identities: the first on a link, or a
+// later one on the control link for new keys. It belongs to one goroutine.
 type handshake struct {
 	config *Config
 	role   identity.Role
@@ -43,7 +41,9 @@ type handshake struct {
 }
 
 // newHandshake begins a handshake. previous is the epoch that it replaces, or zero.
-func newHandshake(c *Config, static *ecdh.PrivateKey, role identity.Role, suite noise.Suite, previous sessionID) (*handshake, error) {
+func newHandshake(
+	c *Config, static *ecdh.PrivateKey, role identity.Role, suite noise.Suite, previous sessionID,
+) (*handshake, error) {
 	state, err := noise.NewHandshakeState(noise.Config{
 		Suite:     suite,
 		Initiator: role == identity.Initiator,
@@ -97,8 +97,8 @@ func (h *handshake) writeProof(dst []byte, name string) ([]byte, error) {
 	})
 }
 
-// readProof reads message 2 or 3, verifies the peer's identity and decides whether to trust it. An error that wraps
-// trust.ErrNotTrusted is about a peer that has proven who it is.
+// readProof reads message 2 or 3, verifies the peer's identity and decides whether to trust it. An
+// error that wraps trust.ErrNotTrusted is about a peer that has proved who it is.
 func (h *handshake) readProof(message []byte) error {
 	payload, hash, err := h.noise.ReadMessage(message)
 	if err != nil {
@@ -122,98 +122,4 @@ func (h *handshake) other() identity.Role {
 		return identity.Responder
 	}
 	return identity.Initiator
-}
-
-// epoch is the keys of a session between two handshakes.
-type epoch struct {
-	id     sessionID
-	secret *noise.Secret
-	flows  uint64 // initiator: numbers given out; guarded by the session
-	used   *window
-}
-
-// epoch returns what the finished handshake agreed on, and forgets the rest.
-func (h *handshake) epoch() (*epoch, error) {
-	secret, err := h.noise.Secret(secretLabel)
-	if err != nil {
-		return nil, err
-	}
-	e := &epoch{id: secret.ID(sessionIDLabel), secret: secret}
-	if h.role == identity.Responder {
-		e.used = new(window)
-	}
-	h.noise.Forget()
-	return e, nil
-}
-
-// keys returns the sending and receiving keys of flow number n for role.
-func (e *epoch) keys(role identity.Role, n uint64) (send, receive cipherHalf) {
-	initiator, responder := e.secret.CipherStates(flowLabel, n)
-	if role == identity.Initiator {
-		return cipherHalf{state: initiator}, cipherHalf{state: responder}
-	}
-	return cipherHalf{state: responder}, cipherHalf{state: initiator}
-}
-
-// A link that is for a channel carries hellos:
-//
-//	hello     = handshake | flow
-//	handshake = 1 | length (1) | suite's name | frame        then frames with messages 2 and 3, then records of flow 0
-//	flow      = 2 | session (16) | number (8)                then records, of which the first has at most 4096 bytes
-//	                                                         of data, because it is held before it is known for real
-//	frame     = length (2) | handshake message
-const (
-	helloHandshake = 1
-	helloFlow      = 2
-
-	flowHelloSize = 1 + len(sessionID{}) + 8
-	maxSuiteName  = 64
-)
-
-// errNoHello says that a link carries something else than hellos.
-var errNoHello = errors.New("not a secure channel's hello")
-
-func appendHandshakeHello(dst []byte, suite noise.Suite) []byte {
-	name := suite.String()
-	dst = append(dst, helloHandshake, byte(len(name)))
-	return append(dst, name...)
-}
-
-func appendFlowHello(dst []byte, id sessionID, number uint64) []byte {
-	dst = append(dst, helloFlow)
-	dst = append(dst, id[:]...)
-	return binary.BigEndian.AppendUint64(dst, number)
-}
-
-func parseFlowHello(b []byte) (id sessionID, number uint64) {
-	copy(id[:], b)
-	return id, binary.BigEndian.Uint64(b[len(id):])
-}
-
-// appendFrame appends what write appends, behind its length.
-func appendFrame(dst []byte, write func(dst []byte) ([]byte, error)) ([]byte, error) {
-	start := len(dst)
-	dst, err := write(append(dst, 0, 0))
-	if err != nil {
-		return nil, err
-	}
-	size := len(dst) - start - lengthSize
-	if size > maxHandshakeMessage {
-		return nil, fmt.Errorf("handshake message of %d bytes, more than %d: too many credentials or key changes", size, maxHandshakeMessage)
-	}
-	binary.BigEndian.PutUint16(dst[start:], uint16(size))
-	return dst, nil
-}
-
-// frame reads one frame.
-func (in *input) frame() ([]byte, error) {
-	header, err := in.need(lengthSize)
-	if err != nil {
-		return nil, err
-	}
-	size := int(binary.BigEndian.Uint16(header))
-	if size > maxHandshakeMessage {
-		return nil, fmt.Errorf("%w: handshake message of %d bytes", ErrProtocol, size)
-	}
-	return in.need(size)
 }

@@ -26,7 +26,8 @@ func TestAllSuites(t *testing.T) {
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			suites := []noise.Suite{suiteNamed(t, name)}
-			inBubble(t, func(a, b *Config) { a.Suites, b.Suites = suites, suites }, func(t *testing.T, l *lab) {
+			both := func(a, b *Config) { a.Suites, b.Suites = suites, suites }
+			inBubble(t, both, func(t *testing.T, l *lab) {
 				if err := transfer(t, l.open(l.session()), pattern(5000), 1000); err != nil {
 					t.Error(err)
 				}
@@ -149,7 +150,7 @@ func TestResponderSilent(t *testing.T) {
 		client, server := faultnet.Pipe()
 		defer server.Close()
 		begin := time.Now()
-		_, err := l.initiator.Initiate(t.Context(), "", func(context.Context) (Conn, error) { return client, nil })
+		_, err := l.initiator.Initiate(t.Context(), "", only(client))
 		if took := time.Since(begin); err == nil || took != DefaultHandshakeTimeout {
 			t.Errorf("%v after %v", err, took)
 		}
@@ -162,7 +163,7 @@ func TestInitiateIsCancelled(t *testing.T) {
 		defer server.Close()
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("enough"))
 		defer cancel()
-		_, err := l.initiator.Initiate(ctx, "", func(context.Context) (Conn, error) { return client, nil })
+		_, err := l.initiator.Initiate(ctx, "", only(client))
 		wantErr(t, err, context.Cause(ctx))
 	})
 }
@@ -170,10 +171,7 @@ func TestInitiateIsCancelled(t *testing.T) {
 // A far end that takes message 2 slowly holds none of the places for handshakes that compute.
 func TestSlowReaderHoldsNoPlace(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		h, err := newHandshake(&l.initiator.config, l.initiator.static, identity.Initiator, quickSuite(t), sessionID{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		h := l.initiator.handshake(t, identity.Initiator)
 		hello, err := appendFrame(appendHandshakeHello(nil, quickSuite(t)), h.writeBare)
 		if err != nil {
 			t.Fatal(err)
@@ -200,18 +198,13 @@ func TestSlowReaderHoldsNoPlace(t *testing.T) {
 func TestMessage1WithPayload(t *testing.T) {
 	l := newLab(t, nil)
 	defer l.close()
-	h, err := newHandshake(&l.initiator.config, l.initiator.static, identity.Initiator, quickSuite(t), sessionID{})
+	h := l.initiator.handshake(t, identity.Initiator)
+	payload := func([]byte) ([]byte, error) { return make([]byte, 5000), nil }
+	message, err := h.noise.WriteMessage(nil, payload)
 	if err != nil {
 		t.Fatal(err)
 	}
-	message, err := h.noise.WriteMessage(nil, func([]byte) ([]byte, error) { return make([]byte, 5000), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	r, err := newHandshake(&l.responder.config, l.responder.static, identity.Responder, quickSuite(t), sessionID{})
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := l.responder.handshake(t, identity.Responder)
 	wantErr(t, r.readBare(message), ErrProtocol)
 }
 
@@ -228,28 +221,28 @@ func TestMemoryBeforeAuthentication(t *testing.T) {
 				_, _ = client.Write(append(hello[:len(hello):len(hello)], make([]byte, 60<<10)...))
 				_ = client.CloseWrite()
 			}()
-			in := input{conn: server}
+			l := newLink(server)
 			if name == "handshake" {
-				if _, err := in.need(2 + int(hello[1])); err != nil {
+				if _, err := l.need(2 + int(hello[1])); err != nil {
 					t.Fatal(err)
 				}
 				for range 2 {
-					if _, err := in.frame(); err != nil {
+					if _, err := l.frame(); err != nil {
 						t.Fatal(err)
 					}
 				}
 			} else {
-				if _, err := in.need(flowHelloSize - 1); err != nil {
+				if _, err := l.need(flowHelloSize - 1); err != nil {
 					t.Fatal(err)
 				}
-				if _, err := in.record(maxFirstBody); err == nil {
+				if _, err := l.in.record(maxFirstBody); err == nil {
 					t.Error("a first record of 64 KiB is waited for")
 				}
 			}
-			if most := 16<<10 + 512; len(in.buffer.Bytes) > most {
-				t.Errorf("%d bytes are held, want %d at most", len(in.buffer.Bytes), most)
+			if most := 16<<10 + 512; len(l.in.buffer.Bytes) > most {
+				t.Errorf("%d bytes are held, want %d at most", len(l.in.buffer.Bytes), most)
 			}
-			in.drop()
+			l.in.drop()
 		})
 	}
 }

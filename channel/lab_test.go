@@ -18,7 +18,8 @@ import (
 	"github.com/secureportal/sp/noise"
 )
 
-// lab is two endpoints whose links are pipes in process. It is made inside a synctest bubble where time matters.
+// lab is two endpoints whose links are pipes in process. It is made inside a synctest bubble where
+// time matters.
 //
 //	initiator ── link 0: control ──▶ responder
 //	          ── link 1, 2, …: flows ──▶
@@ -61,7 +62,7 @@ func newLab(t testing.TB, change func(a, b *Config)) *lab {
 	if change != nil {
 		change(&a, &b)
 	}
-	l := &lab{t: t, handle: echo, accept: func(string) error { return nil }}
+	l := &lab{t: t, handle: echo, accept: anyName}
 	var err error
 	if l.initiator, err = New(a); err != nil {
 		t.Fatal(err)
@@ -130,14 +131,46 @@ func (l *lab) dial(context.Context) (Conn, error) {
 // serve answers as the responder on a link.
 func (l *lab) serve(server Conn) {
 	l.tasks.Go(func() {
-		err := l.responder.Serve(context.Background(), server, l.accept, func() {}, func(ctx context.Context, f *Flow) { l.handle(ctx, f) })
+		err := l.serveToEnd(server)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.served = append(l.served, err)
 	})
 }
 
-// ended returns how the links that have been served to their end did so, in the order in which they did.
+// serveToEnd is serve, and waits for the link's end.
+func (l *lab) serveToEnd(server Conn) error {
+	handle := func(ctx context.Context, f *Flow) { l.handle(ctx, f) }
+	return l.responder.Serve(context.Background(), server, l.accept, func() {}, handle)
+}
+
+// handshake returns one side of a handshake that has not begun. The suite is the quick one.
+func (e *Endpoint) handshake(t testing.TB, role identity.Role) *handshake {
+	t.Helper()
+	h, err := newHandshake(&e.config, e.static, role, quickSuite(t), sessionID{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// sessionBy makes a session whose links dial makes.
+func (l *lab) sessionBy(dial func(context.Context) (Conn, error)) *Session {
+	l.t.Helper()
+	s, err := l.initiator.Initiate(context.Background(), "", dial)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	return s
+}
+
+// only is a dial that gives c.
+func only(c Conn) func(context.Context) (Conn, error) {
+	return func(context.Context) (Conn, error) { return c, nil }
+}
+
+// ended returns how the links that have been served to their end did so, in the order in which they
+// did.
 func (l *lab) ended() []error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -146,11 +179,7 @@ func (l *lab) ended() []error {
 
 func (l *lab) session() *Session {
 	l.t.Helper()
-	s, err := l.initiator.Initiate(context.Background(), "", l.dial)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	return s
+	return l.sessionBy(l.dial)
 }
 
 func (l *lab) open(s *Session) *Flow {
@@ -162,8 +191,8 @@ func (l *lab) open(s *Session) *Flow {
 	return f
 }
 
-// accepted returns a handler that hands flows over and keeps them until the test is done with them, and the channel on
-// which they come.
+// accepted returns a handler that hands flows over and keeps them until the test is done with them,
+// and the channel on which they come.
 func accepted() (Handler, chan *acceptedFlow) {
 	flows := make(chan *acceptedFlow, 2000)
 	return func(_ context.Context, f *Flow) {
@@ -189,6 +218,9 @@ func (l *lab) both(s *Session, flows chan *acceptedFlow) (*Flow, *acceptedFlow) 
 	}
 	return f, <-flows
 }
+
+// linkOf returns the link that f is on.
+func linkOf(f *Flow) *link { return f.carrier().(*link) }
 
 // greeted opens a flow of s, to a far end that echoes, that has answered.
 func (l *lab) greeted(s *Session) *Flow {
@@ -298,8 +330,8 @@ func (p *togglePolicy) set(err error) {
 	p.changed = make(chan struct{})
 }
 
-// transfer sends data through a flow to echo and checks what comes back: it is what was sent, or the beginning of it
-// and an error. It returns that error.
+// transfer sends data through a flow to echo and checks what comes back: it is what was sent, or
+// the beginning of it and an error. It returns that error.
 func transfer(t testing.TB, f *Flow, data []byte, piece int) error {
 	t.Helper()
 	_ = f.SetReadDeadline(time.Now().Add(time.Minute))

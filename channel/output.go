@@ -6,15 +6,17 @@ import (
 	"github.com/secureportal/sp/internal/netio"
 )
 
-// output is the room in which one flow makes records. It holds memory only while there is something in it.
+// output is the room in which one flow makes records. It holds memory only while there is something
+// in it.
 type output struct {
 	class  netio.Class
 	room   int // of the last slots
 	*slots     // nil while nothing is in it
 }
 
-// slots are a buffer that is cut, each with room for a record's header and tag around its data. Bytes are read from the
-// application straight into the slots, sealed there, and written to the link with one call.
+// slots are a buffer that is cut, each with room for a record's header and tag around its data.
+// Bytes are read from the application straight into the slots, sealed there, and written to the
+// carrier with one call.
 //
 //	prefix | header | data … | tag | header | data … | tag | …
 type slots struct {
@@ -50,7 +52,8 @@ func (o *output) take(c netio.Class, prefix []byte) {
 	o.room = o.cut()
 }
 
-// cut lays the slots out behind the prefix, and returns their room. The first record behind a hello has a limit of its own.
+// cut lays the slots out behind the prefix, and returns their room. The first record behind a hello
+// has a limit of its own.
 func (s *slots) cut() (room int) {
 	rest := s.buffer.Bytes[s.prefix:]
 	most := MaxData

@@ -18,10 +18,10 @@ func (f *Flow) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	if err := f.await(); err != nil {
+	if err := f.awaitLocked(); err != nil {
 		return 0, err
 	}
-	return f.deliver(p), nil
+	return f.deliverLocked(p), nil
 }
 
 // ReadLazy implements netio.LazyReader.
@@ -29,60 +29,60 @@ func (f *Flow) ReadLazy(room netio.Room) (int, error) {
 	r := &f.receiving
 	r.Lock()
 	defer r.Unlock()
-	if err := f.await(); err != nil {
+	if err := f.awaitLocked(); err != nil {
 		return 0, err
 	}
 	n := 0
 	for _, b := range room.Acquire() {
-		n += f.deliver(b)
+		n += f.deliverLocked(b)
 	}
 	return n, nil
 }
 
-// deliver copies opened data to p.
-func (f *Flow) deliver(p []byte) int {
+// deliverLocked copies opened data to p.
+func (f *Flow) deliverLocked(p []byte) int {
 	r := &f.receiving
 	n := copy(p, r.data)
 	if r.data = r.data[n:]; len(r.data) == 0 {
-		f.chain.in.Release()
+		r.in.Release()
 	}
 	return n
 }
 
-// await returns when there is opened data, or the direction has ended. It is called with receiving locked.
-func (f *Flow) await() error {
+// awaitLocked returns when there is opened data, or the direction has ended.
+func (f *Flow) awaitLocked() error {
 	r := &f.receiving
 	for len(r.data) == 0 {
 		if r.ended {
 			r.ended = false
-			f.endDirection() // only now: what was delivered before shared memory with the chain
+			f.endDirection() // only now: what was delivered before was in the input's buffer
 		}
 		if r.err != nil {
 			return r.err
 		}
-		opened, err := f.openOne(maxBody)
+		opened, err := f.openLocked(maxBody)
 		if err == nil && !opened {
-			err = f.chain.in.fill()
+			err = f.fillLocked()
 			if isTimeout(err) && f.isOpen() {
 				return err
 			}
 			err = linkError(err)
 		}
 		if err != nil {
-			f.receiveFailed(err)
+			f.receiveFailedLocked(err)
 		}
 	}
 	return nil
 }
 
-// openOne opens the next record, whose body has at most most bytes, if all of it has been read. It reports whether
-// there was one.
-func (f *Flow) openOne(most int) (bool, error) {
-	body, err := f.chain.in.record(most)
+// openLocked opens the next record, whose body has at most most bytes, if all of it has been read.
+// It reports whether there was one.
+func (f *Flow) openLocked(most int) (bool, error) {
+	r := &f.receiving
+	body, err := r.in.record(most)
 	if body == nil || err != nil {
 		return false, err
 	}
-	r := &f.receiving
 	t, data, err := r.cipher.open(body)
 	if err != nil {
 		return false, err
@@ -106,8 +106,8 @@ func (f *Flow) openOne(most int) (bool, error) {
 	return true, nil
 }
 
-// receiveFailed makes err permanent and ends the flow.
-func (f *Flow) receiveFailed(err error) {
+// receiveFailedLocked makes err permanent and ends the flow.
+func (f *Flow) receiveFailedLocked(err error) {
 	err = f.explain(err)
 	f.receiving.err = err
 	if errors.Is(err, ErrForged) || errors.Is(err, ErrProtocol) {
@@ -117,20 +117,21 @@ func (f *Flow) receiveFailed(err error) {
 	}
 }
 
-// WriteTo implements io.WriterTo: it writes to dst whatever arrives, several records with one call where several have
-// arrived, and holds no memory while nothing does. It returns nil at the end that the other end sent.
+// WriteTo implements io.WriterTo: it writes to dst whatever arrives, several records with one call
+// where several have arrived, and holds no memory while nothing does. It returns nil at the end
+// that the other end sent.
 func (f *Flow) WriteTo(dst io.Writer) (int64, error) {
 	r := &f.receiving
 	r.Lock()
 	defer r.Unlock()
 	var total int64
 	for {
-		if err := f.await(); err == io.EOF {
+		if err := f.awaitLocked(); err == io.EOF {
 			return total, nil
 		} else if err != nil {
 			return total, err
 		}
-		n, err := f.writeOpened(dst)
+		n, err := f.writeOpenedLocked(dst)
 		total += n
 		if err != nil {
 			return total, err
@@ -141,15 +142,16 @@ func (f *Flow) WriteTo(dst io.Writer) (int64, error) {
 // maxSegments is how many records go to the application with one call.
 const maxSegments = 64
 
-// writeOpened writes the opened data, and that of the records that have been read as well, to dst.
-func (f *Flow) writeOpened(dst io.Writer) (int64, error) {
+// writeOpenedLocked writes the opened data, and that of the records that have been read as well, to
+// dst.
+func (f *Flow) writeOpenedLocked(dst io.Writer) (int64, error) {
 	r := &f.receiving
 	r.segments = append(r.segments[:0], r.data)
 	r.data = nil
 	for len(r.segments) < maxSegments && r.err == nil {
-		opened, err := f.openOne(maxBody)
+		opened, err := f.openLocked(maxBody)
 		if err != nil {
-			f.receiveFailed(err) // after what came before it
+			f.receiveFailedLocked(err) // after what came before it
 		}
 		if !opened {
 			break
@@ -174,5 +176,5 @@ func (f *Flow) Quiet() bool {
 		return true // whoever reads, waits or will tell
 	}
 	defer r.Unlock()
-	return r.err == nil && len(r.data) == 0 && f.isOpen() && f.chain.in.empty() && netio.Quiet(f.chain.conn)
+	return r.err == nil && len(r.data) == 0 && f.isOpen() && r.in.empty() && f.carrier().Quiet()
 }

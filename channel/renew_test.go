@@ -37,8 +37,23 @@ func (v *vouched) issue(t testing.TB, life time.Duration) {
 	v.wallet.held.Store(c)
 }
 
-// inVouched runs f for either side that may show the credential, which lives for 10 seconds at first.
-func inVouched(t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint)) {
+// trustingAuthority returns a policy that trusts those whom authority vouches for.
+func trustingAuthority(t testing.TB, authority *identity.Identity) *trust.Policy {
+	t.Helper()
+	trust, err := trust.NewPolicy(trust.Config{
+		Authorities: []identity.Identifier{authority.Identifier()},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return trust
+}
+
+// inVouched runs f for either side that may show the credential, which lives for 10 seconds at
+// first.
+func inVouched(
+	t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint),
+) {
 	for _, side := range []string{"initiator", "responder"} {
 		t.Run(side, func(t *testing.T) {
 			v := &vouched{authority: testkit.NewIdentity(t)}
@@ -50,11 +65,7 @@ func inVouched(t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session
 				v.subject = shows.Identity
 				v.issue(t, 10*time.Second)
 				shows.Credentials = v.wallet.show
-				trust, err := trust.NewPolicy(trust.Config{Authorities: []identity.Identifier{v.authority.Identifier()}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				checks.Trust = trust
+				checks.Trust = trustingAuthority(t, v.authority)
 			}, func(t *testing.T, l *lab) {
 				shower := l.initiator
 				if side == "responder" {
@@ -66,7 +77,8 @@ func inVouched(t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session
 	}
 }
 
-// Without Renew a session ends with the credential that it was made with, whatever there is to show by then.
+// Without Renew a session ends with the credential that it was made with, whatever there is to show
+// by then.
 func TestExpiryEndsSession(t *testing.T) {
 	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, _ *Endpoint) {
 		v.issue(t, time.Hour)
@@ -111,7 +123,8 @@ func TestRenewShortens(t *testing.T) {
 	})
 }
 
-// Who asks for more handshakes than anybody needs gets some, and what is shown in the end is what is there.
+// Who asks for more handshakes than anybody needs gets some, and what is shown in the end is what
+// is there.
 func TestRenewTooOften(t *testing.T) {
 	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, shower *Endpoint) {
 		before := s.epochID()
@@ -137,9 +150,9 @@ func TestRenewTooOften(t *testing.T) {
 }
 
 func (s *Session) epochID() sessionID {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.epoch.id
+	s.keys.mu.Lock()
+	defer s.keys.mu.Unlock()
+	return s.keys.current.id
 }
 
 // Decided tells of a decision that is another one.
@@ -149,7 +162,7 @@ func TestDecided(t *testing.T) {
 			return // the decision is the responder's
 		}
 		decided := s.Decided()
-		s.Renew()
+		s.keys.renew()
 		time.Sleep(time.Second)
 		select {
 		case <-decided:
@@ -158,7 +171,7 @@ func TestDecided(t *testing.T) {
 		}
 		v.issue(t, time.Hour)
 		time.Sleep(minRenewAfter)
-		s.Renew()
+		s.keys.renew()
 		<-decided
 		if got := s.Decision().Attributes["life"]; got != "1h0m0s" {
 			t.Errorf("the credential's life is %q", got)
@@ -166,7 +179,8 @@ func TestDecided(t *testing.T) {
 	})
 }
 
-// A node that takes up a new key shows it in the next handshake, and from then on the old one is refused.
+// A node that takes up a new key shows it in the next handshake, and from then on the old one is
+// refused.
 func TestRenewShowsNewKey(t *testing.T) {
 	var current atomic.Pointer[identity.Identity]
 	inBubble(t, func(a, b *Config) {
@@ -210,7 +224,8 @@ func TestTicketIsShownToItsIssuer(t *testing.T) {
 				}
 				return ticket.Bytes()
 			}
-			b.Ticket = func(identity.Identifier) []byte { return ticket.Bytes() } // a responder has none to show
+			// A responder has none to present.
+			b.Ticket = func(identity.Identifier) []byte { return ticket.Bytes() }
 			b.Trust = spyTrust{b.Trust, func(p *identity.Peer) { shown = p.Ticket }}
 		}, func(_ *testing.T, l *lab) { l.session() })
 		if (shown != nil) != own {
@@ -219,7 +234,7 @@ func TestTicketIsShownToItsIssuer(t *testing.T) {
 	}
 }
 
-// spyTrust tells see whom Trust is asked to accept.
+// spyTrust tells see whom Trust is asked about.
 type spyTrust struct {
 	Trust
 	see func(*identity.Peer)

@@ -2,7 +2,7 @@ package channel
 
 import (
 	"fmt"
-	"slices"
+	"math/rand/v2"
 	"time"
 
 	"github.com/secureportal/sp/identity"
@@ -18,8 +18,9 @@ import (
 //	                                  ◀────────  ready
 //	                                  ◀────────  … control records, new keys
 //
-// Each side's identity and trust are looked at again. New flows use the new keys; the old secret is forgotten by the
-// initiator at once and by the responder after epochGrace, when no flow of it can be on its way any more.
+// Each side decides again whether to trust the other. New flows use the new keys. The initiator
+// forgets the old secret at once, and the responder after epochGrace, when no flow of it can be on
+// its way any more.
 type renewal struct {
 	*handshake
 	by time.Time // when it must have ended
@@ -29,79 +30,76 @@ type renewal struct {
 	receive cipherHalf
 }
 
-// newRenewal begins a renewal, without sending anything. It is called with mu locked.
-func (s *Session) newRenewal() error {
-	h, err := newHandshake(s.config, s.static, s.role, s.suite, s.epoch.id)
+// newRenewalLocked begins a renewal, without sending anything.
+func (k *keys) newRenewalLocked() error {
+	h, err := newHandshake(k.config, k.static, k.role, k.suite, k.current.id)
 	if err != nil {
 		return err
 	}
-	s.renewal = &renewal{handshake: h, by: time.Now().Add(dropTimeout)}
+	k.renewal = &renewal{handshake: h, by: time.Now().Add(renewTimeout)}
 	return nil
 }
 
-// tooMany says that new keys were asked for more often than anybody needs them. It is called with mu locked.
-func (s *Session) tooMany() error {
-	s.forgetOldLocked()
-	if len(s.old) < maxOldEpochs {
-		return nil
-	}
-	return fmt.Errorf("%w: new keys %d times within %v", ErrProtocol, maxOldEpochs, epochGrace)
+// underWay returns the renewal under way, or nil.
+func (k *keys) underWay() *renewal {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.renewal
 }
 
-// beginRenewal is the initiator's: message 1 goes out, unless a renewal is under way already.
-func (s *Session) beginRenewal() error {
-	s.mu.Lock()
-	if s.renewal != nil {
-		s.mu.Unlock()
+// overdue fails if a renewal is not finished in time.
+func (k *keys) overdue(now time.Time) error {
+	if r := k.underWay(); r != nil && now.After(r.by) {
+		return fmt.Errorf("%w: it did not finish a handshake for new keys", ErrMissedPongs)
+	}
+	return nil
+}
+
+// begin is the initiator's: message 1 goes out, unless a renewal is under way already.
+func (k *keys) begin() error {
+	k.mu.Lock()
+	if k.renewal != nil {
+		k.mu.Unlock()
 		return nil
 	}
-	if err := s.newRenewal(); err != nil {
-		s.mu.Unlock()
+	if err := k.newRenewalLocked(); err != nil {
+		k.mu.Unlock()
 		return err
 	}
-	message, err := s.renewal.writeBare(nil)
-	s.mu.Unlock()
+	message, err := k.renewal.writeBare(nil)
+	k.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	return s.control.write(typeHandshake, message)
+	return k.control.write(typeHandshake, message)
 }
 
-// renewing tells whether a renewal is under way.
-func (s *Session) renewing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.renewal != nil
-}
-
-// handleRenewal handles a handshake message on the control link.
-func (s *Session) handleRenewal(message []byte) error {
+// handle handles a handshake message on the control link.
+func (k *keys) handle(message []byte) error {
 	if len(message) > maxHandshakeMessage {
 		return fmt.Errorf("%w: handshake message of %d bytes", ErrProtocol, len(message))
 	}
-	s.mu.Lock()
-	r := s.renewal
-	s.mu.Unlock()
+	r := k.underWay()
 	switch {
-	case s.role == identity.Responder && r == nil:
-		return s.answerRenewal(message)
-	case s.role == identity.Responder:
-		return s.acceptRenewal(r, message)
+	case k.role == identity.Responder && r == nil:
+		return k.answer(message)
+	case k.role == identity.Responder:
+		return k.accept(r, message)
 	case r != nil && r.next == nil:
-		return s.confirmRenewal(r, message)
+		return k.confirm(r, message)
 	}
 	return fmt.Errorf("%w: handshake message out of place", ErrProtocol)
 }
 
-// answerRenewal is the responder's: message 1 has arrived, message 2 goes out.
-func (s *Session) answerRenewal(message []byte) error {
-	s.mu.Lock()
-	err := s.tooMany()
+// answer is the responder's: message 1 has arrived, message 2 goes out.
+func (k *keys) answer(message []byte) error {
+	k.mu.Lock()
+	err := k.checkRateLocked()
 	if err == nil {
-		err = s.newRenewal()
+		err = k.newRenewalLocked()
 	}
-	r := s.renewal
-	s.mu.Unlock()
+	r := k.renewal
+	k.mu.Unlock()
 	if err != nil {
 		return err
 	}
@@ -112,15 +110,16 @@ func (s *Session) answerRenewal(message []byte) error {
 	if err != nil {
 		return err
 	}
-	return s.control.write(typeHandshake, answer)
+	return k.control.write(typeHandshake, answer)
 }
 
-// confirmRenewal is the initiator's: message 2 has arrived, message 3 goes out, and with it new keys this way.
-func (s *Session) confirmRenewal(r *renewal, message []byte) error {
-	if err := s.readSamePeer(r, message); err != nil {
+// confirm is the initiator's: message 2 has arrived, message 3 goes out, and with it new keys this
+// way.
+func (k *keys) confirm(r *renewal, message []byte) error {
+	if err := k.readSamePeer(r, message); err != nil {
 		return err
 	}
-	last, err := r.writeProof(nil, s.name)
+	last, err := r.writeProof(nil, k.name)
 	if err != nil {
 		return err
 	}
@@ -128,95 +127,121 @@ func (s *Session) confirmRenewal(r *renewal, message []byte) error {
 	if err != nil {
 		return err
 	}
-	send, receive := next.keys(s.role, 0)
+	send, receive := next.keys(k.role, 0)
 	r.next, r.receive = next, receive
-	return s.control.writeThenSwitch(typeHandshake, last, send)
+	return k.control.writeThenSwitch(typeHandshake, last, send)
 }
 
-// acceptRenewal is the responder's: message 3 has arrived, ready goes out, and with each new keys that way.
-func (s *Session) acceptRenewal(r *renewal, message []byte) error {
-	if err := s.readSamePeer(r, message); err != nil {
+// accept is the responder's: message 3 has arrived, ready goes out, and with each new keys that
+// way.
+func (k *keys) accept(r *renewal, message []byte) error {
+	if err := k.readSamePeer(r, message); err != nil {
 		return err
 	}
-	if r.name != s.name {
+	if r.name != k.name {
 		return fmt.Errorf("%w: another name in a handshake for new keys", ErrProtocol)
 	}
 	next, err := r.epoch()
 	if err != nil {
 		return err
 	}
-	send, receive := next.keys(s.role, 0)
-	s.control.receive = receive
-	if err := s.replaceEpoch(next); err != nil {
+	send, receive := next.keys(k.role, 0)
+	k.control.receive = receive
+	if err := k.replace(next); err != nil {
 		return err
 	}
-	return s.control.writeThenSwitch(typeReady, nil, send)
+	return k.control.writeThenSwitch(typeReady, nil, send)
 }
 
-// replaceEpoch is the responder's: flows of the new epoch are accepted from now on, of the old one for a while.
-func (s *Session) replaceEpoch(next *epoch) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.err != nil {
-		return s.err // what end has not seen must not be kept
+// replace is replaceLocked, unless the session has ended: forget would not see what is kept then.
+func (k *keys) replace(next *epoch) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.err != nil {
+		return k.err
 	}
-	s.old = append(s.old, oldEpoch{s.epoch, time.Now().Add(epochGrace), time.AfterFunc(epochGrace, s.forgetOld)})
-	s.epoch, s.renewal = next, nil
-	s.keep(next)
+	k.replaceLocked(next)
 	return nil
 }
 
-// renewalReady is the initiator's: the far end is ready, and with this record its keys are new too.
-func (s *Session) renewalReady() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := s.renewal
-	if s.role != identity.Initiator || r == nil || r.next == nil {
+// ready is the initiator's: the far end is ready, and with this record its keys are new too.
+func (k *keys) ready() error {
+	r := k.underWay()
+	if k.role != identity.Initiator || r == nil || r.next == nil {
 		return fmt.Errorf("%w: ready out of place", ErrProtocol)
 	}
-	if s.err != nil {
-		return s.err
+	if err := k.replace(r.next); err != nil {
+		return err
 	}
-	s.control.receive = r.receive
-	s.epoch.secret.Forget()
-	s.epoch, s.renewal = r.next, nil
-	select {
-	case s.renewed <- struct{}{}:
-	default: // tend has not heard of the one before yet
-	}
+	k.control.receive = r.receive
+	k.renewed.tell()
 	return nil
 }
 
 // readSamePeer reads a proof of the identity that the session is with.
-func (s *Session) readSamePeer(r *renewal, message []byte) error {
+func (k *keys) readSamePeer(r *renewal, message []byte) error {
 	if err := r.readProof(message); err != nil {
 		return err
 	}
-	if r.peer.Identifier() != s.id {
+	if r.peer.Identifier() != k.id {
 		return fmt.Errorf("%w: another identity in a handshake for new keys", ErrProtocol)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.peer = r.peer
-	s.noteDecision(r.decision)
-	select {
-	case s.proved <- struct{}{}: // trust may end sooner now
-	default:
-	}
+	k.trust.prove(r.peer, r.decision)
 	return nil
 }
 
-// forgetOld forgets the epochs whose flows cannot be on their way any more.
-func (s *Session) forgetOld() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forgetOldLocked()
+// renew has both sides prove themselves anew, with the keys and credentials that they have now. It
+// waits for nothing. Renewals have a least time between them: asked for sooner, one comes then.
+func (k *keys) renew() { k.wanted.tell() }
+
+// renewalTimer is when the next renewal is due. keepTime owns it.
+type renewalTimer struct {
+	*time.Timer
+	keys  *keys
+	asked bool      // one was asked for since the last one began
+	began time.Time // the last one
 }
 
-func (s *Session) forgetOldLocked() {
-	now := time.Now()
-	for len(s.old) > 0 && !now.Before(s.old[0].until) {
-		s.drop(s.old[0].epoch)
-		s.old = slices.Delete(s.old, 0, 1)
+func newRenewalTimer(k *keys) *renewalTimer {
+	return &renewalTimer{Timer: time.NewTimer(k.renewIn()), keys: k}
+}
+
+// restart is called when the keys are new.
+func (t *renewalTimer) restart() {
+	t.Reset(t.keys.renewIn())
+	if t.asked {
+		t.soon()
 	}
+}
+
+// hasten has a renewal soon, because somebody asked for one. The responder asks the initiator.
+func (t *renewalTimer) hasten() {
+	if t.keys.role == identity.Responder {
+		t.keys.control.say(typeRenew, nil)
+		return
+	}
+	t.asked = true
+	t.soon()
+}
+
+func (t *renewalTimer) soon() { t.Reset(time.Until(t.began.Add(minRenewAfter))) }
+
+// begin begins the renewal that is due. If one is under way, what was asked for waits for the next.
+func (t *renewalTimer) begin() error {
+	if t.keys.underWay() != nil {
+		return nil
+	}
+	t.asked, t.began = false, time.Now()
+	return t.keys.begin()
+}
+
+// renewIn returns when to replace the keys: not at the same time as everybody else. Only the
+// initiator does.
+func (k *keys) renewIn() time.Duration {
+	const never = 1 << 62
+	if k.role == identity.Responder {
+		return never
+	}
+	after := k.config.renewAfter()
+	return after - time.Duration(rand.Int64N(int64(after)/8+1))
 }

@@ -10,21 +10,22 @@ import (
 
 // What a Flow does with what is to be sent.
 
-// Write implements net.Conn. Writing nothing tells the far end of a flow that it does not know of yet.
+// Write implements net.Conn. Writing nothing tells the far end of a flow that it does not know of
+// yet.
 func (f *Flow) Write(p []byte) (int, error) {
 	s := &f.sending
 	s.Lock()
 	defer s.Unlock()
 	total := 0
 	for {
-		if err := f.sendable(); err != nil {
+		if err := f.sendableLocked(); err != nil {
 			return total, err
 		}
 		if len(p) == 0 {
-			return 0, f.introduce()
+			return 0, f.introduceLocked()
 		}
 		n := copyIn(s.out.begin(s.hello, len(p)-total), p[total:])
-		err := f.send(&s.out, n)
+		err := f.sendLocked(&s.out, n)
 		s.out.Release()
 		if err != nil {
 			return total, err
@@ -35,8 +36,9 @@ func (f *Flow) Write(p []byte) (int, error) {
 	}
 }
 
-// ReadFrom implements io.ReaderFrom: it sends whatever src gives until src ends, reading straight into records, and
-// holds no memory while src has nothing. It does not end the direction. An error is src's, unless Err says otherwise.
+// ReadFrom implements io.ReaderFrom: it sends whatever src gives until src ends, reading straight
+// into records, and holds no memory while src has nothing. It does not end the direction. An error
+// is src's, unless Err says otherwise.
 func (f *Flow) ReadFrom(src io.Reader) (int64, error) {
 	s := &f.sending
 	if _, err := f.Write(nil); err != nil {
@@ -54,8 +56,8 @@ func (f *Flow) ReadFrom(src io.Reader) (int64, error) {
 			return total, err
 		}
 		s.Lock()
-		if err = f.sendable(); err == nil {
-			err = f.send(&out, n)
+		if err = f.sendableLocked(); err == nil {
+			err = f.sendLocked(&out, n)
 		}
 		s.Unlock()
 		if err != nil {
@@ -66,17 +68,17 @@ func (f *Flow) ReadFrom(src io.Reader) (int64, error) {
 	}
 }
 
-// introduce sends a new flow's hello. The far end believes it only with a record, so an empty one goes with it. It is
-// called with sending locked.
-func (f *Flow) introduce() error {
+// introduceLocked sends a new flow's hello. The far end believes it only with a record, so an empty
+// one goes with it.
+func (f *Flow) introduceLocked() error {
 	if f.sending.hello == nil {
 		return nil
 	}
-	return f.sendRecord(typeData)
+	return f.sendRecordLocked(typeData)
 }
 
-// sendable is called with sending locked.
-func (f *Flow) sendable() error {
+// sendableLocked fails if the direction has ended.
+func (f *Flow) sendableLocked() error {
 	switch {
 	case f.sending.err != nil:
 		return f.sending.err
@@ -86,20 +88,19 @@ func (f *Flow) sendable() error {
 	return nil
 }
 
-// send makes records of the n bytes in out and writes them. It is called with sending locked.
-func (f *Flow) send(out *output, n int) error {
+// sendLocked makes records of the n bytes in out, and sends them.
+func (f *Flow) sendLocked(out *output, n int) error {
 	s := &f.sending
 	b, err := out.seal(&s.cipher, n)
 	if err != nil || len(b) == 0 {
-		return f.sent(err)
+		return f.sentLocked(err)
 	}
 	s.hello = nil
-	_, err = f.chain.conn.Write(b)
-	return f.sent(linkError(err))
+	return f.sentLocked(f.transmitLocked(b))
 }
 
-// sent makes an error of the sending direction permanent: part of a record may be on its way.
-func (f *Flow) sent(err error) error {
+// sentLocked makes an error of the sending direction permanent: part of a record may be on its way.
+func (f *Flow) sentLocked(err error) error {
 	if err != nil {
 		f.sending.err = f.explain(err)
 		f.shut(f.sending.err)
@@ -107,20 +108,20 @@ func (f *Flow) sent(err error) error {
 	return f.sending.err
 }
 
-// sendRecord sends a record on its own. It is called with sending locked.
-func (f *Flow) sendRecord(t recordType, data ...byte) error {
+// sendRecordLocked sends a record on its own.
+func (f *Flow) sendRecordLocked(t recordType, data ...byte) error {
 	s := &f.sending
 	b, err := s.out.one(&s.cipher, s.hello, t, data)
 	if err == nil {
 		s.hello = nil
-		_, err = f.chain.conn.Write(b)
+		err = f.transmitLocked(b)
 	}
 	s.out.Release()
-	return f.sent(linkError(err))
+	return f.sentLocked(err)
 }
 
-// CloseWrite ends the sending direction. The other end reads io.EOF; this end may go on reading for as long as it
-// likes.
+// CloseWrite ends the sending direction. The other end reads io.EOF; this end may go on reading for
+// as long as it likes.
 func (f *Flow) CloseWrite() error {
 	s := &f.sending
 	s.Lock()
@@ -131,7 +132,7 @@ func (f *Flow) CloseWrite() error {
 	if s.err != nil {
 		return s.err
 	}
-	if err := f.sendRecord(typeEnd); err != nil {
+	if err := f.sendRecordLocked(typeEnd); err != nil {
 		return err
 	}
 	s.ended = true

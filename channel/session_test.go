@@ -16,9 +16,10 @@ import (
 	"github.com/secureportal/sp/internal/testkit"
 )
 
-// A black hole in either direction, or in both, is noticed within 15 seconds by both sides, and flows end with it.
+// A black hole in either direction, or in both, is noticed within 15 seconds by both sides, and
+// flows end with it.
 func TestBlackHole(t *testing.T) {
-	for _, dirs := range [][]faultnet.Direction{{faultnet.ClientToServer}, {faultnet.ServerToClient}, nil} {
+	for _, dirs := range [][]faultnet.Direction{directions[:1], directions[1:], nil} {
 		inBubble(t, nil, func(t *testing.T, l *lab) {
 			l.plan = func(int) faultnet.Plan { return nil }
 			handle, flows := accepted()
@@ -36,8 +37,9 @@ func TestBlackHole(t *testing.T) {
 			begin := time.Now()
 			_, err := f.Read(make([]byte, 1))
 			wantNoEOF(t, err)
-			if !errors.Is(err, ErrSilent) && !errors.Is(err, ErrCut) { // the other side may be first, and reset the flow's link
-				t.Errorf("got %v, want ErrSilent or ErrCut", err)
+			// The other side may be first, and reset the flow's link.
+			if !errors.Is(err, ErrMissedPongs) && !errors.Is(err, ErrCut) {
+				t.Errorf("got %v, want ErrMissedPongs or ErrCut", err)
 			}
 			if took := time.Since(begin); took > 15*time.Second {
 				t.Errorf("the initiator noticed after %v", took)
@@ -60,7 +62,7 @@ func TestIdleSessionLives(t *testing.T) {
 		if err := transfer(t, l.open(s), []byte("still here"), 3); err != nil {
 			t.Error(err)
 		}
-		if n := len(s.pings); n != 0 {
+		if n := len(s.heartbeat.waiting); n != 0 {
 			t.Errorf("%d pings are remembered", n)
 		}
 	})
@@ -164,10 +166,13 @@ func TestTrustExpires(t *testing.T) {
 func TestCredentialExpiry(t *testing.T) {
 	for _, renewed := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			authority, self, other := testkit.NewIdentity(t), testkit.NewIdentity(t), testkit.NewIdentity(t)
+			authority, self := testkit.NewIdentity(t), testkit.NewIdentity(t)
+			other := testkit.NewIdentity(t)
 			issue := func(life time.Duration) [][]byte {
+				now := time.Now()
 				c, err := authority.Issue(nil, identity.Claims{
-					Subject: self.Identifier(), NotBefore: time.Now().Add(-time.Second), Expires: time.Now().Add(life),
+					Subject:   self.Identifier(),
+					NotBefore: now.Add(-time.Second), Expires: now.Add(life),
 				})
 				if err != nil {
 					t.Error(err)
@@ -185,11 +190,7 @@ func TestCredentialExpiry(t *testing.T) {
 					}
 					return first
 				}
-				policy, err := trust.NewPolicy(trust.Config{Authorities: []identity.Identifier{authority.Identifier()}})
-				if err != nil {
-					t.Fatal(err)
-				}
-				b.Identity, b.Trust = other, policy
+				b.Identity, b.Trust = other, trustingAuthority(t, authority)
 			})
 			defer l.close()
 			s := l.session()
@@ -230,12 +231,17 @@ func TestBothCloseAtOnce(t *testing.T) {
 // wantNothingLeft checks that closed endpoints have forgotten everything.
 func (l *lab) wantNothingLeft() {
 	l.t.Helper()
-	for _, e := range []*Endpoint{l.initiator, l.responder} {
-		e.mu.Lock()
-		if n := len(e.sessions) + len(e.epochs) + len(e.asked); n != 0 {
-			l.t.Errorf("left: %d sessions, %d epochs, %d identities", len(e.sessions), len(e.epochs), len(e.asked))
-		}
-		e.mu.Unlock()
+	l.initiator.wantForgotten(l.t)
+	l.responder.wantForgotten(l.t)
+}
+
+// wantForgotten checks that e knows nothing of any session.
+func (e *Endpoint) wantForgotten(t testing.TB) {
+	t.Helper()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if s, k, i := len(e.sessions), len(e.epochs), len(e.asked); s+k+i != 0 {
+		t.Errorf("left: %d sessions, %d epochs, %d identities", s, k, i)
 	}
 }
 
@@ -276,10 +282,10 @@ func TestAnnounce(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		s := l.session()
 		f := l.open(s)
-		l.responder.Announce()
-		l.responder.Announce()
-		<-s.Left()
-		if !s.Leaving() {
+		l.responder.GoAway()
+		l.responder.GoAway()
+		<-s.GoingAway()
+		if !s.life.goingAway.happened() {
 			t.Error("not leaving")
 		}
 		if err := transfer(t, f, []byte("an open flow goes on"), 3); err != nil {
@@ -292,25 +298,27 @@ func TestAnnounce(t *testing.T) {
 	})
 }
 
-// TestLeftSessionEnds checks that a session whose far end is going away ends with its last flow, and at once without.
+// TestLeftSessionEnds checks that a session whose far end is going away ends with its last flow,
+// and at once without.
 func TestLeftSessionEnds(t *testing.T) {
 	for name, flows := range map[string]int{"no flow": 0, "a flow": 1, "two flows": 2} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, nil, func(t *testing.T, l *lab) {
 				s := l.session()
-				if err := transfer(t, l.open(s), []byte("one before"), 3); err != nil { // leaves an idle link
+				// One before leaves an idle link.
+				if err := transfer(t, l.open(s), []byte("one before"), 3); err != nil {
 					t.Fatal(err)
 				}
 				var open []*Flow
 				for range flows {
 					open = append(open, l.open(s))
 				}
-				l.responder.AnnounceTo(func(*Session) bool { return false })
+				l.responder.GoAwayFunc(func(*Session) bool { return false })
 				synctest.Wait()
-				if s.Leaving() {
+				if s.life.goingAway.happened() {
 					t.Fatal("told what was not meant for it")
 				}
-				l.responder.Announce()
+				l.responder.GoAway()
 				for i, f := range open {
 					synctest.Wait()
 					if err := s.Err(); err != nil {
@@ -326,15 +334,15 @@ func TestLeftSessionEnds(t *testing.T) {
 				if waited := time.Since(begin); waited > 0 {
 					t.Errorf("ended %v after its last flow", waited)
 				}
-				<-s.over
+				<-s.life.over.c
 				l.waitServed(1)
 			})
 		})
 	}
 }
 
-// TestLeftSessionDelivers has a session end with its last flow while a slow reader still has most of that before it: who
-// wrote it believes it delivered.
+// TestLeftSessionDelivers has a session end with its last flow while a slow reader still has most
+// of that before it: who wrote it believes it delivered.
 func TestLeftSessionDelivers(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		handle, flows := accepted()
@@ -345,8 +353,8 @@ func TestLeftSessionDelivers(t *testing.T) {
 			t.Fatal(err)
 		}
 		expectEnd(t, near)
-		l.responder.Announce()
-		<-s.Left()
+		l.responder.GoAway()
+		<-s.GoingAway()
 		const size, pace = 60_000, 2 * time.Second
 		if _, err := near.Write(pattern(size)); err != nil {
 			t.Fatal(err)
@@ -369,16 +377,17 @@ func TestLeftSessionDelivers(t *testing.T) {
 			time.Sleep(pace)
 		}
 		far.release()
-		<-far.session.over
+		<-far.session.life.over.c
 	})
 }
 
-// TestLeftSessionDials lets a flow begin whose link is being dialed when the far end says that it is going away.
+// TestLeftSessionDials lets a flow begin whose link is being dialed when the far end says that it
+// is going away.
 func TestLeftSessionDials(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		const roundTrip = 50 * time.Millisecond
 		first := true
-		s, err := l.initiator.Initiate(context.Background(), "", func(ctx context.Context) (Conn, error) {
+		s := l.sessionBy(func(ctx context.Context) (Conn, error) {
 			if !first {
 				select {
 				case <-time.After(roundTrip):
@@ -389,10 +398,7 @@ func TestLeftSessionDials(t *testing.T) {
 			first = false
 			return l.dial(ctx)
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		time.AfterFunc(roundTrip/2, l.responder.Announce)
+		time.AfterFunc(roundTrip/2, l.responder.GoAway)
 		f := l.open(s)
 		if err := transfer(t, f, []byte("one more"), 3); err != nil {
 			t.Error(err)
@@ -401,11 +407,13 @@ func TestLeftSessionDials(t *testing.T) {
 	})
 }
 
-// Keys are replaced again and again while flows run; flows of before go on, and those on their way arrive.
+// Keys are replaced again and again while flows run; flows of before go on, and those on their way
+// arrive.
 func TestRenewalUnderTraffic(t *testing.T) {
 	inBubble(t, func(a, _ *Config) { a.RenewAfter = 10 * time.Second }, func(t *testing.T, l *lab) {
 		l.plan = func(int) faultnet.Plan { return faultnet.Line(200*time.Millisecond, 1<<20) }
 		s := l.session()
+		var mu sync.Mutex
 		epochs := map[sessionID]bool{}
 		var tasks sync.WaitGroup
 		long := l.open(s)
@@ -417,9 +425,9 @@ func TestRenewalUnderTraffic(t *testing.T) {
 						t.Errorf("after %v: %v", time.Since(begin), err)
 						return
 					}
-					s.mu.Lock()
-					epochs[s.epoch.id] = true
-					s.mu.Unlock()
+					mu.Lock()
+					epochs[s.epochID()] = true
+					mu.Unlock()
 				}
 			})
 		}
@@ -440,10 +448,11 @@ func TestRenewalUnderTraffic(t *testing.T) {
 
 // A flow that was numbered before a renewal arrives after it, if not too late.
 func TestOldEpoch(t *testing.T) {
-	inBubble(t, func(a, b *Config) { a.RenewAfter, b.Keepalive = time.Hour, time.Hour }, func(t *testing.T, l *lab) {
+	rarely := func(a, b *Config) { a.RenewAfter, b.Keepalive = time.Hour, time.Hour }
+	inBubble(t, rarely, func(t *testing.T, l *lab) {
 		s := l.session()
 		soon, late := l.number(s), l.number(s)
-		if err := s.beginRenewal(); err != nil {
+		if err := s.keys.begin(); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(20 * time.Second)
@@ -462,17 +471,19 @@ func TestOldEpoch(t *testing.T) {
 
 // number numbers a flow now, and gives it a link when the returned function is called.
 func (l *lab) number(s *Session) func() *Flow {
-	f, err := s.openOn(new(chain), false)
+	k, err := s.keys.nextFlow()
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	s.forget(f.chain)
 	return func() *Flow {
-		if f.chain, err = s.dialChain(context.Background()); err != nil {
+		link, err := s.dialLink(context.Background())
+		if err == nil {
+			err = s.pool.add(link, false)
+		}
+		if err != nil {
 			l.t.Fatal(err)
 		}
-		s.adopt(f.chain)
-		return f
+		return newFlow(s, link, k)
 	}
 }
 
@@ -486,21 +497,22 @@ func (l *lab) fakeInitiator() *fakePeer {
 	l.t.Helper()
 	client, server := l.pipe()
 	l.serve(server)
-	s, err := l.initiator.initiate(newChain(client), "")
+	s, err := l.initiator.initiate(newLink(client), "")
 	if err != nil {
 		l.t.Fatal(err)
 	}
 	return &fakePeer{s}
 }
 
-// fakeResponder answers the lab's initiator and returns the session of that. What it does afterwards is the test's.
+// fakeResponder answers the lab's initiator and returns the session of that. What it does
+// afterwards is the test's.
 func (l *lab) fakeResponder() (*fakePeer, *Session) {
 	l.t.Helper()
 	client, server := l.pipe()
 	fake := make(chan *Session)
 	go func() {
-		c := newChain(server)
-		_, _ = c.in.need(1)
+		c := newLink(server)
+		_, _ = c.need(1)
 		s, err := l.responder.respond(context.Background(), c, l.accept)
 		if err == nil {
 			err = s.control.write(typeReady, nil)
@@ -511,10 +523,7 @@ func (l *lab) fakeResponder() (*fakePeer, *Session) {
 		}
 		fake <- s
 	}()
-	s, err := l.initiator.Initiate(context.Background(), "", func(context.Context) (Conn, error) { return client, nil })
-	if err != nil {
-		l.t.Fatal(err)
-	}
+	s := l.sessionBy(only(client))
 	return &fakePeer{<-fake}, s
 }
 
@@ -573,10 +582,10 @@ func TestControlOutOfTurn(t *testing.T) {
 							t.Fatal(err)
 						}
 					}
-					if err := p.said(); errors.Is(err, io.EOF) || errors.Is(err, ErrSilent) {
+					if err := p.said(); errors.Is(err, io.EOF) || errors.Is(err, ErrMissedPongs) {
 						t.Errorf("said %v", err)
 					}
-					_ = p.control.chain.conn.Close()
+					_ = p.control.link.Conn.Close()
 				})
 			})
 		}
@@ -585,7 +594,7 @@ func TestControlOutOfTurn(t *testing.T) {
 
 // renewFully does a whole renewal as the initiator.
 func (p *fakePeer) renewFully() error {
-	if err := p.beginRenewal(); err != nil {
+	if err := p.keys.begin(); err != nil {
 		return err
 	}
 	for {
@@ -597,7 +606,7 @@ func (p *fakePeer) renewFully() error {
 			return err
 		}
 		if t == typeReady {
-			<-p.renewed
+			<-p.keys.renewed
 			return nil
 		}
 	}
@@ -613,7 +622,7 @@ func TestEndlessRenewals(t *testing.T) {
 			}
 		}
 		wantErr(t, p.renewFully(), ErrProtocol)
-		_ = p.control.chain.conn.Close()
+		_ = p.control.link.Conn.Close()
 		l.waitServed(1)
 		_ = l.responder.Close()
 		l.wantNothingLeft()
@@ -624,7 +633,7 @@ func TestEndlessRenewals(t *testing.T) {
 func TestUnfinishedRenewal(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		p := l.fakeInitiator()
-		if err := p.beginRenewal(); err != nil {
+		if err := p.keys.begin(); err != nil {
 			t.Fatal(err)
 		}
 		begin := time.Now()
@@ -637,10 +646,10 @@ func TestUnfinishedRenewal(t *testing.T) {
 				_ = p.control.write(typePong, data)
 			}
 		}
-		if took := time.Since(begin); took > dropTimeout+2*DefaultKeepalive {
+		if took := time.Since(begin); took > renewTimeout+2*DefaultKeepalive {
 			t.Errorf("held for %v", took)
 		}
-		_ = p.control.chain.conn.Close()
+		_ = p.control.link.Conn.Close()
 	})
 }
 
@@ -649,11 +658,11 @@ func TestRenewalByAnother(t *testing.T) {
 	other := testkit.NewIdentity(t)
 	for name, change := range map[string]func(p *fakePeer){
 		"identity": func(p *fakePeer) {
-			c := *p.config
+			c := *p.keys.config
 			c.Identity = other
-			p.config = &c
+			p.keys.config = &c
 		},
-		"name": func(p *fakePeer) { p.name = "db" },
+		"name": func(p *fakePeer) { p.keys.name = "db" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -662,13 +671,14 @@ func TestRenewalByAnother(t *testing.T) {
 				p := l.fakeInitiator()
 				change(p)
 				wantErr(t, p.renewFully(), ErrProtocol)
-				_ = p.control.chain.conn.Close()
+				_ = p.control.link.Conn.Close()
 			})
 		})
 	}
 }
 
-// Pings without end, whose answers are not read, end in controlTimeout; other sessions do not notice.
+// Pings without end, whose answers are not read, end in controlTimeout; other sessions do not
+// notice.
 func TestPingFlood(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		p := l.fakeInitiator()
@@ -682,7 +692,7 @@ func TestPingFlood(t *testing.T) {
 		if took, err := s.Ping(t.Context()); err != nil || took > time.Second {
 			t.Errorf("%v, %v", took, err)
 		}
-		_ = p.control.chain.conn.Close()
+		_ = p.control.link.Conn.Close()
 	})
 }
 
@@ -691,23 +701,24 @@ func TestReadyCannotBeSent(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		client, server := faultnet.PipeSize(5000)
 		l.serve(server)
-		c := newChain(client)
-		h, err := newHandshake(&l.initiator.config, l.initiator.static, identity.Initiator, quickSuite(t), sessionID{})
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := newLink(client)
+		h := l.initiator.handshake(t, identity.Initiator)
 		if err := send(c, appendHandshakeHello(nil, quickSuite(t)), h.writeBare); err != nil {
 			t.Fatal(err)
 		}
-		message, err := c.in.frame()
+		message, err := c.frame()
 		if err != nil {
 			t.Fatal(err)
 		}
 		if err := h.readProof(message); err != nil {
 			t.Fatal(err)
 		}
-		l.accept = func(string) error { _ = client.Close(); return nil } // between message 3 and ready
-		if err := send(c, nil, func(dst []byte) ([]byte, error) { return h.writeProof(dst, "") }); err != nil {
+		l.accept = func(string) error { // between message 3 and ready
+			_ = client.Close()
+			return nil
+		}
+		prove := func(dst []byte) ([]byte, error) { return h.writeProof(dst, "") }
+		if err := send(c, nil, prove); err != nil {
 			t.Fatal(err)
 		}
 		l.waitServed(1)

@@ -1,6 +1,8 @@
 // Package cli is the command sp: its commands, flags, exit codes, and what it prints.
 //
-// It alone knows urfave/cli, writes to stdout and stderr, and decides how a process ends.
+// It alone knows urfave/cli, writes to stdout and stderr, and decides how a process ends. A
+// command reads its flags into plain values, most often a configuration, and has others do the
+// work.
 package cli
 
 import (
@@ -37,12 +39,10 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 		<-signals // a second signal ends the process at once
 		os.Exit(exitFailed)
 	}()
-	app := newApp(build, stdin, stdout, stderr)
-	app.Metadata = map[string]any{argumentsKey: args}
-	return report(stderr, app.RunContext(ctx, args))
+	return report(stderr, newApp(build, args, stdin, stdout, stderr).RunContext(ctx, args))
 }
 
-func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
+func newApp(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintln(c.App.Writer, build) }
 	app := &cli.App{
 		Name:      "sp",
@@ -64,11 +64,12 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			traceCommand(),
 			routeCommand(),
 		},
-		HideHelpCommand:           true,
-		DisableSliceFlagSeparator: true,
-		ExitErrHandler:            func(*cli.Context, error) {}, // Main reports errors
-		Action:                    needCommand,
-		Description:               exitCodesHelp,
+		HideHelpCommand:    true,
+		SliceFlagSeparator: valueSeparator,
+		ExitErrHandler:     func(*cli.Context, error) {}, // Main reports errors
+		Action:             needCommand,
+		Description:        environmentHelp + "\n\n" + exitCodesHelp,
+		Metadata:           map[string]any{givenKey: countGiven(args)},
 	}
 	app.OnUsageError = onUsageError
 	for _, c := range app.Commands {
@@ -81,7 +82,10 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 func finish(c *cli.Command) {
 	c.OnUsageError = onUsageError
 	c.HideHelpCommand = true
-	c.Before = refuseRepeated
+	c.Before = checkFlags
+	for _, f := range c.Flags {
+		readEnvironment(f)
+	}
 	if c.Action == nil {
 		c.Action = needCommand
 	}
@@ -90,37 +94,41 @@ func finish(c *cli.Command) {
 	}
 }
 
+// checkFlags refuses what no command wants of its flags.
+func checkFlags(c *cli.Context) error {
+	given, _ := c.App.Metadata[givenKey].(map[string]int)
+	err := refuseDuplicates(c.Command.Flags, given)
+	if err == nil {
+		err = checkNumbers(c)
+	}
+	return inCommand(c, err)
+}
+
 // onUsageError is for what the flag parser does not take.
 func onUsageError(c *cli.Context, err error, _ bool) error {
-	return usage(c, "%w", err)
+	return inCommand(c, usage("%w", err))
 }
 
 // needCommand is the action where a subcommand is missing or not known.
 func needCommand(c *cli.Context) error {
 	if c.Args().Present() {
-		return usage(c, "no command %q", c.Args().First())
+		return inCommand(c, usage("no command %q", c.Args().First()))
 	}
-	return usage(c, "a command is missing")
+	return inCommand(c, usage("a command is missing"))
 }
 
-// need is the action with flags that must be there. The flag parser's own check would print the help on stdout.
-func need(action cli.ActionFunc, flags ...string) cli.ActionFunc {
+// action makes what the flag parser calls of a command's function. The flags in needed must be
+// there: the parser's own check would print the help on stdout.
+func action(run func(*call) error, needed ...string) cli.ActionFunc {
 	return func(c *cli.Context) error {
-		for _, name := range flags {
-			if !c.IsSet(name) {
-				return usage(c, "--%s is missing", name)
+		call := newCall(c)
+		for _, name := range needed {
+			if !call.has(name) {
+				return inCommand(c, usage("--%s is missing", name))
 			}
 		}
-		return action(c)
+		return inCommand(c, run(call))
 	}
-}
-
-// noArguments refuses arguments that are no flags.
-func noArguments(c *cli.Context) error {
-	if c.Args().Present() {
-		return usage(c, "unexpected argument %q", c.Args().First())
-	}
-	return nil
 }
 
 func (b Build) version() string { return cmp.Or(b.Version, "dev") }

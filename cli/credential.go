@@ -2,9 +2,7 @@ package cli
 
 import (
 	"crypto/rand"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -12,70 +10,100 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/identity"
-	"github.com/secureportal/sp/identity/trust"
 )
 
 const (
 	defaultCredentialLife = "24h"
 
-	// clockSkew is how far back a credential's validity begins unless it is said: clocks differ, and a node whose clock
-	// is behind would refuse one that was issued a moment ago.
+	// clockSkew is how far back a credential's validity begins unless it is said: clocks differ,
+	// and a node whose clock is behind would refuse one that was issued a moment ago.
 	clockSkew = time.Minute
 )
 
 func credentialCommand() *cli.Command {
-	requireFlag := &cli.StringSliceFlag{Name: "require", Usage: "it must have this attribute, `KEY=VALUE`; repeatable: all of them"}
 	return &cli.Command{
 		Name:  "credential",
 		Usage: "issue, show and verify credentials",
 		Subcommands: []*cli.Command{
-			{
-				Name:      "issue",
-				Usage:     "print a credential in which this identity vouches for another",
-				UsageText: "sp credential issue --for IDENTIFIER [--attr KEY=VALUE …] [--expires 24h] [--identity FILE]",
-				Flags: []cli.Flag{
-					keyFlag("key `FILE` of the authority"),
-					&cli.StringFlag{Name: "for", Usage: "the `IDENTIFIER` it is about"},
-					&cli.StringSliceFlag{Name: "attr", Usage: "`KEY=VALUE` that it says; repeatable; relay-name bounds the name that may be claimed on a relay"},
-					&cli.StringFlag{Name: "expires", Value: defaultCredentialLife, Usage: "`WHEN` it stops being valid: a duration from its beginning on, like 24h or 30d, or a time like 2026-01-31T12:00:00Z"},
-					&cli.StringFlag{Name: "not-before", Usage: "`WHEN` it begins to be valid: a duration from now on, or a time", DefaultText: "a minute ago, since clocks differ"},
-				},
-				Action: need(issueCredential, "for"),
-			},
+			issueCredentialCommand(),
 			{
 				Name:      "show",
 				Usage:     "print what a credential says, whoever issued it",
 				ArgsUsage: "CREDENTIAL|FILE|-",
 				Flags:     []cli.Flag{jsonFlag()},
-				Action:    showCredential,
+				Action:    action(showCredential),
 			},
-			{
-				Name:      "verify",
-				Usage:     "tell whether a credential is to be believed; exit code 4 if not",
-				UsageText: "sp credential verify --authority IDENTIFIER [--for IDENTIFIER] [--require KEY=VALUE …] CREDENTIAL|FILE|-",
-				ArgsUsage: "CREDENTIAL|FILE|-",
-				Flags: []cli.Flag{
-					&cli.StringSliceFlag{Name: "authority", Usage: "`IDENTIFIER` whose word counts; repeatable"},
-					&cli.StringFlag{Name: "for", Usage: "it must be about this `IDENTIFIER`"},
-					requireFlag,
-					&cli.StringFlag{Name: "seen", TakesFile: true, Usage: "`FILE` that remembers who has rotated keys", DefaultText: "seen in the user's state, under sp"},
-				},
-				Action: need(verifyCredential, "authority"),
-			},
+			verifyCredentialCommand(),
 		},
 	}
 }
 
-func issueCredential(c *cli.Context) error {
-	if err := noArguments(c); err != nil {
+func issueCredentialCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "issue",
+		Usage: "print a credential in which this identity vouches for another",
+		UsageText: "sp credential issue --for IDENTIFIER [--attr KEY=VALUE …] [--expires 24h] " +
+			"[--identity FILE]",
+		Flags: []cli.Flag{
+			keyFlag("key `FILE` of the authority"),
+			&cli.StringFlag{Name: "for", Usage: "the `IDENTIFIER` it is about"},
+			&cli.StringSliceFlag{
+				Name: "attr",
+				Usage: "attribute that it says, `KEY=VALUE`; repeatable; relay-name is the only name " +
+					"that may be claimed on a relay",
+			},
+			&cli.StringFlag{
+				Name: "expires", Value: defaultCredentialLife,
+				Usage: "`WHEN` it expires: a duration from its beginning on, like 24h or 30d, or a " +
+					"time like 2026-01-31T12:00:00Z",
+			},
+			&cli.StringFlag{
+				Name:        "not-before",
+				Usage:       "`WHEN` it begins to be valid: a duration from now on, or a time",
+				DefaultText: "a minute ago, since clocks differ",
+			},
+		},
+		Action: action(issueCredential, "for"),
+	}
+}
+
+func verifyCredentialCommand() *cli.Command {
+	return &cli.Command{
+		Name:  "verify",
+		Usage: "tell whether a credential is to be believed; exit code 4 if not",
+		UsageText: "sp credential verify --authority IDENTIFIER [--for IDENTIFIER] " +
+			"[--require KEY=VALUE …] CREDENTIAL|FILE|-",
+		ArgsUsage: "CREDENTIAL|FILE|-",
+		Flags: []cli.Flag{
+			&cli.StringSliceFlag{
+				Name: "authority", Usage: "`IDENTIFIER` whose word counts; repeatable",
+			},
+			&cli.StringFlag{Name: "for", Usage: "it must be about this `IDENTIFIER`"},
+			&cli.StringSliceFlag{
+				Name:  "require",
+				Usage: "it must have this attribute, `KEY=VALUE`; repeatable: all of them",
+			},
+			&cli.StringFlag{
+				Name: "seen", TakesFile: true,
+				Usage: "`FILE` that remembers who has rotated keys", DefaultText: seenText,
+			},
+		},
+		Action: action(verifyCredential, "authority"),
+	}
+}
+
+func issueCredential(c *call) error {
+	if err := c.noArguments(); err != nil {
 		return err
 	}
-	subject, err := identity.ParseIdentifier(c.String("for"))
+	subject, err := identity.ParseIdentifier(c.text("for"))
 	if err != nil {
-		return usage(c, "--for %q: %w", c.String("for"), err)
+		return usage("--for %q: %w", c.text("for"), err)
 	}
-	attributes, err := parseAttributes(c, "attr")
+	attributes, err := config.ParseAttributes("attr", c.list("attr"))
 	if err != nil {
 		return err
 	}
@@ -83,7 +111,7 @@ func issueCredential(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	authority, err := loadSigner(c)
+	authority, err := loadSigner(c.text("identity"))
 	if err != nil {
 		return err
 	}
@@ -93,97 +121,85 @@ func issueCredential(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	say(c, "%s", credential)
+	say(c.stdout, "%s", credential)
 	return nil
 }
 
 // parseValidity reads --not-before and --expires.
-func parseValidity(c *cli.Context, now time.Time) (notBefore, expires time.Time, err error) {
+func parseValidity(c *call, now time.Time) (notBefore, expires time.Time, err error) {
 	begin := now
 	notBefore = now.Add(-clockSkew)
-	if text := c.String("not-before"); text != "" {
+	if text := c.text("not-before"); text != "" {
 		if begin, err = parseWhen(text, now); err != nil {
-			return notBefore, expires, usage(c, "--not-before: %w", err)
+			return notBefore, expires, usage("--not-before: %w", err)
 		}
 		notBefore = begin
 	}
-	if expires, err = parseWhen(c.String("expires"), begin); err != nil {
-		return notBefore, expires, usage(c, "--expires: %w", err)
+	if expires, err = parseWhen(c.text("expires"), begin); err != nil {
+		return notBefore, expires, usage("--expires: %w", err)
 	}
 	if !expires.After(begin) {
-		return notBefore, expires, usage(c, "--expires %s is before it begins to be valid", c.String("expires"))
+		return notBefore, expires, usage(
+			"--expires %s is before it begins to be valid", c.text("expires"))
 	}
 	return notBefore, expires, nil
 }
 
 // argCredential reads the credential that a command's argument gives.
-func argCredential(c *cli.Context) (*identity.Credential, error) {
-	if c.NArg() != 1 {
-		return nil, usage(c, "one CREDENTIAL, not %d", c.NArg())
+func argCredential(c *call) (*identity.Credential, error) {
+	text, err := c.oneArgument("CREDENTIAL")
+	if err != nil {
+		return nil, err
 	}
-	return readSigned(c, c.Args().First(), "credential", false, identity.ParseCredentialText)
+	return readCredential(text, c.stdin)
 }
 
-func showCredential(c *cli.Context) error {
+func showCredential(c *call) error {
 	credential, err := argCredential(c)
 	if err != nil {
 		return err
 	}
-	if c.Bool("json") {
-		return printJSON(c, credential)
+	if c.yes("json") {
+		return printJSON(c.stdout, credential)
 	}
-	say(c, "authority   %s\nsubject     %s", credential.Authority(), credential.Subject())
+	say(c.stdout, "authority   %s\nsubject     %s", credential.Authority(), credential.Subject())
 	attributes := credential.Attributes()
 	for _, key := range slices.Sorted(maps.Keys(attributes)) {
-		say(c, "attribute   %s=%s", key, attributes[key])
+		say(c.stdout, "attribute   %s=%s", key, attributes[key])
 	}
-	say(c, "not before  %s\nexpires     %s\nserial      %x\nsignature   %s", credential.NotBefore().Format(time.RFC3339),
-		credential.Expires().Format(time.RFC3339), credential.Serial(), good(credential.VerifySignature()))
+	say(c.stdout, "not before  %s\nexpires     %s\nserial      %x\nsignature   %s",
+		credential.NotBefore().Format(time.RFC3339), credential.Expires().Format(time.RFC3339),
+		credential.Serial(), good(credential.VerifySignature()))
 	return nil
 }
 
-func verifyCredential(c *cli.Context) error {
-	authorities, err := parseIdentifiers(c, "authority")
-	if err != nil {
+func verifyCredential(c *call) error {
+	trust := config.Trust{
+		Authorities: c.list("authority"), Require: c.list("require"), Seen: c.text("seen"),
+	}
+	if err := trust.Validate(); err != nil {
 		return err
 	}
-	required, err := parseAttributes(c, "require")
-	if err != nil {
-		return err
-	}
-	subject, err := identity.ParseIdentifier(c.String("for"))
-	if c.IsSet("for") && err != nil {
-		return usage(c, "--for %q: %w", c.String("for"), err)
+	subject, err := identity.ParseIdentifier(c.text("for"))
+	if c.text("for") != "" && err != nil {
+		return usage("--for %q: %w", c.text("for"), err)
 	}
 	credential, err := argCredential(c)
 	if err != nil {
 		return err
 	}
-	if !c.IsSet("for") {
+	if c.text("for") == "" {
 		subject = credential.Subject()
 	}
-	seen, err := openSeen(c.String("seen"), slog.New(slog.DiscardHandler))
+	quiet := slog.New(slog.DiscardHandler)
+	err = daemon.CheckCredential(trust, credential, subject, quiet)
+	var problem *daemon.Error
+	if errors.As(err, &problem) && problem.Problem == daemon.NotBelieved {
+		return invalid(err)
+	}
 	if err != nil {
 		return err
 	}
-	policy, err := trust.NewPolicy(trust.Config{Authorities: authorities, Require: required, Known: seen})
-	if err != nil {
-		return usage(c, "%w", err)
-	}
-	if err := policy.CheckCredential(credential, subject, time.Now()); err != nil {
-		return invalid(err)
-	}
-	say(c, "valid until %s", credential.Expires().Format(time.RFC3339))
+	say(c.stdout, "valid until %s", credential.Expires().Format(time.RFC3339))
 	return nil
-}
-
-// errInvalid marks an error about a credential or a ticket that is not to be believed.
-var errInvalid = errors.New("not valid")
-
-func invalid(err error) error { return fmt.Errorf("%w: %w", errInvalid, err) }
-
-func printJSON(c *cli.Context, v any) error {
-	encoder := json.NewEncoder(c.App.Writer)
-	encoder.SetIndent("", "  ")
-	return encoder.Encode(v)
 }

@@ -9,14 +9,14 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/urfave/cli/v2"
-
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/noise"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
-	"github.com/secureportal/sp/wire"
 )
 
 // Exit codes, also in the help and in the README.
@@ -29,25 +29,13 @@ const (
 	exitRefused     = 5
 )
 
-const exitCodesHelp = `Exit codes: 0 done, 1 failed, 2 wrong usage, 3 far end not reachable, 4 not trusted,
-5 target refused the connection.`
+const exitCodesHelp = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 far end not reachable, " +
+	"4 not trusted,\n5 target refused the connection."
 
-// errUsage marks an error of the one who called.
-var errUsage = errors.New("usage")
+// errInvalid marks an error about a credential or a ticket that is not to be believed.
+var errInvalid = errors.New("not valid")
 
-// usageError is such an error, with the command whose help helps.
-type usageError struct {
-	err     error
-	command string
-}
-
-func (e *usageError) Error() string        { return e.err.Error() }
-func (e *usageError) Unwrap() error        { return e.err }
-func (e *usageError) Is(target error) bool { return target == errUsage }
-
-func usage(c *cli.Context, format string, args ...any) error {
-	return &usageError{fmt.Errorf(format, args...), c.Command.HelpName}
-}
+func invalid(err error) error { return fmt.Errorf("%w: %w", errInvalid, err) }
 
 // hinted is an error together with what to do about it.
 type hinted struct {
@@ -80,26 +68,28 @@ func exitCode(err error) int {
 	var status *route.StatusError
 	var dial *route.DialError
 	switch {
-	case errors.Is(err, errUsage), errors.Is(err, route.ErrSyntax), errors.Is(err, route.ErrNotDialable),
-		errors.Is(err, route.ErrTooFar), errors.Is(err, route.ErrLoop), errors.Is(err, portal.ErrNoChannel):
+	case errors.Is(err, errUsage), errors.Is(err, route.ErrSyntax),
+		errors.Is(err, route.ErrNotDialable), errors.Is(err, route.ErrTooFar),
+		errors.Is(err, route.ErrLoop), errors.Is(err, portal.ErrNoChannel):
 		return exitUsage
-	case errors.Is(err, trust.ErrNotTrusted), errors.Is(err, errInvalid), errors.Is(err, channel.ErrWrongName):
+	case errors.Is(err, trust.ErrNotTrusted), errors.Is(err, errInvalid),
+		errors.Is(err, channel.ErrWrongName):
 		return exitNotTrusted
 	case errors.As(err, &status):
 		return statusExitCode(status.Code)
-	case errors.As(err, &dial), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.DeadlineExceeded),
-		errors.Is(err, channel.ErrCut), errors.Is(err, channel.ErrSilent), errors.Is(err, route.ErrNoAnswer),
-		isTimeout(err):
+	case errors.As(err, &dial), errors.Is(err, io.ErrUnexpectedEOF),
+		errors.Is(err, context.DeadlineExceeded), errors.Is(err, channel.ErrCut),
+		errors.Is(err, channel.ErrMissedPongs), errors.Is(err, route.ErrNoAnswer), isTimeout(err):
 		return exitUnreachable
 	}
 	return exitFailed
 }
 
-func statusExitCode(code wire.Code) int {
+func statusExitCode(code route.Code) int {
 	switch code {
-	case wire.NotTrusted, wire.NameTaken, wire.NotAllowed:
+	case route.CodeNotTrusted, route.CodeNameTaken, route.CodeNotAllowed:
 		return exitNotTrusted
-	case wire.Refused:
+	case route.CodeRefused:
 		return exitRefused
 	}
 	return exitUnreachable
@@ -114,22 +104,28 @@ func isTimeout(err error) bool {
 func hintFor(err error) string {
 	var h *hinted
 	var u *usageError
+	var d *daemon.Error
 	var status *route.StatusError
 	switch {
 	case errors.As(err, &h):
 		return h.hint
+	case errors.As(err, &d) && problemHint(d) != "":
+		return problemHint(d)
+	case errors.Is(err, route.ErrSyntax):
+		return "a route is host:port, unix:PATH, name@relay:port, or like " +
+			"/dnsaddr/host/tcp/7000/secure/api/service/outlet"
 	case errors.As(err, &u):
-		return fmt.Sprintf("see %s --help", u.command)
+		return usageHint(u)
 	case errors.Is(err, channel.ErrRefusedByPeer):
-		return "the far end must be started with --allow and this side's Identifier, which sp identity show [FILE] prints; its log says why it refuses"
+		return "the far end must be started with --allow and this side's Identifier, " +
+			"which sp identity show [FILE] prints; its log says why it refuses"
 	case errors.Is(err, trust.ErrNotTrusted):
 		return "name the far end's Identifier with --allow, if it is the one you mean"
-	case errors.Is(err, route.ErrSyntax):
-		return "a route is host:port, unix:PATH, name@relay:port, or like /dnsaddr/host/tcp/7000/secure/api/service/outlet"
-	case errors.Is(err, wire.ErrMalformed):
+	case errors.Is(err, route.ErrMalformed):
 		return "what listens there may be no sp, or of another version"
 	case errors.Is(err, io.ErrUnexpectedEOF):
-		return "the log of the far end says why: it may be no sp, accept only another --suite, or be at a limit"
+		return "the log of the far end says why: it may be no sp, accept only another --suite, " +
+			"or be at a limit"
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another process listens there; choose another port, or 0 for a free one"
 	}
@@ -137,6 +133,34 @@ func hintFor(err error) string {
 		return missingHint(status.Missing())
 	}
 	return ""
+}
+
+// problemHint is for what went wrong in a daemon.
+func problemHint(d *daemon.Error) string {
+	switch d.Problem {
+	case daemon.NoFolder:
+		return "make the folder first, if that is the file you mean"
+	case daemon.NoListFile:
+		return "create the file first; it may be empty"
+	case daemon.OwnRotation:
+		return "name another file with --seen"
+	case daemon.TicketFailed:
+		return "the ticket may be late, redeemed by another identity, or not one for this " +
+			"outlet, whose log says why: ask for a new one"
+	case daemon.RelayFailed:
+		if errors.Is(d, trust.ErrNotTrusted) && !errors.Is(d, channel.ErrRefusedByPeer) {
+			return "name the relay's Identifier with --relay-identity, if it is the one you mean"
+		}
+	}
+	return ""
+}
+
+func usageHint(u *usageError) string {
+	var field *config.FieldError
+	if errors.As(u, &field) && field.Field == "suite" {
+		return fmt.Sprintf("one of %v", noise.Suites())
+	}
+	return fmt.Sprintf("see %s --help", u.command)
 }
 
 // missingHint tells apart who has been taken for whom, by the service that a node has not got.
@@ -147,7 +171,8 @@ func missingHint(service string) string {
 	case service == relay.RegisterName:
 		return "that is no relay; an inlet reaches an outlet that listens at host:port without one"
 	case strings.HasPrefix(service, route.ForwardPrefix):
-		return "the outlet is not registered there just now; if that is the outlet itself and no relay, leave out NAME@"
+		return "the outlet is not registered there just now; if that is the outlet itself and " +
+			"no relay, leave out NAME@"
 	}
 	return ""
 }

@@ -1,135 +1,189 @@
 package cli
 
 import (
-	"context"
-	"fmt"
-	"io"
-	"log/slog"
-	"os"
-	"path/filepath"
 	"slices"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/secureportal/sp/channel"
-	"github.com/secureportal/sp/identity"
-	"github.com/secureportal/sp/noise"
-	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/cli/config"
 )
 
 // Categories of flags in the help.
 const (
-	whoCategory  = "Who"
-	timeCategory = "Times"
-	logCategory  = "Logs"
+	whoCategory   = "Who"
+	timeCategory  = "Times"
+	logCategory   = "Logs"
+	limitCategory = "Limits"
 )
-
-const defaultDrain = 30 * time.Second
 
 // nodeFlags are those of every command that is a node.
 func nodeFlags() []cli.Flag {
 	return append(trustFlags(), []cli.Flag{
 		&cli.StringFlag{
-			Name: "identity", EnvVars: []string{"SP_IDENTITY"}, Category: whoCategory, TakesFile: true,
-			Usage: "this side's key `FILE`; made on first use", DefaultText: "identity in the user's configuration, under sp",
+			Name: "identity", Category: whoCategory, TakesFile: true,
+			Usage:       "this side's key `FILE`; made on first use",
+			DefaultText: ownKeyText,
 		},
 		&cli.StringSliceFlag{
 			Name: "suite", Category: whoCategory,
-			Usage: "accept this Noise `SUITE` and no other; repeatable; the first is what this side proposes",
+			Usage: "accept this Noise `SUITE` and no other; repeatable; this side proposes the first",
 		},
 		&cli.DurationFlag{
-			Name: "connect-timeout", Value: route.DefaultConnectTimeout, Category: timeCategory,
+			Name: "connect-timeout", Value: config.DefaultConnectTimeout, Category: timeCategory,
 			Usage: "how long to wait for a connection to be made",
 		},
 		&cli.DurationFlag{
-			Name: "keepalive", Value: channel.DefaultKeepalive, Category: timeCategory,
-			Usage: "time between two pings of the whole way to the far end; three without an answer end a session",
+			Name: "keepalive", Value: config.DefaultKeepalive, Category: timeCategory,
+			Usage: "time between two pings of the whole way to the far end; " +
+				"three without an answer end a session",
 		},
-		&cli.StringFlag{Name: "log-format", Value: "text", Category: logCategory, Usage: "`FORMAT` of the log on stderr: text or json"},
-		&cli.StringFlag{Name: "log-level", Value: "info", Category: logCategory, Usage: "least `LEVEL` that is logged: debug, info, warn or error"},
+		&cli.StringFlag{
+			Name: "log-format", Value: "text", Category: logCategory,
+			Usage: "`FORMAT` of the log on stderr: text or json",
+		},
+		&cli.StringFlag{
+			Name: "log-level", Value: "info", Category: logCategory,
+			Usage: "lowest `LEVEL` to log: debug, info, warn or error",
+		},
 	}...)
 }
 
-// servingFlags are those of the roles that run until a signal.
-func servingFlags() []cli.Flag {
-	return append(append([]cli.Flag{drainFlag()}, limitFlags()...), nodeFlags()...)
+const (
+	ownKeyText = "identity in the user's configuration, under sp"
+	seenText   = "seen in the user's state, under sp"
+)
+
+// trustFlags say whom a node trusts, and what it presents to be trusted.
+func trustFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{
+			Name: "allow", Category: whoCategory,
+			Usage: "trust the far end with this `IDENTIFIER`; repeatable; " +
+				"if nobody is named, only this side's own",
+		},
+		&cli.StringSliceFlag{
+			Name: "allow-file", Category: whoCategory, TakesFile: true,
+			Usage: "trust the identities in `FILE`, one a line; repeatable; " +
+				"read again when it changes or on SIGHUP",
+		},
+		&cli.BoolFlag{
+			Name: "allow-anyone", Category: whoCategory,
+			Usage: "trust whoever is at the far end",
+		},
+		&cli.StringSliceFlag{
+			Name: "authority", Category: whoCategory,
+			Usage: "trust whoever presents a credential that this `IDENTIFIER` has issued; " +
+				"repeatable",
+		},
+		&cli.StringSliceFlag{
+			Name: "require", Category: whoCategory,
+			Usage: "the credential must have this attribute, `KEY=VALUE`; repeatable: all of them",
+		},
+		&cli.StringSliceFlag{
+			Name: "deny", Category: whoCategory,
+			Usage: "do not trust this `IDENTIFIER`, whatever else is said; repeatable",
+		},
+		&cli.StringSliceFlag{
+			Name: "deny-file", Category: whoCategory, TakesFile: true,
+			Usage: "do not trust the identities in `FILE`; repeatable; read again like --allow-file",
+		},
+		&cli.StringSliceFlag{
+			Name: "credential", Category: whoCategory, TakesFile: true,
+			Usage: "present the credential in `FILE`; repeatable; " +
+				"read again when it changes or on SIGHUP",
+		},
+		&cli.StringFlag{
+			Name: "seen", Category: whoCategory, TakesFile: true,
+			Usage: "`FILE` that remembers who has rotated keys", DefaultText: seenText,
+		},
+	}
 }
 
-func drainFlag() cli.Flag {
-	return &cli.DurationFlag{
-		Name: "drain", Value: defaultDrain, Category: timeCategory,
+// portalFlags are those of the commands that run until a signal.
+func portalFlags() []cli.Flag {
+	drain := &cli.DurationFlag{
+		Name: "drain", Value: config.DefaultDrain, Category: timeCategory,
 		Usage: "how long open connections may take to finish after SIGTERM or SIGINT",
 	}
+	return slices.Concat([]cli.Flag{drain}, limitFlags(), nodeFlags())
 }
 
-// newLogger returns the logger that the flags ask for.
-func newLogger(c *cli.Context, w io.Writer) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(c.String("log-level"))); err != nil {
-		return nil, usage(c, "--log-level %q is not debug, info, warn or error", c.String("log-level"))
+// limitFlags say how much a node takes on. What is over a limit is refused; what is there
+// already does not suffer.
+func limitFlags() []cli.Flag {
+	return []cli.Flag{
+		limitFlag("max-connections", config.DefaultMaxConnections,
+			"connections at once; by default, a relay or bridge takes no more than "+
+				"the files it may open allow"),
+		limitFlag("max-per-identity", config.DefaultMaxPerIdentity,
+			"connections at once of one identity, of those through a secure channel"),
+		limitFlag("max-per-source", config.DefaultMaxPerSource,
+			"connections at once from one IPv4 address or IPv6 /64, of those through none"),
+		limitFlag("max-sessions", config.DefaultMaxSessions,
+			"sessions at once of one identity"),
+		limitFlag("max-unauthenticated", config.DefaultMaxUnauthenticated,
+			"links at once that have not proved an identity yet, and as many again from known "+
+				"addresses; by default, no more than a quarter of the files it may open"),
+		limitFlag("handshake-rate", config.DefaultHandshakeRate,
+			"handshakes a second from one IPv4 address or IPv6 /64"),
 	}
-	options := &slog.HandlerOptions{Level: level}
-	switch c.String("log-format") {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
-	}
-	return nil, usage(c, "--log-format %q is not text or json", c.String("log-format"))
 }
 
-// keyPath returns the key file that --identity names, or the default one.
-func keyPath(c *cli.Context) (string, error) {
-	if path := c.String("identity"); path != "" {
-		return path, nil
+func limitFlag(name string, value int, what string) cli.Flag {
+	return &cli.IntFlag{
+		Name: name, Value: value, Category: limitCategory, Usage: "at most this `NUMBER` of " + what,
 	}
-	return identity.DefaultPath()
 }
 
-// loadIdentity loads this side's key file, and makes it if it is not there. It returns which it was.
-func loadIdentity(c *cli.Context, logger *slog.Logger) (*identity.Identity, string, error) {
-	path, err := keyPath(c)
-	if err != nil {
-		return nil, "", err
+// relayedFlags are those of a command that can be reached through a relay.
+func relayedFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{
+			Name:  "relay",
+			Usage: "be reached through this relay: host:port or a `ROUTE` to it; repeatable",
+		},
+		&cli.StringFlag{Name: "name", Usage: "`NAME` to claim on the relay"},
+		&cli.StringSliceFlag{
+			Name: "relay-identity", Category: whoCategory,
+			Usage: "the relay must have this `IDENTIFIER`; repeatable; without it, this side's own",
+		},
+		&cli.BoolFlag{
+			Name:  "mux",
+			Usage: "keep no standby links to the relays, at the cost of speed",
+		},
+		&cli.BoolFlag{
+			Name:  "no-wait",
+			Usage: "fail at once if a relay does not answer or refuses the name",
+		},
 	}
-	if c.String("identity") != "" { // a folder that is not there is a slip of the pen, and not where a key should go
-		if _, err := os.Stat(filepath.Dir(path)); err != nil {
-			return nil, "", withHint(fmt.Errorf("identity file %s: %w", path, err), "make the folder first, if that is the file you mean")
-		}
-	}
-	id, created, err := identity.LoadOrCreate(path)
-	if err != nil {
-		return nil, "", err
-	}
-	if created {
-		logger.Info("made a new identity", "file", path, "identifier", id.Identifier())
-	}
-	return id, path, nil
 }
 
-func parseSuites(c *cli.Context) ([]noise.Suite, error) {
-	var all []noise.Suite
-	for _, name := range c.StringSlice("suite") {
-		s, err := noise.ParseSuite(name)
-		if err != nil {
-			return nil, withHint(usage(c, "--suite %q: %w", name, err), "one of %v", noise.Suites())
-		}
-		all = append(all, s)
+// keyFlag is the flag of commands that sign something with a key that is there already.
+func keyFlag(usage string) cli.Flag {
+	return &cli.StringFlag{
+		Name: "identity", TakesFile: true, Usage: usage, DefaultText: ownKeyText,
 	}
-	return all, nil
 }
 
-// checkDurations refuses flags that would make something wait for ever or not at all.
-func checkDurations(c *cli.Context) error {
+func jsonFlag() cli.Flag { return &cli.BoolFlag{Name: "json", Usage: "print it as JSON"} }
+
+// checkNumbers refuses flags that would make something wait for ever, or let nothing through.
+func checkNumbers(c *cli.Context) error {
 	for _, f := range c.Command.Flags {
-		f, ok := f.(*cli.DurationFlag)
-		if !ok {
-			continue
-		}
-		d := c.Duration(f.Name)
-		if d < 0 || d == 0 && !slices.Contains(mayBeZero, f.Name) {
-			return usage(c, "--%s %v is not a time to wait", f.Name, d)
+		switch f := f.(type) {
+		case *cli.DurationFlag:
+			d := c.Duration(f.Name)
+			if d < 0 || d == 0 && !slices.Contains(mayBeZero, f.Name) {
+				return usage("--%s %v is not a time to wait", f.Name, d)
+			}
+		case *cli.IntFlag:
+			n := c.Int(f.Name)
+			if n < 1 && c.IsSet(f.Name) && f.Category == limitCategory {
+				return config.LimitError(f.Name, n)
+			}
+			if n < 1 && f.Category != limitCategory {
+				return usage("--%s %d is not a number of times", f.Name, n)
+			}
 		}
 	}
 	return nil
@@ -137,13 +191,3 @@ func checkDurations(c *cli.Context) error {
 
 // mayBeZero are the flags for times that need not be waited.
 var mayBeZero = []string{"drain", "interval"}
-
-// say prints a line of results.
-func say(c *cli.Context, format string, args ...any) {
-	fmt.Fprintf(c.App.Writer, format+"\n", args...)
-}
-
-// timeoutContext returns a context that ends with the command's or after --connect-timeout.
-func timeoutContext(c *cli.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(c.Context, c.Duration("connect-timeout"))
-}

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -15,8 +16,14 @@ import (
 )
 
 func identityCommand() *cli.Command {
+	force := &cli.BoolFlag{
+		Name: "force", Usage: "replace the identity that is in FILE, for good",
+	}
 	asJSON := &cli.BoolFlag{Name: "json", Usage: "print more than the Identifier, as JSON"}
-	full := &cli.BoolFlag{Name: "full", Usage: "print the history too: a line for each key that the identity has had"}
+	full := &cli.BoolFlag{
+		Name:  "full",
+		Usage: "print the history too: a line for each key that the identity has had",
+	}
 	return &cli.Command{
 		Name:  "identity",
 		Usage: "make and show identities",
@@ -25,42 +32,43 @@ func identityCommand() *cli.Command {
 				Name:      "create",
 				Usage:     "make a new identity in FILE, and print its Identifier",
 				ArgsUsage: "[FILE]",
-				Flags:     []cli.Flag{&cli.BoolFlag{Name: "force", Usage: "replace the identity that is in FILE, for good"}, asJSON},
-				Action:    createIdentity,
+				Flags:     []cli.Flag{force, asJSON},
+				Action:    action(createIdentity),
 			},
 			{
 				Name:      "show",
 				Usage:     "print the Identifier of the identity in FILE",
 				ArgsUsage: "[FILE]",
 				Flags:     []cli.Flag{full, asJSON},
-				Action:    showIdentity,
+				Action:    action(showIdentity),
 			},
 			{
 				Name:      "rotate",
 				Usage:     "give the identity in FILE a new key, and print its Identifier, which stays",
 				ArgsUsage: "[FILE]",
-				Description: "Whoever has met the identity with its new key refuses the old one. Nodes that use FILE take up the\n" +
+				Description: "Whoever has met the identity with its new key refuses the old one. " +
+					"Nodes that use FILE take up the\n" +
 					"new key by themselves; copies of FILE on other machines have to be replaced.",
 				Flags:  []cli.Flag{full, asJSON},
-				Action: rotateIdentity,
+				Action: action(rotateIdentity),
 			},
 		},
 	}
 }
 
 // identityPath returns the file that a command names, or the default one.
-func identityPath(c *cli.Context) (string, error) {
-	switch c.NArg() {
+func identityPath(c *call) (string, error) {
+	switch len(c.args) {
 	case 0:
 		return identity.DefaultPath()
 	case 1:
-		return c.Args().First(), nil
+		return c.args[0], nil
 	}
-	return "", usage(c, "more than one FILE")
+	return "", usage("more than one FILE")
 }
 
 // argIdentity loads the identity in the file that a command names, and returns which file that is.
-func argIdentity(c *cli.Context) (*identity.Identity, string, error) {
+func argIdentity(c *call) (*identity.Identity, string, error) {
 	path, err := identityPath(c)
 	if err != nil {
 		return nil, "", err
@@ -69,7 +77,7 @@ func argIdentity(c *cli.Context) (*identity.Identity, string, error) {
 	return id, path, err
 }
 
-func createIdentity(c *cli.Context) error {
+func createIdentity(c *call) error {
 	path, err := identityPath(c)
 	if err != nil {
 		return err
@@ -81,23 +89,24 @@ func createIdentity(c *cli.Context) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	if err := id.Save(path, c.Bool("force")); errors.Is(err, fs.ErrExist) {
-		return withHint(err, "--force replaces it, for good: whoever trusts it must be told of the new one")
+	if err := id.Save(path, c.yes("force")); errors.Is(err, fs.ErrExist) {
+		return withHint(err,
+			"--force replaces it, for good: whoever trusts it must be told of the new one")
 	} else if err != nil {
 		return err
 	}
-	return printIdentity(c, path, id)
+	return printIdentity(c.stdout, path, id, c.yes("full"), c.yes("json"))
 }
 
-func showIdentity(c *cli.Context) error {
+func showIdentity(c *call) error {
 	id, path, err := argIdentity(c)
 	if err != nil {
 		return err
 	}
-	return printIdentity(c, path, id)
+	return printIdentity(c.stdout, path, id, c.yes("full"), c.yes("json"))
 }
 
-func rotateIdentity(c *cli.Context) error {
+func rotateIdentity(c *call) error {
 	id, path, err := argIdentity(c)
 	if err != nil {
 		return err
@@ -108,37 +117,40 @@ func rotateIdentity(c *cli.Context) error {
 	if err := id.Save(path, true); err != nil {
 		return err
 	}
-	return printIdentity(c, path, id)
+	return printIdentity(c.stdout, path, id, c.yes("full"), c.yes("json"))
 }
 
-func printIdentity(c *cli.Context, path string, id *identity.Identity) error {
-	if !c.Bool("json") {
-		say(c, "%s", id.Identifier())
-		if c.Bool("full") {
-			printHistory(c, id.History())
+// printIdentity prints an identity's Identifier, and its history if full is set.
+func printIdentity(w io.Writer, path string, id *identity.Identity, full, asJSON bool) error {
+	if !asJSON {
+		say(w, "%s", id.Identifier())
+		if full {
+			printHistory(w, id.History())
 		}
 		return nil
 	}
-	shown := map[string]any{
+	all := map[string]any{
 		"identifier": id.Identifier(),
 		"file":       path,
 		"public_key": []byte(id.History().PublicKey()),
 		"changes":    id.History().Len(),
 	}
-	if c.Bool("full") {
-		shown["history"] = historyJSON(id.History())
+	if full {
+		all["history"] = historyJSON(id.History())
 	}
-	return printJSON(c, shown)
+	return printJSON(w, all)
 }
 
-// printHistory prints a line for each key that an identity has had: when it came, the key, and the change's hash.
-func printHistory(c *cli.Context, h *identity.History) {
+// printHistory prints a line for each key that an identity has had: when it came, the key, and
+// the change's hash.
+func printHistory(w io.Writer, h *identity.History) {
 	for i, change := range h.Changes() {
 		what := "rotated"
 		if i == 0 {
 			what = "created"
 		}
-		say(c, "%2d  %s  %s  key %x  change %x", i+1, change.Created.Format(time.RFC3339), what, []byte(change.PublicKey), change.Hash)
+		say(w, "%2d  %s  %s  key %x  change %x", i+1,
+			change.Created.Format(time.RFC3339), what, []byte(change.PublicKey), change.Hash)
 	}
 }
 
@@ -146,8 +158,10 @@ func historyJSON(h *identity.History) []map[string]any {
 	var all []map[string]any
 	for _, change := range h.Changes() {
 		all = append(all, map[string]any{
-			"created": change.Created, "public_key": []byte(change.PublicKey),
-			"hash": hex.EncodeToString(change.Hash[:]), "previous": hex.EncodeToString(change.Previous[:]),
+			"created":    change.Created,
+			"public_key": []byte(change.PublicKey),
+			"hash":       hex.EncodeToString(change.Hash[:]),
+			"previous":   hex.EncodeToString(change.Previous[:]),
 		})
 	}
 	return all

@@ -4,14 +4,15 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/secureportal/sp/portal"
+	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/transport"
-	"github.com/secureportal/sp/wire"
 )
 
 func outletCommand() *cli.Command {
@@ -20,71 +21,71 @@ func outletCommand() *cli.Command {
 		Usage: "stand next to a service, and let trusted inlets reach it",
 		UsageText: "sp outlet --listen [HOST]:PORT --target HOST:PORT\n" +
 			"sp outlet --relay HOST:PORT --name NAME --target HOST:PORT",
-		Description: "When it can be reached, the outlet prints the inlet's command that reaches it, and nothing else.",
-		Flags: append(append([]cli.Flag{
-			&cli.StringFlag{Name: "listen", Usage: "`WHERE` inlets, relays and bridges connect: [host]:port or unix:PATH; no host is every interface"},
-			&cli.StringFlag{Name: "target", Usage: "the `SERVICE`: host:port or unix:PATH; no host is loopback"},
-			&cli.StringFlag{Name: "proxy-protocol", Usage: "tell the service who is calling, with a header of the PROXY protocol: `VERSION` v2"},
-		}, registerFlags()...), servingFlags()...),
-		Action: need(runOutlet, "target"),
+		Description: "When it can be reached, the outlet prints the inlet's command that reaches it, " +
+			"and nothing else.",
+		Flags: slices.Concat([]cli.Flag{
+			&cli.StringFlag{
+				Name: "listen",
+				Usage: "`WHERE` inlets, relays and bridges connect: [host]:port or unix:PATH; " +
+					"no host is every interface",
+			},
+			&cli.StringFlag{
+				Name:  "target",
+				Usage: "the `SERVICE`: host:port or unix:PATH; no host is loopback",
+			},
+			&cli.StringFlag{
+				Name: "proxy-protocol",
+				Usage: "tell the service who is calling, with a header of the PROXY protocol: " +
+					"`VERSION` v2",
+			},
+		}, relayedFlags(), portalFlags()),
+		Action: action(runOutlet, "target"),
 	}
 }
 
-func runOutlet(c *cli.Context) error {
-	var where place
-	var err error
-	switch {
-	case c.IsSet("listen"):
-		where, err = parseServing(c)
-	case len(c.StringSlice("relay")) == 0:
-		err = usage(c, "neither --listen nor --relay: nobody could reach the outlet")
-	default:
-		err = checkServing(c)
+func runOutlet(c *call) error {
+	if err := c.noArguments(); err != nil {
+		return err
 	}
+	options, err := daemonOptions(c)
 	if err != nil {
 		return err
 	}
-	target, err := parsePlace(c.String("target"), "127.0.0.1", false)
-	if err != nil {
-		return usage(c, "--target: %w", err)
+	out := config.Outlet{
+		Entrance: entranceConfig(c), Target: c.text("target"),
+		ProxyProtocol: c.text("proxy-protocol"),
 	}
-	if v := c.String("proxy-protocol"); v != "" && v != "v2" {
-		return usage(c, "--proxy-protocol %q is not v2", v)
-	}
-	r, err := newRole(c, roleOptions{redeem: ticketRoute(c)})
-	if err != nil {
-		return err
-	}
-	defer r.node.Close()
-	outlet := &portal.Outlet{
-		Network: target.network, Address: target.address, ProxyProtocol: c.String("proxy-protocol") != "",
-		ConnectTimeout: c.Duration("connect-timeout"), Logger: r.logger,
-	}
-	r.node.Handle(route.OutletName, outlet.Serve)
-	return r.serve(c, where, func(l net.Listener) string { return r.inletCommandLine(c, l) })
-}
-
-// inletCommandLine is the command that reaches an outlet: all the roads to it.
-func (r *role) inletCommandLine(c *cli.Context, l net.Listener) string {
-	var b strings.Builder
-	b.WriteString("sp inlet --listen 127.0.0.1:0")
-	if l != nil {
-		b.WriteString(" --to " + reachedAt(l))
-	}
-	for _, text := range c.StringSlice("relay") {
-		if to, err := parseRelay(text); err == nil {
-			b.WriteString(" --to " + route.Format(route.ThroughRelay(to, c.String("name"))))
+	options.Notify = func(e daemon.Event) {
+		if e.Kind == daemon.Ready {
+			say(c.stdout, "%s", inletCommandLine(out.Entrance, e))
 		}
 	}
-	return b.String() + " --allow " + r.self.Identifier().String()
+	all := config.Config{Node: nodeConfig(c), Outlets: []config.Outlet{out}}
+	return runPortals(c.ctx, all, options)
 }
 
-// reachedAt returns the route to the outlet behind l, as far as it can be known here: where it listens everywhere, by
-// an address of this machine that others are likely to reach.
-func reachedAt(l net.Listener) string {
-	ap, err := netip.ParseAddrPort(l.Addr().String())
+// inletCommandLine is the command that reaches an outlet: all the routes to it.
+func inletCommandLine(entrance config.Entrance, e daemon.Event) string {
+	var b strings.Builder
+	b.WriteString("sp inlet --listen 127.0.0.1:0")
+	if e.Portal.Address != "" {
+		b.WriteString(" --to " + reachedAt(e.Portal.Address))
+	}
+	for _, text := range entrance.Relays {
+		if relay, err := config.ParseRelay(text); err == nil {
+			b.WriteString(" --to " + route.Format(route.ThroughRelay(relay, entrance.Name)))
+		}
+	}
+	return b.String() + " --allow " + e.Identifier.String()
+}
+
+// reachedAt returns the route to the outlet that listens at an address, as far as it can be
+// known here: where it listens everywhere, by an address of this machine that others are likely
+// to reach.
+func reachedAt(address string) string {
+	ap, err := netip.ParseAddrPort(address)
 	if err != nil {
-		return describe(l)
+		return address
 	}
 	a := transport.FromAddrPort(ap)
 	if ap.Addr().IsUnspecified() {
@@ -93,16 +94,19 @@ func reachedAt(l net.Listener) string {
 	return route.Format(route.ToOutlet(a))
 }
 
-func thisMachine(ap netip.AddrPort) wire.Address {
+func thisMachine(ap netip.AddrPort) route.Address {
 	addresses, _ := net.InterfaceAddrs()
 	for _, address := range addresses {
 		prefix, err := netip.ParsePrefix(address.String())
-		if err == nil && prefix.Addr().IsGlobalUnicast() && (prefix.Addr().Is4() || !ap.Addr().Is4()) {
+		if err != nil || !prefix.Addr().IsGlobalUnicast() {
+			continue
+		}
+		if prefix.Addr().Is4() || !ap.Addr().Is4() {
 			return transport.FromAddrPort(netip.AddrPortFrom(prefix.Addr(), ap.Port()))
 		}
 	}
 	if name, err := os.Hostname(); err == nil {
-		named := wire.Address{Kind: wire.DNS, Name: name, Port: ap.Port()}
+		named := route.Address{Kind: route.KindDNS, Name: name, Port: ap.Port()}
 		if named.Validate() == nil {
 			return named
 		}

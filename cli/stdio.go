@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// stdio is stdin and stdout as one connection. Closing it ends reads at once, although nothing can end a read of a
-// terminal: the goroutine that reads stdin lives until the process ends.
+// stdio is stdin and stdout as one connection. Closing it ends reads at once, although nothing
+// can end a read of a terminal: the goroutine that reads stdin lives until the process ends.
 type stdio struct {
 	out    io.Writer
 	chunks chan chunk
@@ -102,4 +102,4 @@ func (s *stdio) SetWriteDeadline(time.Time) error { return os.ErrNoDeadline }
 type stdioAddr struct{}
 
 func (stdioAddr) Network() string { return "stdio" }
-func (stdioAddr) String() string  { return stdioText }
+func (stdioAddr) String() string  { return fromStdin }

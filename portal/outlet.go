@@ -28,6 +28,10 @@ type Outlet struct {
 	// protocol, version 2, that says who is calling.
 	ProxyProtocol bool
 
+	// Track is told of each connection to the service; what it returns is called when that
+	// connection has ended. Nil is told of none.
+	Track func(app route.Conn) (ended func())
+
 	// ConnectTimeout bounds the dialing of the service. 0 means DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 
@@ -52,6 +56,9 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 	app := wrap(target) // a bare connection cannot be reset, and would end
 	q.Watch(app)
 	defer q.Unwatch(app)
+	if o.Track != nil {
+		defer o.Track(app)()
+	}
 	lazy := q.Message.Flags&wire.Lazy != 0
 	stream := q.Accept()
 	if lazy {

@@ -62,7 +62,7 @@ func (h *healthCheck) hold(ctx context.Context, changed func()) (lived time.Dura
 	changed()
 	select {
 	case <-session.Done():
-	case <-session.Left():
+	case <-session.GoingAway():
 	case <-ctx.Done():
 	}
 	h.set(false)

@@ -90,7 +90,7 @@ func (h *linkHealth) resetStuck() {
 	links := slices.Collect(maps.Keys(h.links))
 	h.mu.Unlock()
 	for _, c := range links {
-		if netio.Stuck(c) >= channel.MaxUnanswered {
+		if netio.Stuck(c) >= channel.MaxMissedPongs {
 			linksStuck.Inc()
 			h.logger.Warn("nothing that is sent arrives, and the connection is reset",
 				"peer", c.RemoteAddr())

@@ -82,7 +82,7 @@ func NewNode(config Config) (*Node, error) {
 	}
 	n.links = newLinkHealth(n.logger)
 	n.config.Channel.Admit = n.admitHandshake
-	n.config.Channel.Ahead = prewarmedLinks
+	n.config.Channel.Prewarm = prewarmedLinks
 	endpoint, err := channel.New(n.config.Channel)
 	if err != nil {
 		return nil, err
@@ -137,10 +137,10 @@ func (n *Node) Renew() { n.endpoint.Renew() }
 
 // GoAway tells the far ends of some sessions that this node is going away, if that has not been
 // done.
-func (n *Node) GoAway(which func(*channel.Session) bool) { n.endpoint.AnnounceTo(which) }
+func (n *Node) GoAway(which func(*channel.Session) bool) { n.endpoint.GoAwayFunc(which) }
 
 // Quit ends some sessions in good order, and does not wait for that.
-func (n *Node) Quit(which func(*channel.Session) bool) { n.endpoint.Quit(which) }
+func (n *Node) Quit(which func(*channel.Session) bool) { n.endpoint.CloseFunc(which) }
 
 // Close ends everything at once, and waits for it.
 func (n *Node) Close() error {
@@ -158,7 +158,7 @@ func (n *Node) Close() error {
 // those being served have ended or ctx has, and closes the node.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.life.drain()
-	n.endpoint.Announce()
+	n.endpoint.GoAway()
 	select {
 	case <-n.life.idle:
 		n.life.awaitDetached(ctx)
@@ -202,6 +202,9 @@ func (n *Node) Trust() channel.Trust { return n.config.Channel.Trust }
 
 // Turnover returns how many times something that Begin counts has begun or ended.
 func (n *Node) Turnover() uint64 { return n.turnover.Load() }
+
+// Connections returns how many of those are open.
+func (n *Node) Connections() int { return n.life.activeNow() }
 
 // Begin counts a connection that an application has made among what Shutdown waits for, and resets
 // it when the node ends or nothing that is sent on it arrives, until the returned function is

@@ -152,7 +152,7 @@ func usable(s *channel.Session) bool {
 	select {
 	case <-s.Done():
 		return false
-	case <-s.Left():
+	case <-s.GoingAway():
 		return false
 	default:
 		return true

@@ -311,7 +311,7 @@ func TestRegistrationFlood(t *testing.T) {
 	crowd, crowdID := l.identity("crowd")
 	ownID := l.ownID()
 	m := newMirror(t, labMeanwhile)
-	_, at := l.relay("--allow", ownID, "--allow", crowdID, "--max-opening", "8192")
+	_, at := l.relay("--allow", ownID, "--allow", crowdID, "--max-unauthenticated", "8192")
 	l.registered(at, "db", m.address)
 	check := undisturbed(t, l.inlet("db@"+at), m)
 

@@ -52,7 +52,7 @@ func placesTaken(t *testing.T, through, crowd bool) {
 	}
 	l := newNodes(t)
 	m := newMirror(t, labMeanwhile)
-	limit := fmt.Sprintf("--max-opening=%d", places)
+	limit := fmt.Sprintf("--max-unauthenticated=%d", places)
 	var victim string
 	var attempt func(k int) bool
 	if through {

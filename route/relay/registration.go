@@ -71,7 +71,7 @@ func readKey(s *route.Stream) (standbyKey, error) {
 // relayGoesAway returns a channel that is closed when the relay has said that it is going away.
 func (r *registration) relayGoesAway() <-chan struct{} {
 	if s := r.stream.Session(); s != nil {
-		return s.Left()
+		return s.GoingAway()
 	}
 	return nil
 }

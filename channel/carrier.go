@@ -1,0 +1,99 @@
+package channel
+
+import (
+	"net"
+	"time"
+
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// carrier takes a flow's records to the other end of the flow, and brings those of the other end. A
+// link is one, and so far the only one. A flow asks nothing else of what is below it.
+//
+// What is sealed and what has been opened is the flow's. So are its deadlines and what has been
+// read from the carrier. A flow may therefore get another carrier at any boundary between two
+// records: see Flow.replace. One goroutine at a time writes, and one reads.
+type carrier interface {
+	// Write takes sealed records, whole ones. They are the caller's again when it returns.
+	Write(records []byte) (int, error)
+	// LazyReader brings what arrives, cut anywhere.
+	netio.LazyReader
+	// Quieter tells whether nothing has arrived, and no end either.
+	netio.Quieter
+	// ResetAwaiter waits after the other end has ended its direction.
+	netio.ResetAwaiter
+
+	SetDeadline(t time.Time) error
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
+	LocalAddr() net.Addr
+	RemoteAddr() net.Addr
+
+	// rest takes note that both directions of the flow have ended. It takes what has been read
+	// behind the flow's end. The flow's lock is held.
+	rest(in *input)
+	// free follows rest. The carrier may go to the next flow from here on.
+	free()
+	// Close and Reset end the carrier, with a flow that has not ended in both directions or has
+	// been given another. A blocked read or write fails. After Reset, the other end sees a reset
+	// and not an end, where the carrier can tell the two apart.
+	Close() error
+	Reset() error
+}
+
+// carrier returns the flow's carrier as it is now.
+func (f *Flow) carrier() carrier {
+	f.way.Lock()
+	defer f.way.Unlock()
+	return f.way.carrier
+}
+
+// replace gives an open flow another carrier, and closes the one before. It is for flows that
+// outlive their links: both ends do it, at the boundary between the same two records in each
+// direction. What the old carrier has brought and has not been opened is thrown away; what has been
+// opened will be delivered. Those who wait on the old carrier go on with the new one. It reports
+// whether the flow was still open; if not, next is still the caller's.
+func (f *Flow) replace(next carrier) bool {
+	f.life.Lock()
+	if f.life.state != flowOpen {
+		f.life.Unlock()
+		return false
+	}
+	f.way.Lock()
+	old := f.way.carrier
+	f.way.carrier = next
+	f.way.Unlock()
+	_ = next.SetReadDeadline(f.life.readBy)
+	_ = next.SetWriteDeadline(f.life.writeBy)
+	f.life.Unlock()
+	_ = old.Close()
+	return true
+}
+
+// fillLocked reads once from the carrier, waiting if need be.
+func (f *Flow) fillLocked() error {
+	r := &f.receiving
+	for {
+		c := f.carrier()
+		if r.from != c {
+			r.in.discard()
+			r.from = c
+		}
+		err := r.in.fill(c)
+		if f.carrier() == c {
+			return err
+		}
+	}
+}
+
+// transmitLocked writes sealed records to the carrier. Where that is replaced meanwhile, they go
+// out on the next one.
+func (f *Flow) transmitLocked(records []byte) error {
+	for {
+		c := f.carrier()
+		_, err := c.Write(records)
+		if err == nil || f.carrier() == c {
+			return linkError(err)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package channel
+
+import (
+	"net"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/cpu"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/noise"
+)
+
+// Trust decides about peers. *trust.Policy is one. It must be safe for concurrent use.
+type Trust interface {
+	// Check says by what, and until when, peer is trusted; an error wraps trust.ErrNotTrusted.
+	// It only asks: a running session asks it again and again.
+	Check(peer *identity.Peer, now time.Time) (trust.Decision, error)
+	// Accept is Check for a peer that has just proved itself in a handshake. It may write what
+	// follows from that: redeem the peer's ticket, remember its history.
+	Accept(peer *identity.Peer, now time.Time) (trust.Decision, error)
+	// Changed returns a channel that is closed when decisions may have changed.
+	Changed() <-chan struct{}
+}
+
+// Config is what one node brings to all its channels. It must not be changed once it is in use.
+type Config struct {
+	Identity *identity.Identity // required
+	Trust    Trust              // required
+
+	// Current returns Identity with the key that it has now. Nil means that Identity does not
+	// change its key.
+	Current func() *identity.Identity
+
+	// Suites are accepted; an initiator proposes the first. Nil means DefaultSuites.
+	Suites []noise.Suite
+
+	// Credentials returns what to present in a handshake, encoded. Nil presents none.
+	Credentials func() [][]byte
+
+	// Ticket returns an encoded ticket that peer has issued, or nil. An initiator presents it to
+	// peer, once peer has proved its identity and is trusted. Nil presents none.
+	Ticket func(peer identity.Identifier) []byte
+
+	// Keepalive is the time between two pings of a session that answers. 0 means DefaultKeepalive.
+	Keepalive time.Duration
+	// RenewAfter is the age at which a session's keys are replaced. 0 means DefaultRenewAfter; less
+	// than 5 s means 5 s.
+	RenewAfter time.Duration
+	// HandshakeTimeout bounds a whole handshake. 0 means DefaultHandshakeTimeout.
+	HandshakeTimeout time.Duration
+
+	// Prewarm is how many links an initiator makes at most before they are needed. Each begins with
+	// an empty flow, which the far end's Handler must end as well. 0 makes none.
+	Prewarm int
+
+	// SessionsPerIdentity bounds the sessions that one far end may have as initiator; one more is
+	// refused with ErrBusy. 0 means DefaultSessionsPerIdentity.
+	SessionsPerIdentity int
+
+	// Admit decides whether to answer a handshake from an address. It is asked before anything is
+	// computed. Nil admits everybody.
+	Admit func(from net.Addr) error
+}
+
+func (c *Config) identity() *identity.Identity {
+	if c.Current != nil {
+		return c.Current()
+	}
+	return c.Identity
+}
+
+// KeepaliveInterval returns Keepalive, or its default.
+func (c *Config) KeepaliveInterval() time.Duration {
+	return orDefault(c.Keepalive, DefaultKeepalive)
+}
+
+func (c *Config) renewAfter() time.Duration {
+	return max(orDefault(c.RenewAfter, DefaultRenewAfter), minRenewAfter)
+}
+
+func (c *Config) handshakeTimeout() time.Duration {
+	return orDefault(c.HandshakeTimeout, DefaultHandshakeTimeout)
+}
+
+func (c *Config) sessionsPerIdentity() int {
+	return orDefault(c.SessionsPerIdentity, DefaultSessionsPerIdentity)
+}
+
+func orDefault[T ~int | ~int64](d, otherwise T) T {
+	if d > 0 {
+		return d
+	}
+	return otherwise
+}
+
+func (c *Config) suites() []noise.Suite {
+	if len(c.Suites) > 0 {
+		return c.Suites
+	}
+	return DefaultSuites()
+}
+
+// DefaultSuites returns the hybrid suites, the one first that this processor is faster with:
+// AES-GCM where it has AES and carry-less multiplication, as crypto/tls decides it.
+func DefaultSuites() []noise.Suite {
+	const prefix, suffix = "Noise_XXhfs_25519+MLKEM768_", "_SHA256"
+	names := []string{prefix + "AESGCM" + suffix, prefix + "ChaChaPoly" + suffix}
+	if !hasAES() {
+		names[0], names[1] = names[1], names[0]
+	}
+	suites := make([]noise.Suite, len(names))
+	for i, name := range names {
+		suite, err := noise.ParseSuite(name)
+		if err != nil {
+			panic(err) // both are in noise's table
+		}
+		suites[i] = suite
+	}
+	return suites
+}
+
+func hasAES() bool {
+	switch runtime.GOARCH {
+	case "amd64":
+		x86 := &cpu.X86
+		return x86.HasAES && x86.HasPCLMULQDQ && x86.HasSSE41 && x86.HasSSSE3
+	case "arm64":
+		return cpu.ARM64.HasAES && cpu.ARM64.HasPMULL || runtime.GOOS == "darwin"
+	case "s390x":
+		return cpu.S390X.HasAES && cpu.S390X.HasAESCTR && cpu.S390X.HasGHASH
+	}
+	return false
+}

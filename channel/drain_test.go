@@ -1,0 +1,114 @@
+package channel
+
+import (
+	"context"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/secureportal/sp/internal/faultnet"
+)
+
+// endedWell returns a flow that has ended in both directions, and has last bytes to read.
+func (l *lab) endedWell(s *Session, flows chan *acceptedFlow) *Flow {
+	l.t.Helper()
+	near, far := l.both(s, flows)
+	_ = near.CloseWrite()
+	expectEnd(l.t, far)
+	write(l.t, far, "the last bytes")
+	_ = far.CloseWrite()
+	far.release()
+	synctest.Wait()
+	return near
+}
+
+// What a flow that has ended well still has on the way arrives when its session ends, whatever else
+// there is in it.
+func TestLastBytes(t *testing.T) {
+	for name, disturb := range map[string]func(l *lab, s *Session){
+		"alone": func(*lab, *Session) {},
+		"beside a flow that is cut": func(l *lab, s *Session) {
+			_, _ = l.open(s).Write(nil)
+		},
+		"beside a link of somebody who has seen the session's number": func(l *lab, s *Session) {
+			c, err := l.dial(context.Background())
+			if err != nil {
+				l.t.Fatal(err)
+			}
+			_, _ = c.Write(appendFlowHello(nil, s.keys.current.id, 77))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(t *testing.T, l *lab) {
+				handle, flows := accepted()
+				l.handle = handle
+				s := l.session()
+				near := l.endedWell(s, flows)
+				disturb(l, s)
+				synctest.Wait()
+				_ = l.responder.Close()
+				synctest.Wait()
+				expect(t, near, "the last bytes")
+				expectEnd(t, near)
+				close(flows)
+				for a := range flows {
+					a.release()
+				}
+			})
+		})
+	}
+}
+
+// A flow that has just begun when its side goes away in good order still says what it had to say.
+func TestLastWordOfANewFlow(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		got := make(chan int, 1)
+		l.handle = func(_ context.Context, f *Flow) {
+			b, err := io.ReadAll(f)
+			if err != nil {
+				t.Error(err)
+			}
+			got <- len(b)
+		}
+		l.plan = func(link int) faultnet.Plan {
+			if link == 0 {
+				return faultnet.Line(10*time.Millisecond, 0)
+			}
+			// The first record takes longer than the going away.
+			return faultnet.Line(10*time.Millisecond, 4000)
+		}
+		s := l.session()
+		f, err := s.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		write(t, f, string(make([]byte, 3000)))
+		_ = f.CloseWrite()
+		time.Sleep(100 * time.Millisecond) // the hello has arrived
+		_ = s.Close()
+		if n := <-got; n != 3000 {
+			t.Errorf("%d bytes arrived", n)
+		}
+	})
+}
+
+// Who waits for a reset before the other end has ended its direction is not in the way when both
+// end.
+func TestAwaitResetBeforeTheEnd(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		handle, flows := accepted()
+		l.handle = handle
+		near, far := l.both(l.session(), flows)
+		waited := make(chan error, 1)
+		go func() { waited <- far.AwaitReset() }()
+		synctest.Wait()
+		_ = far.CloseWrite()
+		_ = near.CloseWrite()
+		if err := <-waited; err != nil {
+			t.Error(err)
+		}
+		_ = near.Close()
+		far.release()
+	})
+}

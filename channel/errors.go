@@ -1,0 +1,90 @@
+package channel
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+
+	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// Errors of sessions and flows. All but ErrClosed say why something ended that the user did not
+// end.
+var (
+	// ErrCut is wrapped by the error of a direction that stopped before the sender ended it.
+	ErrCut = errors.New("cut off before its end")
+	// ErrReset says that the other end's application, or its connection, was reset.
+	ErrReset = errors.New("reset by the far end")
+	// ErrForged says that what arrived is not what the other end sent. Nothing of it was delivered.
+	ErrForged = errors.New("what arrived is not what was sent " +
+		"(changed, repeated, reordered or left out on the way)")
+	// ErrProtocol is wrapped where the peer breaks the protocol.
+	ErrProtocol = errors.New("protocol error")
+	// ErrMissedPongs ends a session whose pings stay unanswered.
+	ErrMissedPongs = errors.New("the far end does not answer")
+	// ErrRefusedByPeer says that the far end does not trust this side's identity. It wraps
+	// trust.ErrNotTrusted.
+	ErrRefusedByPeer = fmt.Errorf("%w by the far end", trust.ErrNotTrusted)
+	// ErrGoingAway says that the far end is shutting down.
+	ErrGoingAway = errors.New("the far end is shutting down")
+	// ErrBusy says that the far end is at a limit.
+	ErrBusy = errors.New("the far end is busy")
+	// ErrWrongName says that the far end does not answer to the name by which the route reaches it:
+	// somebody on the way has led the link elsewhere, or the route is wrong.
+	ErrWrongName = errors.New("the far end does not go by that name")
+	// ErrUnknownSession says that a flow names a session that is not here, or not any more.
+	ErrUnknownSession = errors.New("flow of an unknown session")
+	// ErrReplayed says that a flow's number has been used before.
+	ErrReplayed = errors.New("flow number already used")
+	// ErrClosed is wrapped by uses of what has been closed on this side.
+	ErrClosed = net.ErrClosed
+)
+
+// sessionEnded wraps the reason why a session ended in the error of what needs it.
+func sessionEnded(reason error) error { return fmt.Errorf("session ended: %w", reason) }
+
+// handshakeError wraps the error of a handshake. If the link ended, the result wraps
+// io.ErrUnexpectedEOF.
+func handshakeError(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		const text = "the far end closed the link during the handshake: %w"
+		return fmt.Errorf(text, io.ErrUnexpectedEOF)
+	case errors.Is(err, ErrCut), netio.IsReset(err):
+		return fmt.Errorf("the link broke during the handshake: %w: %w", io.ErrUnexpectedEOF, err)
+	}
+	return fmt.Errorf("handshake: %w", err)
+}
+
+// linkError wraps ErrCut around whatever a link fails with, its end included. Only a deadline that
+// has passed stays what it is.
+func linkError(err error) error {
+	if err == nil {
+		return nil
+	}
+	var operation *net.OpError
+	switch {
+	case errors.Is(err, ErrCut), isTimeout(err):
+		return err
+	case err == io.EOF, err == io.ErrUnexpectedEOF:
+		return ErrCut
+	case errors.As(err, &operation):
+		err = operation.Err
+	}
+	return fmt.Errorf("%w: %w", ErrCut, err)
+}
+
+// isTimeout tells whether a deadline has passed. ETIMEDOUT, which says that the link is dead, calls
+// itself a timeout too, and is none.
+func isTimeout(err error) bool {
+	if err == nil {
+		return false
+	}
+	var t net.Error
+	return errors.As(err, &t) && t.Timeout() && !errors.Is(err, syscall.ETIMEDOUT)
+}

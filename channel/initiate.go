@@ -1,0 +1,97 @@
+package channel
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/secureportal/sp/identity"
+)
+
+// Initiate makes a session with the far end that dial's connections lead to. name is what the
+// initiator believes it reaches; the far end refuses a name that is not its own. dial is called for
+// the control link, and later for a link whenever no idle one is there for a new flow. It may
+// return before the connection is known to work.
+//
+// An error wraps trust.ErrNotTrusted if either side does not trust the other (ErrRefusedByPeer
+// if it is the far end that does not), and io.ErrUnexpectedEOF if the link ended.
+func (e *Endpoint) Initiate(
+	ctx context.Context, name string, dial func(ctx context.Context) (Conn, error),
+) (*Session, error) {
+	conn, err := dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := newLink(conn)
+	unguard := guard(ctx, conn, e.config.handshakeTimeout())
+	s, err := e.initiate(l, name)
+	if err = unguard(err); err == nil {
+		s.dial = dial
+		err = e.admit(s)
+	}
+	if err != nil {
+		if s != nil { // it has its keys, and nobody else does
+			s.keys.forget(err)
+		}
+		l.in.drop()
+		_ = conn.Close()
+		return nil, handshakeError(err)
+	}
+	go func() { // Close waits for it
+		s.run()
+		e.leave(s)
+	}()
+	return s, nil
+}
+
+// initiate is the initiator's handshake, a step a line.
+func (e *Endpoint) initiate(l *link, name string) (*Session, error) {
+	suite := e.config.suites()[0]
+	h, err := newHandshake(&e.config, e.static, identity.Initiator, suite, sessionID{})
+	if err != nil {
+		return nil, err
+	}
+	if err := send(l, appendHandshakeHello(nil, suite), h.writeBare); err != nil {
+		return nil, err
+	}
+	message, err := l.frame()
+	if err != nil {
+		return nil, err
+	}
+	if err := h.readProof(message); err != nil {
+		return nil, err
+	}
+	prove := func(dst []byte) ([]byte, error) { return h.writeProof(dst, name) }
+	if err := send(l, nil, prove); err != nil {
+		return nil, err
+	}
+	h.name = name
+	s, err := newSession(h, e.static, suite, l)
+	if err != nil {
+		return nil, err
+	}
+	return s, s.control.awaitReady()
+}
+
+// send writes prefix and a frame with what write appends.
+func send(l *link, prefix []byte, write func([]byte) ([]byte, error)) error {
+	b, err := appendFrame(prefix, write)
+	if err != nil {
+		return err
+	}
+	_, err = l.Write(b)
+	return err
+}
+
+// awaitReady waits for the responder's word that it trusts the initiator.
+func (c *control) awaitReady() error {
+	t, data, err := c.read()
+	switch {
+	case err != nil:
+		return err
+	case t == typeReady:
+		return nil
+	case t == typeAbort && len(data) == 1:
+		return abortReason(data[0]).err()
+	}
+	return fmt.Errorf("%w: record of type %d in place of ready", ErrProtocol, t)
+}

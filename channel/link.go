@@ -1,0 +1,75 @@
+package channel
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// link leads to the far end's Endpoint, whatever it is made of. Flows follow one another on it: a
+// link is the carrier of each in its turn.
+type link struct {
+	Conn
+	in *input // what has been read and not yet taken; a flow's while one is on the link
+
+	// pool is told when the link has no flow any more. Nil for a control link, and before it is
+	// known whose link it is.
+	pool *linkPool
+	// dialed tells that this side is the initiator, which keeps links without a flow in the pool.
+	// The responder waits for the next hello.
+	dialed bool
+	// since is when the link became idle; guarded by the pool.
+	since time.Time
+
+	// resting tells that the last flow has left the link clean and no other has begun.
+	resting atomic.Bool
+	// unauthenticated tells, at the responder, that a hello has come and not the record that proves
+	// it.
+	unauthenticated atomic.Bool
+}
+
+var _ carrier = (*link)(nil)
+
+func newLink(conn Conn) *link { return &link{Conn: conn, in: new(input)} }
+
+// ReadLazy implements carrier.
+func (l *link) ReadLazy(room netio.Room) (int, error) { return netio.ReadLazy(l.Conn, room) }
+
+// Quiet implements carrier.
+func (l *link) Quiet() bool { return netio.Quiet(l.Conn) }
+
+// AwaitReset implements carrier.
+func (l *link) AwaitReset() error { return netio.AwaitReset(l.Conn) }
+
+// Close implements carrier: the link ends with its flow.
+func (l *link) Close() error {
+	l.pool.forget(l)
+	return l.Conn.Close()
+}
+
+// Reset implements carrier: the link is reset with its flow.
+func (l *link) Reset() error {
+	l.pool.forget(l)
+	return netio.Reset(l.Conn)
+}
+
+// rest implements carrier.
+func (l *link) rest(in *input) {
+	l.in = in
+	l.resting.Store(true)
+}
+
+// free implements carrier.
+func (l *link) free() {
+	if l.dialed {
+		l.pool.park(l)
+	}
+}
+
+// need returns the next n bytes, reading as long as it must. An end within them is
+// io.ErrUnexpectedEOF.
+func (l *link) need(n int) ([]byte, error) { return l.in.need(l, n) }
+
+// frame reads one frame of a handshake.
+func (l *link) frame() ([]byte, error) { return l.in.frame(l) }

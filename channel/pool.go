@@ -1,0 +1,199 @@
+package channel
+
+import (
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// linkPool is all links of a session but the control link. Its lock is taken before prewarm's.
+type linkPool struct {
+	role      identity.Role
+	goingAway *event       // after it no idle link is kept
+	prewarm   *prewarm     // is told of the demand for links
+	freed     signal       // tells run that a link has lost its flow, or an Open has ended
+	resting   atomic.Int32 // responder: links that wait for their next flow
+
+	mu    sync.Mutex
+	err   error              // why the session has ended, and no link comes in
+	links map[*link]struct{} // nil once all are closed
+	idle  []*link            // those without a flow, initiator only; the most recently used last
+	opens int                // calls of Open under way
+}
+
+func newLinkPool(role identity.Role, goingAway *event, w *prewarm) linkPool {
+	return linkPool{
+		role: role, goingAway: goingAway, prewarm: w,
+		freed: newSignal(), links: make(map[*link]struct{}),
+	}
+}
+
+// opening counts calls of Open.
+func (p *linkPool) opening(more int) {
+	p.mu.Lock()
+	p.opens += more
+	p.mu.Unlock()
+	if more < 0 {
+		p.freed.tell()
+	}
+}
+
+// add takes l in, for a flow of the initiator's. An empty flow leaves l resting: whoever ends the
+// session loses nothing with it.
+func (p *linkPool) add(l *link, empty bool) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil {
+		return sessionEnded(p.err)
+	}
+	l.pool, l.dialed = p, true
+	p.links[l] = struct{}{}
+	l.resting.Store(empty)
+	return nil
+}
+
+// adopt takes l in, for a flow that the responder has had a hello of. Until the flow's first record
+// proves it, whoever has seen the session's number may have sent that, and nothing depends on it.
+func (p *linkPool) adopt(l *link) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil {
+		return ErrUnknownSession
+	}
+	l.pool = p
+	l.resting.Store(true)
+	l.unauthenticated.Store(true)
+	p.links[l] = struct{}{}
+	return nil
+}
+
+// forget takes l out.
+func (p *linkPool) forget(l *link) {
+	p.mu.Lock()
+	delete(p.links, l)
+	p.mu.Unlock()
+	p.freed.tell()
+}
+
+// take returns the most recently used idle link that is still open, or nil.
+func (p *linkPool) take() (*link, error) {
+	for lost := false; ; lost = true {
+		l, err := p.takeLast(lost)
+		if l == nil || err != nil {
+			return nil, err
+		}
+		if l.Quiet() {
+			return l, nil
+		}
+		_ = l.Close()
+	}
+}
+
+// takeLast returns the most recently used idle link, or nil. lost tells that the one before was of
+// no use.
+func (p *linkPool) takeLast(lost bool) (*link, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil {
+		return nil, sessionEnded(p.err)
+	}
+	if lost {
+		p.prewarm.fail() // something ends idle links: more of them would not help
+	}
+	p.prewarm.use()
+	defer p.lookLocked()
+	if len(p.idle) == 0 {
+		if !lost && len(p.links) > 0 { // the first flow never finds one
+			p.prewarm.short()
+		}
+		return nil, nil
+	}
+	last := len(p.idle) - 1
+	l := p.idle[last]
+	p.idle = p.idle[:last]
+	return l, nil
+}
+
+// park keeps l for the next flow, unless there is more on it than the flow before.
+func (p *linkPool) park(l *link) {
+	clean := l.in.empty()
+	l.in.drop()
+	p.mu.Lock()
+	l.since = time.Now()
+	keep := clean && p.err == nil && len(p.idle) < linkIdleMax
+	if keep {
+		p.idle = append(p.idle, l)
+	} else {
+		delete(p.links, l)
+	}
+	p.mu.Unlock()
+	if !keep {
+		_ = l.Conn.Close()
+	}
+	p.freed.tell()
+}
+
+// tidy lets go of links that have been idle for too long, and resets those that are stuck. It also
+// has prewarm forget an old demand.
+func (p *linkPool) tidy(now time.Time) {
+	p.mu.Lock()
+	p.prewarm.shrink(now, len(p.links) > len(p.idle))
+	stale := p.takeStaleLocked(now)
+	var dialed []*link // who has accepted a link, watches it
+	if p.role == identity.Initiator {
+		dialed = slices.Collect(maps.Keys(p.links))
+	}
+	p.mu.Unlock()
+	for _, l := range stale {
+		_ = l.Conn.Close()
+	}
+	for _, l := range dialed {
+		if netio.Stuck(l.Conn) >= MaxMissedPongs {
+			_ = netio.Reset(l.Conn)
+		}
+	}
+}
+
+// takeStaleLocked takes out the links that have been idle for too long, but for some.
+func (p *linkPool) takeStaleLocked(now time.Time) []*link {
+	kept := max(linkIdleKept, p.prewarm.wanted())
+	if p.goingAway.happened() {
+		kept = 0
+	}
+	n := 0
+	for n < len(p.idle)-kept && now.Sub(p.idle[n].since) > linkIdleTimeout {
+		delete(p.links, p.idle[n])
+		n++
+	}
+	stale := slices.Clone(p.idle[:n])
+	p.idle = append(p.idle[:0], p.idle[n:]...)
+	return stale
+}
+
+// missing returns how many links prewarm should make now, and has it count them as being made.
+func (p *linkPool) missing() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err != nil || p.goingAway.happened() {
+		return 0
+	}
+	return p.prewarm.plan(len(p.idle))
+}
+
+// look tells prewarm if links are missing.
+func (p *linkPool) look() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.lookLocked()
+}
+
+func (p *linkPool) lookLocked() {
+	if p.err == nil && !p.goingAway.happened() {
+		p.prewarm.look(len(p.idle))
+	}
+}

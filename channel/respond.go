@@ -1,0 +1,186 @@
+package channel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/noise"
+)
+
+// Handler serves one flow. A flow that is still open when it returns is reset.
+type Handler func(ctx context.Context, f *Flow)
+
+// Serve answers the hellos on conn, which leads to an initiator. It runs a session until that ends,
+// or flows with handle, one after the other. accept decides on the name that the initiator believes
+// it has reached. proved is called when it is known that a peer with a session has made the link:
+// again for each flow, and before handle.
+//
+// Serve returns when the link is at its end, and closes it. The error says why it ended, unless
+// that was in order. When ctx ends, so do handshakes and sessions, and flows with their sessions.
+func (e *Endpoint) Serve(
+	ctx context.Context, conn Conn, accept func(name string) error, proved func(), handle Handler,
+) error {
+	l := newLink(conn)
+	defer conn.Close()
+	unguard := guard(ctx, conn, e.config.handshakeTimeout())
+	kind, err := l.need(1)
+	switch {
+	case err != nil:
+		err = unguard(handshakeError(err))
+	case kind[0] == helloHandshake:
+		return e.serveSession(ctx, l, accept, proved, unguard)
+	case kind[0] == helloFlow:
+		return e.serveFlows(ctx, l, proved, handle, unguard)
+	default:
+		err = unguard(errNoHello)
+	}
+	l.in.drop()
+	return err
+}
+
+// serveSession answers a handshake hello on l, whose kind has been read, and runs the session until
+// it ends.
+func (e *Endpoint) serveSession(
+	ctx context.Context, l *link,
+	accept func(string) error, proved func(), unguard func(error) error,
+) error {
+	defer l.in.drop()
+	if e.config.Admit != nil {
+		if err := e.config.Admit(l.RemoteAddr()); err != nil {
+			return unguard(handshakeError(err))
+		}
+	}
+	s, err := e.respond(ctx, l, accept)
+	err = unguard(err)
+	if s == nil {
+		return handshakeError(err)
+	}
+	defer e.leave(s)
+	proved()
+	if err != nil {
+		s.end(handshakeError(err))
+	}
+	defer context.AfterFunc(ctx, s.quit)()
+	s.run()
+	return s.Err()
+}
+
+// respond is the responder's handshake, a step a line. The session that it returns has been
+// admitted.
+func (e *Endpoint) respond(
+	ctx context.Context, l *link, accept func(name string) error,
+) (*Session, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.config.handshakeTimeout())
+	defer cancel()
+	suite, err := e.readSuite(l)
+	if err != nil {
+		return nil, err
+	}
+	h, err := newHandshake(&e.config, e.static, identity.Responder, suite, sessionID{})
+	if err != nil {
+		return nil, err
+	}
+	message, err := l.frame()
+	if err != nil {
+		return nil, err
+	}
+	var answer []byte
+	read := func() error { answer, err = h.answer(message); return err }
+	if err := e.compute(ctx, read); err != nil {
+		return nil, err
+	}
+	if _, err := l.Write(answer); err != nil {
+		return nil, err
+	}
+	if message, err = l.frame(); err != nil {
+		return nil, err
+	}
+	refused := e.compute(ctx, func() error { return h.readProof(message) })
+	if refused == nil {
+		refused = accept(h.name)
+	}
+	if refused != nil && h.peer == nil {
+		return nil, refused // nobody has proved to be anybody
+	}
+	return e.greet(h, suite, l, refused)
+}
+
+// answer reads message 1 and returns the frame with message 2.
+func (h *handshake) answer(message []byte) ([]byte, error) {
+	if err := h.readBare(message); err != nil {
+		return nil, err
+	}
+	return appendFrame(nil, func(dst []byte) ([]byte, error) { return h.writeProof(dst, "") })
+}
+
+// greet admits a session with the peer whose proof h has read, or tells it why not.
+func (e *Endpoint) greet(
+	h *handshake, suite noise.Suite, l *link, refused error,
+) (*Session, error) {
+	s, err := newSession(h, e.static, suite, l)
+	if err != nil {
+		return nil, err
+	}
+	s.keys.keep = func(epoch *epoch) { e.keep(s, epoch) }
+	s.keys.drop = e.drop
+	if refused == nil {
+		refused = e.admit(s)
+	}
+	if refused != nil {
+		s.control.sendClose(refusal(refused))
+		s.keys.forget(refused)
+		if errors.Is(refused, trust.ErrNotTrusted) {
+			return nil, refused // which says who
+		}
+		return nil, fmt.Errorf("%s: %w", h.peer.Identifier(), refused)
+	}
+	return s, nil
+}
+
+// refusal returns what to tell a far end that does not get a session because of err.
+func refusal(err error) abortReason {
+	switch {
+	case errors.Is(err, trust.ErrNotTrusted):
+		return abortNotTrusted
+	case errors.Is(err, errTooMany):
+		return abortBusy
+	case errors.Is(err, ErrClosed):
+		return abortGoingAway
+	}
+	return abortWrongName
+}
+
+// compute runs f when one of the slots for handshakes that compute is free.
+func (e *Endpoint) compute(ctx context.Context, f func() error) error {
+	select {
+	case e.busy <- struct{}{}:
+		defer func() { <-e.busy }()
+		return f()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// readSuite reads the suite's name in a handshake hello.
+func (e *Endpoint) readSuite(l *link) (noise.Suite, error) {
+	size, err := l.need(1)
+	if err != nil {
+		return noise.Suite{}, err
+	}
+	if size[0] > maxSuiteName {
+		return noise.Suite{}, fmt.Errorf("%w: suite's name of %d bytes", ErrProtocol, size[0])
+	}
+	name, err := l.need(int(size[0]))
+	if err != nil {
+		return noise.Suite{}, err
+	}
+	for _, suite := range e.config.suites() {
+		if suite.String() == string(name) {
+			return suite, nil
+		}
+	}
+	return noise.Suite{}, fmt.Errorf("suite %q is not accepted here", name)
+}

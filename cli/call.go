@@ -1,0 +1,93 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+)
+
+// call is one call of a command: what its flags say, its arguments, and where it reads and
+// writes. It is what a command's function begins with, and stays there and where flags become a
+// configuration: everything else gets plain values.
+type call struct {
+	ctx    context.Context // ends with the first signal
+	args   []string        // that are no flags
+	stdin  *input
+	stdout io.Writer
+	stderr io.Writer
+
+	flags *cli.Context
+	given map[string]int // flags on the command line, and how many times
+}
+
+func newCall(c *cli.Context) *call {
+	given, _ := c.App.Metadata[givenKey].(map[string]int)
+	return &call{
+		ctx: c.Context, args: c.Args().Slice(),
+		stdin: &input{r: c.App.Reader}, stdout: c.App.Writer, stderr: c.App.ErrWriter,
+		flags: c, given: given,
+	}
+}
+
+// noArguments refuses arguments that are no flags.
+func (c *call) noArguments() error {
+	if len(c.args) > 0 {
+		return usage("unexpected argument %q", c.args[0])
+	}
+	return nil
+}
+
+// oneArgument returns the only argument; what says what it is.
+func (c *call) oneArgument(what string) (string, error) {
+	if len(c.args) != 1 {
+		return "", usage("one %s, not %d", what, len(c.args))
+	}
+	return c.args[0], nil
+}
+
+// has tells whether a flag is set, and not to an empty text.
+func (c *call) has(flag string) bool {
+	if _, repeatable := c.flags.Value(flag).(cli.StringSlice); repeatable {
+		return len(c.list(flag)) > 0
+	}
+	return c.text(flag) != ""
+}
+
+// text is what a flag of one word says, empty if it is not set.
+func (c *call) text(flag string) string { return c.flags.String(flag) }
+
+// yes is whether a flag without a value is set.
+func (c *call) yes(flag string) bool { return c.flags.Bool(flag) }
+
+// number is what a flag says, 0 if it is not set: what its default means is for others to say.
+func (c *call) number(flag string) int {
+	if !c.flags.IsSet(flag) {
+		return 0
+	}
+	return c.flags.Int(flag)
+}
+
+// count is what a flag says, or its default.
+func (c *call) count(flag string) int { return c.flags.Int(flag) }
+
+// duration is what a flag says, or its default.
+func (c *call) duration(flag string) time.Duration { return c.flags.Duration(flag) }
+
+// list is what a repeatable flag says. The environment has a value on each line, of which empty
+// ones are left out; on the command line an empty value is one, and most likely a mistake.
+func (c *call) list(flag string) []string {
+	values := c.flags.StringSlice(flag)
+	if c.given[flag] > 0 {
+		return values
+	}
+	var all []string
+	for _, v := range values {
+		if strings.TrimSpace(v) != "" {
+			all = append(all, v)
+		}
+	}
+	return all
+}

@@ -1,0 +1,40 @@
+package config
+
+// Bridge forwards links to the next hops that it is given, and nowhere else. It has a node of
+// its own.
+type Bridge struct {
+	Entrance
+
+	// Next is where links may be forwarded to: host:port, host:first-last, or CIDR:ports. A
+	// host name is compared with the name that a route has, and not looked up. At least one.
+	// Field "next".
+	Next []string
+}
+
+// Validate says which field is wrong, or returns nil.
+func (b Bridge) Validate() error {
+	if b.Listen == "" {
+		return fieldError("listen", "{listen} is missing: where do links come in?")
+	}
+	if err := b.Entrance.Validate(); err != nil {
+		return err
+	}
+	_, err := b.NextHops()
+	return err
+}
+
+// NextHops returns what Next holds.
+func (b Bridge) NextHops() (NextHops, error) {
+	var hops NextHops
+	for _, text := range b.Next {
+		hop, err := parseNextHop(text)
+		if err != nil {
+			return nil, fieldError("next", "{next} %q: %w", text, err)
+		}
+		hops = append(hops, hop)
+	}
+	if len(hops) == 0 {
+		return nil, fieldError("next", "{next} is missing: where may links be forwarded to?")
+	}
+	return hops, nil
+}

@@ -1,0 +1,140 @@
+// Package config says what one process of sp is, as plain values: a node, and the portals on it.
+//
+// The zero value of a field is its default, so a configuration holds only what its owner cares
+// about. Flags fill it, and so can a file or a program. Everything that a person writes is text
+// here, in the same form as on the command line; Validate says which field is wrong and why.
+//
+// The package never reads a file, dials, or logs. It knows no command and no flag library.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Config is one process: a node and its portals. A node without portals serves nobody, but can
+// open routes.
+type Config struct {
+	Node    Node
+	Inlets  []Inlet
+	Outlets []Outlet
+	Relays  []Relay
+	Bridges []Bridge
+}
+
+// Validate returns nil, or the first thing that is wrong: a *FieldError where one field is.
+// It tells what cannot work whatever the machine; a port that is taken it does not see.
+func (c Config) Validate() error {
+	if err := c.Node.Validate(); err != nil {
+		return err
+	}
+	for _, i := range c.Inlets {
+		if err := i.Validate(); err != nil {
+			return inPortal("inlet "+i.Listen, err)
+		}
+	}
+	for _, o := range c.Outlets {
+		if err := o.Validate(); err != nil {
+			return inPortal("outlet "+o.ServiceName(), err)
+		}
+	}
+	for _, r := range c.Relays {
+		if err := r.Validate(); err != nil {
+			return inPortal("relay "+r.Listen, err)
+		}
+	}
+	for _, b := range c.Bridges {
+		if err := b.Validate(); err != nil {
+			return inPortal("bridge "+b.Listen, err)
+		}
+	}
+	return c.validateTogether()
+}
+
+// validateTogether checks what only several portals can get wrong.
+func (c Config) validateTogether() error {
+	if err := c.validateServices(); err != nil {
+		return err
+	}
+	taken := make(map[string]string) // what is claimed, to who claims it
+	for i, in := range c.Inlets {
+		if err := claim(taken, fmt.Sprintf("inlet %d", i+1), in.Listen, Entrance{}); err != nil {
+			return err
+		}
+	}
+	for _, o := range c.Outlets { // they share a node, and so what they have in common
+		if err := claim(taken, "outlets", o.Listen, o.Entrance); err != nil {
+			return err
+		}
+	}
+	for i, r := range c.Relays {
+		if err := claim(taken, fmt.Sprintf("relay %d", i+1), r.Listen, r.Entrance); err != nil {
+			return err
+		}
+	}
+	for i, b := range c.Bridges {
+		if err := claim(taken, fmt.Sprintf("bridge %d", i+1), b.Listen, b.Entrance); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// validateServices wants each outlet to have a service name of its own, and a way in.
+func (c Config) validateServices() error {
+	services := make(map[string]bool)
+	reachable := len(c.Outlets) == 0
+	for _, o := range c.Outlets {
+		name := o.ServiceName()
+		if services[name] {
+			return fieldError("service",
+				"two outlets have the {service} %q: give each its own", name)
+		}
+		services[name] = true
+		reachable = reachable || o.Listen != "" || len(o.Relays) > 0
+	}
+	if !reachable {
+		return fieldError("listen",
+			"neither {listen} nor {relay}: nobody could reach the outlet")
+	}
+	return nil
+}
+
+// claim takes note that somebody listens at an address and claims names on relays, and refuses
+// what another has. Two that listen at a free port get different ones.
+func claim(taken map[string]string, who, listen string, e Entrance) error {
+	_, port, _ := cutLast(listen, ":")
+	if listen != "" && (port != "0" || strings.HasPrefix(listen, "unix:")) {
+		if other, ok := taken[listen]; ok && other != who {
+			return fieldError("listen", "{listen} %q: another portal listens there", listen)
+		}
+		taken[listen] = who
+	}
+	terms := fmt.Sprintf("%s %q %v", who, e.RelayIdentities, e.Mux)
+	for _, relay := range e.Relays {
+		key := relay + " " + e.Name
+		if other, ok := taken[key]; ok && other != terms {
+			return fieldError("name",
+				"{name} %q: another portal claims it on the same relay", e.Name)
+		}
+		taken[key] = terms
+	}
+	return nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// inPortal says in which portal a field is wrong.
+func inPortal(portal string, err error) error {
+	var f *FieldError
+	if errors.As(err, &f) {
+		f.Portal = strings.TrimSpace(portal)
+	}
+	return err
+}

@@ -1,0 +1,278 @@
+package config
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/portal"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
+)
+
+// anybody is an Identifier in the right form.
+var anybody = "I" + strings.Repeat("0a", 32)
+
+// with returns a configuration in which all is well, but for what change does to it.
+func with(change func(*Config)) Config {
+	c := Config{
+		Inlets:  []Inlet{{Listen: "127.0.0.1:0", To: []string{"db@relay.example.com:4000"}}},
+		Outlets: []Outlet{{Entrance: Entrance{Listen: ":7000"}, Target: ":22"}},
+		Relays:  []Relay{{Entrance: Entrance{Listen: ":4000"}}},
+		Bridges: []Bridge{{Entrance: Entrance{Listen: ":5000"}, Next: []string{"10.0.0.0/8:4000"}}},
+	}
+	change(&c)
+	return c
+}
+
+// TestValidate has one field wrong in each row, and wants to hear of that one.
+func TestValidate(t *testing.T) {
+	for name, row := range map[string]struct {
+		field string // empty: nothing is wrong
+		text  string // in the error
+		set   func(*Config)
+	}{
+		"nothing": {"", "", func(*Config) {}},
+		"empty":   {"", "", func(c *Config) { *c = Config{} }},
+
+		"allow": {
+			"allow", `"me"`, func(c *Config) { c.Node.Trust.Allow = []string{anybody, "me"} },
+		},
+		"deny": {"deny", `"I1"`, func(c *Config) { c.Node.Trust.Deny = []string{"I1"} }},
+		"authority": {
+			"authority", `""`, func(c *Config) { c.Node.Trust.Authorities = []string{""} },
+		},
+		"require": {
+			"require", "KEY=VALUE", func(c *Config) { c.Node.Trust.Require = []string{"db"} },
+		},
+		"alone": {
+			"require", "authority", func(c *Config) { c.Node.Trust.Require = []string{"a=b"} },
+		},
+		"both ways": {
+			"require", "twice", func(c *Config) { c.Node.Trust.Require = []string{"a=b", "a=c"} },
+		},
+		"suite": {
+			"suite", "Noise_NN", func(c *Config) { c.Node.Suites = []string{"Noise_NN"} },
+		},
+		"ticket": {"ticket", "", func(c *Config) { c.Node.Ticket = "sp-ticket-1:AAAA" }},
+		"connect": {
+			"connect-timeout", "-1s", func(c *Config) { c.Node.ConnectTimeout = -time.Second },
+		},
+		"keepalive": {"keepalive", "-1s", func(c *Config) { c.Node.Keepalive = -time.Second }},
+		"drain":     {"drain", "-1s", func(c *Config) { c.Node.Drain = -time.Second }},
+		"no drain":  {"", "", func(c *Config) { c.Node.Drain = NoDrain }},
+		"limit": {
+			"max-connections", "-1", func(c *Config) { c.Node.Limits.Connections = -1 },
+		},
+		"identity's": {
+			"max-per-identity", "-1", func(c *Config) { c.Node.Limits.PerIdentity = -1 },
+		},
+		"source's": {"max-per-source", "-1", func(c *Config) { c.Node.Limits.PerSource = -1 }},
+		"sessions": {"max-sessions", "-1", func(c *Config) { c.Node.Limits.Sessions = -1 }},
+		"strangers": {
+			"max-unauthenticated", "-1", func(c *Config) { c.Node.Limits.Unauthenticated = -1 },
+		},
+		"rate": {"handshake-rate", "-1", func(c *Config) { c.Node.Limits.HandshakeRate = -1 }},
+
+		"inlet listens nowhere": {
+			"listen", "missing", func(c *Config) { c.Inlets[0].Listen = "" },
+		},
+		"inlet without a port": {
+			"listen", "host:port", func(c *Config) { c.Inlets[0].Listen = "host" },
+		},
+		"inlet at stdin": {"", "", func(c *Config) { c.Inlets[0].Listen = Stdio }},
+		"no route":       {"to", "missing", func(c *Config) { c.Inlets[0].To = nil }},
+		"bad route": {
+			"to", "not a route", func(c *Config) { c.Inlets[0].To = []string{"x"} },
+		},
+		"open route": {
+			"to", "no /secure/api",
+			func(c *Config) { c.Inlets[0].To = []string{"/ip4/1.2.3.4/tcp/1"} },
+		},
+
+		"outlet without a way": {
+			"listen", "neither", func(c *Config) { c.Outlets[0].Listen = "" },
+		},
+		"outlet at stdin": {
+			"listen", "host:port", func(c *Config) { c.Outlets[0].Listen = Stdio },
+		},
+		"no target": {
+			"target", "missing", func(c *Config) { c.Outlets[0].Target = "" },
+		},
+		"bad target": {
+			"target", "65535", func(c *Config) { c.Outlets[0].Target = "a:99999" },
+		},
+		"proxy": {
+			"proxy-protocol", "v2", func(c *Config) { c.Outlets[0].ProxyProtocol = "v1" },
+		},
+		"service": {
+			"service", "letters", func(c *Config) { c.Outlets[0].Service = "d b" },
+		},
+		"service of a relay": {
+			"service", "nodes have", func(c *Config) { c.Outlets[0].Service = "forward_to_db" },
+		},
+		"nameless": {
+			"name", "relay stands", func(c *Config) { c.Outlets[0].Relays = []string{"a:1"} },
+		},
+		"relayless": {
+			"relay", "name stands", func(c *Config) { c.Outlets[0].Name = "db" },
+		},
+		"bad name": {"name", `"d b"`, func(c *Config) {
+			c.Outlets[0].Relays, c.Outlets[0].Name = []string{"a:1"}, "d b"
+		}},
+		"bad relay": {"relay", `"nowhere"`, func(c *Config) {
+			c.Outlets[0].Relays, c.Outlets[0].Name = []string{"nowhere"}, "db"
+		}},
+		"relay's identity": {
+			"relay-identity", `"me"`,
+			func(c *Config) { c.Relays[0].RelayIdentities = []string{"me"} },
+		},
+
+		"relay listens nowhere": {
+			"listen", "missing", func(c *Config) { c.Relays[0].Listen = "" },
+		},
+		"names": {"max-names", "-1", func(c *Config) { c.Relays[0].Names = -1 }},
+		"names of one": {
+			"max-names-per-identity", "-1", func(c *Config) { c.Relays[0].NamesPerIdentity = -1 },
+		},
+		"bridge listens nowhere": {
+			"listen", "missing", func(c *Config) { c.Bridges[0].Listen = "" },
+		},
+		"bridge to nowhere": {
+			"next", "missing", func(c *Config) { c.Bridges[0].Next = nil },
+		},
+		"bridge without a port": {
+			"next", "port", func(c *Config) { c.Bridges[0].Next = []string{"a"} },
+		},
+
+		"one service twice": {"service", "two outlets", func(c *Config) {
+			c.Outlets = append(c.Outlets, Outlet{Service: "outlet", Target: ":23"})
+		}},
+		"two services by one way": {"", "", func(c *Config) {
+			c.Outlets = append(c.Outlets, Outlet{Service: "web", Target: ":80"})
+		}},
+		"one address twice": {
+			"listen", "another portal", func(c *Config) { c.Relays[0].Listen = ":7000" },
+		},
+		"outlets at one address": {"", "", func(c *Config) {
+			c.Outlets = append(c.Outlets,
+				Outlet{Entrance: Entrance{Listen: ":7000"}, Service: "web", Target: ":80"})
+		}},
+		"one name twice": {"name", "another portal", func(c *Config) {
+			c.Outlets[0].Relays, c.Outlets[0].Name = []string{"a:1"}, "db"
+			c.Relays[0].Relays, c.Relays[0].Name = []string{"a:1"}, "db"
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			checkField(t, with(row.set).Validate(), row.field, row.text)
+		})
+	}
+}
+
+// checkField makes sure that err is about a field and says text, or is nil if field is empty.
+func checkField(t *testing.T, err error, field, text string) {
+	t.Helper()
+	if field == "" {
+		if err != nil {
+			t.Errorf("got %v, want no error", err)
+		}
+		return
+	}
+	var f *FieldError
+	if !errors.As(err, &f) {
+		t.Fatalf("got %v, want an error about %s", err, field)
+	}
+	if f.Field != field || !strings.Contains(f.Error(), text) {
+		t.Errorf("got %s: %v, want %s: %s", f.Field, f, field, text)
+	}
+	if strings.ContainsAny(f.Error(), "{}%") {
+		t.Errorf("the text is not finished: %s", f.Error())
+	}
+}
+
+// TestFieldErrorSpelling has flags called as flags, and leaves alone what a user wrote.
+func TestFieldErrorSpelling(t *testing.T) {
+	flag := func(field string) string { return "--" + field }
+	for want, c := range map[string]Config{
+		"--relay stands without --name": with(func(c *Config) {
+			c.Outlets[0].Relays = []string{"a:1"}
+		}),
+		`--target: "{name}%d" is not host:port or unix:PATH`: with(func(c *Config) {
+			c.Outlets[0].Target = "{name}%d"
+		}),
+	} {
+		var f *FieldError
+		if !errors.As(c.Validate(), &f) || f.Describe(flag) != want {
+			t.Errorf("got %v, want %s", f, want)
+		}
+		if f != nil && f.Portal != "outlet outlet" {
+			t.Errorf("it is in %q", f.Portal)
+		}
+	}
+}
+
+// TestFieldErrorKeepsItsCause has callers tell errors apart as before.
+func TestFieldErrorKeepsItsCause(t *testing.T) {
+	err := with(func(c *Config) { c.Inlets[0].To = []string{"x"} }).Validate()
+	if !errors.Is(err, route.ErrSyntax) {
+		t.Errorf("%v is no %v", err, route.ErrSyntax)
+	}
+	err = with(func(c *Config) { c.Inlets[0].To = []string{"/ip4/1.2.3.4/tcp/1"} }).Validate()
+	if !errors.Is(err, portal.ErrNoChannel) {
+		t.Errorf("%v is no %v", err, portal.ErrNoChannel)
+	}
+}
+
+// TestTicketIsVerified keeps a ticket that somebody has changed from being used.
+func TestTicketIsVerified(t *testing.T) {
+	ticket, err := testkit.NewIdentity(t).Ticket(nil, "host:1", time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := ticket.String()
+	good, err := Node{Ticket: text}.ParseTicket()
+	if err != nil || good.Issuer() != ticket.Issuer() {
+		t.Errorf("got %v, %v", good, err)
+	}
+	checkField(t, Node{Ticket: text[:len(text)-3]}.Validate(), "ticket", "")
+}
+
+// TestDefaults has zero mean the default, and NoDrain no time at all.
+func TestDefaults(t *testing.T) {
+	var n Node
+	if n.DrainTime() != DefaultDrain || n.DialTime() != DefaultConnectTimeout {
+		t.Errorf("got %v and %v", n.DrainTime(), n.DialTime())
+	}
+	if d := (Node{Drain: NoDrain}).DrainTime(); d != 0 {
+		t.Errorf("NoDrain is %v", d)
+	}
+	if name := (Outlet{}).ServiceName(); name != route.OutletName {
+		t.Errorf("the service is %q", name)
+	}
+}
+
+// TestNextHops compares host names as names, and addresses as networks.
+func TestNextHops(t *testing.T) {
+	hops, err := Bridge{Next: []string{
+		"Relay.example.com:4000", "10.0.0.0/8:20-30", "[2001:db8::]:1", "192.0.2.1:7000",
+	}}.NextHops()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{
+		"relay.example.com:4000": true, "relay.example.com:4001": false,
+		"other.example.com:4000": false,
+		"10.1.2.3:20":            true, "10.1.2.3:31": false, "11.1.2.3:20": false,
+		"[2001:db8::]:1": true, "[2001:db8::1]:1": false, "192.0.2.1:7000": true,
+	} {
+		a, err := transport.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if hops.Allow(a) != want {
+			t.Errorf("%s: allowed is %v, want %v", text, !want, want)
+		}
+	}
+}

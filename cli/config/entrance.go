@@ -1,0 +1,93 @@
+package config
+
+import (
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
+)
+
+// Entrance says how links come in to a node: where it listens for them, and under which name
+// relays forward them. An empty one lets none in.
+type Entrance struct {
+	// Listen is where links come in: host:port, or unix:PATH. No host is every interface, port
+	// 0 is a free one. Empty means nowhere. Field "listen".
+	Listen string
+
+	// Relays are relays that forward links for Name, each host:port or a route to the relay's
+	// node. Field "relay".
+	Relays []string
+
+	// Name is what the node claims on each of Relays. Field "name".
+	Name string
+
+	// RelayIdentities are the Identifiers of which a relay must have one. Empty means the
+	// node's own. Field "relay-identity".
+	RelayIdentities []string
+
+	// Mux keeps no standby links to the relays: everything goes over one connection to each, at
+	// the cost of speed. Field "mux".
+	Mux bool
+
+	// NoWait has the start fail if a relay does not answer or refuses the name. Otherwise it is
+	// tried again until it works. Field "no-wait".
+	NoWait bool
+}
+
+// Validate says which field is wrong, or returns nil.
+func (e Entrance) Validate() error {
+	if e.Listen != "" {
+		if _, err := e.Address(); err != nil {
+			return err
+		}
+	}
+	switch relays, named := len(e.Relays) > 0, e.Name != ""; {
+	case relays && !named:
+		return fieldError("name", "{relay} stands without {name}")
+	case named && !relays:
+		return fieldError("relay", "{name} stands without {relay}")
+	}
+	if _, err := ParseIdentifiers("relay-identity", e.RelayIdentities); err != nil {
+		return err
+	}
+	for _, text := range e.Relays {
+		if _, err := ParseRelay(text); err != nil {
+			return err
+		}
+		if err := route.Forward(e.Name).Validate(); err != nil {
+			return fieldError("name", "{name} %q: %w", e.Name, err)
+		}
+	}
+	return nil
+}
+
+// Address is where Listen says.
+func (e Entrance) Address() (Address, error) {
+	a, err := ParseAddress(e.Listen, "", false)
+	if err != nil {
+		return a, fieldError("listen", "{listen}: %w", err)
+	}
+	return a, nil
+}
+
+// ParseRelay reads where a relay is: host:port, or a route that leads to its node.
+func ParseRelay(text string) (route.Route, error) {
+	to, err := parseRelay(text)
+	switch {
+	case err != nil:
+	case len(to) == 0 || !to[0].IsTransport():
+		err = route.ErrNotDialable
+	default:
+		err = route.Check(to)
+	}
+	if err != nil {
+		return nil, fieldError("relay", "{relay} %q: %w", text, err)
+	}
+	return to, nil
+}
+
+func parseRelay(text string) (route.Route, error) {
+	if len(text) > 0 && text[0] == '/' {
+		return route.Parse(text)
+	}
+	a, err := transport.Parse(text)
+	return route.Route{a}, err
+}

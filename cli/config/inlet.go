@@ -1,0 +1,62 @@
+package config
+
+import (
+	"github.com/secureportal/sp/portal"
+	"github.com/secureportal/sp/route"
+)
+
+// Inlet listens where clients are, and opens a stream to an outlet for each of their
+// connections.
+type Inlet struct {
+	// Listen is where clients connect: host:port, unix:PATH, or Stdio. No host is loopback,
+	// port 0 is a free one. Field "listen".
+	Listen string
+
+	// To is the routes to the outlet, the best first: a connection takes the first that is
+	// open. At least one. Field "to".
+	To []string
+
+	// NoWait has the start fail if no route is open. Otherwise the inlet waits for one.
+	// Field "no-wait".
+	NoWait bool
+}
+
+// Validate says which field is wrong, or returns nil.
+func (i Inlet) Validate() error {
+	if _, err := i.Address(); err != nil {
+		return err
+	}
+	_, err := i.Routes()
+	return err
+}
+
+// Address is where Listen says.
+func (i Inlet) Address() (Address, error) {
+	if i.Listen == "" {
+		return Address{}, fieldError("listen", "{listen} is missing: where do clients connect?")
+	}
+	a, err := ParseAddress(i.Listen, loopback, true)
+	if err != nil {
+		return a, fieldError("listen", "{listen}: %w", err)
+	}
+	return a, nil
+}
+
+// Routes returns the routes that To holds.
+func (i Inlet) Routes() ([]route.Route, error) {
+	var all []route.Route
+	for _, text := range i.To {
+		to, err := route.Parse(text)
+		if err == nil {
+			err = portal.CheckRoute(to)
+		}
+		if err != nil {
+			return nil, fieldError("to", "{to}: %w", err)
+		}
+		all = append(all, to)
+	}
+	if len(all) == 0 {
+		return nil, fieldError("to", "{to} is missing: where is the outlet?")
+	}
+	return all, nil
+}

@@ -1,0 +1,74 @@
+package config
+
+import (
+	"fmt"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/route/admission"
+	"github.com/secureportal/sp/route/relay"
+)
+
+// Defaults of Limits, and of a relay's own. The zero value of a field means its default.
+const (
+	DefaultMaxConnections     = admission.DefaultConnections
+	DefaultMaxPerIdentity     = admission.DefaultPerIdentity
+	DefaultMaxPerSource       = admission.DefaultPerSource
+	DefaultMaxSessions        = channel.DefaultSessionsPerIdentity
+	DefaultMaxUnauthenticated = admission.DefaultUnauthenticated
+	DefaultHandshakeRate      = admission.DefaultHandshakeRate
+	DefaultMaxNames           = relay.DefaultNames
+	DefaultMaxNamesPerOwner   = relay.DefaultNamesPerIdentity
+)
+
+// Limits says how much a node takes on. What is over a limit is refused; what is there already
+// does not suffer. Zero fields are the defaults, which are lower where the process may open too
+// few files for them.
+type Limits struct {
+	// Connections is the most connections at once. Field "max-connections".
+	Connections int
+	// PerIdentity is the most connections at once of one identity. Field "max-per-identity".
+	PerIdentity int
+	// PerSource is the most connections at once from one IPv4 address or IPv6 /64, of those
+	// that come through no secure channel. Field "max-per-source".
+	PerSource int
+	// Sessions is the most sessions at once of one identity. Field "max-sessions".
+	Sessions int
+	// Unauthenticated is the most links at once whose peer has not proved itself, and as many
+	// again from sources that somebody trusted has come from. Field "max-unauthenticated".
+	Unauthenticated int
+	// HandshakeRate is the most handshakes a second from one IPv4 address or IPv6 /64.
+	// Field "handshake-rate".
+	HandshakeRate int
+}
+
+// Validate says which field is wrong, or returns nil.
+func (l Limits) Validate() error {
+	return checkLimits([]limit{
+		{"max-connections", l.Connections},
+		{"max-per-identity", l.PerIdentity},
+		{"max-per-source", l.PerSource},
+		{"max-sessions", l.Sessions},
+		{"max-unauthenticated", l.Unauthenticated},
+		{"handshake-rate", l.HandshakeRate},
+	})
+}
+
+type limit struct {
+	field string
+	value int
+}
+
+func checkLimits(limits []limit) error {
+	for _, l := range limits {
+		if l.value < 0 {
+			return LimitError(l.field, l.value)
+		}
+	}
+	return nil
+}
+
+// LimitError is the error of a limit that would let nothing through. Flags need it too: a flag
+// can be 0, which is the default here.
+func LimitError(field string, value int) error {
+	return fieldError(field, fmt.Sprintf("{%s} %%d lets nothing through", field), value)
+}

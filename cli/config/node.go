@@ -1,0 +1,128 @@
+package config
+
+import (
+	"time"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/noise"
+	"github.com/secureportal/sp/route"
+)
+
+// Defaults of what a node waits for. The zero value of a field means its default.
+const (
+	DefaultConnectTimeout = route.DefaultConnectTimeout
+	DefaultKeepalive      = channel.DefaultKeepalive
+	DefaultDrain          = 30 * time.Second
+
+	// NoDrain, as Node.Drain, cuts open connections at once.
+	NoDrain time.Duration = -1
+)
+
+// Node is what all portals of a process share: who it is, whom it trusts, and how much it takes
+// on.
+type Node struct {
+	// Identity is the key file, made on first use. Empty means the user's own:
+	// identity.DefaultPath. Field "identity".
+	Identity string
+
+	// Trust says whom the node trusts. The zero value trusts its own identity only.
+	Trust Trust
+
+	// Credentials are files with a credential each, to be presented to far ends. They are read
+	// again when they change. Field "credential".
+	Credentials []string
+
+	// Ticket is the text of a ticket to redeem, a secret until then: its issuer is trusted, and
+	// gets to see it. Empty means none. Field "ticket".
+	Ticket string
+
+	// Suites are the Noise suites to accept, by name; the first is proposed. Empty means
+	// channel.DefaultSuites. Field "suite".
+	Suites []string
+
+	// ConnectTimeout bounds the making of a connection. 0 means DefaultConnectTimeout.
+	// Field "connect-timeout".
+	ConnectTimeout time.Duration
+
+	// Keepalive is the time between two pings of the whole way to a far end; three without an
+	// answer end a session. 0 means DefaultKeepalive. Field "keepalive".
+	Keepalive time.Duration
+
+	// Drain is how long open connections may take to finish when their portal stops. 0 means
+	// DefaultDrain, and NoDrain no time at all. Field "drain".
+	Drain time.Duration
+
+	// Limits says how much the node takes on. The zero value is the defaults.
+	Limits Limits
+}
+
+// Validate says which field is wrong, or returns nil.
+func (n Node) Validate() error {
+	if err := n.Trust.Validate(); err != nil {
+		return err
+	}
+	if _, err := n.ParseSuites(); err != nil {
+		return err
+	}
+	if _, err := n.ParseTicket(); err != nil {
+		return err
+	}
+	switch {
+	case n.ConnectTimeout < 0:
+		return notATime("connect-timeout", n.ConnectTimeout)
+	case n.Keepalive < 0:
+		return notATime("keepalive", n.Keepalive)
+	case n.Drain < 0 && n.Drain != NoDrain:
+		return notATime("drain", n.Drain)
+	}
+	return n.Limits.Validate()
+}
+
+func notATime(field string, d time.Duration) error {
+	return fieldError(field, "{"+field+"} %v is not a time to wait", d)
+}
+
+// DrainTime is Drain with its default filled in, at least 0.
+func (n Node) DrainTime() time.Duration {
+	if n.Drain == 0 {
+		return DefaultDrain
+	}
+	return max(n.Drain, 0)
+}
+
+// DialTime is ConnectTimeout with its default filled in.
+func (n Node) DialTime() time.Duration {
+	if n.ConnectTimeout == 0 {
+		return DefaultConnectTimeout
+	}
+	return n.ConnectTimeout
+}
+
+// ParseSuites returns the suites that Suites names; nil means the default ones.
+func (n Node) ParseSuites() ([]noise.Suite, error) {
+	var all []noise.Suite
+	for _, name := range n.Suites {
+		s, err := noise.ParseSuite(name)
+		if err != nil {
+			return nil, fieldError("suite", "{suite} %q: %w", name, err)
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// ParseTicket returns the ticket, whose signature is good, or nil if there is none.
+func (n Node) ParseTicket() (*identity.Ticket, error) {
+	if n.Ticket == "" {
+		return nil, nil
+	}
+	t, err := identity.ParseTicketText(n.Ticket)
+	if err == nil {
+		err = t.VerifySignature()
+	}
+	if err != nil {
+		return nil, fieldError("ticket", "{ticket}: %w", err)
+	}
+	return t, nil
+}

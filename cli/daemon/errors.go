@@ -1,0 +1,32 @@
+package daemon
+
+import "errors"
+
+// Problem is what kind of thing went wrong: those that a user can do something about.
+type Problem int
+
+// The kinds of Problem.
+const (
+	NoFolder     Problem = iota + 1 // the key file's folder is not there
+	NoListFile                      // an allow or deny file is not there
+	OwnRotation                     // the known histories do not take the node's own key
+	RelayFailed                     // a relay was not reached, or refused a name
+	TicketFailed                    // the outlet did not take the ticket
+	NotBelieved                     // a credential is not to be believed
+)
+
+// Error is an error together with the kind of problem that it is. Its text is the error's.
+type Error struct {
+	Problem Problem
+	Err     error
+}
+
+// Error implements error.
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error.
+func (e *Error) Unwrap() error { return e.Err }
+
+// ErrStopped is the error of stdin and stdout whose inlet was stopped before their connection
+// had ended.
+var ErrStopped = errors.New("stopped by a signal before the connection had ended")

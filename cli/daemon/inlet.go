@@ -1,0 +1,235 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/portal"
+	"github.com/secureportal/sp/route"
+)
+
+// stdioGrace is for how long stdin and stdout are waited for once their connection has ended: a
+// write that stdout does not take never ends.
+const stdioGrace = time.Second
+
+// inlet is an inlet, which has one part.
+type inlet struct {
+	site   *site
+	config config.Inlet
+	paths  *route.Failover
+	socket net.Listener // nil for stdin and stdout
+
+	accepting  context.Context
+	stopAccept context.CancelFunc
+	working    context.Context // bounds what connections that are open need
+	stopWork   context.CancelFunc
+	tasks      sync.WaitGroup
+	served     chan struct{} // closed when all connections have ended
+
+	mu      sync.Mutex
+	address string // once it listens, and until it does not
+}
+
+func (s *site) planInlet(i config.Inlet) planned {
+	key := i
+	key.NoWait = false // it is of the start, and not of what has been started
+	return planned{
+		key:  keyOf("inlet", key),
+		make: func() part { return &inlet{site: s, config: i, served: make(chan struct{})} },
+	}
+}
+
+func (i *inlet) start(ctx context.Context) error {
+	to, err := i.config.Routes()
+	if err != nil {
+		return err
+	}
+	where, err := i.config.Address()
+	if err != nil {
+		return err
+	}
+	if err := i.redeem(ctx, to); err != nil {
+		return err
+	}
+	var socket net.Listener
+	if where.Network != "stdio" {
+		if socket, err = listen(ctx, where, netio.GuardedListenConfig()); err != nil {
+			return err
+		}
+	}
+	if i.config.NoWait {
+		if err := i.try(ctx, to); err != nil {
+			if socket != nil {
+				_ = socket.Close()
+			}
+			return err
+		}
+	}
+	i.accepting, i.stopAccept = context.WithCancel(context.Background())
+	i.working, i.stopWork = context.WithCancel(context.Background())
+	i.socket = socket
+	i.run(to)
+	return nil
+}
+
+// run begins to keep the routes open, and to carry connections: those that the socket accepts,
+// or the one that is stdin and stdout.
+func (i *inlet) run(to []route.Route) {
+	i.paths = i.site.newPaths(to)
+	i.tasks.Go(func() { i.paths.Run(i.working) })
+	if i.socket == nil {
+		go i.carryStdio() // end waits for served, but not for ever
+		return
+	}
+	i.setAddress(describe(i.socket))
+	i.tasks.Go(func() {
+		defer close(i.served)
+		i.portal().Serve(i.accepting, i.working, i.socket)
+	})
+	i.tasks.Go(func() {
+		if i.paths.Await(i.accepting) == nil {
+			i.site.changed()
+		}
+	})
+}
+
+// redeem presents the ticket, if there is one, before anything else is done. A far end that is not
+// there yet is waited for later.
+func (i *inlet) redeem(ctx context.Context, to []route.Route) error {
+	if i.site.ticket == nil {
+		return nil
+	}
+	err := i.try(ctx, to)
+	if errors.Is(err, trust.ErrNotTrusted) {
+		return &Error{TicketFailed, err}
+	}
+	if err == nil {
+		i.tell(Redeemed, nil)
+	}
+	return nil
+}
+
+func (i *inlet) tell(kind EventKind, err error) {
+	id := i.site.self.Identifier()
+	i.site.notify(Event{Kind: kind, Identifier: id, Portal: i.status(), Err: err})
+}
+
+// try asks whether any of some routes leads to the service, and returns why the first does not.
+func (i *inlet) try(ctx context.Context, to []route.Route) error {
+	var first error
+	for _, path := range to {
+		ctx, cancel := context.WithTimeout(ctx, i.site.config.DialTime())
+		err := i.site.main.node.Probe(ctx, path)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func (i *inlet) portal() *portal.Inlet {
+	return &portal.Inlet{
+		Open: func(ctx context.Context, client []byte) (*route.Stream, error) {
+			return i.paths.OpenWith(ctx, route.Lazy, client)
+		},
+		Begin:          i.begin,
+		ConnectTimeout: i.site.config.ConnectTimeout,
+		Logger:         i.site.logger,
+	}
+}
+
+// begin counts a connection, for the node and for the inlet.
+func (i *inlet) begin(app route.Conn) (end func(), err error) {
+	leave, err := i.site.main.node.Begin(app)
+	if err != nil {
+		return nil, err
+	}
+	i.site.open.begin(i, app)
+	return func() {
+		i.site.open.end(app)
+		leave()
+	}, nil
+}
+
+// carryStdio carries stdin and stdout, when a route is open.
+func (i *inlet) carryStdio() {
+	defer close(i.served)
+	err := ErrStopped
+	if i.paths.Await(i.accepting) == nil {
+		i.site.changed()
+		err = i.portal().Carry(i.working, i.site.options.Stdio())
+	}
+	i.tell(Ended, err)
+}
+
+func (i *inlet) setAddress(address string) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.address = address
+}
+
+// stopListening returns when the address is free for another.
+func (i *inlet) stopListening() {
+	i.stopAccept()
+	if i.socket != nil {
+		_ = i.socket.Close()
+	}
+	i.setAddress("")
+}
+
+func (i *inlet) withdraw() { i.stopListening() }
+
+func (i *inlet) end(ctx context.Context) {
+	i.stopListening()
+	select {
+	case <-i.served:
+	case <-ctx.Done():
+	}
+	cut(i.site.open.of(i))
+	i.stopWork()
+	select {
+	case <-i.served:
+	case <-i.grace():
+	}
+	i.tasks.Wait()
+}
+
+// grace ends when stdin and stdout have been waited for long enough. Other connections end when
+// they are cut.
+func (i *inlet) grace() <-chan time.Time {
+	if i.config.Listen == config.Stdio {
+		return time.After(stdioGrace)
+	}
+	return nil
+}
+
+func (i *inlet) state() partState {
+	now := partState{entrance: true, connections: i.site.open.number(i)}
+	if i.paths != nil {
+		now.err = i.paths.Await(endedContext()) // why none is open
+	}
+	now.up = i.paths != nil && now.err == nil
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	now.address = i.address
+	return now
+}
+
+// status is the portal's, which has no other part.
+func (i *inlet) status() PortalStatus {
+	now := i.state()
+	return PortalStatus{
+		Kind: InletKind, Name: i.config.Listen, Address: now.address, Ready: now.up,
+		Connections: now.connections, Err: now.err,
+	}
+}

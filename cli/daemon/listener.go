@@ -1,0 +1,73 @@
+package daemon
+
+import (
+	"context"
+	"net"
+	"sync"
+
+	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// listener is the part of a portal that links come in by.
+type listener struct {
+	member  *member
+	at      config.Entrance
+	stop    context.CancelFunc // of accepting
+	serving sync.WaitGroup
+
+	mu      sync.Mutex
+	address string // once it listens, and until it does not
+}
+
+func (s *site) planListener(m *member, e config.Entrance) planned {
+	return planned{
+		key:  keyOf("listener", e.Listen),
+		make: func() part { return &listener{member: m, at: e} },
+	}
+}
+
+func (l *listener) start(ctx context.Context) error {
+	where, err := l.at.Address()
+	if err != nil {
+		return err
+	}
+	socket, err := listen(ctx, where, netio.ListenConfig())
+	if err != nil {
+		return err
+	}
+	l.setAddress(describe(socket))
+	accepting, stop := context.WithCancel(context.Background())
+	l.stop = stop
+	l.serving.Go(func() { l.member.node.Serve(accepting, socket) })
+	return nil
+}
+
+func (l *listener) setAddress(address string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.address = address
+}
+
+// stopListening returns when the address is free for another.
+func (l *listener) stopListening() {
+	l.stop()
+	l.serving.Wait()
+	l.setAddress("")
+}
+
+func (l *listener) withdraw() { l.stopListening() }
+
+// end leaves the links alone: they are the node's.
+func (l *listener) end(context.Context) { l.stopListening() }
+
+func (l *listener) state() partState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return partState{entrance: true, up: l.address != "", address: l.address}
+}
+
+// describe returns where l listens, in the form that config.ParseAddress reads.
+func describe(l net.Listener) string {
+	return config.Address{Network: l.Addr().Network(), Address: l.Addr().String()}.String()
+}

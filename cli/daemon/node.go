@@ -1,0 +1,335 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay"
+)
+
+// This file is where nodes, policies, relays and their clients are made: what the rest of the
+// package knows of them is in member, and in what these functions return.
+
+// member is a node, and what decides whom it trusts.
+type member struct {
+	node   *route.Node
+	policy *trust.Policy
+	dials  bool // nobody reaches it: it makes claims on relays
+}
+
+// OpenNode makes the node that n describes, for who opens routes and has no portals. Its files
+// are read once. The caller closes it.
+func OpenNode(n config.Node, o Options) (*route.Node, error) {
+	if err := n.Validate(); err != nil {
+		return nil, err
+	}
+	s, err := newSite(n, o)
+	if err != nil {
+		return nil, err
+	}
+	return s.main.node, nil
+}
+
+// newSite makes a site, and its key if there is none. n is valid.
+func newSite(n config.Node, o Options) (*site, error) {
+	s := &site{
+		config: n, options: o, logger: o.Logger, open: newConnections(),
+		changed: func() {}, notify: func(Event) {},
+		members: make(map[*member]struct{}), parts: make(map[string]part),
+	}
+	if s.logger == nil {
+		s.logger = slog.Default()
+	}
+	var err error
+	if s.ticket, err = n.ParseTicket(); err != nil {
+		return nil, err
+	}
+	if s.trust, err = trustOf(n.Trust, s.logger); err != nil {
+		return nil, err
+	}
+	path, err := s.loadIdentity()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.observeSelf(s.self); err != nil {
+		return nil, err
+	}
+	if s.presented, err = newPresented(s.self, path, n.Credentials, s.logger); err != nil {
+		return nil, err
+	}
+	s.trust.Self = s.self.Identifier()
+	if s.ticket != nil {
+		s.trust.Allow = append(s.trust.Allow, s.ticket.Issuer())
+	}
+	if s.base, err = s.nodeConfig(); err != nil {
+		return nil, err
+	}
+	s.main, err = s.newMember(s.withTickets(s.trust), false, func(*route.Config) {})
+	return s, err
+}
+
+// loadIdentity loads the key file, and makes it if it is not there. It returns which file it is.
+func (s *site) loadIdentity() (path string, err error) {
+	path = s.config.Identity
+	if path == "" {
+		if path, err = identity.DefaultPath(); err != nil {
+			return "", err
+		}
+	} else if _, err := os.Stat(filepath.Dir(path)); err != nil {
+		// A folder that is not there is a slip of the pen, and not where a key should go.
+		return "", &Error{NoFolder, fmt.Errorf("identity file %s: %w", path, err)}
+	}
+	self, created, err := identity.LoadOrCreate(path)
+	if err != nil {
+		return "", err
+	}
+	if created {
+		s.logger.Info("made a new identity", "file", path, "identifier", self.Identifier())
+	}
+	s.self = self
+	return path, nil
+}
+
+// observeSelf remembers the node's own rotations, so that a key that was given up does not open
+// its own doors. If it is this node that has such a key, others decide what that is worth.
+func (s *site) observeSelf(self *identity.Identity) error {
+	err := s.trust.Known.Observe(self.History())
+	switch {
+	case err == nil:
+	case errors.Is(err, trust.ErrOlderHistory), errors.Is(err, trust.ErrForkedHistory):
+		s.logger.Warn(
+			"this side's key was given up: take the identity file from where it was rotated")
+	default:
+		return &Error{OwnRotation, fmt.Errorf("this side's own rotation: %w", err)}
+	}
+	return nil
+}
+
+// nodeConfig is what the site's nodes have in common.
+func (s *site) nodeConfig() (route.Config, error) {
+	suites, err := s.config.ParseSuites()
+	return route.Config{
+		Channel: channel.Config{
+			Identity: s.self, Current: s.presented.identity,
+			Credentials: s.presented.list, Ticket: presentTicket(s.ticket), Suites: suites,
+			Keepalive: s.config.Keepalive, SessionsPerIdentity: s.config.Limits.Sessions,
+		},
+		ConnectTimeout: s.config.ConnectTimeout, Limits: limits(s.config.Limits, false),
+		Logger: s.logger, Hint: s.options.Hint,
+	}, err
+}
+
+// presentTicket returns what has a node present t to the one who issued it.
+func presentTicket(t *identity.Ticket) func(identity.Identifier) []byte {
+	if t == nil {
+		return nil
+	}
+	return func(peer identity.Identifier) []byte {
+		if peer != t.Issuer() {
+			return nil
+		}
+		return t.Bytes()
+	}
+}
+
+// newMember makes a node that trusts as t says, and differs from the others as change does.
+func (s *site) newMember(
+	t trust.Config, dials bool, change func(*route.Config),
+) (*member, error) {
+	policy, err := trust.NewPolicy(t)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &Error{NoListFile, err}
+	}
+	if err != nil {
+		return nil, err
+	}
+	config := s.base
+	config.Channel.Trust = policy
+	change(&config)
+	node, err := route.NewNode(config)
+	if err != nil {
+		return nil, err
+	}
+	m := &member{node: node, policy: policy, dials: dials}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.members[m] = struct{}{}
+	return m, nil
+}
+
+// closeMember ends a node at once.
+func (s *site) closeMember(m *member) {
+	_ = m.node.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.members, m)
+}
+
+// newForwarder makes the node of a relay or a bridge.
+func (s *site) newForwarder(next config.NextHops) (*member, error) {
+	return s.newMember(s.trust, false, func(c *route.Config) {
+		c.Limits = limits(s.config.Limits, true)
+		if next != nil {
+			c.Forward = next.Allow
+		}
+	})
+}
+
+// makeRelay has a node give names away.
+func makeRelay(m *member, r config.Relay) {
+	relay.NewServer(m.node, relay.ServerConfig{
+		MayClaim: mayClaim,
+		Directory: relay.NewMemory(relay.MemoryConfig{
+			Names: r.Names, NamesPerIdentity: r.NamesPerIdentity,
+		}),
+	})
+}
+
+// relayNameAttribute bounds the names that the bearer of a credential may claim on a relay.
+const relayNameAttribute = "relay-name"
+
+// mayClaim tells whether whoever is trusted by d may claim a name on this relay.
+func mayClaim(d trust.Decision, name string) error {
+	if bound, ok := d.Attributes[relayNameAttribute]; ok && bound != name {
+		return fmt.Errorf("its credential is for the name %q", bound)
+	}
+	return nil
+}
+
+// newRelayClient makes what keeps a claim of e.Name on a relay for m, and the node that dials
+// the relay: it trusts the relay's identities, and m those who come. hint is the node's.
+func (s *site) newRelayClient(
+	m *member, at string, e config.Entrance, hint func(error) string,
+) (*relay.Client, *member, error) {
+	to, err := config.ParseRelay(at)
+	if err != nil {
+		return nil, nil, err
+	}
+	allow, err := config.ParseIdentifiers("relay-identity", e.RelayIdentities)
+	if err != nil {
+		return nil, nil, err
+	}
+	dialer, err := s.newMember(trust.Config{
+		Self: s.self.Identifier(), Allow: allow,
+		Deny: s.trust.Deny, DenyFiles: s.trust.DenyFiles, Known: s.trust.Known,
+	}, true, func(c *route.Config) { c.Hint = hint })
+	if err != nil {
+		return nil, nil, err
+	}
+	client := &relay.Client{
+		Relay: to, Name: e.Name, Dial: dialer.node, Serve: m.node, MuxOnly: e.Mux,
+	}
+	if err := client.Check(); err != nil {
+		s.closeMember(dialer)
+		return nil, nil, err
+	}
+	return client, dialer, nil
+}
+
+// newPaths makes what keeps the routes of an inlet open.
+func (s *site) newPaths(to []route.Route) *route.Failover { return s.main.node.NewFailover(to) }
+
+// trustOf returns the policy that t asks for, without the node's own identity.
+func trustOf(t config.Trust, logger *slog.Logger) (p trust.Config, err error) {
+	p = trust.Config{
+		AllowAnyone: t.AllowAnyone, AllowFiles: t.AllowFiles, DenyFiles: t.DenyFiles,
+	}
+	if p.Allow, err = config.ParseIdentifiers("allow", t.Allow); err != nil {
+		return p, err
+	}
+	if p.Deny, err = config.ParseIdentifiers("deny", t.Deny); err != nil {
+		return p, err
+	}
+	if p.Authorities, err = config.ParseIdentifiers("authority", t.Authorities); err != nil {
+		return p, err
+	}
+	if p.Require, err = config.ParseAttributes("require", t.Require); err != nil {
+		return p, err
+	}
+	p.Known, err = openSeen(t.Seen, logger)
+	return p, err
+}
+
+// openSeen opens the known histories at path, or the user's own. Where there is no place for
+// those the memory is the process's own.
+func openSeen(path string, logger *slog.Logger) (*trust.KnownHistories, error) {
+	if path == "" {
+		var err error
+		if path, err = trust.DefaultKnownHistoriesPath(); err != nil {
+			logger.Warn("who has rotated keys is forgotten when this process ends: "+
+				"name a file with --seen", "error", err)
+			return trust.NewKnownHistories(), nil
+		}
+	}
+	return trust.OpenKnownHistories(path)
+}
+
+// CheckCredential tells why t would not believe a credential that subject presents now, or nil.
+func CheckCredential(
+	t config.Trust, c *identity.Credential, subject identity.Identifier, logger *slog.Logger,
+) error {
+	p, err := trustOf(t, logger)
+	if err != nil {
+		return err
+	}
+	policy, err := trust.NewPolicy(p)
+	if err != nil {
+		return err
+	}
+	if err := policy.CheckCredential(c, subject, time.Now()); err != nil {
+		return &Error{NotBelieved, err}
+	}
+	return nil
+}
+
+// withTickets has the policy of the outlets' node redeem tickets, if there is a file to put
+// their bearers into.
+func (s *site) withTickets(t trust.Config) trust.Config {
+	if len(t.AllowFiles) > 0 {
+		t.TicketRoute = s.leadsHere
+		t.TicketIssuer = func() *identity.History { return s.presented.identity().History() }
+	}
+	return t
+}
+
+// leadsHere tells whether a ticket's route leads to one of the outlets, and not to another one
+// that has the same identity: an outlet behind a relay goes by its name, and only one that
+// listens can be reached without.
+func (s *site) leadsHere(text string) error {
+	to, err := route.Parse(text)
+	if err != nil {
+		return err
+	}
+	var outlets []config.Outlet
+	if p := s.outlets.Load(); p != nil {
+		outlets = *p
+	}
+	for _, a := range slices.Backward(to) {
+		asked, named := strings.CutPrefix(a.Name, route.ForwardPrefix)
+		named = named && a.Kind == route.KindService
+		isHere := func(o config.Outlet) bool {
+			return a.IsTransport() && o.Listen != "" || named && o.Name == asked
+		}
+		switch {
+		case slices.ContainsFunc(outlets, isHere):
+			return nil
+		case a.IsTransport():
+			return errors.New("it is for an outlet that is reached without a relay")
+		case named:
+			return fmt.Errorf("it is for the outlet that goes by the name %s", asked)
+		}
+	}
+	return errors.New("its route leads nowhere")
+}

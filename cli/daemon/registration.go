@@ -1,0 +1,102 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+
+	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/route/relay"
+)
+
+// registration is the part of a portal that keeps a claim of a name on one relay.
+type registration struct {
+	site   *site
+	member *member // that others reach by it
+	relay  string
+	config config.Entrance // Name, RelayIdentities, Mux and NoWait of it
+
+	client  *relay.Client
+	dialer  *member
+	stop    context.CancelFunc
+	running sync.WaitGroup
+	ending  sync.Once
+
+	mu  sync.Mutex // guards what follows
+	up  bool
+	err error // why it is not up
+}
+
+// claimKey begins the key of every registration of a name on a relay, whatever its terms. Those
+// of relays and bridges are no parts of the site's.
+func claimKey(relay, name string) string { return "registration " + relay + " " + name + " " }
+
+func (s *site) planRegistration(m *member, relay string, e config.Entrance) planned {
+	terms := config.Entrance{RelayIdentities: e.RelayIdentities, Mux: e.Mux}
+	return planned{
+		key: keyOf(claimKey(relay, e.Name), terms),
+		make: func() part {
+			return &registration{site: s, member: m, relay: relay, config: e}
+		},
+	}
+}
+
+func (r *registration) start(ctx context.Context) (err error) {
+	r.client, r.dialer, err = r.site.newRelayClient(r.member, r.relay, r.config, r.failed)
+	if err != nil {
+		return err
+	}
+	r.client.Registered = r.registered
+	if r.config.NoWait {
+		ctx, cancel := context.WithTimeout(ctx, r.site.config.DialTime())
+		defer cancel()
+		if err := r.client.Try(ctx); err != nil {
+			r.site.closeMember(r.dialer)
+			return &Error{RelayFailed, err}
+		}
+	}
+	running, stop := context.WithCancel(context.Background())
+	r.stop = stop
+	r.running.Go(func() { r.client.Run(running) })
+	return nil
+}
+
+// failed takes note of why the claim could not be made or was lost, and returns the hint for it.
+func (r *registration) failed(err error) string {
+	r.mu.Lock()
+	r.up, r.err = false, err
+	r.mu.Unlock()
+	if r.site.options.Hint == nil {
+		return ""
+	}
+	return r.site.options.Hint(&Error{RelayFailed, err})
+}
+
+func (r *registration) registered() {
+	r.mu.Lock()
+	r.up, r.err = true, nil
+	r.mu.Unlock()
+	r.site.changed()
+}
+
+func (r *registration) stopListening() {}
+
+// withdraw leaves the claim alone: what the relay has passed on so far goes through it.
+func (r *registration) withdraw() {}
+
+// end waits for the connections that may have come by the relay: which ones have is not known.
+func (r *registration) end(ctx context.Context) {
+	if r.member == r.site.main {
+		r.site.open.await(ctx, r.site.open.of(nil))
+	}
+	r.ending.Do(func() {
+		r.stop()
+		r.running.Wait()
+		r.site.closeMember(r.dialer)
+	})
+}
+
+func (r *registration) state() partState {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return partState{entrance: true, up: r.up, err: r.err}
+}

@@ -1,0 +1,89 @@
+package daemon
+
+import "github.com/secureportal/sp/identity"
+
+// Status is what a daemon does at one moment.
+type Status struct {
+	Identifier identity.Identifier
+	Portals    []PortalStatus // in the order of the configuration, each kind on its own
+}
+
+// Kind is the kind of a portal.
+type Kind string
+
+// The kinds of portal.
+const (
+	InletKind  Kind = "inlet"
+	OutletKind Kind = "outlet"
+	RelayKind  Kind = "relay"
+	BridgeKind Kind = "bridge"
+)
+
+// PortalStatus is what one portal does at one moment.
+type PortalStatus struct {
+	Kind Kind
+	// Name tells the portal from others of its kind: an outlet's service, and where the
+	// configuration has the others listen.
+	Name string
+	// Address is where it listens, as host:port with the port it has got, or unix:PATH. Empty
+	// if it does not.
+	Address string
+	// Ready is whether it can be used now: see the kind of event of that name.
+	Ready bool
+	// Connections is how many are open. An outlet's are those to its service.
+	Connections int
+	// Err is why it is not ready, or has lost one of its relays. Nil if nothing is wrong.
+	Err error
+}
+
+// Status tells what the daemon does.
+func (d *Daemon) Status() Status {
+	d.mu.Lock()
+	s, portals := d.site, append([]*running(nil), d.portals...)
+	d.mu.Unlock()
+	var all Status
+	if s != nil {
+		all.Identifier = s.self.Identifier()
+	}
+	for _, p := range portals {
+		all.Portals = append(all.Portals, p.status())
+	}
+	return all
+}
+
+// announce tells of portals that have become ready, and systemd when all have.
+func (d *Daemon) announce() {
+	d.notifying.Lock()
+	defer d.notifying.Unlock()
+	d.mu.Lock()
+	started, portals := d.started, append([]*running(nil), d.portals...)
+	d.mu.Unlock()
+	if !started {
+		return
+	}
+	all, fresh := true, false
+	for _, p := range portals {
+		if !p.announced && p.begun() && p.isUp() {
+			p.announced, fresh = true, true
+			id := p.site.self.Identifier()
+			d.tell(Event{Kind: Ready, Identifier: id, Portal: p.status()})
+		}
+		all = all && p.announced
+	}
+	if all && fresh {
+		notifyReady()
+	}
+}
+
+// notify tells of an event.
+func (d *Daemon) notify(e Event) {
+	d.notifying.Lock()
+	defer d.notifying.Unlock()
+	d.tell(e)
+}
+
+func (d *Daemon) tell(e Event) {
+	if d.options.Notify != nil {
+		d.options.Notify(e)
+	}
+}

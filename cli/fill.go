@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/cli/daemon"
+)
+
+// This file has flags fill a configuration. It decides nothing: what is wrong with a value, and
+// what is meant where there is none, the configuration knows.
+
+// nodeConfig is what nodeFlags say, and portalFlags where a command has them.
+func nodeConfig(c *call) config.Node {
+	n := config.Node{
+		Identity:       c.text("identity"),
+		Trust:          trustConfig(c),
+		Credentials:    c.list("credential"),
+		Suites:         c.list("suite"),
+		ConnectTimeout: c.duration("connect-timeout"),
+		Keepalive:      c.duration("keepalive"),
+		Drain:          c.duration("drain"),
+		Limits: config.Limits{
+			Connections:     c.number("max-connections"),
+			PerIdentity:     c.number("max-per-identity"),
+			PerSource:       c.number("max-per-source"),
+			Sessions:        c.number("max-sessions"),
+			Unauthenticated: c.number("max-unauthenticated"),
+			HandshakeRate:   c.number("handshake-rate"),
+		},
+	}
+	if n.Drain == 0 {
+		n.Drain = config.NoDrain
+	}
+	return n
+}
+
+// trustConfig is what trustFlags say.
+func trustConfig(c *call) config.Trust {
+	return config.Trust{
+		Allow:       c.list("allow"),
+		AllowFiles:  c.list("allow-file"),
+		AllowAnyone: c.yes("allow-anyone"),
+		Authorities: c.list("authority"),
+		Require:     c.list("require"),
+		Deny:        c.list("deny"),
+		DenyFiles:   c.list("deny-file"),
+		Seen:        c.text("seen"),
+	}
+}
+
+// entranceConfig is what --listen and relayedFlags say.
+func entranceConfig(c *call) config.Entrance {
+	return config.Entrance{
+		Listen:          c.text("listen"),
+		Relays:          c.list("relay"),
+		Name:            c.text("name"),
+		RelayIdentities: c.list("relay-identity"),
+		Mux:             c.yes("mux"),
+		NoWait:          c.yes("no-wait"),
+	}
+}
+
+// daemonOptions have a daemon log as the flags say.
+func daemonOptions(c *call) (daemon.Options, error) {
+	logger, err := newLogger(c.text("log-format"), c.text("log-level"), c.stderr)
+	return daemon.Options{Logger: logger, Hint: hintFor}, err
+}
