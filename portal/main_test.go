@@ -72,7 +72,8 @@ func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 	id := testkit.NewIdentity(t)
 	p.inlet, p.outlet = newNode(t, id), newNode(t, id)
 
-	o := &Outlet{Network: "tcp", Address: p.service.Addr().String(), Logger: quiet()}
+	target, _ := transport.FromAddr(p.service.Addr())
+	o := &Outlet{Target: target, Logger: quiet()}
 	i := &Inlet{
 		Open: func(ctx context.Context, _ []byte) (*route.Stream, error) {
 			return p.inlet.Open(ctx, p.route(), wire.Lazy)

@@ -61,7 +61,7 @@ func (e Entrance) Validate() error {
 
 // Address is where Listen says.
 func (e Entrance) Address() (Address, error) {
-	a, err := ParseAddress(e.Listen, "", false)
+	a, err := transport.ParseListen(e.Listen, "")
 	if err != nil {
 		return a, fieldError("listen", "{listen}: %w", err)
 	}
