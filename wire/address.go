@@ -34,7 +34,8 @@ type Address struct {
 	Port uint16
 }
 
-// IsTransport tells whether a names another node's listener rather than something on the node that reads it.
+// IsTransport tells whether a names another node's listener rather than something on the node that
+// reads it.
 func (a Address) IsTransport() bool {
 	switch a.Kind {
 	case IP4, IP6, DNS, Unix, Local:
@@ -89,7 +90,8 @@ func validateWord(what, name string, most int) error {
 	}
 	for i := range len(name) {
 		if !isNameByte(name[i]) {
-			return fmt.Errorf("%w: a %s name has only letters, digits, dot, dash and underscore", ErrMalformed, what)
+			return fmt.Errorf("%w: a %s name has only letters, digits, dot, dash and underscore",
+				ErrMalformed, what)
 		}
 	}
 	return nil
@@ -97,13 +99,18 @@ func validateWord(what, name string, most int) error {
 
 func validatePath(path string) error {
 	if path == "" || len(path) > MaxPath || strings.IndexByte(path, 0) >= 0 {
-		return fmt.Errorf("%w: a socket's path has 1 to %d bytes, none of them zero", ErrMalformed, MaxPath)
+		return fmt.Errorf("%w: a socket's path has 1 to %d bytes, none of them zero", ErrMalformed,
+			MaxPath)
 	}
 	return nil
 }
 
 func isNameByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '-' || c == '_'
+	switch {
+	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		return true
+	}
+	return c == '.' || c == '-' || c == '_'
 }
 
 func appendAddress(dst []byte, a Address) ([]byte, error) {

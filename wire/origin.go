@@ -52,7 +52,8 @@ func ParseOrigin(b []byte) (Origin, error) {
 		size = 4
 	}
 	if b[1] != family4 && b[1] != family6 || len(b) != originHeader+2*(size+2) {
-		return Origin{}, fmt.Errorf("%w: origin of family %d in %d bytes", ErrMalformed, b[1], len(b))
+		return Origin{}, fmt.Errorf("%w: origin of family %d in %d bytes", ErrMalformed, b[1],
+			len(b))
 	}
 	from, to := b[originHeader:originHeader+size+2], b[originHeader+size+2:]
 	o := Origin{From: endpoint(from), To: endpoint(to)}

@@ -13,7 +13,8 @@ func TestOriginBytes(t *testing.T) {
 		"0104" + "c0000201" + "d431" + "7f000001" + "1538": {
 			netip.MustParseAddrPort("192.0.2.1:54321"), netip.MustParseAddrPort("127.0.0.1:5432"),
 		},
-		"0106" + "20010db8000000000000000000000001" + "0001" + "00000000000000000000000000000001" + "ffff": {
+		"0106" + "20010db8000000000000000000000001" + "0001" +
+			"00000000000000000000000000000001" + "ffff": {
 			netip.MustParseAddrPort("[2001:db8::1]:1"), netip.MustParseAddrPort("[::1]:65535"),
 		},
 	} {
@@ -33,11 +34,17 @@ func TestOriginBytes(t *testing.T) {
 			t.Errorf("with a byte more: %v", err)
 		}
 	}
-	mapped, err := AppendOrigin(nil, Origin{netip.MustParseAddrPort("[::ffff:192.0.2.1]:1"), netip.MustParseAddrPort("192.0.2.2:2")})
+	mapped, err := AppendOrigin(nil, Origin{
+		netip.MustParseAddrPort("[::ffff:192.0.2.1]:1"), netip.MustParseAddrPort("192.0.2.2:2"),
+	})
 	if err != nil || len(mapped) != 14 {
 		t.Errorf("%x, %v", mapped, err)
 	}
-	for _, c := range []Origin{{}, {From: netip.MustParseAddrPort("1.2.3.4:5")}, {netip.MustParseAddrPort("1.2.3.4:5"), netip.MustParseAddrPort("[::1]:5")}} {
+	for _, c := range []Origin{
+		{},
+		{From: netip.MustParseAddrPort("1.2.3.4:5")},
+		{netip.MustParseAddrPort("1.2.3.4:5"), netip.MustParseAddrPort("[::1]:5")},
+	} {
 		if _, err := AppendOrigin(nil, c); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%+v: %v", c, err)
 		}
@@ -45,7 +52,11 @@ func TestOriginBytes(t *testing.T) {
 }
 
 func FuzzParseOrigin(f *testing.F) {
-	for _, s := range []string{"0104c0000201d4317f0000011538", "010620010db8000000000000000000000001000100000000000000000000000000000001ffff", "0106", ""} {
+	for _, s := range []string{
+		"0104c0000201d4317f0000011538",
+		"010620010db8000000000000000000000001000100000000000000000000000000000001ffff",
+		"0106", "",
+	} {
 		b, _ := hex.DecodeString(s)
 		f.Add(b)
 	}
