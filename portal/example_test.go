@@ -97,7 +97,7 @@ func ExampleDial_bridge() {
 	bridge, stop := serveBridge(newOptions(), l.Addr()) // sp bridge --listen :7000 --to …
 	defer stop()
 
-	c, err := portal.Dial(ctx, route.FormatAddress(bridge)+l.Route(), here)
+	c, err := portal.Dial(ctx, transport.FormatStep(bridge)+l.Route(), here)
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -186,8 +186,8 @@ func TestListenAsAName(t *testing.T) {
 		Identity: id, RelayIdentities: []identity.Identifier{r.relayIdentity}, Logger: quiet(),
 	}
 	short := "db@" + transport.Format(r.relay)
-	direct := route.FormatAddress(r.relay) + "/service/forward_to_db"
-	bridged := route.FormatAddress(r.bridge) + direct
+	direct := transport.FormatStep(r.relay) + "/service/forward_to_db"
+	bridged := transport.FormatStep(r.bridge) + direct
 	for _, address := range []string{short, direct, bridged, bridged + "/secure/api/service/outlet"} {
 		l, err := Listen(testkit.Context(t), address, o)
 		if err != nil {
@@ -258,7 +258,7 @@ func TestListenAsANameErrors(t *testing.T) {
 		}},
 		"a bridge": {"db@" + transport.Format(r.bridge), relays, is(trust.ErrNotTrusted)},
 		"not by that bridge": {
-			route.FormatAddress(r.bridge) + "/ip4/127.0.0.1/tcp/1/service/forward_to_db", relays,
+			transport.FormatStep(r.bridge) + "/ip4/127.0.0.1/tcp/1/service/forward_to_db", relays,
 			status(wire.NotAllowed),
 		},
 	} {

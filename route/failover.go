@@ -116,13 +116,8 @@ func (f *Failover) await(
 	}
 }
 
-// Open opens a stream on the first path that is up. While none is, it waits for one, as long as
-// ctx lets it.
-func (f *Failover) Open(ctx context.Context, flags wire.Flags) (*Stream, error) {
-	return f.OpenWith(ctx, flags, nil)
-}
-
-// OpenWith is Open with a few bytes for the service in the opening message.
+// OpenWith opens a stream on the first path that is up, with a few bytes for the service in the
+// opening message. While no path is up, it waits for one, as long as ctx lets it.
 func (f *Failover) OpenWith(
 	ctx context.Context, flags wire.Flags, payload []byte,
 ) (*Stream, error) {

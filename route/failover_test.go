@@ -31,7 +31,7 @@ func failover(t testing.TB, n *Node, routes ...Route) *Failover {
 
 func expectUp(t testing.TB, r *Failover) {
 	t.Helper()
-	s, err := r.Open(testkit.Context(t), 0)
+	s, err := r.OpenWith(testkit.Context(t), 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,13 +50,13 @@ func TestFailoverWaitsForTheFarEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var dial *DialError
-	if _, err := r.Open(ctx, 0); !errors.As(err, &dial) {
+	if _, err := r.OpenWith(ctx, 0, nil); !errors.As(err, &dial) {
 		t.Errorf("got %v, want why the far end is not there", err)
 	}
 
 	opened := make(chan error, 1)
 	go func() {
-		s, err := r.Open(testkit.Context(t), 0)
+		s, err := r.OpenWith(testkit.Context(t), 0, nil)
 		if err == nil {
 			err = s.Await(testkit.Context(t))
 			_ = s.Close()

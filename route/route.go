@@ -8,8 +8,9 @@
 //	… and so on, to any depth
 //
 // A Node is one process's part in this: it offers services, forwards where it was told to, and
-// keeps one session for each beginning of its own routes that leads to a node. The package does not
-// know what a portal is and never looks into what passes.
+// keeps one session for each beginning of its own routes that leads to a node. What a node takes on
+// is counted in package admission, links come from package transport, and a relay is built on this
+// package: see package relay. It does not know what a portal is and never looks into what passes.
 package route
 
 import (
@@ -176,13 +177,13 @@ func parseStep(words []string) (wire.Address, int, error) {
 func Format(r Route) string {
 	var b strings.Builder
 	for _, a := range r {
-		b.WriteString(FormatAddress(a))
+		b.WriteString(formatStep(a))
 	}
 	return b.String()
 }
 
-// FormatAddress returns one address in the long form.
-func FormatAddress(a wire.Address) string {
+// formatStep returns one step in the long form.
+func formatStep(a wire.Address) string {
 	switch a.Kind {
 	case wire.Service:
 		return "/service/" + a.Name

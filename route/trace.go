@@ -32,7 +32,7 @@ func Hops(r Route) []Hop {
 
 // Explain says in a few words what a step of a route does.
 func Explain(a wire.Address) string {
-	text := FormatAddress(a)
+	text := formatStep(a)
 	switch {
 	case a.IsTransport():
 		return text + " — connect to " + transport.Format(a)
