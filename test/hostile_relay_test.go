@@ -22,6 +22,7 @@ import (
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -246,7 +247,7 @@ func TestOpeningMessageCut(t *testing.T) {
 		{"channel", at, wire.Message{Onward: wire.Route{api}, Return: from}},
 		{"spare", at, wire.Message{Onward: wire.Route{service(relay.StandbyName)}, Return: from, Payload: make([]byte, 40)}},
 		{"bridge", bridge, wire.Message{
-			Onward: wire.Route{route.FromAddrPort(netip.MustParseAddrPort(at)), api}, Return: from,
+			Onward: wire.Route{transport.FromAddrPort(netip.MustParseAddrPort(at)), api}, Return: from,
 		}},
 	} {
 		message, err := wire.AppendMessage(nil, c.message)
@@ -363,7 +364,7 @@ func newCrowd(t *testing.T, file, relayID, relay string) *crowd {
 		t.Fatal(err)
 	}
 	c := &crowd{
-		t: t, node: node, relay: route.FromAddrPort(netip.MustParseAddrPort(relay)), registered: make(chan struct{}),
+		t: t, node: node, relay: transport.FromAddrPort(netip.MustParseAddrPort(relay)), registered: make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	t.Cleanup(c.leave)

@@ -216,7 +216,7 @@ func TestSeveralRelays(t *testing.T) {
 	other, second := l.relay()
 	outlet := l.start("outlet", "--relay", first, "--relay", second, "--name", "db", "--target", service)
 	outlet.says("msg=registered", 2)
-	other.kill() // or streams could take the second road before the first is there
+	other.kill() // or streams could take the second path before the first is there
 	inlet := l.start("inlet", "--listen", "127.0.0.1:0", "--to", "db@"+first, "--to", "db@"+second)
 	listens := inlet.ready()
 	reaches(t, listens, "s")
@@ -226,7 +226,7 @@ func TestSeveralRelays(t *testing.T) {
 	outlet.says("msg=registered", 3)
 	inlet.says("far end reached", 1)
 	relay.kill()
-	inlet.says(`new streams take another road" route=/ip4/127.0.0.1/tcp/`+second[len("127.0.0.1:"):], 1)
+	inlet.says(`new streams take another path" route=/ip4/127.0.0.1/tcp/`+second[len("127.0.0.1:"):], 1)
 	up := reaches(t, listens, "s")
 
 	l.start("relay", "--listen", first).ready()

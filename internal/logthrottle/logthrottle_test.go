@@ -1,4 +1,4 @@
-package seldom
+package logthrottle
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-func TestReport(t *testing.T) {
-	var r Report
+func TestThrottle(t *testing.T) {
+	var r Throttle
 	now := time.Unix(1e9, 0)
 	short := fmt.Errorf("accept: %w", syscall.EMFILE)
 	for _, step := range []struct {

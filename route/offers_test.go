@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -50,7 +51,7 @@ func TestResolver(t *testing.T) {
 		"other": wire.NoService,
 	} {
 		_, err := ask(t, asker, Route{at, svc(name)}, "")
-		expectStatus(t, err, want, 1, HostPort(at))
+		expectStatus(t, err, want, 1, transport.Format(at))
 		if strings.Contains(err.Error(), "affair") {
 			t.Errorf("%s: the asker is told %v", name, err)
 		}

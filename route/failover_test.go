@@ -8,13 +8,14 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
-// roads runs the roads to routes until the test ends.
-func roads(t testing.TB, n *Node, routes ...Route) *Roads {
+// failover runs the paths that routes name until the test ends.
+func failover(t testing.TB, n *Node, routes ...Route) *Failover {
 	t.Helper()
-	r := n.NewRoads(routes)
+	r := n.NewFailover(routes)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {
@@ -28,9 +29,9 @@ func roads(t testing.TB, n *Node, routes ...Route) *Roads {
 	return r
 }
 
-func expectRoad(t testing.TB, r *Roads) {
+func expectUp(t testing.TB, r *Failover) {
 	t.Helper()
-	s, err := r.Open(testkit.Context(t), 0)
+	s, err := r.OpenWith(testkit.Context(t), 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -40,31 +41,32 @@ func expectRoad(t testing.TB, r *Roads) {
 	}
 }
 
-func TestRoadsWaitForTheFarEnd(t *testing.T) {
+func TestFailoverWaitsForTheFarEnd(t *testing.T) {
 	w := newWorld(t)
 	at := nowhere(t)
-	r := roads(t, w.node(t), Route{at, secure(), svc(EchoName)})
-	testkit.Eventually(t, "the first failure", func() bool { return r.keepers[0].lastError() != nil })
+	r := failover(t, w.node(t), Route{at, secure(), svc(EchoName)})
+	testkit.Eventually(t, "the first failure", func() bool { return r.paths[0].lastError() != nil })
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	var dial *DialError
-	if _, err := r.Open(ctx, 0); !errors.As(err, &dial) {
+	if _, err := r.OpenWith(ctx, 0, nil); !errors.As(err, &dial) {
 		t.Errorf("got %v, want why the far end is not there", err)
 	}
 
 	opened := make(chan error, 1)
 	go func() {
-		s, err := r.Open(testkit.Context(t), 0)
+		s, err := r.OpenWith(testkit.Context(t), 0, nil)
 		if err == nil {
 			err = s.Await(testkit.Context(t))
 			_ = s.Close()
 		}
 		opened <- err
 	}()
-	l, err := net.Listen("tcp", HostPort(at))
-	for begin := time.Now(); err != nil && time.Since(begin) < testkit.Patience; { // somebody else may have the port
-		l, err = net.Listen("tcp", HostPort(at))
+	l, err := net.Listen("tcp", transport.Format(at))
+	// Somebody else may have the port.
+	for begin := time.Now(); err != nil && time.Since(begin) < testkit.Patience; {
+		l, err = net.Listen("tcp", transport.Format(at))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -80,19 +82,19 @@ func TestRoadsWaitForTheFarEnd(t *testing.T) {
 	}
 }
 
-func TestRoadsSayWhyTheServiceIsNotThere(t *testing.T) {
+func TestFailoverSaysWhyTheServiceIsNotThere(t *testing.T) {
 	w := newWorld(t)
 	_, at := w.listening(t)
-	r := roads(t, w.node(t), Route{at, secure(), svc("nothing")})
-	testkit.Eventually(t, "the first failure", func() bool { return r.keepers[0].lastError() != nil })
+	r := failover(t, w.node(t), Route{at, secure(), svc("nothing")})
+	testkit.Eventually(t, "the first failure", func() bool { return r.paths[0].lastError() != nil })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	expectStatus(t, r.Await(ctx), wire.NoService, 1, HostPort(at))
+	expectStatus(t, r.Await(ctx), wire.NoService, 1, transport.Format(at))
 }
 
-func TestRoadsWithoutAnAttemptSayTheContext(t *testing.T) {
+func TestFailoverWithoutAnAttemptSaysTheContext(t *testing.T) {
 	n := newWorld(t).node(t)
-	r := n.NewRoads([]Route{{nowhere(t), secure(), svc("x")}}) // nobody runs it
+	r := n.NewFailover([]Route{{nowhere(t), secure(), svc("x")}}) // nobody runs it
 	ctx, cancel := context.WithCancelCause(t.Context())
 	why := errors.New("enough")
 	cancel(why)
@@ -101,52 +103,53 @@ func TestRoadsWithoutAnAttemptSayTheContext(t *testing.T) {
 	}
 }
 
-func TestRoadsMakeANewSession(t *testing.T) {
+func TestFailoverMakesANewSession(t *testing.T) {
 	w := newWorld(t)
 	far, at := w.listening(t)
 	far.HandleBasics()
 	near := w.node(t)
 	to := Route{at, secure(), svc(EchoName)}
-	r := roads(t, near, to)
-	expectRoad(t, r)
+	r := failover(t, near, to)
+	expectUp(t, r)
 	first, err := near.Session(testkit.Context(t), to)
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = first.Close()
-	expectRoad(t, r)
+	expectUp(t, r)
 	second, err := near.Session(testkit.Context(t), to)
 	if err != nil || second == first {
 		t.Errorf("the lost session is used again: %v", err)
 	}
 }
 
-func TestRoadsTakeTheFirstThatIsOpen(t *testing.T) {
+func TestFailoverTakesTheFirstThatIsUp(t *testing.T) {
 	w := newWorld(t)
 	far, at := w.listening(t)
 	far.HandleBasics()
 	second, other := w.listening(t)
 	second.HandleBasics()
 	near := w.node(t)
-	r := roads(t, near, Route{at, secure(), svc(EchoName)}, Route{other, secure(), svc(EchoName)})
-	usedRoad := func(a wire.Address) func() bool {
+	r := failover(t, near, Route{at, secure(), svc(EchoName)},
+		Route{other, secure(), svc(EchoName)})
+	takes := func(a wire.Address) func() bool {
 		return func() bool {
 			k, _ := r.best()
 			return k != nil && k.route[0] == a
 		}
 	}
-	testkit.Eventually(t, "the first road", usedRoad(at))
-	expectRoad(t, r)
+	testkit.Eventually(t, "the first path", takes(at))
+	expectUp(t, r)
 	_ = far.Close()
-	testkit.Eventually(t, "the second road", usedRoad(other))
-	expectRoad(t, r)
+	testkit.Eventually(t, "the second path", takes(other))
+	expectUp(t, r)
 }
 
-func TestRoadsCloseWithTheirContext(t *testing.T) {
+func TestFailoverEndsWithItsContext(t *testing.T) {
 	w := newWorld(t)
 	far, at := w.listening(t)
 	far.HandleBasics()
-	r := w.node(t).NewRoads([]Route{{at, secure(), svc(EchoName)}})
+	r := w.node(t).NewFailover([]Route{{at, secure(), svc(EchoName)}})
 	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
 	done := make(chan struct{})
 	go func() {
@@ -163,6 +166,6 @@ func TestRoadsCloseWithTheirContext(t *testing.T) {
 		t.Errorf("it took %v to end", d)
 	}
 	if k, _ := r.best(); k != nil {
-		t.Error("a road is open that nobody keeps")
+		t.Error("a path is up that nobody keeps")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -14,8 +15,8 @@ type Hop struct {
 	Route Route  // as far as that node
 }
 
-// Hops returns the nodes that r leads to, in order. Where the last thing that a node does is to end a channel, the hop's
-// route includes that.
+// Hops returns the nodes that r leads to, in order. Where the last thing that a node does is to end
+// a channel, the hop's route includes that.
 func Hops(r Route) []Hop {
 	var hops []Hop
 	for i, a := range r {
@@ -31,10 +32,10 @@ func Hops(r Route) []Hop {
 
 // Explain says in a few words what a step of a route does.
 func Explain(a wire.Address) string {
-	text := FormatAddress(a)
+	text := formatStep(a)
 	switch {
 	case a.IsTransport():
-		return text + " — connect to " + HostPort(a)
+		return text + " — connect to " + transport.Format(a)
 	case a.Kind == wire.Secure:
 		return text + " — open a secure channel with the node reached; the rest goes through it"
 	case a.Name == HopName:
@@ -45,8 +46,8 @@ func Explain(a wire.Address) string {
 	return text + " — ask for the service " + a.Name
 }
 
-// Ping measures a round trip to the last node of r: over the session if r's last move is followed by a secure step, and
-// otherwise with an opening message that asks for the node itself.
+// Ping measures a round trip to the last node of r: over the session if r's last move is followed
+// by a secure step, and otherwise with an opening message that asks for the node itself.
 func (n *Node) Ping(ctx context.Context, r Route) (time.Duration, error) {
 	hops := Hops(r)
 	if len(hops) == 0 {
@@ -54,7 +55,8 @@ func (n *Node) Ping(ctx context.Context, r Route) (time.Duration, error) {
 	}
 	last := hops[len(hops)-1].Route
 	if last[len(last)-1].Kind == wire.Secure {
-		s, err := n.Session(ctx, append(last[:len(last):len(last)], wire.Address{Kind: wire.Service, Name: EchoName}))
+		echo := wire.Address{Kind: wire.Service, Name: EchoName}
+		s, err := n.Session(ctx, append(last[:len(last):len(last)], echo))
 		if err != nil {
 			return 0, err
 		}

@@ -15,7 +15,8 @@ const (
 
 // HandleBasics offers echo and uppercase, with which a route can be tried out.
 func (n *Node) HandleBasics() {
-	n.Handle(EchoName, func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) })
+	echo := func([]byte) {}
+	n.Handle(EchoName, func(_ context.Context, q *Request) error { return reply(q, echo) })
 	n.Handle(UppercaseName, func(_ context.Context, q *Request) error { return reply(q, upper) })
 }
 
