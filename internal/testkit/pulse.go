@@ -1,6 +1,7 @@
 package testkit
 
 import (
+	"runtime"
 	"sync"
 	"time"
 )
@@ -53,22 +54,18 @@ func (p *Pulse) run() {
 	}
 }
 
-// worked has a result that the compiler cannot do without.
-var worked uint64
-
 func (p *Pulse) measure(due time.Time) {
 	x := uint64(due.UnixNano())
 	for range beatWork {
 		x = x*6364136223846793005 + 1442695040888963407
 	}
+	runtime.KeepAlive(x) // or the compiler could do without the work
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	worked += x
-	p.add(beat{time.Now(), time.Since(due)})
+	p.addLocked(beat{time.Now(), time.Since(due)})
 }
 
-// add is called with mu locked.
-func (p *Pulse) add(b beat) {
+func (p *Pulse) addLocked(b beat) {
 	p.beats[p.next%beatsKept] = b
 	p.next++
 }

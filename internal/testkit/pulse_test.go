@@ -14,7 +14,7 @@ func TestPulse(t *testing.T) {
 		if k >= 2*beatsKept-10 {
 			took = 4 * beatQuiet
 		}
-		p.add(beat{now.Add(time.Duration(k) * beatEvery), took})
+		p.addLocked(beat{now.Add(time.Duration(k) * beatEvery), took})
 	}
 	last := now.Add((2*beatsKept - 1) * beatEvery)
 	for name, test := range map[string]struct {

@@ -40,16 +40,18 @@ func Within[T any](t testing.TB, c <-chan T, what string) T {
 	panic("not reached")
 }
 
-// Eventually waits until condition holds, looking again and again.
+// lookEvery is how long [Eventually] waits before it looks again, once it has waited for a while.
+const lookEvery = 20 * time.Millisecond
+
+// Eventually waits until condition holds, looking again and again: soon at first, and then less often, because looking
+// takes time from what is waited for.
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.After(Patience)
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !condition() {
+	late := time.After(Patience)
+	for pause := time.Millisecond; !condition(); pause = min(2*pause, lookEvery) {
 		select {
-		case <-tick.C:
-		case <-deadline:
+		case <-time.After(pause):
+		case <-late:
 			t.Fatalf("%s: not in time", what)
 		}
 	}

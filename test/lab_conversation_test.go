@@ -95,7 +95,7 @@ func (s *speech) wasHeard() bool {
 }
 
 // take is one side's part: it says mine and listens to theirs on c, which it closes.
-func (c *conversation) take(tcp *net.TCPConn, mine, theirs *speech) {
+func (c *conversation) take(tcp net.Conn, mine, theirs *speech) {
 	conn := netio.Wrap(tcp) // a bare socket whose write was told of a reset reads an end
 	var abandoned atomic.Bool
 	abandon := func(err error) {

@@ -1,0 +1,64 @@
+//go:build unix
+
+package test
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
+)
+
+// patience is how long a test waits for what happens at once on a healthy machine. Only a failing test waits that long.
+const patience = testkit.Patience
+
+// pulse measures how slow this machine is while the tests run. TestMain starts it.
+var pulse *testkit.Pulse
+
+// inTime reports whether something that began then and has just ended took no longer than limit, as a quiet machine
+// counts time.
+func inTime(began time.Time, limit time.Duration) bool {
+	return inTimeAt(began, time.Now(), limit)
+}
+
+// inTimeAt is inTime for what ended at end.
+func inTimeAt(began, end time.Time, limit time.Duration) bool {
+	return end.Sub(began) <= pulse.Stretch(limit, began)
+}
+
+// recently is how much of the past says how slow the machine will be.
+const recently = 5 * time.Second
+
+// unhurried returns a time that a quiet machine keeps, and makes it longer on one that is slow now. Timers that a test
+// gives to sp are such times: where they are too short for the machine, sp ends what the machine has only delayed.
+func unhurried(d time.Duration) time.Duration {
+	return pulse.Stretch(d, time.Now().Add(-recently)).Round(time.Millisecond)
+}
+
+// eventually waits for what nobody announces.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	testkit.Eventually(t, what, holds)
+}
+
+// full says that tests run in their long form: SP_FULL=1. The figures of docs/reliability.md are of that. It wants a
+// quiet machine, and .ci/run says what of it is part of every check.
+func full() bool { return os.Getenv("SP_FULL") == "1" }
+
+// ofFull returns one of two sizes of a test.
+func ofFull[T any](small, large T) T {
+	if full() {
+		return large
+	}
+	return small
+}
+
+// alone has a test in its long form run alone, because its figures are worth nothing otherwise. In its short form it
+// runs beside others.
+func alone(t *testing.T) {
+	t.Helper()
+	if !full() {
+		t.Parallel()
+	}
+}
