@@ -185,10 +185,10 @@ func TestBlackHoleInKernel(t *testing.T) {
 	nft := testenv.NeedTool(t, "nft")
 	testenv.NeedNetns(t)
 	all := kernelHoles()
-	for _, h := range ofFull([]kernelHole{all[1], all[5]}, all) {
+	for _, h := range testenv.OfFull([]kernelHole{all[1], all[5]}, all) {
 		t.Run(h.name, func(t *testing.T) {
 			t.Parallel()
-			h.swallows(t, nft, ofFull([]string{"--keepalive", "1s"}, nil)...)
+			h.swallows(t, nft, testenv.OfFull([]string{"--keepalive", "1s"}, nil)...)
 		})
 	}
 }

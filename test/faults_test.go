@@ -49,7 +49,7 @@ func holes() []hole {
 func TestBlackHole(t *testing.T) {
 	t.Parallel()
 	keepalives := []string{"1s"}
-	if full() {
+	if testenv.Full() {
 		keepalives = append(keepalives, "5s")
 	}
 	for _, keepalive := range keepalives {
@@ -112,7 +112,7 @@ func (h hole) swallows(t *testing.T, keepalive string) {
 //	client ─▶ inlet ─▶ proxy ─▶ outlet ─▶ target
 func TestRandomPlans(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), ofFull(8*time.Second, time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.OfFull(8*time.Second, time.Minute))
 	defer cancel()
 	seeds := make(chan uint64)
 	var runs []*gauntlet
@@ -240,7 +240,7 @@ func (g *gauntlet) run(t *testing.T, seed uint64) {
 func TestPacketLoss(t *testing.T) {
 	nft := testenv.NeedTool(t, "nft")
 	testenv.NeedNetns(t)
-	for _, percent := range ofFull([]int{5}, []int{0, 1, 5}) {
+	for _, percent := range testenv.OfFull([]int{5}, []int{0, 1, 5}) {
 		t.Run(fmt.Sprintf("%d%%", percent), func(t *testing.T) { losesPackets(t, nft, percent) })
 	}
 }
@@ -255,7 +255,7 @@ func losesPackets(t *testing.T, nft string, percent int) {
 	ip(t, "-n", space, "link", "set", "lo", "up", "mtu", "1500", "gso_max_segs", "1") // packets as on a network
 	me := newPerson(t)
 	there := me.in(space)
-	size := ofFull[int64](4<<20, 64<<20)
+	size := testenv.OfFull[int64](4<<20, 64<<20)
 	m := me.unixMirror(size)
 	there.start("relay", "--listen", "127.0.0.1:4000").ready()
 	there.startNamed("127.0.0.1:4000", "db", m.address)

@@ -15,6 +15,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // TestMainJob is the README's: a web server, an outlet, an inlet, and a client that asks for the head of a page.
@@ -64,10 +66,10 @@ func TestOtherPerson(t *testing.T) {
 // TestBigStreams sends a lot each way at the same time: with SP_FULL=1 a gigabyte.
 func TestBigStreams(t *testing.T) {
 	t.Parallel()
-	m := newMirror(t, ofFull[int64](32<<20, 1<<30))
+	m := newMirror(t, testenv.OfFull[int64](32<<20, 1<<30))
 	w := newTopology(t, plan{target: m.address, inlets: 1})
 	c := dial(t, w.address)
-	if full() {
+	if testenv.Full() {
 		_ = c.SetDeadline(time.Now().Add(3 * patience))
 	}
 	if err := m.both(c); err != nil {
@@ -160,7 +162,7 @@ func TestServerHalfCloses(t *testing.T) {
 func TestClientHalfClosesThenReads(t *testing.T) {
 	t.Parallel()
 	const seed = 3
-	size := ofFull[int64](16<<20, 100<<20)
+	size := testenv.OfFull[int64](16<<20, 100<<20)
 	s := newSite(t)
 	client, target := s.open()
 	send(t, client, "send me everything")

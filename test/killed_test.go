@@ -9,17 +9,18 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // TestKilled kills each process under load and starts it again: no wrong byte, no false end, nobody hangs, and the first
 // connection after it is back goes well within two seconds.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	rounds := ofFull(3, 50)
+	rounds := testenv.OfFull(3, 50)
 	for _, part := range parts {
 		t.Run(part, func(t *testing.T) {
 			c := newCourse(t, "--log-level", "error")
-			d, stop := under(t, c.address, 4, ofFull[int64](256<<10, 4<<20), 1)
+			d, stop := under(t, c.address, 4, testenv.OfFull[int64](256<<10, 4<<20), 1)
 			var took []time.Duration
 			for range rounds {
 				d.awaitGood(t, 4)
@@ -30,7 +31,7 @@ func TestKilled(t *testing.T) {
 			stop()
 			t.Logf("%s killed: first good connection after %s; %v", part, spread(took), d)
 			// On a busy machine that runs the race detector time says nothing.
-			if within := 2 * time.Second; full() && !raceDetector && took[len(took)-1] > within {
+			if within := 2 * time.Second; testenv.Full() && !raceDetector && took[len(took)-1] > within {
 				t.Errorf("the first good connection came after %v, want %v", took[len(took)-1], within)
 			}
 		})
@@ -40,7 +41,7 @@ func TestKilled(t *testing.T) {
 // TestSoak has a random fault each second while talks go on, for as long as SP_SOAK says.
 func TestSoak(t *testing.T) {
 	t.Parallel()
-	lasts := ofFull(10*time.Second, time.Minute)
+	lasts := testenv.OfFull(10*time.Second, time.Minute)
 	if s := os.Getenv("SP_SOAK"); s != "" {
 		var err error
 		if lasts, err = time.ParseDuration(s); err != nil {

@@ -3,10 +3,10 @@
 package test
 
 import (
-	"os"
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/internal/testkit"
 )
 
@@ -42,23 +42,11 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	testkit.Eventually(t, what, holds)
 }
 
-// full says that tests run in their long form: SP_FULL=1. The figures of docs/reliability.md are of that. It wants a
-// quiet machine, and .ci/run says what of it is part of every check.
-func full() bool { return os.Getenv("SP_FULL") == "1" }
-
-// ofFull returns one of two sizes of a test.
-func ofFull[T any](small, large T) T {
-	if full() {
-		return large
-	}
-	return small
-}
-
 // alone has a test in its long form run alone, because its figures are worth nothing otherwise. In its short form it
 // runs beside others.
 func alone(t *testing.T) {
 	t.Helper()
-	if !full() {
+	if !testenv.Full() {
 		t.Parallel()
 	}
 }

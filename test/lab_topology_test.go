@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/internal/testkit"
 )
 
@@ -377,7 +378,7 @@ func (f *transfer) isCut(since time.Time) {
 	f.t.Helper()
 	for who, ended := range map[string]<-chan ending{"client": f.client, "target": f.target} {
 		e := testkit.Within(f.t, ended, "the transfer goes on at the "+who)
-		limit := ofFull(cutLimit+cutSlack, cutLimit)
+		limit := testenv.OfFull(cutLimit+cutSlack, cutLimit)
 		if took := e.at.Sub(since); took < 0 || !inTimeAt(since, e.at, limit) {
 			f.t.Errorf("the %s was cut off %v after trust ended", who, took)
 		}

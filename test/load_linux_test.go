@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // row is a portal through a relay in front of a service that echoes, with figures of what its processes use.
@@ -140,7 +142,7 @@ func (r *row) settle(allowed func(name string, u usage) bool) map[string]usage {
 		for name, u := range now {
 			fine = fine && allowed(name, u)
 		}
-		if fine || !inTime(began, ofFull(settleShort, settleFull)) {
+		if fine || !inTime(began, testenv.OfFull(settleShort, settleFull)) {
 			return now
 		}
 		<-look.C
@@ -150,7 +152,7 @@ func (r *row) settle(allowed func(name string, u usage) bool) map[string]usage {
 // baseline returns what the processes use at rest.
 func (r *row) baseline() map[string]usage {
 	r.t.Helper()
-	return r.settle(func(string, usage) bool { return !full() })
+	return r.settle(func(string, usage) bool { return !testenv.Full() })
 }
 
 // Memory that is not sp's own may be first touched in a later round, and a few descriptors more are no leak: within a
@@ -168,14 +170,14 @@ func within(u, start usage) bool {
 
 // closed tells whether u is as many descriptors as start.
 func closed(u, start usage) bool {
-	return u.descriptors <= start.descriptors+start.descriptors/10+ofFull(spareSoon, spareDescriptors)
+	return u.descriptors <= start.descriptors+start.descriptors/10+testenv.OfFull(spareSoon, spareDescriptors)
 }
 
 // TestHeld holds many connections at once through one relay, all of which answer; when they are closed, memory and
 // descriptors are back. Where a process may have 20,000 descriptors, 10,000 connections need the mux, with which the
 // relay and the outlet have one for each, and an inlet for each half.
 func TestHeld(t *testing.T) {
-	if full() { // figures are taken alone
+	if testenv.Full() { // figures are taken alone
 		held(t, 10_000, muxForHalves)
 		return
 	}
@@ -212,7 +214,7 @@ func held(t *testing.T, n int, p plan) {
 	const most = "40000" // both links of a relay count
 	p.flags = []string{
 		"--log-level", "error", "--max-connections", most, "--max-per-source", most,
-		"--keepalive", ofFull("2s", "5s"), // links that are idle for too long end with a keepalive
+		"--keepalive", testenv.OfFull("2s", "5s"), // links that are idle for too long end with a keepalive
 	}
 	r := newRow(t, p)
 	r.hold(idleKept * len(r.inlets))
@@ -228,7 +230,7 @@ func held(t *testing.T, n int, p plan) {
 		if before == nil {
 			before = kept(start, n)
 		}
-		first := round == 0 && !full() // memory comes back later than the small version waits
+		first := round == 0 && !testenv.Full() // memory comes back later than the small version waits
 		after = r.settle(func(name string, u usage) bool {
 			return within(u, before[name]) || first && closed(u, before[name])
 		})
@@ -255,7 +257,7 @@ func (r *row) once(number int) error {
 // nothing yet.
 func TestBurst(t *testing.T) {
 	t.Parallel()
-	for name, n := range map[string]int{"many": ofFull(1000, 4000), "few descriptors": fewFiles / 4} {
+	for name, n := range map[string]int{"many": testenv.OfFull(1000, 4000), "few descriptors": fewFiles / 4} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p := plan{target: service(t, echo), inlets: 1}
@@ -284,7 +286,7 @@ func burst(t *testing.T, inlet string, n int) {
 // TestOneAfterAnother opens and closes many connections, a few at a time: nothing grows.
 func TestOneAfterAnother(t *testing.T) {
 	alone(t)
-	n := ofFull(2000, 100_000)
+	n := testenv.OfFull(2000, 100_000)
 	r := newRow(t, plan{flags: []string{"--log-level", "error"}})
 	each(t, n/10, 4, r.once)
 	start := r.baseline()

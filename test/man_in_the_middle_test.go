@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // What the man in the middle does. Which of them leave a direction able to end well is for teeth to say.
@@ -29,7 +30,7 @@ const attackers = 8
 // attacks returns every interference in each direction at the positions that where selects, in an order that is
 // always the same and mixes those that take long with those that do not. SP_FULL=1 selects every position.
 func attacks(where func(kind faultnet.Kind, at int) bool) []faultnet.Fault {
-	long := full()
+	long := testenv.Full()
 	var all []faultnet.Fault
 	for _, dir := range []faultnet.Direction{faultnet.ClientToServer, faultnet.ServerToClient} {
 		for _, kind := range interferences {

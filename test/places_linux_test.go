@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -38,8 +39,8 @@ func TestPlacesTaken(t *testing.T) {
 // placesTaken attacks a relay, or an outlet, from addresses of which there are as many as strangers if they are a crowd.
 func placesTaken(t *testing.T, through, crowd bool) {
 	t.Helper()
-	places, attempts := ofFull(32, 1024), ofFull(10, 100)
-	strangers, addresses := placesOversub*places, ofFull(2, 16)
+	places, attempts := testenv.OfFull(32, 1024), testenv.OfFull(10, 100)
+	strangers, addresses := placesOversub*places, testenv.OfFull(2, 16)
 	if crowd {
 		addresses = strangers
 	}

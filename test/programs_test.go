@@ -21,7 +21,7 @@ import (
 func TestNginx(t *testing.T) {
 	t.Parallel()
 	curl := testenv.NeedTool(t, "curl")
-	size := ofFull(8<<20, 50<<20)
+	size := testenv.OfFull(8<<20, 50<<20)
 	dir, want := t.TempDir(), make([]byte, size)
 	_, _ = pseudorandom(5).Read(want)
 	write(t, filepath.Join(dir, "big"), want)

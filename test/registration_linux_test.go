@@ -3,6 +3,8 @@ package test
 import (
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // TestTakeover has an outlet come back while its old process hangs: the name is its own at once.
@@ -36,7 +38,7 @@ func TestDeadRegistration(t *testing.T) {
 	t.Parallel()
 	const within = 16 * time.Second // one of which is for this machine to get round to it
 	me := newPerson(t)
-	relay, address := me.startRelay("--keepalive", ofFull("1s", "5s")) // 5 s is the default
+	relay, address := me.startRelay("--keepalive", testenv.OfFull("1s", "5s")) // 5 s is the default
 	outlet := me.startNamed(address, "db", named(t, "1"))
 	reaches(t, me.inletTo("db@"+address), "1")
 

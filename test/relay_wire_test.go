@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // recorder keeps what each direction of each connection of a proxy carried.
@@ -133,7 +134,7 @@ func (r *recorder) search(t *testing.T, secrets map[string][]byte, name string) 
 func TestStalledClient(t *testing.T) {
 	t.Parallel()
 	const slack = time.Second // for what else this machine does
-	size := ofFull[int64](24<<20, 64<<20)
+	size := testenv.OfFull[int64](24<<20, 64<<20)
 	for _, flags := range [][]string{nil, {"--mux"}} {
 		t.Run(fmt.Sprint(flags), func(t *testing.T) {
 			m := newMirror(t, size)

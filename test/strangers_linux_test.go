@@ -18,6 +18,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/noise"
 	"github.com/secureportal/sp/wire"
 )
@@ -153,7 +154,7 @@ func crowdOf(n, atOnce int, victim string, work func(s stranger, k int)) {
 }
 
 func halfOpen(ctx context.Context, t *testing.T, victim string) string {
-	n := ofFull(2000, 10_000)
+	n := testenv.OfFull(2000, 10_000)
 	b := firstHalf(t)
 	var left atomic.Int64
 	began := time.Now()
@@ -169,7 +170,7 @@ func halfOpen(ctx context.Context, t *testing.T, victim string) string {
 }
 
 func loris(ctx context.Context, t *testing.T, victim string) string {
-	n := ofFull(50, 500)
+	n := testenv.OfFull(50, 500)
 	b := firstHalf(t)
 	var left, said atomic.Int64
 	crowdOf(n, n, victim, func(s stranger, _ int) {
@@ -208,7 +209,7 @@ func loris(ctx context.Context, t *testing.T, victim string) string {
 }
 
 func randomBytes(ctx context.Context, _ *testing.T, victim string) string {
-	n := ofFull(200, 5000)
+	n := testenv.OfFull(200, 5000)
 	crowdOf(n, 16, victim, func(s stranger, k int) {
 		b := make([]byte, 1+k*37%8192)
 		_, _ = pseudorandom(uint64(k)).Read(b)
@@ -229,7 +230,7 @@ func randomBytes(ctx context.Context, _ *testing.T, victim string) string {
 }
 
 func largestLengths(ctx context.Context, t *testing.T, victim string) string {
-	rounds, all := ofFull(1, 5), largest()
+	rounds, all := testenv.OfFull(1, 5), largest()
 	for range rounds {
 		var tasks sync.WaitGroup
 		for name, b := range all {
@@ -283,7 +284,7 @@ func TestStrangers(t *testing.T) {
 		name := map[bool]string{false: "outlet", true: "relay"}[through]
 		t.Run(name, func(t *testing.T) {
 			alone(t)
-			m := newMirror(t, ofFull[int64](8<<20, 1<<30))
+			m := newMirror(t, testenv.OfFull[int64](8<<20, 1<<30))
 			w := newTopology(t, plan{
 				relay: through, target: m.address, inlets: 1, flags: []string{"--log-level", "error"},
 			})
@@ -316,7 +317,7 @@ func underAttack(t *testing.T, a assault, p *process, victim string, trusted fun
 	before := p.use()
 	var ratios []float64
 	var figure string
-	for range ofFull(1, 3) {
+	for range testenv.OfFull(1, 3) {
 		var ratio float64
 		ratio, figure = disturbed(t, a, victim, trusted)
 		ratios = append(ratios, ratio)
@@ -332,7 +333,7 @@ func underAttack(t *testing.T, a assault, p *process, victim string, trusted fun
 	if grown > hostileGrowth {
 		t.Errorf("%s: the victim grew by %d KiB, want at most %d", a.name, grown, hostileGrowth)
 	}
-	if full() && ratio < 0.5 {
+	if testenv.Full() && ratio < 0.5 {
 		t.Errorf("%s: the trusted client had %.0f %% of its speed, want half", a.name, 100*ratio)
 	}
 }
@@ -398,7 +399,7 @@ func TestReplay(t *testing.T) {
 		var tasks sync.WaitGroup
 		for _, b := range recorded {
 			tasks.Go(func() {
-				stranger{net.IPv4(127, 0, 3, 1), outlet}.says(t.Context(), ofFull(3*time.Second, 20*time.Second), b)
+				stranger{net.IPv4(127, 0, 3, 1), outlet}.says(t.Context(), testenv.OfFull(3*time.Second, 20*time.Second), b)
 			})
 		}
 		tasks.Wait()

@@ -21,6 +21,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/route"
 )
 
@@ -168,7 +169,7 @@ func TestTrustEndsForTheStuck(t *testing.T) {
 			d.outlet.says("the lists have changed")
 			since := time.Now()
 			resetUnread(t, stuck)
-			if limit := ofFull(cutLimit+cutSlack, cutLimit); !inTime(since, limit) {
+			if limit := testenv.OfFull(cutLimit+cutSlack, cutLimit); !inTime(since, limit) {
 				t.Errorf("who neither reads nor writes was cut off %v after trust ended", time.Since(since))
 			}
 		})
