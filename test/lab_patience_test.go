@@ -36,6 +36,12 @@ func unhurried(d time.Duration) time.Duration {
 	return pulse.Stretch(d, time.Now().Add(-recently)).Round(time.Millisecond)
 }
 
+// bearable returns how many of n a machine as slow as this one may be given at once: where so much is to be done in one
+// moment that sp's own timers would end it, there is less of it.
+func bearable(n int) int {
+	return max(n/10, int(float64(n)/pulse.Slowness(time.Now().Add(-recently))))
+}
+
 // eventually waits for what nobody announces.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()

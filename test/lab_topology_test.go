@@ -325,7 +325,7 @@ func (w *topology) refuses(guest person, reason string, flags ...string) {
 func (w *topology) turnsAway(guest person, reason string, args ...string) {
 	w.t.Helper()
 	before := w.outlet.said(reason)
-	r := guest.run(args...)
+	r := guest.answered(func(r outcome) bool { return r.code == notTrusted }, args...)
 	if r.code != notTrusted || r.stdout != "" {
 		w.t.Fatalf("%v: exit code %d, stdout %q\n%s", args, r.code, r.stdout, r.stderr)
 	}

@@ -115,9 +115,9 @@ func TestManInTheMiddleOfControl(t *testing.T) {
 	t.Parallel()
 	all := attacks(func(kind faultnet.Kind, at int) bool { return at < 3 || at == 3+2*int(kind) })
 	// Where pings come fast, a busy machine's sessions die of silence before it is the turn of a late message.
-	for _, keepalive := range []string{"100ms", "1s", "5s"} {
+	for _, keepalive := range []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second} {
 		if len(all) > 0 {
-			all = attackControls(newSiege(t, "--keepalive", keepalive), all)
+			all = attackControls(newSiege(t, "--keepalive", unhurried(keepalive).String()), all)
 		}
 	}
 	for _, f := range all {
@@ -141,9 +141,6 @@ func attackControls(l *siege, all []faultnet.Fault) (left []faultnet.Fault) {
 	})
 	return left
 }
-
-// attempts is how often a test tries to have a fault happen where time decides whether it does.
-const attempts = 5
 
 // hasFired tells whether a link's fault has happened.
 func hasFired(link *faultnet.Link) bool { return link != nil && len(link.Fired()) > 0 }

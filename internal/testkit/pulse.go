@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	beatEvery = 50 * time.Millisecond // a beat takes 2 % of one core
-	beatWork  = 1 << 20               // multiplications in a beat
-	beatQuiet = time.Millisecond      // a beat of a quiet machine: its work, and how late it wakes up
-	beatsKept = 4096                  // more than three minutes of them
-	slowest   = 30                    // a machine that seems slower than this is stuck, and so is the test
+	beatEvery = 200 * time.Millisecond
+	beatWork  = 1 << 22              // multiplications in a beat: longer than a scheduler lets one program run
+	beatQuiet = 5 * time.Millisecond // a beat of a quiet machine, which takes 3 % of one core
+	beatsKept = 1024                 // more than three minutes of them
+	slowest   = 30                   // a machine that seems slower than this is stuck, and so is the test
 )
 
 // Pulse measures, again and again, how slow this machine is while tests run on it: how long a fixed piece of work takes
