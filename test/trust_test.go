@@ -25,6 +25,9 @@ import (
 	"github.com/secureportal/sp/route"
 )
 
+// briefly is how long a credential is valid that is to expire while a test looks on.
+func briefly() time.Duration { return unhurried(8 * time.Second).Round(time.Second) }
+
 func parseToken(t testing.TB, text string) *identity.Credential {
 	t.Helper()
 	c, err := identity.ParseCredentialText(text)
@@ -129,7 +132,7 @@ func TestTrustEnds(t *testing.T) {
 		t.Run("expiry", func(t *testing.T) {
 			guest, authority := newPerson(t), newPerson(t)
 			d := newDoor(t, through, "--authority", authority.identifier())
-			token := authority.vouch(guest.identifier(), "--expires", "8s")
+			token := authority.vouch(guest.identifier(), "--expires", briefly().String())
 			d.admits(guest, "--credential", guest.file("token", token))
 			d.transfer().isCut(parseToken(t, token).Expires())
 			d.refuses(guest, "expired at", "--credential", filepath.Join(guest.home, "token"))
@@ -139,7 +142,7 @@ func TestTrustEnds(t *testing.T) {
 		t.Parallel()
 		guest, authority := newPerson(t), newPerson(t)
 		host := newPerson(t)
-		token := authority.vouch(host.identifier(), "--expires", "8s")
+		token := authority.vouch(host.identifier(), "--expires", briefly().String())
 		d := newTopology(t, plan{who: host, outlet: []string{
 			"--allow", guest.identifier(), "--credential", host.file("token", token),
 		}})
@@ -191,7 +194,8 @@ func TestCredentialRenewed(t *testing.T) {
 				hostFlags = []string{"--allow", guest.identifier()}
 				guestFlags = []string{"--authority", authority.identifier()}
 			}
-			token := authority.vouch(shower.identifier(), "--expires", "8s")
+			life := briefly()
+			token := authority.vouch(shower.identifier(), "--expires", life.String())
 			show := []string{"--credential", shower.file("token", token)}
 			if side == "outlet" {
 				hostFlags = append(hostFlags, show...)
@@ -201,7 +205,7 @@ func TestCredentialRenewed(t *testing.T) {
 			d := newTopology(t, plan{who: host, outlet: hostFlags})
 			d.connected(guest.start(append([]string{"inlet", "--listen", anywhere, "--to", d.route()}, guestFlags...)...))
 			f := d.transfer()
-			second := authority.vouch(shower.identifier(), "--expires", "14s")
+			second := authority.vouch(shower.identifier(), "--expires", (life * 7 / 4).String())
 			shower.file("token", second)
 			f.goesOn(parseToken(t, token).Expires().Add(2 * time.Second))
 			f.isCut(parseToken(t, second).Expires())
@@ -644,7 +648,7 @@ func TestRelayDenies(t *testing.T) {
 			denied := owner.file("deny", "")
 			life := "1h"
 			if way == "expiry" {
-				life = "8s"
+				life = briefly().String()
 			}
 			text := authority.vouch(host.identifier(), "--attr", "relay-name=db", "--expires", life)
 			token := host.file("token", text)
