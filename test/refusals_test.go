@@ -93,8 +93,8 @@ func (s *refusalSite) claims() []refusal {
 		},
 		{"no relay there", 3, "cannot reach " + s.nowhere, claim(s.nowhere, "other")},
 		{"a bridge is no relay", 3, "no service named register", claim(s.bridge, "other")},
-		{"name that is none", 2, "--relay", claim(s.relay, "no/name")},
-		{"name too long", 2, "--relay", claim(s.relay, strings.Repeat("x", 70))},
+		{"name that is none", 2, `--name "no/name"`, claim(s.relay, "no/name")},
+		{"name too long", 2, `--name "xxx`, claim(s.relay, strings.Repeat("x", 70))},
 	}
 }
 
