@@ -63,16 +63,17 @@ var walls = []wall{
 	{room: "cli/daemon", not: []string{"cli", flagLibrary}},
 	// Only the commands know how flags are read.
 	{but: []string{"cli"}, not: []string{flagLibrary}, direct: true},
-	// A transport gives links, wherever they lead.
-	{room: "route/transport", not: []string{"route", "route/relay", "route/admission", "channel"}},
+	// A transport gives links, wherever they lead, and says for admission where they come from.
+	{room: "route/transport", not: []string{"route", "route/relay", "channel"}},
 	// Who walks routes does not know that some nodes are relays.
 	{room: "route", not: []string{"route/relay"}},
 	// Who is let in is decided without sockets.
-	{room: "route/admission", not: []string{"route", "route/relay", "internal/netio"}},
+	{room: "route/admission", not: []string{"route", "route/relay", "route/transport"}},
+	{room: "route/admission", not: []string{"net", "internal/netio"}, direct: true},
 	// Who somebody is does not depend on whether anybody trusts them.
 	{room: "identity", not: []string{"identity/trust"}},
 	// The bytes on the wire are for route and what is below; package route has the words for the
-	// others. portal still reads and writes who is calling (wire.Client) itself.
+	// others. portal still reads and writes who is calling (wire.Origin) itself.
 	{room: "cli", not: []string{"wire"}, direct: true},
 	{room: "cli/config", not: []string{"wire"}, direct: true},
 	{room: "cli/daemon", not: []string{"wire"}, direct: true},

@@ -12,6 +12,7 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 )
 
 func outletCommand() *cli.Command {
@@ -86,7 +87,7 @@ func reachedAt(address string) string {
 	if err != nil {
 		return address
 	}
-	a := route.FromAddrPort(ap)
+	a := transport.FromAddrPort(ap)
 	if ap.Addr().IsUnspecified() {
 		a = thisMachine(ap)
 	}
@@ -101,7 +102,7 @@ func thisMachine(ap netip.AddrPort) route.Address {
 			continue
 		}
 		if prefix.Addr().Is4() || !ap.Addr().Is4() {
-			return route.FromAddrPort(netip.AddrPortFrom(prefix.Addr(), ap.Port()))
+			return transport.FromAddrPort(netip.AddrPortFrom(prefix.Addr(), ap.Port()))
 		}
 	}
 	if name, err := os.Hostname(); err == nil {
@@ -110,5 +111,5 @@ func thisMachine(ap netip.AddrPort) route.Address {
 			return named
 		}
 	}
-	return route.FromAddrPort(netip.AddrPortFrom(netip.IPv6Loopback(), ap.Port()))
+	return transport.FromAddrPort(netip.AddrPortFrom(netip.IPv6Loopback(), ap.Port()))
 }

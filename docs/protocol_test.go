@@ -36,6 +36,7 @@ import (
 	"github.com/secureportal/sp/noise"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -136,7 +137,7 @@ func exampleMessages(e *example) {
 	if err != nil {
 		e.Fatal(err)
 	}
-	client, err := wire.AppendClient(nil, wire.Client{
+	client, err := wire.AppendOrigin(nil, wire.Origin{
 		From: netip.MustParseAddrPort("127.0.0.1:40000"), To: netip.MustParseAddrPort("127.0.0.1:6000"),
 	})
 	check(e.T, err)
@@ -503,7 +504,7 @@ func (s *second) asked(inlet *route.Node, l *link) { s.askedOn(inlet, func() *li
 // relay uses.
 func (s *second) askedOn(inlet *route.Node, l func() *link) {
 	s.Helper()
-	at := route.FromAddrPort(netip.MustParseAddrPort(s.to))
+	at := transport.FromAddrPort(netip.MustParseAddrPort(s.to))
 	to := route.Route{at, {Kind: wire.Service, Name: "forward_to_db"}, {Kind: wire.Service, Name: "clock"}}
 	ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
 	defer cancel()

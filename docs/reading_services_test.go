@@ -77,9 +77,9 @@ func (r *reading) origin(payload []byte) (from, to netip.AddrPort) {
 	if len(payload) == 0 {
 		return from, to
 	}
-	said, err := wire.ParseClient(payload)
+	said, err := wire.ParseOrigin(payload)
 	check(r.T, err)
-	again, err := wire.AppendClient(nil, said)
+	again, err := wire.AppendOrigin(nil, said)
 	if err != nil || !bytes.Equal(again, payload) {
 		r.Errorf("the origin %v is encoded as %x, %v, want %x", said, again, err, payload)
 	}

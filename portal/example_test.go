@@ -17,6 +17,7 @@ import (
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -96,7 +97,7 @@ func ExampleDial_bridge() {
 	bridge, stop := serveBridge(newOptions(), l.Addr()) // sp bridge --listen :7000 --to …
 	defer stop()
 
-	c, err := portal.Dial(ctx, route.FormatAddress(bridge)+l.Route(), here)
+	c, err := portal.Dial(ctx, transport.FormatStep(bridge)+l.Route(), here)
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -150,12 +151,12 @@ func serveRelay(o portal.Options) (hostPort string, stop func()) {
 		Channel: channel.Config{Identity: o.Identity, Trust: o.Trust}, Logger: o.Logger,
 	})
 	relay.NewServer(n, relay.ServerConfig{})
-	return route.HostPort(at), stop
+	return transport.Format(at), stop
 }
 
 // serveBridge runs a bridge on loopback that leads to one address, until stop is called.
 func serveBridge(o portal.Options, to net.Addr) (at wire.Address, stop func()) {
-	allowed := route.FromAddrPort(netip.MustParseAddrPort(to.String()))
+	allowed := transport.FromAddrPort(netip.MustParseAddrPort(to.String()))
 	_, at, stop = serveNode(route.Config{
 		Channel: channel.Config{Identity: o.Identity, Trust: trusting(o, o)}, Logger: o.Logger,
 		Forward: func(a wire.Address) bool { return a == allowed },
@@ -177,7 +178,7 @@ func serveNode(c route.Config) (n *route.Node, at wire.Address, stop func()) {
 		defer close(served)
 		n.Serve(context.Background(), l)
 	}()
-	return n, route.FromAddrPort(netip.MustParseAddrPort(l.Addr().String())), func() {
+	return n, transport.FromAddrPort(netip.MustParseAddrPort(l.Addr().String())), func() {
 		_ = n.Close()
 		<-served
 	}

@@ -7,8 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/internal/netio"
-	"github.com/secureportal/sp/internal/seldom"
 	"github.com/secureportal/sp/route"
 )
 
@@ -35,7 +35,7 @@ type Inlet struct {
 	// Logger gets why connections fail. Nil means slog.Default.
 	Logger *slog.Logger
 
-	throttle seldom.Report
+	throttle logthrottle.Throttle
 }
 
 // Serve accepts connections on l until accepting ends, and carries each until it ends or its node
@@ -76,7 +76,7 @@ func (i *Inlet) Carry(ctx context.Context, app net.Conn) error {
 	conn := wrap(app)
 	end, stream, err := i.accept(ctx, conn)
 	if err == nil {
-		err = newProxy(conn, stream, &inletCounts).Run(nil)
+		err = newProxy(conn, stream, &inletCounts).Run()
 		end()
 	}
 	return err

@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"strings"
 	"sync"
 
 	"github.com/secureportal/sp/identity"
-	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -88,11 +87,11 @@ const unixPrefix = "unix:"
 
 // listen accepts links at an address, until stop is called after the node has been closed.
 func (l *Listener) listen(ctx context.Context, address string) (stop func(), err error) {
-	network := "tcp"
-	if path, ok := strings.CutPrefix(address, unixPrefix); ok {
-		network, address = "unix", path
+	at, err := transport.ParseListen(address, "")
+	if err != nil {
+		return nil, err
 	}
-	links, err := netio.ListenConfig().Listen(ctx, network, address)
+	links, err := l.node.Listen(ctx, at)
 	if err != nil {
 		return nil, err
 	}
@@ -103,12 +102,11 @@ func (l *Listener) listen(ctx context.Context, address string) (stop func(), err
 	return serving.Wait, nil
 }
 
-// linkAddress returns the address to dial for a listener's.
-func linkAddress(a net.Addr) wire.Address {
-	if ap, err := netip.ParseAddrPort(a.String()); err == nil {
-		return route.FromAddrPort(ap)
-	}
-	return wire.Address{Kind: wire.Unix, Name: a.String()}
+// linkAddress returns the address to dial for a listener's: a zone means something here only.
+func linkAddress(addr net.Addr) transport.Address {
+	a, _ := transport.FromAddr(addr)
+	a.IP = a.IP.WithZone("")
+	return a
 }
 
 // ErrNoName says that an address to listen at leads to no name on a relay.

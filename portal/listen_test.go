@@ -18,6 +18,7 @@ import (
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -139,7 +140,7 @@ func listening(t *testing.T, config route.Config, at *wire.Address) *route.Node 
 		t.Fatal(err)
 	}
 	l := testkit.Listen(t)
-	*at = route.FromAddrPort(netip.MustParseAddrPort(l.Addr().String()))
+	*at = transport.FromAddrPort(netip.MustParseAddrPort(l.Addr().String()))
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -184,9 +185,9 @@ func TestListenAsAName(t *testing.T) {
 	o := Options{
 		Identity: id, RelayIdentities: []identity.Identifier{r.relayIdentity}, Logger: quiet(),
 	}
-	short := "db@" + route.HostPort(r.relay)
-	direct := route.FormatAddress(r.relay) + "/service/forward_to_db"
-	bridged := route.FormatAddress(r.bridge) + direct
+	short := "db@" + transport.Format(r.relay)
+	direct := transport.FormatStep(r.relay) + "/service/forward_to_db"
+	bridged := transport.FormatStep(r.bridge) + direct
 	for _, address := range []string{short, direct, bridged, bridged + "/secure/api/service/outlet"} {
 		l, err := Listen(testkit.Context(t), address, o)
 		if err != nil {
@@ -230,7 +231,7 @@ func TestListenAtAUnixSocket(t *testing.T) {
 func TestListenAsANameErrors(t *testing.T) {
 	id := testkit.NewIdentity(t)
 	r := newRelayAndBridge(t, id)
-	at := route.HostPort(r.relay)
+	at := transport.Format(r.relay)
 	gone := testkit.Listen(t)
 	_ = gone.Close()
 	relays := []identity.Identifier{r.relayIdentity}
@@ -255,9 +256,9 @@ func TestListenAsANameErrors(t *testing.T) {
 		"nobody there": {"db@" + gone.Addr().String(), relays, func(err error) bool {
 			return errors.As(err, new(*route.DialError))
 		}},
-		"a bridge": {"db@" + route.HostPort(r.bridge), relays, is(trust.ErrNotTrusted)},
+		"a bridge": {"db@" + transport.Format(r.bridge), relays, is(trust.ErrNotTrusted)},
 		"not by that bridge": {
-			route.FormatAddress(r.bridge) + "/ip4/127.0.0.1/tcp/1/service/forward_to_db", relays,
+			transport.FormatStep(r.bridge) + "/ip4/127.0.0.1/tcp/1/service/forward_to_db", relays,
 			status(wire.NotAllowed),
 		},
 	} {

@@ -20,6 +20,7 @@ import (
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -71,7 +72,8 @@ func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 	id := testkit.NewIdentity(t)
 	p.inlet, p.outlet = newNode(t, id), newNode(t, id)
 
-	o := &Outlet{Network: "tcp", Address: p.service.Addr().String(), Logger: quiet()}
+	target, _ := transport.FromAddr(p.service.Addr())
+	o := &Outlet{Target: target, Logger: quiet()}
 	i := &Inlet{
 		Open: func(ctx context.Context, _ []byte) (*route.Stream, error) {
 			return p.inlet.Open(ctx, p.route(), wire.Lazy)
@@ -88,7 +90,7 @@ func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 		defer close(linked)
 		p.outlet.Serve(context.Background(), links)
 	}()
-	p.goTo(route.FromAddrPort(netip.MustParseAddrPort(links.Addr().String())))
+	p.goTo(transport.FromAddrPort(netip.MustParseAddrPort(links.Addr().String())))
 
 	clients := testkit.Listen(t)
 	p.address = clients.Addr().String()

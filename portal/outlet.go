@@ -10,6 +10,7 @@ import (
 
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -19,10 +20,8 @@ const lazyAnswer = time.Second
 // Outlet stands next to a service, and dials it for each stream that asks. Its fields are not
 // changed once Serve has been called, which is safe for concurrent use.
 type Outlet struct {
-	// Network and Address are the service's, as net.Dial takes them: "tcp" and host:port, or
-	// "unix" and a path.
-	Network string
-	Address string
+	// Target is the service's address: host:port or unix:PATH.
+	Target transport.Address
 
 	// ProxyProtocol has each connection to the service begin with a header of the PROXY
 	// protocol, version 2, that says who is calling.
@@ -67,13 +66,13 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 		_ = netio.Reset(app)
 		return err
 	}
-	o.ended(newProxy(app, stream, &outletCounts).Run(nil))
+	o.ended(newProxy(app, stream, &outletCounts).Run())
 	return nil // what either application does is no error of the outlet's
 }
 
 // dial connects to the service and sends it the header, if there is one.
 func (o *Outlet) dial(ctx context.Context, header []byte) (net.Conn, error) {
-	target, err := netio.DialGuarded(ctx, o.Network, o.Address, orDefault(o.ConnectTimeout))
+	target, err := transport.DialGuarded(ctx, o.Target, orDefault(o.ConnectTimeout))
 	if err != nil || header == nil {
 		return target, err
 	}
@@ -97,5 +96,6 @@ func refusal(err error) error {
 }
 
 func (o *Outlet) ended(err error) {
-	loggerOr(o.Logger).Debug("connection ended", "target", o.Address, "error", err)
+	target := transport.Format(o.Target)
+	loggerOr(o.Logger).Debug("connection ended", "target", target, "error", err)
 }

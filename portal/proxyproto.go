@@ -55,7 +55,7 @@ func proxyHeader(payload []byte, id identity.Identifier, d trust.Decision) ([]by
 	b := append([]byte(proxySignature), proxyLocal, proxyUnspec, 0, 0)
 	start := len(b)
 	if len(payload) > 0 {
-		c, err := wire.ParseClient(payload)
+		c, err := wire.ParseOrigin(payload)
 		if err != nil {
 			return nil, route.RefuseBecause(wire.BadMessage, "the client's address cannot be read", err)
 		}
@@ -86,7 +86,7 @@ func appendValue(b []byte, kind byte, value string) []byte {
 // TCP.
 func clientPayload(app netio.Conn) []byte {
 	from, to := addrPort(app.RemoteAddr()), addrPort(app.LocalAddr())
-	b, err := wire.AppendClient(nil, wire.Client{From: from, To: to})
+	b, err := wire.AppendOrigin(nil, wire.Origin{From: from, To: to})
 	if err != nil {
 		return nil
 	}

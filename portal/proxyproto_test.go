@@ -21,12 +21,12 @@ func TestProxyHeader(t *testing.T) {
 		Anchor: trust.AnchorAuthority, Attributes: map[string]string{"zone": "", "role": "db"},
 	}
 	for name, test := range map[string]struct {
-		client   wire.Client
+		client   wire.Origin
 		decision trust.Decision
 		want     string
 	}{
 		"IPv4": {
-			wire.Client{
+			wire.Origin{
 				From: netip.MustParseAddrPort("192.0.2.1:54321"),
 				To:   netip.MustParseAddrPort("127.0.0.1:5432"),
 			},
@@ -35,7 +35,7 @@ func TestProxyHeader(t *testing.T) {
 				"616c6c6f77",
 		},
 		"IPv6": {
-			wire.Client{
+			wire.Origin{
 				From: netip.MustParseAddrPort("[2001:db8::1]:1"),
 				To:   netip.MustParseAddrPort("[::1]:65535"),
 			},
@@ -45,7 +45,7 @@ func TestProxyHeader(t *testing.T) {
 				who + "e1" + "0004" + "73656c66",
 		},
 		"nothing but attributes": {
-			wire.Client{},
+			wire.Origin{},
 			attributes,
 			"20" + "00" + "0062" + who + "e1" + "0009" + "617574686f72697479" +
 				"e2" + "0007" + "726f6c653d6462" + "e2" + "0005" + "7a6f6e653d",
@@ -53,9 +53,9 @@ func TestProxyHeader(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var payload []byte
-			if test.client != (wire.Client{}) {
+			if test.client != (wire.Origin{}) {
 				var err error
-				if payload, err = wire.AppendClient(nil, test.client); err != nil {
+				if payload, err = wire.AppendOrigin(nil, test.client); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -107,7 +107,7 @@ func TestClientPayload(t *testing.T) {
 			}
 			continue
 		}
-		got, err := wire.ParseClient(payload)
+		got, err := wire.ParseOrigin(payload)
 		if err != nil || got.From.String() != client.LocalAddr().String() ||
 			got.To.String() != l.Addr().String() {
 			t.Errorf("%+v, %v", got, err)

@@ -9,8 +9,11 @@ import (
 )
 
 // wrap makes a netio.Conn of an application's connection. Go has turned Nagle's algorithm off
-// already.
+// already. One without half-close, as a terminal's, ends when the far end's direction does.
 func wrap(c net.Conn) netio.Conn {
+	if _, ok := c.(netio.Conn); !ok {
+		return netio.EndWithClose(c)
+	}
 	wrapped := netio.Wrap(c)
 	s, ok := wrapped.(*netio.Socket)
 	if !ok {

@@ -17,6 +17,7 @@ import (
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -218,18 +219,18 @@ func TestEndsWithItsNodeAfterHalfClose(t *testing.T) {
 }
 
 func TestTargetRefuses(t *testing.T) {
-	for name, address := range map[string]func(t *testing.T) (network, address string){
-		"tcp": func(t *testing.T) (network, address string) {
+	for name, address := range map[string]func(t *testing.T) net.Addr{
+		"tcp": func(t *testing.T) net.Addr {
 			l := testkit.Listen(t)
 			_ = l.Close()
-			return "tcp", l.Addr().String()
+			return l.Addr()
 		},
-		"unix": func(t *testing.T) (network, address string) {
-			return "unix", filepath.Join(t.TempDir(), "none")
+		"unix": func(t *testing.T) net.Addr {
+			return &net.UnixAddr{Net: "unix", Name: filepath.Join(t.TempDir(), "none")}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newTunnel(t, func(_ *Inlet, o *Outlet) { o.Network, o.Address = address(t) })
+			p := newTunnel(t, func(_ *Inlet, o *Outlet) { o.Target, _ = transport.FromAddr(address(t)) })
 			p.expectRefused(t)
 			p.expectRefused(t)
 			p.stopAccepting()
@@ -259,12 +260,12 @@ func TestCutStreamIsNoEnd(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newTunnel(t)
 			proxy, err := faultnet.Proxy(context.Background(), "127.0.0.1:0",
-				route.HostPort(p.route()[0]), faultnet.ProxyConfig{})
+				transport.Format(p.route()[0]), faultnet.ProxyConfig{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer proxy.Close()
-			at, err := route.ParseHostPort(proxy.Addr())
+			at, err := transport.Parse(proxy.Addr())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -423,7 +424,7 @@ func TestUnixService(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	p := newTunnel(t, func(_ *Inlet, o *Outlet) { o.Network, o.Address = "unix", path })
+	p := newTunnel(t, func(_ *Inlet, o *Outlet) { o.Target, _ = transport.FromAddr(l.Addr()) })
 	client := p.dial(t)
 	testkit.Write(t, client, "up")
 	closeWrite(t, client)

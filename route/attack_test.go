@@ -2,7 +2,6 @@ package route
 
 import (
 	"context"
-	"errors"
 	"io"
 	"net"
 	"sync"
@@ -13,36 +12,32 @@ import (
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route/mux"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
 // What strangers, and those who are trusted with something, may not do to a node.
 
-func isTimeout(err error) bool {
-	var timeout net.Error
-	return errors.As(err, &timeout) && timeout.Timeout()
-}
-
-// A link counts as one that nothing is known of until it is known who has made it, whatever it asks for.
-func TestOpeningCountsUntilKnown(t *testing.T) {
+// A link counts as unauthenticated until it is known who has made it, whatever it asks for.
+func TestLinkCountsUntilAuthenticated(t *testing.T) {
 	w := newWorld(t)
 	const most = 8
-	n, at := w.listening(t, func(c *Config) { c.Limits.Opening = most })
+	n, at := w.listening(t, func(c *Config) { c.Limits.Unauthenticated = most })
 	n.HandleBasics()
-	asks := opening(t, wire.Message{Onward: wire.Route{secure()}, Return: wire.Route{w.node(t).label}})
+	asks := opening(t,
+		wire.Message{Onward: wire.Route{secure()}, Return: wire.Route{w.node(t).label}})
 	for range 3 * most {
-		c, err := net.Dial("tcp", HostPort(at))
+		c, err := net.Dial("tcp", transport.Format(at))
 		if err != nil {
 			continue // reset by a node that has enough
 		}
 		defer c.Close()
 		_, _ = c.Write(asks)
 	}
-	n.mu.Lock()
-	links, all := len(n.links), n.openings.common.taken.all
-	n.mu.Unlock()
+	all, _ := n.admission.Links()
+	links, _ := LinkCounts(n)
 	if links > most || all > most {
-		t.Errorf("%d links that nothing is known of, of which %d are counted", links, all)
+		t.Errorf("%d unauthenticated links, of which %d are counted", links, all)
 	}
 }
 
@@ -71,7 +66,7 @@ func TestSilentFlowEnds(t *testing.T) {
 	}
 }
 
-// A probe whose link is swallowed is not waited for, for the road may be well.
+// A probe whose link is swallowed is not waited for, for the path may be well.
 func TestSwallowedProbe(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -91,16 +86,16 @@ func TestSwallowedProbe(t *testing.T) {
 				tasks.Go(func() { _, _ = io.Copy(io.Discard, c); _ = c.Close() })
 				continue
 			}
-			d, err := net.Dial("tcp", HostPort(at))
+			d, err := net.Dial("tcp", transport.Format(at))
 			if err != nil {
 				_ = c.Close()
 				return
 			}
-			tasks.Go(func() { _ = netio.Join(netio.Wrap(c), netio.Wrap(d), nil) })
+			tasks.Go(func() { _ = netio.Join(netio.Wrap(c), netio.Wrap(d)) })
 		}
 	})
 	near := w.node(t, func(c *Config) { c.ConnectTimeout = 100 * time.Millisecond })
-	expectRoad(t, roads(t, near, Route{box, secure(), svc(EchoName)}))
+	expectUp(t, failover(t, near, Route{box, secure(), svc(EchoName)}))
 	_ = near.Close()
 }
 
@@ -146,7 +141,7 @@ func TestMuxLinkOfAClosedNode(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		n.track(l)()
+		n.links.track(l)()
 	}()
 	testkit.Within(t, done, "track")
 }

@@ -13,12 +13,12 @@ import (
 
 // Times between two attempts to reach what has been lost.
 const (
-	firstRetry   = 200 * time.Millisecond
-	lastRetry    = 30 * time.Second
-	recentRetry  = time.Second            // the longest for what was lost, or wanted first, not longer ago than recently
-	recently     = time.Minute            // a process that is started anew is back by then
-	hurriedRetry = 250 * time.Millisecond // between two attempts, while somebody waits
-	stableAfter  = time.Second            // what has lived as long is tried again at once
+	firstRetry    = 200 * time.Millisecond
+	lastRetry     = 30 * time.Second
+	recentRetry   = time.Second            // the longest, for what was there recently
+	recently      = time.Minute            // a process that is started anew is back by then
+	retryNowAfter = 250 * time.Millisecond // between two attempts, while somebody waits
+	stableAfter   = time.Second            // what has lived as long is tried again at once
 )
 
 // Backoff spaces attempts: each waits about twice as long as the one before, and no two processes
@@ -28,24 +28,26 @@ type Backoff struct {
 	since time.Time // of the first of these attempts
 }
 
-// Wait returns when to try again, after something that lived for a while and ended because of err, or did not come to
-// life. Somebody who sends on hurry makes that soon, unless somebody else has decided against it. It reports false when
-// ctx ends first.
-func (b *Backoff) Wait(ctx context.Context, lived time.Duration, err error, hurry <-chan struct{}) bool {
+// Wait returns when to try again, after something that lived for a while and ended because of err,
+// or did not come to life. Somebody who sends on retryNow makes that soon, unless somebody else has
+// decided against it. It reports false when ctx ends first.
+func (b *Backoff) Wait(
+	ctx context.Context, lived time.Duration, err error, retryNow <-chan struct{},
+) bool {
 	if lived >= stableAfter {
 		*b = Backoff{since: time.Now()}
 		return ctx.Err() == nil
 	}
 	b.next(lived, err)
 	if decided(err) {
-		hurry = nil
+		retryNow = nil
 	}
-	soon := time.NewTimer(min(b.delay, hurriedRetry))
+	soon := time.NewTimer(min(b.delay, retryNowAfter))
 	defer soon.Stop()
 	late := time.NewTimer(b.delay/2 + rand.N(b.delay/2))
 	defer late.Stop()
 	for passed := false; ; {
-		wanted := hurry
+		wanted := retryNow
 		if !passed {
 			wanted = nil
 		}
@@ -85,5 +87,6 @@ func decided(err error) bool {
 		return d.Decided()
 	}
 	status := (*StatusError)(nil)
-	return errors.As(err, &status) && slices.Contains([]wire.Code{wire.NotTrusted, wire.NotAllowed, wire.NameTaken}, status.Code)
+	return errors.As(err, &status) &&
+		slices.Contains([]wire.Code{wire.NotTrusted, wire.NotAllowed, wire.NameTaken}, status.Code)
 }

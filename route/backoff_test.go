@@ -12,8 +12,9 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
-// TestBackoff checks how long is waited after failures: never much longer than recentRetry while something is likely to
-// come back, and up to lastRetry later, or where somebody has decided against it.
+// TestBackoff checks how long is waited after failures: never much longer than recentRetry while
+// something is likely to come back, and up to lastRetry later, or where somebody has decided
+// against it.
 func TestBackoff(t *testing.T) {
 	for name, c := range map[string]struct {
 		err     error
@@ -36,7 +37,8 @@ func TestBackoff(t *testing.T) {
 					}
 					want = min(want, limit)
 					if got := waits(t, &b, 0, c.err); got < want/2 || got > want {
-						t.Fatalf("after %v: %v, want %v to %v", time.Since(begin), got, want/2, want)
+						t.Fatalf("after %v: %v, want %v to %v", time.Since(begin), got, want/2,
+							want)
 					}
 					want *= 2
 				}
@@ -45,7 +47,8 @@ func TestBackoff(t *testing.T) {
 	}
 }
 
-// TestBackoffForgets checks that what has lived is tried again at once, or soon if that was not long.
+// TestBackoffForgets checks that what has lived is tried again at once, or soon if that was not
+// long.
 func TestBackoffForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := Backoff{delay: lastRetry, since: time.Now().Add(-time.Hour)}
@@ -61,14 +64,16 @@ func TestBackoffForgets(t *testing.T) {
 	})
 }
 
-// TestBackoffIsPatientWithDecisions checks that haste does not help where somebody has decided against it.
+// TestBackoffIsPatientWithDecisions checks that haste does not help where somebody has decided
+// against it.
 func TestBackoffIsPatientWithDecisions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := Backoff{delay: lastRetry, since: time.Now()}
-		hurry := make(chan struct{}, 1)
-		hurry <- struct{}{}
+		retryNow := make(chan struct{}, 1)
+		retryNow <- struct{}{}
 		begin := time.Now()
-		if !b.Wait(t.Context(), 0, trust.ErrNotTrusted, hurry) || time.Since(begin) < lastRetry/2 {
+		if !b.Wait(t.Context(), 0, trust.ErrNotTrusted, retryNow) ||
+			time.Since(begin) < lastRetry/2 {
 			t.Errorf("it waited %v", time.Since(begin))
 		}
 	})
@@ -99,15 +104,16 @@ func TestBackoffEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// TestBackoffHurries checks that somebody who waits shortens a long delay, and never below hurriedRetry.
-func TestBackoffHurries(t *testing.T) {
+// TestBackoffRetriesNow checks that somebody who waits shortens a long delay, and never below
+// hurriedRetry.
+func TestBackoffRetriesNow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := Backoff{delay: lastRetry}
-		hurry := make(chan struct{}, 1)
-		hurry <- struct{}{}
+		retryNow := make(chan struct{}, 1)
+		retryNow <- struct{}{}
 		begin := time.Now()
-		if !b.Wait(t.Context(), 0, nil, hurry) || time.Since(begin) != hurriedRetry {
-			t.Errorf("it waited %v, want %v", time.Since(begin), hurriedRetry)
+		if !b.Wait(t.Context(), 0, nil, retryNow) || time.Since(begin) != retryNowAfter {
+			t.Errorf("it waited %v, want %v", time.Since(begin), retryNowAfter)
 		}
 	})
 }

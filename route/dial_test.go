@@ -6,7 +6,8 @@ import (
 	"github.com/secureportal/sp/internal/testkit"
 )
 
-// A node that dials many that are not there keeps nothing of them; what it has a session with stays.
+// A node that dials many that are not there keeps nothing of them; what it has a session with
+// stays.
 func TestPeeringsAreForgotten(t *testing.T) {
 	w := newWorld(t)
 	far, at := w.listening(t)
@@ -19,13 +20,14 @@ func TestPeeringsAreForgotten(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 5 {
-		if _, err := near.Session(testkit.Context(t), Route{nowhere(t), secure(), svc(EchoName)}); err == nil {
+		nobody := Route{nowhere(t), secure(), svc(EchoName)}
+		if _, err := near.Session(testkit.Context(t), nobody); err == nil {
 			t.Fatal("nobody answers")
 		}
 	}
-	near.mu.Lock()
-	n := len(near.peerings)
-	near.mu.Unlock()
+	near.sessions.mu.Lock()
+	n := len(near.sessions.by)
+	near.sessions.mu.Unlock()
 	if n > 2 { // the last one that failed goes with the next
 		t.Errorf("%d peerings are kept", n)
 	}

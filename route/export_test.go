@@ -1,12 +1,10 @@
 package route
 
 // LinkCounts tells, for tests of other packages, how many links a node has and how many of them are
-// of known sources.
-func LinkCounts(n *Node) (links, known int) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for _, s := range n.openings.proven.by {
-		known += s.links
-	}
-	return len(n.links), known
+// of authenticated peers, whose sources are known.
+func LinkCounts(n *Node) (links, authenticated int) {
+	_, authenticated = n.admission.Links()
+	n.links.mu.Lock()
+	defer n.links.mu.Unlock()
+	return len(n.links.links), authenticated
 }

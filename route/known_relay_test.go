@@ -11,11 +11,12 @@ import (
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // A relay knows the source of an outlet that is registered, and of nobody who repeats what its
 // standby links say.
-func TestOutletIsProven(t *testing.T) {
+func TestOutletIsKnown(t *testing.T) {
 	t.Parallel()
 	id := testkit.NewIdentity(t)
 	node := func() *route.Node {
@@ -38,7 +39,7 @@ func TestOutletIsProven(t *testing.T) {
 	defer running.Wait()
 	defer cancel()
 	running.Go(func() { server.Serve(ctx, l) })
-	at := route.FromAddrPort(netip.MustParseAddrPort(l.Addr().String()))
+	at := transport.FromAddrPort(netip.MustParseAddrPort(l.Addr().String()))
 	c := &relay.Client{Relay: route.Route{at}, Name: "x", Dial: outlet, Serve: outlet}
 	running.Go(func() { c.Run(ctx) })
 	const standby = 4 // links that wait; the session and the claim have one each
@@ -47,6 +48,7 @@ func TestOutletIsProven(t *testing.T) {
 		return links == 2+standby
 	})
 	if _, known := route.LinkCounts(server); known == 0 || known > 2 {
-		t.Errorf("%d links prove where they come from, want those of the session and of the claim", known)
+		t.Errorf("%d links prove where they come from, want those of the session and of the claim",
+			known)
 	}
 }

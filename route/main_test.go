@@ -15,6 +15,7 @@ import (
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -33,7 +34,10 @@ func newWorld(t testing.TB) world { return world{testkit.NewIdentity(t)} }
 func (w world) config(t testing.TB) Config {
 	t.Helper()
 	trust := testkit.Trusting(t, w.id)
-	return Config{Channel: channel.Config{Identity: w.id, Trust: trust}, Logger: slog.New(slog.DiscardHandler)}
+	return Config{
+		Channel: channel.Config{Identity: w.id, Trust: trust},
+		Logger:  slog.New(slog.DiscardHandler),
+	}
 }
 
 // node returns a node that nobody can reach.
@@ -79,7 +83,7 @@ func serve(t testing.TB, n *Node, l net.Listener) {
 }
 
 func addressOf(l net.Listener) wire.Address {
-	return FromAddrPort(netip.MustParseAddrPort(l.Addr().String()))
+	return transport.FromAddrPort(netip.MustParseAddrPort(l.Addr().String()))
 }
 
 // nowhere returns an address at which nobody listens.

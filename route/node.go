@@ -4,108 +4,85 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
-	"maps"
 	"net"
-	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/internal/netio"
-	"github.com/secureportal/sp/internal/seldom"
+	"github.com/secureportal/sp/route/admission"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
-// Times of links. Those a user may want to change are fields of Config.
-const (
-	DefaultConnectTimeout = 10 * time.Second       // for a TCP connection to be made
-	openingTimeout        = 5 * time.Second        // for an opening message to arrive
-	refuseTimeout         = time.Second            // for the asker to take a refusal
-	refuseFlowTimeout     = time.Minute            // the same of one who is trusted: the link's next flow may be behind it
-	refuseDrain           = 64 << 10               // bytes of the asker's that are thrown away meanwhile
-	acceptPause           = 100 * time.Millisecond // after a listener could not accept
-)
+// DefaultConnectTimeout is for a link to be made.
+const DefaultConnectTimeout = transport.DefaultConnectTimeout
 
-// linksAhead is how many links to one far end are made before somebody needs them, if there is the demand.
-const linksAhead = 32
+// prewarmedLinks is how many links to one far end are made before somebody needs them, if there is
+// the demand.
+const prewarmedLinks = 32
 
 // Config is what a node is made of. It must not be changed once it is in use.
 type Config struct {
 	Channel channel.Config
 
-	// Forward tells which transport addresses other nodes' messages may be forwarded to. Nil forwards nothing.
+	// Forward tells which transport addresses other nodes' messages may be forwarded to. Nil
+	// forwards nothing.
 	Forward func(a wire.Address) bool
 
-	// ConnectTimeout bounds the making of a TCP connection. 0 means DefaultConnectTimeout.
+	// ConnectTimeout bounds the making of a link. 0 means DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 
 	// Limits says how much the node takes on. The zero value is the defaults.
-	Limits Limits
+	Limits admission.Limits
 
-	// Hint says what to do about an error that keeps a route from being open or a claim from being made, for the log.
-	// An empty hint, and nil, say nothing.
+	// Hint says what to do about an error that keeps a route from being open or a claim from being
+	// made, for the log. An empty hint, and nil, say nothing.
 	Hint func(err error) string
 
 	// Logger gets what happens on the node. Nil means slog.Default.
 	Logger *slog.Logger
 }
 
-// Handler serves one request. The request's link is closed when it returns. An error is logged, and told to the asker
-// if the request has been neither accepted nor refused: a *StatusError as it is, anything else without its text.
-type Handler func(ctx context.Context, q *Request) error
-
-// Node is one process's part in walking routes. It is safe for concurrent use.
+// Node is one process's part in walking routes. It is safe for concurrent use. Each of its parts
+// has a lock of its own, and none calls another while it holds it.
 type Node struct {
-	config   Config
-	logger   *slog.Logger
-	endpoint *channel.Endpoint
-	label    wire.Address // what it puts on return routes: random, new in each process
+	// Set once.
+	config     Config
+	logger     *slog.Logger
+	endpoint   *channel.Endpoint
+	label      wire.Address // what it puts on return routes: random, new in each process
+	transports *transport.Set
 
-	ctx    context.Context // ends with Close
-	cancel context.CancelFunc
-	tasks  sync.WaitGroup
+	life      *life
+	offers    offers
+	sessions  sessions
+	links     linkHealth
+	admission *admission.Admission
 
-	turnover  atomic.Uint64
-	refused   seldom.Report
-	short     seldom.Report
-	strangers seldom.Flood
+	turnover atomic.Uint64
 
-	mu       sync.Mutex
-	services map[string]Service
-	resolver resolver
-	names    map[string]int // what the node has claimed on relays
-	peerings map[string]*peering
-	links    map[netio.Conn]struct{} // that end with the node; nil once it has been closed
-	active   census                  // requests being served
-	openings *openings
-	inactive chan struct{}  // closed when nothing is active and the node is draining
-	attached sync.WaitGroup // ways by which the node is reached
-	draining bool
-}
-
-// Service is what a name on a node stands for.
-type Service struct {
-	Handler Handler
-	Open    bool // to everybody who reaches the node, without a channel too
-	Waits   bool // most of its life, for others: limits do not count it, and a shutdown does not wait
+	// What would otherwise fill the log.
+	linkRefusals logthrottle.Throttle
+	failures     logthrottle.Throttle
+	anonymous    logthrottle.Flood
 }
 
 // NewNode returns a node that offers nothing yet. Close ends it.
 func NewNode(config Config) (*Node, error) {
-	config.Limits = config.Limits.withDefaults()
 	n := &Node{
-		config: config, logger: config.Logger,
-		services: make(map[string]Service), names: make(map[string]int), peerings: make(map[string]*peering),
-		links:  make(map[netio.Conn]struct{}),
-		active: newCensus(), openings: newOpenings(config.Limits.Opening),
-		inactive: make(chan struct{}),
+		config: config, logger: config.Logger, life: newLife(),
+		transports: transport.NewSet(transport.Config{ConnectTimeout: config.ConnectTimeout}),
+		offers:     newOffers(), sessions: newSessions(), admission: admission.New(config.Limits),
 	}
-	n.config.Channel.Admit = n.admitHandshake(newBuckets(config.Limits.HandshakeRate, handshakeBurst*config.Limits.HandshakeRate))
-	n.config.Channel.Prewarm = linksAhead
+	if n.logger == nil {
+		n.logger = slog.Default()
+	}
+	n.links = newLinkHealth(n.logger)
+	n.config.Channel.Admit = n.admitHandshake
+	n.config.Channel.Prewarm = prewarmedLinks
 	endpoint, err := channel.New(n.config.Channel)
 	if err != nil {
 		return nil, err
@@ -116,11 +93,7 @@ func NewNode(config Config) (*Node, error) {
 	}
 	n.endpoint = endpoint
 	n.label = wire.Address{Kind: wire.Label, Name: string(label)}
-	if n.logger == nil {
-		n.logger = slog.Default()
-	}
-	n.ctx, n.cancel = context.WithCancel(context.Background())
-	n.tasks.Go(n.lookAfter)
+	n.Go(func() { n.links.run(n.life.ctx, n.config.Channel.KeepaliveInterval()) })
 	return n, nil
 }
 
@@ -139,130 +112,28 @@ func (n *Node) Warn(text string, err error, more ...any) {
 func (n *Node) Handle(name string, h Handler) { n.Offer(name, Service{Handler: h}) }
 
 // HandleOpen offers a service to everybody who reaches the node.
-func (n *Node) HandleOpen(name string, h Handler) { n.Offer(name, Service{Handler: h, Open: true}) }
+func (n *Node) HandleOpen(name string, h Handler) {
+	n.Offer(name, Service{Handler: h, Open: true})
+}
 
 // Offer offers a service under a name, in place of one that had it before.
-func (n *Node) Offer(name string, s Service) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.services[name] = s
-}
+func (n *Node) Offer(name string, s Service) { n.offers.set(name, s) }
 
 // Withdraw stops offering a service. Requests that are being served go on.
-func (n *Node) Withdraw(name string) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	delete(n.services, name)
-}
+func (n *Node) Withdraw(name string) { n.offers.remove(name) }
 
-// Claim says that the node goes by name, as well, for as long as the returned function has not been called. A peer
-// that believes it has reached another name is refused.
-func (n *Node) Claim(name string) (release func()) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.names[name]++
-	return func() {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		if n.names[name]--; n.names[name] == 0 {
-			delete(n.names, name)
-		}
-	}
-}
+// Resolve has find find the services, open to everybody who reaches the node, whose names begin
+// with prefix, unless they are offered by Offer. name is what follows the prefix. A node has one
+// Resolver: another one takes its place.
+func (n *Node) Resolve(prefix string, find Resolver) { n.offers.setResolver(prefix, find) }
 
-func (n *Node) acceptName(name string) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if name == "" || n.names[name] > 0 {
-		return nil
-	}
-	return fmt.Errorf("the peer was led here but wants %q", name)
-}
+// Claim says that the node goes by name, as well, until release is called, once. A peer that
+// believes it has reached another name is refused.
+func (n *Node) Claim(name string) (release func()) { return n.offers.claim(name) }
 
-// Renew has this node and the far ends of its sessions prove themselves anew, with what they have now to show.
+// Renew has this node and the far ends of its sessions prove themselves anew, with what they have
+// now to show.
 func (n *Node) Renew() { n.endpoint.Renew() }
-
-// Close ends everything at once, and waits for it.
-func (n *Node) Close() error {
-	n.cancel()
-	n.mu.Lock()
-	links := slices.Collect(maps.Keys(n.links))
-	n.links = nil
-	n.mu.Unlock()
-	err := n.endpoint.Close()
-	for _, c := range links {
-		_ = netio.Reset(c)
-	}
-	n.tasks.Wait()
-	return err
-}
-
-// Go runs f on a goroutine that Close waits for. It reports false, and runs nothing, if the node
-// has been closed.
-func (n *Node) Go(f func()) bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.links == nil {
-		return false
-	}
-	n.tasks.Go(f)
-	return true
-}
-
-// Shutdown tells the nodes that have sessions with this one, refuses new requests, waits until those being served have
-// ended or ctx has, and closes the node.
-func (n *Node) Shutdown(ctx context.Context) error {
-	n.mu.Lock()
-	if !n.draining {
-		n.draining = true
-		if n.active.all == 0 {
-			close(n.inactive)
-		}
-	}
-	n.mu.Unlock()
-	n.endpoint.GoAway()
-	select {
-	case <-n.inactive:
-		n.awaitDetached(ctx)
-	case <-ctx.Done():
-		n.mu.Lock()
-		cut := n.active.all
-		n.mu.Unlock()
-		n.logger.Warn("open connections have had their time, and are cut", "connections", cut)
-	}
-	return n.Close()
-}
-
-// IsDraining tells whether Shutdown has been called.
-func (n *Node) IsDraining() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.draining
-}
-
-// Attach takes note of a way by which the node is reached, until detach is called, once: Shutdown
-// waits for that. It fails while the node is draining.
-func (n *Node) Attach() (detach func(), err error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.draining {
-		return nil, errDraining
-	}
-	n.attached.Add(1)
-	return n.attached.Done, nil
-}
-
-// Inactive returns a channel that is closed when the node is draining and serves nothing any more.
-func (n *Node) Inactive() <-chan struct{} { return n.inactive }
-
-// Done returns a channel that is closed when the node has been closed.
-func (n *Node) Done() <-chan struct{} { return n.ctx.Done() }
-
-// Logger returns where the node logs to.
-func (n *Node) Logger() *slog.Logger { return n.logger }
-
-// Trust returns what decides whom the node trusts.
-func (n *Node) Trust() channel.Trust { return n.config.Channel.Trust }
 
 // GoAway tells the far ends of some sessions that this node is going away, if that has not been
 // done.
@@ -271,162 +142,110 @@ func (n *Node) GoAway(which func(*channel.Session) bool) { n.endpoint.GoAwayFunc
 // Quit ends some sessions in good order, and does not wait for that.
 func (n *Node) Quit(which func(*channel.Session) bool) { n.endpoint.CloseFunc(which) }
 
+// Close ends everything at once, and waits for it.
+func (n *Node) Close() error {
+	n.life.close()
+	links := n.links.close()
+	err := n.endpoint.Close()
+	for _, c := range links {
+		_ = netio.Reset(c)
+	}
+	n.life.wait()
+	return errors.Join(err, n.transports.Close())
+}
+
+// Shutdown tells the nodes that have sessions with this one, refuses new requests, waits until
+// those being served have ended or ctx has, and closes the node.
+func (n *Node) Shutdown(ctx context.Context) error {
+	n.life.drain()
+	n.endpoint.GoAway()
+	select {
+	case <-n.life.idle:
+		n.life.awaitDetached(ctx)
+	case <-ctx.Done():
+		n.logger.Warn("open connections have had their time, and are cut",
+			"connections", n.life.activeNow())
+	}
+	return n.Close()
+}
+
+// Go runs f on a goroutine that Close waits for. It reports false, and runs nothing, if the node
+// has been closed.
+func (n *Node) Go(f func()) bool { return n.life.run(f) }
+
+// IsDraining tells whether Shutdown or Close has been called.
+func (n *Node) IsDraining() bool { return !n.life.is(serving) }
+
+// Attach takes note of a way by which the node is reached, until detach is called, once: Shutdown
+// waits for that. It fails once IsDraining.
+func (n *Node) Attach() (detach func(), err error) {
+	detach, ok := n.life.attach()
+	if !ok {
+		return nil, errDraining
+	}
+	return detach, nil
+}
+
 var errDraining = errors.New("this node is shutting down")
 
-// awaitDetached returns when all that was attached is detached, or ctx has ended: what came by it
-// may have last bytes on the way.
-func (n *Node) awaitDetached(ctx context.Context) {
-	ended := make(chan struct{})
-	waiting := n.Go(func() {
-		n.attached.Wait()
-		close(ended)
-	})
-	if !waiting {
-		return
-	}
-	select {
-	case <-ended:
-	case <-ctx.Done():
-	}
-}
+// Inactive returns a channel that is closed when the node is draining and serves nothing any more.
+func (n *Node) Inactive() <-chan struct{} { return n.life.idle }
 
-// Begin counts a connection that an application has made among what Shutdown waits for, and resets it when the node ends
-// or nothing that is sent on it arrives, until the returned function is called, once. It fails while the node is draining
-// and where a limit is reached.
-func (n *Node) Begin(app Conn) (end func(), err error) {
-	from := sourceOf(app.RemoteAddr())
-	if err := n.begin(from, false); err != nil {
-		return nil, err
-	}
-	n.watch(app)
-	return func() {
-		n.unwatch(app)
-		n.end(from)
-	}, nil
-}
+// Done returns a channel that is closed when the node has been closed.
+func (n *Node) Done() <-chan struct{} { return n.life.ctx.Done() }
 
-// begin counts what an identity.Identifier or a source asks for, until end is called with the same. stranger tells that
-// nothing else is known of who asks.
-func (n *Node) begin(key any, stranger bool) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.draining {
-		return Refuse(wire.GoingAway, "")
-	}
-	limits := n.config.Limits
-	if stranger {
-		limits = limits.forStranger(n.active.by[key])
-	}
-	if err := n.active.admit(limits, key); err != nil {
-		return err
-	}
-	n.turnover.Add(1)
-	return nil
-}
+// Logger returns where the node logs to.
+func (n *Node) Logger() *slog.Logger { return n.logger }
 
-func (n *Node) end(key any) {
-	n.turnover.Add(1)
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.active.leave(key); n.active.all == 0 && n.draining {
-		close(n.inactive)
-	}
-}
+// Trust returns what decides whom the node trusts.
+func (n *Node) Trust() channel.Trust { return n.config.Channel.Trust }
 
 // Turnover returns how many times something that Begin counts has begun or ended.
 func (n *Node) Turnover() uint64 { return n.turnover.Load() }
 
 // Connections returns how many of those are open.
-func (n *Node) Connections() int {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.active.all
-}
+func (n *Node) Connections() int { return n.life.activeNow() }
 
-// Serve accepts links on l until ctx or the node ends, and closes l. The links themselves live as long as the node.
-func (n *Node) Serve(ctx context.Context, l net.Listener) {
-	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
-	defer stop()
-	stopNode := context.AfterFunc(n.ctx, func() { _ = l.Close() })
-	defer stopNode()
-	defer l.Close()
-	Accept(ctx, l, n.logger, func(c net.Conn) {
-		conn := netio.Wrap(c)
-		l := n.beginOpening(conn)
-		if l == nil || !n.Go(func() { n.serveLink(conn, l) }) {
-			_ = netio.Reset(conn)
-		}
-	})
-}
-
-// beginOpening gives a link that has not said what it wants yet a place, or returns nil.
-func (n *Node) beginOpening(conn netio.Conn) *place {
-	now := time.Now()
-	n.mu.Lock()
-	l, displaced, err := n.openings.admit(conn, now)
-	n.mu.Unlock()
-	switch {
-	case err != nil && n.refused.Due(now):
-		n.logger.Warn("refusing links: too many that nothing is known of", "peer", conn.RemoteAddr(), "error", err)
-	case displaced != nil && n.refused.Due(now):
-		n.logger.Warn("cutting links: too many that nothing is known of", "peer", displaced.conn.RemoteAddr())
+// Begin counts a connection that an application has made among what Shutdown waits for, and resets
+// it when the node ends or nothing that is sent on it arrives, until the returned function is
+// called, once. It fails while the node is draining and where a limit is reached.
+func (n *Node) Begin(app Conn) (end func(), err error) {
+	party := admission.BySource(n.source(app.RemoteAddr()))
+	if err := n.begin(party); err != nil {
+		return nil, err
 	}
-	if displaced != nil {
-		_ = netio.Reset(displaced.conn)
+	n.links.watch(app)
+	return func() {
+		n.links.unwatch(app)
+		n.end(party)
+	}, nil
+}
+
+// begin counts something active for a party, until end is called with the same.
+func (n *Node) begin(p admission.Party) error {
+	if !n.life.begin() {
+		return Refuse(wire.GoingAway, "")
 	}
-	return l
-}
-
-func (n *Node) endOpening(l *place) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.openings.leave(l)
-}
-
-// enterProven takes note that somebody trusted has come from a source, until leaveProven is called with it.
-func (n *Node) enterProven(from source) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.openings.proven.enter(from)
-}
-
-func (n *Node) leaveProven(from source) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.openings.proven.leave(from, time.Now())
-}
-
-// admitHandshake returns what decides whether a handshake with somebody at an address may begin.
-func (n *Node) admitHandshake(b *buckets) func(net.Addr) error {
-	return func(from net.Addr) error {
-		if b.take(sourceOf(from), time.Now()) {
-			return nil
-		}
-		return errTooManyHandshakes
+	if err := n.admission.Begin(p); err != nil {
+		n.life.end()
+		return Refuse(wire.Busy, err.Error())
 	}
+	n.turnover.Add(1)
+	requestsOpen.Inc()
+	return nil
 }
 
-var errTooManyHandshakes = errors.New("too many handshakes from there")
+func (n *Node) end(p admission.Party) {
+	n.turnover.Add(1)
+	requestsOpen.Dec()
+	n.admission.End(p)
+	n.life.end()
+}
 
-// Accept hands the connections that come in on l to handle until l is closed, which who ends ctx must see to. That it cannot accept for a while, as
-// when descriptors are short, it waits out, and logs now and then.
-func Accept(ctx context.Context, l net.Listener, logger *slog.Logger, handle func(net.Conn)) {
-	var failing seldom.Report
-	for {
-		c, err := l.Accept()
-		switch {
-		case err == nil:
-			handle(c)
-		case errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF), ctx.Err() != nil:
-			return
-		default:
-			if failing.Due(time.Now()) {
-				logger.Warn("cannot accept connections, and goes on trying", "error", err)
-			}
-			select {
-			case <-ctx.Done():
-			case <-time.After(acceptPause):
-			}
-		}
-	}
+// source says where a peer is, for limits.
+func (n *Node) source(peer net.Addr) admission.Source { return n.transports.Source(peer) }
+
+// admitHandshake decides whether a handshake with somebody at an address may begin.
+func (n *Node) admitHandshake(from net.Addr) error {
+	return n.admission.Handshake(n.source(from), time.Now())
 }

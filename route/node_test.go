@@ -16,6 +16,7 @@ import (
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -27,7 +28,8 @@ func TestServiceThroughAChannel(t *testing.T) {
 	for range 3 {
 		expectEcho(t, near, Route{at, secure(), svc(EchoName)})
 	}
-	if got, err := ask(t, near, Route{at, secure(), svc(UppercaseName)}, "aÿz{`AZ0"); got != "AÿZ{`AZ0" || err != nil {
+	got, err := ask(t, near, Route{at, secure(), svc(UppercaseName)}, "aÿz{`AZ0")
+	if got != "AÿZ{`AZ0" || err != nil {
 		t.Errorf("got %q, %v", got, err)
 	}
 }
@@ -37,34 +39,50 @@ var errSecret = errors.New("the database's password is hunter2")
 
 func TestAnswers(t *testing.T) {
 	w := newWorld(t)
-	far, at := w.listening(t, func(c *Config) { c.Forward = func(a wire.Address) bool { return a.Port != 1 } })
+	far, at := w.listening(t,
+		func(c *Config) { c.Forward = func(a wire.Address) bool { return a.Port != 1 } })
 	far.HandleBasics()
-	far.HandleOpen("public", func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) })
-	far.Handle("refusing", func(context.Context, *Request) error { return Refuse(wire.Busy, "come back later") })
+	far.HandleOpen("public",
+		func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) })
+	far.Handle("refusing",
+		func(context.Context, *Request) error { return Refuse(wire.Busy, "come back later") })
 	far.Handle("failing", func(context.Context, *Request) error { return errSecret })
 	far.Handle("withdrawn", func(context.Context, *Request) error { return nil })
 	far.Withdraw("withdrawn")
 	dead := nowhere(t)
 	elsewhere := dead
 	elsewhere.Port = 1
-	where := HostPort(at)
+	where := transport.Format(at)
 	near := w.node(t)
+	const absent = "no service named nothing"
+	forbidden := "forwarding to " + transport.Format(elsewhere) + " is not allowed here"
 	for name, test := range map[string]struct {
 		rest   Route
 		code   wire.Code
 		reason string
 	}{
-		"no such service":         {Route{secure(), svc("nothing")}, wire.NoService, "no service named nothing"},
-		"withdrawn":               {Route{secure(), svc("withdrawn")}, wire.NoService, "no service named withdrawn"},
-		"secure without channel":  {Route{svc(EchoName)}, wire.NoService, ""},
-		"absent without channel":  {Route{svc("nothing")}, wire.NoService, "no service named nothing"},
-		"refusal":                 {Route{secure(), svc("refusing")}, wire.Busy, "come back later"},
-		"failure":                 {Route{secure(), svc("failing")}, wire.Unreachable, ""},
-		"no channel of that name": {Route{{Kind: wire.Secure, Name: "other"}, svc(EchoName)}, wire.NoService, "no secure channel named other"},
-		"not allowed":             {Route{elsewhere, svc("public")}, wire.NotAllowed, "forwarding to " + HostPort(elsewhere) + " is not allowed here"},
-		"not allowed, in channel": {Route{secure(), elsewhere, svc("public")}, wire.NotAllowed, "forwarding to " + HostPort(elsewhere) + " is not allowed here"},
-		"unreachable":             {Route{dead, svc("public")}, wire.Unreachable, "cannot reach " + HostPort(dead)},
-		"hop, then nothing":       {Route{svc(HopName), svc(HopName), svc("nothing")}, wire.NoService, "no service named nothing"},
+		"no such service": {Route{secure(), svc("nothing")}, wire.NoService, absent},
+		"withdrawn": {
+			Route{secure(), svc("withdrawn")}, wire.NoService, "no service named withdrawn",
+		},
+		"secure without channel": {Route{svc(EchoName)}, wire.NoService, ""},
+		"absent without channel": {Route{svc("nothing")}, wire.NoService, absent},
+		"refusal":                {Route{secure(), svc("refusing")}, wire.Busy, "come back later"},
+		"failure":                {Route{secure(), svc("failing")}, wire.Unreachable, ""},
+		"no channel of that name": {
+			Route{{Kind: wire.Secure, Name: "other"}, svc(EchoName)},
+			wire.NoService, "no secure channel named other",
+		},
+		"not allowed": {Route{elsewhere, svc("public")}, wire.NotAllowed, forbidden},
+		"not allowed, in channel": {
+			Route{secure(), elsewhere, svc("public")}, wire.NotAllowed, forbidden,
+		},
+		"unreachable": {
+			Route{dead, svc("public")}, wire.Unreachable, "cannot reach " + transport.Format(dead),
+		},
+		"hop, then nothing": {
+			Route{svc(HopName), svc(HopName), svc("nothing")}, wire.NoService, absent,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := ask(t, near, append(Route{at}, test.rest...), "hello")
@@ -96,7 +114,8 @@ func TestOutsidersLearnNoNames(t *testing.T) {
 	near := w.node(t)
 	_, there := ask(t, near, Route{at, svc("a")}, "")
 	_, absent := ask(t, near, Route{at, svc("b")}, "")
-	if there == nil || absent == nil || strings.ReplaceAll(there.Error(), "named a", "named b") != absent.Error() {
+	if there == nil || absent == nil ||
+		strings.ReplaceAll(there.Error(), "named a", "named b") != absent.Error() {
 		t.Errorf("one that is there: %v; one that is not: %v", there, absent)
 	}
 }
@@ -115,7 +134,8 @@ func TestProbe(t *testing.T) {
 			t.Errorf("the node itself: %v", err)
 		}
 	}
-	expectStatus(t, near.Probe(testkit.Context(t), Route{at, secure(), svc("other")}), wire.NoService, 1, HostPort(at))
+	expectStatus(t, near.Probe(testkit.Context(t), Route{at, secure(), svc("other")}),
+		wire.NoService, 1, transport.Format(at))
 	if len(called) > 0 {
 		t.Error("a probe opened the service")
 	}
@@ -151,7 +171,8 @@ func TestUnreachableFirstHop(t *testing.T) {
 	for _, r := range []Route{{dead, svc("x")}, {dead, secure(), svc("x")}} {
 		_, err := w.node(t).Open(testkit.Context(t), r, 0)
 		var dial *DialError
-		if !errors.As(err, &dial) || dial.Where != HostPort(dead) || !strings.Contains(err.Error(), "cannot reach "+HostPort(dead)) {
+		if !errors.As(err, &dial) || dial.Where != transport.Format(dead) ||
+			!strings.Contains(err.Error(), "cannot reach "+transport.Format(dead)) {
 			t.Errorf("%s: got %v", Format(r), err)
 		}
 	}
@@ -189,19 +210,20 @@ func TestChain(t *testing.T) {
 	expectEcho(t, near, append(at[:4:4], secure(), svc(EchoName)))
 
 	data := bytes.Repeat([]byte("0123456789"), 100_000)
-	if got, err := ask(t, near, append(at[:4:4], secure(), svc(EchoName)), string(data)); got != string(data) || err != nil {
-		t.Errorf("%d bytes came back of %d, or others: %v", len(got), len(data), err)
+	all, err := ask(t, near, append(at[:4:4], secure(), svc(EchoName)), string(data))
+	if all != string(data) || err != nil {
+		t.Errorf("%d bytes came back of %d, or others: %v", len(all), len(data), err)
 	}
 
 	dead := nowhere(t)
 	for k := 1; k <= 4; k++ {
 		_, err := ask(t, near, append(at[:k:k], svc("nothing")), "")
-		expectStatus(t, err, wire.NoService, k, HostPort(at[k-1]))
+		expectStatus(t, err, wire.NoService, k, transport.Format(at[k-1]))
 		_, err = ask(t, near, append(at[:k:k], dead, secure(), svc(EchoName)), "")
-		expectStatus(t, err, wire.Unreachable, k, HostPort(at[k-1]))
+		expectStatus(t, err, wire.Unreachable, k, transport.Format(at[k-1]))
 	}
-	_, err := ask(t, near, append(at[:4:4], secure(), svc("nothing")), "")
-	expectStatus(t, err, wire.NoService, 4, HostPort(at[3]))
+	_, err = ask(t, near, append(at[:4:4], secure(), svc("nothing")), "")
+	expectStatus(t, err, wire.NoService, 4, transport.Format(at[3]))
 }
 
 // The last two of a chain's nodes have channels of their own inside the first one's.
@@ -216,15 +238,15 @@ func TestChannelsInsideChannels(t *testing.T) {
 	for range 3 {
 		expectEcho(t, near, r)
 	}
-	if n := len(near.peerings); n != 3 {
+	if n := len(near.sessions.by); n != 3 {
 		t.Errorf("%d sessions, want 3", n)
 	}
 	r[len(r)-1] = svc("nothing")
 	_, err := ask(t, near, r, "")
-	expectStatus(t, err, wire.NoService, 3, HostPort(at[2]))
+	expectStatus(t, err, wire.NoService, 3, transport.Format(at[2]))
 	r[4] = nowhere(t)
 	_, err = ask(t, near, r, "")
-	expectStatus(t, err, wire.Unreachable, 2, HostPort(at[1]))
+	expectStatus(t, err, wire.Unreachable, 2, transport.Format(at[1]))
 }
 
 // A route that the asker cannot see is a loop: two names for one node.
@@ -233,7 +255,7 @@ func TestLoopIsRefusedByTheNode(t *testing.T) {
 	n, at := w.listening(t, anywhere)
 	again := listen(t, n)
 	_, err := ask(t, w.node(t), Route{at, again, svc("x")}, "")
-	expectStatus(t, err, wire.Loop, 2, HostPort(again))
+	expectStatus(t, err, wire.Loop, 2, transport.Format(again))
 }
 
 func TestHalfCloseThroughForwards(t *testing.T) {
@@ -299,8 +321,8 @@ func opening(t testing.TB, m wire.Message) []byte {
 	return b
 }
 
-// converse sends bytes to a node over an in-process conn, ends the direction, and returns what comes back and how that
-// ended.
+// converse sends bytes to a node over an in-process conn, ends the direction, and returns what
+// comes back and how that ended.
 func converse(t testing.TB, n *Node, b []byte) (string, error) {
 	t.Helper()
 	near, far := faultnet.Pipe()
@@ -320,8 +342,8 @@ func converse(t testing.TB, n *Node, b []byte) (string, error) {
 	return string(got), err
 }
 
-// answered reads a status.
-func answered(t testing.TB, got string) wire.Status {
+// statusIn reads a status.
+func statusIn(t testing.TB, got string) wire.Status {
 	t.Helper()
 	s, size, err := wire.ParseStatus([]byte(got))
 	if err != nil || size == 0 || size != len(got) {
@@ -337,13 +359,17 @@ func TestOpeningMessageCutAnywhere(t *testing.T) {
 		called = true
 		return Refuse(wire.Busy, "")
 	})
-	b := opening(t, wire.Message{Onward: Route{svc("svc")}, Return: Route{{Kind: wire.Label, Name: "12345678"}}, Payload: []byte("payload")})
+	b := opening(t, wire.Message{
+		Onward:  Route{svc("svc")},
+		Return:  Route{{Kind: wire.Label, Name: "12345678"}},
+		Payload: []byte("payload"),
+	})
 	if got, err := converse(t, n, nil); got != "" || err != nil {
 		t.Errorf("nothing at all: got %q, %v", got, err)
 	}
 	for i := 1; i < len(b); i++ {
 		got, err := converse(t, n, b[:i])
-		if s := answered(t, got); s.Code != wire.BadMessage || err != nil {
+		if s := statusIn(t, got); s.Code != wire.BadMessage || err != nil {
 			t.Errorf("the first %d bytes: got %v, %v", i, s, err)
 		}
 	}
@@ -351,7 +377,7 @@ func TestOpeningMessageCutAnywhere(t *testing.T) {
 		t.Error("the service was called for a part of a message")
 	}
 	got, err := converse(t, n, b)
-	if s := answered(t, got); s.Code != wire.Busy || s.Hop != 1 || err != nil || !called {
+	if s := statusIn(t, got); s.Code != wire.Busy || s.Hop != 1 || err != nil || !called {
 		t.Errorf("the whole message: got %v, %v", s, err)
 	}
 }
@@ -372,7 +398,7 @@ func TestBadOpeningMessages(t *testing.T) {
 		"too short for routes": {[]byte{wire.Version, 0, 0, 1, 0}, wire.BadMessage},
 	} {
 		got, err := converse(t, n, test.bytes)
-		if s := answered(t, got); s.Code != test.want || err != nil {
+		if s := statusIn(t, got); s.Code != test.want || err != nil {
 			t.Errorf("%s: got %v, %v, want %v", name, s, err, test.want)
 		}
 	}
@@ -381,25 +407,35 @@ func TestBadOpeningMessages(t *testing.T) {
 func TestSecureStepMustBeTheLast(t *testing.T) {
 	n := newWorld(t).node(t)
 	got, err := converse(t, n, opening(t, wire.Message{Onward: Route{secure(), svc("x")}}))
-	if s := answered(t, got); s.Code != wire.BadMessage || err != nil {
+	if s := statusIn(t, got); s.Code != wire.BadMessage || err != nil {
 		t.Errorf("got %v, %v", s, err)
 	}
 }
 
-// FuzzServe sends anything to a node that has everything to lose: it must neither hang nor crash, and say nothing that
-// is not a status.
+// FuzzServe sends anything to a node that has everything to lose: it must neither hang nor crash,
+// and say nothing that is not a status.
 func FuzzServe(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"))
 	f.Add([]byte{wire.Version, 0, 0xff, 0xff})
-	for _, r := range []Route{{}, {svc(EchoName)}, {svc("public")}, {svc(HopName), svc("public")}, {secure()}, {{Kind: wire.DNS, Name: "a", Port: 1}}} {
+	for _, r := range []Route{
+		{},
+		{svc(EchoName)},
+		{svc("public")},
+		{svc(HopName), svc("public")},
+		{secure()},
+		{{Kind: wire.DNS, Name: "a", Port: 1}},
+	} {
 		for _, flags := range []wire.Flags{0, wire.Probe, wire.Lazy} {
-			f.Add(append(opening(f, wire.Message{Flags: flags, Onward: r, Return: Route{{Kind: wire.Label, Name: "12345678"}}}), "\x01data"...))
+			back := Route{{Kind: wire.Label, Name: "12345678"}}
+			b := opening(f, wire.Message{Flags: flags, Onward: r, Return: back})
+			f.Add(append(b, "\x01data"...))
 		}
 	}
 	n := newWorld(f).node(f)
 	n.HandleBasics()
-	n.HandleOpen("public", func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) })
+	n.HandleOpen("public",
+		func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		got, _ := converse(t, n, b)
 		if got == "" {
@@ -430,7 +466,8 @@ func TestManyOpensShareOneHandshake(t *testing.T) {
 	var asking sync.WaitGroup
 	for range 10 {
 		asking.Go(func() {
-			if got, err := ask(t, near, Route{at, secure(), svc("svc")}, "hello"); got != "hello" || err != nil {
+			got, err := ask(t, near, Route{at, secure(), svc("svc")}, "hello")
+			if got != "hello" || err != nil {
 				t.Errorf("got %q, %v", got, err)
 			}
 		})
@@ -581,7 +618,7 @@ func TestShutdownDrains(t *testing.T) {
 		err = second.Await(testkit.Context(t))
 		_ = second.Close()
 	}
-	expectStatus(t, err, wire.GoingAway, 1, HostPort(at))
+	expectStatus(t, err, wire.GoingAway, 1, transport.Format(at))
 
 	if _, err := io.WriteString(s, "still served"); err != nil {
 		t.Fatal(err)
@@ -600,7 +637,8 @@ func TestShutdownDrains(t *testing.T) {
 func TestShutdownEndsWithItsContext(t *testing.T) {
 	w := newWorld(t)
 	far, at := w.listening(t)
-	far.Handle("svc", func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) })
+	far.Handle("svc",
+		func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) })
 	s, err := w.node(t).Open(testkit.Context(t), Route{at, secure(), svc("svc")}, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -616,7 +654,8 @@ func TestShutdownEndsWithItsContext(t *testing.T) {
 		t.Error(err)
 	}
 	_ = s.SetDeadline(time.Now().Add(testkit.Patience))
-	if _, err := s.Read(make([]byte, 1)); err == nil || err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {
+	if _, err := s.Read(make([]byte, 1)); err == nil || err == io.EOF ||
+		errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("what was cut is read as %v", err)
 	}
 }
@@ -652,7 +691,8 @@ func TestCloseOfAHopIsNoEnd(t *testing.T) {
 			if err := nodes[closed].Close(); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.Read(make([]byte, 1)); err == nil || err == io.EOF || errors.Is(err, os.ErrDeadlineExceeded) {
+			if _, err := s.Read(make([]byte, 1)); err == nil || err == io.EOF ||
+				errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Errorf("the asker reads %v", err)
 			}
 			if err := testkit.Within(t, served, "the service"); err == nil {
@@ -680,7 +720,8 @@ func TestStreamWithoutAnAnswer(t *testing.T) {
 	}
 }
 
-// A service that has nothing to say answers in time, and the time limit of the answer is none of what follows.
+// A service that has nothing to say answers in time, and the time limit of the answer is none of
+// what follows.
 func TestLazyAnswer(t *testing.T) {
 	w := newWorld(t)
 	far, at := w.listening(t)

@@ -1,24 +1,25 @@
-// Package route walks routes: it turns their text into addresses, dials and accepts links, sends and answers opening
-// messages, joins links on the way, and opens secure channels at the steps that ask for them.
+// Package route walks routes: it turns their text into addresses, dials and accepts links, sends
+// and answers opening messages, joins links on the way, and opens secure channels at the steps that
+// ask for them.
 //
 //	dial the first transport address      → a link
 //	opening message with what is left     → the far node's service, or its next hop, answers on it
-//	at a /secure/… step                   → a flow of the session with that node; the rest is opened inside it
+//	at a /secure/… step                   → a flow of the session with that node; the rest in it
 //	… and so on, to any depth
 //
-// A Node is one process's part in this: it offers services, forwards where it was told to, and keeps one session for
-// each beginning of its own routes that leads to a node. The package does not know what a portal is and never looks into what passes.
+// A Node is one process's part in this: it offers services, forwards where it was told to, and
+// keeps one session for each beginning of its own routes that leads to a node. What a node takes on
+// is counted in package admission, links come from package transport, and a relay is built on this
+// package: see package relay. It does not know what a portal is and never looks into what passes.
 package route
 
 import (
 	"errors"
 	"fmt"
-	"net/netip"
-	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -28,9 +29,12 @@ const (
 	OutletName    = "outlet"      // the service an inlet asks for, unless its route says otherwise
 	HopName       = "hop"         // goes on with the rest of the route on the same node
 	ForwardPrefix = "forward_to_" // and the name that an outlet has claimed on a relay
+
+	MaxOutletName = wire.MaxName - len(ForwardPrefix) // bytes of such a name
 )
 
-// Route is where to go, the next step first. The first address of a route that is to be dialed is a transport address.
+// Route is where to go, the next step first. The first address of a route that is to be dialed is a
+// transport address.
 type Route = wire.Route
 
 // Errors of routes that cannot be walked, before anything is dialed.
@@ -38,6 +42,7 @@ var (
 	ErrSyntax = errors.New("not a route")
 	ErrTooFar = fmt.Errorf("a route has at most %d addresses", wire.MaxRoute)
 	ErrLoop   = errors.New("the route comes back to where it has been")
+	ErrLocal  = errors.New("an address that only this node knows may only begin the route")
 )
 
 // Parse reads a route's text: the long form, or a short form, which stands for
@@ -45,7 +50,8 @@ var (
 //	host:port        /dnsaddr/host/tcp/port/secure/api/service/outlet
 //	name@host:port   /dnsaddr/host/tcp/port/service/forward_to_name/secure/api/service/outlet
 //
-// with /ip4/… or /ip6/… in place of /dnsaddr/… where host is an IP address, and /unix/… for unix:PATH in place of host:port.
+// with /ip4/… or /ip6/… in place of /dnsaddr/… where host is an IP address, and /unix/… for
+// unix:PATH in place of host:port.
 func Parse(text string) (Route, error) {
 	var r Route
 	var err error
@@ -55,24 +61,9 @@ func Parse(text string) (Route, error) {
 		r, err = parseShort(text)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %q: %w", ErrSyntax, clip(text), err)
+		return nil, fmt.Errorf("%w: %q: %w", ErrSyntax, transport.Printable(text), err)
 	}
 	return r, Check(r)
-}
-
-// clip keeps an error one line of reasonable length, whatever the text.
-func clip(text string) string {
-	const most = 120
-	rest := ""
-	if len(text) > most {
-		text, rest = text[:most], "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if !strconv.IsPrint(r) {
-			return '?'
-		}
-		return r
-	}, text) + rest
 }
 
 // Check tells whether r can be walked as far as its addresses say.
@@ -81,8 +72,10 @@ func Check(r Route) error {
 		return ErrTooFar
 	}
 	seen := make(map[wire.Address]bool)
-	for _, a := range r {
+	for i, a := range r {
 		switch {
+		case a.Kind == wire.Local && i > 0:
+			return ErrLocal
 		case a.Kind == wire.Secure:
 			clear(seen) // inside a channel a route may well pass a node again
 		case a.IsTransport() && seen[a]:
@@ -99,11 +92,11 @@ func parseShort(text string) (Route, error) {
 	if !named {
 		rest = text
 	}
-	transport, err := ParseNode(rest)
+	node, err := transport.Parse(rest)
 	if err != nil {
 		return nil, err
 	}
-	r := Route{transport}
+	r := Route{node}
 	if named {
 		forward := Forward(name)
 		if name == "" {
@@ -119,10 +112,13 @@ func parseShort(text string) (Route, error) {
 
 // ToOutlet returns the route to the outlet of the node that node leads to. node is not kept.
 func ToOutlet(node ...wire.Address) Route {
-	return append(slices.Clip(Route(node)), wire.Address{Kind: wire.Secure, Name: SecureName}, wire.Address{Kind: wire.Service, Name: OutletName})
+	return append(slices.Clip(Route(node)),
+		wire.Address{Kind: wire.Secure, Name: SecureName},
+		wire.Address{Kind: wire.Service, Name: OutletName})
 }
 
-// ThroughRelay returns the route to the outlet that has claimed name on the relay that a route leads to.
+// ThroughRelay returns the route to the outlet that has claimed name on the relay that a route
+// leads to.
 func ThroughRelay(relay Route, name string) Route {
 	return ToOutlet(append(slices.Clip(relay), Forward(name))...)
 }
@@ -130,50 +126,6 @@ func ThroughRelay(relay Route, name string) Route {
 // Forward is the step on a relay to the outlet that has claimed name there.
 func Forward(name string) wire.Address {
 	return wire.Address{Kind: wire.Service, Name: ForwardPrefix + name}
-}
-
-// ParseNode reads host:port as ParseHostPort does, or unix:PATH.
-func ParseNode(text string) (wire.Address, error) {
-	if path, ok := strings.CutPrefix(text, "unix:"); ok {
-		a := wire.Address{Kind: wire.Unix, Name: path}
-		return a, a.Validate()
-	}
-	return ParseHostPort(text)
-}
-
-// ParseHostPort reads host:port, where host is a name, an IPv4 address, or an IPv6 address in brackets.
-func ParseHostPort(text string) (wire.Address, error) {
-	if scheme, _, ok := strings.Cut(text, "://"); ok {
-		return wire.Address{}, fmt.Errorf("a URL is no address: leave out %s://", clip(scheme))
-	}
-	i := strings.LastIndexByte(text, ':')
-	if i < 0 {
-		return wire.Address{}, errors.New("a port is missing: host:port")
-	}
-	host := text[:i]
-	if bracketed, ok := strings.CutPrefix(host, "["); ok {
-		if host, ok = strings.CutSuffix(bracketed, "]"); !ok {
-			return wire.Address{}, errors.New("a bracket is not closed")
-		}
-	} else if strings.Contains(host, ":") {
-		return wire.Address{}, errors.New("an IPv6 address goes in brackets: [::1]:7000")
-	}
-	return transport(host, text[i+1:])
-}
-
-func transport(host, port string) (wire.Address, error) {
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || n == 0 {
-		return wire.Address{}, fmt.Errorf("a port is a number from 1 to 65535, not %q", clip(port))
-	}
-	a := wire.Address{Kind: wire.DNS, Name: host, Port: uint16(n)}
-	if ip, err := netip.ParseAddr(host); err == nil {
-		a = wire.Address{Kind: wire.IP6, IP: ip.Unmap(), Port: uint16(n)}
-		if a.IP.Is4() {
-			a.Kind = wire.IP4
-		}
-	}
-	return a, a.Validate()
 }
 
 func parseLong(text string) (Route, error) {
@@ -204,7 +156,8 @@ func parseStep(words []string) (wire.Address, int, error) {
 		value = words[1]
 	}
 	if value == "" {
-		return wire.Address{}, 0, fmt.Errorf("/%s stands without a value", clip(protocol))
+		return wire.Address{}, 0, fmt.Errorf("/%s stands without a value",
+			transport.Printable(protocol))
 	}
 	switch protocol {
 	case "service", "secure":
@@ -213,76 +166,40 @@ func parseStep(words []string) (wire.Address, int, error) {
 			a.Kind = wire.Secure
 		}
 		return a, 2, a.Validate()
-	case "unix":
-		path, err := url.PathUnescape(value)
-		if err != nil {
-			return wire.Address{}, 0, err
-		}
-		a := wire.Address{Kind: wire.Unix, Name: path}
-		return a, 2, a.Validate()
-	case "ip4", "ip6", "dnsaddr":
-		if len(words) < 4 || words[2] != "tcp" {
-			return wire.Address{}, 0, fmt.Errorf("/%s/%s is not followed by /tcp/PORT", protocol, clip(value))
-		}
-		a, err := transport(value, words[3])
-		if err == nil && a.Kind != map[string]wire.Kind{"ip4": wire.IP4, "ip6": wire.IP6, "dnsaddr": wire.DNS}[protocol] {
-			err = fmt.Errorf("%s is not what /%s stands before", clip(value), protocol)
-		}
-		return a, 4, err
 	}
-	return wire.Address{}, 0, fmt.Errorf("/%s is not one of /ip4 /ip6 /dnsaddr /unix /service /secure", clip(protocol))
+	a, took, err := transport.ParseStep(words)
+	if err != nil || took > 0 {
+		return a, took, err
+	}
+	const what = "/%s is not one of /ip4 /ip6 /dnsaddr /unix /service /secure"
+	return wire.Address{}, 0, fmt.Errorf(what, transport.Printable(protocol))
 }
 
 // Format returns r's long form, which Parse reads.
 func Format(r Route) string {
 	var b strings.Builder
 	for _, a := range r {
-		b.WriteString(FormatAddress(a))
+		b.WriteString(formatStep(a))
 	}
 	return b.String()
 }
 
-// FormatAddress returns one address in the long form.
-func FormatAddress(a wire.Address) string {
+// formatStep returns one step in the long form.
+func formatStep(a wire.Address) string {
 	switch a.Kind {
 	case wire.Service:
 		return "/service/" + a.Name
 	case wire.Secure:
 		return "/secure/" + a.Name
-	case wire.IP4:
-		return fmt.Sprintf("/ip4/%s/tcp/%d", a.IP, a.Port)
-	case wire.IP6:
-		return fmt.Sprintf("/ip6/%s/tcp/%d", a.IP, a.Port)
-	case wire.DNS:
-		return fmt.Sprintf("/dnsaddr/%s/tcp/%d", a.Name, a.Port)
-	case wire.Unix:
-		return "/unix/" + url.PathEscape(a.Name)
+	}
+	if step := transport.FormatStep(a); step != "" {
+		return step
 	}
 	return fmt.Sprintf("/kind%d/%x", a.Kind, a.Name)
 }
 
-// HostPort returns a transport address as host:port, or as unix:PATH.
-func HostPort(a wire.Address) string {
-	if a.Kind == wire.Unix {
-		return "unix:" + a.Name
-	}
-	if a.Kind == wire.DNS {
-		return a.Name + ":" + strconv.Itoa(int(a.Port))
-	}
-	return netip.AddrPortFrom(a.IP, a.Port).String()
-}
-
-// FromAddrPort returns the transport address of an IP socket.
-func FromAddrPort(ap netip.AddrPort) wire.Address {
-	a := wire.Address{Kind: wire.IP6, IP: ap.Addr().Unmap().WithZone(""), Port: ap.Port()}
-	if a.IP.Is4() {
-		a.Kind = wire.IP4
-	}
-	return a
-}
-
-// segments cuts r behind each secure step: what is opened on the first link, what is opened inside the first channel,
-// and so on. The last segment ends with a service.
+// segments cuts r behind each secure step: what is opened on the first link, what is opened inside
+// the first channel, and so on. The last segment ends with a service.
 func segments(r Route) []Route {
 	var all []Route
 	begin := 0
@@ -295,7 +212,8 @@ func segments(r Route) []Route {
 	return append(all, r[begin:])
 }
 
-// forwardName returns the name by which a segment reaches its last node, or "" if that is a transport address.
+// forwardName returns the name by which a segment reaches its last node, or "" if that is a
+// transport address.
 func forwardName(segment Route) string {
 	for i := len(segment) - 1; i >= 0; i-- {
 		switch a := segment[i]; {

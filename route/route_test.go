@@ -16,14 +16,15 @@ func TestParse(t *testing.T) {
 	ip6 := wire.Address{Kind: wire.IP6, IP: netip.MustParseAddr("2001:db8::1"), Port: 1}
 	dns := wire.Address{Kind: wire.DNS, Name: "relay.example.com", Port: 65535}
 	outlet := []wire.Address{secure(), svc(OutletName)}
+	const toOutlet = "/secure/api/service/outlet"
 	for text, want := range map[string]struct {
 		route Route
 		long  string
 	}{
-		"10.0.0.2:7000":           {append(Route{ip4}, outlet...), "/ip4/10.0.0.2/tcp/7000/secure/api/service/outlet"},
-		"[2001:db8::1]:1":         {append(Route{ip6}, outlet...), "/ip6/2001:db8::1/tcp/1/secure/api/service/outlet"},
-		"[::ffff:10.0.0.2]:7000":  {append(Route{ip4}, outlet...), "/ip4/10.0.0.2/tcp/7000/secure/api/service/outlet"},
-		"relay.example.com:65535": {append(Route{dns}, outlet...), "/dnsaddr/relay.example.com/tcp/65535/secure/api/service/outlet"},
+		"10.0.0.2:7000":           {ToOutlet(ip4), "/ip4/10.0.0.2/tcp/7000" + toOutlet},
+		"[2001:db8::1]:1":         {ToOutlet(ip6), "/ip6/2001:db8::1/tcp/1" + toOutlet},
+		"[::ffff:10.0.0.2]:7000":  {ToOutlet(ip4), "/ip4/10.0.0.2/tcp/7000" + toOutlet},
+		"relay.example.com:65535": {ToOutlet(dns), "/dnsaddr/relay.example.com/tcp/65535" + toOutlet},
 		"db@10.0.0.2:7000": {
 			append(Route{ip4, svc("forward_to_db")}, outlet...),
 			"/ip4/10.0.0.2/tcp/7000/service/forward_to_db/secure/api/service/outlet",
@@ -112,9 +113,12 @@ func TestParseErrors(t *testing.T) {
 }
 
 func TestErrorsOfLongAndOddTextStayOneLine(t *testing.T) {
-	for _, text := range []string{strings.Repeat("x", 1<<20), "/service/a\nb", "/" + strings.Repeat("é\n", 1000), "a\nb:1"} {
+	for _, text := range []string{
+		strings.Repeat("x", 1<<20), "/service/a\nb", "/" + strings.Repeat("é\n", 1000), "a\nb:1",
+	} {
 		_, err := Parse(text)
-		if !errors.Is(err, ErrSyntax) || strings.Contains(err.Error(), "\n") || len(err.Error()) > 1000 {
+		if !errors.Is(err, ErrSyntax) || strings.Contains(err.Error(), "\n") ||
+			len(err.Error()) > 1000 {
 			t.Errorf("%.20q: got %.2000v", text, err)
 		}
 	}
@@ -136,6 +140,8 @@ func TestCheck(t *testing.T) {
 		"a service twice":     {Route{svc("x"), svc("x")}, nil},
 		"as long as can be":   {slices.Repeat(Route{svc("x")}, wire.MaxRoute), nil},
 		"longer than can be":  {slices.Repeat(Route{svc("x")}, wire.MaxRoute+1), ErrTooFar},
+		"local":               {Route{{Kind: wire.Local, Name: "x:y"}, b}, nil},
+		"local behind others": {Route{a, secure(), {Kind: wire.Local, Name: "x:y"}}, ErrLocal},
 		"long inside channel": {slices.Repeat(Route{a, secure()}, wire.MaxRoute/2), nil},
 	} {
 		if err := Check(test.route); err != test.want {
@@ -144,39 +150,20 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-func TestHostPort(t *testing.T) {
-	for _, text := range []string{"127.0.0.1:7000", "[::1]:1", "example.com:65535"} {
-		a, err := ParseHostPort(text)
-		if err != nil || HostPort(a) != text {
-			t.Errorf("%s: got %s, %v", text, HostPort(a), err)
-		}
-	}
-}
-
-func TestFromAddrPort(t *testing.T) {
-	for text, want := range map[string]string{
-		"127.0.0.1:7000":          "/ip4/127.0.0.1/tcp/7000",
-		"[::1]:7000":              "/ip6/::1/tcp/7000",
-		"[::ffff:127.0.0.1]:7000": "/ip4/127.0.0.1/tcp/7000",
-		"[fe80::1%lo]:7000":       "/ip6/fe80::1/tcp/7000",
-	} {
-		a := FromAddrPort(netip.MustParseAddrPort(text))
-		if got := FormatAddress(a); got != want || a.Validate() != nil {
-			t.Errorf("%s: got %s, %v", text, got, a.Validate())
-		}
-	}
-}
-
 func TestSegments(t *testing.T) {
-	a, b := wire.Address{Kind: wire.DNS, Name: "a", Port: 1}, wire.Address{Kind: wire.DNS, Name: "b", Port: 2}
+	a := wire.Address{Kind: wire.DNS, Name: "a", Port: 1}
+	b := wire.Address{Kind: wire.DNS, Name: "b", Port: 2}
 	x := svc("x")
 	for name, test := range map[string]struct {
 		route Route
 		want  []Route
 	}{
-		"none":    {Route{a, x}, []Route{{a, x}}},
-		"one":     {Route{a, secure(), x}, []Route{{a, secure()}, {x}}},
-		"nested":  {Route{a, secure(), b, secure(), secure(), x}, []Route{{a, secure()}, {b, secure()}, {secure()}, {x}}},
+		"none": {Route{a, x}, []Route{{a, x}}},
+		"one":  {Route{a, secure(), x}, []Route{{a, secure()}, {x}}},
+		"nested": {
+			Route{a, secure(), b, secure(), secure(), x},
+			[]Route{{a, secure()}, {b, secure()}, {secure()}, {x}},
+		},
 		"nothing": {Route{a, secure()}, []Route{{a, secure()}, {}}},
 	} {
 		got := segments(test.route)
@@ -207,7 +194,8 @@ func TestForwardName(t *testing.T) {
 }
 
 func TestLocate(t *testing.T) {
-	const route = "/ip4/10.0.0.1/tcp/1/ip4/10.0.0.2/tcp/2/secure/api/ip4/10.0.0.3/tcp/3/service/forward_to_db/secure/api/service/outlet"
+	const route = "/ip4/10.0.0.1/tcp/1/ip4/10.0.0.2/tcp/2/secure/api" +
+		"/ip4/10.0.0.3/tcp/3/service/forward_to_db/secure/api/service/outlet"
 	r, err := Parse(route)
 	if err != nil {
 		t.Fatal(err)
@@ -232,17 +220,20 @@ func TestLocate(t *testing.T) {
 		e := &StatusError{Code: wire.Unreachable}
 		e.locate(r, test.begin, test.ordinal)
 		if e.Hop != test.hop || e.Where != test.where {
-			t.Errorf("begin %d, ordinal %d: hop %d (%s), want %d (%s)", test.begin, test.ordinal, e.Hop, e.Where, test.hop, test.where)
+			t.Errorf("begin %d, ordinal %d: hop %d (%s), want %d (%s)", test.begin, test.ordinal,
+				e.Hop, e.Where, test.hop, test.where)
 		}
 	}
 }
 
 func TestStatusErrorText(t *testing.T) {
 	for want, e := range map[string]*StatusError{
-		"no such service":                {Code: wire.NoService},
-		"no service named x":             {Code: wire.NoService, Reason: "no service named x"},
-		"hop 2 (a:1): not reachable":     {Code: wire.Unreachable, Hop: 2, Where: "a:1"},
-		"hop 1 (b:2): the target is off": {Code: wire.Refused, Hop: 1, Where: "b:2", Reason: "the target is off"},
+		"no such service":            {Code: wire.NoService},
+		"no service named x":         {Code: wire.NoService, Reason: "no service named x"},
+		"hop 2 (a:1): not reachable": {Code: wire.Unreachable, Hop: 2, Where: "a:1"},
+		"hop 1 (b:2): the target is off": {
+			Code: wire.Refused, Hop: 1, Where: "b:2", Reason: "the target is off",
+		},
 	} {
 		if got := e.Error(); got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -252,7 +243,8 @@ func TestStatusErrorText(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
-		"", "/", "-", "localhost:7000", "db@relay.example.com:4000", "[::1]:1", "[::ffff:1.2.3.4]:5", "@:0",
+		"", "/", "-", "localhost:7000", "db@relay.example.com:4000", "[::1]:1",
+		"[::ffff:1.2.3.4]:5", "@:0",
 		"/dnsaddr/relay.example.com/tcp/4000/service/forward_to_db/secure/api/service/outlet",
 		"/ip4/127.0.0.1/tcp/1/ip6/::1/tcp/2/secure/api/secure/x/service/outlet",
 		"/ip6/fe80::1%25eth0/tcp/1", strings.Repeat("/service/hop", 17),

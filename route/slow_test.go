@@ -16,7 +16,8 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
-// Who is slow with an opening message, or says nothing at all, does not hold a place on the node for ever.
+// Who is slow with an opening message, or says nothing at all, does not hold on to the node
+// for ever.
 func TestSlowOpeningMessage(t *testing.T) {
 	for name, send := range map[string]func(near *faultnet.Conn, b []byte){
 		"nothing": func(*faultnet.Conn, []byte) {},
@@ -48,7 +49,7 @@ func TestSlowOpeningMessage(t *testing.T) {
 					send(near, message)
 				}()
 				got, err := io.ReadAll(near)
-				if s := answered(t, string(got)); s.Code != wire.BadMessage || err != nil {
+				if s := statusIn(t, string(got)); s.Code != wire.BadMessage || err != nil {
 					t.Errorf("got %v, %v", s, err)
 				}
 				if d := time.Since(begin); d != openingTimeout {
@@ -65,13 +66,16 @@ func TestSlowOpeningMessage(t *testing.T) {
 	}
 }
 
-// A probe's flow ends on a slow line later than the asker sends the next one on the same link: that must not end the link.
+// A probe's flow ends on a slow line later than the asker sends the next one on the same link: that
+// must not end the link.
 func TestNextFlowOnSlowLine(t *testing.T) {
 	t.Run("socket", func(t *testing.T) {
-		nextFlowOnSlowLine(t, func(here, there netio.Conn) (near, far netio.Conn) { return here, there })
+		nextFlowOnSlowLine(t,
+			func(here, there netio.Conn) (near, far netio.Conn) { return here, there })
 	})
 	t.Run("mux", func(t *testing.T) {
-		nextFlowOnSlowLine(t, func(here, there netio.Conn) (near, far netio.Conn) { return muxed(t, here, there) })
+		nextFlowOnSlowLine(t,
+			func(here, there netio.Conn) (near, far netio.Conn) { return muxed(t, here, there) })
 	})
 }
 
@@ -108,14 +112,16 @@ func nextFlowOnSlowLine(t *testing.T, over func(here, there netio.Conn) (near, f
 		var links sync.WaitGroup
 		defer links.Wait()
 		dialed := 0
-		session, err := near.endpoint.Initiate(t.Context(), "", func(context.Context) (channel.Conn, error) {
+		to, line := Route{secure()}, faultnet.Config{Plan: faultnet.Line(oneWay, 0)}
+		dial := func(context.Context) (channel.Conn, error) {
 			dialed++
-			client, server, link := faultnet.FaultyPipe(faultnet.Config{Plan: faultnet.Line(oneWay, 0)})
+			client, server, link := faultnet.FaultyPipe(line)
 			t.Cleanup(func() { _ = link.Close() })
 			here, there := over(client, server)
 			links.Go(func() { far.serveLink(there, nil) })
-			return opened(here, Route{secure()}, 0, opening(t, wire.Message{Onward: Route{secure()}})), nil
-		})
+			return opened(here, to, 0, opening(t, wire.Message{Onward: to})), nil
+		}
+		session, err := near.endpoint.Initiate(t.Context(), "", dial)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +147,8 @@ func nextFlowOnSlowLine(t *testing.T, over func(here, there netio.Conn) (near, f
 			}
 			return string(got)
 		}
-		if got := ask(wire.Message{Onward: Route{svc(EchoName)}, Flags: wire.Probe}, ""); got != "" {
+		probe := wire.Message{Onward: Route{svc(EchoName)}, Flags: wire.Probe}
+		if got := ask(probe, ""); got != "" {
 			t.Errorf("the probe got %q", got)
 		}
 		if got := ask(wire.Message{Onward: Route{svc(EchoName)}}, "hello"); got != "hello" {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -56,8 +57,9 @@ func missing(name string) string {
 	return noService + name
 }
 
-// Missing returns the name of the service that the node says it has not got, or "" if it says something else. It is what
-// a node of another implementation cares to say: good for a hint, and for nothing else.
+// Missing returns the name of the service that the node says it has not got, or "" if it says
+// something else. It is what a node of another implementation cares to say: good for a hint, and
+// for nothing else.
 func (e *StatusError) Missing() (service string) {
 	if e.Code != wire.NoService {
 		return ""
@@ -71,7 +73,8 @@ func (e *StatusError) Missing() (service string) {
 	return ""
 }
 
-// Refuse returns an error with which a service answers that it will not be opened. reason goes over the wire.
+// Refuse returns an error with which a service answers that it will not be opened. reason goes over
+// the wire.
 func Refuse(code wire.Code, reason string) error {
 	return &StatusError{Code: code, Reason: reason}
 }
@@ -81,8 +84,9 @@ func RefuseBecause(code wire.Code, reason string, why error) error {
 	return &StatusError{Code: code, Reason: reason, why: why}
 }
 
-// locate finds the node that a status came from: the one with that ordinal among those that the segment beginning at
-// r[begin] leads to. Inside a channel, the first of them is the node that the channel ends at.
+// locate finds the node that a status came from: the one with that ordinal among those that the
+// segment beginning at r[begin] leads to. Inside a channel, the first of them is the node that the
+// channel ends at.
 func (e *StatusError) locate(r Route, begin, ordinal int) {
 	var nodes []string
 	last := 0
@@ -102,7 +106,7 @@ func (e *StatusError) locate(r Route, begin, ordinal int) {
 
 func where(a wire.Address) string {
 	if a.IsTransport() {
-		return HostPort(a)
+		return transport.Format(a)
 	}
 	return a.Name
 }

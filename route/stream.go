@@ -16,9 +16,10 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
-// Stream is a conn on which a route has been opened, on either side: the dialer's opening message goes out before its
-// first write, and the status is taken off before the first read; the acceptor's status goes out before its first
-// write. It is a net.Conn with CloseWrite, and like any net.Conn safe for concurrent use.
+// Stream is a conn on which a route has been opened, on either side: the dialer's opening message
+// goes out before its first write, and the status is taken off before the first read; the
+// acceptor's status goes out before its first write. It is a net.Conn with CloseWrite, and like any
+// net.Conn safe for concurrent use.
 type Stream struct {
 	conn netio.Conn
 
@@ -52,13 +53,25 @@ var (
 	_ io.WriterTo      = (*Stream)(nil)
 )
 
-// opened returns the dialer's side of a stream on conn: the addresses of r from begin on are still to be walked, and
-// out is the opening message that says so.
+// opened returns the dialer's side of a stream on conn: the addresses of r from begin on are still
+// to be walked, and out is the opening message that says so.
 func opened(conn netio.Conn, r Route, begin int, out []byte) *Stream {
 	s := &Stream{conn: conn, route: r, begin: begin}
 	s.writing.out = out
 	s.pending.Store(true)
 	s.awaiting.Store(true)
+	return s
+}
+
+// accepted returns the acceptor's side of a stream on conn: ahead is what has been read from it
+// already, and out is the status.
+func accepted(conn netio.Conn, ahead, out []byte) *Stream {
+	s := &Stream{conn: conn}
+	if len(ahead) > 0 {
+		s.reading.ahead = ahead
+	}
+	s.writing.out = out
+	s.pending.Store(true)
 	return s
 }
 
@@ -68,8 +81,8 @@ func (s *Stream) Flush() error {
 	return err
 }
 
-// FlushWithin sees to it that the opening message or the status goes out when d has passed, if nothing has been written
-// by then.
+// FlushWithin sees to it that the opening message or the status goes out when d has passed, if
+// nothing has been written by then.
 func (s *Stream) FlushWithin(d time.Duration) {
 	w := &s.writing
 	w.Lock()
@@ -79,8 +92,8 @@ func (s *Stream) FlushWithin(d time.Duration) {
 	}
 }
 
-// AnswerBy ends the stream with ErrNoAnswer if the far end has not answered when t has come. It is called before
-// anything else is done with the stream.
+// AnswerBy ends the stream with ErrNoAnswer if the far end has not answered when t has come. It is
+// called before anything else is done with the stream.
 func (s *Stream) AnswerBy(t time.Time) {
 	s.answerBy.Store(true)
 	_ = s.conn.SetReadDeadline(t)
@@ -122,8 +135,8 @@ func (s *Stream) WriteBuffers(b *net.Buffers) (int64, error) {
 	return netio.WriteBuffers(s.conn, b)
 }
 
-// ReadFrom implements io.ReaderFrom: it sends whatever src gives, until src ends. What has to go out before waits for
-// src's first data, and goes with it.
+// ReadFrom implements io.ReaderFrom: it sends whatever src gives, until src ends. What has to go
+// out before waits for src's first data, and goes with it.
 func (s *Stream) ReadFrom(src io.Reader) (int64, error) {
 	first, err := s.readFirst(src)
 	if err != nil {
@@ -159,7 +172,8 @@ func endToNil(err error) error {
 	return err
 }
 
-// WriteTo implements io.WriterTo: it writes whatever arrives to dst, until the far end has ended its direction.
+// WriteTo implements io.WriterTo: it writes whatever arrives to dst, until the far end has ended
+// its direction.
 func (s *Stream) WriteTo(dst io.Writer) (int64, error) {
 	ahead, err := s.takeAhead()
 	if err != nil {
@@ -303,7 +317,8 @@ func (s *Stream) readStatus() error {
 		}
 		n, err := netio.ReadLazy(s.conn, &room)
 		if err == io.EOF {
-			err = fmt.Errorf("the link was closed before the far end answered: %w", io.ErrUnexpectedEOF)
+			err = fmt.Errorf("the link was closed before the far end answered: %w",
+				io.ErrUnexpectedEOF)
 		}
 		if err != nil {
 			return err
@@ -350,7 +365,8 @@ func (s *Stream) Stuck() int { return netio.Stuck(s.conn) }
 
 // Err returns why the conn below has ended, if it tells and has not ended cleanly.
 func (s *Stream) Err() error {
-	if failure := s.failure.Load(); failure != nil { // reading is locked while somebody waits for the status
+	// Reading is locked while somebody waits for the status.
+	if failure := s.failure.Load(); failure != nil {
 		return *failure
 	}
 	if e, ok := s.conn.(interface{ Err() error }); ok {
@@ -385,7 +401,8 @@ func GoesThrough(s *channel.Session, isLink func(net.Conn) bool) bool {
 	}
 }
 
-// OnEnd has do called when the channel below has ended. Nil takes that back. It is for a stream that is not closed.
+// OnEnd has do called when the channel below has ended. Nil takes that back. It is for a stream
+// that is not closed.
 func (s *Stream) OnEnd(do func()) {
 	if e, ok := s.conn.(interface{ OnEnd(func()) }); ok {
 		e.OnEnd(do)

@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// endedConn takes one write. During that it lets others begin, and by the next one its direction has ended.
+// endedConn takes one write. During that it lets others begin, and by the next one its direction
+// has ended.
 type endedConn struct {
 	net.Conn
 	during func()
@@ -25,9 +26,10 @@ func (c *endedConn) Write(p []byte) (int, error) {
 
 func (c *endedConn) CloseWrite() error { return nil }
 
-// TestFlushWhileAnotherFlushes has a reader, which first sends the opening message if nobody has, come while the writer
-// does that. The writer may have ended its direction by the time the reader gets to write: there must be nothing that it
-// still wants to. It used to write nothing, which was an error then, and lost the whole connection.
+// TestFlushWhileAnotherFlushes has a reader, which first sends the opening message if nobody has,
+// come while the writer does that. The writer may have ended its direction by the time the reader
+// gets to write: there must be nothing that it still wants to. It used to write nothing, which was
+// an error then, and lost the whole connection.
 func TestFlushWhileAnotherFlushes(t *testing.T) {
 	for range 1000 {
 		var readers sync.WaitGroup

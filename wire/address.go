@@ -21,8 +21,12 @@ const (
 	Unix    Kind = 7
 )
 
-// Address is one step of a route. It is comparable, and only the fields of its kind are set: Name for Service, Secure,
-// DNS, Label and Unix; IP for IP4 and IP6; Port for IP4, IP6 and DNS.
+// Local is the kind of an address that is never sent: of a transport that only the dialer knows.
+// Its Name is scheme:REST. It may begin a route.
+const Local Kind = 0xff
+
+// Address is one step of a route. It is comparable, and only the fields of its kind are set: Name
+// for Service, Secure, DNS, Label, Unix and Local; IP for IP4 and IP6; Port for IP4, IP6 and DNS.
 type Address struct {
 	Kind Kind
 	Name string
@@ -30,9 +34,14 @@ type Address struct {
 	Port uint16
 }
 
-// IsTransport tells whether a names another node's listener rather than something on the node that reads it.
+// IsTransport tells whether a names another node's listener rather than something on the node that
+// reads it.
 func (a Address) IsTransport() bool {
-	return a.Kind == IP4 || a.Kind == IP6 || a.Kind == DNS || a.Kind == Unix
+	switch a.Kind {
+	case IP4, IP6, DNS, Unix, Local:
+		return true
+	}
+	return false
 }
 
 // Validate returns an error that says what keeps a from being encoded, or nil.
@@ -59,6 +68,8 @@ func (a Address) Validate() error {
 			return fmt.Errorf("%w: label of %d bytes", ErrMalformed, len(a.Name))
 		}
 		return nil
+	case Local:
+		return fmt.Errorf("%w: an address that only the dialer knows", ErrMalformed)
 	default:
 		return fmt.Errorf("%w: address of unknown kind %d", ErrMalformed, a.Kind)
 	}
@@ -79,7 +90,8 @@ func validateWord(what, name string, most int) error {
 	}
 	for i := range len(name) {
 		if !isNameByte(name[i]) {
-			return fmt.Errorf("%w: a %s name has only letters, digits, dot, dash and underscore", ErrMalformed, what)
+			return fmt.Errorf("%w: a %s name has only letters, digits, dot, dash and underscore",
+				ErrMalformed, what)
 		}
 	}
 	return nil
@@ -87,13 +99,18 @@ func validateWord(what, name string, most int) error {
 
 func validatePath(path string) error {
 	if path == "" || len(path) > MaxPath || strings.IndexByte(path, 0) >= 0 {
-		return fmt.Errorf("%w: a socket's path has 1 to %d bytes, none of them zero", ErrMalformed, MaxPath)
+		return fmt.Errorf("%w: a socket's path has 1 to %d bytes, none of them zero", ErrMalformed,
+			MaxPath)
 	}
 	return nil
 }
 
 func isNameByte(c byte) bool {
-	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '-' || c == '_'
+	switch {
+	case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
+		return true
+	}
+	return c == '.' || c == '-' || c == '_'
 }
 
 func appendAddress(dst []byte, a Address) ([]byte, error) {

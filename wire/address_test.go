@@ -8,7 +8,10 @@ import (
 )
 
 func TestIsTransport(t *testing.T) {
-	for kind, want := range map[Kind]bool{Service: false, Secure: false, IP4: true, IP6: true, DNS: true, Label: false} {
+	for kind, want := range map[Kind]bool{
+		Service: false, Secure: false, IP4: true, IP6: true, DNS: true, Label: false,
+		Unix: true, Local: true,
+	} {
 		if got := (Address{Kind: kind}).IsTransport(); got != want {
 			t.Errorf("kind %d: %v", kind, got)
 		}
@@ -76,7 +79,8 @@ func TestParseMessageErrors(t *testing.T) {
 	if _, err := ParseMessage([]byte{Version, 0x80, 0, 2, 0, 0}); !errors.Is(err, ErrMalformed) {
 		t.Errorf("unknown flags: %v", err)
 	}
-	if _, err := ParseMessage([]byte{Version, 0, 0, 2, 0, 0, 0, 0}[:5]); !errors.Is(err, ErrMalformed) {
+	_, err := ParseMessage([]byte{Version, 0, 0, 2, 0, 0, 0, 0}[:5])
+	if !errors.Is(err, ErrMalformed) {
 		t.Errorf("cut: %v", err)
 	}
 	if _, err := ParseMessage([]byte{9, 0, 0, 2, 0, 0}); !errors.Is(err, ErrVersion) {

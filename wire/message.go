@@ -8,13 +8,15 @@ import (
 // Route is a list of addresses, the next one first.
 type Route []Address
 
-// Flags ask something of the node that ends an opening message's onward route. Unknown flags are refused.
+// Flags ask something of the node that ends an opening message's onward route. Unknown flags are
+// refused.
 type Flags uint8
 
 const (
 	// Probe asks whether the service is there. The status answers; nothing is opened.
 	Probe Flags = 1 << 0
-	// Lazy allows an OK status to wait until the service has something to say: its bytes then go out together.
+	// Lazy allows an OK status to wait until the service has something to say: its bytes then go
+	// out together.
 	Lazy Flags = 1 << 1
 
 	knownFlags = Probe | Lazy
@@ -28,8 +30,8 @@ type Message struct {
 	Payload []byte
 }
 
-// AppendMessage appends m's encoding to dst. It gives an error that wraps ErrTooLong or ErrMalformed, and no bytes, for
-// a message that a decoder would refuse.
+// AppendMessage appends m's encoding to dst. It gives an error that wraps ErrTooLong or
+// ErrMalformed, and no bytes, for a message that a decoder would refuse.
 func AppendMessage(dst []byte, m Message) ([]byte, error) {
 	if len(m.Onward)+len(m.Return) > MaxRoute {
 		return nil, fmt.Errorf("%w: a route has at most %d addresses", ErrTooLong, MaxRoute)
@@ -54,8 +56,9 @@ func AppendMessage(dst []byte, m Message) ([]byte, error) {
 	return dst, nil
 }
 
-// MessageSize returns the size of the message that begins b, header included, or 0 where b is too short to tell. Only
-// the header has been looked at: an error means that b does not begin a message of this version and within the limits.
+// MessageSize returns the size of the message that begins b, header included, or 0 where b is too
+// short to tell. Only the header has been looked at: an error means that b does not begin a message
+// of this version and within the limits.
 func MessageSize(b []byte) (int, error) {
 	if len(b) > 0 && b[0] != Version {
 		return 0, ErrVersion
@@ -70,7 +73,8 @@ func MessageSize(b []byte) (int, error) {
 	return size, nil
 }
 
-// ParseMessage decodes b, which is one whole message as MessageSize measured it. The payload shares b's memory.
+// ParseMessage decodes b, which is one whole message as MessageSize measured it. The payload shares
+// b's memory.
 func ParseMessage(b []byte) (Message, error) {
 	size, err := MessageSize(b)
 	if err != nil {
@@ -128,7 +132,8 @@ func parseRoute(b []byte, limit int, labels bool) (Route, []byte, error) {
 			return nil, nil, err
 		}
 		if (r[i].Kind == Label) != labels || r[i].Kind == Unix {
-			return nil, nil, fmt.Errorf("%w: address of kind %d out of place", ErrMalformed, r[i].Kind)
+			return nil, nil, fmt.Errorf("%w: address of kind %d out of place", ErrMalformed,
+				r[i].Kind)
 		}
 	}
 	return r, b, nil

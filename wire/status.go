@@ -25,8 +25,8 @@ const (
 
 var codeText = [...]string{
 	OK: "ok", BadMessage: "bad message", NoService: "no such service", NotAllowed: "not allowed",
-	Unreachable: "not reachable", Refused: "connection refused", NotTrusted: "not trusted", Loop: "loop",
-	TooLong: "too long", Busy: "busy", NameTaken: "name taken", GoingAway: "going away",
+	Unreachable: "not reachable", Refused: "connection refused", NotTrusted: "not trusted",
+	Loop: "loop", TooLong: "too long", Busy: "busy", NameTaken: "name taken", GoingAway: "going away",
 }
 
 func (c Code) String() string {
@@ -36,17 +36,17 @@ func (c Code) String() string {
 	return fmt.Sprintf("code %d", uint8(c))
 }
 
-// Status answers an opening message. Hop is how many labels the return route had when it was answered, which is the
-// ordinal of the node that answers: the first node after the sender is 1. Reason is for people: at most MaxReason bytes
-// of printable ASCII.
+// Status answers an opening message. Hop is how many labels the return route had when it was
+// answered, which is the ordinal of the node that answers: the first node after the sender is 1.
+// Reason is for people: at most MaxReason bytes of printable ASCII.
 type Status struct {
 	Code   Code
 	Hop    uint8
 	Reason string
 }
 
-// AppendStatus appends s's encoding to dst. A reason that is too long is cut, and what is not printable ASCII becomes
-// a question mark.
+// AppendStatus appends s's encoding to dst. A reason that is too long is cut, and what is not
+// printable ASCII becomes a question mark.
 func AppendStatus(dst []byte, s Status) []byte {
 	reason := s.Reason[:min(len(s.Reason), MaxReason)]
 	dst = append(dst, byte(s.Code), s.Hop, byte(len(reason)))
@@ -63,7 +63,8 @@ func printable(c byte) byte {
 	return c
 }
 
-// ParseStatus takes a status off the front of b and returns its size, or 0 where b does not hold all of it yet.
+// ParseStatus takes a status off the front of b and returns its size, or 0 where b does not hold
+// all of it yet.
 func ParseStatus(b []byte) (s Status, size int, err error) {
 	if len(b) > 0 && Code(b[0]) > lastCode {
 		return s, 0, fmt.Errorf("%w: status of unknown code %d", ErrMalformed, b[0])

@@ -1,8 +1,8 @@
-// Package wire is the byte layout of what nodes say to each other outside secure channels and when they open a route:
-// addresses, routes, opening messages and statuses, and the limits on each.
+// Package wire is the byte layout of what nodes say to each other outside secure channels and when
+// they open a route: addresses, routes, opening messages and statuses, and the limits on each.
 //
-// It turns values into bytes and back. It never touches a socket, a key or a policy, and it allocates nothing for a
-// length it has not checked.
+// It turns values into bytes and back. It never touches a socket, a key or a policy, and it
+// allocates nothing for a length it has not checked.
 //
 // # Layout
 //
@@ -46,10 +46,12 @@ const (
 	addressSize = 2    // kind, length
 )
 
-// ErrMalformed is wrapped by every error a decoder gives for bytes that are not of the layout above.
+// ErrMalformed is wrapped by every error a decoder gives for bytes that are not of the layout
+// above.
 var ErrMalformed = errors.New("malformed message")
 
-// ErrVersion is given for a message of another protocol version, or for bytes that are no message at all.
+// ErrVersion is given for a message of another protocol version, or for bytes that are no message
+// at all.
 var ErrVersion = errors.New("not an sp message, or one of another version")
 
 // ErrTooLong is wrapped where a route or a message is over its limit.

@@ -46,7 +46,10 @@ func TestMessageRoundTrip(t *testing.T) {
 
 func TestMessageBytes(t *testing.T) {
 	b, err := AppendMessage(nil, Message{
-		Onward:  Route{{Kind: Service, Name: "db"}, {Kind: IP4, IP: netip.MustParseAddr("127.0.0.1"), Port: 7000}},
+		Onward: Route{
+			{Kind: Service, Name: "db"},
+			{Kind: IP4, IP: netip.MustParseAddr("127.0.0.1"), Port: 7000},
+		},
 		Payload: []byte("x"),
 	})
 	if err != nil {
@@ -80,18 +83,30 @@ func TestMessageLimits(t *testing.T) {
 		message Message
 		want    error
 	}{
-		"route":        {Message{Onward: long}, ErrTooLong},
-		"both routes":  {Message{Onward: long[:MaxRoute], Return: Route{{Kind: Label, Name: "12345678"}}}, ErrTooLong},
+		"route": {Message{Onward: long}, ErrTooLong},
+		"both routes": {
+			Message{Onward: long[:MaxRoute], Return: Route{{Kind: Label, Name: "12345678"}}},
+			ErrTooLong,
+		},
 		"payload":      {Message{Payload: make([]byte, MaxMessage)}, ErrTooLong},
 		"flags":        {Message{Flags: 128}, ErrMalformed},
 		"label onward": {Message{Onward: Route{{Kind: Label, Name: "12345678"}}}, ErrMalformed},
 		"return":       {Message{Return: service}, ErrMalformed},
 		"no name":      {Message{Onward: Route{{Kind: Service}}}, ErrMalformed},
-		"long name":    {Message{Onward: Route{{Kind: Service, Name: strings.Repeat("a", MaxName+1)}}}, ErrMalformed},
-		"odd name":     {Message{Onward: Route{{Kind: Service, Name: "a/b"}}}, ErrMalformed},
-		"port":         {Message{Onward: Route{{Kind: DNS, Name: "a"}}}, ErrMalformed},
-		"mapped":       {Message{Onward: Route{{Kind: IP6, IP: netip.MustParseAddr("::ffff:1.2.3.4"), Port: 1}}}, ErrMalformed},
-		"kind":         {Message{Onward: Route{{Kind: 99}}}, ErrMalformed},
+		"long name": {
+			Message{Onward: Route{{Kind: Service, Name: strings.Repeat("a", MaxName+1)}}},
+			ErrMalformed,
+		},
+		"odd name": {Message{Onward: Route{{Kind: Service, Name: "a/b"}}}, ErrMalformed},
+		"port":     {Message{Onward: Route{{Kind: DNS, Name: "a"}}}, ErrMalformed},
+		"local": {
+			Message{Onward: Route{{Kind: Local, Name: "fifo:/x"}}}, ErrMalformed,
+		},
+		"mapped": {
+			Message{Onward: Route{{Kind: IP6, IP: netip.MustParseAddr("::ffff:1.2.3.4"), Port: 1}}},
+			ErrMalformed,
+		},
+		"kind": {Message{Onward: Route{{Kind: 99}}}, ErrMalformed},
 	} {
 		if b, err := AppendMessage(nil, test.message); !errors.Is(err, test.want) || b != nil {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
@@ -123,7 +138,8 @@ func TestStatus(t *testing.T) {
 	if err != nil || size != len(b) || s != want {
 		t.Errorf("got %+v, size %d, %v", s, size, err)
 	}
-	if b := AppendStatus(nil, Status{Reason: strings.Repeat("a", 1000)}); len(b) != statusSize+MaxReason {
+	b = AppendStatus(nil, Status{Reason: strings.Repeat("a", 1000)})
+	if len(b) != statusSize+MaxReason {
 		t.Errorf("a long reason took %d bytes", len(b))
 	}
 	for _, bad := range [][]byte{{200}, {0, 200, 0}, {0, 0, 255}, {0, 0, 1, 7}} {

@@ -1,5 +1,7 @@
 package config
 
+import "github.com/secureportal/sp/route/transport"
+
 // Bridge forwards links to the next hops that it is given, and nowhere else. It has a node of
 // its own.
 type Bridge struct {
@@ -27,7 +29,7 @@ func (b Bridge) Validate() error {
 func (b Bridge) NextHops() (NextHops, error) {
 	var hops NextHops
 	for _, text := range b.Next {
-		hop, err := parseNextHop(text)
+		hop, err := transport.ParsePattern(text)
 		if err != nil {
 			return nil, fieldError("next", "{next} %q: %w", text, err)
 		}

@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/secureportal/sp/route/transport"
 )
 
 // Config is one process: a node and its portals. A node without portals serves nobody, but can
@@ -104,8 +106,9 @@ func (c Config) validateServices() error {
 // claim takes note that somebody listens at an address and claims names on relays, and refuses
 // what another has. Two that listen at a free port get different ones.
 func claim(taken map[string]string, who, listen string, e Entrance) error {
-	_, port, _ := cutLast(listen, ":")
-	if listen != "" && (port != "0" || strings.HasPrefix(listen, "unix:")) {
+	a, err := transport.ParseListen(listen, "")
+	isFree := err == nil && transport.Scheme(a) == "tcp" && a.Port == 0
+	if listen != "" && !isFree {
 		if other, ok := taken[listen]; ok && other != who {
 			return fieldError("listen", "{listen} %q: another portal listens there", listen)
 		}
@@ -121,13 +124,6 @@ func claim(taken map[string]string, who, listen string, e Entrance) error {
 		taken[key] = terms
 	}
 	return nil
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return s, "", false
 }
 
 // inPortal says in which portal a field is wrong.

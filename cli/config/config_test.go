@@ -9,6 +9,7 @@ import (
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // anybody is an Identifier in the right form.
@@ -266,7 +267,7 @@ func TestNextHops(t *testing.T) {
 		"10.1.2.3:20":            true, "10.1.2.3:31": false, "11.1.2.3:20": false,
 		"[2001:db8::]:1": true, "[2001:db8::1]:1": false, "192.0.2.1:7000": true,
 	} {
-		a, err := route.ParseHostPort(text)
+		a, err := transport.Parse(text)
 		if err != nil {
 			t.Fatal(err)
 		}

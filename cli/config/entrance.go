@@ -2,6 +2,7 @@ package config
 
 import (
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // Entrance says how links come in to a node: where it listens for them, and under which name
@@ -52,7 +53,8 @@ func (e Entrance) Validate() error {
 			return err
 		}
 		if err := route.Forward(e.Name).Validate(); err != nil {
-			return fieldError("name", "{name} %q: %w", e.Name, err)
+			return fieldError("name", "{name} %q is not 1 to %d letters, digits, dots, dashes and "+
+				"underscores", e.Name, route.MaxOutletName)
 		}
 	}
 	return nil
@@ -60,7 +62,7 @@ func (e Entrance) Validate() error {
 
 // Address is where Listen says.
 func (e Entrance) Address() (Address, error) {
-	a, err := ParseAddress(e.Listen, "", false)
+	a, err := transport.ParseListen(e.Listen, "")
 	if err != nil {
 		return a, fieldError("listen", "{listen}: %w", err)
 	}
@@ -87,6 +89,6 @@ func parseRelay(text string) (route.Route, error) {
 	if len(text) > 0 && text[0] == '/' {
 		return route.Parse(text)
 	}
-	a, err := route.ParseHostPort(text)
+	a, err := transport.Parse(text)
 	return route.Route{a}, err
 }

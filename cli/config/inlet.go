@@ -3,6 +3,7 @@ package config
 import (
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // Inlet listens where clients are, and opens a stream to an outlet for each of their
@@ -30,12 +31,15 @@ func (i Inlet) Validate() error {
 	return err
 }
 
-// Address is where Listen says.
+// Address is where Listen says, and the zero Address if that is Stdio.
 func (i Inlet) Address() (Address, error) {
 	if i.Listen == "" {
 		return Address{}, fieldError("listen", "{listen} is missing: where do clients connect?")
 	}
-	a, err := ParseAddress(i.Listen, loopback, true)
+	if i.Listen == Stdio {
+		return Address{}, nil
+	}
+	a, err := transport.ParseListen(i.Listen, loopback)
 	if err != nil {
 		return a, fieldError("listen", "{listen}: %w", err)
 	}

@@ -4,18 +4,18 @@ import (
 	"fmt"
 
 	"github.com/secureportal/sp/channel"
-	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/admission"
 	"github.com/secureportal/sp/route/relay"
 )
 
 // Defaults of Limits, and of a relay's own. The zero value of a field means its default.
 const (
-	DefaultMaxConnections     = route.DefaultConnections
-	DefaultMaxPerIdentity     = route.DefaultPerIdentity
-	DefaultMaxPerSource       = route.DefaultPerSource
+	DefaultMaxConnections     = admission.DefaultConnections
+	DefaultMaxPerIdentity     = admission.DefaultPerIdentity
+	DefaultMaxPerSource       = admission.DefaultPerSource
 	DefaultMaxSessions        = channel.DefaultSessionsPerIdentity
-	DefaultMaxUnauthenticated = route.DefaultOpening
-	DefaultHandshakeRate      = route.DefaultHandshakeRate
+	DefaultMaxUnauthenticated = admission.DefaultUnauthenticated
+	DefaultHandshakeRate      = admission.DefaultHandshakeRate
 	DefaultMaxNames           = relay.DefaultNames
 	DefaultMaxNamesPerOwner   = relay.DefaultNamesPerIdentity
 )

@@ -6,6 +6,7 @@ import (
 
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // Outlet stands next to a service and lets those who are trusted reach it.
@@ -69,7 +70,7 @@ func (o Outlet) TargetAddress() (Address, error) {
 	if o.Target == "" {
 		return Address{}, fieldError("target", "{target} is missing: where is the service?")
 	}
-	a, err := ParseAddress(o.Target, loopback, false)
+	a, err := transport.ParseListen(o.Target, loopback)
 	if err != nil {
 		return a, fieldError("target", "{target}: %w", err)
 	}

@@ -9,9 +9,9 @@ import (
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity/trust"
-	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // stdioGrace is for how long stdin and stdout are waited for once their connection has ended: a
@@ -22,7 +22,7 @@ const stdioGrace = time.Second
 type inlet struct {
 	site   *site
 	config config.Inlet
-	paths  *route.Roads
+	paths  *route.Failover
 	socket net.Listener // nil for stdin and stdout
 
 	accepting  context.Context
@@ -58,8 +58,8 @@ func (i *inlet) start(ctx context.Context) error {
 		return err
 	}
 	var socket net.Listener
-	if where.Network != "stdio" {
-		if socket, err = listen(ctx, where, netio.GuardedListenConfig()); err != nil {
+	if i.config.Listen != config.Stdio {
+		if socket, err = transport.ListenGuarded(ctx, where); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,7 @@ package daemon
 
 import (
 	"github.com/secureportal/sp/cli/config"
-	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/admission"
 )
 
 const (
@@ -16,10 +16,10 @@ const (
 // limits returns what l says. What it leaves open is the default, or less: anonymous peers must
 // not get all descriptors, with links that say nothing, or with connections where a node carries
 // them for whoever comes.
-func limits(l config.Limits, forAnybody bool) route.Limits {
-	all := route.Limits{
+func limits(l config.Limits, forAnybody bool) admission.Limits {
+	all := admission.Limits{
 		Connections: l.Connections, PerIdentity: l.PerIdentity, PerSource: l.PerSource,
-		Opening: l.Unauthenticated, HandshakeRate: l.HandshakeRate,
+		Unauthenticated: l.Unauthenticated, HandshakeRate: l.HandshakeRate,
 	}
 	files, known := maxOpenFiles()
 	if !known {
@@ -30,7 +30,7 @@ func limits(l config.Limits, forAnybody bool) route.Limits {
 		all.Connections = min(config.DefaultMaxConnections, connections)
 	}
 	if l.Unauthenticated == 0 {
-		all.Opening = min(config.DefaultMaxUnauthenticated, unauthenticated)
+		all.Unauthenticated = min(config.DefaultMaxUnauthenticated, unauthenticated)
 	}
 	return all
 }

@@ -6,7 +6,7 @@ import (
 	"sync"
 
 	"github.com/secureportal/sp/cli/config"
-	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // listener is the part of a portal that links come in by.
@@ -32,7 +32,7 @@ func (l *listener) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	socket, err := listen(ctx, where, netio.ListenConfig())
+	socket, err := l.member.node.Listen(ctx, where)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,11 @@ func (l *listener) state() partState {
 	return partState{entrance: true, up: l.address != "", address: l.address}
 }
 
-// describe returns where l listens, in the form that config.ParseAddress reads.
+// describe returns where l listens, as a configuration says it.
 func describe(l net.Listener) string {
-	return config.Address{Network: l.Addr().Network(), Address: l.Addr().String()}.String()
+	a, ok := transport.FromAddr(l.Addr())
+	if !ok {
+		return l.Addr().String()
+	}
+	return transport.Format(a)
 }

@@ -239,7 +239,7 @@ func (s *site) newRelayClient(
 }
 
 // newPaths makes what keeps the routes of an inlet open.
-func (s *site) newPaths(to []route.Route) *route.Roads { return s.main.node.NewRoads(to) }
+func (s *site) newPaths(to []route.Route) *route.Failover { return s.main.node.NewFailover(to) }
 
 // trustOf returns the policy that t asks for, without the node's own identity.
 func trustOf(t config.Trust, logger *slog.Logger) (p trust.Config, err error) {

@@ -31,8 +31,7 @@ func (v *service) start(context.Context) error {
 		return err
 	}
 	outlet := &portal.Outlet{
-		Network: target.Network, Address: target.Address,
-		ProxyProtocol: v.config.ProxyProtocol != "",
+		Target: target, ProxyProtocol: v.config.ProxyProtocol != "",
 		Track: func(app route.Conn) func() {
 			v.site.open.begin(v, app)
 			return func() { v.site.open.end(app) }

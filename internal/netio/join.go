@@ -34,26 +34,16 @@ type Owner interface {
 }
 
 // Join runs a Proxy between a and b: see Proxy.Run.
-func Join(a, b Conn, spawn func(direction func())) error {
+func Join(a, b Conn) error {
 	p := Proxy{A: a, B: b}
-	return p.Run(spawn)
+	return p.Run()
 }
 
-// Run copies, and returns the first error, or nil if both directions have ended cleanly. The
-// direction from A to B is run by spawn, which returns at once; nil is a goroutine for it. What
-// spawn runs returns when both conns are closed, for who runs it may own one of them.
-func (p *Proxy) Run(spawn func(direction func())) error {
+// Run copies, and returns the first error, or nil if both directions have ended cleanly. One of the
+// directions has a goroutine of its own, for which Run waits.
+func (p *Proxy) Run() error {
 	p.other.Add(1)
-	if spawn == nil {
-		go p.aToB()
-		return p.bToA()
-	}
-	over := make(chan struct{})
-	defer close(over)
-	spawn(func() {
-		p.aToB()
-		<-over
-	})
+	go p.aToB()
 	return p.bToA()
 }
 

@@ -46,7 +46,7 @@ func join(t testing.TB, left, right string) *joined {
 
 func (j *joined) start(t testing.TB) {
 	done := make(chan error, 1)
-	go func() { done <- Join(j.a, j.b, nil) }()
+	go func() { done <- Join(j.a, j.b) }()
 	j.done = done
 	t.Cleanup(func() {
 		_ = j.a.Close()

@@ -6,6 +6,7 @@ package netio
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -106,8 +107,9 @@ var (
 	_ stream = (*net.UnixConn)(nil)
 )
 
-// Wrap returns c as a *Socket if it is a TCP or a Unix connection, otherwise c itself if it can be half-closed, and
-// otherwise c with a CloseWrite that closes it.
+// Wrap returns c as a *Socket if it is a TCP or a Unix connection, and otherwise c itself if it can
+// be half-closed. What has no half-close is not closed in place of it: its CloseWrite fails with
+// errors.ErrUnsupported.
 func Wrap(c net.Conn) Conn {
 	switch c := c.(type) {
 	case *net.TCPConn:
@@ -117,7 +119,7 @@ func Wrap(c net.Conn) Conn {
 	case Conn:
 		return c
 	}
-	return whole{c}
+	return noHalfClose{c}
 }
 
 func newSocket(s stream) Conn {
@@ -130,10 +132,20 @@ func newSocket(s stream) Conn {
 	return socket
 }
 
-// whole makes a Conn of a connection that has no half-close.
-type whole struct{ net.Conn }
+// EndWithClose returns a connection that has no half-close with a CloseWrite that closes it: what
+// the other side still has to say is lost. It is for whoever knows that this does not matter.
+func EndWithClose(c net.Conn) Conn { return endWithClose{c} }
 
-func (w whole) CloseWrite() error { return w.Close() }
+type endWithClose struct{ net.Conn }
+
+func (c endWithClose) CloseWrite() error { return c.Close() }
+
+// noHalfClose is a connection whose directions do not end one by one.
+type noHalfClose struct{ net.Conn }
+
+func (noHalfClose) CloseWrite() error {
+	return fmt.Errorf("half-close: %w", errors.ErrUnsupported)
+}
 
 // Read implements net.Conn. Other than a bare socket's, it never takes a reset for an end.
 func (s *Socket) Read(p []byte) (int, error) {

@@ -96,3 +96,19 @@ func TestWriteReadyOfOthersWritesNothing(t *testing.T) {
 	testkit.Hurry(t, near)
 	testkit.Expect(t, near, "data")
 }
+
+// What has no half-close says so, and is not closed in place of it, unless somebody asks for that.
+func TestConnWithoutHalfClose(t *testing.T) {
+	a, b := net.Pipe()
+	defer b.Close()
+	bare := struct{ net.Conn }{a}
+	if err := Wrap(bare).CloseWrite(); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("CloseWrite: %v", err)
+	}
+	go func() { _, _ = a.Write([]byte("x")) }()
+	testkit.Expect(t, b, "x")
+	if err := EndWithClose(bare).CloseWrite(); err != nil {
+		t.Error(err)
+	}
+	testkit.ExpectEnd(t, b)
+}

@@ -11,6 +11,7 @@ import (
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -138,7 +139,7 @@ func TestPassOnToTheWrongPlace(t *testing.T) {
 	expectStatus(t, err, wire.NoService, 1, testAddress(r.frontAt))
 }
 
-func testAddress(a wire.Address) string { return route.HostPort(a) }
+func testAddress(a wire.Address) string { return transport.Format(a) }
 
 // The protocol has no redirect: an asker is refused, and told where the name is.
 func TestElsewhere(t *testing.T) {

@@ -142,14 +142,14 @@ func (l *Lease) link(ctx context.Context) (outward, error) {
 	l.awaitReady(ctx)
 	for p := l.parked.take(); p != nil; p = l.parked.take() {
 		if netio.Quiet(p.conn) {
-			return p.outward(), nil
+			return outward{p.conn, p}, nil
 		}
 		p.giveUp()
 	}
 	if l.canDemand() {
 		if p := l.parked.await(ctx, func() { l.demand(demandLink) }); p != nil {
 			if netio.Quiet(p.conn) {
-				return p.outward(), nil
+				return outward{p.conn, p}, nil
 			}
 			p.giveUp()
 		}
@@ -164,7 +164,7 @@ func (l *Lease) link(ctx context.Context) (outward, error) {
 	if err != nil {
 		return outward{}, err
 	}
-	return outward{Conn: link, spawn: spawn}, nil
+	return outward{Conn: link}, nil
 }
 
 // forward leads an inlet's link to the outlet.
@@ -178,7 +178,8 @@ func (l *Lease) forward(ctx context.Context, q *route.Request) error {
 		return l.unreachable(trust.ErrNotTrusted)
 	}
 	defer l.used.remove(next.Conn)
-	return q.Forward(next.Conn, next.spawn)
+	defer next.use()()
+	return q.Forward(next.Conn)
 }
 
 // unreachable is what an inlet is told when the outlet could not be reached.

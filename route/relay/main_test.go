@@ -16,6 +16,7 @@ import (
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -82,7 +83,7 @@ func serve(t testing.TB, n *route.Node, l net.Listener) {
 }
 
 func addressOf(l net.Listener) wire.Address {
-	return route.FromAddrPort(netip.MustParseAddrPort(l.Addr().String()))
+	return transport.FromAddrPort(netip.MustParseAddrPort(l.Addr().String()))
 }
 
 // ask sends text over r, ends its direction, and returns all that comes back.

@@ -15,43 +15,58 @@ var parkedNow = metrics.NewGauge("relay_standby_links_waiting",
 
 // parked is a standby link in the relay's hands. Its life:
 //
-//	park ──► waiting ──► handed over ──► closed
-//	            └──► given up ─────────► closed
+//	park ──► waiting ──► used ─────► over
+//	            └──► given up
 //
-// It has a goroutine from the start, the one that serves the outlet's request: that reads nothing
-// and sleeps in pool.sleep. When an inlet's link is joined with this one, two goroutines have to
-// copy, one each way. One is the inlet's, and the other one is this: handOver gives it the
-// direction to run, and it returns, which closes the link, when that is over. So a connection
-// through a relay takes two goroutines as long as it lives, however idle, and not three.
+// While it waits it has a goroutine, the one that serves the outlet's request: that reads nothing
+// and sleeps in pool.sleep. Who uses the link owns it, and closes it; the goroutine ends then. So a
+// connection through a relay takes two goroutines as long as it lives, however idle: that of the
+// inlet's request, and one for the other direction. Only where the link cannot outlive the
+// goroutine does that wait for the end.
 type parked struct {
 	conn netio.Conn
-	work chan func() // takes one direction; closed when the link has been given up
+	fate chan struct{} // gets something when the link is used; closed when it is over or given up
 }
 
 func newParked(c netio.Conn) *parked {
-	return &parked{conn: c, work: make(chan func(), 1)}
+	return &parked{conn: c, fate: make(chan struct{}, 1)}
 }
 
-// handOver has the link's own goroutine run direction. It is called once, by who took the link.
-func (p *parked) handOver(direction func()) { p.work <- direction }
+// use makes the link the caller's, who calls over when he has closed it. It is called once, by who
+// took the link.
+func (p *parked) use() (over func()) {
+	p.fate <- struct{}{}
+	return p.giveUp
+}
 
-// giveUp has the link closed. It is called once, by who took the link.
-func (p *parked) giveUp() { close(p.work) }
+// giveUp has the link closed, or says that it is. It is called once, by who took the link.
+func (p *parked) giveUp() { close(p.fate) }
 
-func (p *parked) outward() outward { return outward{Conn: p.conn, spawn: p.handOver} }
+// awaitOver returns when a link that is used is closed.
+func (p *parked) awaitOver() { <-p.fate }
 
-// outward is a link to the outlet that somebody has for himself, and what runs the second of the
-// two directions that are copied on it: see route.Request.Forward.
+// outward is a link to the outlet that somebody has for himself.
 type outward struct {
 	netio.Conn
-	spawn func(direction func())
+	parked *parked // nil if it is no standby link
+}
+
+// use makes the link the caller's, who calls over when he has closed it.
+func (o outward) use() (over func()) {
+	if o.parked == nil {
+		return func() {}
+	}
+	return o.parked.use()
 }
 
 // decline closes a link that is not used after all.
-func (o outward) decline() { o.spawn(func() { _ = o.Close() }) }
-
-// spawn runs a direction of a link that has no goroutine of its own. Forward waits for it.
-func spawn(direction func()) { go direction() }
+func (o outward) decline() {
+	if o.parked != nil {
+		o.parked.giveUp()
+		return
+	}
+	_ = o.Close()
+}
 
 // pool is the standby links of a lease: those that wait to be used, and those who wait for one. At
 // any time there are only the former or the latter. It has a lock of its own. The zero value is
@@ -88,18 +103,18 @@ func (p *pool) park(l *parked) bool {
 	return true
 }
 
-// sleep returns what a parked link's goroutine is to run, or nil if the link is to be closed: it
-// has been given up, or nobody has needed it for a while and there are others.
-func (p *pool) sleep(l *parked) (direction func()) {
+// sleep reports true when a parked link is used, and false if it is to be closed: it has been given
+// up, or nobody has needed it for a while and there are others.
+func (p *pool) sleep(l *parked) (used bool) {
 	look := time.NewTicker(standbyIdle)
 	defer look.Stop()
 	for {
 		select {
-		case direction := <-l.work:
-			return direction
+		case _, used := <-l.fate:
+			return used
 		case <-look.C:
 			if p.removeSurplus(l) {
-				return nil
+				return false
 			}
 		}
 	}
@@ -118,7 +133,7 @@ func (p *pool) removeSurplus(l *parked) bool {
 	return true
 }
 
-// take returns a link that waits, or nil. It is the caller's then: he hands it over or gives it up.
+// take returns a link that waits, or nil. It is the caller's then: he uses it or gives it up.
 func (p *pool) take() *parked {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -99,7 +99,7 @@ func (s *Server) passOn(ctx context.Context, q *route.Request, name string, to r
 		return route.RefuseBecause(wire.Unreachable, "the relay that has "+name+" does not answer", err)
 	}
 	q.Message.Onward = slices.Concat(to[1:], route.Route{route.Forward(name)}, q.Message.Onward)
-	return q.Forward(next, spawn)
+	return q.Forward(next)
 }
 
 func isSecure(a wire.Address) bool { return a.Kind == wire.Secure }
@@ -307,7 +307,7 @@ func (s *Server) standby(_ context.Context, q *route.Request) error {
 	if err != nil {
 		return err
 	}
-	q.Known()
+	q.FreeSlot()
 	if q.IsFollowed() {
 		return route.Refuse(wire.BadMessage, "a spare link speaks when it is spoken to")
 	}
@@ -320,8 +320,8 @@ func (s *Server) standby(_ context.Context, q *route.Request) error {
 	if !first || !l.parked.park(p) {
 		return nil
 	}
-	if direction := l.parked.sleep(p); direction != nil {
-		direction()
+	if l.parked.sleep(p) && !q.HandOver() {
+		p.awaitOver()
 	}
 	return nil
 }

@@ -29,8 +29,9 @@ func TestStandbyLinksNobodyNeeds(t *testing.T) {
 				t.Fatal("there are enough")
 			}
 			go func() {
-				if work := r.parked.sleep(p); work != nil {
-					work()
+				if r.parked.sleep(p) {
+					p.awaitOver()
+					close(used)
 				} else {
 					closed.Add(1)
 				}
@@ -41,7 +42,7 @@ func TestStandbyLinksNobodyNeeds(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(standbyIdle / 2)
-		next.spawn(func() { close(used) })
+		next.use()()
 		<-used
 		time.Sleep(standbyIdle)
 		kept := func() []*parked {
@@ -136,5 +137,35 @@ func TestNoClaimWhileDraining(t *testing.T) {
 	testkit.Within(t, ended, "the end of the claim")
 	if registered {
 		t.Error("it has claimed its name")
+	}
+}
+
+// A standby link may be a flow, which cannot outlive the goroutine that serves it: it is used all
+// the same, and closed when that is over.
+func TestStandbyFlowIsUsed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	relay, at := w.listening(t)
+	relay.HandleBasics()
+	NewServer(relay, ServerConfig{})
+	outlet := w.node(t)
+	outlet.HandleBasics()
+	registered := make(chan struct{}, 1)
+	c := &Client{
+		Relay: route.Route{at, secure()}, Name: "x", Dial: outlet, Serve: outlet,
+		Registered: func() { registered <- struct{}{} },
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	running.Go(func() { c.Run(ctx) })
+	testkit.Within(t, registered, "the registration")
+	near := w.node(t)
+	to := route.Route{at, route.Forward("x"), secure(), svc(route.EchoName)}
+	for range 3 {
+		if got, err := ask(t, near, to, "hello"); got != "hello" || err != nil {
+			t.Errorf("got %q, %v", got, err)
+		}
 	}
 }

@@ -1,0 +1,94 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/secureportal/sp/internal/logthrottle"
+	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/route/admission"
+	"github.com/secureportal/sp/route/transport"
+)
+
+// acceptPause is after a listener could not accept.
+const acceptPause = 100 * time.Millisecond
+
+// Listen listens at a for links, which Serve takes. The error says where.
+func (n *Node) Listen(ctx context.Context, a transport.Address) (net.Listener, error) {
+	return n.transports.Listen(ctx, a)
+}
+
+// Serve accepts links on l until ctx or the node ends, and closes l. The links themselves live as
+// long as the node. A connection that is no link, for want of half-close, is closed.
+func (n *Node) Serve(ctx context.Context, l net.Listener) {
+	stop := context.AfterFunc(ctx, func() { _ = l.Close() })
+	defer stop()
+	stopNode := context.AfterFunc(n.life.ctx, func() { _ = l.Close() })
+	defer stopNode()
+	defer l.Close()
+	Accept(ctx, l, n.logger, n.accept)
+}
+
+// accept serves a connection that has come in from the network.
+func (n *Node) accept(c net.Conn) {
+	linksAccepted.Inc()
+	link, err := transport.ToLink(c)
+	if err != nil {
+		if n.linkRefusals.Due(time.Now()) {
+			n.logger.Warn("refusing links", "peer", c.RemoteAddr(), "error", err)
+		}
+		_ = c.Close()
+		return
+	}
+	slot, err := n.enter(link)
+	if err != nil || !n.Go(func() { n.serveLink(link, slot) }) {
+		_ = netio.Reset(link)
+	}
+}
+
+// enter gives a link that has not said what it wants yet a slot, and cuts another one for it if
+// need be.
+func (n *Node) enter(link Conn) (*admission.Slot, error) {
+	now := time.Now()
+	slot, displaced, err := n.admission.Enter(link, n.source(link.RemoteAddr()), now)
+	old, _ := displaced.(Conn)
+	switch {
+	case err != nil && n.linkRefusals.Due(now):
+		n.logger.Warn("refusing links: too many are unauthenticated",
+			"peer", link.RemoteAddr(), "error", err)
+	case old != nil && n.linkRefusals.Due(now):
+		n.logger.Warn("cutting links: too many are unauthenticated", "peer", old.RemoteAddr())
+	}
+	if old != nil {
+		_ = netio.Reset(old)
+	}
+	return slot, err
+}
+
+// Accept hands the connections that come in on l to handle until l is closed, which who ends ctx
+// must see to. That it cannot accept for a while, as when descriptors are short, it waits out, and
+// logs now and then.
+func Accept(ctx context.Context, l net.Listener, logger *slog.Logger, handle func(net.Conn)) {
+	var failing logthrottle.Throttle
+	for {
+		c, err := l.Accept()
+		switch {
+		case err == nil:
+			handle(c)
+		case errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF), ctx.Err() != nil:
+			return
+		default:
+			if failing.Due(time.Now()) {
+				logger.Warn("cannot accept connections, and goes on trying", "error", err)
+			}
+			select {
+			case <-ctx.Done():
+			case <-time.After(acceptPause):
+			}
+		}
+	}
+}

@@ -1,0 +1,216 @@
+package admission
+
+import (
+	"container/list"
+	"time"
+)
+
+const (
+	slotsKept = 4           // of the slots, this part is for sources that have few
+	slotsFew  = 4           // fewer than these
+	slotGrace = time.Second // before a link may have to make room: an honest one needs a round trip
+)
+
+// Slot is one link's among the unauthenticated links. A nil Slot belongs to a link that is not
+// limited, and all its methods do nothing. The goroutine that serves the link owns the Slot.
+//
+//	               Free                  End
+//	waiting ─────────────────▶ free ──────────▶ ended
+//	   │ │     Authenticate                End    ▲
+//	   │ └─────────────────▶ authenticated ───────┘
+//	   │ another needs the room                   │
+//	   └───────▶ displaced ───────────────────────┘  Free, Authenticate or End
+//
+// A displaced link is about to be reset, and is counted until it has noticed. That it has been
+// authenticated meanwhile counts all the same.
+type Slot struct {
+	owner  *Admission
+	holder any // the link; nil when it has been displaced
+	from   Source
+	since  time.Time
+	state  slotState
+	pool   *pool
+	turn   *list.Element // in pool's order, while it waits
+}
+
+type slotState uint8
+
+const (
+	waiting slotState = iota
+	displaced
+	free
+	authenticated
+	ended
+)
+
+// Free gives the slot to others: the link counts for something else by now.
+func (s *Slot) Free() {
+	if s == nil {
+		return
+	}
+	s.owner.mu.Lock()
+	defer s.owner.mu.Unlock()
+	if s.owner.links.free(s) {
+		unauthenticatedNow.Dec()
+	}
+}
+
+// Authenticate is Free for a link whose peer has proved who it is and is trusted: its source is
+// known from now on, until some time after End.
+func (s *Slot) Authenticate() {
+	if s == nil {
+		return
+	}
+	s.owner.mu.Lock()
+	defer s.owner.mu.Unlock()
+	if s.owner.links.authenticate(s) {
+		unauthenticatedNow.Dec()
+	}
+}
+
+// End is the end of the link.
+func (s *Slot) End(now time.Time) {
+	if s == nil {
+		return
+	}
+	s.owner.mu.Lock()
+	defer s.owner.mu.Unlock()
+	if s.owner.links.end(s, now) {
+		unauthenticatedNow.Dec()
+	}
+}
+
+// slots are the unauthenticated links: nobody knows yet who made them, or where they lead.
+// Everybody can make those, so there is room for so many, and for as many more from known sources.
+// It has no lock.
+type slots struct {
+	common, reserve pool
+	known           known
+	leaving         int // links that have been displaced, and are not at their end yet
+	mostLeaving     int
+}
+
+func newSlots(most int) slots {
+	return slots{
+		common: newPool(most), reserve: newPool(most), known: newKnown(),
+		mostLeaving: max(most/slotsKept, 1),
+	}
+}
+
+// admit gives a link from a source a slot, or says which limit is in the way. A few sources that
+// take all they can do not keep others out, for the last slots are for sources that have few; nor
+// do many, for the oldest link, which is to be reset, makes room when those are taken too. Those
+// behind the address of one that takes all it can have its slots to share.
+func (a *slots) admit(from Source, now time.Time) (s, old *Slot, err error) {
+	s = &Slot{from: from, since: now}
+	pools := []*pool{&a.common}
+	if a.known.has(from, now) {
+		pools = []*pool{&a.reserve, &a.common}
+	}
+	for _, p := range pools {
+		if err = p.take(s); err == nil {
+			return s, nil, nil
+		}
+	}
+	if a.leaving >= a.mostLeaving {
+		return nil, nil, err
+	}
+	for _, p := range pools {
+		if old := p.displaceFor(s); old != nil {
+			a.leaving++
+			return s, old, nil
+		}
+	}
+	return nil, nil, err
+}
+
+// taken returns how many slots are in use.
+func (a *slots) taken() int { return a.common.taken.all + a.reserve.taken.all }
+
+// free, authenticate and end change a slot's state. They report whether the link has counted as
+// unauthenticated until now.
+func (a *slots) free(s *Slot) bool {
+	switch s.state {
+	case waiting:
+		s.pool.release(s, free)
+	case displaced:
+		a.leaving--
+		s.state = free
+	default:
+		return false
+	}
+	return true
+}
+
+func (a *slots) authenticate(s *Slot) bool {
+	if !a.free(s) {
+		return false
+	}
+	a.known.enter(s.from)
+	s.state = authenticated
+	return true
+}
+
+func (a *slots) end(s *Slot, now time.Time) bool {
+	counted := a.free(s)
+	if s.state == authenticated {
+		a.known.leave(s.from, now)
+	}
+	s.state = ended
+	return counted
+}
+
+// pool is some of the slots.
+type pool struct {
+	most   int
+	kept   int // of them, for sources that have fewer than few
+	few    int
+	taken  counter
+	oldest list.List // of *Slot, the oldest first
+}
+
+func newPool(most int) pool {
+	kept := most / slotsKept
+	return pool{
+		most: most, kept: kept, few: min(slotsFew, max(kept/2, 1)), taken: newCounter(),
+	}
+}
+
+// take gives s room if there is some.
+func (p *pool) take(s *Slot) error {
+	limits := Limits{Connections: p.most, PerSource: p.most}
+	if p.taken.by[s.from] >= p.few {
+		limits.Connections -= p.kept
+	}
+	if err := p.taken.admit(limits, BySource(s.from)); err != nil {
+		return err
+	}
+	s.pool, s.turn = p, p.oldest.PushBack(s)
+	return nil
+}
+
+// displaceFor gives s the room of the oldest link that has had its time, where there is no other:
+// of any source, or if that of s has not few, of the same.
+func (p *pool) displaceFor(s *Slot) *Slot {
+	few := p.taken.by[s.from] < p.few
+	for e := p.oldest.Front(); e != nil; e = e.Next() {
+		old := e.Value.(*Slot)
+		if s.since.Sub(old.since) < slotGrace {
+			return nil
+		}
+		if few || old.from == s.from {
+			p.release(old, displaced)
+			p.taken.enter(s.from)
+			s.pool, s.turn = p, p.oldest.PushBack(s)
+			return old
+		}
+	}
+	return nil
+}
+
+// release takes the room back from s, which is in another state from now on.
+func (p *pool) release(s *Slot, next slotState) {
+	p.oldest.Remove(s.turn)
+	s.turn, s.state = nil, next
+	p.taken.leave(s.from)
+}

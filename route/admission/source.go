@@ -1,0 +1,30 @@
+package admission
+
+import "net/netip"
+
+// sourceBits6 is the size of the network that counts as one IPv6 source: a home or a server has
+// at least that many addresses.
+const sourceBits6 = 64
+
+// Source is where a connection comes from, as far as limits tell sources apart: an IPv4 address, an
+// IPv6 /64, or what else a transport knows of a peer. It is comparable. All who have the zero
+// Source share one: this machine, and peers of whom a transport knows nothing.
+type Source struct {
+	prefix netip.Prefix
+	name   string
+}
+
+// FromIP returns the source of connections from an IP address.
+func FromIP(ip netip.Addr) Source {
+	ip = ip.Unmap().WithZone("")
+	bits := ip.BitLen()
+	if ip.Is6() {
+		bits = sourceBits6
+	}
+	prefix, _ := ip.Prefix(bits)
+	return Source{prefix: prefix}
+}
+
+// FromName returns the source that a transport calls name, such as the address of a radio. Names of
+// different transports must differ: they begin with the transport's scheme.
+func FromName(name string) Source { return Source{name: name} }

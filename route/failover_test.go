@@ -1,0 +1,171 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route/transport"
+	"github.com/secureportal/sp/wire"
+)
+
+// failover runs the paths that routes name until the test ends.
+func failover(t testing.TB, n *Node, routes ...Route) *Failover {
+	t.Helper()
+	r := n.NewFailover(routes)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.Run(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		testkit.Within(t, done, "Run")
+	})
+	return r
+}
+
+func expectUp(t testing.TB, r *Failover) {
+	t.Helper()
+	s, err := r.OpenWith(testkit.Context(t), 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Await(testkit.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFailoverWaitsForTheFarEnd(t *testing.T) {
+	w := newWorld(t)
+	at := nowhere(t)
+	r := failover(t, w.node(t), Route{at, secure(), svc(EchoName)})
+	testkit.Eventually(t, "the first failure", func() bool { return r.paths[0].lastError() != nil })
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var dial *DialError
+	if _, err := r.OpenWith(ctx, 0, nil); !errors.As(err, &dial) {
+		t.Errorf("got %v, want why the far end is not there", err)
+	}
+
+	opened := make(chan error, 1)
+	go func() {
+		s, err := r.OpenWith(testkit.Context(t), 0, nil)
+		if err == nil {
+			err = s.Await(testkit.Context(t))
+			_ = s.Close()
+		}
+		opened <- err
+	}()
+	l, err := net.Listen("tcp", transport.Format(at))
+	// Somebody else may have the port.
+	for begin := time.Now(); err != nil && time.Since(begin) < testkit.Patience; {
+		l, err = net.Listen("tcp", transport.Format(at))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	far := w.node(t)
+	far.HandleBasics()
+	serve(t, far, l)
+	if err := testkit.Within(t, opened, "Open"); err != nil {
+		t.Error(err)
+	}
+	if err := r.Await(testkit.Context(t)); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestFailoverSaysWhyTheServiceIsNotThere(t *testing.T) {
+	w := newWorld(t)
+	_, at := w.listening(t)
+	r := failover(t, w.node(t), Route{at, secure(), svc("nothing")})
+	testkit.Eventually(t, "the first failure", func() bool { return r.paths[0].lastError() != nil })
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	expectStatus(t, r.Await(ctx), wire.NoService, 1, transport.Format(at))
+}
+
+func TestFailoverWithoutAnAttemptSaysTheContext(t *testing.T) {
+	n := newWorld(t).node(t)
+	r := n.NewFailover([]Route{{nowhere(t), secure(), svc("x")}}) // nobody runs it
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("enough")
+	cancel(why)
+	if err := r.Await(ctx); !errors.Is(err, why) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFailoverMakesANewSession(t *testing.T) {
+	w := newWorld(t)
+	far, at := w.listening(t)
+	far.HandleBasics()
+	near := w.node(t)
+	to := Route{at, secure(), svc(EchoName)}
+	r := failover(t, near, to)
+	expectUp(t, r)
+	first, err := near.Session(testkit.Context(t), to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = first.Close()
+	expectUp(t, r)
+	second, err := near.Session(testkit.Context(t), to)
+	if err != nil || second == first {
+		t.Errorf("the lost session is used again: %v", err)
+	}
+}
+
+func TestFailoverTakesTheFirstThatIsUp(t *testing.T) {
+	w := newWorld(t)
+	far, at := w.listening(t)
+	far.HandleBasics()
+	second, other := w.listening(t)
+	second.HandleBasics()
+	near := w.node(t)
+	r := failover(t, near, Route{at, secure(), svc(EchoName)},
+		Route{other, secure(), svc(EchoName)})
+	takes := func(a wire.Address) func() bool {
+		return func() bool {
+			k, _ := r.best()
+			return k != nil && k.route[0] == a
+		}
+	}
+	testkit.Eventually(t, "the first path", takes(at))
+	expectUp(t, r)
+	_ = far.Close()
+	testkit.Eventually(t, "the second path", takes(other))
+	expectUp(t, r)
+}
+
+func TestFailoverEndsWithItsContext(t *testing.T) {
+	w := newWorld(t)
+	far, at := w.listening(t)
+	far.HandleBasics()
+	r := w.node(t).NewFailover([]Route{{at, secure(), svc(EchoName)}})
+	ctx, cancel := context.WithTimeout(t.Context(), testkit.Patience)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r.Run(ctx)
+	}()
+	if err := r.Await(testkit.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	cancel()
+	testkit.Within(t, done, "Run")
+	if d := time.Since(began); d > lastRetry/2 {
+		t.Errorf("it took %v to end", d)
+	}
+	if k, _ := r.best(); k != nil {
+		t.Error("a path is up that nobody keeps")
+	}
+}

@@ -1,0 +1,114 @@
+package route
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/wire"
+)
+
+// probeGrace is for a probe's answer, beyond the time for making a link.
+const probeGrace = 5 * time.Second
+
+var errLeaving = Refuse(wire.GoingAway, "the far end is shutting down")
+
+// healthCheck keeps one path up: it makes the session that the path's streams need before the
+// first of them, asks whether the service is there, and does both again whenever the session is
+// lost.
+type healthCheck struct {
+	node     *Node
+	route    Route
+	retryNow chan struct{} // somebody waits for the path
+
+	mu  sync.Mutex
+	up  bool
+	err error // of the last attempt
+}
+
+// newHealthCheck returns the health check of r. It does nothing before run.
+func (n *Node) newHealthCheck(r Route) *healthCheck {
+	return &healthCheck{node: n, route: r, retryNow: make(chan struct{}, 1)}
+}
+
+// run keeps the path up until ctx ends, and calls changed when it goes up or down. Failures are
+// logged when they begin or change, not each time.
+func (h *healthCheck) run(ctx context.Context, changed func()) {
+	var retry Backoff
+	for {
+		lived, err := h.hold(ctx, changed)
+		if ctx.Err() != nil || ctxEnded(h.node.life.ctx) {
+			return
+		}
+		h.failed(err)
+		if !retry.Wait(ctx, lived, err, h.retryNow) {
+			return
+		}
+	}
+}
+
+// hold makes the session, asks whether the service is there, and returns when the session has
+// ended, and how long that was.
+func (h *healthCheck) hold(ctx context.Context, changed func()) (lived time.Duration, err error) {
+	session, err := h.node.Session(ctx, h.route)
+	if err != nil {
+		return 0, err
+	}
+	if err := h.probe(ctx); err != nil {
+		return 0, err
+	}
+	began := time.Now()
+	h.set(true)
+	changed()
+	select {
+	case <-session.Done():
+	case <-session.GoingAway():
+	case <-ctx.Done():
+	}
+	h.set(false)
+	changed()
+	if err = session.Err(); err == nil {
+		err = errLeaving
+	}
+	return time.Since(began), err
+}
+
+// probe asks whether the service is there. The answer takes a link of its own, on which everything
+// may be lost while the session is well.
+func (h *healthCheck) probe(ctx context.Context) error {
+	patience := h.node.connectTimeout() + probeGrace
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, ErrNoAnswer)
+	defer cancel()
+	return h.node.Probe(ctx, h.route)
+}
+
+func (h *healthCheck) set(up bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if up && h.err != nil {
+		h.node.logger.Info("far end reached", "route", Format(h.route))
+		h.err = nil
+	}
+	h.up = up
+}
+
+func (h *healthCheck) isUp() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.up
+}
+
+func (h *healthCheck) failed(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.err == nil || h.err.Error() != err.Error() {
+		h.node.Warn("far end not reached, and goes on trying", err, "route", Format(h.route))
+	}
+	h.err = err
+}
+
+func (h *healthCheck) lastError() error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err
+}

@@ -1,0 +1,100 @@
+package route
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// linkHealth is the links that end with the node, and that are reset when nothing that is sent on
+// them arrives. It has a lock of its own.
+//
+// Pings tell of a session that nothing comes from; this tells of a single connection, whose other
+// bytes may take another way or be of another size.
+type linkHealth struct {
+	logger *slog.Logger
+
+	mu    sync.Mutex
+	links map[netio.Conn]struct{} // nil once the node has been closed
+}
+
+func newLinkHealth(logger *slog.Logger) linkHealth {
+	return linkHealth{logger: logger, links: make(map[netio.Conn]struct{})}
+}
+
+// watch resets c when the node ends, or when what is sent on c has not arrived for three
+// keepalives, until unwatch is called with it.
+func (h *linkHealth) watch(c netio.Conn) {
+	if !h.add(c) {
+		_ = netio.Reset(c) // without mu, which the close of a link in a mux needs
+	}
+}
+
+func (h *linkHealth) add(c netio.Conn) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.links == nil {
+		return false
+	}
+	h.links[c] = struct{}{}
+	return true
+}
+
+// unwatch is the end of watch.
+func (h *linkHealth) unwatch(c netio.Conn) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.links, c)
+}
+
+// track is watch, and the returned function closes c as well.
+func (h *linkHealth) track(c netio.Conn) (untrack func()) {
+	h.watch(c)
+	return func() {
+		h.unwatch(c)
+		_ = c.Close()
+	}
+}
+
+// close returns all that was watched, for the node to reset; nothing can be watched any more.
+func (h *linkHealth) close() []netio.Conn {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	links := slices.Collect(maps.Keys(h.links))
+	h.links = nil
+	return links
+}
+
+// run looks at all links once in an interval, until ctx ends.
+func (h *linkHealth) run(ctx context.Context, interval time.Duration) {
+	look := time.NewTicker(interval)
+	defer look.Stop()
+	for {
+		select {
+		case <-look.C:
+			h.resetStuck()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (h *linkHealth) resetStuck() {
+	h.mu.Lock()
+	links := slices.Collect(maps.Keys(h.links))
+	h.mu.Unlock()
+	for _, c := range links {
+		if netio.Stuck(c) >= channel.MaxMissedPongs {
+			linksStuck.Inc()
+			h.logger.Warn("nothing that is sent arrives, and the connection is reset",
+				"peer", c.RemoteAddr())
+			_ = netio.Reset(c)
+		}
+	}
+}

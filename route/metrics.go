@@ -1,0 +1,40 @@
+package route
+
+import (
+	"github.com/secureportal/sp/internal/metrics"
+	"github.com/secureportal/sp/wire"
+)
+
+// What all nodes of the process count.
+var (
+	linksAccepted = metrics.NewCounter("links_accepted_total", "links that have come in")
+	linksDialed   = metrics.NewCounter("links_dialed_total", "links that have been made")
+	dialsFailed   = metrics.NewCounter("link_dials_failed_total", "links that could not be made")
+	linksStuck    = metrics.NewCounter("links_stuck_total",
+		"links that were reset because nothing sent on them arrived")
+	linksForwarded = metrics.NewGauge("links_forwarded", "pairs of links that are joined now")
+
+	requestsOpen = metrics.NewGauge("requests_open",
+		"requests and applications' connections that are served now")
+	sessionsMade = metrics.NewCounter("sessions_made_total", "sessions made as initiator")
+	pathChanges  = metrics.NewCounter("path_changes_total",
+		"times that new streams were moved to another path")
+
+	requestsRefused = refusedByReason()
+)
+
+// refusedByReason returns a counter for each status; OK has none.
+func refusedByReason() (by [wire.GoingAway + 1]*metrics.Counter) {
+	for code := wire.BadMessage; code <= wire.GoingAway; code++ {
+		by[code] = metrics.NewCounter("requests_refused_total", "requests that were refused",
+			metrics.Label{Name: "reason", Value: code.String()})
+	}
+	return by
+}
+
+// countRefusal counts a status that is sent and ends a request.
+func countRefusal(code wire.Code) {
+	if code != wire.OK && int(code) < len(requestsRefused) {
+		requestsRefused[code].Inc()
+	}
+}

@@ -1,0 +1,95 @@
+package route
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+)
+
+// Handler serves one request. The request's link is closed when it returns. An error is logged, and
+// told to the asker if the request has been neither accepted nor refused: a *StatusError as it is,
+// anything else without its text.
+type Handler func(ctx context.Context, q *Request) error
+
+// Service is what a name on a node stands for.
+type Service struct {
+	Handler Handler
+	Open    bool // to everybody who reaches the node, without a channel too
+	Waits   bool // for others, most of its life: no limit counts it, and no shutdown waits for it
+}
+
+// Resolver finds what serves a name that a node has not offered itself. It is called for each
+// request, at the same time for several, before the request counts for any limit: it has to be
+// quick, and ctx ends with the node. Nil without an error is that there is no such service; an
+// error is told to the asker as a Handler's is.
+type Resolver func(ctx context.Context, name string) (Handler, error)
+
+// offers is what a node offers, and by what names it goes. It has a lock of its own.
+type offers struct {
+	mu       sync.Mutex
+	services map[string]Service
+	prefix   string         // of the names that find is for
+	find     Resolver       // nil finds nothing
+	names    map[string]int // how many times each has been claimed on relays
+}
+
+func newOffers() offers {
+	return offers{services: make(map[string]Service), names: make(map[string]int)}
+}
+
+func (o *offers) set(name string, s Service) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.services[name] = s
+}
+
+func (o *offers) remove(name string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.services, name)
+}
+
+func (o *offers) setResolver(prefix string, find Resolver) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.prefix, o.find = prefix, find
+}
+
+// resolve returns the service of a name: one that is offered, or that the resolver finds.
+func (o *offers) resolve(ctx context.Context, name string) (s Service, ok bool, err error) {
+	o.mu.Lock()
+	s, ok = o.services[name]
+	prefix, find := o.prefix, o.find
+	o.mu.Unlock()
+	rest, ours := strings.CutPrefix(name, prefix)
+	if ok || !ours || find == nil {
+		return s, ok, nil
+	}
+	h, err := find(ctx, rest)
+	return Service{Handler: h, Open: true}, h != nil, err
+}
+
+// claim adds a name until release is called, once.
+func (o *offers) claim(name string) (release func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.names[name]++
+	return func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.names[name]--; o.names[name] == 0 {
+			delete(o.names, name)
+		}
+	}
+}
+
+// accept returns an error if a peer that believes it has reached name has reached another.
+func (o *offers) accept(name string) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if name == "" || o.names[name] > 0 {
+		return nil
+	}
+	return fmt.Errorf("the peer was led here but wants %q", name)
+}

@@ -1,0 +1,276 @@
+package route
+
+import (
+	"errors"
+	"io"
+	"os"
+	"time"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/route/admission"
+	"github.com/secureportal/sp/wire"
+)
+
+const (
+	openingTimeout    = 5 * time.Second // for an opening message to arrive
+	refuseTimeout     = time.Second     // for the asker to take a refusal
+	refuseFlowTimeout = time.Minute     // the same of a flow: the link's next flow may be behind it
+	refuseDrain       = 64 << 10        // bytes of the asker's that are thrown away meanwhile
+)
+
+// Conn is a net.Conn whose direction can be ended: what a node serves, forwards and watches.
+type Conn = netio.Conn
+
+// Request is an opening message on this node, and the link that it came on. It belongs to the
+// goroutine that serves it.
+type Request struct {
+	// Message is what was asked; Onward begins behind the service's own address.
+	Message wire.Message
+	// Session tells who asks. It is nil if the request did not come through a secure channel.
+	Session *channel.Session
+
+	node    *Node
+	conn    netio.Conn
+	ahead   []byte       // read behind the message
+	address wire.Address // what was taken off the onward route last
+	answer  answer
+	end     end
+
+	// What limits count. A link from the network has a slot until something else counts it, and for
+	// longer if its peer has been authenticated; party is whom the request counts for, if it does.
+	slot  *admission.Slot
+	party admission.Party
+}
+
+// answer is how far a request's answer is.
+type answer uint8
+
+const (
+	unanswered answer = iota
+	answered
+	refusedEarly // refused, and what the asker sends has not ended yet
+)
+
+// end tells who ends a request's link.
+type end uint8
+
+const (
+	endsWithCaller  end = iota // whoever has the request served
+	endsWithRequest            // the request, unless it is handed over
+	endsElsewhere              // somebody else: it has been handed over
+)
+
+// newRequest returns a request on a link that has not been read yet. slot is the link's if it
+// counts as unauthenticated, and nil otherwise.
+func (n *Node) newRequest(link netio.Conn, slot *admission.Slot) *Request {
+	return &Request{node: n, conn: link, slot: slot}
+}
+
+// newFlowRequest returns a request in a flow of a session, which has not been read yet.
+func (n *Node) newFlowRequest(f *channel.Flow) *Request {
+	return &Request{node: n, conn: f, Session: f.Session()}
+}
+
+// ReadRequest reads an opening message from a link that this side has made, in whatever time it
+// takes to come.
+func (n *Node) ReadRequest(link Conn) (*Request, error) {
+	q := n.newRequest(link, nil)
+	return q, q.read()
+}
+
+// Conn returns the link that the message came on.
+func (q *Request) Conn() Conn { return q.conn }
+
+// IsFollowed tells whether bytes have come behind the message.
+func (q *Request) IsFollowed() bool { return len(q.ahead) > 0 }
+
+// Watch resets c, which belongs to the request, when the node ends or nothing that is sent on it
+// arrives, until Unwatch is called with it.
+func (q *Request) Watch(c Conn) { q.node.links.watch(c) }
+
+// Unwatch is the end of Watch.
+func (q *Request) Unwatch(c Conn) { q.node.links.unwatch(c) }
+
+// FreeSlot says that the link does not count as unauthenticated any more, for it counts for
+// something else. Only the goroutine that serves the link calls it.
+func (q *Request) FreeSlot() {
+	q.slot.Free()
+	q.slot = nil
+}
+
+// authenticated is called when the link's peer has proved who it is, and is trusted.
+func (q *Request) authenticated() { q.slot.Authenticate() }
+
+// begin counts the request, until it is finished.
+func (q *Request) begin() error {
+	party := q.asker()
+	if err := q.node.begin(party); err != nil {
+		return err
+	}
+	q.party = party
+	q.FreeSlot()
+	return nil
+}
+
+// asker is whom a request counts for: who is known, or where it comes from.
+func (q *Request) asker() admission.Party {
+	if q.Session != nil {
+		return admission.ByIdentity(q.Session.Peer().Identifier())
+	}
+	return admission.Anonymous(q.node.source(q.conn.RemoteAddr()))
+}
+
+// Accept answers that the service is there. The answer goes out with the stream's first bytes or
+// its Flush. The message is gone then: the stream may live for years.
+func (q *Request) Accept() *Stream {
+	q.answer = answered
+	out := wire.AppendStatus(nil, wire.Status{Code: wire.OK, Hop: q.ordinal()})
+	s := accepted(q.conn, q.ahead, out)
+	q.Message, q.ahead = wire.Message{}, nil
+	return s
+}
+
+// Forward sends the message on to next, and joins the two links until both directions have ended.
+// It owns next from now on, and closes it in any case.
+func (q *Request) Forward(next Conn) error {
+	q.answer = answered
+	untrack := q.node.links.track(next)
+	if code, err := q.pass(next); err != nil {
+		untrack()
+		q.refuse(wire.Status{Code: code})
+		return err
+	}
+	defer untrack()
+	linksForwarded.Inc()
+	defer linksForwarded.Dec()
+	return netio.Join(q.conn, next)
+}
+
+// HandOver gives the request's link to somebody else, who has Forward of another request close it:
+// the end of the request does not. So the goroutine that has served the link until then ends, and
+// costs no stack while the link is used. It reports false, and has done nothing, for a link that
+// ends with the goroutine that serves it, as a flow does and a link in a mux. It is the last thing
+// that a Handler does.
+func (q *Request) HandOver() bool {
+	if q.end == endsWithRequest {
+		q.end = endsElsewhere
+		return true
+	}
+	return false
+}
+
+// pass writes the message, with this node on the way back, and what came behind it to next.
+func (q *Request) pass(next netio.Conn) (wire.Code, error) {
+	m := q.Message
+	m.Return = append(wire.Route{q.node.label}, m.Return...)
+	out, err := wire.AppendMessage(nil, m)
+	if err != nil {
+		return wire.TooLong, err
+	}
+	_, err = next.Write(append(out, q.ahead...))
+	q.Message, q.ahead = wire.Message{Return: q.Message.Return}, nil
+	return wire.Unreachable, err
+}
+
+// ordinal is this node's place among those that the message has come by.
+func (q *Request) ordinal() uint8 { return uint8(len(q.Message.Return)) }
+
+// refuse answers that the service is not to be had, or that there is nothing more to do, and gives
+// the asker time to take that. What the asker has sent already is read and thrown away: closing a
+// socket that has unread data could take the answer back.
+func (q *Request) refuse(status wire.Status) {
+	q.answer = answered
+	countRefusal(status.Code)
+	status.Hop = q.ordinal()
+	_ = q.conn.SetDeadline(time.Now().Add(refuseTimeout))
+	if _, err := q.conn.Write(wire.AppendStatus(nil, status)); err != nil {
+		return
+	}
+	if err := q.conn.CloseWrite(); err != nil {
+		return
+	}
+	_, err := io.CopyN(io.Discard, q.conn, refuseDrain)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		q.answer = refusedEarly
+	}
+}
+
+// awaitEnd reads a flow that has been refused to its end, however late that comes: the asker has
+// seen both ends by then, and may have sent the next flow on the same link.
+func (q *Request) awaitEnd() {
+	if q.answer == refusedEarly && q.Session != nil {
+		_ = q.conn.SetDeadline(time.Now().Add(refuseFlowTimeout))
+		_, _ = io.CopyN(io.Discard, q.conn, refuseDrain)
+	}
+}
+
+// readInTime is readOrRefuse for one who has to be quick.
+func (q *Request) readInTime() bool {
+	_ = q.conn.SetReadDeadline(time.Now().Add(openingTimeout))
+	ok := q.readOrRefuse()
+	if ok {
+		_ = q.conn.SetReadDeadline(time.Time{})
+	}
+	return ok
+}
+
+// readOrRefuse reads the opening message, or refuses what is none. It reports whether there is one.
+// Who ends at once asks for nothing, and is told the same: a flow's link is there for the next one
+// then.
+func (q *Request) readOrRefuse() bool {
+	err := q.read()
+	if err == nil {
+		return true
+	}
+	if err == io.EOF {
+		_ = q.conn.CloseWrite()
+	} else {
+		q.node.logger.Debug("no opening message", "peer", q.conn.RemoteAddr(), "error", err)
+		q.refuse(wire.Status{Code: codeOf(err)})
+	}
+	return false
+}
+
+func codeOf(err error) wire.Code {
+	if errors.Is(err, wire.ErrTooLong) {
+		return wire.TooLong
+	}
+	return wire.BadMessage
+}
+
+// read reads the opening message, and what came with it.
+func (q *Request) read() error {
+	var room netio.PooledRoom
+	defer room.Release()
+	var b []byte
+	for {
+		size, err := wire.MessageSize(b)
+		if err != nil {
+			return err
+		}
+		if size > 0 && len(b) >= size {
+			q.Message, err = wire.ParseMessage(b[:size:size])
+			q.ahead = b[size:]
+			return err
+		}
+		n, err := netio.ReadLazy(q.conn, &room)
+		if err == io.EOF && len(b) > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return err
+		}
+		b = append(b, room.Filled(n)...)
+	}
+}
+
+// next takes the next address off the onward route.
+func (q *Request) next() (wire.Address, bool) {
+	if len(q.Message.Onward) == 0 {
+		return wire.Address{}, false
+	}
+	a := q.Message.Onward[0]
+	q.Message.Onward = q.Message.Onward[1:]
+	return a, true
+}

@@ -1,0 +1,176 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net"
+	"sync"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/wire"
+)
+
+// sessions are a node's sessions with others as their initiator, one for each beginning of a route
+// that leads to a node. It has a lock of its own.
+type sessions struct {
+	mu sync.Mutex
+	by map[string]*peering // by the long form of the route's beginning
+}
+
+func newSessions() sessions { return sessions{by: make(map[string]*peering)} }
+
+// peering is the session with the node at the end of one beginning of a route, and the making of
+// it.
+type peering struct {
+	mu      sync.Mutex
+	session *channel.Session
+	attempt *attempt
+	gone    bool // forgotten: there may be another for the same
+}
+
+// attempt is the making of a session, for all who wait for it.
+type attempt struct {
+	done    chan struct{}
+	session *channel.Session
+	err     error
+}
+
+// lock returns the peering with what key leads to, locked.
+func (s *sessions) lock(key string) *peering {
+	for {
+		p := s.get(key)
+		p.mu.Lock()
+		if !p.gone {
+			return p
+		}
+		p.mu.Unlock()
+	}
+}
+
+func (s *sessions) get(key string) *peering {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.by[key]
+	if !ok {
+		s.forgetLocked()
+		p = new(peering)
+		s.by[key] = p
+	}
+	return p
+}
+
+// forgetLocked forgets the sessions that have ended, and that nobody makes anew.
+func (s *sessions) forgetLocked() {
+	maps.DeleteFunc(s.by, func(_ string, p *peering) bool {
+		if !p.mu.TryLock() { // somebody needs it
+			return false
+		}
+		defer p.mu.Unlock()
+		p.gone = p.attempt == nil && (p.session == nil || ended(p.session))
+		return p.gone
+	})
+}
+
+// Session returns the session with the node at r's last secure step, and makes it if it is not
+// there.
+func (n *Node) Session(ctx context.Context, r Route) (*channel.Session, error) {
+	if err := CheckDialable(r); err != nil {
+		return nil, err
+	}
+	segs := segments(r)
+	if len(segs) < 2 {
+		return nil, errors.New("the route has no /secure step")
+	}
+	return n.session(ctx, r, segs, len(segs)-2)
+}
+
+func (n *Node) openFlow(
+	ctx context.Context, r Route, segs []Route, k int,
+) (netio.Conn, error) {
+	session, err := n.session(ctx, r, segs, k-1)
+	if err != nil {
+		return nil, err
+	}
+	return session.Open(ctx)
+}
+
+// session returns the session with the node that segments 0 to k lead to. Who comes while it is
+// being made waits for the same one.
+func (n *Node) session(
+	ctx context.Context, r Route, segs []Route, k int,
+) (*channel.Session, error) {
+	p := n.sessions.lock(Format(r[:length(segs[:k+1])]))
+	if s := p.session; s != nil && usable(s) {
+		p.mu.Unlock()
+		return s, nil
+	}
+	if p.attempt == nil {
+		p.attempt = &attempt{done: make(chan struct{})}
+		if !n.Go(func() { n.attempt(p, r, segs, k) }) {
+			p.attempt = nil
+			p.mu.Unlock()
+			return nil, net.ErrClosed
+		}
+	}
+	a := p.attempt
+	p.mu.Unlock()
+	select {
+	case <-a.done:
+		return a.session, a.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// attempt makes p's session.
+func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
+	open := func(ctx context.Context) (channel.Conn, error) {
+		return n.open(ctx, r, segs, k, wire.Message{})
+	}
+	session, err := n.endpoint.Initiate(n.life.ctx, forwardName(segs[k]), open)
+	if status := (*StatusError)(nil); errors.As(err, &status) {
+		err = status
+	}
+	if err == nil {
+		sessionsMade.Inc()
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	a := p.attempt
+	p.attempt = nil
+	if err == nil {
+		p.session = session
+	}
+	a.session, a.err = session, err
+	close(a.done)
+}
+
+// usable tells whether new flows may be opened in s.
+func usable(s *channel.Session) bool {
+	select {
+	case <-s.Done():
+		return false
+	case <-s.GoingAway():
+		return false
+	default:
+		return true
+	}
+}
+
+func ended(s *channel.Session) bool {
+	select {
+	case <-s.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+func length(segs []Route) (sum int) {
+	for _, s := range segs {
+		sum += len(s)
+	}
+	return sum
+}

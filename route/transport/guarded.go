@@ -1,0 +1,47 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// errNoSocket says that applications and services are reached over sockets only.
+var errNoSocket = fmt.Errorf("neither host:port nor unix:PATH: %w", errors.ErrUnsupported)
+
+// ListenGuarded listens at a, which is TCP or Unix, for applications rather than for links: when
+// this process is killed, the kernel resets their connections and does not end them, where the
+// system allows it. The error says where. Whoever ends such a connection says so first, with
+// SetLinger(-1).
+func ListenGuarded(ctx context.Context, a Address) (net.Listener, error) {
+	var l net.Listener
+	var err error
+	switch Scheme(a) {
+	case "tcp":
+		l, err = netio.GuardedListenConfig().Listen(ctx, "tcp", Format(a))
+	case "unix":
+		l, err = listenUnix(ctx, netio.GuardedListenConfig(), a.Name)
+	default:
+		err = errNoSocket
+	}
+	if err != nil {
+		return nil, cannotListen(a, err)
+	}
+	return l, nil
+}
+
+// DialGuarded dials the service at a, which is TCP or Unix, with a connection that is guarded as
+// those of ListenGuarded are. timeout bounds it besides ctx.
+func DialGuarded(ctx context.Context, a Address, timeout time.Duration) (net.Conn, error) {
+	switch Scheme(a) {
+	case "tcp":
+		return netio.DialGuarded(ctx, "tcp", Format(a), timeout)
+	case "unix":
+		return netio.DialGuarded(ctx, "unix", a.Name, timeout)
+	}
+	return nil, errNoSocket
+}

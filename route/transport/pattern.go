@@ -1,0 +1,75 @@
+package transport
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/secureportal/sp/wire"
+)
+
+// Pattern is some TCP addresses: those of one host name, or of one network, at some ports. Its text
+// is host:ports or CIDR:ports, where ports is one port or first-last; IPv6 may stand in brackets.
+type Pattern struct {
+	name        string // lower case; empty if prefix says where
+	prefix      netip.Prefix
+	first, last uint16
+}
+
+// ParsePattern reads a pattern.
+func ParsePattern(text string) (Pattern, error) {
+	host, ports, err := cutPort(text)
+	if err != nil {
+		return Pattern{}, err
+	}
+	var p Pattern
+	if p.first, p.last, err = parsePorts(ports); err != nil {
+		return p, err
+	}
+	if inside, ok := strings.CutPrefix(host, "["); ok {
+		bracketed, rest, closed := strings.Cut(inside, "]")
+		if !closed {
+			return p, errUnclosed
+		}
+		host = bracketed + rest
+	}
+	if strings.Contains(host, "/") {
+		p.prefix, err = netip.ParsePrefix(host)
+		p.prefix = p.prefix.Masked()
+		return p, err
+	}
+	if ip, err := netip.ParseAddr(host); err == nil {
+		p.prefix = netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen())
+		return p, nil
+	}
+	p.name = strings.ToLower(host)
+	return p, Address{Kind: wire.DNS, Name: host, Port: p.first}.Validate()
+}
+
+func parsePorts(text string) (first, last uint16, err error) {
+	from, to, isRange := strings.Cut(text, "-")
+	if !isRange {
+		to = from
+	}
+	first, errFirst := parsePort(from, 1)
+	last, errLast := parsePort(to, 1)
+	if errFirst != nil || errLast != nil || last < first {
+		const what = "ports are a number from 1 to 65535 or first-last, not %q"
+		return 0, 0, fmt.Errorf(what, Printable(text))
+	}
+	return first, last, nil
+}
+
+// Matches tells whether a is one of the addresses. A host name is compared with names, not looked
+// up: what a name stands for is in others' hands.
+func (p Pattern) Matches(a Address) bool {
+	switch {
+	case a.Port < p.first || a.Port > p.last:
+		return false
+	case a.Kind == wire.DNS:
+		return p.name != "" && strings.ToLower(a.Name) == p.name
+	case a.Kind == wire.IP4 || a.Kind == wire.IP6:
+		return p.name == "" && p.prefix.Contains(a.IP)
+	}
+	return false
+}

@@ -1,0 +1,83 @@
+// Package transport is where links come from: it dials addresses, listens at them, says where a
+// peer is, and reads and prints the text of addresses. It does not know what a route is.
+//
+// TCP and Unix sockets are the first two transports. Another one is one file that implements
+// Transport, and one line in registry.go; nothing else changes for it.
+//
+// What a transport lacks it says by type, and the rest adapts:
+//
+//   - Half-close: a Link has it. What has none, as a WebSocket, is no Link: it is a carrier, on
+//     which package mux makes links.
+//   - Reset: a Link may be a netio.Resetter. Where it is not, a reset closes it, and a secure
+//     channel over it tells a cut from an end.
+//   - Quiet, AwaitReset and Stuck: netio asks for these by type as well, and does without.
+//   - Splice: between two *netio.Socket bytes stay in the kernel; all else is copied.
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/route/admission"
+)
+
+// DefaultConnectTimeout is for a link to be made.
+const DefaultConnectTimeout = 10 * time.Second
+
+// Link is a connection between two nodes, each of whose directions can be ended on its own.
+type Link = netio.Conn
+
+// Transport makes links of one kind for one node. It is safe for concurrent use.
+type Transport interface {
+	// Dial makes a link to whoever listens at a. ctx and Config.ConnectTimeout bound it. Nobody is
+	// waiting on it when it has failed.
+	Dial(ctx context.Context, a Address) (Link, error)
+
+	// Listen listens at a. ctx bounds only that: whoever listens closes the listener.
+	Listen(ctx context.Context, a Address) (Listener, error)
+
+	// Source says where a peer is, as far as limits tell sources apart. peer is the RemoteAddr of
+	// a link, whose Network is the transport's scheme. Peers of whom nothing is known have the zero
+	// Source, and share one limit.
+	Source(peer net.Addr) admission.Source
+
+	// Close ends what the transport's links have in common, and waits for it. Links and listeners
+	// belong to whoever made them, and have been closed before.
+	Close() error
+}
+
+// Listener is a net.Listener for links.
+type Listener interface {
+	Accept() (Link, error)
+	Close() error
+	Addr() net.Addr
+}
+
+// Config is what the transports of a node have in common. A Maker gets it without zero fields.
+type Config struct {
+	ConnectTimeout time.Duration // for a link to be made; 0 means DefaultConnectTimeout
+}
+
+func (c Config) withDefaults() Config {
+	if c.ConnectTimeout <= 0 {
+		c.ConnectTimeout = DefaultConnectTimeout
+	}
+	return c
+}
+
+// ErrNoHalfClose says that a connection is no link: its directions do not end one by one.
+var ErrNoHalfClose = fmt.Errorf("the connection has no half-close: %w", errors.ErrUnsupported)
+
+// ToLink returns a connection that anybody may have made as a link, with all that this system
+// offers for it, or ErrNoHalfClose. It does not close c.
+func ToLink(c net.Conn) (Link, error) {
+	half, ok := c.(netio.Conn)
+	if !ok {
+		return nil, ErrNoHalfClose
+	}
+	return netio.Wrap(half), nil
+}
