@@ -123,12 +123,15 @@ func TestAwaitLeavesNoDeadline(t *testing.T) {
 func TestMuxLinkOfAClosedNode(t *testing.T) {
 	n := newWorld(t).node(t)
 	here, there := faultnet.Pipe()
-	client, err := mux.NewOpener(here, mux.Config{Run: n.Go})
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	run := func(f func()) bool { tasks.Go(f); return true }
+	client, err := mux.NewOpener(here, mux.Config{Run: run})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer client.Close()
-	server, err := mux.NewAcceptor(there, mux.Config{Run: n.Go})
+	server, err := mux.NewAcceptor(there, mux.Config{Run: run})
 	if err != nil {
 		t.Fatal(err)
 	}

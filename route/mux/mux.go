@@ -1,37 +1,49 @@
 // Package mux puts many links on one carrier.
 //
-// A carrier is two streams of bytes, one each way. It need not be able to half-close, and what it
-// cannot do its links can: each has a half-close of its own, and flow control of its own. So a mux
-// turns one connection into many, and a transport that has no half-close (a WebSocket, a queue,
-// Bluetooth) into one that has. It wraps yamux, and bounds what the other side may have this one
-// keep; the protocol is yamux's, version 0.
+// A carrier is two streams of bytes, one each way. It need not be able to half-close or to reset;
+// its links can, and have flow control of their own. So a mux turns one connection into many, and a
+// transport that has no half-close (a WebSocket, a queue, Bluetooth) into one that has.
 //
-// One side of a mux is the opener and the other one the acceptor, which is yamux's client and
-// server. Opening waits for nothing: bytes may follow at once.
+// What passes is yamux, version 0, and each side bounds what the other one may have it keep: bytes
+// that nobody reads by a budget, links by numbers, answers by a rate. One side of a mux is the
+// opener and the other one the acceptor, which is yamux's client and server.
 //
 // The package knows no route and no relay. It authenticates nobody and encrypts nothing: that is
 // done below it, or above.
 package mux
 
 import (
+	"container/list"
+	"errors"
 	"io"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/yamux"
-
 	"github.com/secureportal/sp/internal/metrics"
+	"github.com/secureportal/sp/internal/netio"
 )
 
 var muxesOpen = metrics.NewGauge("muxes_open", "connections that carry many links")
+
+// Limits that are nobody's choice.
+const (
+	backlog      = 256              // links that wait to be taken by the other side
+	maxLinks     = 16384            // links that the other side may have open
+	maxUnended   = 1024             // links closed here that the other side may leave open
+	unendedFor   = 10 * time.Second // since they were closed, before one too many is reset
+	untakenAfter = time.Minute      // for which links wait to be taken, and none is
+	closeTimeout = time.Second      // for the reader of the carrier to notice that it is closed
+	muxBudget    = 64 << 20         // bytes that the windows of one mux grow by at most
+)
 
 // Carrier is what a mux runs on. Bytes arrive in order and unchanged, or Read fails; Close ends
 // both directions and has Read and Write return. A net.Conn is one.
 //
 // A carrier may have more methods, and is used by them: CloseWrite, with which Finish ends one
-// direction and leaves the other one open; and LocalAddr and RemoteAddr, which are the links' then.
+// direction and leaves the other one open; LocalAddr and RemoteAddr, which are the links' then; and
+// netio.LazyReader, with which an idle mux holds no buffer.
 type Carrier interface {
 	io.ReadWriteCloser
 
@@ -41,240 +53,283 @@ type Carrier interface {
 
 // Config is what both sides of a mux say about themselves.
 type Config struct {
-	// Run runs a function on a goroutine that the carrier's owner waits for, or reports false if
-	// the owner is closed. The mux uses it to read closed links to their end.
+	// Run runs a function on a goroutine that the carrier's owner waits for, or reports false,
+	// and runs nothing, if the owner is closed. It must be set.
 	Run func(func()) bool
 
-	// MaxUnended is how many links the other side may leave open that are closed here, before
-	// the mux ends. 0 is any number.
-	MaxUnended int32
+	// Budget bounds the windows of this mux together with those of others that have the same one.
+	// Nil means none but this mux's own.
+	Budget *Budget
 }
 
-// Mux is many links on one carrier. Its owner calls Close when the mux has ended, by whichever
-// side. It is safe for concurrent use.
+// What ends a mux.
+var (
+	errEnded   = errors.New("the mux has ended")
+	errPings   = errors.New("the other side has sent too many pings in the mux")
+	errUntaken = errors.New("the other side has taken no link of the mux for a while")
+	errUnread  = errors.New("the other side has not read what it is told about links of the mux")
+
+	// ErrAcceptsNone says that the other side accepts no links.
+	ErrAcceptsNone = errors.New("the other side of the mux accepts no links")
+)
+
+// Mux is many links on one carrier, which it owns. Its owner calls Close when the mux has ended, by
+// whichever side. It is safe for concurrent use.
+//
+//	open ──▶ finishing (Finish: nothing more is sent) ──▶ ended
+//	  └── Close, the carrier's end, a fault of the other side ──▲
 type Mux struct {
-	session *yamux.Session
-	carrier *carrier
 	config  Config
+	carrier Carrier
+	out     writer
+	pings   pingLimit // owned by the goroutine that reads
+	own     *Budget   // of this mux
 
-	unended         atomic.Int32 // links that are closed here and not there
-	opening, opened atomic.Int64 // links that wait in Open, and that have been opened
+	slots  chan struct{} // one for each link that waits to be taken by the other side
+	taken  atomic.Uint64 // how many it has taken
+	queue  chan *Link    // that it has opened and nobody has accepted here
+	closed chan struct{} // when the mux has ended
+	read   chan struct{} // closed when nobody reads the carrier any more
 
-	reason atomic.Pointer[error] // see Err
-	closed sync.Once
+	mu       sync.Mutex // guards what follows
+	err      error      // why it ended
+	links    map[uint32]*Link
+	next     uint32    // number of the next link: odd ones are the opener's
+	accepts  bool      // links of the other side
+	goneAway bool      // the other side takes none
+	unended  list.List // of *Link that are closed here, the one closed first is first
+	reaper   *time.Timer
 }
 
 // NewOpener makes a mux of a carrier whose other end is an acceptor. The mux owns the carrier from
-// then on.
-func NewOpener(c Carrier, config Config) (*Mux, error) { return newMux(yamux.Client, c, config) }
+// then on. It fails if config.Run does not run anything any more.
+func NewOpener(c Carrier, config Config) (*Mux, error) { return newMux(c, config, 1) }
 
 // NewAcceptor makes a mux of a carrier whose other end is an opener. The mux owns the carrier from
-// then on.
-func NewAcceptor(c Carrier, config Config) (*Mux, error) { return newMux(yamux.Server, c, config) }
+// then on. It fails if config.Run does not run anything any more.
+func NewAcceptor(c Carrier, config Config) (*Mux, error) { return newMux(c, config, 2) }
 
-type maker func(io.ReadWriteCloser, *yamux.Config) (*yamux.Session, error)
-
-func newMux(make maker, c Carrier, config Config) (*Mux, error) {
-	m := &Mux{carrier: &carrier{Carrier: c}, config: config}
-	below := pingLimit{Reader: c, exceeded: func() { m.blame(errPings) }}
-	s, err := make(&limited{m.carrier, below}, yamuxConfig())
-	if err != nil {
-		return nil, err
+func newMux(c Carrier, config Config, first uint32) (*Mux, error) {
+	m := &Mux{
+		config: config, carrier: c, own: NewBudget(muxBudget),
+		slots: make(chan struct{}, backlog), queue: make(chan *Link, backlog),
+		closed: make(chan struct{}), read: make(chan struct{}),
+		links: make(map[uint32]*Link), next: first, accepts: true,
 	}
-	m.session = s
+	if m.config.Budget == nil {
+		m.config.Budget = NewBudget(muxBudget)
+	}
+	m.out = writer{
+		carrier: c, failed: m.fail, run: config.Run, done: m.closed, turn: make(chan struct{}, 1),
+	}
+	if !config.Run(m.readCarrier) {
+		return nil, net.ErrClosed
+	}
 	muxesOpen.Inc()
 	return m, nil
 }
 
-// yamuxConfig has yamux send no pings: whether the other side lives is the carrier's affair. A
-// half-closed link stays for as long as its ends like: StreamCloseTimeout would cut it, and its
-// reader would see a clean end.
-func yamuxConfig() *yamux.Config {
-	c := yamux.DefaultConfig()
-	c.EnableKeepAlive = false
-	c.MaxStreamWindowSize = window
-	c.AcceptBacklog = backlog
-	c.StreamCloseTimeout = 0
-	c.StreamOpenTimeout = 0
-	c.ConnectionWriteTimeout = writeTimeout
-	c.LogOutput = io.Discard
-	return c
-}
-
-// Open opens a link.
+// Open opens a link. It waits while too many have not been taken, and fails if the other side takes
+// none.
 func (m *Mux) Open() (*Link, error) {
-	m.opening.Add(1)
-	defer m.opening.Add(-1)
-	s, err := m.session.OpenStream()
-	if err != nil {
+	if err := m.awaitSlot(); err != nil {
 		return nil, err
 	}
-	m.opened.Add(1)
-	return &Link{stream: s, mux: m}, nil
+	m.mu.Lock()
+	if m.err != nil || m.goneAway {
+		defer m.mu.Unlock()
+		<-m.slots
+		if m.err != nil {
+			return nil, errEnded
+		}
+		return nil, ErrAcceptsNone
+	}
+	l := newLink(m, m.next)
+	m.next += 2
+	m.links[l.id] = l
+	m.mu.Unlock()
+	return l, m.out.say(header{kind: typeWindow, flags: flagSYN, link: l.id})
+}
+
+// awaitSlot waits until fewer than backlog links wait to be taken. A mux whose other side takes none
+// for a while ends.
+func (m *Mux) awaitSlot() error {
+	select {
+	case m.slots <- struct{}{}:
+		return nil
+	default:
+	}
+	for {
+		before := m.taken.Load()
+		timer := time.NewTimer(untakenAfter)
+		select {
+		case m.slots <- struct{}{}:
+			timer.Stop()
+			return nil
+		case <-m.closed:
+			timer.Stop()
+			return errEnded
+		case <-timer.C:
+		}
+		if m.taken.Load() == before {
+			m.fail(errUntaken)
+			return errEnded
+		}
+	}
 }
 
 // Accept returns the next link that the other side has opened.
 func (m *Mux) Accept() (*Link, error) {
-	s, err := m.session.AcceptStream()
-	if err != nil {
-		return nil, err
+	select {
+	case l := <-m.queue:
+		return l, m.out.say(header{kind: typeWindow, flags: flagACK, link: l.id})
+	case <-m.closed:
+		return nil, errEnded
 	}
-	return &Link{stream: s, mux: m}, nil
 }
 
-// AcceptNone tells the other side that this one accepts no links, and drops those that come.
-func (m *Mux) AcceptNone() error { return m.session.GoAway() }
+// AcceptNone tells the other side that this one accepts no links, and resets those that come all the
+// same.
+func (m *Mux) AcceptNone() error {
+	m.mu.Lock()
+	m.accepts = false
+	m.mu.Unlock()
+	return m.out.say(header{kind: typeGoAway, length: goAwayNormal})
+}
 
 // Finish ends this side's direction of the carrier, behind all that has been written on the links.
 // The other side reads that, and ends the mux. A carrier without CloseWrite is closed: it has to
 // deliver first what it has taken.
-func (m *Mux) Finish() error { return m.carrier.finish() }
+func (m *Mux) Finish() error { return m.out.finish() }
 
 // SetWriteDeadline bounds what is still written on the carrier. Zero is no bound.
 func (m *Mux) SetWriteDeadline(t time.Time) error { return m.carrier.SetWriteDeadline(t) }
 
 // Done returns a channel that is closed when the mux has ended.
-func (m *Mux) Done() <-chan struct{} { return m.session.CloseChan() }
+func (m *Mux) Done() <-chan struct{} { return m.closed }
 
 // Err returns what the other side did for this side to end the mux, or nil.
 func (m *Mux) Err() error {
-	if reason := m.reason.Load(); reason != nil {
-		return *reason
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, fault := range []error{errProtocol, errPings, errUntaken, errUnread} {
+		if errors.Is(m.err, fault) {
+			return m.err
+		}
 	}
 	return nil
 }
 
-func (m *Mux) blame(reason error) { m.reason.CompareAndSwap(nil, &reason) }
-
-// end is Close for what the other side did.
-func (m *Mux) end(reason error) {
-	m.blame(reason)
-	_ = m.Close()
-}
-
-// Close ends the mux and its links, and closes the carrier. It closes the carrier first, whose
-// reader then does the rest at once: whoever reads from a link of a yamux that is closed from
-// elsewhere spins until that reader has had its turn.
+// Close ends the mux and its links, whose readers get what has come, and then the end; and closes
+// the carrier.
 func (m *Mux) Close() error {
-	m.closed.Do(muxesOpen.Dec)
-	_ = m.carrier.Close()
+	m.fail(errEnded)
 	select {
-	case <-m.session.CloseChan():
+	case <-m.read:
 	case <-time.After(closeTimeout):
 	}
-	return m.session.Close()
+	return nil
 }
 
-// Watch ends the mux if the other side accepts none of the links that wait for it. It returns when
-// the mux has ended.
-func (m *Mux) Watch() {
-	look := time.NewTicker(untakenAfter)
-	defer look.Stop()
-	waited, before := false, int64(0)
+// fail ends the mux because of err; only the first call does.
+func (m *Mux) fail(err error) {
+	m.mu.Lock()
+	if m.err != nil {
+		m.mu.Unlock()
+		return
+	}
+	m.err = err
+	muxesOpen.Dec()
+	links := m.links
+	m.links = nil
+	m.unended.Init()
+	if m.reaper != nil {
+		m.reaper.Stop()
+	}
+	close(m.closed)
+	m.mu.Unlock()
+	_ = m.carrier.Close()
+	for _, l := range links {
+		l.over()
+	}
+}
+
+// forget takes a link out of the mux. What still comes for it is thrown away.
+func (m *Mux) forget(l *Link) {
+	m.mu.Lock()
+	delete(m.links, l.id)
+	if l.turn != nil && m.links != nil {
+		m.unended.Remove(l.turn)
+		l.turn = nil
+	}
+	m.mu.Unlock()
+	m.acknowledge(l)
+}
+
+// leave takes note that l is closed here and the other side has not ended it.
+func (m *Mux) leave(l *Link) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.links[l.id] != l {
+		return
+	}
+	l.left = time.Now()
+	l.turn = m.unended.PushBack(l)
+	m.reapLaterLocked()
+}
+
+// reapLaterLocked has the links reset that are too many of those closed here, once they have had
+// their time.
+func (m *Mux) reapLaterLocked() {
+	if m.unended.Len() <= maxUnended || m.reaper != nil {
+		return
+	}
+	oldest := m.unended.Front().Value.(*Link)
+	m.reaper = time.AfterFunc(time.Until(oldest.left.Add(unendedFor)), m.reap)
+}
+
+func (m *Mux) reap() {
+	var late []*Link
+	m.mu.Lock()
+	m.reaper = nil
+	for m.links != nil && m.unended.Len() > maxUnended {
+		oldest := m.unended.Front().Value.(*Link)
+		if time.Since(oldest.left) < unendedFor {
+			break
+		}
+		m.unended.Remove(oldest.turn)
+		oldest.turn = nil
+		late = append(late, oldest)
+	}
+	if m.links != nil {
+		m.reapLaterLocked()
+	}
+	m.mu.Unlock()
+	for _, l := range late {
+		l.sendReset()
+	}
+}
+
+// readCarrier reads the carrier until it ends.
+func (m *Mux) readCarrier() {
+	defer close(m.read)
+	in := input{mux: m}
+	var room netio.PooledRoom
 	for {
-		select {
-		case <-m.session.CloseChan():
-			return
-		case <-look.C:
+		n, err := netio.ReadLazy(m.carrier, &room)
+		if err == nil {
+			err = in.feed(room.Filled(n))
 		}
-		waits, opened := m.opening.Load() > 0, m.opened.Load()
-		if waits && waited && opened == before {
-			m.end(errUntaken)
+		room.Release()
+		if errors.Is(err, errProtocol) {
+			_ = m.out.say(header{kind: typeGoAway, length: goAwayProtocol})
+		}
+		if err == io.EOF {
+			err = errEnded
+		}
+		if err != nil {
+			m.fail(err)
 			return
 		}
-		waited, before = waits, opened
 	}
 }
-
-// drain throws away what comes on a closed link until the other side ends it. One who never ends
-// it may be an application that has nothing to say, or an attacker who leaves many.
-func (m *Mux) drain(l *Link) {
-	l.reading.Lock() // whoever reads has been told to stop, and nobody begins any more
-	_ = l.stream.SetReadDeadline(time.Now().Add(unendedFor))
-	l.reading.Unlock()
-	if !m.discard(l) {
-		return
-	}
-	defer m.unended.Add(-1)
-	if most := m.config.MaxUnended; m.unended.Add(1) > most && most > 0 {
-		m.end(errUnended)
-		return
-	}
-	_ = l.stream.SetReadDeadline(time.Time{})
-	m.discard(l)
-}
-
-// discard reads to the end of l, or reports that its deadline has passed. If the other side does
-// not even take word of what has been read, this side would keep what comes next: the mux ends.
-func (m *Mux) discard(l *Link) (late bool) {
-	_, err := io.Copy(io.Discard, l.stream)
-	if err == yamux.ErrConnectionWriteTimeout {
-		m.end(errUnread)
-	}
-	return err == yamux.ErrTimeout
-}
-
-// carrier is the carrier as yamux writes to it. Once this side has finished, what yamux has left
-// to say is not sent: it would fail, and so would what is still read.
-type carrier struct {
-	Carrier
-	mu       sync.Mutex
-	finished bool
-}
-
-// Write implements io.Writer.
-func (c *carrier) Write(p []byte) (int, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.finished {
-		return len(p), nil
-	}
-	return c.Carrier.Write(p)
-}
-
-func (c *carrier) finish() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.finished = true
-	if half, ok := c.Carrier.(interface{ CloseWrite() error }); ok {
-		return half.CloseWrite()
-	}
-	return c.Close()
-}
-
-// limited is the carrier as yamux sees it: what it reads is looked at for pings.
-type limited struct {
-	*carrier
-	pings pingLimit
-}
-
-// Read implements io.Reader.
-func (l *limited) Read(p []byte) (int, error) { return l.pings.Read(p) }
-
-// addressed is a carrier that says where it is from.
-type addressed interface {
-	LocalAddr() net.Addr
-	RemoteAddr() net.Addr
-}
-
-// LocalAddr returns the carrier's address, for yamux, which asks for it.
-func (l *limited) LocalAddr() net.Addr {
-	if a, ok := l.Carrier.(addressed); ok {
-		return a.LocalAddr()
-	}
-	return noAddr{}
-}
-
-// RemoteAddr returns the address of the carrier's other end.
-func (l *limited) RemoteAddr() net.Addr {
-	if a, ok := l.Carrier.(addressed); ok {
-		return a.RemoteAddr()
-	}
-	return noAddr{}
-}
-
-// noAddr is the address of a carrier that has none.
-type noAddr struct{}
-
-func (noAddr) Network() string { return "mux" }
-func (noAddr) String() string  { return "mux" }

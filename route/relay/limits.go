@@ -7,6 +7,7 @@ const (
 	minStandby   = 4              // standby links that wait without demand
 	maxStandby   = 64             // standby links of one lease that wait
 	maxMaking    = 2 * maxStandby // of an outlet's, those that the relay does not answer included
+	muxesBudget  = 256 << 20      // bytes that the windows of all muxes grow by
 	numberWindow = 64             // numbers by which one standby link may be overtaken
 )
 

@@ -46,6 +46,7 @@ type Server struct {
 	logger    *slog.Logger
 	mayClaim  func(d trust.Decision, name string) error
 	directory Directory
+	budget    *mux.Budget // of the muxes of all leases
 
 	mu     sync.Mutex
 	leases map[keyID]*Lease // that standby links may belong to
@@ -55,6 +56,7 @@ type Server struct {
 func NewServer(n *route.Node, c ServerConfig) *Server {
 	s := &Server{
 		node: n, logger: n.Logger(), mayClaim: c.MayClaim, directory: c.Directory,
+		budget: mux.NewBudget(muxesBudget),
 		leases: make(map[keyID]*Lease),
 	}
 	if s.directory == nil {
@@ -186,12 +188,10 @@ func (s *Server) hold(ctx context.Context, q *route.Request, l *Lease) error {
 // keep makes a mux of stream, and returns when the lease is superseded or has lapsed, and why if
 // not in order.
 func (s *Server) keep(ctx context.Context, stream *route.Stream, l *Lease) error {
-	m, err := mux.NewOpener(stream, mux.Config{Run: s.node.Go, MaxUnended: mux.MaxUnended})
+	m, err := mux.NewOpener(stream, mux.Config{Run: s.node.Go, Budget: s.budget})
 	if err != nil {
 		return err
 	}
-	var watching sync.WaitGroup
-	defer watching.Wait()
 	defer m.Close()
 	if err := m.AcceptNone(); err != nil { // what the outlet opened would be taken by nobody
 		return err
@@ -199,7 +199,6 @@ func (s *Server) keep(ctx context.Context, stream *route.Stream, l *Lease) error
 	if err := l.open(m); err != nil {
 		return err
 	}
-	watching.Go(m.Watch)
 	s.logger.Info("outlet registered", "name", l.name, "identifier", l.owner)
 	err = s.awaitEnd(ctx, l, m)
 	if err == nil {

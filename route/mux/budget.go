@@ -1,0 +1,27 @@
+package mux
+
+import "sync/atomic"
+
+// Budget bounds what the other sides of some muxes may have this one keep for readers that do not
+// read: the windows of their links beyond the first 256 KiB of each. It is safe for concurrent use.
+type Budget struct {
+	most  int64
+	taken atomic.Int64
+}
+
+// NewBudget returns a budget of so many bytes.
+func NewBudget(most int64) *Budget { return &Budget{most: most} }
+
+// Taken returns how many bytes are given to windows now.
+func (b *Budget) Taken() int64 { return b.taken.Load() }
+
+// take takes n bytes, or reports that so many are not there.
+func (b *Budget) take(n int64) bool {
+	if b.taken.Add(n) <= b.most {
+		return true
+	}
+	b.taken.Add(-n)
+	return false
+}
+
+func (b *Budget) give(n int64) { b.taken.Add(-n) }
