@@ -13,7 +13,7 @@ import (
 
 // serveFlows answers flow hellos on l, one after the other. The kind of the first has been read.
 func (e *Endpoint) serveFlows(
-	ctx context.Context, l *link, proved func(), handle Handler, unguard func(error) error,
+	ctx context.Context, l *link, authenticated func(), handle Handler, unguard func(error) error,
 ) error {
 	for {
 		f, err := e.acceptFlow(l)
@@ -26,7 +26,7 @@ func (e *Endpoint) serveFlows(
 			}
 			return err
 		}
-		proved()
+		authenticated()
 		handle(ctx, f)
 		f.abort(abortReset, fmt.Errorf("flow: %w", net.ErrClosed))
 		if !f.is(flowClean) {

@@ -205,7 +205,7 @@ func TestEveryHandshakeByte(t *testing.T) {
 // A link that ends after any byte is an error at both ends.
 func TestCutAtEveryByte(t *testing.T) {
 	data := pattern(20)
-	whole := int64(len(data) + 2*Overhead) // a record of data, and the end
+	whole := int64(len(data) + 2*overhead) // a record of data, and the end
 	for _, kind := range []faultnet.Kind{
 		faultnet.Cut, faultnet.End, faultnet.Reset, faultnet.HalfOpen,
 	} {
@@ -291,7 +291,7 @@ func TestReplay(t *testing.T) {
 		play := l.play
 		flow := r.of(1)
 		wantErr(t, play(flow), ErrReplayed)
-		wantErr(t, play(flow[:flowHelloSize+1000+Overhead]), ErrReplayed)
+		wantErr(t, play(flow[:flowHelloSize+1000+overhead]), ErrReplayed)
 		wantErr(t, play(flow[:flowHelloSize]), ErrCut)
 
 		other := bytes.Clone(flow)

@@ -18,17 +18,17 @@ type resetWait struct {
 	late signal        // told of a deadline that has passed when it is set
 }
 
-// over says that the flow is no longer open. On nil, where nobody waits, it does nothing. The
-// flow's life is locked.
-func (w *resetWait) over() {
+// overLocked says that the flow, whose life is locked, is no longer open. On nil, where nobody
+// waits, it does nothing.
+func (w *resetWait) overLocked() {
 	if w != nil {
 		close(w.done)
 	}
 }
 
-// dismiss is over where the carrier stays: it takes the waiter off it, so that the next flow has it
-// for itself.
-func (w *resetWait) dismiss(c carrier) {
+// dismissLocked is overLocked where the carrier stays: it takes the waiter off it, so that the next
+// flow has it for itself.
+func (w *resetWait) dismissLocked(c carrier) {
 	if w == nil {
 		return
 	}

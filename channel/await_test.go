@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
@@ -122,4 +123,24 @@ func TestAwaitReset(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Who waits for a reset before the other end has ended its direction is not in the way when both
+// end.
+func TestAwaitResetBeforeTheEnd(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		handle, flows := accepted()
+		l.handle = handle
+		near, far := l.both(l.session(), flows)
+		waited := make(chan error, 1)
+		go func() { waited <- far.AwaitReset() }()
+		synctest.Wait()
+		_ = far.CloseWrite()
+		_ = near.CloseWrite()
+		if err := <-waited; err != nil {
+			t.Error(err)
+		}
+		_ = near.Close()
+		far.release()
+	})
 }

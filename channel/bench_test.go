@@ -74,11 +74,11 @@ func BenchmarkHandshake(b *testing.B) {
 // A record sealed, and opened.
 func BenchmarkRecord(b *testing.B) {
 	e := fuzzSecret(b)
-	for _, size := range []int{1 << 10, 16 << 10, MaxData} {
+	for _, size := range []int{1 << 10, 16 << 10, maxData} {
 		b.Run(fmt.Sprintf("%d", size), func(b *testing.B) {
 			send, _ := e.keys(identity.Initiator, 1)
 			_, receive := e.keys(identity.Responder, 1)
-			buf := make([]byte, size+Overhead)
+			buf := make([]byte, size+overhead)
 			b.SetBytes(int64(size))
 			b.ReportAllocs()
 			for b.Loop() {

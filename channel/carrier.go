@@ -30,7 +30,7 @@ type carrier interface {
 	RemoteAddr() net.Addr
 
 	// rest takes note that both directions of the flow have ended. It takes what has been read
-	// behind the flow's end. The flow's lock is held.
+	// behind the flow's end. It is called with a lock of the flow held, and must not wait.
 	rest(in *input)
 	// free follows rest. The carrier may go to the next flow from here on.
 	free()

@@ -36,10 +36,10 @@ import (
 
 // Defaults of Config.
 const (
-	DefaultKeepalive           = 5 * time.Second
-	DefaultRenewAfter          = 5 * time.Minute
-	DefaultHandshakeTimeout    = 5 * time.Second
-	DefaultSessionsPerIdentity = 1024
+	DefaultKeepalive           = 5 * time.Second // between two pings
+	DefaultRenewAfter          = 5 * time.Minute // until new keys
+	DefaultHandshakeTimeout    = 5 * time.Second // for all of it
+	DefaultSessionsPerIdentity = 1024            // that a responder has at a time
 )
 
 // MaxMissedPongs is how many pings without an answer end a session.

@@ -144,7 +144,7 @@ func TestFlowsShareAHandshakeAndALink(t *testing.T) {
 	s := p.session(t)
 	data := make([]byte, 3<<20)
 	_, _ = rand.Read(data)
-	for _, size := range []int{1, 1000, MaxData, MaxData + 1, len(data)} {
+	for _, size := range []int{1, 1000, maxData, maxData + 1, len(data)} {
 		roundTrip(t, s, data[:size])
 	}
 	if n := s.idleLinks(); n != 1 {

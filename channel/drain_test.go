@@ -61,7 +61,7 @@ func TestLastBytes(t *testing.T) {
 }
 
 // A flow that has just begun when its side goes away in good order still says what it had to say.
-func TestLastWordOfANewFlow(t *testing.T) {
+func TestLastBytesOfANewFlow(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		got := make(chan int, 1)
 		l.handle = func(_ context.Context, f *Flow) {
@@ -90,25 +90,5 @@ func TestLastWordOfANewFlow(t *testing.T) {
 		if n := <-got; n != 3000 {
 			t.Errorf("%d bytes arrived", n)
 		}
-	})
-}
-
-// Who waits for a reset before the other end has ended its direction is not in the way when both
-// end.
-func TestAwaitResetBeforeTheEnd(t *testing.T) {
-	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
-		near, far := l.both(l.session(), flows)
-		waited := make(chan error, 1)
-		go func() { waited <- far.AwaitReset() }()
-		synctest.Wait()
-		_ = far.CloseWrite()
-		_ = near.CloseWrite()
-		if err := <-waited; err != nil {
-			t.Error(err)
-		}
-		_ = near.Close()
-		far.release()
 	})
 }

@@ -55,7 +55,7 @@ func New(config Config) (*Endpoint, error) {
 // elsewhere. A session is told once.
 func (e *Endpoint) GoAway() { e.each((*Session).sayGoAway) }
 
-// GoAwayFunc is GoAway for the sessions for which which returns true.
+// GoAwayFunc is GoAway for the sessions that which selects.
 func (e *Endpoint) GoAwayFunc(which func(*Session) bool) {
 	untold := func(s *Session) bool { return !s.saidGoAway.Load() && which(s) }
 	e.eachOf(untold, (*Session).sayGoAway)
@@ -77,7 +77,7 @@ func (e *Endpoint) Close() error {
 	return nil
 }
 
-// CloseFunc ends the sessions for which which returns true. It waits until their links are closed
+// CloseFunc ends the sessions that which selects. It waits until their links are closed
 // and their far ends have been told, and not for the rest of their work.
 func (e *Endpoint) CloseFunc(which func(*Session) bool) { e.eachOf(which, (*Session).quit) }
 

@@ -161,7 +161,7 @@ func (f *Flow) shutAnd(end func(carrier) error, err error) {
 	open := f.life.state == flowOpen
 	if open {
 		f.life.state = flowClosed
-		f.life.awaiting.over()
+		f.life.awaiting.overLocked()
 	}
 	f.life.Unlock()
 	if open {
@@ -180,7 +180,7 @@ func (f *Flow) endDirection() {
 		f.life.state, f.life.reason = flowClean, nil
 		c.rest(f.receiving.in)
 		f.receiving.in = nil
-		f.life.awaiting.dismiss(c)
+		f.life.awaiting.dismissLocked(c)
 		if !f.life.readBy.IsZero() || !f.life.writeBy.IsZero() {
 			_ = c.SetDeadline(time.Time{})
 		}
@@ -199,9 +199,9 @@ func (f *Flow) is(state flowState) bool {
 	return f.life.state == state
 }
 
-// OnEnd has do called when the session has ended, and with it the flow. It is for those who would
-// not notice, because they are busy elsewhere. Nil takes that back, which must be done when the
-// flow is done with. A closed flow must not be given another one.
+// OnEnd has do called when the session has ended, and with it the flow, unless that has ended well.
+// It is for those who would not notice, because they are busy elsewhere. Nil takes that back, which
+// must be done when the flow is done with. A closed flow must not be given another one.
 func (f *Flow) OnEnd(do func()) { f.session.hooks.set(f, do) }
 
 // Err returns why the flow ended, or nil if it is open or both directions ended cleanly.

@@ -55,25 +55,26 @@ func TestHalfCloseBothWays(t *testing.T) {
 // Whatever ends a flow other than an end record is an error at the other end, and not io.EOF.
 func TestEndsThatAreNone(t *testing.T) {
 	ping := make([]byte, 8)
+	const body = "0123456789abcdef"
 	const garbage = "\x00\x1fGET / HTTP/1.1\r\nHost: nowhere\r\n"
 	for name, c := range map[string]struct {
 		end  func(f *Flow)
 		want error
 	}{
-		"reset":     {func(f *Flow) { _ = f.Reset() }, ErrReset},
-		"protocol":  {func(f *Flow) { f.abort(abortProtocol, ErrProtocol) }, ErrProtocol},
-		"busy":      {func(f *Flow) { f.abort(abortBusy, ErrBusy) }, ErrBusy},
-		"leaving":   {func(f *Flow) { f.abort(abortGoingAway, ErrGoingAway) }, ErrGoingAway},
-		"trust":     {func(f *Flow) { f.abort(abortNotTrusted, ErrClosed) }, ErrRefusedByPeer},
-		"closed":    {func(f *Flow) { _ = linkOf(f).Conn.Close() }, ErrCut},
-		"rst":       {func(f *Flow) { _ = netio.Reset(linkOf(f).Conn) }, ErrCut},
-		"fin":       {func(f *Flow) { _ = linkOf(f).Conn.(netio.Conn).CloseWrite() }, ErrCut},
-		"odd end":   {func(f *Flow) { _ = f.sendRecordLocked(typeEnd, 1) }, ErrProtocol},
-		"no abort":  {func(f *Flow) { _ = f.sendRecordLocked(typeAbort) }, ErrProtocol},
-		"ping":      {func(f *Flow) { _ = f.sendRecordLocked(typePing, ping...) }, ErrProtocol},
-		"type 99":   {func(f *Flow) { _ = f.sendRecordLocked(99) }, ErrProtocol},
-		"garbage":   {func(f *Flow) { write(t, linkOf(f), garbage) }, ErrForged},
-		"too short": {func(f *Flow) { write(t, linkOf(f), "\x00\x100123456789abcdef") }, ErrForged},
+		"reset":      {func(f *Flow) { _ = f.Reset() }, ErrReset},
+		"protocol":   {func(f *Flow) { f.abort(abortProtocol, ErrProtocol) }, ErrProtocol},
+		"busy":       {func(f *Flow) { f.abort(abortBusy, ErrBusy) }, ErrBusy},
+		"going away": {func(f *Flow) { f.abort(abortGoingAway, ErrGoingAway) }, ErrGoingAway},
+		"trust":      {func(f *Flow) { f.abort(abortNotTrusted, ErrClosed) }, ErrRefusedByPeer},
+		"closed":     {func(f *Flow) { _ = linkOf(f).Conn.Close() }, ErrCut},
+		"rst":        {func(f *Flow) { _ = netio.Reset(linkOf(f).Conn) }, ErrCut},
+		"fin":        {func(f *Flow) { _ = linkOf(f).Conn.(netio.Conn).CloseWrite() }, ErrCut},
+		"odd end":    {func(f *Flow) { _ = f.sendRecordLocked(typeEnd, 1) }, ErrProtocol},
+		"no abort":   {func(f *Flow) { _ = f.sendRecordLocked(typeAbort) }, ErrProtocol},
+		"ping":       {func(f *Flow) { _ = f.sendRecordLocked(typePing, ping...) }, ErrProtocol},
+		"type 99":    {func(f *Flow) { _ = f.sendRecordLocked(99) }, ErrProtocol},
+		"garbage":    {func(f *Flow) { write(t, linkOf(f), garbage) }, ErrForged},
+		"too short":  {func(f *Flow) { write(t, linkOf(f), "\x00\x10"+body) }, ErrForged},
 	} {
 		for _, way := range []string{"Read", "WriteTo", "ReadLazy"} {
 			t.Run(name+" "+way, func(t *testing.T) {
@@ -312,7 +313,7 @@ func TestUncleanLinkIsNotReused(t *testing.T) {
 // sealed returns a record.
 func sealed(t testing.TB, c *cipherHalf, typ recordType, data []byte) []byte {
 	t.Helper()
-	b := make([]byte, len(data)+Overhead)
+	b := make([]byte, len(data)+overhead)
 	copy(b[dataOffset:], data)
 	if _, err := c.seal(b, typ, len(data)); err != nil {
 		t.Fatal(err)
@@ -550,17 +551,17 @@ func TestOverhead(t *testing.T) {
 		}
 		f := l.open(s)
 		write(t, f, "x")
-		if n, calls := link.take(); n != flowHelloSize+Overhead+1 || calls != 1 {
+		if n, calls := link.take(); n != flowHelloSize+overhead+1 || calls != 1 {
 			t.Errorf("hello and a byte: %d bytes in %d writes", n, calls)
 		}
-		for _, size := range []int{1, 1000, maxFirst, MaxData} {
+		for _, size := range []int{1, 1000, maxFirst, maxData} {
 			write(t, f, string(pattern(size)))
 			if n, calls := link.take(); n != size+19 || calls != 1 {
 				t.Errorf("%d bytes became %d in %d writes, want %d in one", size, n, calls, size+19)
 			}
 		}
-		write(t, f, string(pattern(3*MaxData)))
-		if n, calls := link.take(); n != 3*(MaxData+19) || calls != 1 {
+		write(t, f, string(pattern(3*maxData)))
+		if n, calls := link.take(); n != 3*(maxData+19) || calls != 1 {
 			t.Errorf("three full records: %d bytes in %d writes", n, calls)
 		}
 		_ = f.Close()
@@ -581,7 +582,7 @@ func TestNested(t *testing.T) {
 		var sessions []*Session
 		dial := l.countingDial(&link)
 		l.handle = func(ctx context.Context, f *Flow) {
-			if f.Session().Name() == "inner" {
+			if f.session.keys.name == "inner" {
 				echo(ctx, f)
 				return
 			}

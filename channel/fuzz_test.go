@@ -166,7 +166,7 @@ func FuzzFlow(f *testing.F) {
 		wire, want, wantErr := b[:0:0], []byte(nil), error(ErrCut)
 		over := false
 		for ; len(b) >= 4; b = b[4:] {
-			typ, size, how := recordType(b[0]), int(binary.BigEndian.Uint16(b[1:]))%MaxData, b[3]%5
+			typ, size, how := recordType(b[0]), int(binary.BigEndian.Uint16(b[1:]))%maxData, b[3]%5
 			record := sealed(t, &send, typ, pattern(size))
 			switch how {
 			case 1:
@@ -296,7 +296,7 @@ func FuzzControl(f *testing.F) {
 		}
 		p := &fakePeer{s}
 		for ; len(b) >= 4 && err == nil; b = b[4:] {
-			typ, size := recordType(b[0]), int(binary.BigEndian.Uint16(b[1:]))%MaxData
+			typ, size := recordType(b[0]), int(binary.BigEndian.Uint16(b[1:]))%maxData
 			switch b[3] % 4 {
 			case 0:
 				err = p.control.write(typ, pattern(size))

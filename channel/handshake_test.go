@@ -72,7 +72,7 @@ func TestWrongName(t *testing.T) {
 			t.Error("a wrong name is not a matter of trust")
 		}
 		s, err := l.initiator.Initiate(t.Context(), "db", l.dial)
-		if err != nil || s.Name() != "db" {
+		if err != nil || s.keys.name != "db" {
 			t.Errorf("%v", err)
 		}
 	})
@@ -168,8 +168,8 @@ func TestInitiateIsCancelled(t *testing.T) {
 	})
 }
 
-// A far end that takes message 2 slowly holds none of the places for handshakes that compute.
-func TestSlowReaderHoldsNoPlace(t *testing.T) {
+// A far end that takes message 2 slowly holds none of the slots for handshakes that compute.
+func TestSlowReaderHoldsNoSlot(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		h := l.initiator.handshake(t, identity.Initiator)
 		hello, err := appendFrame(appendHandshakeHello(nil, quickSuite(t)), h.writeBare)

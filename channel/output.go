@@ -56,15 +56,15 @@ func (o *output) take(c netio.Class, prefix []byte) {
 // has a limit of its own.
 func (s *slots) cut() (room int) {
 	rest := s.buffer.Bytes[s.prefix:]
-	most := MaxData
+	most := maxData
 	if s.prefix > 0 {
 		most = maxFirst
 	}
-	for s.used = 0; s.used < maxSlots && len(rest) > Overhead; s.used++ {
-		size := min(len(rest)-Overhead, most)
-		most = MaxData
+	for s.used = 0; s.used < maxSlots && len(rest) > overhead; s.used++ {
+		size := min(len(rest)-overhead, most)
+		most = maxData
 		s.data[s.used] = rest[dataOffset : dataOffset+size : dataOffset+size]
-		rest = rest[size+Overhead:]
+		rest = rest[size+overhead:]
 		room += size
 	}
 	return room
@@ -84,7 +84,7 @@ func (o *output) Release() {
 // begin makes room for n bytes of data behind prefix, or for as many as the largest buffer holds.
 func (o *output) begin(prefix []byte, n int) [][]byte {
 	o.Release()
-	o.take(netio.ClassFor(len(prefix)+n+2*Overhead), prefix)
+	o.take(netio.ClassFor(len(prefix)+n+2*overhead), prefix)
 	return o.data[:o.used]
 }
 

@@ -16,7 +16,7 @@ type linkPool struct {
 	role      identity.Role
 	goingAway *event       // after it no idle link is kept
 	prewarm   *prewarm     // is told of the demand for links
-	freed     signal       // tells run that a link has lost its flow, or an Open has ended
+	freed     signal       // tells run that less goes on here; see freedLocked
 	resting   atomic.Int32 // responder: links that wait for their next flow
 
 	mu    sync.Mutex
@@ -36,9 +36,15 @@ func newLinkPool(role identity.Role, goingAway *event, w *prewarm) linkPool {
 // opening counts calls of Open.
 func (p *linkPool) opening(more int) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.opens += more
-	p.mu.Unlock()
-	if more < 0 {
+	p.freedLocked()
+}
+
+// freedLocked tells run that a link has lost its flow, or that an Open has ended. Only a session
+// that is going away or drains wants to know: run would wake up for each flow of any other.
+func (p *linkPool) freedLocked() {
+	if p.err != nil || p.goingAway.happened() {
 		p.freed.tell()
 	}
 }
@@ -75,9 +81,9 @@ func (p *linkPool) adopt(l *link) error {
 // forget takes l out.
 func (p *linkPool) forget(l *link) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	delete(p.links, l)
-	p.mu.Unlock()
-	p.freed.tell()
+	p.freedLocked()
 }
 
 // take returns the most recently used idle link that is still open, or nil.
@@ -131,11 +137,11 @@ func (p *linkPool) park(l *link) {
 	} else {
 		delete(p.links, l)
 	}
+	p.freedLocked()
 	p.mu.Unlock()
 	if !keep {
 		_ = l.Conn.Close()
 	}
-	p.freed.tell()
 }
 
 // tidy lets go of links that have been idle for too long, and resets those that are stuck. It also
@@ -144,7 +150,7 @@ func (p *linkPool) tidy(now time.Time) {
 	p.mu.Lock()
 	p.prewarm.shrink(now, len(p.links) > len(p.idle))
 	stale := p.takeStaleLocked(now)
-	var dialed []*link // who has accepted a link, watches it
+	var dialed []*link // whoever has accepted a link watches it
 	if p.role == identity.Initiator {
 		dialed = slices.Collect(maps.Keys(p.links))
 	}

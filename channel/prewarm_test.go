@@ -20,8 +20,8 @@ func (l *lab) slowly(ctx context.Context) (Conn, error) {
 
 func prewarming(links int) func(a, b *Config) { return func(a, _ *Config) { a.Prewarm = links } }
 
-// Who finds no link waits for one, and after him it is there.
-func TestLinksAhead(t *testing.T) {
+// A flow that finds no link waits for one, and the next flow finds one.
+func TestPrewarmedLinks(t *testing.T) {
 	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
 		s, err := l.initiator.Initiate(t.Context(), "", l.slowly)
 		if err != nil {
@@ -58,7 +58,7 @@ func TestLinksAhead(t *testing.T) {
 		tasks.Wait()
 		time.Sleep(2 * time.Second)
 		if n := s.idleLinks(); n != 4 {
-			t.Errorf("%d links are made ahead, want as many as there may be", n)
+			t.Errorf("%d links are prewarmed, want as many as there may be", n)
 		}
 		for _, f := range open {
 			_ = f.Close()
@@ -70,13 +70,13 @@ func TestLinksAhead(t *testing.T) {
 	})
 }
 
-// Links that were made ahead go when there are no flows any more, and more slowly while there are.
-func TestLinksAheadGo(t *testing.T) {
+// Prewarmed links go when there are no flows any more, and more slowly while there are.
+func TestPrewarmedLinksGo(t *testing.T) {
 	const most, fewer = 32, 32 - 32/4
 	for name, test := range map[string]struct {
 		last       time.Duration // for which the flows of a burst stay
 		stay, come int           // how many stay for good, and how many come later
-		most, want int           // links ahead
+		most, want int           // prewarmed links
 	}{
 		"no flows":   {0, 0, 0, most, linkIdleKept},
 		"long flows": {3 * prewarmShrink / 2, 0, 0, fewer, linkIdleKept},
@@ -117,7 +117,7 @@ func TestLinksAheadGo(t *testing.T) {
 }
 
 // Flows one after the other need no second link.
-func TestNoLinksAheadOfOne(t *testing.T) {
+func TestOneFlowPrewarmsNothing(t *testing.T) {
 	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
 		s := l.session()
 		f := l.greeted(s)
@@ -138,7 +138,7 @@ func TestNoLinksAheadOfOne(t *testing.T) {
 }
 
 // A far end that cannot be reached, or says nothing, is not asked for ever more links.
-func TestLinkAheadFails(t *testing.T) {
+func TestPrewarmingFails(t *testing.T) {
 	for name, dial := range map[string]func(l *lab) (Conn, error){
 		"refused": func(*lab) (Conn, error) { return nil, errors.New("refused") },
 		"silent": func(l *lab) (Conn, error) {
@@ -161,7 +161,7 @@ func TestLinkAheadFails(t *testing.T) {
 				defer l.open(s).Close()
 				time.Sleep(time.Second)
 				if s.idleLinks() != 1 {
-					t.Fatal("no link is made ahead")
+					t.Fatal("no link is prewarmed")
 				}
 				fails.Store(true)
 				for range 100 {
@@ -178,8 +178,8 @@ func TestLinkAheadFails(t *testing.T) {
 	}
 }
 
-// silenced returns a session, and what makes its new links lead nowhere.
-func (l *lab) silenced() (*Session, *atomic.Bool) {
+// cutOff returns a session, and what makes its new links lead nowhere.
+func (l *lab) cutOff() (*Session, *atomic.Bool) {
 	l.t.Helper()
 	silent := new(atomic.Bool)
 	s := l.sessionBy(func(ctx context.Context) (Conn, error) {
@@ -192,10 +192,10 @@ func (l *lab) silenced() (*Session, *atomic.Bool) {
 	return s, silent
 }
 
-// A session that ends in good order while a link is being made ahead cuts nothing.
+// A session that ends in good order while a link is being prewarmed cuts nothing.
 func TestSessionEndsWhileLinkIsMade(t *testing.T) {
 	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
-		s, silent := l.silenced()
+		s, silent := l.cutOff()
 		flows := []*Flow{l.open(s), l.open(s)}
 		time.Sleep(time.Second)
 		silent.Store(true)
@@ -262,8 +262,8 @@ type mortal struct {
 func (m *mortal) Quiet() bool  { return !m.dead.Load() }
 func (m *mortal) Close() error { m.dead.Store(true); return m.Conn.Close() }
 
-// A flow of nothing that is answered by something is a link that could not be made ahead.
-func TestNothingIsAnswered(t *testing.T) {
+// An empty flow that is answered by something is a link that could not be prewarmed.
+func TestEmptyFlowIsAnswered(t *testing.T) {
 	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
 		l.handle = func(_ context.Context, f *Flow) {
 			_, _ = f.Write([]byte("something"))
@@ -281,8 +281,8 @@ func TestNothingIsAnswered(t *testing.T) {
 	})
 }
 
-// Nobody opens flows in a session that the far end is leaving.
-func TestNoLinksAheadInSessionThatIsLeft(t *testing.T) {
+// Nobody opens flows in a session whose far end is going away.
+func TestGoingAwayPrewarmsNothing(t *testing.T) {
 	inBubble(t, prewarming(8), func(t *testing.T, l *lab) {
 		s := l.session()
 		long := l.greeted(s)
@@ -298,14 +298,14 @@ func TestNoLinksAheadInSessionThatIsLeft(t *testing.T) {
 		l.responder.GoAway()
 		time.Sleep(2 * linkIdleTimeout)
 		if n := s.idleLinks(); n != 0 {
-			t.Errorf("%d idle links in a session that is left", n)
+			t.Errorf("%d idle links in a session whose far end goes away", n)
 		}
 		_ = long.Close()
 	})
 }
 
-// A session that lingers ends with its last flow, whatever is being made ahead.
-func TestLingeringEnds(t *testing.T) {
+// A session that drains ends with its last flow, whatever is being prewarmed.
+func TestDrainingEnds(t *testing.T) {
 	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
 		handle, flows := accepted()
 		l.handle = handle
@@ -322,18 +322,18 @@ func TestLingeringEnds(t *testing.T) {
 		select {
 		case <-s.life.over.c:
 		default:
-			t.Error("the session lingers on")
+			t.Error("the session drains on")
 		}
 	})
 }
 
-// Somebody who closes a lingering session does not wait for links that are being made ahead.
-func TestCloseDoesNotWaitForLinksAhead(t *testing.T) {
+// Who closes a draining session does not wait for links that are being prewarmed.
+func TestCloseDoesNotWaitForPrewarming(t *testing.T) {
 	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
-		s, silent := l.silenced()
+		s, silent := l.cutOff()
 		var open []*Flow
 		for range 3 {
-			silent.Store(len(open) == 2) // the third takes the one that was made ahead
+			silent.Store(len(open) == 2) // the third takes the one that was prewarmed
 			f := l.greeted(s)
 			open = append(open, f)
 			time.Sleep(time.Second)

@@ -12,10 +12,10 @@ const (
 	lengthSize = 2
 	typeSize   = 1
 
-	// Overhead is what a record adds to the data in it, all included.
-	Overhead = lengthSize + typeSize + noise.TagSize
-	// MaxData is the most data one record holds.
-	MaxData = 1<<16 - 1 - typeSize - noise.TagSize
+	// overhead is what a record adds to the data in it, all included.
+	overhead = lengthSize + typeSize + noise.TagSize
+	// maxData is the most data one record holds.
+	maxData = 1<<16 - 1 - typeSize - noise.TagSize
 
 	// rekeyAfter is how many records one direction of a flow sends with one key (Noise §11.3).
 	rekeyAfter = 1 << 16
@@ -24,7 +24,7 @@ const (
 	// before it.
 	maxFirst = 4096
 
-	maxBody      = typeSize + MaxData + noise.TagSize
+	maxBody      = typeSize + maxData + noise.TagSize
 	maxFirstBody = typeSize + maxFirst + noise.TagSize
 	dataOffset   = lengthSize + typeSize
 )

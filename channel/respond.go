@@ -15,13 +15,14 @@ type Handler func(ctx context.Context, f *Flow)
 
 // Serve answers the hellos on conn, which leads to an initiator. It runs a session until that ends,
 // or flows with handle, one after the other. accept decides on the name that the initiator believes
-// it has reached. proved is called when it is known that a peer with a session has made the link:
-// again for each flow, and before handle.
+// it has reached. authenticated is called when it is known that a peer with a session has made the
+// link: again for each flow, and before handle.
 //
 // Serve returns when the link is at its end, and closes it. The error says why it ended, unless
 // that was in order. When ctx ends, so do handshakes and sessions, and flows with their sessions.
 func (e *Endpoint) Serve(
-	ctx context.Context, conn Conn, accept func(name string) error, proved func(), handle Handler,
+	ctx context.Context, conn Conn,
+	accept func(name string) error, authenticated func(), handle Handler,
 ) error {
 	l := newLink(conn)
 	defer conn.Close()
@@ -31,9 +32,9 @@ func (e *Endpoint) Serve(
 	case err != nil:
 		err = unguard(handshakeError(err))
 	case kind[0] == helloHandshake:
-		return e.serveSession(ctx, l, accept, proved, unguard)
+		return e.serveSession(ctx, l, accept, authenticated, unguard)
 	case kind[0] == helloFlow:
-		return e.serveFlows(ctx, l, proved, handle, unguard)
+		return e.serveFlows(ctx, l, authenticated, handle, unguard)
 	default:
 		err = unguard(errNoHello)
 	}
@@ -45,7 +46,7 @@ func (e *Endpoint) Serve(
 // it ends.
 func (e *Endpoint) serveSession(
 	ctx context.Context, l *link,
-	accept func(string) error, proved func(), unguard func(error) error,
+	accept func(string) error, authenticated func(), unguard func(error) error,
 ) error {
 	defer l.in.drop()
 	if e.config.Admit != nil {
@@ -59,7 +60,7 @@ func (e *Endpoint) serveSession(
 		return handshakeError(err)
 	}
 	defer e.leave(s)
-	proved()
+	authenticated()
 	if err != nil {
 		s.end(handshakeError(err))
 	}

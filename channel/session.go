@@ -16,9 +16,10 @@ import (
 // answered, its peer is trusted, and nobody closes it; its flows end with it. Its keys are replaced
 // by a new handshake from time to time. It is safe for concurrent use.
 //
-// Each part has a lock and a file of its own. run owns the goroutines.
+// Close, Endpoint.Close and Endpoint.CloseFunc end it. So does the end of the context of
+// Endpoint.Serve.
 type Session struct {
-	// Set once.
+	// Set once. run owns the goroutines, and each part below has a lock and a file of its own.
 	config *Config
 	role   identity.Role
 	id     identity.Identifier                     // the peer's
@@ -162,9 +163,6 @@ func (s *Session) Peer() *identity.Peer {
 // Link returns the session's own link, for those who want to know which it is. It must not be used.
 func (s *Session) Link() Conn { return s.control.link.Conn }
 
-// Name returns what the initiator said it believes it has reached.
-func (s *Session) Name() string { return s.keys.name }
-
 // Decision returns why the far end is trusted.
 func (s *Session) Decision() trust.Decision {
 	_, decision := s.trust.last()
@@ -225,9 +223,12 @@ type endHooks struct {
 // hookList is what is left to call.
 type hookList map[*Flow]func()
 
+// call leaves out flows that have ended well, whatever of them their users still have to do.
 func (l hookList) call() {
-	for _, do := range l {
-		do()
+	for f, do := range l {
+		if !f.is(flowClean) {
+			do()
+		}
 	}
 }
 

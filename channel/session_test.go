@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -278,7 +279,7 @@ func TestSessionEndsDuringDial(t *testing.T) {
 	})
 }
 
-func TestAnnounce(t *testing.T) {
+func TestGoAway(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		s := l.session()
 		f := l.open(s)
@@ -286,7 +287,7 @@ func TestAnnounce(t *testing.T) {
 		l.responder.GoAway()
 		<-s.GoingAway()
 		if !s.life.goingAway.happened() {
-			t.Error("not leaving")
+			t.Error("not going away")
 		}
 		if err := transfer(t, f, []byte("an open flow goes on"), 3); err != nil {
 			t.Error(err)
@@ -298,9 +299,32 @@ func TestAnnounce(t *testing.T) {
 	})
 }
 
-// TestLeftSessionEnds checks that a session whose far end is going away ends with its last flow,
+// CloseFunc ends the sessions that it is to end, and no others. When it returns, their far ends
+// have been told.
+func TestCloseFunc(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		handle, flows := accepted()
+		l.handle = handle
+		first, second := l.session(), l.session()
+		_, a := l.both(first, flows)
+		_, b := l.both(second, flows)
+		l.responder.CloseFunc(func(s *Session) bool { return s == a.session })
+		if !a.session.life.closeSent.happened() {
+			t.Error("the far end has not been told")
+		}
+		<-first.Done()
+		wantErr(t, first.Err(), ErrGoingAway)
+		if err := second.Err(); err != nil {
+			t.Errorf("another session ended: %v", err)
+		}
+		a.release()
+		b.release()
+	})
+}
+
+// TestGoingAwayEnds checks that a session whose far end is going away ends with its last flow,
 // and at once without.
-func TestLeftSessionEnds(t *testing.T) {
+func TestGoingAwayEnds(t *testing.T) {
 	for name, flows := range map[string]int{"no flow": 0, "a flow": 1, "two flows": 2} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, nil, func(t *testing.T, l *lab) {
@@ -341,9 +365,9 @@ func TestLeftSessionEnds(t *testing.T) {
 	}
 }
 
-// TestLeftSessionDelivers has a session end with its last flow while a slow reader still has most
+// TestGoingAwayDelivers has a session end with its last flow while a slow reader still has most
 // of that before it: who wrote it believes it delivered.
-func TestLeftSessionDelivers(t *testing.T) {
+func TestGoingAwayDelivers(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		handle, flows := accepted()
 		l.handle = handle
@@ -381,9 +405,9 @@ func TestLeftSessionDelivers(t *testing.T) {
 	})
 }
 
-// TestLeftSessionDials lets a flow begin whose link is being dialed when the far end says that it
+// TestGoingAwayDials lets a flow begin whose link is being dialed when the far end says that it
 // is going away.
-func TestLeftSessionDials(t *testing.T) {
+func TestGoingAwayDials(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		const roundTrip = 50 * time.Millisecond
 		first := true
@@ -487,6 +511,37 @@ func (l *lab) number(s *Session) func() *Flow {
 	}
 }
 
+// OnEnd tells once that a flow has ended with its session: unless the flow has ended well before
+// that, or nobody wants to know any more.
+func TestOnEnd(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		s := l.session()
+		var mu sync.Mutex
+		told := map[string]int{}
+		tell := func(name string) func() {
+			return func() {
+				mu.Lock()
+				defer mu.Unlock()
+				told[name]++
+			}
+		}
+		open, clean, deaf := l.greeted(s), l.greeted(s), l.greeted(s)
+		open.OnEnd(tell("open"))
+		clean.OnEnd(tell("clean"))
+		deaf.OnEnd(tell("deaf"))
+		deaf.OnEnd(nil)
+		_ = clean.CloseWrite()
+		expectEnd(t, clean)
+		_ = s.Close()
+		open.OnEnd(tell("late"))
+		mu.Lock()
+		defer mu.Unlock()
+		if want := map[string]int{"open": 1, "late": 1}; !maps.Equal(told, want) {
+			t.Errorf("told %v, want %v", told, want)
+		}
+	})
+}
+
 // fakePeer is one side of a session, with real keys and no manners.
 type fakePeer struct {
 	*Session
@@ -552,20 +607,20 @@ func TestControlOutOfTurn(t *testing.T) {
 		size int
 	}
 	common := map[string][]word{
-		"data":               {{typeData, 10}},
-		"end":                {{typeEnd, 0}},
-		"type 77":            {{77, 0}},
-		"short ping":         {{typePing, 7}},
-		"huge ping":          {{typePing, MaxData}},
-		"empty pong":         {{typePong, 0}},
-		"pong unasked":       {{typePong, 8}},
-		"ready":              {{typeReady, 0}},
-		"abort of 0":         {{typeAbort, 0}},
-		"abort of 2":         {{typeAbort, 2}},
-		"handshake":          {{typeHandshake, 100}},
-		"empty handshake":    {{typeHandshake, 0}},
-		"huge handshake":     {{typeHandshake, MaxData}},
-		"leaving with words": {{typeGoingAway, 3}},
+		"data":                  {{typeData, 10}},
+		"end":                   {{typeEnd, 0}},
+		"type 77":               {{77, 0}},
+		"short ping":            {{typePing, 7}},
+		"huge ping":             {{typePing, maxData}},
+		"empty pong":            {{typePong, 0}},
+		"pong unasked":          {{typePong, 8}},
+		"ready":                 {{typeReady, 0}},
+		"abort of 0":            {{typeAbort, 0}},
+		"abort of 2":            {{typeAbort, 2}},
+		"handshake":             {{typeHandshake, 100}},
+		"empty handshake":       {{typeHandshake, 0}},
+		"huge handshake":        {{typeHandshake, maxData}},
+		"going away with words": {{typeGoingAway, 3}},
 	}
 	for name, words := range common {
 		for _, role := range []identity.Role{identity.Initiator, identity.Responder} {

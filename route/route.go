@@ -29,6 +29,8 @@ const (
 	OutletName    = "outlet"      // the service an inlet asks for, unless its route says otherwise
 	HopName       = "hop"         // goes on with the rest of the route on the same node
 	ForwardPrefix = "forward_to_" // and the name that an outlet has claimed on a relay
+
+	MaxOutletName = wire.MaxName - len(ForwardPrefix) // bytes of such a name
 )
 
 // Route is where to go, the next step first. The first address of a route that is to be dialed is a

@@ -4,41 +4,13 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testenv"
 )
-
-// inNamespace does work on a thread in a network namespace, where the sockets that it makes stay. The thread goes back:
-// were it to end, the kernel would end the processes that it has started for other tests.
-func inNamespace(t *testing.T, namespace string, work func()) {
-	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	enter := func(path string) (leave func()) {
-		f, err := os.Open(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return func() {
-			defer f.Close()
-			if err := unix.Setns(int(f.Fd()), unix.CLONE_NEWNET); err != nil {
-				panic(err) // nobody else may have this thread
-			}
-		}
-	}
-	back := enter("/proc/thread-self/ns/net")
-	defer back()
-	enter("/run/netns/" + namespace)()
-	work()
-}
 
 // received is what a device of a namespace gets. To drop that is a hole of which no sender's kernel hears.
 type received struct{ namespace, device string }
@@ -80,54 +52,43 @@ func kernelHoles() []kernelHole {
 //
 //	near: client ─▶ inlet ─▶ middle: relay ◀─ far: outlet ─▶ target
 type lane struct {
-	*nodes
-	*networks
-	nft     string
-	inletAt string       // in near
-	served  atomic.Int64 // connections that the target has
-	ended   chan ending  // of those, when they end
-}
-
-// ending is how a connection ended.
-type ending struct {
-	err error
-	at  time.Time
+	*topology
+	networks *networks
+	nft      string
+	served   atomic.Int64 // connections that the target has
+	ended    chan ending  // of those, when they end
 }
 
 func newLane(t *testing.T, nft string, flags ...string) *lane {
 	t.Helper()
-	n := newNetworks(t)
-	l := &lane{nodes: newNodes(t), networks: n, nft: nft, ended: make(chan ending, labConnections)}
+	l := &lane{networks: newNetworks(t), nft: nft, ended: make(chan ending, mostServed)}
 	var listener net.Listener
-	inNamespace(t, n.far, func() {
+	inNamespace(t, l.networks.far, func() {
 		var err error
-		if listener, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+		if listener, err = net.Listen("tcp", anywhere); err != nil {
 			t.Fatal(err)
 		}
 	})
-	labServe(t, listener, l.echo)
-	run := func(namespace string, args ...string) string {
-		return l.in(namespace).start(append(args, flags...)...).ready()
-	}
-	run(n.middle, "relay", "--listen", ":4000")
-	run(n.far, "outlet", "--relay", n.farNet+".1:4000", "--name", "db", "--target", listener.Addr().String())
-	l.inletAt = run(n.near, "inlet", "--listen", "127.0.0.1:0", "--to", "db@"+n.nearNet+".1:4000")
+	serve(t, listener, l.echo)
+	l.topology = newTopology(t, plan{
+		relay: true, networks: l.networks, target: listener.Addr().String(), inlets: 1, flags: flags,
+	})
 	return l
 }
 
-func (l *lane) echo(c labConn) {
+func (l *lane) echo(c conn) {
 	l.served.Add(1)
 	defer l.served.Add(-1)
 	s := netio.Wrap(c)
 	_, err := io.Copy(struct{ io.Writer }{s}, struct{ io.Reader }{s})
-	l.ended <- ending{err, time.Now()}
+	l.ended <- ending{err: err, at: time.Now()}
 }
 
-func (l *lane) dial() labConn {
+func (l *lane) dial() conn {
 	l.t.Helper()
-	var c labConn
-	inNamespace(l.t, l.near, func() { c = labDial(l.t, l.inletAt) })
-	return netio.Wrap(c).(labConn) // after a reset has been told to who writes, who reads gets it too
+	var c conn
+	inNamespace(l.t, l.networks.near, func() { c = dial(l.t, l.address) })
+	return netio.Wrap(c).(conn) // after a reset has been told to who writes, who reads gets it too
 }
 
 // hole opens a hole, or closes it.
@@ -147,62 +108,49 @@ func (l *lane) hole(h kernelHole, open bool) {
 const laneBusy = 1 << 20
 
 // connect has one connection that then says nothing and one that never stops to send, and tells when they end.
-func (l *lane) connect() <-chan ending {
+func (l *lane) connect() (ends []<-chan ending) {
 	l.t.Helper()
-	ended := make(chan ending, 2)
 	for _, busy := range []bool{false, true} {
 		c := l.dial()
-		if err := labEcho(c, "before"); err != nil {
+		if err := echoes(c, "before"); err != nil {
 			l.t.Fatal(err)
 		}
 		if busy {
-			go func() { _, _ = io.Copy(struct{ io.Writer }{c}, labZeros{}) }()
+			go func() { _, _ = io.Copy(struct{ io.Writer }{c}, zeros{}) }()
 			if _, err := io.CopyN(io.Discard, c, laneBusy); err != nil {
 				l.t.Fatal(err)
 			}
 		}
-		go func() {
-			_, err := io.Copy(io.Discard, struct{ io.Reader }{c})
-			ended <- ending{err, time.Now()}
-		}()
+		ends = append(ends, ended(c))
 	}
-	return ended
+	return ends
 }
 
-// reset waits until two connections have been reset, and returns how long after began the last was.
-func (l *lane) reset(where string, ended <-chan ending, began time.Time) (last time.Duration) {
+// reset waits until connections have been reset, and returns how long after began the last was.
+func (l *lane) reset(where string, ends []<-chan ending, began time.Time) (last time.Duration) {
 	l.t.Helper()
-	late := time.After(2 * soon)
-	for range 2 {
-		select {
-		case e := <-ended:
-			if !netio.IsReset(e.err) {
-				l.t.Errorf("a connection of the %s ended with %v, and not a reset", where, e.err)
-			}
-			last = max(last, e.at.Sub(began))
-		case <-late:
-			l.t.Fatalf("a connection of the %s is left hanging", where)
+	for _, ended := range ends {
+		e := isReset(l.t, "a connection of the "+where, ended)
+		last = max(last, e.at.Sub(began))
+		if !inTimeAt(began, e.at, holeKnown) {
+			l.t.Errorf("the %s knows after %v, want %v", where, last, holeKnown)
 		}
-	}
-	if last > holeKnown {
-		l.t.Errorf("the %s knows after %v, want %v", where, last, holeKnown)
 	}
 	return last.Round(time.Millisecond)
 }
 
-// refused opens a connection, which must be reset in time.
+// refused opens a connection, which must be reset in time, and returns how long that took.
 func (l *lane) refused(within time.Duration) time.Duration {
 	l.t.Helper()
 	began := time.Now()
 	c := l.dial()
 	send(l.t, c, "is anybody there?")
-	refused := make(chan error, 1)
-	go func() { refused <- waitReset(c) }()
-	took := awaitEnd(l.t, "a new connection", refused, began)
-	if took > within {
+	at := receivesReset(l.t, c).at
+	took := at.Sub(began)
+	if !inTimeAt(began, at, within) {
 		l.t.Errorf("a new connection was refused after %v, want %v", took, within)
 	}
-	return took
+	return took.Round(time.Millisecond)
 }
 
 // well connects until that goes well, and returns how long it took.
@@ -211,9 +159,9 @@ func (l *lane) well() time.Duration {
 	began := time.Now()
 	pace := time.NewTicker(10 * time.Millisecond)
 	defer pace.Stop()
-	for time.Since(began) < labPatience {
+	for time.Since(began) < patience {
 		c := l.dial()
-		err := labEcho(c, "after")
+		err := echoes(c, "after")
 		_ = c.Close()
 		if err == nil {
 			return time.Since(began).Round(time.Millisecond)
@@ -237,10 +185,10 @@ func TestBlackHoleInKernel(t *testing.T) {
 	nft := testenv.NeedTool(t, "nft")
 	testenv.NeedNetns(t)
 	all := kernelHoles()
-	for _, h := range ofFull([]kernelHole{all[1], all[5]}, all) {
+	for _, h := range testenv.OfFull([]kernelHole{all[1], all[5]}, all) {
 		t.Run(h.name, func(t *testing.T) {
 			t.Parallel()
-			h.swallows(t, nft, ofFull([]string{"--keepalive", "1s"}, nil)...)
+			h.swallows(t, nft, testenv.OfFull([]string{"--keepalive", "1s"}, nil)...)
 		})
 	}
 }
@@ -254,11 +202,13 @@ func (h kernelHole) swallows(t *testing.T, nft string, flags ...string) {
 	began := time.Now()
 	l.hole(h, true)
 	first := l.refused(holeConnect + holeAnswer + holeSlack) // while the session is not known to be dead
-	client, service := l.reset("client", ended, began), l.reset("service", l.ended, began)
+	client := l.reset("client", ended, began)
+	service := l.reset("service", []<-chan ending{l.ended, l.ended}, began)
 	second := l.refused(holeConnect + holeSlack)
 	l.hole(h, false)
+	over := time.Now()
 	well := l.well()
-	if well > holeOver {
+	if !inTime(over, holeOver) {
 		t.Errorf("well again after %v, want %v", well, holeOver)
 	}
 	eventually(t, "the target has no connection left", func() bool { return l.served.Load() == 0 })

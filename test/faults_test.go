@@ -4,9 +4,7 @@ package test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -14,19 +12,17 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/secureportal/sp/internal/faultnet"
-	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testenv"
 )
 
 // hole is a place where nothing comes through.
 type hole struct {
 	name string
-	at   func(c *course) *faultnet.ProxyServer
+	at   func(c *topology) *faultnet.ProxyServer
 	dirs []faultnet.Direction // none is both
 }
 
@@ -34,10 +30,10 @@ func holes() []hole {
 	var all []hole
 	for _, hop := range []struct {
 		name string
-		at   func(c *course) *faultnet.ProxyServer
+		at   func(c *topology) *faultnet.ProxyServer
 	}{
-		{"inlet to relay", func(c *course) *faultnet.ProxyServer { return c.near }},
-		{"outlet to relay", func(c *course) *faultnet.ProxyServer { return c.far }},
+		{"inlet to relay", func(c *topology) *faultnet.ProxyServer { return c.near }},
+		{"outlet to relay", func(c *topology) *faultnet.ProxyServer { return c.far }},
 	} {
 		all = append(all,
 			hole{hop.name + ", forth", hop.at, []faultnet.Direction{faultnet.ClientToServer}},
@@ -53,7 +49,7 @@ func holes() []hole {
 func TestBlackHole(t *testing.T) {
 	t.Parallel()
 	keepalives := []string{"1s"}
-	if full() {
+	if testenv.Full() {
 		keepalives = append(keepalives, "5s")
 	}
 	for _, keepalive := range keepalives {
@@ -74,9 +70,9 @@ const (
 func (h hole) swallows(t *testing.T, keepalive string) {
 	t.Helper()
 	c := newCourse(t, "--keepalive", keepalive, "--connect-timeout", holeConnect.String(), "--log-level", "error")
-	target := c.standIn()
-	client := labDial(t, c.inletAt)
-	service := target.accept(t)
+	accept1 := c.replaceTarget()
+	client := c.dial()
+	service := accept1()
 	send(t, client, "before")
 	receives(t, service, "before")
 	send(t, service, "there") // what has not been answered ends before the session does
@@ -84,94 +80,30 @@ func (h hole) swallows(t *testing.T, keepalive string) {
 	began := time.Now()
 	h.at(c).BlackHole(true, h.dirs...)
 
-	atClient, atService := make(chan error, 1), make(chan error, 1)
-	go func() { atClient <- waitReset(client) }()
-	go func() { atService <- waitReset(service) }()
-	clientTime := awaitEnd(t, "the client's connection", atClient, began)
-	serviceTime := awaitEnd(t, "the service's connection", atService, began)
-	if slower := max(clientTime, serviceTime); slower > holeKnown {
-		t.Errorf("known after %v, want %v", slower, holeKnown)
+	var known []time.Duration
+	for who, ended := range map[string]<-chan ending{"client": ended(client), "service": ended(service)} {
+		e := isReset(t, "the connection of the "+who, ended)
+		took := e.at.Sub(began)
+		known = append(known, took.Round(time.Millisecond))
+		if e.read > 0 {
+			t.Errorf("the %s has read %d bytes that nobody sent", who, e.read)
+		}
+		if !inTimeAt(began, e.at, holeKnown) {
+			t.Errorf("the %s knows after %v, want %v", who, took, holeKnown)
+		}
 	}
 
-	refusedTime := refusalTime(t, c.inletAt)
-	if within := holeConnect + holeKnown; refusedTime > within {
-		t.Errorf("a new connection was refused after %v, want %v", refusedTime, within)
+	late := time.Now()
+	refused := isRefused(t, c.address)
+	if within := holeConnect + holeKnown; !inTimeAt(late, refused, within) {
+		t.Errorf("a new connection was refused after %v, want %v", refused.Sub(late), within)
 	}
 
 	h.at(c).BlackHole(false)
-	c.begin1("target")
+	c.revive("target")
 	well := c.firstGood()
-	t.Logf("client reset after %v, service after %v; a new connection refused after %v; well again after %v",
-		clientTime, serviceTime, refusedTime, well.Round(time.Millisecond))
-}
-
-// refusalTime is how long a new connection is there before it is reset.
-func refusalTime(t *testing.T, at string) time.Duration {
-	t.Helper()
-	began := time.Now()
-	late, err := net.Dial("tcp", at)
-	if errors.Is(err, syscall.ECONNRESET) { // on a machine that is slow to tell that it is there
-		return time.Since(began)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	bounded(t, late.(*net.TCPConn))
-	if _, err := io.WriteString(late, "is anybody there?"); err != nil && !errors.Is(err, syscall.ECONNRESET) {
-		t.Error(err)
-	}
-	refused := make(chan error, 1)
-	go func() { refused <- waitReset(late.(*net.TCPConn)) }()
-	return awaitEnd(t, "a new connection", refused, began)
-}
-
-// standIn takes the place of the target, until it is begun again.
-func (c *course) standIn() *standIn {
-	c.t.Helper()
-	c.kill1("target")
-	l, err := net.Listen("tcp", c.targetAt)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Cleanup(func() { _ = l.Close() })
-	return &standIn{l.(*net.TCPListener)}
-}
-
-type standIn struct{ *net.TCPListener }
-
-// accept takes one connection, and no more.
-func (s *standIn) accept(t *testing.T) *net.TCPConn {
-	t.Helper()
-	_ = s.SetDeadline(time.Now().Add(soon))
-	c, err := s.AcceptTCP()
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = s.Close()
-	return bounded(t, c)
-}
-
-// waitReset returns nil when c has been reset.
-func waitReset(c net.Conn) error {
-	n, err := netio.Wrap(c).Read(make([]byte, 1))
-	if !netio.IsReset(err) {
-		return fmt.Errorf("it read %d bytes, %w, and not a reset", n, err)
-	}
-	return nil
-}
-
-// awaitEnd waits for what waitReset says, and returns how long after began it came.
-func awaitEnd(t *testing.T, what string, ended <-chan error, began time.Time) time.Duration {
-	t.Helper()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Errorf("%s: %v", what, err)
-		}
-	case <-time.After(2 * soon):
-		t.Errorf("%s is left hanging", what)
-	}
-	return time.Since(began).Round(time.Millisecond)
+	t.Logf("reset after %v; a new connection refused after %v; well again after %v",
+		known, refused.Sub(late).Round(time.Millisecond), well.Round(time.Millisecond))
 }
 
 // TestRandomPlans runs talks over links on which things go wrong at random: every byte that arrives is right and in
@@ -180,7 +112,7 @@ func awaitEnd(t *testing.T, what string, ended <-chan error, began time.Time) ti
 //	client ─▶ inlet ─▶ proxy ─▶ outlet ─▶ target
 func TestRandomPlans(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), ofFull(8*time.Second, time.Minute))
+	ctx, cancel := context.WithTimeout(t.Context(), testenv.OfFull(8*time.Second, time.Minute))
 	defer cancel()
 	seeds := make(chan uint64)
 	var runs []*gauntlet
@@ -227,8 +159,8 @@ type gauntlet struct {
 }
 
 const (
-	gauntletTalk     = 64 << 10        // bytes of a talk, at most
-	gauntletPatience = 2 * time.Second // with a line on which nothing comes any more
+	gauntletTalk = 64 << 10        // bytes of a talk, at most
+	gauntletLine = 2 * time.Second // how long a line is waited for on which nothing comes any more
 )
 
 func (g *gauntlet) String() string {
@@ -239,15 +171,16 @@ func (g *gauntlet) String() string {
 func newGauntlet(t *testing.T) *gauntlet {
 	t.Helper()
 	g := &gauntlet{atTarget: make(chan error, 1<<16)}
-	l := newNodes(t)
-	flags := []string{"--keepalive", "300ms", "--connect-timeout", "1s", "--log-level", "error"}
-	target := labService(t, func(c labConn) {
+	flags := []string{
+		"--keepalive", unhurried(300 * time.Millisecond).String(), "--connect-timeout", unhurried(time.Second).String(),
+		"--log-level", "error",
+	}
+	w := newTopology(t, plan{flags: flags, target: service(t, func(c conn) {
 		if _, bad := judge(answerTalk(c.(*net.TCPConn))); bad != nil {
 			g.atTarget <- bad
 		}
-	})
-	_, outlet := l.outlet(target, flags...)
-	proxy, err := faultnet.Proxy(context.Background(), "127.0.0.1:0", outlet, faultnet.ProxyConfig{
+	})})
+	g.proxy = proxy(t, hostPortOf(w.route()), faultnet.ProxyConfig{
 		Plan: func(int) faultnet.Plan {
 			if p := g.plan.Load(); p != nil {
 				return *p
@@ -255,12 +188,8 @@ func newGauntlet(t *testing.T) *gauntlet {
 			return nil
 		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = proxy.Close() })
-	g.proxy = proxy
-	g.inlet = l.inlet(proxy.Addr(), flags...)
+	w.connect(g.proxy.Addr(), flags...)
+	g.inlet = w.address
 	return g
 }
 
@@ -291,7 +220,7 @@ func (g *gauntlet) run(t *testing.T, seed uint64) {
 			}
 		})
 	}
-	stop := time.AfterFunc(gauntletPatience, func() {
+	stop := time.AfterFunc(unhurried(gauntletLine), func() {
 		g.plan.Store(nil)
 		g.proxy.Reset()
 	})
@@ -311,7 +240,7 @@ func (g *gauntlet) run(t *testing.T, seed uint64) {
 func TestPacketLoss(t *testing.T) {
 	nft := testenv.NeedTool(t, "nft")
 	testenv.NeedNetns(t)
-	for _, percent := range ofFull([]int{5}, []int{0, 1, 5}) {
+	for _, percent := range testenv.OfFull([]int{5}, []int{0, 1, 5}) {
 		t.Run(fmt.Sprintf("%d%%", percent), func(t *testing.T) { losesPackets(t, nft, percent) })
 	}
 }
@@ -324,26 +253,26 @@ func losesPackets(t *testing.T, nft string, percent int) {
 	ip(t, "netns", "add", space)
 	t.Cleanup(func() { _ = exec.Command("ip", "netns", "delete", space).Run() })
 	ip(t, "-n", space, "link", "set", "lo", "up", "mtu", "1500", "gso_max_segs", "1") // packets as on a network
-	l := newNodes(t)
-	there := l.in(space)
-	size := ofFull[int64](4<<20, 64<<20)
-	m, target := l.unixMirror(size)
+	me := newPerson(t)
+	there := me.in(space)
+	size := testenv.OfFull[int64](4<<20, 64<<20)
+	m := me.unixMirror(size)
 	there.start("relay", "--listen", "127.0.0.1:4000").ready()
-	there.registered("127.0.0.1:4000", "db", target)
-	listens := "unix:" + l.dir + "/inlet"
+	there.startNamed("127.0.0.1:4000", "db", m.address)
+	listens := "unix:" + me.home + "/inlet"
 	inlet := there.start("inlet", "--listen", listens, "--to", "db@127.0.0.1:4000")
 	inlet.ready()
 	loses(t, nft, space, percent)
 
 	bulk := make(chan error, 1)
 	began := time.Now()
-	go func() { bulk <- m.both(labDial(t, listens)) }()
+	go func() { bulk <- m.both(dial(t, listens)) }()
 	var short []time.Duration
 	for done := false; !done || len(short) < lossShort; {
 		before := time.Now()
-		c := labDial(t, listens)
+		c := dial(t, listens)
 		send(t, c, string(askEcho))
-		if err := labEcho(c, "beside"); err != nil {
+		if err := echoes(c, "beside"); err != nil {
 			t.Fatal(err)
 		}
 		_ = c.Close()
@@ -372,16 +301,6 @@ func loses(t *testing.T, nft, space string, percent int) {
 		rule = "add rule inet lossy in meta l4proto tcp counter"
 	}
 	setRules(t, nft, space, rules+"\n"+rule)
-}
-
-// setRules gives rules to a namespace's nftables.
-func setRules(t *testing.T, nft, space, rules string) {
-	t.Helper()
-	cmd := exec.Command("ip", "netns", "exec", space, nft, "-f", "-")
-	cmd.Stdin = strings.NewReader(rules + "\n")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("nft: %v: %s", err, out)
-	}
 }
 
 // counted returns the counter in a rule set.

@@ -14,6 +14,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // TestMainJob is the README's: a web server, an outlet, an inlet, and a client that asks for the head of a page.
@@ -23,24 +26,19 @@ func TestMainJob(t *testing.T) {
 		fmt.Fprint(w, "it works")
 	}))
 	t.Cleanup(web.Close)
-	me := newPerson(t)
-	outlet := me.start("outlet", "--listen", "127.0.0.1:0", "--target", web.Listener.Addr().String())
-	printed := strings.Fields(ready(t, outlet))
-	inlet := me.start("inlet", "--listen", "127.0.0.1:0", "--to", printed[5])
-	address := ready(t, inlet)
-
-	client := http.Client{Timeout: soon, Transport: &http.Transport{DisableKeepAlives: true}}
-	answer, err := client.Head("http://" + address)
+	w := newTopology(t, plan{target: web.Listener.Addr().String(), inlets: 1})
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Head("http://" + w.address)
 	if err != nil || answer.StatusCode != http.StatusOK {
 		t.Fatalf("HEAD: %v, %v", answer, err)
 	}
 	if curl, err := exec.LookPath("curl"); err == nil {
-		out, err := exec.Command(curl, "--silent", "--show-error", "--max-time", "30", "--noproxy", "*", address).CombinedOutput()
+		out, err := exec.Command(curl, append(quietCurl, w.address)...).CombinedOutput()
 		if err != nil || string(out) != "it works" {
 			t.Fatalf("curl: %v: %s", err, out)
 		}
 	}
-	for _, p := range []*process{outlet, inlet} {
+	for _, p := range []*process{w.outlet, w.inlet} {
 		if n := strings.Count(p.stdout.String(), "\n"); n != 1 {
 			t.Errorf("%v printed %d lines on stdout, want 1:\n%s", p.cmd, n, p.stdout.String())
 		}
@@ -51,11 +49,8 @@ func TestMainJob(t *testing.T) {
 func TestPrintedCommand(t *testing.T) {
 	t.Parallel()
 	s := newOutlet(t)
-	s.inlet = background(t, s.program("sh", "-c", s.printed))
-	s.address = ready(t, s.inlet)
-	client, target := s.open()
-	send(t, client, "from the client")
-	receives(t, target, "from the client")
+	s.connected(start(t, s.program("sh", "-c", s.printed)))
+	s.carries()
 }
 
 // TestOtherPerson reaches an outlet of somebody else who allows it, and is allowed, by Identifier.
@@ -65,40 +60,20 @@ func TestOtherPerson(t *testing.T) {
 	s := newOutlet(t, "--allow", guest.identifier())
 	s.person = guest
 	s.connect(s.route(), "--allow", s.word("--allow"))
-	client, target := s.open()
-	send(t, target, "welcome")
-	receives(t, client, "welcome")
+	s.carries()
 }
 
-// TestBigStreams sends a gigabyte each way at the same time.
+// TestBigStreams sends a lot each way at the same time: with SP_FULL=1 a gigabyte.
 func TestBigStreams(t *testing.T) {
 	t.Parallel()
-	size := int64(1 << 30)
-	if testing.Short() {
-		size = 64 << 20
+	m := newMirror(t, testenv.OfFull[int64](32<<20, 1<<30))
+	w := newTopology(t, plan{target: m.address, inlets: 1})
+	c := dial(t, w.address)
+	if testenv.Full() {
+		_ = c.SetDeadline(time.Now().Add(3 * patience))
 	}
-	s := newSite(t)
-	client, target := s.open()
-	up, down := make(chan digest, 2), make(chan digest, 2)
-	var tasks sync.WaitGroup
-	run := func(results chan<- digest, f func() (digest, error)) {
-		tasks.Go(func() {
-			d, err := f()
-			if err != nil {
-				t.Error(err)
-			}
-			results <- d
-		})
-	}
-	run(up, func() (digest, error) { return sendStream(client, 1, size) })
-	run(up, func() (digest, error) { return receiveStream(target) })
-	run(down, func() (digest, error) { return sendStream(target, 2, size) })
-	run(down, func() (digest, error) { return receiveStream(client) })
-	tasks.Wait()
-	for name, results := range map[string]chan digest{"up": up, "down": down} {
-		if a, b := <-results, <-results; a != b || a.size != size {
-			t.Errorf("%s: one end has %d bytes %x, the other %d bytes %x; want %d", name, a.size, a.sum, b.size, b.sum, size)
-		}
+	if err := m.both(c); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -107,7 +82,7 @@ func TestParallelConnections(t *testing.T) {
 	t.Parallel()
 	const connections, size = 200, 64 << 10
 	s := newSite(t)
-	all := make([]*net.TCPConn, connections)
+	all := make([]conn, connections)
 	var echoes sync.WaitGroup
 	for i := range all {
 		all[i] = s.dial()
@@ -183,27 +158,22 @@ func TestServerHalfCloses(t *testing.T) {
 	receivesEnd(t, target)
 }
 
+// TestClientHalfClosesThenReads has a client end its direction before the answer begins, which is long.
 func TestClientHalfClosesThenReads(t *testing.T) {
 	t.Parallel()
-	const size = 100 << 20
+	const seed = 3
+	size := testenv.OfFull[int64](16<<20, 100<<20)
 	s := newSite(t)
 	client, target := s.open()
 	send(t, client, "send me everything")
 	halfClose(t, client)
 	receives(t, target, "send me everything")
 	receivesEnd(t, target)
-	var sent digest
-	var sending sync.WaitGroup
-	sending.Go(func() {
-		var err error
-		if sent, err = sendStream(target, 3, size); err != nil {
-			t.Error(err)
-		}
-	})
+	sent := make(chan error, 1)
+	go func() { sent <- errors.Join(sendStream(target, seed, size), target.CloseWrite()) }()
 	received, err := receiveStream(client)
-	sending.Wait()
-	if err != nil || received != sent || received.size != size {
-		t.Fatalf("received %d bytes %x, %v; sent %d bytes %x", received.size, received.sum, err, sent.size, sent.sum)
+	if err = errors.Join(err, <-sent); err != nil || received != digestOf(seed, size) {
+		t.Fatalf("received %d bytes of %d, or other ones: %v", received.size, size, err)
 	}
 }
 
@@ -253,23 +223,14 @@ func TestTargetHalfClosesThenResets(t *testing.T) {
 	writesFail(t, client)
 }
 
-// writesFail writes until c takes no more, which must be because it was reset.
-func writesFail(t *testing.T, c net.Conn) {
-	t.Helper()
-	_, err := io.Copy(struct{ io.Writer }{c}, pseudorandom(4))
-	if e := net.Error(nil); errors.As(err, &e) && e.Timeout() {
-		t.Fatal("the connection is still open")
-	}
-}
-
 // TestTargetDown refuses the client at once, and says why.
 func TestTargetDown(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	_ = s.target.Close()
-	s.resets()
-	logs(t, s.inlet, "refused the connection")
-	logs(t, s.outlet, "refused")
+	isRefused(t, s.address)
+	s.inlet.says("refused the connection")
+	s.outlet.says("refused")
 }
 
 // listenAgain listens at an address that is free but for a connection of somebody else's, which will end.
@@ -290,9 +251,7 @@ func TestTargetComesBack(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	_ = s.target.Close()
-	s.resets()
-	s.target = listenAgain(t, s.target.Addr().String())
-	client, target := s.open()
-	send(t, client, "again")
-	receives(t, target, "again")
+	isRefused(t, s.address)
+	s.target = listenAgain(t, s.targetAt)
+	s.carries()
 }

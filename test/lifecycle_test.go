@@ -29,18 +29,18 @@ func TestUntrusted(t *testing.T) {
 		t.Parallel()
 		s := newOutlet(t)
 		stranger := newPerson(t)
-		p := stranger.start("inlet", "--no-wait", "--listen", "127.0.0.1:0", "--to", s.route(), "--allow", s.word("--allow"))
-		ends(t, p, notTrusted)
-		saysError(t, p, "not trusted by the far end")
+		p := stranger.start("inlet", "--no-wait", "--listen", anywhere, "--to", s.route(), "--allow", s.word("--allow"))
+		p.ends(notTrusted)
+		p.saysError("not trusted by the far end")
 		s.untouched()
 	})
 	t.Run("outlet", func(t *testing.T) {
 		t.Parallel()
 		guest := newPerson(t)
 		s := newOutlet(t, "--allow", guest.identifier())
-		p := guest.start("inlet", "--no-wait", "--listen", "127.0.0.1:0", "--to", s.route())
-		ends(t, p, notTrusted)
-		saysError(t, p, s.word("--allow"))
+		p := guest.start("inlet", "--no-wait", "--listen", anywhere, "--to", s.route())
+		p.ends(notTrusted)
+		p.saysError(s.word("--allow"))
 		s.untouched()
 	})
 }
@@ -53,9 +53,10 @@ func TestUntrustedWaits(t *testing.T) {
 	stranger := newPerson(t)
 	address := freeAddress(t)
 	p := stranger.start("inlet", "--listen", address, "--to", s.route(), "--allow", s.word("--allow"), "--connect-timeout", "1s")
-	logs(t, p, "not trusted by the far end")
+	p.says("not trusted by the far end")
 	if c, err := net.Dial("tcp", address); err == nil {
-		_ = bounded(t, c.(*net.TCPConn)).SetReadDeadline(time.Now().Add(500 * time.Millisecond))
+		defer c.Close()
+		_ = c.SetReadDeadline(time.Now().Add(500 * time.Millisecond))
 		if n, err := c.Read(make([]byte, 1)); n > 0 || err == nil {
 			t.Errorf("a client has read %d bytes, %v", n, err)
 		}
@@ -71,57 +72,25 @@ func TestUntrustedWaits(t *testing.T) {
 	s.untouched()
 }
 
-// saysError checks that p has printed nothing but an error of one line, which contains text, and perhaps a hint.
-func saysError(t *testing.T, p *process, text string) {
-	t.Helper()
-	if out := p.stdout.String(); out != "" {
-		t.Errorf("%v printed on stdout: %q", p.cmd, out)
-	}
-	var lines []string
-	for line := range strings.Lines(p.stderr.String()) {
-		if !strings.HasPrefix(line, "time=") { // the log
-			lines = append(lines, line)
-		}
-	}
-	if err := errorLines(lines); err != nil || !strings.Contains(lines[0], text) {
-		t.Errorf("%v: %v, want %q in\n%s", p.cmd, err, text, strings.Join(lines, ""))
-	}
-}
-
-// errorLines says what is wrong with lines as the report of an error: one line, and perhaps one with a hint.
-func errorLines(lines []string) error {
-	switch {
-	case len(lines) == 0:
-		return fmt.Errorf("no error is printed")
-	case len(lines) > 2, len(lines) == 2 && !strings.HasPrefix(lines[1], "sp: hint: "):
-		return fmt.Errorf("more than an error and a hint")
-	case !strings.HasPrefix(lines[0], "sp: ") || strings.HasPrefix(lines[0], "sp: hint: "):
-		return fmt.Errorf("it does not begin with sp:")
-	}
-	return nil
-}
-
 // TestUnreachable fails at once where nobody listens, if it is not to wait.
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
-	p := newPerson(t).start("inlet", "--no-wait", "--listen", "127.0.0.1:0", "--to", freeAddress(t))
-	ends(t, p, unreachable)
-	saysError(t, p, "cannot reach")
+	p := newPerson(t).start("inlet", "--no-wait", "--listen", anywhere, "--to", freeAddress(t))
+	p.ends(unreachable)
+	p.saysError("cannot reach")
 }
 
 // TestInletBeforeOutlet waits for the outlet, and gets there.
 func TestInletBeforeOutlet(t *testing.T) {
 	t.Parallel()
-	s := &site{person: newPerson(t), target: listen(t)}
+	me, target := newPerson(t), listen(t)
 	where := freeAddress(t)
-	s.inlet = s.start("inlet", "--listen", "127.0.0.1:0", "--to", where)
-	logs(t, s.inlet, "far end not reached")
-	s.outlet = s.start("outlet", "--listen", where, "--target", s.target.Addr().String())
-	s.printed = ready(t, s.outlet)
-	s.address = ready(t, s.inlet)
-	client, target := s.open()
+	inlet := me.start("inlet", "--listen", anywhere, "--to", where)
+	inlet.says("far end not reached")
+	me.start("outlet", "--listen", where, "--target", target.Addr().String()).ready()
+	client := dial(t, inlet.ready())
 	send(t, client, "at last")
-	receives(t, target, "at last")
+	receives(t, accept(t, target), "at last")
 }
 
 // TestOutletRestarts ends connections that were open with a reset; new ones work as soon as the outlet is back.
@@ -131,11 +100,8 @@ func TestOutletRestarts(t *testing.T) {
 	client, _ := s.open()
 	s.outlet.kill()
 	receivesReset(t, client)
-	again := s.start("outlet", "--listen", hostPortOf(s.route()), "--target", s.target.Addr().String())
-	ready(t, again)
-	client, target := s.open()
-	send(t, client, "back again")
-	receives(t, target, "back again")
+	s.start("outlet", "--listen", hostPortOf(s.route()), "--target", s.targetAt).ready()
+	s.carries()
 }
 
 // TestDrain lets an open connection finish after SIGTERM or SIGINT, and refuses new ones.
@@ -153,16 +119,14 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-func drains(t *testing.T, s *site, p *process, signal os.Signal) {
+func drains(t *testing.T, s *topology, p *process, signal os.Signal) {
 	t.Helper()
 	client, target := s.open()
 	send(t, client, "before")
 	receives(t, target, "before")
-	if err := p.signal(signal); err != nil {
-		t.Fatal(err)
-	}
-	logs(t, p, "waiting for open connections")
-	s.refuses(p == s.inlet)
+	p.signal(signal)
+	p.says("waiting for open connections")
+	s.takesNoMore(p == s.inlet)
 	send(t, client, "after")
 	receives(t, target, "after")
 	send(t, target, "and back")
@@ -172,26 +136,24 @@ func drains(t *testing.T, s *site, p *process, signal os.Signal) {
 	receives(t, client, "and back")
 	receivesEnd(t, client)
 	_ = client.Close()
-	ends(t, p, done)
+	p.ends(done)
 	if log := p.stderr.String(); p == s.inlet && strings.Contains(log, "far end not reached") {
 		t.Errorf("an inlet that stops says\n%s", log)
 	}
 }
 
-// refuses waits until the portal takes no new connections: the inlet does not accept them, or resets them because the
-// outlet does not. One that was taken just before gets no answer, and
-// is reset, so that nobody waits for it.
-func (s *site) refuses(atInlet bool) {
+// takesNoMore waits until the portal takes no new connections: the inlet does not accept them, or resets them because
+// the outlet does not. One that was taken just before gets no answer, and is reset, so that nobody waits for it.
+func (s *topology) takesNoMore(atInlet bool) {
 	s.t.Helper()
-	for deadline := time.Now().Add(soon); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		c, err := net.Dial("tcp", s.address)
 		if err != nil {
 			return
 		}
-		_ = c.SetDeadline(time.Now().Add(3 * time.Second))
+		_ = c.SetDeadline(time.Now().Add(unhurried(3 * time.Second)))
 		_, err = c.Read(make([]byte, 1))
-		_ = c.(*net.TCPConn).SetLinger(0)
-		_ = c.Close()
+		abandon(c)
 		if !atInlet && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return
 		}
@@ -209,14 +171,12 @@ func TestDrainEnds(t *testing.T) {
 			client, target := s.open()
 			p := map[string]*process{"inlet": s.inlet, "outlet": s.outlet}[role]
 			begin := time.Now()
-			if err := p.signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
+			p.stop()
 			receivesReset(t, client)
 			receivesReset(t, target)
-			logs(t, p, "have had their time, and are cut")
-			ends(t, p, done)
-			if took := time.Since(begin); took < time.Second || took > 10*time.Second {
+			p.says("have had their time, and are cut")
+			p.ends(done)
+			if took := time.Since(begin); took < time.Second || !inTime(begin, 10*time.Second) {
 				t.Errorf("it took %v, want 1s", took)
 			}
 		})
@@ -228,13 +188,9 @@ func TestSecondSignal(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
 	client, _ := s.open()
-	if err := s.inlet.signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	logs(t, s.inlet, "waiting for open connections")
-	if err := s.inlet.signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	s.inlet.stop()
+	s.inlet.says("waiting for open connections")
+	s.inlet.stop()
 	if code, err := s.inlet.exitCode(); err != nil || code == done {
 		t.Errorf("exit code %d, %v, want another", code, err)
 	}
@@ -244,19 +200,17 @@ func TestSecondSignal(t *testing.T) {
 // TestSignalWhileWaiting ends an inlet that has not reached its outlet yet.
 func TestSignalWhileWaiting(t *testing.T) {
 	t.Parallel()
-	p := newPerson(t).start("inlet", "--listen", "127.0.0.1:0", "--to", freeAddress(t))
-	logs(t, p, "far end not reached")
-	if err := p.signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	ends(t, p, done)
+	p := newPerson(t).start("inlet", "--listen", anywhere, "--to", freeAddress(t))
+	p.says("far end not reached")
+	p.stop()
+	p.ends(done)
 	if out := p.stdout.String(); out != "" {
 		t.Errorf("it printed %q", out)
 	}
 }
 
 // onStdio starts an inlet whose one connection is stdin and stdout, and returns the target's end of it.
-func (s *site) onStdio(flags ...string) (p *process, stdin io.WriteCloser, target *net.TCPConn) {
+func (s *topology) onStdio(flags ...string) (p *process, stdin io.WriteCloser, target conn) {
 	s.t.Helper()
 	cmd := s.command(append([]string{"inlet", "--listen", "-", "--to", s.route()}, flags...)...)
 	stdin, err := cmd.StdinPipe()
@@ -264,7 +218,7 @@ func (s *site) onStdio(flags ...string) (p *process, stdin io.WriteCloser, targe
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { _ = stdin.Close() })
-	p = background(s.t, cmd)
+	p = start(s.t, cmd)
 	if _, err := io.WriteString(stdin, "before"); err != nil {
 		s.t.Fatal(err)
 	}
@@ -277,10 +231,8 @@ func (s *site) onStdio(flags ...string) (p *process, stdin io.WriteCloser, targe
 func TestStdioDrains(t *testing.T) {
 	t.Parallel()
 	p, stdin, target := newOutlet(t).onStdio()
-	if err := p.signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	logs(t, p, "waiting for open connections")
+	p.stop()
+	p.says("waiting for open connections")
 	if _, err := io.WriteString(stdin, "after"); err != nil {
 		t.Fatal(err)
 	}
@@ -289,7 +241,7 @@ func TestStdioDrains(t *testing.T) {
 	receivesEnd(t, target)
 	send(t, target, "and back")
 	_ = target.Close()
-	ends(t, p, done)
+	p.ends(done)
 	if out := p.stdout.String(); out != "and back" {
 		t.Errorf("stdout has %q", out)
 	}
@@ -299,22 +251,18 @@ func TestStdioDrains(t *testing.T) {
 func TestStdioDrainEnds(t *testing.T) {
 	t.Parallel()
 	p, _, target := newOutlet(t).onStdio("--drain", "1s")
-	if err := p.signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	p.stop()
 	receivesReset(t, target)
-	ends(t, p, failed)
-	saysError(t, p, "stopped by a signal before the connection had ended")
+	p.ends(failed)
+	p.saysError("stopped by a signal before the connection had ended")
 }
 
 // TestStdioSignalWhileWaiting ends with an error: there was no connection.
 func TestStdioSignalWhileWaiting(t *testing.T) {
 	t.Parallel()
 	p := newPerson(t).start("inlet", "--listen", "-", "--to", freeAddress(t))
-	logs(t, p, "far end not reached")
-	if err := p.signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
-	ends(t, p, failed)
-	saysError(t, p, "stopped by a signal")
+	p.says("far end not reached")
+	p.stop()
+	p.ends(failed)
+	p.saysError("stopped by a signal")
 }

@@ -3,7 +3,6 @@
 package test
 
 import (
-	"context"
 	"io"
 	"strings"
 	"sync/atomic"
@@ -22,9 +21,9 @@ func TestOverhead(t *testing.T) {
 		messages = 500
 		most     = 20 // bytes for each message and channel
 	)
-	l := newNodes(t)
+	me := newPerson(t)
 	arrived := make(chan int, 1)
-	target := labService(t, func(c labConn) {
+	target := service(t, func(c conn) {
 		b := make([]byte, size)
 		for {
 			n, err := io.ReadFull(c, b)
@@ -34,16 +33,17 @@ func TestOverhead(t *testing.T) {
 			arrived <- n
 		}
 	})
-	_, relay := l.relay()
+	_, relay := me.startRelay()
 	var wire [100]atomic.Int64 // by link: those that are made ahead meanwhile do not count
-	proxy := labProxy(t, relay, func(conn int, _ faultnet.Direction, p []byte) { wire[conn%len(wire)].Add(int64(len(p))) })
-	l.registered(relay, "db", target, "--keepalive", "1h")
+	count := func(conn int, _ faultnet.Direction, p []byte) { wire[conn%len(wire)].Add(int64(len(p))) }
+	counter := proxy(t, relay, faultnet.ProxyConfig{Tap: count})
+	me.startNamed(relay, "db", target, "--keepalive", "1h")
 
 	before := float64(size)
 	for channels := 1; channels <= 4; channels++ {
 		// The channels inside the first are as much between the same two sockets as any others.
-		to := step(proxy.Addr()) + forwardTo("db") + strings.Repeat(labAgain, channels-1) + labOutlet
-		c := labDial(t, l.inlet(to, "--keepalive", "1h"))
+		to := step(counter.Addr()) + forwardTo("db") + strings.Repeat(toAgain, channels-1) + toOutlet
+		c := dial(t, me.inletTo(to, "--keepalive", "1h"))
 		message := make([]byte, size)
 		var begin [len(wire)]int64
 		for i := range 1 + messages {
@@ -69,15 +69,4 @@ func TestOverhead(t *testing.T) {
 		before = each
 		_ = c.Close()
 	}
-}
-
-// labProxy is a TCP proxy in front of an address, which shows all that passes to tap.
-func labProxy(t *testing.T, target string, tap func(conn int, dir faultnet.Direction, p []byte)) *faultnet.ProxyServer {
-	t.Helper()
-	p, err := faultnet.Proxy(context.Background(), "127.0.0.1:0", target, faultnet.ProxyConfig{Tap: tap})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = p.Close() })
-	return p
 }

@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/secureportal/sp/internal/testenv"
 )
@@ -22,13 +21,13 @@ import (
 func TestNginx(t *testing.T) {
 	t.Parallel()
 	curl := testenv.NeedTool(t, "curl")
-	const size = 50 << 20
+	size := testenv.OfFull(8<<20, 50<<20)
 	dir, want := t.TempDir(), make([]byte, size)
 	_, _ = pseudorandom(5).Read(want)
 	write(t, filepath.Join(dir, "big"), want)
 	write(t, filepath.Join(dir, "small"), []byte("small"))
 	where := nginx(t, "listen %s; root "+dir+";")
-	url := "http://" + through(t, newPerson(t), where)
+	url := "http://" + newTopology(t, plan{target: where, inlets: 1}).address
 
 	var tasks sync.WaitGroup
 	for range 4 {
@@ -52,7 +51,9 @@ func TestNginxProxyProtocol(t *testing.T) {
 	t.Parallel()
 	curl := testenv.NeedTool(t, "curl")
 	where := nginx(t, "listen %s proxy_protocol; location / { return 200 $proxy_protocol_addr; }")
-	url := "http://" + through(t, newPerson(t), where, "--proxy-protocol", "v2")
+	url := "http://" + newTopology(t, plan{
+		target: where, inlets: 1, outlet: []string{"--proxy-protocol", "v2"},
+	}).address
 	const from = "127.0.0.9"
 	out, err := exec.Command(curl, append(quietCurl, "--interface", from, url)...).CombinedOutput()
 	if err != nil || string(out) != from {
@@ -61,7 +62,7 @@ func TestNginxProxyProtocol(t *testing.T) {
 }
 
 // quietCurl has curl say nothing but errors, and not wait for ever.
-var quietCurl = []string{"--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", "60"}
+var quietCurl = []string{"--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", fmt.Sprint(patience.Seconds())}
 
 // nginx starts nginx with one server, in whose configuration %s is where it listens, which nginx returns.
 func nginx(t *testing.T, server string) (where string) {
@@ -76,7 +77,7 @@ http {
 	client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
 	server { %[2]s }
 }`, dir, strings.Replace(server, "%s", where, 1)))
-	background(t, exec.Command(program, "-p", dir, "-c", filepath.Join(dir, "nginx.conf")))
+	start(t, exec.Command(program, "-p", dir, "-c", filepath.Join(dir, "nginx.conf")))
 	listening(t, where)
 	return where
 }
@@ -95,17 +96,15 @@ func TestSSH(t *testing.T) {
 	}
 	where := freeAddress(t)
 	host, port, _ := net.SplitHostPort(where)
-	background(t, exec.Command(sshd, "-D", "-e", "-f", "/dev/null", "-p", port, "-o", "ListenAddress="+host,
+	start(t, exec.Command(sshd, "-D", "-e", "-f", "/dev/null", "-p", port, "-o", "ListenAddress="+host,
 		"-h", filepath.Join(dir, "host"), "-o", "AuthorizedKeysFile="+filepath.Join(dir, "user.pub"), "-o", "StrictModes=no",
 		"-o", "PidFile=none", "-o", "PermitRootLogin=yes", "-o", "UsePAM=no"))
 	listening(t, where)
-	me := newPerson(t)
-	outlet := me.start("outlet", "--listen", "127.0.0.1:0", "--target", where)
-	route := strings.Fields(ready(t, outlet))[5]
+	w := newTopology(t, plan{target: where})
 	login := func(command string) *exec.Cmd {
-		return me.program(ssh, "-F", "/dev/null", "-i", filepath.Join(dir, "user"), "-o", "BatchMode=yes",
+		return w.program(ssh, "-F", "/dev/null", "-i", filepath.Join(dir, "user"), "-o", "BatchMode=yes",
 			"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
-			"-o", "ProxyCommand=sp inlet --no-wait --listen - --to "+route, "root@service", command)
+			"-o", "ProxyCommand=sp inlet --no-wait --listen - --to "+w.route(), "root@service", command)
 	}
 	must(t, login("true"))
 	want := make([]byte, 10<<20)
@@ -135,9 +134,9 @@ func TestPostgreSQL(t *testing.T) {
 	where := freeAddress(t)
 	host, port, _ := net.SplitHostPort(where)
 	must(t, asPostgres(initdb, "--auth=trust", "--no-sync", "--username=postgres", "--pgdata="+data))
-	server := background(t, asPostgres(postgres, "-D", data, "-h", host, "-p", port, "-k", dir, "-F"))
-	logs(t, server, "ready to accept connections")
-	_, inlet, _ := net.SplitHostPort(through(t, newPerson(t), where))
+	server := start(t, asPostgres(postgres, "-D", data, "-h", host, "-p", port, "-k", dir, "-F"))
+	server.says("ready to accept connections")
+	_, inlet, _ := net.SplitHostPort(newTopology(t, plan{target: where, inlets: 1}).address)
 	query := func(sql string) *exec.Cmd {
 		return exec.Command(psql, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", inlet, "-U", "postgres", "-c", sql)
 	}
@@ -164,26 +163,16 @@ func asPostgres(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// through makes a portal to where, with more flags for its outlet, and returns the address of its inlet.
-func through(t *testing.T, who person, where string, flags ...string) string {
-	t.Helper()
-	outlet := who.start(append([]string{"outlet", "--listen", "127.0.0.1:0", "--target", where}, flags...)...)
-	route := strings.Fields(ready(t, outlet))[5]
-	return ready(t, who.start("inlet", "--listen", "127.0.0.1:0", "--to", route))
-}
-
 // listening waits until somebody listens at address.
 func listening(t *testing.T, address string) {
 	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(soon); time.Now().Before(deadline); <-tick.C {
-		if c, err := net.Dial("tcp", address); err == nil {
-			_ = c.Close()
-			return
+	eventually(t, "somebody listens at "+address, func() bool {
+		c, err := net.Dial("tcp", address)
+		if err != nil {
+			return false
 		}
-	}
-	t.Fatalf("nobody listens at %s", address)
+		return c.Close() == nil
+	})
 }
 
 func write(t *testing.T, path string, contents []byte) {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // recorder keeps what each direction of each connection of a proxy carried.
@@ -36,18 +37,18 @@ func (r *recorder) tap(side string) func(int, faultnet.Direction, []byte) {
 }
 
 // secretsOf are the ways in which a person may show on the wire.
-func (l *nodes) secretsOf(who, file, identifier string) map[string][]byte {
-	l.t.Helper()
-	r := l.run("identity", "show", "--json", file)
+func (u person) secretsOf(who, file, identifier string) map[string][]byte {
+	u.t.Helper()
+	text := u.must("identity", "show", "--json", file)
 	var shown struct {
 		PublicKey []byte `json:"public_key"`
 	}
-	if err := json.Unmarshal([]byte(r.stdout), &shown); err != nil || len(shown.PublicKey) != 32 {
-		l.t.Fatalf("identity show --json: %v\n%s", err, r.stdout)
+	if err := json.Unmarshal([]byte(text), &shown); err != nil || len(shown.PublicKey) != 32 {
+		u.t.Fatalf("identity show --json: %v\n%s", err, text)
 	}
 	hash, err := hex.DecodeString(identifier[1:])
 	if err != nil || len(hash) != 32 {
-		l.t.Fatalf("Identifier %s: %v", identifier, err)
+		u.t.Fatalf("Identifier %s: %v", identifier, err)
 	}
 	return map[string][]byte{
 		who + "'s Identifier":              hash,
@@ -66,36 +67,33 @@ func TestRelayWire(t *testing.T) {
 	for _, flags := range [][]string{nil, {"--mux"}} {
 		t.Run(fmt.Sprint(flags), func(t *testing.T) {
 			const name = "ledger-7f31c0"
-			l := newNodes(t)
-			client, clientID := l.identity("client")
-			server, serverID := l.identity("server")
-			_, relayID := l.identity("relay")
+			me := newPerson(t)
+			client, clientID := me.identity("client")
+			server, serverID := me.identity("server")
+			_, relayID := me.identity("relay")
 			seen := &recorder{streams: make(map[string]*bytes.Buffer)}
 
-			relay := l.start("relay", "--listen", "127.0.0.1:0", "--identity", l.dir+"/relay.identity", "--allow", serverID)
+			relay := me.start("relay", "--listen", anywhere, "--identity", me.home+"/relay.identity", "--allow", serverID)
 			address := relay.ready()
-			inletSide := labProxy(t, address, seen.tap("inlet's side"))
-			outletSide := labProxy(t, address, seen.tap("outlet's side"))
+			inletSide := proxy(t, address, faultnet.ProxyConfig{Tap: seen.tap("inlet's side")})
+			outletSide := proxy(t, address, faultnet.ProxyConfig{Tap: seen.tap("outlet's side")})
 			marker := []byte("the application's own words, ")
-			target := labService(t, func(c labConn) { _, _ = io.Copy(c, c) })
-			l.registered(outletSide.Addr(), name, target, append([]string{
+			me.startNamed(outletSide.Addr(), name, service(t, echo), append([]string{
 				"--identity", server, "--relay-identity", relayID, "--allow", clientID,
 			}, flags...)...)
-			inlet := l.inlet(name+"@"+inletSide.Addr(), "--identity", client, "--allow", serverID)
+			inlet := me.inletTo(name+"@"+inletSide.Addr(), "--identity", client, "--allow", serverID)
 			for range 3 {
-				c := labDial(t, inlet)
-				if err := labEcho(c, string(bytes.Repeat(marker, 2000))); err != nil {
+				c := dial(t, inlet)
+				if err := echoes(c, string(bytes.Repeat(marker, 2000))); err != nil {
 					t.Fatal(err)
 				}
 				_ = c.Close()
 			}
-			to := step(inletSide.Addr()) + forwardTo(name) + labChannel + "/service/uppercase"
-			if r := l.run("send", "--to", to, "--identity", client, "--allow", serverID, string(marker)); r.code != 0 {
-				t.Fatal(r)
-			}
+			to := step(inletSide.Addr()) + forwardTo(name) + toUppercase
+			me.must("send", "--to", to, "--identity", client, "--allow", serverID, string(marker))
 
-			secrets := l.secretsOf("the inlet", client, clientID)
-			for what, secret := range l.secretsOf("the outlet", server, serverID) {
+			secrets := me.secretsOf("the inlet", client, clientID)
+			for what, secret := range me.secretsOf("the outlet", server, serverID) {
 				secrets[what] = secret
 			}
 			secrets["the application's data"] = marker
@@ -135,28 +133,26 @@ func (r *recorder) search(t *testing.T, secrets map[string][]byte, name string) 
 // through the same relay and outlet, as fast as without them.
 func TestStalledClient(t *testing.T) {
 	t.Parallel()
-	const (
-		size  = 64 << 20
-		slack = time.Second // for what else this machine does
-	)
+	const slack = time.Second // for what else this machine does
+	size := testenv.OfFull[int64](24<<20, 64<<20)
 	for _, flags := range [][]string{nil, {"--mux"}} {
 		t.Run(fmt.Sprint(flags), func(t *testing.T) {
-			l := newNodes(t)
 			m := newMirror(t, size)
-			_, relay := l.relay()
-			l.registered(relay, "db", m.address, flags...)
-			same, another := l.inlet("db@"+relay), l.inlet("db@"+relay)
+			w := newTopology(t, plan{relay: true, target: m.address, inlets: 2, outlet: flags})
+			same, another := w.addresses[0], w.addresses[1]
+			begin := time.Now()
 			alone := [...]time.Duration{m.together(t, same, another), m.together(t, same, another)}
 			stalled := stalledClient(t, same)
 			stop := stalledService(t, same, 4*size) // more than fits between it and its service
 			beside := [...]time.Duration{m.together(t, same, another), m.together(t, same, another)}
-			t.Logf("2 × 64 MiB took %v alone and %v beside those who do not read", alone, beside)
-			if best, worst := min(beside[0], beside[1]), max(alone[0], alone[1]); best > 2*worst+slack {
+			t.Logf("2 × %d MiB took %v alone and %v beside those who do not read", size>>20, alone, beside)
+			best, worst := min(beside[0], beside[1]), max(alone[0], alone[1])
+			if best > 2*worst+pulse.Stretch(slack, begin) {
 				t.Errorf("%v beside those who do not read, and %v without them", best, worst)
 			}
 			stop()
 			// The client has lost nothing by its patience, either.
-			_ = stalled.SetDeadline(time.Now().Add(labPatience))
+			_ = stalled.SetDeadline(time.Now().Add(patience))
 			if n, err := io.Copy(io.Discard, stalled); n != size-1 || err != nil {
 				t.Errorf("the stalled client got %d bytes in the end, %v", 1+n, err)
 			}
@@ -165,12 +161,12 @@ func TestStalledClient(t *testing.T) {
 }
 
 // together gets the mirror's stream through each of the inlets at once, and returns how long that took.
-func (m *labMirror) together(t *testing.T, inlets ...string) time.Duration {
+func (m *mirror) together(t *testing.T, inlets ...string) time.Duration {
 	t.Helper()
 	begin := time.Now()
 	var tasks sync.WaitGroup
 	for _, inlet := range inlets {
-		c := labDial(t, inlet)
+		c := dial(t, inlet)
 		tasks.Go(func() {
 			if err := m.receive(c); err != nil {
 				t.Error(err)
@@ -182,9 +178,9 @@ func (m *labMirror) together(t *testing.T, inlets ...string) time.Duration {
 }
 
 // stalledClient asks for the service's stream, and takes one byte of it: its way is up, and fills from here on.
-func stalledClient(t *testing.T, inlet string) labConn {
+func stalledClient(t *testing.T, inlet string) conn {
 	t.Helper()
-	c := labDial(t, inlet)
+	c := dial(t, inlet)
 	if _, err := c.Write([]byte{askSend}); err != nil {
 		t.Fatal(err)
 	}
@@ -197,15 +193,15 @@ func stalledClient(t *testing.T, inlet string) labConn {
 // stalledService sends to a service that does not read, until the returned function is called.
 func stalledService(t *testing.T, inlet string, size int64) (stop func()) {
 	t.Helper()
-	c := labDial(t, inlet)
+	c := dial(t, inlet)
 	if _, err := c.Write([]byte{askStall}); err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		if n, err := io.Copy(c, labStream(seedTo, size)); err == nil {
-			t.Errorf("%d bytes went to a service that does not read", n)
+		if sendStream(c, toMirror, size) == nil {
+			t.Errorf("%d bytes went to a service that does not read", size)
 		}
 	}()
 	return func() {
@@ -218,21 +214,21 @@ func stalledService(t *testing.T, inlet string, size int64) (stop func()) {
 // one for the session, and one for all that goes through it.
 func TestMuxConnections(t *testing.T) {
 	t.Parallel()
-	l := newNodes(t)
+	me := newPerson(t)
 	m := newMirror(t, 1<<20)
-	_, relay := l.relay()
+	_, relay := me.startRelay()
 	var mu sync.Mutex
 	made := make(map[int]bool)
-	proxy := labProxy(t, relay, func(conn int, _ faultnet.Direction, _ []byte) {
+	counter := proxy(t, relay, faultnet.ProxyConfig{Tap: func(conn int, _ faultnet.Direction, _ []byte) {
 		mu.Lock()
 		defer mu.Unlock()
 		made[conn] = true
-	})
-	l.registered(proxy.Addr(), "db", m.address, "--mux")
-	inlet := l.inlet("db@" + relay)
+	}})
+	me.startNamed(counter.Addr(), "db", m.address, "--mux")
+	inlet := me.inletTo("db@" + relay)
 	var tasks sync.WaitGroup
 	for range 20 {
-		c := labDial(t, inlet)
+		c := dial(t, inlet)
 		tasks.Go(func() {
 			if err := m.both(c); err != nil {
 				t.Error(err)
@@ -251,12 +247,12 @@ func TestMuxConnections(t *testing.T) {
 // the right owner. The inlet sends it nothing.
 func TestRelayMisleads(t *testing.T) {
 	t.Parallel()
-	l := newNodes(t)
+	me := newPerson(t)
 	asked, other := newMirror(t, 0), newMirror(t, 0)
-	_, relay := l.relay()
-	l.registered(relay, "salt", asked.address)
-	l.registered(relay, "sand", other.address)
-	liar := labService(t, func(c labConn) {
+	_, relay := me.startRelay()
+	me.startNamed(relay, "salt", asked.address)
+	me.startNamed(relay, "sand", other.address)
+	liar := service(t, func(c conn) {
 		onward, err := net.Dial("tcp", relay)
 		if err != nil {
 			return
@@ -271,7 +267,7 @@ func TestRelayMisleads(t *testing.T) {
 		go func() { _, _ = io.Copy(onward, c) }()
 		_, _ = io.Copy(c, onward)
 	})
-	l.fails(4, "does not go by that name", "inlet", "--no-wait", "--listen", "127.0.0.1:0", "--to", "salt@"+liar)
+	me.fails(4, "does not go by that name", "inlet", "--no-wait", "--listen", anywhere, "--to", "salt@"+liar)
 	if len(other.served) > 0 {
 		t.Error("the other outlet's target has been connected to")
 	}

@@ -101,7 +101,7 @@ func scriptLaunch(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: start|launch NAME PROGRAM ARG…")
 	}
-	p, err := startProcess(scriptCommand(ts, args[1], args[2:]...))
+	p, err := launch(scriptCommand(ts, args[1], args[2:]...))
 	ts.Check(err)
 	ts.Value(storyKey{}).(story).processes[args[0]] = p
 	ts.Defer(func() {
@@ -145,7 +145,7 @@ func scriptStop(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: stop NAME [CODE]")
 	}
-	ts.Check(scriptProcess(ts, args[0]).signal(syscall.SIGTERM))
+	ts.Check(scriptProcess(ts, args[0]).cmd.Process.Signal(syscall.SIGTERM))
 	if len(args) == 1 {
 		args = append(args, "0")
 	}
@@ -216,13 +216,7 @@ func scriptFails(ts *testscript.TestScript, neg bool, args []string) {
 	if out := ts.ReadFile("stdout"); out != "" {
 		ts.Fatalf("stdout is not empty")
 	}
-	var lines []string
-	for line := range strings.Lines(ts.ReadFile("stderr")) {
-		if !strings.HasPrefix(line, "time=") && !strings.HasPrefix(line, "{") { // the log
-			lines = append(lines, line)
-		}
-	}
-	ts.Check(errorLines(lines))
+	ts.Check(errorLines(withoutLog(ts.ReadFile("stderr"))))
 }
 
 func scriptRoute(ts *testscript.TestScript, neg bool, args []string) {
@@ -250,7 +244,7 @@ func scriptMode(ts *testscript.TestScript, neg bool, args []string) {
 // serviceMain is a program for scripts: service http|echo [WHERE]. It prints where it listens, and a line on stderr for
 // each connection. http answers with a page, echo with "you said: " and what it has read to the end.
 func serviceMain() {
-	where := "127.0.0.1:0"
+	where := anywhere
 	if len(os.Args) > 2 {
 		where = os.Args[2]
 	}
@@ -306,14 +300,6 @@ func talkMain() {
 	if _, err := io.Copy(os.Stdout, c); err != nil {
 		fatal(err)
 	}
-}
-
-// networkOf returns the network and the address of unix:PATH or host:port.
-func networkOf(where string) (network, address string) {
-	if path, ok := strings.CutPrefix(where, "unix:"); ok {
-		return "unix", path
-	}
-	return "tcp", where
 }
 
 func fatal(err error) {

@@ -24,8 +24,8 @@ func TestBigPacketsLost(t *testing.T) {
 			t.Parallel()
 			l := newLane(t, nft, "--keepalive", "1s", "--log-level", "warn")
 			big, small := l.dial(), l.dial()
-			for _, c := range []labConn{big, small} {
-				if err := labEcho(c, "before"); err != nil {
+			for _, c := range []conn{big, small} {
+				if err := echoes(c, "before"); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -42,7 +42,7 @@ func TestBigPacketsLost(t *testing.T) {
 				}
 			}
 			receivesReset(t, big)
-			if err := labEcho(small, "goes on"); err != nil {
+			if err := echoes(small, "goes on"); err != nil {
 				t.Error("a connection that sends little:", err)
 			}
 		})

@@ -3,7 +3,6 @@
 package test
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -17,12 +16,12 @@ func TestLinkSwallowed(t *testing.T) {
 	t.Parallel()
 	const (
 		firstSwallowed = 2 // 0 is the session's, 1 the first client's
-		connectTimeout = 100 * time.Millisecond
+		connectTimeout = time.Second
 	)
 	s := newOutlet(t)
 	route := s.route()
 	outlet := hostPortOf(route)
-	proxy, err := faultnet.Proxy(context.Background(), "127.0.0.1:0", outlet, faultnet.ProxyConfig{
+	swallower := proxy(t, outlet, faultnet.ProxyConfig{
 		Plan: func(conn int) faultnet.Plan {
 			if conn < firstSwallowed {
 				return nil
@@ -30,16 +29,13 @@ func TestLinkSwallowed(t *testing.T) {
 			return faultnet.Plan{{Kind: faultnet.BlackHole}, {Kind: faultnet.BlackHole, Dir: faultnet.ServerToClient}}
 		},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = proxy.Close() })
-	s.connect(strings.Replace(route, step(outlet), step(proxy.Addr()), 1), "--connect-timeout", connectTimeout.String())
+	s.connect(strings.Replace(route, step(outlet), step(swallower.Addr()), 1),
+		"--connect-timeout", unhurried(connectTimeout).String())
 
 	client, target := s.open()
 	late := s.dial()
 	receivesReset(t, late)
-	logs(t, s.inlet, "no answer in time")
+	s.inlet.says("no answer in time")
 	send(t, client, "nothing noticed")
 	receives(t, target, "nothing noticed")
 }

@@ -53,7 +53,8 @@ func (e Entrance) Validate() error {
 			return err
 		}
 		if err := route.Forward(e.Name).Validate(); err != nil {
-			return fieldError("name", "{name} %q: %w", e.Name, err)
+			return fieldError("name", "{name} %q is not 1 to %d letters, digits, dots, dashes and "+
+				"underscores", e.Name, route.MaxOutletName)
 		}
 	}
 	return nil

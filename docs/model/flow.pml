@@ -1,20 +1,22 @@
 /*
- * Two applications, an inlet and an outlet between them, flows one after the other on one chain, and a link that anybody
- * may break or tamper with. See README.md. Names are those of the code; a comment gives the function.
+ * Two applications, an inlet and an outlet between them, flows one after the other on one link, which
+ * anybody may break or tamper with, and a session that ends well or badly. See README.md. Names are
+ * those of the code; a comment gives the function.
  *
- * Everything here is finite and nothing loops: applications act a bounded number of times, and `faults` bounds what
- * befalls the link, the sessions and the processes. So every run ends, and what must happen in the end is an assertion
- * about the states in which nothing can happen any more (proctype Judge). The claim below says the same as LTL.
+ * Everything here is finite and nothing loops: applications act a bounded number of times, and `faults`
+ * bounds what befalls the link, the sessions and the processes. So every run ends, and what must happen
+ * in the end is an assertion about the states in which nothing can happen any more (proctype Judge).
+ * The claim below says the same as LTL.
  */
 
 #ifndef FLOWS
-#define FLOWS 2 /* on the chain, one after the other */
+#define FLOWS 2 /* on the link, one after the other */
 #endif
 #ifndef ITEMS
 #define ITEMS 1 /* that an application may send in a flow */
 #endif
 #ifndef FAULTS
-#define FAULTS 2 /* cuts, deaths of the session, shutdowns, tamperings; an application's reset is none */
+#define FAULTS 2 /* cuts, ends of the session, resets, tamperings */
 #endif
 #ifndef ROOM
 #define ROOM 2 /* records under way in one direction; a writer waits for room */
@@ -23,7 +25,8 @@
 /* A process that has done its work stays: its going would be one more state. */
 #define REST end_rest: false
 
-#if FLOWS == 1 && !defined(NO_AWAIT) /* it is about what does not end, and with several flows all of them do */
+/* It is about what does not end, and with several flows all of them do. */
+#if FLOWS == 1 && !defined(NO_AWAIT)
 #define AWAIT
 #endif
 
@@ -51,11 +54,18 @@
 #define CLEAN 1
 #define CLOSED 2
 
+/* channel.sessionState; over is closing, with nothing left to close */
+#define SESSION_OPEN 0
+#define SESSION_GOING_AWAY 1
+#define SESSION_DRAINING 2
+#define SESSION_CLOSING 3
+
 /* The link: what goes from each side to the other. */
 chan wire[2] = [ROOM] of { byte, byte, byte }; /* what, flow, number */
 bool broken[2];  /* the direction has ended or will: any part of what is under way may still arrive */
 bool closed[2];  /* this side has closed its conn */
-bool reset[2];   /* this side's conn has had an RST: netio.AwaitReset tells; an end it does not tell */
+bool fin[2];     /* this side has closed its conn with nothing unread: all that it sent arrives */
+bool reset[2];   /* this side's conn has had an RST: AwaitReset tells; an end it does not tell */
 byte forged[2];  /* a record that the man in the middle has put in front */
 byte forgedFlow[2];
 byte forgedSeq[2];
@@ -63,12 +73,21 @@ bool hole;       /* something was swallowed without a word */
 
 byte faults;
 
-/* Session and chain, of each side. */
-bool dead[2];    /* Session.err */
-bool tracked[2]; /* the chain is in Session.chains */
-bool idle;       /* the chain is in Session.idle */
-byte owner[2];   /* ghost: which flow uses the chain, counted from 1 */
-bool used[FLOWS];/* the responder's window */
+/* Session and link, of each side. */
+byte session[2]; /* life.state */
+bool drained[2]; /* ghost: the session has been draining */
+bool tracked[2]; /* the link is in linkPool.links */
+bool resting[2]; /* link.resting */
+bool unauth;     /* link.unauthenticated, of the responder's */
+bool idle;       /* the link is in linkPool.idle */
+byte owner[2];   /* ghost: which flow uses the link, counted from 1 */
+bool used[FLOWS];/* the responder's replay filter */
+
+#define DEAD(side) (session[side] >= SESSION_DRAINING)
+/* linkPool.busy: a flow is on the link, or may be */
+#define BUSY(side) (tracked[side] && !closed[side] && (!resting[side] || (side == O && unauth)))
+/* linkPool.shutUnused does not object */
+#define UNUSED (!tracked[I] || idle)
 
 /* Flow, each end. */
 byte life[ENDS];
@@ -118,6 +137,18 @@ inline closeConn(side, rst) {
 
 #define READABLE(side) (forged[1 - (side)] != NONE || len(wire[1 - (side)]) > 0)
 
+/* Close where nothing is unread: what this side has sent arrives, and then an end. */
+inline closeGently(side) {
+	if
+	:: closed[side] -> skip
+	:: !closed[side] && READABLE(side) -> closeConn(side, true)
+	:: !closed[side] && !READABLE(side) ->
+		closed[side] = true;
+		fin[side] = true;
+		broken[1 - side] = true
+	fi
+}
+
 /* One record, or LINKEOF or LINKERR, to k, kf, ks. */
 inline receive(side) {
 	if
@@ -128,16 +159,21 @@ inline receive(side) {
 	:: !closed[side] && forged[1 - side] == NONE && len(wire[1 - side]) > 0 -> wire[1 - side]?k, kf, ks
 	:: !closed[side] && broken[1 - side] -> k = LINKEOF
 	:: !closed[side] && broken[1 - side] -> k = LINKERR
+	:: !closed[side] && !broken[1 - side] && fin[1 - side] && !READABLE(side) -> k = LINKEOF
 	fi
 }
 
 inline forget() { k = 0; kf = 0; ks = 0 }
 
-/* One record to the link; bad tells whether that failed. It waits for room, and what is locked stays locked. */
+/* One record to the link; bad tells whether that failed. It waits for room, and what is locked stays
+ * locked. */
 inline transmit(what) {
 	if
 	:: closed[side] || broken[side] -> bad = true; reset[side] = !closed[side]
-	:: !closed[side] && broken[side] -> sendSeq[x]++; reset[side] = closed[1 - side] /* the kernel took it, and nobody will ever have it */
+	:: !closed[side] && broken[side] -> /* the kernel took it, and nobody will ever have it */
+		sendSeq[x]++;
+		reset[side] = closed[1 - side];
+		broken[1 - side] = broken[1 - side] || closed[1 - side] /* an RST is the answer */
 	:: !closed[side] && !broken[side] && len(wire[side]) < ROOM ->
 		assert(owner[side] == f + 1); /* P5 */
 		wire[side]!what, f, sendSeq[x];
@@ -159,14 +195,15 @@ inline sendFailed() { /* Flow.sent */
 	shut(false)
 }
 
-inline park() { /* Session.park; the responder waits for the next hello */
+inline park() { /* linkPool.park; the responder waits for the next hello */
 	if
 	:: side == I ->
 		if
 		:: !closed[I] && READABLE(I) -> closeConn(I, false) /* read together with the end */
-		:: dead[I] -> closeConn(I, false)
-		:: !dead[I] ->
-			assert(sendEnded[x] && gotEnd[x] && !sentAbort[x]); /* P5: it has ended both ways, and has not said otherwise */
+		:: DEAD(I) -> closeConn(I, false)
+		:: !DEAD(I) ->
+			/* P5: it has ended both ways, and has not said otherwise */
+			assert(sendEnded[x] && gotEnd[x] && !sentAbort[x]);
 			idle = true
 		fi
 	:: else
@@ -184,17 +221,18 @@ inline park() { /* Session.park; the responder waits for the next hello */
 inline endDirection() { /* Flow.endDirection */
 	ended[x]++;
 	if
-	:: life[x] == OPEN && FREE -> life[x] = CLEAN; park()
+	:: life[x] == OPEN && FREE -> life[x] = CLEAN; resting[side] = true; park()
 	:: else
 	fi
 }
 
 /*
- * joint.fail: Flow.Reset, that is Flow.abort, then a reset for the application, then whatever comes after. Between the
- * abort record and the rest, the other goroutine does what it likes. Not to be called within atomic.
+ * joint.fail: Flow.Reset, that is Flow.abort, then a reset for the application, then whatever comes
+ * after. Between the abort record and the rest, the other goroutine does what it likes. Not to be called
+ * within atomic. The abort has the lock at once, or a little time at most, or does not happen.
  */
 #define MAYABORT (life[x] == OPEN && !locked[x] && !sendErr[x] && !sendEnded[x] && !closed[side] && \
-	!broken[side] && len(wire[side]) < ROOM) /* it has the lock at once, or a little time at most, or does not happen */
+	!broken[side] && len(wire[side]) < ROOM)
 
 inline fail(n) {
 	if
@@ -209,7 +247,13 @@ inline fail(n) {
 			sentAbort[x] = true
 		}
 		atomic { shut(false); failed[x] = true; finished[x] = finished[x] + n; taken = 0; forget() }
-	:: atomic { !failing[x] && !MAYABORT -> failing[x] = true; shut(sendEnded[x] && !locked[x]); failed[x] = true; finished[x] = finished[x] + n; taken = 0; forget() }
+	:: atomic { !failing[x] && !MAYABORT ->
+			failing[x] = true;
+			shut(sendEnded[x] && !locked[x]);
+			failed[x] = true;
+			finished[x] = finished[x] + n;
+			taken = 0; forget()
+		}
 	:: atomic { failing[x] -> finished[x] = finished[x] + n; taken = 0; forget() }
 	fi
 }
@@ -353,7 +397,8 @@ rest:
 	REST
 }
 
-/* A client or a service: some data, then an end, or nothing more for ever. With several flows, it has no choice. */
+/* A client or a service: some data, then an end, or nothing more for ever. With several flows, it has
+ * no choice. */
 #ifdef ONLY_MITM
 #define SAYS(x) (x < FLOWS -> ITEMS : 0) /* the client's data will do */
 #else
@@ -374,7 +419,7 @@ end:	do
 
 /* ---- the two nodes ---- */
 
-/* Inlet.carry on one chain: a connection, and when its flow has left the chain clean, another one. */
+/* Inlet.carry on one link: a connection, and when its flow has left the link clean, another one. */
 proctype Inlet() {
 	byte side = I, f, x, k, kf, ks;
 	bool bad;
@@ -385,15 +430,16 @@ end:	do
 			:: f > 0 ->
 				idle = false;
 				if /* netio.Quiet: a break may not have been seen yet */
-				:: dead[I] || closed[I] || READABLE(I) || broken[O] -> bad = true
-				:: !dead[I] && !closed[I] && !READABLE(I) -> skip
+				:: DEAD(I) || closed[I] || READABLE(I) || broken[O] || fin[O] -> bad = true
+				:: !DEAD(I) && !closed[I] && !READABLE(I) -> skip
 				fi
-			:: else -> bad = dead[I]
+			:: else -> bad = DEAD(I)
 			fi;
 			if
 			:: bad -> closeConn(I, false); break
 			:: else ->
 				tracked[I] = true;
+				resting[I] = false;
 				owner[I] = f + 1;
 				started[x] = true;
 				run App(x)
@@ -426,17 +472,17 @@ proctype Outlet() {
 	byte side = O, f, x, k, kf, ks;
 	bool bad;
 end:	do
-	:: atomic { receive(O); /* chain.next */
-			tracked[O] = false; /* Session.forget */
+	:: atomic { receive(O); /* link.nextFlow */
+			tracked[O] = false; /* linkPool.forget */
 			if
 			:: k != HELLO -> break /* errNoHello, or the end of the link */
 			:: else -> f = kf; x = AT(O, f); forget()
 			fi
 		}
-		atomic { /* Session.adopt */
+		atomic { /* linkPool.adopt */
 			if
-			:: dead[O] -> break /* ErrUnknownSession */
-			:: else -> tracked[O] = true
+			:: DEAD(O) -> break /* ErrUnknownSession */
+			:: else -> tracked[O] = true; resting[O] = true; unauth = true
 			fi
 		}
 end1:		atomic { receive(O); /* Flow.first */
@@ -444,7 +490,7 @@ end1:		atomic { receive(O); /* Flow.first */
 			:: !(k == DATA && kf == f && ks == 0) -> break /* ErrForged, or the end of the link */
 			:: else
 			fi;
-#ifndef NO_WINDOW
+#ifndef NO_FILTER
 			if
 			:: used[f] -> break /* ErrReplayed */
 			:: else
@@ -452,6 +498,8 @@ end1:		atomic { receive(O); /* Flow.first */
 #endif
 			assert(!used[f]); /* P4: a flow is served once, so no record of it a second time */
 			used[f] = true;
+			resting[O] = false;
+			unauth = false;
 			owner[O] = f + 1;
 			recvSeq[x] = 1;
 			started[x] = true;
@@ -473,13 +521,14 @@ end2:		atomic {
 			fi
 		}
 	od;
-	atomic { closeConn(O, false); forget(); x = 0; f = 0 }
+	atomic { closeConn(O, false); tracked[O] = false; forget(); x = 0; f = 0 }
 	REST
 }
 
 /* ---- what may befall them, at any time ---- */
 
-/* With several flows, it strikes once both applications have ended the first one: before that, nothing knows of a next. */
+/* With several flows, it strikes once both applications have ended the first one: before that, nothing
+ * knows of a next. */
 #if FLOWS == 1
 #define STRIKE faults > 0
 #else
@@ -501,15 +550,21 @@ end:	do
 	od
 }
 
+/* life.end for a bad reason: the link is reset. */
 inline die() {
-	dead[side] = true;
 	if
-	:: tracked[side] -> closeConn(side, true)
+	:: !DEAD(side) ->
+		session[side] = SESSION_CLOSING;
+		if
+		:: tracked[side] -> closeConn(side, true)
+		:: else
+		fi
 	:: else
 	fi
 }
 
-/* Session.end on both sides, one after the other. A black hole ends the session: pings are not answered. */
+/* Session.end on both sides, one after the other. A black hole ends the session: pings are not
+ * answered. */
 proctype Death() {
 	byte side;
 end:	atomic {
@@ -528,6 +583,73 @@ end:	atomic {
 		die()
 	}
 	atomic { side = 1 - side; die(); side = 0 }
+	REST
+}
+
+/* linkPool.closeLinks: gently where no flow is on the link. */
+inline closeLinks(side) {
+	if
+	:: !tracked[side] -> skip
+#ifndef RESET_RESTING
+	:: tracked[side] && resting[side] -> closeGently(side)
+	:: tracked[side] && !resting[side] -> closeConn(side, true)
+#else
+	:: tracked[side] -> closeConn(side, true)
+#endif
+	fi
+}
+
+/* life.end with ErrGoingAway: it drains if a flow is on the link. */
+inline endWell(side) {
+	if
+#ifndef NO_DRAIN
+	:: !DEAD(side) && BUSY(side) -> session[side] = SESSION_DRAINING; drained[side] = true
+	:: !DEAD(side) && !BUSY(side) -> session[side] = SESSION_CLOSING; closeLinks(side)
+#else
+	:: !DEAD(side) -> drained[side] = BUSY(side); session[side] = SESSION_CLOSING; closeLinks(side)
+#endif
+	:: else
+	fi
+}
+
+/*
+ * A side goes away: it says so, and closes its sessions after a while, Endpoint.GoAway and Close. The
+ * other side is told of that as well. Where that is the initiator, it does not wait for it if nothing
+ * is left to do in the session, Session.awaitEnd.
+ */
+proctype GoAway() {
+	byte side;
+end:	atomic {
+		STRIKE -> faults--;
+		if
+		:: side = I /* the responder has nothing to do before the end */
+		:: side = O;
+			if
+			:: session[I] == SESSION_OPEN -> session[I] = SESSION_GOING_AWAY
+			:: else
+			fi
+		fi
+	}
+	if
+	:: atomic { session[I] == SESSION_GOING_AWAY && UNUSED ->
+			endWell(I);
+			assert(session[I] == SESSION_CLOSING); /* P6: it is not busy */
+			side = O
+		}
+	:: atomic { !DEAD(side) -> session[side] = SESSION_CLOSING; closeLinks(side); side = 1 - side }
+	:: atomic { DEAD(side) -> side = 1 - side }
+	fi;
+	atomic { endWell(side) }
+end1:	atomic { /* Session.drain */
+		(session[I] == SESSION_DRAINING && !BUSY(I)) || (session[O] == SESSION_DRAINING && !BUSY(O)) ->
+			if
+			:: session[I] == SESSION_DRAINING -> side = I
+			:: else -> side = O
+			fi;
+			session[side] = SESSION_CLOSING;
+			closeLinks(side);
+			side = 0
+	}
 	REST
 }
 
@@ -557,8 +679,8 @@ end:	atomic {
 }
 
 /*
- * The man in the middle: swallows what comes next, or puts in front of it bytes of his own or anything that either side
- * has ever sent. Two of these make a flip, a swap, or a flow played again.
+ * The man in the middle: swallows what comes next, or puts in front of it bytes of his own or anything
+ * that either side has ever sent. Two of these make a flip, a swap, or a flow played again.
  */
 proctype Mitm() {
 	byte d, f, s;
@@ -596,22 +718,31 @@ end:	do
 /* ---- P3: what must be true in the end ---- */
 
 #define TOLD(x) (!started[x] || eof[x] || failed[x] || hasReset[x])
-/* The other application is there and says nothing, all it said has arrived, and the way from there is whole. */
-#define WAITING(x) (started[PEER(x)] && life[x] == OPEN && life[PEER(x)] == OPEN && !broken[PEER(x) / FLOWS] && \
-	!hole && !hasEnded[PEER(x)] && !hasReset[PEER(x)] && got[x] == wrote[PEER(x)])
+/* The other application is there and says nothing, all it said has arrived, and the way from there is
+ * whole. */
+#define WAITING(x) (started[PEER(x)] && life[x] == OPEN && life[PEER(x)] == OPEN && \
+	!broken[PEER(x) / FLOWS] && !hole && !hasEnded[PEER(x)] && !hasReset[PEER(x)] && \
+	got[x] == wrote[PEER(x)])
 /* Where the session has ended, nobody holds on to a connection of it. */
-#define LETGO(x) (!dead[(x) / FLOWS] || !started[x] || failed[x] || hasReset[x] || (eof[x] && hasEnded[x]))
+#define LETGO(x) (!DEAD((x) / FLOWS) || !started[x] || failed[x] || hasReset[x] || \
+	(eof[x] && hasEnded[x]))
+/* Where the session drained, what the other side had ended well has arrived, unless that has begun another
+ * flow on the link by then. */
+#define ENDEDWELL(x) (life[x] == CLEAN && owner[(x) / FLOWS] == (x) % FLOWS + 1)
+#define DELIVERED(x) (!drained[(x) / FLOWS] || !started[x] || !ENDEDWELL(PEER(x)) || eof[x])
 
 proctype Judge() {
 	byte x;
 	atomic { timeout;
 #ifdef REACH
-	assert(!(eof[AT(I, FLOWS - 1)] && eof[AT(O, FLOWS - 1)])); /* must fail: the last flow can end well */
+	/* It must fail: the last flow can end well. */
+	assert(!(eof[AT(I, FLOWS - 1)] && eof[AT(O, FLOWS - 1)]));
 #endif
 	do
 	:: x < ENDS ->
 		assert(TOLD(x) || WAITING(x)); /* P3 */
 		assert(LETGO(x));              /* P3 */
+		assert(DELIVERED(x));          /* P6 */
 		x++
 	:: else -> break
 	od
@@ -621,7 +752,7 @@ proctype Judge() {
 
 #ifdef LTL /* P3 again: a session's end ends everything, whatever else happens */
 #define OVER(x) (TOLD(x) && LETGO(x))
-ltl over { [] ((dead[I] && dead[O]) -> <> [] (OVER(AT(I, 0)) && OVER(AT(O, 0)))) }
+ltl over { [] ((DEAD(I) && DEAD(O)) -> <> [] (OVER(AT(I, 0)) && OVER(AT(O, 0)))) }
 #endif
 
 init {
@@ -645,6 +776,9 @@ init {
 #endif
 #if !defined(ONLY_MITM) && !defined(LTL)
 		run Cut();
+#ifndef NO_GOAWAY /* for a mutation that breaks more than its own property */
+		run GoAway();
+#endif
 #endif
 		run Death();
 #ifndef LTL

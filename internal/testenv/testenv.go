@@ -22,6 +22,19 @@ var toolDirs = []string{"/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/postg
 // CI reports whether this run must not skip anything: SP_CI=1 in the environment.
 func CI() bool { return os.Getenv("SP_CI") == "1" }
 
+// Full reports whether tests take their long form: SP_FULL=1 in the environment. It wants a quiet machine and some
+// minutes, and finds what takes many tries, or much of something; the short form runs every time. A test that has a long
+// form says so in its comment, and .ci/run runs what of it fits.
+func Full() bool { return os.Getenv("SP_FULL") == "1" }
+
+// OfFull returns one of two sizes of a test: long where [Full] is true.
+func OfFull[T any](short, long T) T {
+	if Full() {
+		return long
+	}
+	return short
+}
+
 // Skip ends t as skipped, or as failed where [CI] is true. The reason says what is missing.
 func Skip(t testing.TB, reason string) {
 	t.Helper()

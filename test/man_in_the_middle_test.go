@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"os"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // What the man in the middle does. Which of them leave a direction able to end well is for teeth to say.
@@ -30,12 +30,12 @@ const attackers = 8
 // attacks returns every interference in each direction at the positions that where selects, in an order that is
 // always the same and mixes those that take long with those that do not. SP_FULL=1 selects every position.
 func attacks(where func(kind faultnet.Kind, at int) bool) []faultnet.Fault {
-	full := os.Getenv("SP_FULL") == "1"
+	long := testenv.Full()
 	var all []faultnet.Fault
 	for _, dir := range []faultnet.Direction{faultnet.ClientToServer, faultnet.ServerToClient} {
 		for _, kind := range interferences {
 			for at := range attackedMessages {
-				if full || where(kind, at) {
+				if long || where(kind, at) {
 					all = append(all, attack(kind, dir, at))
 				}
 			}
@@ -63,11 +63,11 @@ func attack(kind faultnet.Kind, dir faultnet.Direction, at int) faultnet.Fault {
 // TestManInTheMiddleOfFlows attacks the links that carry connections: long ones, so that whatever is missing is missed.
 func TestManInTheMiddleOfFlows(t *testing.T) {
 	t.Parallel()
-	lab := newLab(t)
+	siege := newSiege(t)
 	all := attacks(func(kind faultnet.Kind, at int) bool {
 		return kind == faultnet.Flip || kind == faultnet.Cut || at < 6 || at%7 == int(kind)%7 || at == attackedMessages-1
 	})
-	lab.each(all, attackers, func(g *gate, f faultnet.Fault) {
+	siege.each(all, attackers, func(g *gate, f faultnet.Fault) {
 		for range attempts {
 			link, e := g.attackFlow(f, dialogue{pieces: attackedMessages + 20, size: 2 << 10})
 			if !hasFired(link) {
@@ -86,9 +86,9 @@ func TestManInTheMiddleOfFlows(t *testing.T) {
 // their ends.
 func TestManInTheMiddleOfShortFlows(t *testing.T) {
 	t.Parallel()
-	lab := newLab(t)
+	siege := newSiege(t)
 	all := attacks(func(kind faultnet.Kind, at int) bool { return at < 10 || at%9 == int(kind)%9 })
-	lab.each(all, attackers, func(g *gate, f faultnet.Fault) {
+	siege.each(all, attackers, func(g *gate, f faultnet.Fault) {
 		short := dialogue{pieces: 2, size: 100, endInTurn: true}
 		for range attempts {
 			link, _ := g.attackFlow(f, short)
@@ -115,9 +115,9 @@ func TestManInTheMiddleOfControl(t *testing.T) {
 	t.Parallel()
 	all := attacks(func(kind faultnet.Kind, at int) bool { return at < 3 || at == 3+2*int(kind) })
 	// Where pings come fast, a busy machine's sessions die of silence before it is the turn of a late message.
-	for _, keepalive := range []string{"100ms", "1s", "5s"} {
+	for _, keepalive := range []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second} {
 		if len(all) > 0 {
-			all = attackControls(newLab(t, "--keepalive", keepalive), all)
+			all = attackControls(newSiege(t, "--keepalive", unhurried(keepalive).String()), all)
 		}
 	}
 	for _, f := range all {
@@ -126,7 +126,7 @@ func TestManInTheMiddleOfControl(t *testing.T) {
 }
 
 // attackControls returns those attacks that have not happened.
-func attackControls(l *lab, all []faultnet.Fault) (left []faultnet.Fault) {
+func attackControls(l *siege, all []faultnet.Fault) (left []faultnet.Fault) {
 	l.t.Helper()
 	var mu sync.Mutex
 	l.each(all, 3*attackers, func(_ *gate, f faultnet.Fault) { // most of the time they wait for pings
@@ -142,18 +142,15 @@ func attackControls(l *lab, all []faultnet.Fault) (left []faultnet.Fault) {
 	return left
 }
 
-// attempts is how often a test tries to have a fault happen where time decides whether it does.
-const attempts = 5
-
 // hasFired tells whether a link's fault has happened.
 func hasFired(link *faultnet.Link) bool { return link != nil && len(link.Fired()) > 0 }
 
-// lab is what attacks have in common: an outlet, and behind it a target that knows all conversations.
+// siege is what attacks have in common: an outlet, and behind it a target that knows all conversations.
 //
 //	client ─▶ sp inlet ─▶ man in the middle ─▶ sp outlet ─▶ target
 //	          └───────── gate, one each ────┘
-type lab struct {
-	*site
+type siege struct {
+	*topology
 	flags []string
 
 	mu            sync.Mutex
@@ -162,10 +159,10 @@ type lab struct {
 	over          bool
 }
 
-// newLab starts an outlet with flags that are the inlets' as well.
-func newLab(t *testing.T, flags ...string) *lab {
+// newSiege starts an outlet with flags that are the inlets' as well.
+func newSiege(t *testing.T, flags ...string) *siege {
 	t.Helper()
-	l := &lab{site: newOutlet(t, flags...), flags: flags, conversations: make(map[uint64]*conversation)}
+	l := &siege{topology: newOutlet(t, flags...), flags: flags, conversations: make(map[uint64]*conversation)}
 	var tasks sync.WaitGroup
 	tasks.Go(func() { l.serve(&tasks) })
 	t.Cleanup(func() {
@@ -180,7 +177,7 @@ func newLab(t *testing.T, flags ...string) *lab {
 }
 
 // each does work for each fault, several at a time, each worker with a gate that nobody else has.
-func (l *lab) each(all []faultnet.Fault, workers int, work func(g *gate, f faultnet.Fault)) {
+func (l *siege) each(all []faultnet.Fault, workers int, work func(g *gate, f faultnet.Fault)) {
 	l.t.Helper()
 	queue := make(chan faultnet.Fault, len(all))
 	for _, f := range all {
@@ -189,7 +186,7 @@ func (l *lab) each(all []faultnet.Fault, workers int, work func(g *gate, f fault
 	close(queue)
 	var tasks sync.WaitGroup
 	for range workers {
-		g := &gate{lab: l}
+		g := &gate{siege: l}
 		tasks.Go(func() {
 			defer g.close()
 			for f := range queue {
@@ -202,7 +199,7 @@ func (l *lab) each(all []faultnet.Fault, workers int, work func(g *gate, f fault
 }
 
 // serve is the target: it takes part in the conversation that a connection belongs to.
-func (l *lab) serve(tasks *sync.WaitGroup) {
+func (l *siege) serve(tasks *sync.WaitGroup) {
 	for {
 		c, err := l.target.AcceptTCP()
 		if err != nil {
@@ -218,7 +215,7 @@ func (l *lab) serve(tasks *sync.WaitGroup) {
 }
 
 // begin makes a new conversation.
-func (l *lab) begin(f faultnet.Fault, d dialogue) *conversation {
+func (l *siege) begin(f faultnet.Fault, d dialogue) *conversation {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.last++
@@ -228,7 +225,7 @@ func (l *lab) begin(f faultnet.Fault, d dialogue) *conversation {
 }
 
 // conversation reads which conversation c belongs to. Nothing that is no conversation must ever arrive.
-func (l *lab) conversation(c io.Reader) (*conversation, bool) {
+func (l *siege) conversation(c io.Reader) (*conversation, bool) {
 	number, err := readNumber(c)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -247,7 +244,7 @@ func (l *lab) conversation(c io.Reader) (*conversation, bool) {
 
 // gate is an inlet behind a man in the middle.
 type gate struct {
-	lab     *lab
+	siege   *siege
 	middle  *middle
 	inlet   *process
 	address string
@@ -257,14 +254,14 @@ type gate struct {
 func (g *gate) startInlet() bool {
 	var err error
 	if g.middle == nil {
-		g.middle, err = newMiddle(hostPortOf(g.lab.route()))
+		g.middle, err = newMiddle(hostPortOf(g.siege.route()))
 	}
 	if err == nil && g.inlet == nil {
-		flags := append([]string{"inlet", "--listen", "127.0.0.1:0", "--to", g.middle.address()}, g.lab.flags...)
-		g.inlet, err = startProcess(g.lab.command(flags...))
+		flags := append([]string{"inlet", "--listen", anywhere, "--to", g.middle.address()}, g.siege.flags...)
+		g.inlet, err = launch(g.siege.command(flags...))
 	}
 	if err != nil {
-		g.lab.t.Error(err)
+		g.siege.t.Error(err)
 	}
 	return err == nil
 }
@@ -279,7 +276,7 @@ func (g *gate) ready() bool {
 	}
 	var err error
 	if g.address, err = g.inlet.readyLine(); err != nil {
-		g.lab.t.Error(err)
+		g.siege.t.Error(err)
 	}
 	return err == nil
 }
@@ -288,7 +285,7 @@ func (g *gate) close() {
 	if g.inlet != nil {
 		g.inlet.kill()
 		if err := g.inlet.trouble(); err != nil {
-			g.lab.t.Error(err)
+			g.siege.t.Error(err)
 		}
 	}
 	if g.middle != nil {
@@ -315,13 +312,13 @@ func (g *gate) attackFlow(f faultnet.Fault, d dialogue) (*faultnet.Link, *conver
 
 // converse has a conversation through the gate.
 func (g *gate) converse(f faultnet.Fault, d dialogue) *conversation {
-	talk := g.lab.begin(f, d)
-	c, err := dialTCP(g.address)
+	talk := g.siege.begin(f, d)
+	c, err := dialWhere(g.address)
 	switch {
 	case err == nil:
 		talk.take(c, talk.up, talk.down)
 	case !errors.Is(err, syscall.ECONNRESET): // which may come before the dialing is over
-		g.lab.t.Error(err)
+		g.siege.t.Error(err)
 	}
 	return talk
 }
@@ -331,8 +328,8 @@ const hangTime = 300 * time.Millisecond
 
 // attackControl lets f happen on the first link of a new inlet, while there is a conversation. It reports whether f has
 // happened.
-func (l *lab) attackControl(f faultnet.Fault) bool {
-	g := &gate{lab: l}
+func (l *siege) attackControl(f faultnet.Fault) bool {
+	g := &gate{siege: l}
 	defer g.close()
 	var err error
 	if g.middle, err = newMiddle(hostPortOf(l.route())); err != nil {
@@ -346,7 +343,7 @@ func (l *lab) attackControl(f faultnet.Fault) bool {
 	var link *faultnet.Link
 	select {
 	case link = <-taken:
-	case <-time.After(soon):
+	case <-time.After(patience):
 		l.t.Errorf("%v: the inlet makes no link", f)
 		return true
 	}
@@ -375,8 +372,8 @@ func over(link *faultnet.Link) bool {
 }
 
 // recovers has a conversation that nothing happens to.
-func (l *lab) recovers(g *gate, f faultnet.Fault) {
-	for deadline := time.Now().Add(soon); time.Now().Before(deadline); {
+func (l *siege) recovers(g *gate, f faultnet.Fault) {
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
 		if talk := g.converse(f, dialogue{pieces: 1, size: 10, endInTurn: true}); talk.endedWell() {
 			return
 		}
@@ -397,7 +394,7 @@ func cutWhenFelt(link *faultnet.Link) {
 			_ = link.Close()
 		case <-tick.C:
 			if felt == nil && hasFired(link) {
-				felt = time.After(hangTime)
+				felt = time.After(unhurried(hangTime))
 			}
 		}
 	}
@@ -406,7 +403,7 @@ func cutWhenFelt(link *faultnet.Link) {
 // TestHonestMiddle is what the attacks are compared with: where nothing is done, conversations end well.
 func TestHonestMiddle(t *testing.T) {
 	t.Parallel()
-	g := &gate{lab: newLab(t)}
+	g := &gate{siege: newSiege(t)}
 	defer g.close()
 	if !g.ready() {
 		return

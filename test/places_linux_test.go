@@ -1,5 +1,3 @@
-//go:build linux
-
 package test
 
 import (
@@ -8,12 +6,12 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -26,16 +24,12 @@ const (
 // TestPlacesTaken has strangers come for all places for links that nothing is known of, and say nothing on them. Who is
 // trusted gets through all the same, and has no more trouble once he has.
 func TestPlacesTaken(t *testing.T) {
-	if !full() { // figures are taken alone
-		t.Parallel()
-	}
+	alone(t)
 	for _, through := range []bool{false, true} {
 		for _, crowd := range []bool{false, true} {
 			name := map[bool]string{false: "outlet", true: "relay"}[through] + map[bool]string{false: ", few", true: ", many"}[crowd]
 			t.Run(name, func(t *testing.T) {
-				if !full() {
-					t.Parallel()
-				}
+				alone(t)
 				placesTaken(t, through, crowd)
 			})
 		}
@@ -45,29 +39,29 @@ func TestPlacesTaken(t *testing.T) {
 // placesTaken attacks a relay, or an outlet, from addresses of which there are as many as strangers if they are a crowd.
 func placesTaken(t *testing.T, through, crowd bool) {
 	t.Helper()
-	places, attempts := ofFull(32, 1024), ofFull(10, 100)
-	strangers, addresses := placesOversub*places, ofFull(2, 16)
+	places, attempts := testenv.OfFull(32, 1024), testenv.OfFull(10, 100)
+	strangers, addresses := placesOversub*places, testenv.OfFull(2, 16)
 	if crowd {
 		addresses = strangers
 	}
-	l := newNodes(t)
-	m := newMirror(t, labMeanwhile)
+	me := newPerson(t)
+	m := newMirror(t, meanwhile)
 	limit := fmt.Sprintf("--max-unauthenticated=%d", places)
 	var victim string
 	var attempt func(k int) bool
 	if through {
-		_, victim = l.relay("--log-level", "error", limit)
-		l.registered(victim, "db", m.address, "--log-level", "error")
+		_, victim = me.startRelay("--log-level", "error", limit)
+		me.startNamed(victim, "db", m.address, "--log-level", "error")
 		attempt = func(k int) bool { return asksForName(stranger{net.IPv4(127, 2, 0, byte(k)), victim}, "db") }
 	} else {
-		_, victim = l.outlet(m.address, "--log-level", "error", limit)
-		attempt = func(int) bool { return l.run(sendHello(step(victim)+labUpper)...).stdout == "HELLO\n" }
+		_, victim = me.startOutlet(m.address, "--log-level", "error", limit)
+		attempt = func(int) bool { return me.run(hello(step(victim))...).stdout == "HELLO\n" }
 	}
 	s := takePlaces(t, victim, strangers, addresses)
 	first, well := 0, 0
 	again := time.NewTicker(placesAgain)
 	defer again.Stop()
-	for k := 1; k <= attempts || first == 0 && time.Since(s.began) < labPatience; k++ {
+	for k := 1; k <= attempts || first == 0 && time.Since(s.began) < patience; k++ {
 		<-again.C
 		if attempt(k) {
 			well++
@@ -94,22 +88,18 @@ func TestRelayFilled(t *testing.T) {
 	t.Parallel()
 	t.Run("connections", func(t *testing.T) {
 		t.Parallel()
-		relayFilled(t, newNodes(t), "--max-connections", "200")
+		relayFilled(t, plan{relayFlags: []string{"--max-connections", "200"}})
 	})
 	t.Run("descriptors", func(t *testing.T) {
 		t.Parallel()
-		l := newNodes(t)
-		l.limitFiles()
-		relayFilled(t, l)
+		relayFilled(t, plan{few: "relay"})
 	})
 }
 
-func relayFilled(t *testing.T, l *nodes, more ...string) {
+func relayFilled(t *testing.T, p plan) {
 	t.Helper()
-	m := newMirror(t, labMeanwhile)
-	p, relay := l.relay(more...)
-	l.binary = executable(t)
-	l.registered(relay, "db", m.address, "--log-level", "error")
+	p.relay, p.outlet = true, []string{"--log-level", "error"}
+	w := newTopology(t, p)
 	ask, err := wire.AppendMessage(nil, wire.Message{
 		Onward: wire.Route{{Kind: wire.Service, Name: "forward_to_db"}, {Kind: wire.Secure, Name: "api"}},
 		Return: wire.Route{{Kind: wire.Label, Name: "stranger"}},
@@ -119,17 +109,15 @@ func relayFilled(t *testing.T, l *nodes, more ...string) {
 	}
 	eventually(t, "there are no more connections for the stranger", func() bool {
 		for range 10 {
-			if c, err := (stranger{net.IPv4(127, 3, 0, 1), relay}).dial(t.Context()); err == nil {
+			if c, err := (stranger{net.IPv4(127, 3, 0, 1), w.relayAt}).dial(t.Context()); err == nil {
 				t.Cleanup(func() { _ = c.Close() })
 				_, _ = c.Write(ask) // he may have been reset for coming too often
 			}
 		}
-		return strings.Contains(p.log.String(), `error="too many connections"`)
+		return w.relay.said(`error="too many connections"`) > 0
 	})
 	for range 10 {
-		if r := l.run(sendHello(step(relay) + forwardTo("db") + labUpper)...); r.stdout != "HELLO\n" {
-			t.Errorf("%+v", r)
-		}
+		w.saysHello(step(w.relayAt) + forwardTo("db"))
 	}
 }
 
@@ -148,7 +136,7 @@ func asksForName(s stranger, name string) bool {
 		return false
 	}
 	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(soon))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	_, err = c.Write(b)
 	status := make([]byte, 3)
 	if err == nil {

@@ -4,7 +4,6 @@ package test
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -26,7 +25,7 @@ type networks struct {
 
 var networkCount atomic.Int32
 
-func newNetworks(t *testing.T) *networks {
+func newNetworks(t testing.TB) *networks {
 	t.Helper()
 	testenv.NeedNetns(t)
 	id := fmt.Sprintf("sp%d-%d", os.Getpid(), networkCount.Add(1))
@@ -53,7 +52,7 @@ func newNetworks(t *testing.T) *networks {
 }
 
 // join lays a line from an outer network to the middle.
-func (n *networks) join(t *testing.T, outer, leg, network string) {
+func (n *networks) join(t testing.TB, outer, leg, network string) {
 	t.Helper()
 	ip(t, "-n", n.middle, "link", "add", leg, "type", "veth", "peer", "name", "eth", "netns", outer)
 	for _, end := range []struct{ namespace, device, address string }{
@@ -64,77 +63,27 @@ func (n *networks) join(t *testing.T, outer, leg, network string) {
 	}
 }
 
-func ip(t *testing.T, args ...string) {
+func ip(t testing.TB, args ...string) {
 	t.Helper()
 	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
 		t.Fatalf("ip %s: %v: %s", strings.Join(args, " "), err, out)
 	}
 }
 
-// in makes the lab's next processes start in a namespace.
-func (l *nodes) in(namespace string) *nodes {
-	there := *l
-	there.inside = namespace
-	return &there
-}
-
 // apart fails if one of the outer networks reaches the other.
-func (n *networks) apart(l *nodes) {
-	l.t.Helper()
+func (n *networks) apart(me person) {
+	me.t.Helper()
 	for _, way := range []struct{ from, address string }{{n.near, n.farNet + ".2"}, {n.far, n.nearNet + ".2"}} {
-		l.in(way.from).fails(3, "cannot reach", "send", "--timeout", "5s", "--to", way.address+":7000", "hello")
+		me.in(way.from).fails(3, "cannot reach", "send", "--timeout", "5s", "--to", way.address+":7000", "hello")
 	}
 }
 
-// unixMirror is a mirror that a process in any network reaches: a path has no network.
-func (l *nodes) unixMirror(size int64) (*labMirror, string) {
-	l.t.Helper()
-	m := newMirror(l.t, size)
-	path := l.dir + "/service"
-	listener, err := net.Listen("unix", path)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	labServe(l.t, listener, m.serve)
-	return m, "unix:" + path
-}
-
-// TestNetworksApart has an inlet and an outlet in networks that cannot reach each other.
-func TestNetworksApart(t *testing.T) {
-	n := newNetworks(t)
-	middle := n.nearNet + ".1"
-	for _, topology := range []struct {
-		name  string
-		build func(l *nodes, target string) (route string)
-	}{
-		{"relay", func(l *nodes, target string) string {
-			l.in(n.middle).start("relay", "--listen", ":4000").ready()
-			l.in(n.far).registered(n.farNet+".1:4000", "db", target)
-			return "db@" + middle + ":4000"
-		}},
-		{"bridge", func(l *nodes, target string) string {
-			l.in(n.far).start("outlet", "--listen", ":7000", "--target", target).ready()
-			l.in(n.middle).start("bridge", "--listen", ":4000", "--next", n.farNet+".0/24:7000").ready()
-			return step(middle+":4000") + step(n.farNet+".2:7000") + labOutlet
-		}},
-	} {
-		t.Run(topology.name, func(t *testing.T) {
-			l := newNodes(t)
-			n.apart(l)
-			m, target := l.unixMirror(labSize)
-			to := topology.build(l, target)
-			listens := "unix:" + l.dir + "/inlet"
-			inlet := l.in(n.near).start("inlet", "--listen", listens, "--to", to)
-			if line := inlet.ready(); line != listens {
-				t.Errorf("the inlet listens at %s, want %s", line, listens)
-			}
-			if err := m.both(labDial(t, listens)); err != nil {
-				t.Error("client ends first:", err)
-			}
-			if err := m.afterEnd(labDial(t, listens), labRest); err != nil {
-				t.Error("service ends first:", err)
-			}
-			n.apart(l)
-		})
+// setRules gives rules to a namespace's nftables.
+func setRules(t testing.TB, nft, space, rules string) {
+	t.Helper()
+	cmd := exec.Command("ip", "netns", "exec", space, nft, "-f", "-")
+	cmd.Stdin = strings.NewReader(rules + "\n")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("nft: %v: %s", err, out)
 	}
 }

@@ -15,7 +15,7 @@ type wallet struct {
 	held atomic.Pointer[identity.Credential]
 }
 
-func (w *wallet) show() [][]byte { return [][]byte{w.held.Load().Bytes()} }
+func (w *wallet) present() [][]byte { return [][]byte{w.held.Load().Bytes()} }
 
 // vouched is a lab in which one side trusts the other for a credential only.
 type vouched struct {
@@ -49,36 +49,36 @@ func trustingAuthority(t testing.TB, authority *identity.Identity) *trust.Policy
 	return trust
 }
 
-// inVouched runs f for either side that may show the credential, which lives for 10 seconds at
-// first.
+// inVouched runs f twice: once with each side presenting the credential, which lives for 10 seconds
+// at first.
 func inVouched(
-	t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint),
+	t *testing.T, f func(t *testing.T, v *vouched, l *lab, s *Session, presenter *Endpoint),
 ) {
 	for _, side := range []string{"initiator", "responder"} {
 		t.Run(side, func(t *testing.T) {
 			v := &vouched{authority: testkit.NewIdentity(t)}
 			inBubble(t, func(a, b *Config) {
-				shows, checks := a, b
+				presents, checks := a, b
 				if side == "responder" {
-					shows, checks = b, a
+					presents, checks = b, a
 				}
-				v.subject = shows.Identity
+				v.subject = presents.Identity
 				v.issue(t, 10*time.Second)
-				shows.Credentials = v.wallet.show
+				presents.Credentials = v.wallet.present
 				checks.Trust = trustingAuthority(t, v.authority)
 			}, func(t *testing.T, l *lab) {
-				shower := l.initiator
+				presenter := l.initiator
 				if side == "responder" {
-					shower = l.responder
+					presenter = l.responder
 				}
-				f(t, v, l, l.session(), shower)
+				f(t, v, l, l.session(), presenter)
 			})
 		})
 	}
 }
 
-// Without Renew a session ends with the credential that it was made with, whatever there is to show
-// by then.
+// Without Renew a session ends with the credential that it was made with, whatever there is to
+// present by then.
 func TestExpiryEndsSession(t *testing.T) {
 	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, _ *Endpoint) {
 		v.issue(t, time.Hour)
@@ -91,13 +91,13 @@ func TestExpiryEndsSession(t *testing.T) {
 	})
 }
 
-// A new credential prolongs the session, whichever side shows it.
-func TestRenewShowsNewCredential(t *testing.T) {
-	inVouched(t, func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint) {
+// A new credential prolongs the session, whichever side presents it.
+func TestRenewPresentsNewCredential(t *testing.T) {
+	inVouched(t, func(t *testing.T, v *vouched, l *lab, s *Session, presenter *Endpoint) {
 		for range 10 {
 			time.Sleep(7 * time.Second)
 			v.issue(t, 10*time.Second)
-			shower.Renew()
+			presenter.Renew()
 		}
 		time.Sleep(7 * time.Second)
 		if err := s.Err(); err != nil {
@@ -111,10 +111,10 @@ func TestRenewShowsNewCredential(t *testing.T) {
 
 // A new credential that ends sooner ends the session sooner.
 func TestRenewShortens(t *testing.T) {
-	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, shower *Endpoint) {
+	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, presenter *Endpoint) {
 		begin := time.Now()
 		v.issue(t, 3*time.Second)
-		shower.Renew()
+		presenter.Renew()
 		<-s.Done()
 		if took := time.Since(begin); took > 3*time.Second {
 			t.Errorf("it ended after %v", took)
@@ -123,18 +123,18 @@ func TestRenewShortens(t *testing.T) {
 	})
 }
 
-// Who asks for more handshakes than anybody needs gets some, and what is shown in the end is what
-// is there.
+// Who asks for more handshakes than anybody needs gets some, and what is presented in the end is
+// what is there.
 func TestRenewTooOften(t *testing.T) {
-	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, shower *Endpoint) {
+	inVouched(t, func(t *testing.T, v *vouched, _ *lab, s *Session, presenter *Endpoint) {
 		before := s.epochID()
 		for range 600 {
 			time.Sleep(100 * time.Millisecond)
 			v.issue(t, 10*time.Second)
-			shower.Renew()
+			presenter.Renew()
 		}
 		v.issue(t, time.Hour)
-		shower.Renew()
+		presenter.Renew()
 		time.Sleep(10 * time.Second)
 		if err := s.Err(); err != nil {
 			t.Fatal(err)
@@ -144,7 +144,7 @@ func TestRenewTooOften(t *testing.T) {
 		}
 		time.Sleep(30 * time.Second)
 		if err := s.Err(); err != nil {
-			t.Errorf("the last credential was not shown: %v", err)
+			t.Errorf("the last credential was not presented: %v", err)
 		}
 	})
 }
@@ -157,8 +157,8 @@ func (s *Session) epochID() sessionID {
 
 // Decided tells of a decision that is another one.
 func TestDecided(t *testing.T) {
-	inVouched(t, func(t *testing.T, v *vouched, l *lab, s *Session, shower *Endpoint) {
-		if shower == l.initiator {
+	inVouched(t, func(t *testing.T, v *vouched, l *lab, s *Session, presenter *Endpoint) {
+		if presenter == l.initiator {
 			return // the decision is the responder's
 		}
 		decided := s.Decided()
@@ -179,9 +179,9 @@ func TestDecided(t *testing.T) {
 	})
 }
 
-// A node that takes up a new key shows it in the next handshake, and from then on the old one is
+// A node that takes up a new key presents it in the next handshake, and from then on the old one is
 // refused.
-func TestRenewShowsNewKey(t *testing.T) {
+func TestRenewPresentsNewKey(t *testing.T) {
 	var current atomic.Pointer[identity.Identity]
 	inBubble(t, func(a, b *Config) {
 		current.Store(a.Identity)
@@ -205,10 +205,10 @@ func TestRenewShowsNewKey(t *testing.T) {
 	})
 }
 
-// A ticket is shown by the initiator, to the one whom it is for, and nobody else.
-func TestTicketIsShownToItsIssuer(t *testing.T) {
+// The initiator presents a ticket, to the one whom it is for and to nobody else.
+func TestTicketIsPresentedToItsIssuer(t *testing.T) {
 	for _, own := range []bool{true, false} {
-		var shown *identity.Ticket
+		var presented *identity.Ticket
 		inBubble(t, func(a, b *Config) {
 			issuer := b.Identity
 			if !own {
@@ -226,10 +226,10 @@ func TestTicketIsShownToItsIssuer(t *testing.T) {
 			}
 			// A responder has none to present.
 			b.Ticket = func(identity.Identifier) []byte { return ticket.Bytes() }
-			b.Trust = spyTrust{b.Trust, func(p *identity.Peer) { shown = p.Ticket }}
+			b.Trust = spyTrust{b.Trust, func(p *identity.Peer) { presented = p.Ticket }}
 		}, func(_ *testing.T, l *lab) { l.session() })
-		if (shown != nil) != own {
-			t.Errorf("own issuer %v, and the ticket shown is %v", own, shown)
+		if (presented != nil) != own {
+			t.Errorf("own issuer %v, and the ticket presented is %v", own, presented)
 		}
 	}
 }

@@ -9,142 +9,42 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testenv"
 )
 
-// usage is what a process has taken of the system.
-type usage struct {
-	rss, peak   int64 // KiB in memory now, and the most since resetPeak
-	descriptors int
-}
-
-func (u usage) String() string {
-	return fmt.Sprintf("%.1f MiB, %d descriptors", float64(u.rss)/1024, u.descriptors)
-}
-
-// use returns what a process uses.
-func (p *labProcess) use() usage {
-	p.t.Helper()
-	return usageOf(p.t, p.cmd.Process.Pid)
-}
-
-// usageOf reads proc_pid_status(5).
-func usageOf(t *testing.T, pid int) usage {
-	t.Helper()
-	dir := fmt.Sprintf("/proc/%d", pid)
-	status, err := os.ReadFile(dir + "/status")
-	if err != nil {
-		t.Fatal(err)
-	}
-	fds, err := filepath.Glob(dir + "/fd/*")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u := usage{descriptors: len(fds)}
-	for line := range strings.Lines(string(status)) {
-		name, value, _ := strings.Cut(line, ":")
-		kib, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-		switch name {
-		case "VmRSS":
-			u.rss = kib
-		case "VmHWM":
-			u.peak = kib
-		}
-	}
-	return u
-}
-
-// resetPeak begins a new peak (proc_pid_clear_refs(5)).
-func (p *labProcess) resetPeak() {
-	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0)
-}
-
-// echoVariable has this test binary be a target that echoes: a process has descriptors of its own.
-const echoVariable = "SP_ECHO_TARGET"
-
-func init() {
-	if os.Getenv(echoVariable) != "" {
-		fatal(serveTarget("127.0.0.1:0", echo))
-	}
-}
-
-func echo(c *net.TCPConn) {
-	defer c.Close()
-	_, _ = io.CopyBuffer(struct{ io.Writer }{c}, struct{ io.Reader }{c}, make([]byte, 1<<10))
-}
-
-// row is the processes of a portal through a relay, in front of a service that echoes.
+// row is a portal through a relay in front of a service that echoes, with figures of what its processes use.
 //
 //	client ─▶ inlets ─▶ relay ◀─ outlet ─▶ target
 type row struct {
-	*nodes
-	relay, outlet *labProcess
-	inlets        []*labProcess
-	addresses     []string // of the inlets
-	target        *process
-	targetRest    int // descriptors of the target when it has no connection
+	*topology
+	targetRest int // descriptors of the target when it has no connection
 }
 
-// rowPlan says how a row differs from the plain one.
-type rowPlan struct {
-	as     map[string]*nodes // roles that run another program
-	inlets int               // 0 is one
-	mux    bool              // the outlet's
-}
-
-// newRow starts a row.
-func newRow(t *testing.T, plan rowPlan, flags ...string) *row {
+func newRow(t *testing.T, p plan) *row {
 	t.Helper()
-	r := &row{nodes: newNodes(t)}
-	role := func(name string) *nodes {
-		here := *r.nodes
-		if other := plan.as[name]; other != nil {
-			here.binary = other.binary
-		}
-		return &here
-	}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), echoVariable+"=1")
-	r.target = background(t, cmd)
-	target := ready(t, r.target)
-	r.targetRest = usageOf(t, cmd.Process.Pid).descriptors
-	var relayAt string
-	r.relay, relayAt = role("relay").relay(flags...)
-	outlet := flags
-	if plan.mux {
-		outlet = append([]string{"--mux"}, flags...)
-	}
-	r.outlet = role("outlet").registered(relayAt, "db", target, outlet...)
-	for range max(plan.inlets, 1) {
-		args := []string{"inlet", "--listen", "127.0.0.1:0", "--to", "db@" + relayAt}
-		inlet := role("inlet").start(append(args, flags...)...)
-		r.inlets, r.addresses = append(r.inlets, inlet), append(r.addresses, inlet.ready())
-	}
+	p.relay, p.program, p.inlets = true, "echo", max(p.inlets, 1)
+	r := &row{topology: newTopology(t, p)}
+	r.targetRest = r.targetProcess.use().descriptors // nobody has been told of its portal
 	return r
 }
 
 // served returns how many connections the target has: each is a descriptor there.
 func (r *row) served() int {
 	r.t.Helper()
-	return usageOf(r.t, r.target.cmd.Process.Pid).descriptors - r.targetRest
+	return r.targetProcess.use().descriptors - r.targetRest
 }
 
 // dial connects to one of the inlets, to each in turn.
-func (r *row) dial(number int) (net.Conn, error) {
-	return net.DialTimeout("tcp", r.addresses[number%len(r.addresses)], labPatience)
-}
+func (r *row) dial(number int) (conn, error) { return dialWhere(r.addresses[number%len(r.addresses)]) }
 
-func (r *row) processes() map[string]*labProcess {
-	all := map[string]*labProcess{"relay": r.relay, "outlet": r.outlet, "inlet": r.inlets[0]}
+func (r *row) processes() map[string]*process {
+	all := map[string]*process{"relay": r.relay, "outlet": r.outlet, "inlet": r.inlets[0]}
 	for k, p := range r.inlets[1:] {
 		all[fmt.Sprintf("inlet %d", k+2)] = p
 	}
@@ -161,7 +61,7 @@ func (r *row) use() map[string]usage {
 
 // answers sends a number and expects it back.
 func answers(c net.Conn, number uint64) error {
-	_ = c.SetDeadline(time.Now().Add(labPatience))
+	_ = c.SetDeadline(time.Now().Add(patience))
 	out := binary.BigEndian.AppendUint64(nil, number)
 	if _, err := c.Write(out); err != nil {
 		return err
@@ -177,7 +77,7 @@ func answers(c net.Conn, number uint64) error {
 }
 
 // each runs work for the numbers below n, a few at a time, and fails the test with the first error.
-func each(t *testing.T, n, workers int, work func(n int) error) {
+func each(t testing.TB, n, workers int, work func(n int) error) {
 	t.Helper()
 	var next atomic.Int64
 	var tasks sync.WaitGroup
@@ -202,7 +102,7 @@ func each(t *testing.T, n, workers int, work func(n int) error) {
 // used while all were open.
 func (r *row) hold(n int) map[string]usage {
 	r.t.Helper()
-	all := make([]net.Conn, n)
+	all := make([]conn, n)
 	defer func() {
 		for _, c := range all {
 			if c != nil {
@@ -223,13 +123,17 @@ func (r *row) hold(n int) map[string]usage {
 	return r.use()
 }
 
-// settleFull is by when links that are made ahead of demand are gone, which they are a minute after the last demand.
-const settleFull = 100 * time.Second
+// By when links that are made ahead of demand are gone, which they are a minute after the last demand. The short form
+// has fewer of them, and waits for less.
+const (
+	settleFull  = 100 * time.Second
+	settleShort = 45 * time.Second
+)
 
 // settle waits until every process holds no more than is allowed, as long as that may take, and returns what they use.
 func (r *row) settle(allowed func(name string, u usage) bool) map[string]usage {
 	r.t.Helper()
-	late := time.After(ofFull(45*time.Second, settleFull))
+	began := time.Now()
 	look := time.NewTicker(500 * time.Millisecond)
 	defer look.Stop()
 	for {
@@ -238,21 +142,17 @@ func (r *row) settle(allowed func(name string, u usage) bool) map[string]usage {
 		for name, u := range now {
 			fine = fine && allowed(name, u)
 		}
-		if fine {
+		if fine || !inTime(began, testenv.OfFull(settleShort, settleFull)) {
 			return now
 		}
-		select {
-		case <-look.C:
-		case <-late:
-			return now
-		}
+		<-look.C
 	}
 }
 
 // baseline returns what the processes use at rest.
 func (r *row) baseline() map[string]usage {
 	r.t.Helper()
-	return r.settle(func(string, usage) bool { return !full() })
+	return r.settle(func(string, usage) bool { return !testenv.Full() })
 }
 
 // Memory that is not sp's own may be first touched in a later round, and a few descriptors more are no leak: within a
@@ -270,25 +170,27 @@ func within(u, start usage) bool {
 
 // closed tells whether u is as many descriptors as start.
 func closed(u, start usage) bool {
-	return u.descriptors <= start.descriptors+start.descriptors/10+ofFull(spareSoon, spareDescriptors)
+	return u.descriptors <= start.descriptors+start.descriptors/10+testenv.OfFull(spareSoon, spareDescriptors)
 }
 
 // TestHeld holds many connections at once through one relay, all of which answer; when they are closed, memory and
 // descriptors are back. Where a process may have 20,000 descriptors, 10,000 connections need the mux, with which the
 // relay and the outlet have one for each, and an inlet for each half.
 func TestHeld(t *testing.T) {
-	if full() { // figures are taken alone
-		held(t, 10_000, rowPlan{inlets: 2, mux: true})
+	if testenv.Full() { // figures are taken alone
+		held(t, 10_000, muxForHalves)
 		return
 	}
 	t.Parallel()
-	for name, plan := range map[string]rowPlan{"spare links": {}, "mux": {inlets: 2, mux: true}} {
+	for name, p := range map[string]plan{"spare links": {}, "mux": muxForHalves} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			held(t, 500, plan)
+			held(t, 500, p)
 		})
 	}
 }
+
+var muxForHalves = plan{inlets: 2, outlet: []string{"--mux"}}
 
 // keptKiB is what Go keeps of each connection that a process has ever had at once: its goroutines and what polls its
 // sockets are never freed. A program that does nothing else keeps 2.4.
@@ -307,11 +209,14 @@ func kept(start map[string]usage, n int) map[string]usage {
 // idleKept is how many links an inlet keeps for good once it has needed them.
 const idleKept = 2
 
-func held(t *testing.T, n int, plan rowPlan) {
+func held(t *testing.T, n int, p plan) {
 	t.Helper()
 	const most = "40000" // both links of a relay count
-	r := newRow(t, plan, "--log-level", "error", "--max-connections", most, "--max-per-source", most,
-		"--keepalive", ofFull("2s", "5s")) // links that are idle for too long end with a keepalive
+	p.flags = []string{
+		"--log-level", "error", "--max-connections", most, "--max-per-source", most,
+		"--keepalive", testenv.OfFull("2s", "5s"), // links that are idle for too long end with a keepalive
+	}
+	r := newRow(t, p)
 	r.hold(idleKept * len(r.inlets))
 	start := r.baseline()
 	t.Logf("start: %v", start)
@@ -325,7 +230,7 @@ func held(t *testing.T, n int, plan rowPlan) {
 		if before == nil {
 			before = kept(start, n)
 		}
-		first := round == 0 && !full() // memory comes back later than the small version waits
+		first := round == 0 && !testenv.Full() // memory comes back later than the small version waits
 		after = r.settle(func(name string, u usage) bool {
 			return within(u, before[name]) || first && closed(u, before[name])
 		})
@@ -352,17 +257,15 @@ func (r *row) once(number int) error {
 // nothing yet.
 func TestBurst(t *testing.T) {
 	t.Parallel()
-	for name, n := range map[string]int{"many": ofFull(1000, 4000), "few descriptors": fewFiles / 4} {
+	for name, few := range map[string]bool{"many": false, "few descriptors": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := newNodes(t)
-			if n < fewFiles {
-				l.limitFiles()
+			n := testenv.OfFull(bearable(1000), 4000)
+			p := plan{target: service(t, echo), inlets: 1}
+			if few {
+				n, p.few = fewFiles/4, "outlet"
 			}
-			target := labService(t, func(c labConn) { _, _ = io.Copy(c, c) })
-			_, outlet := l.outlet(target)
-			l.binary = executable(t)
-			burst(t, l.inlet(outlet), n)
+			burst(t, newTopology(t, p).address, n)
 		})
 	}
 }
@@ -371,7 +274,7 @@ func burst(t *testing.T, inlet string, n int) {
 	t.Helper()
 	for range 3 {
 		each(t, n, n, func(k int) error {
-			c, err := net.DialTimeout("tcp", inlet, labPatience)
+			c, err := dialWhere(inlet)
 			if err != nil {
 				return err
 			}
@@ -383,11 +286,9 @@ func burst(t *testing.T, inlet string, n int) {
 
 // TestOneAfterAnother opens and closes many connections, a few at a time: nothing grows.
 func TestOneAfterAnother(t *testing.T) {
-	if !full() { // figures are taken alone
-		t.Parallel()
-	}
-	n := ofFull(2000, 100_000)
-	r := newRow(t, rowPlan{}, "--log-level", "error")
+	alone(t)
+	n := testenv.OfFull(2000, 100_000)
+	r := newRow(t, plan{flags: []string{"--log-level", "error"}})
 	each(t, n/10, 4, r.once)
 	start := r.baseline()
 	began := time.Now()
@@ -415,29 +316,18 @@ func TestFewDescriptors(t *testing.T) {
 
 const (
 	descriptorFlood   = 600
-	descriptorReports = 15 // lines about it that a flood may cost: one each ten seconds, of each kind
+	descriptorReports = 15 // lines about it that a flood may cost: one at once, of each kind
+	reportEvery       = 10 * time.Second
+	lacking           = "too many open files"
 )
-
-// fewFiles is how many files a process may open that lacks descriptors.
-const fewFiles = 256
-
-// limitFiles has the processes that l starts from now on open no more than fewFiles.
-func (l *nodes) limitFiles() {
-	l.t.Helper()
-	wrapper := filepath.Join(l.dir, "sp")
-	script := fmt.Sprintf("#!/bin/sh\nulimit -n %d\nexec '%s' \"$@\"\n", fewFiles, executable(l.t))
-	if err := os.WriteFile(wrapper, []byte(script), 0o700); err != nil {
-		l.t.Fatal(err)
-	}
-	l.binary = wrapper
-}
 
 func fewDescriptors(t *testing.T, part string) {
 	t.Helper()
-	limited := newNodes(t)
-	limited.limitFiles()
-	r := newRow(t, rowPlan{as: map[string]*nodes{part: limited}}, "--connect-timeout", "2s",
-		"--max-connections", fmt.Sprint(2*descriptorFlood)) // a relay refuses by default what it has no descriptors for
+	r := newRow(t, plan{few: part, flags: []string{
+		"--connect-timeout", unhurried(2 * time.Second).String(),
+		"--max-connections", fmt.Sprint(2 * descriptorFlood), // a relay refuses by default what it has no descriptors for
+	}})
+	start := time.Now()
 	if err := r.once(0); err != nil {
 		t.Fatal(err)
 	}
@@ -455,7 +345,7 @@ func fewDescriptors(t *testing.T, part string) {
 		flood = append(flood, c)
 		_, _ = c.Write([]byte("flood!!!"))
 	}
-	p.says("too many open files", 1)
+	p.says(lacking)
 	eventually(t, "the flood fills it", func() bool { return p.use().descriptors > 200 })
 	during := p.use()
 	for _, c := range flood {
@@ -463,20 +353,20 @@ func fewDescriptors(t *testing.T, part string) {
 	}
 	began := time.Now()
 	for r.once(0) != nil {
-		if time.Since(began) > labPatience {
+		if time.Since(began) > patience {
 			t.Fatal("it does not serve any more")
 		}
 	}
 	took := time.Since(began).Round(time.Millisecond)
-	reports := strings.Count(p.log.String(), "too many open files")
+	reports := p.said(lacking)
 	t.Logf("%s: %d descriptors before, %d in the flood of %d; serves again after %v; %d lines about it of %d",
-		part, before.descriptors, during.descriptors, descriptorFlood, took, reports, strings.Count(p.log.String(), "\n"))
-	if reports > descriptorReports {
+		part, before.descriptors, during.descriptors, descriptorFlood, took, reports, p.said("\n"))
+	if reports > descriptorReports+3*int(time.Since(start)/reportEvery) {
 		t.Errorf("%s has said %d times that it lacks descriptors", part, reports)
 	}
 	for name, other := range r.processes() {
 		if name != part {
-			t.Logf("meanwhile the %s has logged %d lines", name, strings.Count(other.log.String(), "\n"))
+			t.Logf("meanwhile the %s has logged %d lines", name, other.said("\n"))
 		}
 	}
 }

@@ -25,7 +25,7 @@ type dialogue struct {
 	endInTurn bool          // the target ends after the client has ended
 }
 
-// Times of conversations. Neither decides whether a test passes.
+// Times of conversations, of a quiet machine. Neither decides whether a test passes.
 const (
 	pieceTime   = 20 * time.Millisecond // how long a piece may take to arrive before the next one follows
 	silenceTime = time.Second           // after which a side gives up
@@ -58,6 +58,8 @@ func readNumber(r io.Reader) (uint64, error) {
 // speech is one direction of a conversation.
 type speech struct {
 	dialogue
+	patience time.Duration // pieceTime of this machine
+	silence  time.Duration // silenceTime of this machine
 	seed     uint64
 	opening  []byte // goes before the first piece, and is read by somebody else
 	endAfter *speech
@@ -69,7 +71,10 @@ type speech struct {
 }
 
 func newSpeech(seed uint64, d dialogue) *speech {
-	return &speech{dialogue: d, seed: seed, arrived: make(chan struct{}, 1), heard: make(chan struct{})}
+	return &speech{
+		dialogue: d, patience: unhurried(pieceTime), silence: unhurried(silenceTime),
+		seed: seed, arrived: make(chan struct{}, 1), heard: make(chan struct{}),
+	}
 }
 
 // endedWell tells whether both sides have heard everything and the end.
@@ -95,7 +100,7 @@ func (s *speech) wasHeard() bool {
 }
 
 // take is one side's part: it says mine and listens to theirs on c, which it closes.
-func (c *conversation) take(tcp *net.TCPConn, mine, theirs *speech) {
+func (c *conversation) take(tcp net.Conn, mine, theirs *speech) {
 	conn := netio.Wrap(tcp) // a bare socket whose write was told of a reset reads an end
 	var abandoned atomic.Bool
 	abandon := func(err error) {
@@ -123,7 +128,7 @@ func (s *speech) say(conn netio.Conn, abandoned *atomic.Bool) error {
 	piece := make([]byte, s.size)
 	for i := 1; s.pieces == 0 || i <= s.pieces; i++ {
 		_, _ = words.Read(piece)
-		_ = conn.SetWriteDeadline(time.Now().Add(silenceTime))
+		_ = conn.SetWriteDeadline(time.Now().Add(s.silence))
 		if abandoned.Load() {
 			return errAbandoned
 		}
@@ -139,7 +144,7 @@ func (s *speech) say(conn netio.Conn, abandoned *atomic.Bool) error {
 	if s.endAfter != nil {
 		select {
 		case <-s.endAfter.heard:
-		case <-time.After(silenceTime):
+		case <-time.After(s.silence):
 		}
 	}
 	s.ended.Store(true)
@@ -148,7 +153,7 @@ func (s *speech) say(conn netio.Conn, abandoned *atomic.Bool) error {
 
 // await waits until size bytes have arrived, for a short time.
 func (s *speech) await(size int64) {
-	timeout := time.After(pieceTime)
+	timeout := time.After(s.patience)
 	for s.received.Load() < size {
 		select {
 		case <-s.arrived:
@@ -163,7 +168,7 @@ func (c *conversation) listen(conn netio.Conn, s *speech, abandoned *atomic.Bool
 	words := pseudorandom(s.seed)
 	got, want := make([]byte, 64<<10), make([]byte, 64<<10)
 	for {
-		_ = conn.SetReadDeadline(time.Now().Add(silenceTime))
+		_ = conn.SetReadDeadline(time.Now().Add(s.silence))
 		if abandoned.Load() {
 			return errAbandoned
 		}

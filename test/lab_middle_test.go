@@ -41,7 +41,7 @@ type shot struct {
 }
 
 func newMiddle(target string) (*middle, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", anywhere)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func (m *middle) join(c *net.TCPConn) error {
 	if err != nil {
 		return err
 	}
-	server, err := dialTCP(m.target)
+	server, err := net.Dial("tcp", m.target)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func peekKind(c *net.TCPConn) (linkKind, error) {
 	if err != nil {
 		return 0, err
 	}
-	_ = c.SetReadDeadline(time.Now().Add(soon))
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	defer func() { _ = c.SetReadDeadline(time.Time{}) }()
 	var kind linkKind
 	var fault error

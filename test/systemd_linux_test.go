@@ -1,5 +1,3 @@
-//go:build linux
-
 package test
 
 import (
@@ -7,7 +5,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -32,14 +29,14 @@ func newSystemd(t *testing.T) systemd {
 func (s systemd) start(cmd *exec.Cmd) *process {
 	s.t.Helper()
 	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+s.socket.LocalAddr().String(), "WATCHDOG_USEC=200000")
-	return background(s.t, cmd)
+	return start(s.t, cmd)
 }
 
 // told returns the next thing that the unit says.
 func (s systemd) told() string {
 	s.t.Helper()
 	b := make([]byte, 100)
-	_ = s.socket.SetReadDeadline(time.Now().Add(20 * time.Second))
+	_ = s.socket.SetReadDeadline(time.Now().Add(patience))
 	n, err := s.socket.Read(b)
 	if err != nil {
 		s.t.Fatalf("systemd was told nothing: %v", err)
@@ -71,16 +68,14 @@ func TestSystemd(t *testing.T) {
 	t.Parallel()
 	u, s := newPerson(t), newSystemd(t)
 	at, target := freeAddress(t), listen(t).Addr().String()
-	p := s.start(u.command("inlet", "--listen", "127.0.0.1:0", "--to", at))
+	p := s.start(u.command("inlet", "--listen", anywhere, "--to", at))
 	s.lives()
 	u.start("outlet", "--listen", at, "--target", target)
-	ready(t, p)
+	p.ready()
 	s.awaits("READY=1")
-	if err := p.signal(syscall.SIGTERM); err != nil {
-		t.Fatal(err)
-	}
+	p.stop()
 	s.awaits("STOPPING=1")
-	ends(t, p, 0)
+	p.ends(done)
 }
 
 // TestSystemdDraining checks that a role that waits for its connections to finish lives.
@@ -89,28 +84,26 @@ func TestSystemdDraining(t *testing.T) {
 	for _, role := range []string{"inlet", "outlet"} {
 		t.Run(role, func(t *testing.T) {
 			t.Parallel()
-			s, d := &site{person: newPerson(t), target: listen(t)}, newSystemd(t)
-			start := func(name string, args ...string) *process {
-				cmd := s.command(append([]string{name}, args...)...)
-				if name == role {
+			me, service, d := newPerson(t), listen(t), newSystemd(t)
+			run := func(args ...string) *process {
+				cmd := me.command(args...)
+				if args[0] == role {
 					return d.start(cmd)
 				}
-				return background(t, cmd)
+				return start(t, cmd)
 			}
-			s.outlet = start("outlet", "--listen", "127.0.0.1:0", "--target", s.target.Addr().String())
-			s.printed = ready(t, s.outlet)
-			s.inlet = start("inlet", "--listen", "127.0.0.1:0", "--to", s.route())
-			s.address = ready(t, s.inlet)
-			client, target := s.open()
-			p := map[string]*process{"inlet": s.inlet, "outlet": s.outlet}[role]
+			outlet := run("outlet", "--listen", anywhere, "--target", service.Addr().String())
+			route := wordBehind(t, outlet.ready(), "--to")
+			inlet := run("inlet", "--listen", anywhere, "--to", route)
+			client := dial(t, inlet.ready())
+			target := accept(t, service)
+			p := map[string]*process{"inlet": inlet, "outlet": outlet}[role]
 			d.awaits("READY=1")
-			if err := p.signal(syscall.SIGTERM); err != nil {
-				t.Fatal(err)
-			}
+			p.stop()
 			d.awaits("STOPPING=1")
 			d.lives()
 			_, _ = client.Close(), target.Close()
-			ends(t, p, 0)
+			p.ends(done)
 		})
 	}
 }

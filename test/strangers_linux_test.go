@@ -1,5 +1,3 @@
-//go:build linux
-
 package test
 
 import (
@@ -20,6 +18,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/noise"
 	"github.com/secureportal/sp/wire"
 )
@@ -31,7 +30,7 @@ type stranger struct {
 }
 
 func (s stranger) dial(ctx context.Context) (*net.TCPConn, error) {
-	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: s.from}, Timeout: soon}
+	d := net.Dialer{LocalAddr: &net.TCPAddr{IP: s.from}, Timeout: patience}
 	c, err := d.DialContext(ctx, "tcp", s.victim)
 	if err != nil {
 		return nil, err
@@ -39,8 +38,8 @@ func (s stranger) dial(ctx context.Context) (*net.TCPConn, error) {
 	return c.(*net.TCPConn), nil
 }
 
-// says writes b on a connection of its own and waits until the victim ends that, or lasts has passed. It reports
-// whether the victim ended it.
+// says writes b on a connection of its own and waits until the victim ends that, or lasts has passed, as a quiet
+// machine counts time. It reports whether the victim ended it.
 func (s stranger) says(ctx context.Context, lasts time.Duration, b ...[]byte) (ended bool) {
 	c, err := s.dial(ctx)
 	if err != nil {
@@ -49,14 +48,20 @@ func (s stranger) says(ctx context.Context, lasts time.Duration, b ...[]byte) (e
 	defer c.Close()
 	stop := context.AfterFunc(ctx, func() { _ = c.Close() })
 	defer stop()
-	_ = c.SetDeadline(time.Now().Add(lasts))
+	began := time.Now()
+	_ = c.SetDeadline(began.Add(patience))
 	for _, part := range b {
 		if _, err := c.Write(part); err != nil {
 			break
 		}
 	}
-	_, err = io.Copy(io.Discard, c)
-	return !errors.Is(err, os.ErrDeadlineExceeded)
+	for inTime(began, lasts) {
+		_ = c.SetReadDeadline(time.Now().Add(time.Second / 2))
+		if _, err := io.Copy(io.Discard, c); !errors.Is(err, os.ErrDeadlineExceeded) {
+			return true
+		}
+	}
+	return false
 }
 
 // opening is an opening message for the node's secure channel.
@@ -87,13 +92,13 @@ func firstHalf(t testing.TB) []byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := append(hello(suite.String()), 0, 0)
+	b := append(opensWith(suite.String()), 0, 0)
 	binary.BigEndian.PutUint16(b[len(b)-2:], uint16(len(message)))
 	return append(b, message...)
 }
 
-// hello is an opening message and the beginning of a handshake with a suite.
-func hello(suite string) []byte {
+// opensWith is an opening message and the beginning of a handshake with a suite.
+func opensWith(suite string) []byte {
 	return append(append(opening(), 1, byte(len(suite))), suite...)
 }
 
@@ -102,7 +107,7 @@ func largest() map[string][]byte {
 	rest := make([]byte, 128<<10)
 	with := func(head ...byte) []byte { return append(head, rest...) }
 	suite := channel.DefaultSuites()[0].String()
-	frame := append(hello(suite), 0xff, 0xff)
+	frame := append(opensWith(suite), 0xff, 0xff)
 	return map[string][]byte{
 		"message":         with(1, 0, 0xff, 0xff),
 		"message allowed": with(1, 0, 0x0f, 0xfc),
@@ -111,7 +116,7 @@ func largest() map[string][]byte {
 		"return route":    with(1, 0, 0x0f, 0x00, 0, 255),
 		"suite":           append(append(opening(), 1, 255), rest...),
 		"frame":           append(frame, rest...),
-		"frame allowed":   append(append(hello(suite), 0x20, 0x00), rest...),
+		"frame allowed":   append(append(opensWith(suite), 0x20, 0x00), rest...),
 		"record":          append(append(append(opening(), 2), rest[:24]...), append([]byte{0xff, 0xff}, rest...)...),
 	}
 }
@@ -149,7 +154,7 @@ func crowdOf(n, atOnce int, victim string, work func(s stranger, k int)) {
 }
 
 func halfOpen(ctx context.Context, t *testing.T, victim string) string {
-	n := ofFull(2000, 10_000)
+	n := testenv.OfFull(2000, 10_000)
 	b := firstHalf(t)
 	var left atomic.Int64
 	began := time.Now()
@@ -165,7 +170,7 @@ func halfOpen(ctx context.Context, t *testing.T, victim string) string {
 }
 
 func loris(ctx context.Context, t *testing.T, victim string) string {
-	n := ofFull(50, 500)
+	n := testenv.OfFull(50, 500)
 	b := firstHalf(t)
 	var left, said atomic.Int64
 	crowdOf(n, n, victim, func(s stranger, _ int) {
@@ -182,17 +187,18 @@ func loris(ctx context.Context, t *testing.T, victim string) string {
 		defer func() { _ = c.Close(); <-ended }()
 		second := time.NewTicker(time.Second)
 		defer second.Stop()
-		late := time.After(2 * handshakeEnds)
+		began := time.Now()
 		for k := 0; ; k++ {
 			_, _ = c.Write(b[k%len(b):][:1])
 			said.Add(1)
 			select {
 			case <-ended:
 				return
-			case <-late:
+			case <-second.C:
+			}
+			if !inTime(began, 2*handshakeEnds) {
 				left.Add(1)
 				return
-			case <-second.C:
 			}
 		}
 	})
@@ -203,7 +209,7 @@ func loris(ctx context.Context, t *testing.T, victim string) string {
 }
 
 func randomBytes(ctx context.Context, _ *testing.T, victim string) string {
-	n := ofFull(200, 5000)
+	n := testenv.OfFull(200, 5000)
 	crowdOf(n, 16, victim, func(s stranger, k int) {
 		b := make([]byte, 1+k*37%8192)
 		_, _ = pseudorandom(uint64(k)).Read(b)
@@ -215,7 +221,7 @@ func randomBytes(ctx context.Context, _ *testing.T, victim string) string {
 			return
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(handshakeEnds))
+		_ = c.SetDeadline(time.Now().Add(unhurried(handshakeEnds)))
 		_, _ = c.Write(b)
 		_ = c.CloseWrite()
 		_, _ = io.Copy(io.Discard, c)
@@ -224,7 +230,7 @@ func randomBytes(ctx context.Context, _ *testing.T, victim string) string {
 }
 
 func largestLengths(ctx context.Context, t *testing.T, victim string) string {
-	rounds, all := ofFull(1, 5), largest()
+	rounds, all := testenv.OfFull(1, 5), largest()
 	for range rounds {
 		var tasks sync.WaitGroup
 		for name, b := range all {
@@ -243,14 +249,14 @@ func flood(ctx context.Context, _ *testing.T, victim string) string {
 	const size = 64 << 20
 	chunk := make([]byte, 64<<10)
 	var taken atomic.Int64
-	heads := [][]byte{{1, 0, 0x0f, 0xfc}, hello(channel.DefaultSuites()[0].String()), append(opening(), 2), {}}
+	heads := [][]byte{{1, 0, 0x0f, 0xfc}, opensWith(channel.DefaultSuites()[0].String()), append(opening(), 2), {}}
 	crowdOf(len(heads), len(heads), victim, func(s stranger, k int) {
 		c, err := s.dial(ctx)
 		if err != nil {
 			return
 		}
 		defer c.Close()
-		_ = c.SetDeadline(time.Now().Add(handshakeEnds))
+		_ = c.SetDeadline(time.Now().Add(unhurried(handshakeEnds)))
 		if _, err := c.Write(heads[k]); err != nil {
 			return
 		}
@@ -273,54 +279,45 @@ const hostileGrowth = 128 << 10 // KiB
 // TestStrangers attacks the port of an outlet and that of a relay while a trusted client has a transfer going. Memory
 // stays bounded, the trusted client goes on, and nobody is left waiting.
 func TestStrangers(t *testing.T) {
-	if !full() {
-		t.Parallel()
-	}
+	alone(t)
 	for _, through := range []bool{false, true} {
 		name := map[bool]string{false: "outlet", true: "relay"}[through]
 		t.Run(name, func(t *testing.T) {
-			if !full() { // figures are taken alone
-				t.Parallel()
-			}
-			size := ofFull[int64](16<<20, 1<<30)
-			l := newNodes(t)
-			m := newMirror(t, size)
-			var p *labProcess
-			var victim, inlet string
+			alone(t)
+			m := newMirror(t, testenv.OfFull[int64](8<<20, 1<<30))
+			w := newTopology(t, plan{
+				relay: through, target: m.address, inlets: 1, flags: []string{"--log-level", "error"},
+			})
+			p, victim := w.outlet, hostPortOf(w.route())
 			if through {
-				p, victim = l.relay("--log-level", "error")
-				l.registered(victim, "db", m.address, "--log-level", "error")
-				inlet = l.inlet("db@"+victim, "--log-level", "error")
-			} else {
-				p, victim = l.outlet(m.address, "--log-level", "error")
-				inlet = l.inlet(victim, "--log-level", "error")
+				p, victim = w.relay, w.relayAt
 			}
-			_ = carry(t, m, inlet) // the first is slower than those that follow
+			_ = carry(t, m, w.address) // the first is slower than those that follow
 			for _, a := range strangersWays() {
-				underAttack(t, a, p, victim, func() time.Duration { return carry(t, m, inlet) })
+				underAttack(t, a, p, victim, func() time.Duration { return carry(t, m, w.address) })
 			}
 		})
 	}
 }
 
 // carry receives the mirror's stream, and returns how long that took.
-func carry(t *testing.T, m *labMirror, inlet string) time.Duration {
+func carry(t *testing.T, m *mirror, inlet string) time.Duration {
 	t.Helper()
 	began := time.Now()
-	if err := m.receive(labDial(t, inlet)); err != nil {
+	if err := m.receive(dial(t, inlet)); err != nil {
 		t.Errorf("the trusted client: %v", err)
 	}
 	return time.Since(began)
 }
 
 // underAttack looks at the trusted client's speed under an attack, and at the victim's memory.
-func underAttack(t *testing.T, a assault, p *labProcess, victim string, trusted func() time.Duration) {
+func underAttack(t *testing.T, a assault, p *process, victim string, trusted func() time.Duration) {
 	t.Helper()
 	p.resetPeak()
 	before := p.use()
 	var ratios []float64
 	var figure string
-	for range ofFull(1, 3) {
+	for range testenv.OfFull(1, 3) {
 		var ratio float64
 		ratio, figure = disturbed(t, a, victim, trusted)
 		ratios = append(ratios, ratio)
@@ -336,7 +333,7 @@ func underAttack(t *testing.T, a assault, p *labProcess, victim string, trusted 
 	if grown > hostileGrowth {
 		t.Errorf("%s: the victim grew by %d KiB, want at most %d", a.name, grown, hostileGrowth)
 	}
-	if full() && ratio < 0.5 {
+	if testenv.Full() && ratio < 0.5 {
 		t.Errorf("%s: the trusted client had %.0f %% of its speed, want half", a.name, 100*ratio)
 	}
 }
@@ -369,26 +366,26 @@ func TestReplay(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	said := make(map[int][]byte)
-	l := newNodes(t)
+	me := newPerson(t)
 	var reached atomic.Int64
-	target := labService(t, func(c labConn) {
+	target := service(t, func(c conn) {
 		reached.Add(1)
-		_, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c})
+		echo(c)
 	})
-	_, outlet := l.outlet(target, "--log-level", "error")
-	proxy := labProxy(t, outlet, func(conn int, dir faultnet.Direction, p []byte) {
+	_, outlet := me.startOutlet(target, "--log-level", "error")
+	recorder := proxy(t, outlet, faultnet.ProxyConfig{Tap: func(conn int, dir faultnet.Direction, p []byte) {
 		if dir == faultnet.ClientToServer {
 			mu.Lock()
 			defer mu.Unlock()
 			said[conn] = append(said[conn], p...)
 		}
-	})
-	inlet := l.inlet(proxy.Addr(), "--log-level", "error")
+	}})
+	inlet := me.inletTo(recorder.Addr(), "--log-level", "error")
 	const talks = 20
 	var open []net.Conn
 	for k := range talks {
-		c := labDial(t, inlet)
-		if err := labEcho(c, fmt.Sprint("a secret order, number ", k)); err != nil {
+		c := dial(t, inlet)
+		if err := echoes(c, fmt.Sprint("a secret order, number ", k)); err != nil {
 			t.Fatal(err)
 		}
 		open = append(open, c)
@@ -402,7 +399,7 @@ func TestReplay(t *testing.T) {
 		var tasks sync.WaitGroup
 		for _, b := range recorded {
 			tasks.Go(func() {
-				stranger{net.IPv4(127, 0, 3, 1), outlet}.says(t.Context(), ofFull(3*time.Second, 20*time.Second), b)
+				stranger{net.IPv4(127, 0, 3, 1), outlet}.says(t.Context(), testenv.OfFull(3*time.Second, 20*time.Second), b)
 			})
 		}
 		tasks.Wait()
@@ -415,7 +412,7 @@ func TestReplay(t *testing.T) {
 	if now := reached.Load(); now != before {
 		t.Errorf("the target has seen %d more connections", now-before)
 	}
-	if err := labEcho(labDial(t, inlet), "still here"); err != nil {
+	if err := echoes(dial(t, inlet), "still here"); err != nil {
 		t.Error(err)
 	}
 	t.Logf("%d links replayed twice, %d connections at the target", len(recorded), before)
