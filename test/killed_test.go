@@ -57,7 +57,7 @@ func TestSoak(t *testing.T) {
 func soak(t *testing.T, seed uint64, lasts time.Duration) {
 	t.Helper()
 	c := newCourse(t, "--log-level", "error", "--keepalive", "1s", "--connect-timeout", "5s")
-	d, stop := under(t, c.address, 4, 1<<20, seed)
+	d, stop := under(t, c.address, testenv.OfFull(2, 4), testenv.OfFull[int64](256<<10, 1<<20), seed)
 	r := rand.New(rand.NewPCG(seed, 1))
 	count := make(map[string]int)
 	second := time.NewTicker(time.Second)

@@ -327,8 +327,10 @@ func (m *mirror) receive(c conn) error {
 	return nil
 }
 
-// meanwhile is how much each transfer carries that goes on while something else is tested, each way.
-const meanwhile = 4 << 20
+const (
+	meanwhile      = 1 << 20               // what each transfer carries that goes on while something else is tested, each way
+	meanwhilePause = 50 * time.Millisecond // between two of them
+)
 
 // undisturbed keeps transfers going through an inlet, and one connection open, until the returned function is called.
 // That fails the test unless all of it went well, and at least one transfer began and ended meanwhile.
@@ -345,6 +347,7 @@ func undisturbed(t *testing.T, inlet string, m *mirror) (check func()) {
 		var err error
 		for n := 0; err == nil && (n == 0 || ctx.Err() == nil); n++ {
 			err = m.once(inlet)
+			time.Sleep(meanwhilePause)
 		}
 		ended <- err
 	}()

@@ -25,8 +25,11 @@ import (
 	"github.com/secureportal/sp/route"
 )
 
-// briefly is how long a credential is valid that is to expire while a test looks on.
-func briefly() time.Duration { return unhurried(8 * time.Second).Round(time.Second) }
+// briefly is how long a credential is valid that is to expire while a test looks on: not before everything is up.
+func briefly() time.Duration {
+	const quiet, up = 8 * time.Second, 2 * time.Second
+	return max(quiet, unhurried(up).Round(time.Second))
+}
 
 func parseToken(t testing.TB, text string) *identity.Credential {
 	t.Helper()
