@@ -12,7 +12,8 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// received is what a device of a namespace gets. To drop that is a hole of which no sender's kernel hears.
+// received is what a device of a namespace gets. To drop that is a hole of which no sender's kernel
+// hears.
 type received struct{ namespace, device string }
 
 // kernelHole is a hole between two namespaces.
@@ -107,7 +108,8 @@ func (l *lane) hole(h kernelHole, open bool) {
 // laneBusy is how much a busy connection has carried each way before the hole.
 const laneBusy = 1 << 20
 
-// connect has one connection that then says nothing and one that never stops to send, and tells when they end.
+// connect has one connection that then says nothing and one that never stops to send, and tells
+// when they end.
 func (l *lane) connect() (ends []<-chan ending) {
 	l.t.Helper()
 	for _, busy := range []bool{false, true} {
@@ -178,8 +180,9 @@ const (
 	holeOver   = 5 * time.Second // a hole that is gone is forgotten within this time
 )
 
-// TestBlackHoleInKernel is TestBlackHole between network namespaces: nftables drops the packets themselves, so that the
-// kernels send again, and wait longer each time, and new connections get no answer at all.
+// TestBlackHoleInKernel is TestBlackHole between network namespaces: nftables drops the packets
+// themselves, so that the kernels send again, and wait longer each time, and new connections get no
+// answer at all.
 func TestBlackHoleInKernel(t *testing.T) {
 	t.Parallel()
 	nft := testenv.NeedTool(t, "nft")

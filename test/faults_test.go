@@ -43,9 +43,9 @@ func holes() []hole {
 	return all
 }
 
-// TestBlackHole has nothing come through one hop any more, without a word from any socket: the connections that were
-// open are reset at both ends once three pings are lost, new ones are refused in time, and all is well again when the
-// hole is gone.
+// TestBlackHole has nothing come through one hop any more, without a word from any socket: the
+// connections that were open are reset at both ends once three pings are lost, new ones are refused
+// in time, and all is well again when the hole is gone.
 func TestBlackHole(t *testing.T) {
 	t.Parallel()
 	keepalives := []string{"1s"}
@@ -106,8 +106,8 @@ func (h hole) swallows(t *testing.T, keepalive string) {
 		known, refused.Sub(late).Round(time.Millisecond), well.Round(time.Millisecond))
 }
 
-// TestRandomPlans runs talks over links on which things go wrong at random: every byte that arrives is right and in
-// order, and each direction ends in one of the end that was sent and an error.
+// TestRandomPlans runs talks over links on which things go wrong at random: every byte that arrives
+// is right and in order, and each direction ends in one of the end that was sent and an error.
 //
 //	client ─▶ inlet ─▶ proxy ─▶ outlet ─▶ target
 func TestRandomPlans(t *testing.T) {
@@ -193,9 +193,9 @@ func newGauntlet(t *testing.T) *gauntlet {
 	return g
 }
 
-// run has a few talks at once over links with a seed's plan, the session's own link among them. A link that takes all
-// and gives nothing, while the session's own is well, looks like an application that has nothing to say: so the line
-// ends after a while.
+// run has a few talks at once over links with a seed's plan, the session's own link among them. A
+// link that takes all and gives nothing, while the session's own is well, looks like an application
+// that has nothing to say: so the line ends after a while.
 func (g *gauntlet) run(t *testing.T, seed uint64) {
 	t.Helper()
 	plan := faultnet.RandomPlan(seed, faultnet.RandomOptions{Span: gauntletTalk})
@@ -235,8 +235,8 @@ func (g *gauntlet) run(t *testing.T, seed uint64) {
 	}
 }
 
-// TestPacketLoss has a network namespace lose packets at random: transfers complete, and many short connections beside
-// a long one do not wait for what it has lost.
+// TestPacketLoss has a network namespace lose packets at random: transfers complete, and many short
+// connections beside a long one do not wait for what it has lost.
 func TestPacketLoss(t *testing.T) {
 	nft := testenv.NeedTool(t, "nft")
 	testenv.NeedNetns(t)

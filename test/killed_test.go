@@ -12,8 +12,8 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// TestKilled kills each process under load and starts it again: no wrong byte, no false end, nobody hangs, and the first
-// connection after it is back goes well within two seconds.
+// TestKilled kills each process under load and starts it again: no wrong byte, no false end, nobody
+// hangs, and the first connection after it is back goes well within two seconds.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	rounds := testenv.OfFull(3, 50)

@@ -31,8 +31,9 @@ const (
 	silenceTime = time.Second           // after which a side gives up
 )
 
-// conversation is one connection between client and target whose bytes both know beforehand. It fails the test when a
-// side reads one wrong byte, or an end that the other one did not send or that comes before all that was sent.
+// conversation is one connection between client and target whose bytes both know beforehand. It
+// fails the test when a side reads one wrong byte, or an end that the other one did not send or
+// that comes before all that was sent.
 type conversation struct {
 	t        testing.TB
 	what     string // is done to it
@@ -80,8 +81,9 @@ func newSpeech(seed uint64, d dialogue) *speech {
 // endedWell tells whether both sides have heard everything and the end.
 func (c *conversation) endedWell() bool { return c.up.wasHeard() && c.down.wasHeard() }
 
-// untouchable tells whether a direction has ended well although a man in the middle has touched a message in it that
-// is authenticated: any but the first, which is the opening message or the status.
+// untouchable tells whether a direction has ended well although a man in the middle has touched a
+// message in it that is authenticated: any but the first, which is the opening message or the
+// status.
 func (c *conversation) untouchable(f faultnet.Fault) bool {
 	s := c.up
 	if f.Dir == faultnet.ServerToClient {
@@ -122,7 +124,8 @@ func (c *conversation) take(tcp net.Conn, mine, theirs *speech) {
 // errAbandoned ends one half of a side's part after the other.
 var errAbandoned = errors.New("the other half has failed")
 
-// say sends s, piece by piece: so that pieces become messages of their own, each waits for the one before to arrive.
+// say sends s, piece by piece: so that pieces become messages of their own, each waits for the one
+// before to arrive.
 func (s *speech) say(conn netio.Conn, abandoned *atomic.Bool) error {
 	words := pseudorandom(s.seed)
 	piece := make([]byte, s.size)

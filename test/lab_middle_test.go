@@ -22,7 +22,8 @@ const (
 	flowLink    linkKind = 2
 )
 
-// middle is a man in the middle who knows what a link is for before he joins it with one to the outlet.
+// middle is a man in the middle who knows what a link is for before he joins it with one to the
+// outlet.
 type middle struct {
 	listener *net.TCPListener
 	target   string
@@ -139,7 +140,8 @@ func (m *middle) close() {
 	m.tasks.Wait()
 }
 
-// peekKind looks at the first bytes on c, which stay where they are: the opening message, and behind it a hello.
+// peekKind looks at the first bytes on c, which stay where they are: the opening message, and
+// behind it a hello.
 func peekKind(c *net.TCPConn) (linkKind, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// networks are three network namespaces. What is in the middle has a leg in each of the two others, and does not
-// forward packets between them:
+// networks are three network namespaces. What is in the middle has a leg in each of the two others,
+// and does not forward packets between them:
 //
 //	near ── 10.x.1.0/24 ── middle ── 10.x.2.0/24 ── far
 //	    .2              .1        .1             .2

@@ -92,7 +92,8 @@ func (u person) run(args ...string) outcome {
 	return outcome{code, p.stdout.String(), p.stderr.String()}
 }
 
-// answered runs sp to its end, and again if that was not good because this machine is too slow for sp's own timers.
+// answered runs sp to its end, and again if that was not good because this machine is too slow for
+// sp's own timers.
 func (u person) answered(good func(outcome) bool, args ...string) outcome {
 	u.t.Helper()
 	for left := attempts; ; left-- {
@@ -121,8 +122,8 @@ func (u person) must(args ...string) string {
 	return strings.TrimSpace(r.stdout)
 }
 
-// fails runs sp, which must end with this exit code, with nothing on stdout and with this text in its one error, which
-// may be followed by a hint.
+// fails runs sp, which must end with this exit code, with nothing on stdout and with this text in
+// its one error, which may be followed by a hint.
 func (u person) fails(code int, text string, args ...string) {
 	u.t.Helper()
 	good := func(r outcome) bool {
@@ -146,7 +147,8 @@ func withoutLog(stderr string) []string {
 	return lines
 }
 
-// errorLines says what is wrong with lines as the report of an error: one line, and perhaps one with a hint.
+// errorLines says what is wrong with lines as the report of an error: one line, and perhaps one
+// with a hint.
 func errorLines(lines []string) error {
 	switch {
 	case len(lines) == 0:
@@ -159,7 +161,8 @@ func errorLines(lines []string) error {
 	return nil
 }
 
-// saysError checks that p has printed nothing but an error of one line, which contains text, and perhaps a hint.
+// saysError checks that p has printed nothing but an error of one line, which contains text, and
+// perhaps a hint.
 func (p *process) saysError(text string) {
 	p.t.Helper()
 	if out := p.stdout.String(); out != "" {
@@ -289,7 +292,8 @@ func step(address string) string {
 // forwardTo returns the step from a relay to the outlet of that name.
 func forwardTo(name string) string { return "/service/forward_to_" + name }
 
-// hostPortOf returns the short form of a route that begins with /ip4/HOST/tcp/PORT, and the route itself if it does not.
+// hostPortOf returns the short form of a route that begins with /ip4/HOST/tcp/PORT, and the route
+// itself if it does not.
 func hostPortOf(long string) string {
 	words := strings.Split(long, "/")
 	if len(words) < 5 || words[1] != "ip4" || words[3] != "tcp" {

@@ -22,7 +22,8 @@ import (
 	"github.com/secureportal/sp/internal/testkit"
 )
 
-// TestMain lets scripts run this test binary as the programs service and talk, and removes the sp that was built.
+// TestMain lets scripts run this test binary as the programs service and talk, and removes the sp
+// that was built.
 func TestMain(m *testing.M) {
 	testscript.Main(tidy{m}, map[string]func(){"service": serviceMain, "talk": talkMain})
 }
@@ -41,8 +42,8 @@ func (m tidy) Run() int {
 	return code
 }
 
-// How many tests run at once, unless -parallel says so: most wait most of the time, for clocks and processes. With the
-// race detector they compute more.
+// How many tests run at once, unless -parallel says so: most wait most of the time, for clocks and
+// processes. With the race detector they compute more.
 const (
 	atOnce     = 8
 	atOnceRace = 4
@@ -69,8 +70,8 @@ var built struct {
 	err  error
 }
 
-// executable returns the path of the sp to test: $SP_BINARY, or one that is built from this module, with the race
-// detector if the tests have it.
+// executable returns the path of the sp to test: $SP_BINARY, or one that is built from this module,
+// with the race detector if the tests have it.
 func executable(t testing.TB) string {
 	t.Helper()
 	built.once.Do(func() {
@@ -93,11 +94,12 @@ func executable(t testing.TB) string {
 	return built.path
 }
 
-// raceOptions make a process with the race detector end at the first race, with an exit code that means nothing else.
+// raceOptions make a process with the race detector end at the first race, with an exit code that
+// means nothing else.
 const raceOptions = "GORACE=halt_on_error=1 exitcode=66 atexit_sleep_ms=0"
 
-// process is a program in the background, in a process group of its own. Its methods without an error as their result
-// end the test when they fail, so they belong on the test's own goroutine.
+// process is a program in the background, in a process group of its own. Its methods without an
+// error as their result end the test when they fail, so they belong on the test's own goroutine.
 type process struct {
 	t              testing.TB // nil after launch
 	cmd            *exec.Cmd

@@ -21,7 +21,8 @@ import (
 	"github.com/secureportal/sp/internal/faultnet"
 )
 
-// pseudorandom returns an endless stream of bytes that look random, and are the same for the same seed.
+// pseudorandom returns an endless stream of bytes that look random, and are the same for the same
+// seed.
 func pseudorandom(seed uint64) io.Reader {
 	var key [16]byte
 	binary.BigEndian.PutUint64(key[:], seed)
@@ -80,8 +81,8 @@ func receiveStream(c io.Reader) (digest, error) {
 	return digest{n, [sha256.Size]byte(h.Sum(nil))}, err
 }
 
-// service listens, and serves each connection with handle until the test ends. It returns where. The service closes the
-// connection when handle returns.
+// service listens, and serves each connection with handle until the test ends. It returns where.
+// The service closes the connection when handle returns.
 func service(t testing.TB, handle func(conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", anywhere)
@@ -249,8 +250,8 @@ var (
 	errToMirror   = errors.New("the service got something else than was sent")
 )
 
-// both sends as much as the mirror does, and gets that, at the same time; what the mirror has got it says after the
-// half-close.
+// both sends as much as the mirror does, and gets that, at the same time; what the mirror has got
+// it says after the half-close.
 func (m *mirror) both(c conn) error {
 	sent := make(chan error, 1)
 	go func() {
@@ -332,8 +333,9 @@ const (
 	meanwhilePause = 50 * time.Millisecond // between two of them
 )
 
-// undisturbed keeps transfers going through an inlet, and one connection open, until the returned function is called.
-// That fails the test unless all of it went well, and at least one transfer began and ended meanwhile.
+// undisturbed keeps transfers going through an inlet, and one connection open, until the returned
+// function is called. That fails the test unless all of it went well, and at least one transfer
+// began and ended meanwhile.
 func undisturbed(t *testing.T, inlet string, m *mirror) (check func()) {
 	t.Helper()
 	open := dial(t, inlet)
@@ -379,8 +381,8 @@ func proxy(t testing.TB, target string, config faultnet.ProxyConfig) *faultnet.P
 	return p
 }
 
-// programVariable has this test binary be one of programs, which listens at the address that whereVariable holds: a
-// process can be killed, and has descriptors of its own.
+// programVariable has this test binary be one of programs, which listens at the address that
+// whereVariable holds: a process can be killed, and has descriptors of its own.
 const (
 	programVariable = "SP_TEST_PROGRAM"
 	whereVariable   = "SP_TEST_WHERE"

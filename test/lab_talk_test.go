@@ -57,7 +57,8 @@ func judge(err error) (honest, bad error) {
 
 // ask is the client's side.
 func (k talk) ask(tcp net.Conn) error {
-	// Where a kernel has told a reset to who writes, it gives who reads at the same time an end; netio's sockets do not.
+	// Where a kernel has told a reset to who writes, it gives who reads at the same time an end;
+	// netio's sockets do not.
 	c := netio.Wrap(tcp)
 	_ = c.SetDeadline(time.Now().Add(patience))
 	sent := make(chan error, 1)
@@ -195,8 +196,8 @@ func (w *topology) noComplaints() {
 	}
 }
 
-// newCourse starts a portal for talks that go on whatever happens: each part can be killed and revived, and there are
-// faults on each side of the relay.
+// newCourse starts a portal for talks that go on whatever happens: each part can be killed and
+// revived, and there are faults on each side of the relay.
 //
 //	client ─▶ inlet ─▶ near ─▶ relay ◀─ far ◀─ outlet ─▶ target
 func newCourse(t testing.TB, flags ...string) *topology {
@@ -253,8 +254,8 @@ type load struct {
 	bad []error
 }
 
-// under has workers talk through an inlet until the returned function is called, which waits for the last talks and
-// fails the test for what must not have happened.
+// under has workers talk through an inlet until the returned function is called, which waits for
+// the last talks and fails the test for what must not have happened.
 func under(t *testing.T, inlet string, workers int, most int64, seed uint64) (*load, func()) {
 	d := &load{inlet: inlet, most: most}
 	ctx, cancel := context.WithCancel(context.Background())

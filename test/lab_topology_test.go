@@ -17,8 +17,8 @@ import (
 	"github.com/secureportal/sp/internal/testkit"
 )
 
-// topology is a portal: its processes, and where they listen. The test is the client and, unless the plan says
-// otherwise, the target:
+// topology is a portal: its processes, and where they listen. The test is the client and, unless
+// the plan says otherwise, the target:
 //
 //	client ─▶ sp inlet ─▶ (sp relay ◀─) sp outlet ─▶ target
 type topology struct {
@@ -44,7 +44,8 @@ type topology struct {
 	lasting   string   // where the inlet of a topology with faults listens
 }
 
-// plan says what a topology consists of. The plainest is an outlet that listens, and the test is its target.
+// plan says what a topology consists of. The plainest is an outlet that listens, and the test is
+// its target.
 type plan struct {
 	who        person   // who runs all of it; somebody new if nobody is named
 	relay      bool     // the outlet registers with it
@@ -99,7 +100,8 @@ func newSite(t testing.TB, flags ...string) *topology {
 	return newTopology(t, plan{flags: flags, inlets: 1})
 }
 
-// newDoor starts an outlet for guests, behind a relay of somebody else if it is to be reached through one.
+// newDoor starts an outlet for guests, behind a relay of somebody else if it is to be reached
+// through one.
 func newDoor(t testing.TB, through bool, flags ...string) *topology {
 	t.Helper()
 	p := plan{who: newPerson(t), relay: through, outlet: flags}
@@ -284,8 +286,8 @@ func (w *topology) revive(part string) {
 	}
 }
 
-// replaceTarget kills the program that is the target, and listens in its place until that is revived. It returns a
-// function that takes one connection, and no more.
+// replaceTarget kills the program that is the target, and listens in its place until that is
+// revived. It returns a function that takes one connection, and no more.
 func (w *topology) replaceTarget() (accept1 func() conn) {
 	w.t.Helper()
 	w.kill("target")
@@ -315,7 +317,8 @@ func (w *topology) admits(guest person, flags ...string) {
 	w.carries()
 }
 
-// refuses expects that a guest is turned away: that it hears nothing but that, and the outlet logs the reason.
+// refuses expects that a guest is turned away: that it hears nothing but that, and the outlet logs
+// the reason.
 func (w *topology) refuses(guest person, reason string, flags ...string) {
 	w.t.Helper()
 	w.turnsAway(guest, reason, w.inletArgs(append(flags, "--no-wait", "--log-level", "debug")...)...)
@@ -348,7 +351,8 @@ type transfer struct {
 	client, target <-chan ending
 }
 
-// transfer opens a connection on which the target sends without end, and waits until some of it has arrived.
+// transfer opens a connection on which the target sends without end, and waits until some of it has
+// arrived.
 func (w *topology) transfer() *transfer {
 	w.t.Helper()
 	client, target := w.open()

@@ -18,7 +18,8 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// row is a portal through a relay in front of a service that echoes, with figures of what its processes use.
+// row is a portal through a relay in front of a service that echoes, with figures of what its
+// processes use.
 //
 //	client ─▶ inlets ─▶ relay ◀─ outlet ─▶ target
 type row struct {
@@ -98,8 +99,8 @@ func each(t testing.TB, n, workers int, work func(n int) error) {
 	}
 }
 
-// hold opens n connections, has all of them answer while all are open, and closes them. It returns what the processes
-// used while all were open.
+// hold opens n connections, has all of them answer while all are open, and closes them. It returns
+// what the processes used while all were open.
 func (r *row) hold(n int) map[string]usage {
 	r.t.Helper()
 	all := make([]conn, n)
@@ -123,14 +124,15 @@ func (r *row) hold(n int) map[string]usage {
 	return r.use()
 }
 
-// By when links that are made ahead of demand are gone, which they are a minute after the last demand. The short form
-// has fewer of them, and waits for less.
+// By when links that are made ahead of demand are gone, which they are a minute after the last
+// demand. The short form has fewer of them, and waits for less.
 const (
 	settleFull  = 100 * time.Second
 	settleShort = 45 * time.Second
 )
 
-// settle waits until every process holds no more than is allowed, as long as that may take, and returns what they use.
+// settle waits until every process holds no more than is allowed, as long as that may take, and
+// returns what they use.
 func (r *row) settle(allowed func(name string, u usage) bool) map[string]usage {
 	r.t.Helper()
 	began := time.Now()
@@ -155,8 +157,8 @@ func (r *row) baseline() map[string]usage {
 	return r.settle(func(string, usage) bool { return !testenv.Full() })
 }
 
-// Memory that is not sp's own may be first touched in a later round, and a few descriptors more are no leak: within a
-// tenth, and these.
+// Memory that is not sp's own may be first touched in a later round, and a few descriptors more are
+// no leak: within a tenth, and these.
 const (
 	spareKiB         = 4 << 10
 	spareDescriptors = 4
@@ -173,9 +175,10 @@ func closed(u, start usage) bool {
 	return u.descriptors <= start.descriptors+start.descriptors/10+testenv.OfFull(spareSoon, spareDescriptors)
 }
 
-// TestHeld holds many connections at once through one relay, all of which answer; when they are closed, memory and
-// descriptors are back. Where a process may have 20,000 descriptors, 10,000 connections need the mux, with which the
-// relay and the outlet have one for each, and an inlet for each half.
+// TestHeld holds many connections at once through one relay, all of which answer; when they are
+// closed, memory and descriptors are back. Where a process may have 20,000 descriptors, 10,000
+// connections need the mux, with which the relay and the outlet have one for each, and an inlet for
+// each half.
 func TestHeld(t *testing.T) {
 	if testenv.Full() { // figures are taken alone
 		held(t, 10_000, muxForHalves)
@@ -192,11 +195,12 @@ func TestHeld(t *testing.T) {
 
 var muxForHalves = plan{inlets: 2, outlet: []string{"--mux"}}
 
-// keptKiB is what Go keeps of each connection that a process has ever had at once: its goroutines and what polls its
-// sockets are never freed. A program that does nothing else keeps 2.4.
+// keptKiB is what Go keeps of each connection that a process has ever had at once: its goroutines
+// and what polls its sockets are never freed. A program that does nothing else keeps 2.4.
 const keptKiB = 3
 
-// kept returns what processes that used as much at the start may use when n connections have been closed.
+// kept returns what processes that used as much at the start may use when n connections have been
+// closed.
 func kept(start map[string]usage, n int) map[string]usage {
 	all := make(map[string]usage, len(start))
 	for name, u := range start {
@@ -253,8 +257,8 @@ func (r *row) once(number int) error {
 	return answers(c, 1)
 }
 
-// TestBurst opens many connections in one moment, again and again: an outlet has many new links at once of which it knows
-// nothing yet.
+// TestBurst opens many connections in one moment, again and again: an outlet has many new links at
+// once of which it knows nothing yet.
 func TestBurst(t *testing.T) {
 	t.Parallel()
 	for name, few := range map[string]bool{"many": false, "few descriptors": true} {
@@ -303,7 +307,8 @@ func TestOneAfterAnother(t *testing.T) {
 	}
 }
 
-// TestFewDescriptors floods a process that may have 256 descriptors: it stays up, says so once, and serves again.
+// TestFewDescriptors floods a process that may have 256 descriptors: it stays up, says so once, and
+// serves again.
 func TestFewDescriptors(t *testing.T) {
 	t.Parallel()
 	for _, part := range []string{"inlet", "relay", "outlet"} {

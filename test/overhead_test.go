@@ -11,9 +11,9 @@ import (
 	"github.com/secureportal/sp/internal/faultnet"
 )
 
-// TestOverhead measures at the socket what one more channel around a message costs, everything included: messages of
-// 1,000 bytes follow one another, each sent when the one before has arrived, so that each is a record of its own, and
-// a proxy counts all bytes of all links, both ways.
+// TestOverhead measures at the socket what one more channel around a message costs, everything
+// included: messages of 1,000 bytes follow one another, each sent when the one before has arrived,
+// so that each is a record of its own, and a proxy counts all bytes of all links, both ways.
 func TestOverhead(t *testing.T) {
 	t.Parallel()
 	const (

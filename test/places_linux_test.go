@@ -21,8 +21,8 @@ const (
 	placesOversub = 4                      // strangers for each place
 )
 
-// TestPlacesTaken has strangers come for all places for links that nothing is known of, and say nothing on them. Who is
-// trusted gets through all the same, and has no more trouble once he has.
+// TestPlacesTaken has strangers come for all places for links that nothing is known of, and say
+// nothing on them. Who is trusted gets through all the same, and has no more trouble once he has.
 func TestPlacesTaken(t *testing.T) {
 	alone(t)
 	for _, through := range []bool{false, true} {
@@ -36,7 +36,8 @@ func TestPlacesTaken(t *testing.T) {
 	}
 }
 
-// placesTaken attacks a relay, or an outlet, from addresses of which there are as many as strangers if they are a crowd.
+// placesTaken attacks a relay, or an outlet, from addresses of which there are as many as strangers
+// if they are a crowd.
 func placesTaken(t *testing.T, through, crowd bool) {
 	t.Helper()
 	places, attempts := testenv.OfFull(32, 1024), testenv.OfFull(10, 100)
@@ -82,8 +83,8 @@ func placesTaken(t *testing.T, through, crowd bool) {
 	}
 }
 
-// TestRelayFilled has a stranger take all connections through a relay that he can. Who comes from elsewhere still gets
-// through, and both are told when there is no more.
+// TestRelayFilled has a stranger take all connections through a relay that he can. Who comes from
+// elsewhere still gets through, and both are told when there is no more.
 func TestRelayFilled(t *testing.T) {
 	t.Parallel()
 	t.Run("connections", func(t *testing.T) {
@@ -121,7 +122,8 @@ func relayFilled(t *testing.T, p plan) {
 	}
 }
 
-// asksForName reports whether a relay answers somebody of whom it knows nothing, and who asks for a name.
+// asksForName reports whether a relay answers somebody of whom it knows nothing, and who asks for a
+// name.
 func asksForName(s stranger, name string) bool {
 	b, err := wire.AppendMessage(nil, wire.Message{
 		Flags:  wire.Probe,

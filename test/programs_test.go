@@ -17,7 +17,8 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// TestNginx has nginx serve a big file, and curl fetch it: several at once, and several over one connection.
+// TestNginx has nginx serve a big file, and curl fetch it: several at once, and several over one
+// connection.
 func TestNginx(t *testing.T) {
 	t.Parallel()
 	curl := testenv.NeedTool(t, "curl")
@@ -46,7 +47,8 @@ func TestNginx(t *testing.T) {
 	}
 }
 
-// TestNginxProxyProtocol has nginx learn, by the PROXY protocol, from which address curl connected to the inlet.
+// TestNginxProxyProtocol has nginx learn, by the PROXY protocol, from which address curl connected
+// to the inlet.
 func TestNginxProxyProtocol(t *testing.T) {
 	t.Parallel()
 	curl := testenv.NeedTool(t, "curl")
@@ -64,7 +66,8 @@ func TestNginxProxyProtocol(t *testing.T) {
 // quietCurl has curl say nothing but errors, and not wait for ever.
 var quietCurl = []string{"--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", fmt.Sprint(patience.Seconds())}
 
-// nginx starts nginx with one server, in whose configuration %s is where it listens, which nginx returns.
+// nginx starts nginx with one server, in whose configuration %s is where it listens, which nginx
+// returns.
 func nginx(t *testing.T, server string) (where string) {
 	t.Helper()
 	program := testenv.NeedTool(t, "nginx")

@@ -140,7 +140,8 @@ func (s *refusalSite) routes() []refusal {
 	}
 }
 
-// TestClaimKeepsTrying has an outlet wait for a relay that is not there, and for a name that is another's.
+// TestClaimKeepsTrying has an outlet wait for a relay that is not there, and for a name that is
+// another's.
 func TestClaimKeepsTrying(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
@@ -165,7 +166,8 @@ func TestClaimKeepsTrying(t *testing.T) {
 	reaches(t, me.inletTo("db@"+relay, "--allow", otherID), "2")
 }
 
-// TestOpeningMessageCut cuts each kind of opening message behind each of its bytes, with an end and with a reset.
+// TestOpeningMessageCut cuts each kind of opening message behind each of its bytes, with an end and
+// with a reset.
 func TestOpeningMessageCut(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
@@ -236,8 +238,8 @@ func sayAndReset(t *testing.T, address string, b []byte) {
 	abandon(c)
 }
 
-// TestRegistrationFlood has one identity claim more names than it may have, and a thousand strangers say nothing
-// sensible to the relay.
+// TestRegistrationFlood has one identity claim more names than it may have, and a thousand
+// strangers say nothing sensible to the relay.
 func TestRegistrationFlood(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
@@ -333,8 +335,8 @@ func (c *crowd) leave() {
 	_ = c.node.Close()
 }
 
-// manyStrangers makes a thousand connections that begin something and do not go on, and returns when the relay has
-// ended the last of them.
+// manyStrangers makes a thousand connections that begin something and do not go on, and returns
+// when the relay has ended the last of them.
 func manyStrangers(t *testing.T, relay string) {
 	t.Helper()
 	message, err := wire.AppendMessage(nil, wire.Message{

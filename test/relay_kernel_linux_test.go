@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestRelayCopiesInTheKernel sends data through a relay, which reads none of it: it is spliced. In a mux it has to be
-// read.
+// TestRelayCopiesInTheKernel sends data through a relay, which reads none of it: it is spliced. In
+// a mux it has to be read.
 func TestRelayCopiesInTheKernel(t *testing.T) {
 	t.Parallel()
 	const (

@@ -60,8 +60,9 @@ func (u person) secretsOf(who, file, identifier string) map[string][]byte {
 	}
 }
 
-// TestRelayWire looks at all that comes to a relay and goes from it, on both of its sides: nothing there tells what
-// the application says, who the two ends are, or what the outlet is called but for the name that the relay knows it by.
+// TestRelayWire looks at all that comes to a relay and goes from it, on both of its sides: nothing
+// there tells what the application says, who the two ends are, or what the outlet is called but for
+// the name that the relay knows it by.
 func TestRelayWire(t *testing.T) {
 	t.Parallel()
 	for _, flags := range [][]string{nil, {"--mux"}} {
@@ -129,8 +130,8 @@ func (r *recorder) search(t *testing.T, secrets map[string][]byte, name string) 
 	}
 }
 
-// TestStalledClient has one client of an inlet read nothing, and another's service, while others get all they want
-// through the same relay and outlet, as fast as without them.
+// TestStalledClient has one client of an inlet read nothing, and another's service, while others
+// get all they want through the same relay and outlet, as fast as without them.
 func TestStalledClient(t *testing.T) {
 	t.Parallel()
 	const slack = time.Second // for what else this machine does
@@ -160,7 +161,8 @@ func TestStalledClient(t *testing.T) {
 	}
 }
 
-// together gets the mirror's stream through each of the inlets at once, and returns how long that took.
+// together gets the mirror's stream through each of the inlets at once, and returns how long that
+// took.
 func (m *mirror) together(t *testing.T, inlets ...string) time.Duration {
 	t.Helper()
 	begin := time.Now()
@@ -177,7 +179,8 @@ func (m *mirror) together(t *testing.T, inlets ...string) time.Duration {
 	return time.Since(begin)
 }
 
-// stalledClient asks for the service's stream, and takes one byte of it: its way is up, and fills from here on.
+// stalledClient asks for the service's stream, and takes one byte of it: its way is up, and fills
+// from here on.
 func stalledClient(t *testing.T, inlet string) conn {
 	t.Helper()
 	c := dial(t, inlet)
@@ -210,8 +213,8 @@ func stalledService(t *testing.T, inlet string, size int64) (stop func()) {
 	}
 }
 
-// TestMuxConnections counts the connections that an outlet with --mux makes to its relay while many clients are served:
-// one for the session, and one for all that goes through it.
+// TestMuxConnections counts the connections that an outlet with --mux makes to its relay while many
+// clients are served: one for the session, and one for all that goes through it.
 func TestMuxConnections(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
@@ -243,8 +246,8 @@ func TestMuxConnections(t *testing.T) {
 	}
 }
 
-// TestRelayMisleads has somebody at the relay lead an inlet to another outlet of the same person: the wrong service of
-// the right owner. The inlet sends it nothing.
+// TestRelayMisleads has somebody at the relay lead an inlet to another outlet of the same person:
+// the wrong service of the right owner. The inlet sends it nothing.
 func TestRelayMisleads(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)

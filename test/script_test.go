@@ -23,8 +23,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the scripts with what is printed now")
 
-// TestScripts runs the stories in testdata/script: what a user types, and what comes of it. Beside testscript's own
-// commands they have
+// TestScripts runs the stories in testdata/script: what a user types, and what comes of it. Beside
+// testscript's own commands they have
 //
 //	start NAME PROGRAM ARG…    starts a program, waits for its ready line, and puts that into $NAME
 //	launch NAME PROGRAM ARG…   starts a program that will not be ready
@@ -241,8 +241,9 @@ func scriptMode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// serviceMain is a program for scripts: service http|echo [WHERE]. It prints where it listens, and a line on stderr for
-// each connection. http answers with a page, echo with "you said: " and what it has read to the end.
+// serviceMain is a program for scripts: service http|echo [WHERE]. It prints where it listens, and
+// a line on stderr for each connection. http answers with a page, echo with "you said: " and what
+// it has read to the end.
 func serviceMain() {
 	where := anywhere
 	if len(os.Args) > 2 {
@@ -283,7 +284,8 @@ func answer(c net.Conn) {
 	}
 }
 
-// talkMain is a program for scripts: talk WHERE sends its stdin, ends that direction, and prints the answer.
+// talkMain is a program for scripts: talk WHERE sends its stdin, ends that direction, and prints
+// the answer.
 func talkMain() {
 	network, address := networkOf(os.Args[1])
 	c, err := net.Dial(network, address)

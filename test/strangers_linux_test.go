@@ -38,8 +38,8 @@ func (s stranger) dial(ctx context.Context) (*net.TCPConn, error) {
 	return c.(*net.TCPConn), nil
 }
 
-// says writes b on a connection of its own and waits until the victim ends that, or lasts has passed, as a quiet
-// machine counts time. It reports whether the victim ended it.
+// says writes b on a connection of its own and waits until the victim ends that, or lasts has
+// passed, as a quiet machine counts time. It reports whether the victim ended it.
 func (s stranger) says(ctx context.Context, lasts time.Duration, b ...[]byte) (ended bool) {
 	c, err := s.dial(ctx)
 	if err != nil {
@@ -76,7 +76,8 @@ func opening() []byte {
 	return b
 }
 
-// firstHalf is an opening message and the first message of a handshake: all that a stranger can say and be heard.
+// firstHalf is an opening message and the first message of a handshake: all that a stranger can say
+// and be heard.
 func firstHalf(t testing.TB) []byte {
 	t.Helper()
 	suite := channel.DefaultSuites()[0]
@@ -102,7 +103,8 @@ func opensWith(suite string) []byte {
 	return append(append(opening(), 1, byte(len(suite))), suite...)
 }
 
-// largest are openings of which each has one length at its largest, and then all that it promises, or more.
+// largest are openings of which each has one length at its largest, and then all that it promises,
+// or more.
 func largest() map[string][]byte {
 	rest := make([]byte, 128<<10)
 	with := func(head ...byte) []byte { return append(head, rest...) }
@@ -272,12 +274,12 @@ func flood(ctx context.Context, _ *testing.T, victim string) string {
 	return fmt.Sprintf("4 times; %d KiB were taken in all, socket buffers included", taken.Load()>>10)
 }
 
-// hostileGrowth bounds what a process may grow by under attack: 2,000 handshakes at once, each of which ends within
-// seconds, are 80 MiB.
+// hostileGrowth bounds what a process may grow by under attack: 2,000 handshakes at once, each of
+// which ends within seconds, are 80 MiB.
 const hostileGrowth = 128 << 10 // KiB
 
-// TestStrangers attacks the port of an outlet and that of a relay while a trusted client has a transfer going. Memory
-// stays bounded, the trusted client goes on, and nobody is left waiting.
+// TestStrangers attacks the port of an outlet and that of a relay while a trusted client has a
+// transfer going. Memory stays bounded, the trusted client goes on, and nobody is left waiting.
 func TestStrangers(t *testing.T) {
 	alone(t)
 	for _, through := range []bool{false, true} {
@@ -338,9 +340,9 @@ func underAttack(t *testing.T, a assault, p *process, victim string, trusted fun
 	}
 }
 
-// disturbed returns what part of its speed the trusted client has while an attack goes on, again and again until the
-// client has finished. The speed without one is taken just before: what else a machine has to do changes within a
-// minute.
+// disturbed returns what part of its speed the trusted client has while an attack goes on, again
+// and again until the client has finished. The speed without one is taken just before: what else a
+// machine has to do changes within a minute.
 func disturbed(t *testing.T, a assault, victim string, trusted func() time.Duration) (ratio float64, figure string) {
 	t.Helper()
 	calm := trusted()
@@ -361,7 +363,8 @@ func disturbed(t *testing.T, a assault, victim string, trusted func() time.Durat
 	return float64(calm) / float64(took), figure
 }
 
-// TestReplay records all that an inlet says to an outlet, and says it again: nothing of it reaches the target.
+// TestReplay records all that an inlet says to an outlet, and says it again: nothing of it reaches
+// the target.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex

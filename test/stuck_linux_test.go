@@ -7,8 +7,9 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// TestBigPacketsLost drops the big packets of one hop and lets small ones through, pings among them, as a network does
-// whose MTU is smaller than it says. Only who sends a lot notices, and is told; what is small goes on.
+// TestBigPacketsLost drops the big packets of one hop and lets small ones through, pings among
+// them, as a network does whose MTU is smaller than it says. Only who sends a lot notices, and is
+// told; what is small goes on.
 func TestBigPacketsLost(t *testing.T) {
 	nft := testenv.NeedTool(t, "nft")
 	t.Parallel()

@@ -10,8 +10,9 @@ import (
 	"github.com/secureportal/sp/internal/faultnet"
 )
 
-// TestLinkSwallowed has somebody on the way take new links and say nothing, while the session's own goes on: the client
-// that wants such a link is refused in time, and those who have one notice nothing.
+// TestLinkSwallowed has somebody on the way take new links and say nothing, while the session's own
+// goes on: the client that wants such a link is refused in time, and those who have one notice
+// nothing.
 func TestLinkSwallowed(t *testing.T) {
 	t.Parallel()
 	const (

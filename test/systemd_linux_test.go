@@ -63,7 +63,8 @@ func (s systemd) lives() {
 	}
 }
 
-// TestSystemd checks that an inlet is ready only when its far end has answered, lives before that, and says that it stops.
+// TestSystemd checks that an inlet is ready only when its far end has answered, lives before that,
+// and says that it stops.
 func TestSystemd(t *testing.T) {
 	t.Parallel()
 	u, s := newPerson(t), newSystemd(t)

@@ -18,8 +18,8 @@ const afterService = 1 << 20 // what a client sends after the service has ended 
 // bothWays is how much goes through each topology, each way.
 func bothWays() int64 { return testenv.OfFull[int64](4<<20, 100<<20) }
 
-// topologies are those a user may build. Each function builds one in front of a target, and returns the route to its
-// outlet.
+// topologies are those a user may build. Each function builds one in front of a target, and returns
+// the route to its outlet.
 var topologies = []struct {
 	name  string
 	build func(me person, target string) (route string)
@@ -62,7 +62,8 @@ var topologies = []struct {
 		_, first := me.startBridge(second)
 		return step(first) + step(second) + step(outlet) + toOutlet
 	}},
-	// inlet ── bridge ── relay ◀── bridge ◀── outlet: the outlet, too, reaches the relay through a bridge only
+	// inlet ── bridge ── relay ◀── bridge ◀── outlet: the outlet, too, reaches the relay through a
+	// bridge only
 	{"bridge, relay, bridge", func(me person, target string) string {
 		_, relay := me.startRelay()
 		_, near := me.startBridge(relay)
@@ -85,7 +86,8 @@ var topologies = []struct {
 		me.startNamed(relay, "db", target)
 		return step(relay) + forwardTo("db") + toAgain + toAgain + toOutlet
 	}},
-	// inlet ── bridge ── relay ◀── outlet, with a channel to the bridge, in it one to the relay, in it one to the outlet
+	// inlet ── bridge ── relay ◀── outlet, with a channel to the bridge, in it one to the relay, in
+	// it one to the outlet
 	{"channel to each node", func(me person, target string) string {
 		_, relay := me.startRelay()
 		_, bridge := me.startBridge(relay)
@@ -94,8 +96,8 @@ var topologies = []struct {
 	}},
 }
 
-// TestTopologies sends a lot each way through each topology, with SP_FULL=1 100 MiB, with half-closes, and tries the
-// whole route.
+// TestTopologies sends a lot each way through each topology, with SP_FULL=1 100 MiB, with
+// half-closes, and tries the whole route.
 func TestTopologies(t *testing.T) {
 	t.Parallel()
 	for _, topology := range topologies {
@@ -124,7 +126,8 @@ func (m *mirror) transfers(t *testing.T, inlet string) {
 	}
 }
 
-// TestTenInlets has ten inlets reach the same outlet at once, behind a relay, and all of them several connections.
+// TestTenInlets has ten inlets reach the same outlet at once, behind a relay, and all of them
+// several connections.
 func TestTenInlets(t *testing.T) {
 	t.Parallel()
 	const inlets, connections = 10, 2
@@ -185,8 +188,8 @@ func TestNetworksApart(t *testing.T) {
 	}
 }
 
-// TestSeveralRoutes has an inlet go by the second of its routes when the first is down, and back to the first when that
-// is well again. Connections that are up do not notice.
+// TestSeveralRoutes has an inlet go by the second of its routes when the first is down, and back to
+// the first when that is well again. Connections that are up do not notice.
 func TestSeveralRoutes(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
@@ -244,8 +247,8 @@ func TestSeveralRelays(t *testing.T) {
 	reaches(t, listens, "s")
 }
 
-// TestRelayGoesAway has a relay drain. What goes through it goes on; what is new goes by the other one before the first
-// is gone, and that is as soon as nothing goes through it any more.
+// TestRelayGoesAway has a relay drain. What goes through it goes on; what is new goes by the other
+// one before the first is gone, and that is as soon as nothing goes through it any more.
 func TestRelayGoesAway(t *testing.T) {
 	t.Parallel()
 	for _, way := range []string{"", "/secure/api"} {
@@ -283,8 +286,8 @@ func relayGoesAway(t *testing.T, inside string) {
 	relay.ends(done)
 }
 
-// TestDrainBehindRelay has an outlet behind a relay stop: what is open goes on, and its last bytes arrive at whoever takes
-// them slowly.
+// TestDrainBehindRelay has an outlet behind a relay stop: what is open goes on, and its last bytes
+// arrive at whoever takes them slowly.
 func TestDrainBehindRelay(t *testing.T) {
 	t.Parallel()
 	for _, more := range [][]string{nil, {"--mux"}} {

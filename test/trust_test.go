@@ -25,7 +25,8 @@ import (
 	"github.com/secureportal/sp/route"
 )
 
-// briefly is how long a credential is valid that is to expire while a test looks on: not before everything is up.
+// briefly is how long a credential is valid that is to expire while a test looks on: not before
+// everything is up.
 func briefly() time.Duration {
 	const quiet, up = 8 * time.Second, 2 * time.Second
 	return max(quiet, unhurried(up).Round(time.Second))
@@ -311,7 +312,8 @@ func TestRotation(t *testing.T) {
 	})
 }
 
-// TestRotationOfOneself keeps a key that was given up out of one's own outlet, which has not met anybody yet.
+// TestRotationOfOneself keeps a key that was given up out of one's own outlet, which has not met
+// anybody yet.
 func TestRotationOfOneself(t *testing.T) {
 	t.Parallel()
 	me, thief := newPerson(t), newPerson(t)
@@ -412,8 +414,8 @@ func (i *intruder) isRefused(d *topology, credential, ticket []byte, reason stri
 	d.outlet.saysAgain(reason, before)
 }
 
-// flips calls try with b after a flip of one bit in each byte, unless that does not even decode: such a one cannot be
-// sent by this implementation, and identity's tests send it.
+// flips calls try with b after a flip of one bit in each byte, unless that does not even decode:
+// such a one cannot be sent by this implementation, and identity's tests send it.
 func flips(b []byte, decodes func([]byte) error, try func([]byte)) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for at := range b {
@@ -568,7 +570,8 @@ func TestTicketElsewhere(t *testing.T) {
 	}
 }
 
-// TestTicketTwoAtOnce lets one of many in who come at the same time, to two outlets that share their files.
+// TestTicketTwoAtOnce lets one of many in who come at the same time, to two outlets that share
+// their files.
 func TestTicketTwoAtOnce(t *testing.T) {
 	t.Parallel()
 	host := newPerson(t)
@@ -700,7 +703,8 @@ func TestProxyProtocol(t *testing.T) {
 		send(t, target, "welcome")
 		receives(t, client, "welcome")
 
-		// Without a TCP client there is nothing to say about it, and the Identifier is said all the same.
+		// Without a TCP client there is nothing to say about it, and the Identifier is said all the
+		// same.
 		pipe := guest.command(d.inletArgsAt("-", "--credential", token)...)
 		pipe.Stdin = strings.NewReader("from a pipe")
 		start(t, pipe)
