@@ -213,7 +213,8 @@ func resetUnread(t testing.TB, c net.Conn) {
 func isRefused(t testing.TB, where string) time.Time {
 	t.Helper()
 	c, err := dialWhere(where)
-	if errors.Is(err, syscall.ECONNRESET) { // before this machine has told that there is a connection
+	// before this machine has told that there is a connection
+	if errors.Is(err, syscall.ECONNRESET) {
 		return time.Now()
 	}
 	if err != nil {

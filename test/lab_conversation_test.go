@@ -27,8 +27,9 @@ type dialogue struct {
 
 // Times of conversations, of a quiet machine. Neither decides whether a test passes.
 const (
-	pieceTime   = 20 * time.Millisecond // how long a piece may take to arrive before the next one follows
-	silenceTime = time.Second           // after which a side gives up
+	// how long a piece may take to arrive before the next one follows
+	pieceTime   = 20 * time.Millisecond
+	silenceTime = time.Second // after which a side gives up
 )
 
 // conversation is one connection between client and target whose bytes both know beforehand. It
@@ -108,7 +109,8 @@ func (c *conversation) take(tcp net.Conn, mine, theirs *speech) {
 	abandon := func(err error) {
 		if err != nil {
 			abandoned.Store(true)
-			_ = conn.SetDeadline(time.Unix(1, 0)) // not closed: the other half would not know a reset from an end
+			// not closed: the other half would not know a reset from an end
+			_ = conn.SetDeadline(time.Unix(1, 0))
 		}
 	}
 	var speaking sync.WaitGroup
@@ -200,7 +202,8 @@ func (c *conversation) judgeEnd(s *speech) error {
 	all := int64(s.pieces * s.size)
 	switch {
 	case !s.ended.Load():
-		c.t.Errorf("%s: an end was read that was not sent, behind byte %d", c.what, s.received.Load())
+		c.t.Errorf("%s: an end was read that was not sent, behind byte %d", c.what,
+			s.received.Load())
 	case s.received.Load() != all:
 		c.t.Errorf("%s: the end was read behind %d bytes of %d", c.what, s.received.Load(), all)
 	default:

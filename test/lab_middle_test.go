@@ -90,7 +90,9 @@ func (m *middle) join(c *net.TCPConn) error {
 	if err != nil {
 		return err
 	}
-	config := faultnet.Config{Split: func(dir faultnet.Direction) faultnet.Splitter { return splitter(kind, dir) }}
+	config := faultnet.Config{Split: func(dir faultnet.Direction) faultnet.Splitter {
+		return splitter(kind, dir)
+	}}
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()

@@ -60,7 +60,8 @@ func (u person) command(args ...string) *exec.Cmd {
 func (u person) program(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	for _, kv := range os.Environ() {
-		if name, _, _ := strings.Cut(kv, "="); name != "XDG_CONFIG_HOME" && !strings.HasPrefix(name, "SP_") {
+		if name, _, _ := strings.Cut(kv, "="); name != "XDG_CONFIG_HOME" &&
+			!strings.HasPrefix(name, "SP_") {
 			cmd.Env = append(cmd.Env, kv)
 		}
 	}
@@ -103,7 +104,8 @@ func (u person) answered(good func(outcome) bool, args ...string) outcome {
 		if good(r) || !late || left == 0 || pulse.Slowness(began) < tooSlow {
 			return r
 		}
-		u.t.Logf("sp %s: once more on this slow machine, after\n%s", strings.Join(args, " "), r.stderr)
+		u.t.Logf("sp %s: once more on this slow machine, after\n%s", strings.Join(args, " "),
+			r.stderr)
 	}
 }
 
@@ -128,7 +130,8 @@ func (u person) fails(code int, text string, args ...string) {
 	u.t.Helper()
 	good := func(r outcome) bool {
 		lines := withoutLog(r.stderr)
-		return r.code == code && r.stdout == "" && errorLines(lines) == nil && strings.Contains(lines[0], text)
+		return r.code == code && r.stdout == "" && errorLines(lines) == nil &&
+			strings.Contains(lines[0], text)
 	}
 	if r := u.answered(good, args...); !good(r) {
 		u.t.Errorf("sp %s\nexit code %d, want %d; stdout %q; want one error with %q:\n%s",
@@ -251,7 +254,8 @@ func (u person) startOutlet(target string, args ...string) (*process, string) {
 // startNamed starts an outlet that is reached through a relay.
 func (u person) startNamed(relay, name, target string, args ...string) *process {
 	u.t.Helper()
-	p := u.start(append([]string{"outlet", "--relay", relay, "--name", name, "--target", target}, args...)...)
+	p := u.start(append([]string{"outlet", "--relay", relay, "--name", name, "--target", target},
+		args...)...)
 	p.ready()
 	return p
 }

@@ -83,7 +83,8 @@ func executable(t testing.TB) string {
 			return
 		}
 		built.path = filepath.Join(built.dir, "sp")
-		build := exec.Command("go", "build", fmt.Sprintf("-race=%t", raceDetector), "-o", built.path, "..")
+		build := exec.Command("go", "build", fmt.Sprintf("-race=%t", raceDetector),
+			"-o", built.path, "..")
 		if out, err := build.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("%v: %w\n%s", build, err, out)
 		}
@@ -164,7 +165,8 @@ func (p *process) ready() string {
 }
 
 func (p *process) readyLine() (string, error) {
-	if err := p.await(&p.stdout, func(s string) bool { return strings.Contains(s, "\n") }); err != nil {
+	aLine := func(s string) bool { return strings.Contains(s, "\n") }
+	if err := p.await(&p.stdout, aLine); err != nil {
 		return "", fmt.Errorf("%v: no ready line: %w", p.cmd, err)
 	}
 	line, _, _ := strings.Cut(p.stdout.String(), "\n")
@@ -180,7 +182,8 @@ func (p *process) says(text string) {
 // saysTimes waits until the process has logged text n times.
 func (p *process) saysTimes(text string, n int) {
 	p.t.Helper()
-	if err := p.await(&p.stderr, func(s string) bool { return strings.Count(s, text) >= n }); err != nil {
+	enough := func(s string) bool { return strings.Count(s, text) >= n }
+	if err := p.await(&p.stderr, enough); err != nil {
 		p.t.Fatalf("%v has not logged %q %d times: %v", p.cmd, text, n, err)
 	}
 }
@@ -311,7 +314,10 @@ func (s *transcript) tail() string {
 // trouble returns the sign in it that a Go program is broken, or nothing.
 func (s *transcript) trouble() string {
 	text := s.String()
-	for _, sign := range []string{"WARNING: DATA RACE", "panic: ", "fatal error: ", "goroutine 1 ["} {
+	for _, sign := range []string{
+		"WARNING: DATA RACE", "panic: ", "fatal error: ",
+		"goroutine 1 [",
+	} {
 		if strings.Contains(text, sign) {
 			return sign
 		}

@@ -167,8 +167,9 @@ func reached(t testing.TB, inlet string, n int) (conn, string) {
 
 // What the first byte of a connection asks of a mirror:
 const (
-	askBoth  = 'b' // it sends its own stream while it reads the client's; after the client's end, the sum of that
-	askEnd   = 'e' // it ends its own direction at once; when the client has ended too, what it got is in afterwards
+	// it sends its own stream while it reads the client's; after the client's end, the sum of that
+	askBoth  = 'b'
+	askEnd   = 'e' // it ends its own direction at once; what it gets after that is in afterwards
 	askSend  = 's' // it sends its own stream, and ends
 	askEcho  = 'c' // it sends back what it gets
 	askStall = 'n' // it reads nothing more until the test ends
@@ -194,8 +195,9 @@ const mostServed = 1 << 16 // connections of one mirror
 func newMirror(t testing.TB, size int64) *mirror {
 	t.Helper()
 	m := &mirror{
-		size: size, afterwards: make(chan digest, mostServed), served: make(chan struct{}, mostServed),
-		over: make(chan struct{}),
+		size: size, afterwards: make(chan digest, mostServed),
+		served: make(chan struct{}, mostServed),
+		over:   make(chan struct{}),
 	}
 	m.address = service(t, m.serve)
 	t.Cleanup(func() { close(m.over) })
@@ -329,7 +331,8 @@ func (m *mirror) receive(c conn) error {
 }
 
 const (
-	meanwhile      = 1 << 20               // what each transfer carries that goes on while something else is tested, each way
+	// what each transfer carries that goes on while something else is tested, each way
+	meanwhile      = 1 << 20
 	meanwhilePause = 50 * time.Millisecond // between two of them
 )
 

@@ -84,7 +84,8 @@ func (k talk) say(c netio.Conn) error {
 	if _, err := c.Write(b); err != nil {
 		return err
 	}
-	if _, err := io.Copy(struct{ io.Writer }{c}, io.LimitReader(pseudorandom(k.seed), k.up)); err != nil {
+	if _, err := io.Copy(struct{ io.Writer }{c},
+		io.LimitReader(pseudorandom(k.seed), k.up)); err != nil {
 		return err
 	}
 	return c.CloseWrite()
@@ -109,7 +110,8 @@ func verdict(c io.Reader) error {
 func answerTalk(tcp *net.TCPConn) error {
 	_ = tcp.SetLinger(0) // who is killed resets, and does not end
 	c := netio.Wrap(tcp)
-	_ = c.SetDeadline(time.Now().Add(2 * patience)) // it is the client that judges how long a talk takes
+	// it is the client that judges how long a talk takes
+	_ = c.SetDeadline(time.Now().Add(2 * patience))
 	defer c.Close()
 	b := make([]byte, talkHeader)
 	if n, err := io.ReadFull(c, b); err != nil {
@@ -118,7 +120,10 @@ func answerTalk(tcp *net.TCPConn) error {
 		}
 		return err
 	}
-	k := talk{binary.BigEndian.Uint64(b), int64(binary.BigEndian.Uint64(b[8:])), int64(binary.BigEndian.Uint64(b[16:]))}
+	k := talk{
+		binary.BigEndian.Uint64(b), int64(binary.BigEndian.Uint64(b[8:])),
+		int64(binary.BigEndian.Uint64(b[16:])),
+	}
 	sent := make(chan error, 1)
 	go func() {
 		_, err := io.Copy(struct{ io.Writer }{c}, io.LimitReader(pseudorandom(^k.seed), k.down))
@@ -312,5 +317,6 @@ func (d *load) String() string {
 func spread(all []time.Duration) string {
 	slices.Sort(all)
 	round := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
-	return fmt.Sprintf("median %v, worst %v of %d", round(all[len(all)/2]), round(all[len(all)-1]), len(all))
+	return fmt.Sprintf("median %v, worst %v of %d", round(all[len(all)/2]), round(all[len(all)-1]),
+		len(all))
 }

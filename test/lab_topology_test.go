@@ -54,14 +54,16 @@ type plan struct {
 	relayOwner person   // who runs the relay, if that is somebody else
 	relayFlags []string // more of the relay's
 
-	faults   bool      // a proxy on each side of the relay; what is started again listens where it did
-	networks *networks // the inlets are in near, the relay in middle, the outlet in far; with a relay
-	target   string    // somebody else's address
-	program  string    // or which of programs the target is
-	few      string    // the part that may open few files only
-	inlets   int       // how many are started at once; a test may start more
-	flags    []string  // of all processes
-	outlet   []string  // more of the outlet's
+	// a proxy on each side of the relay; what is started again listens where it did
+	faults bool
+	// the inlets are in near, the relay in middle, the outlet in far; with a relay
+	networks *networks
+	target   string   // somebody else's address
+	program  string   // or which of programs the target is
+	few      string   // the part that may open few files only
+	inlets   int      // how many are started at once; a test may start more
+	flags    []string // of all processes
+	outlet   []string // more of the outlet's
 }
 
 // newTopology starts what p says.
@@ -139,7 +141,8 @@ func (w *topology) beginTarget() {
 			w.targetAt = lastingAddress(w.t)
 		}
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), programVariable+"="+w.plan.program, whereVariable+"="+w.targetAt)
+		cmd.Env = append(os.Environ(), programVariable+"="+w.plan.program,
+			whereVariable+"="+w.targetAt)
 		w.targetProcess = start(w.t, cmd)
 		w.targetProcesses = append(w.targetProcesses, w.targetProcess)
 		w.targetAt = w.targetProcess.ready()
@@ -191,7 +194,8 @@ func (w *topology) beginOutlet() {
 // connect starts one more inlet and waits until it is ready.
 func (w *topology) connect(route string, flags ...string) {
 	w.t.Helper()
-	w.connected(w.as("inlet").start(append([]string{"inlet", "--listen", w.lasting, "--to", route}, flags...)...))
+	w.connected(w.as("inlet").start(append([]string{"inlet", "--listen", w.lasting, "--to", route},
+		flags...)...))
 }
 
 // connected waits until an inlet that somebody has started is ready.
@@ -307,7 +311,10 @@ func (w *topology) replaceTarget() (accept1 func() conn) {
 func (w *topology) inletArgs(flags ...string) []string { return w.inletArgsAt(anywhere, flags...) }
 
 func (w *topology) inletArgsAt(where string, flags ...string) []string {
-	return append([]string{"inlet", "--listen", where, "--to", w.route(), "--allow", w.identifier()}, flags...)
+	return append([]string{
+		"inlet", "--listen", where, "--to", w.route(),
+		"--allow", w.identifier(),
+	}, flags...)
 }
 
 // admits lets a guest in, and a connection through.
@@ -321,7 +328,8 @@ func (w *topology) admits(guest person, flags ...string) {
 // the reason.
 func (w *topology) refuses(guest person, reason string, flags ...string) {
 	w.t.Helper()
-	w.turnsAway(guest, reason, w.inletArgs(append(flags, "--no-wait", "--log-level", "debug")...)...)
+	w.turnsAway(guest, reason, w.inletArgs(append(flags,
+		"--no-wait", "--log-level", "debug")...)...)
 }
 
 // turnsAway is refuses for any command.
@@ -332,8 +340,10 @@ func (w *topology) turnsAway(guest person, reason string, args ...string) {
 	if r.code != notTrusted || r.stdout != "" {
 		w.t.Fatalf("%v: exit code %d, stdout %q\n%s", args, r.code, r.stdout, r.stderr)
 	}
-	if !strings.Contains(r.stderr, "not trusted by the far end") || strings.Contains(r.stderr, reason) {
-		w.t.Errorf("the guest is to hear that it is not trusted, and not that %q:\n%s", reason, r.stderr)
+	if !strings.Contains(r.stderr, "not trusted by the far end") ||
+		strings.Contains(r.stderr, reason) {
+		w.t.Errorf("the guest is to hear that it is not trusted, and not that %q:\n%s", reason,
+			r.stderr)
 	}
 	w.outlet.saysAgain(reason, before)
 	w.untouched()

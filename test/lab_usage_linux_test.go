@@ -112,7 +112,8 @@ func (p *process) bytesRead() int64 {
 		p.t.Fatal(err)
 	}
 	var n int64
-	if _, err := fmt.Sscanf(string(b[strings.Index(string(b), "rchar:"):]), "rchar: %d", &n); err != nil {
+	if _, err := fmt.Sscanf(string(b[strings.Index(string(b), "rchar:"):]), "rchar: %d",
+		&n); err != nil {
 		p.t.Fatalf("%v in %q", err, b)
 	}
 	return n

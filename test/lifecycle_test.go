@@ -30,7 +30,8 @@ func TestUntrusted(t *testing.T) {
 		t.Parallel()
 		s := newOutlet(t)
 		stranger := newPerson(t)
-		p := stranger.start("inlet", "--no-wait", "--listen", anywhere, "--to", s.route(), "--allow", s.word("--allow"))
+		p := stranger.start("inlet", "--no-wait", "--listen", anywhere, "--to", s.route(),
+			"--allow", s.word("--allow"))
 		p.ends(notTrusted)
 		p.saysError("not trusted by the far end")
 		s.untouched()
@@ -53,7 +54,8 @@ func TestUntrustedWaits(t *testing.T) {
 	s := newOutlet(t)
 	stranger := newPerson(t)
 	address := freeAddress(t)
-	p := stranger.start("inlet", "--listen", address, "--to", s.route(), "--allow", s.word("--allow"), "--connect-timeout", "1s")
+	p := stranger.start("inlet", "--listen", address, "--to", s.route(),
+		"--allow", s.word("--allow"), "--connect-timeout", "1s")
 	p.says("not trusted by the far end")
 	if c, err := net.Dial("tcp", address); err == nil {
 		defer c.Close()

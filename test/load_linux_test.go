@@ -42,7 +42,9 @@ func (r *row) served() int {
 }
 
 // dial connects to one of the inlets, to each in turn.
-func (r *row) dial(number int) (conn, error) { return dialWhere(r.addresses[number%len(r.addresses)]) }
+func (r *row) dial(number int) (conn, error) {
+	return dialWhere(r.addresses[number%len(r.addresses)])
+}
 
 func (r *row) processes() map[string]*process {
 	all := map[string]*process{"relay": r.relay, "outlet": r.outlet, "inlet": r.inlets[0]}
@@ -172,7 +174,8 @@ func within(u, start usage) bool {
 
 // closed tells whether u is as many descriptors as start.
 func closed(u, start usage) bool {
-	return u.descriptors <= start.descriptors+start.descriptors/10+testenv.OfFull(spareSoon, spareDescriptors)
+	return u.descriptors <= start.descriptors+start.descriptors/10+testenv.OfFull(spareSoon,
+		spareDescriptors)
 }
 
 // TestHeld holds many connections at once through one relay, all of which answer; when they are
@@ -218,7 +221,8 @@ func held(t *testing.T, n int, p plan) {
 	const most = "40000" // both links of a relay count
 	p.flags = []string{
 		"--log-level", "error", "--max-connections", most, "--max-per-source", most,
-		"--keepalive", testenv.OfFull("2s", "5s"), // links that are idle for too long end with a keepalive
+		// links that are idle for too long end with a keepalive
+		"--keepalive", testenv.OfFull("2s", "5s"),
 	}
 	r := newRow(t, p)
 	r.hold(idleKept * len(r.inlets))
@@ -234,14 +238,16 @@ func held(t *testing.T, n int, p plan) {
 		if before == nil {
 			before = kept(start, n)
 		}
-		first := round == 0 && !testenv.Full() // memory comes back later than the small version waits
+		// memory comes back later than the small version waits
+		first := round == 0 && !testenv.Full()
 		after = r.settle(func(name string, u usage) bool {
 			return within(u, before[name]) || first && closed(u, before[name])
 		})
 		t.Logf("round %d: %d held, in %v: %v; closed: %v", round+1, n, took, open, after)
 		for name, u := range after {
 			if !within(u, before[name]) && !first {
-				t.Errorf("round %d: the %s had %v before, and has %v", round+1, name, before[name], u)
+				t.Errorf("round %d: the %s had %v before, and has %v", round+1, name, before[name],
+					u)
 			}
 		}
 	}
@@ -299,7 +305,8 @@ func TestOneAfterAnother(t *testing.T) {
 	each(t, n, 4, r.once)
 	took := time.Since(began)
 	after := r.settle(func(name string, u usage) bool { return within(u, start[name]) })
-	t.Logf("%d connections in %v; after the first tenth: %v; after all: %v", n, took.Round(time.Millisecond), start, after)
+	t.Logf("%d connections in %v; after the first tenth: %v; after all: %v", n,
+		took.Round(time.Millisecond), start, after)
 	for name, u := range after {
 		if !within(u, start[name]) {
 			t.Errorf("%s has grown from %v to %v", name, start[name], u)
@@ -330,7 +337,8 @@ func fewDescriptors(t *testing.T, part string) {
 	t.Helper()
 	r := newRow(t, plan{few: part, flags: []string{
 		"--connect-timeout", unhurried(2 * time.Second).String(),
-		"--max-connections", fmt.Sprint(2 * descriptorFlood), // a relay refuses by default what it has no descriptors for
+		// a relay refuses by default what it has no descriptors for
+		"--max-connections", fmt.Sprint(2 * descriptorFlood),
 	}})
 	start := time.Now()
 	if err := r.once(0); err != nil {
@@ -364,7 +372,8 @@ func fewDescriptors(t *testing.T, part string) {
 	}
 	took := time.Since(began).Round(time.Millisecond)
 	reports := p.said(lacking)
-	t.Logf("%s: %d descriptors before, %d in the flood of %d; serves again after %v; %d lines about it of %d",
+	t.Logf("%s: %d descriptors before, %d in the flood of %d; "+
+		"serves again after %v; %d lines about it of %d",
 		part, before.descriptors, during.descriptors, descriptorFlood, took, reports, p.said("\n"))
 	if reports > descriptorReports+3*int(time.Since(start)/reportEvery) {
 		t.Errorf("%s has said %d times that it lacks descriptors", part, reports)

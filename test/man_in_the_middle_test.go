@@ -19,7 +19,8 @@ import (
 // What the man in the middle does. Which of them leave a direction able to end well is for teeth to
 // say.
 var interferences = []faultnet.Kind{
-	faultnet.Flip, faultnet.Drop, faultnet.Duplicate, faultnet.Reorder, faultnet.Truncate, faultnet.Cut, faultnet.End, faultnet.Reset,
+	faultnet.Flip, faultnet.Drop, faultnet.Duplicate, faultnet.Reorder, faultnet.Truncate,
+	faultnet.Cut, faultnet.End, faultnet.Reset,
 }
 
 // attackedMessages is how many messages at the beginning of a link are attacked, one after the
@@ -53,7 +54,10 @@ func attacks(where func(kind faultnet.Kind, at int) bool) []faultnet.Fault {
 // cut, goes around with the position: lengths, types, contents and tags all have their turn.
 func attack(kind faultnet.Kind, dir faultnet.Direction, at int) faultnet.Fault {
 	places := []int64{0, 1, 2, -1, 3, -17, 12, 5, -8, 20, 8}
-	f := faultnet.Fault{Kind: kind, Dir: dir, Unit: faultnet.Message, At: int64(at), Off: places[at%len(places)]}
+	f := faultnet.Fault{
+		Kind: kind, Dir: dir, Unit: faultnet.Message, At: int64(at),
+		Off: places[at%len(places)],
+	}
 	switch kind {
 	case faultnet.Flip:
 		f.Mask = 1 << (at / 3 % 8)
@@ -69,7 +73,8 @@ func TestManInTheMiddleOfFlows(t *testing.T) {
 	t.Parallel()
 	siege := newSiege(t)
 	all := attacks(func(kind faultnet.Kind, at int) bool {
-		return kind == faultnet.Flip || kind == faultnet.Cut || at < 6 || at%7 == int(kind)%7 || at == attackedMessages-1
+		return kind == faultnet.Flip || kind == faultnet.Cut || at < 6 || at%7 == int(kind)%7 ||
+			at == attackedMessages-1
 	})
 	siege.each(all, attackers, func(g *gate, f faultnet.Fault) {
 		for range attempts {
@@ -107,7 +112,8 @@ func TestManInTheMiddleOfShortFlows(t *testing.T) {
 				return
 			}
 		}
-		if f.Kind != faultnet.Reorder { // nothing may follow for as long as the message is held back
+		// nothing may follow for as long as the message is held back
+		if f.Kind != faultnet.Reorder {
 			t.Errorf("%v: has not happened", f)
 		}
 	})
@@ -120,7 +126,10 @@ func TestManInTheMiddleOfControl(t *testing.T) {
 	all := attacks(func(kind faultnet.Kind, at int) bool { return at < 3 || at == 3+2*int(kind) })
 	// Where pings come fast, a busy machine's sessions die of silence before it is the turn of a
 	// late message.
-	for _, keepalive := range []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second} {
+	for _, keepalive := range []time.Duration{
+		100 * time.Millisecond, time.Second,
+		5 * time.Second,
+	} {
 		if len(all) > 0 {
 			all = attackControls(newSiege(t, "--keepalive", unhurried(keepalive).String()), all)
 		}
@@ -134,7 +143,8 @@ func TestManInTheMiddleOfControl(t *testing.T) {
 func attackControls(l *siege, all []faultnet.Fault) (left []faultnet.Fault) {
 	l.t.Helper()
 	var mu sync.Mutex
-	l.each(all, 3*attackers, func(_ *gate, f faultnet.Fault) { // most of the time they wait for pings
+	// most of the time they wait for pings
+	l.each(all, 3*attackers, func(_ *gate, f faultnet.Fault) {
 		for range attempts {
 			if l.attackControl(f) {
 				return
@@ -168,7 +178,10 @@ type siege struct {
 // newSiege starts an outlet with flags that are the inlets' as well.
 func newSiege(t *testing.T, flags ...string) *siege {
 	t.Helper()
-	l := &siege{topology: newOutlet(t, flags...), flags: flags, conversations: make(map[uint64]*conversation)}
+	l := &siege{
+		topology: newOutlet(t, flags...), flags: flags,
+		conversations: make(map[uint64]*conversation),
+	}
 	var tasks sync.WaitGroup
 	tasks.Go(func() { l.serve(&tasks) })
 	t.Cleanup(func() {
@@ -264,7 +277,8 @@ func (g *gate) startInlet() bool {
 		g.middle, err = newMiddle(hostPortOf(g.siege.route()))
 	}
 	if err == nil && g.inlet == nil {
-		flags := append([]string{"inlet", "--listen", anywhere, "--to", g.middle.address()}, g.siege.flags...)
+		flags := append([]string{"inlet", "--listen", anywhere, "--to", g.middle.address()},
+			g.siege.flags...)
 		g.inlet, err = launch(g.siege.command(flags...))
 	}
 	if err != nil {
@@ -368,7 +382,8 @@ func (l *siege) attackControl(f faultnet.Fault) bool {
 	})
 	tasks.Wait()
 	l.recovers(g, f)
-	return hasFired(link) || f.Kind == faultnet.Reorder // of a message that nothing follows until it has come
+	// of a message that nothing follows until it has come
+	return hasFired(link) || f.Kind == faultnet.Reorder
 }
 
 func over(link *faultnet.Link) bool {
@@ -419,14 +434,19 @@ func TestHonestMiddle(t *testing.T) {
 	if !g.ready() {
 		return
 	}
-	for _, d := range []dialogue{{pieces: 1, size: 10, endInTurn: true}, {pieces: 100, size: 1000, endInTurn: true}} {
-		for left := attempts; ; left-- { // a side gives up after silenceTime, which may be the machine's
+	for _, d := range []dialogue{
+		{pieces: 1, size: 10, endInTurn: true},
+		{pieces: 100, size: 1000, endInTurn: true},
+	} {
+		// a side gives up after silenceTime, which may be the machine's
+		for left := attempts; ; left-- {
 			talk := g.converse(faultnet.Fault{}, d)
 			if talk.endedWell() {
 				break
 			}
 			if left == 0 {
-				t.Errorf("%+v has not ended well: up %d, down %d bytes", d, talk.up.received.Load(), talk.down.received.Load())
+				t.Errorf("%+v has not ended well: up %d, down %d bytes", d, talk.up.received.Load(),
+					talk.down.received.Load())
 				break
 			}
 		}

@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	placesPause   = 2 * time.Second        // before a stranger who has been ended comes again, at most
+	// before a stranger who has been ended comes again, at most
+	placesPause   = 2 * time.Second
 	placesAgain   = 100 * time.Millisecond // between attempts of who is trusted
 	placesOversub = 4                      // strangers for each place
 )
@@ -27,7 +28,8 @@ func TestPlacesTaken(t *testing.T) {
 	alone(t)
 	for _, through := range []bool{false, true} {
 		for _, crowd := range []bool{false, true} {
-			name := map[bool]string{false: "outlet", true: "relay"}[through] + map[bool]string{false: ", few", true: ", many"}[crowd]
+			name := map[bool]string{false: "outlet", true: "relay"}[through] +
+				map[bool]string{false: ", few", true: ", many"}[crowd]
 			t.Run(name, func(t *testing.T) {
 				alone(t)
 				placesTaken(t, through, crowd)
@@ -53,7 +55,9 @@ func placesTaken(t *testing.T, through, crowd bool) {
 	if through {
 		_, victim = me.startRelay("--log-level", "error", limit)
 		me.startNamed(victim, "db", m.address, "--log-level", "error")
-		attempt = func(k int) bool { return asksForName(stranger{net.IPv4(127, 2, 0, byte(k)), victim}, "db") }
+		attempt = func(k int) bool {
+			return asksForName(stranger{net.IPv4(127, 2, 0, byte(k)), victim}, "db")
+		}
 	} else {
 		_, victim = me.startOutlet(m.address, "--log-level", "error", limit)
 		attempt = func(int) bool { return me.run(hello(step(victim))...).stdout == "HELLO\n" }
@@ -71,15 +75,18 @@ func placesTaken(t *testing.T, through, crowd bool) {
 			}
 		}
 	}
-	t.Logf("%d places, %d strangers of %d addresses who came %d times in %v: of %d attempts %d went well, the first was number %d",
-		places, strangers, addresses, s.came.Load(), time.Since(s.began).Round(time.Second), max(attempts, first), well, first)
+	t.Logf("%d places, %d strangers of %d addresses who came %d times in %v: "+
+		"of %d attempts %d went well, the first was number %d",
+		places, strangers, addresses, s.came.Load(), time.Since(s.began).Round(time.Second),
+		max(attempts, first), well, first)
 	switch {
 	case first == 0:
 		t.Error("nobody gets through")
 	case !crowd && well != attempts:
 		t.Errorf("few addresses keep others out, %d times of %d", attempts-well, attempts)
 	case !through && well != attempts-first+1:
-		t.Errorf("an outlet refuses who is known to it: %d attempts of %d", attempts-first+1-well, attempts-first+1)
+		t.Errorf("an outlet refuses who is known to it: %d attempts of %d", attempts-first+1-well,
+			attempts-first+1)
 	}
 }
 
@@ -102,7 +109,10 @@ func relayFilled(t *testing.T, p plan) {
 	p.relay, p.outlet = true, []string{"--log-level", "error"}
 	w := newTopology(t, p)
 	ask, err := wire.AppendMessage(nil, wire.Message{
-		Onward: wire.Route{{Kind: wire.Service, Name: "forward_to_db"}, {Kind: wire.Secure, Name: "api"}},
+		Onward: wire.Route{
+			{Kind: wire.Service, Name: "forward_to_db"},
+			{Kind: wire.Secure, Name: "api"},
+		},
 		Return: wire.Route{{Kind: wire.Label, Name: "stranger"}},
 	})
 	if err != nil {
@@ -110,7 +120,10 @@ func relayFilled(t *testing.T, p plan) {
 	}
 	eventually(t, "there are no more connections for the stranger", func() bool {
 		for range 10 {
-			if c, err := (stranger{net.IPv4(127, 3, 0, 1), w.relayAt}).dial(t.Context()); err == nil {
+			if c, err := (stranger{
+				net.IPv4(127, 3, 0, 1),
+				w.relayAt,
+			}).dial(t.Context()); err == nil {
 				t.Cleanup(func() { _ = c.Close() })
 				_, _ = c.Write(ask) // he may have been reset for coming too often
 			}

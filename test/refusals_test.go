@@ -28,7 +28,10 @@ func TestRefusals(t *testing.T) {
 	_, strangerID := me.identity("stranger")
 	_, unknownID := me.identity("unknown")
 	m := newMirror(t, meanwhile)
-	s := &refusalSite{own: me.identifier(), unknown: unknownID, nowhere: freeAddress(t), target: m.address, keys: me.home}
+	s := &refusalSite{
+		own: me.identifier(), unknown: unknownID, nowhere: freeAddress(t),
+		target: m.address, keys: me.home,
+	}
 	_, s.relay = me.startRelay("--allow", s.own, "--allow", strangerID)
 	me.startNamed(s.relay, "db", m.address)
 	_, s.bridge = me.startBridge("127.0.0.1:1")
@@ -36,7 +39,8 @@ func TestRefusals(t *testing.T) {
 	_, s.round = me.startBridge(everywhere, "--next", "localhost:1-65535")
 	_, s.about = me.startBridge(everywhere)
 	s.itself = freeAddress(t)
-	me.start("relay", "--listen", s.itself, "--relay", s.itself, "--name", "itself").says("msg=registered")
+	me.start("relay", "--listen", s.itself, "--relay", s.itself,
+		"--name", "itself").says("msg=registered")
 	check := undisturbed(t, me.inletTo("db@"+s.relay), m)
 	for _, c := range append(s.claims(), s.routes()...) {
 		t.Run(c.name, func(t *testing.T) {
@@ -71,7 +75,10 @@ type refusal struct {
 // claims are those that a relay refuses, or that do not reach one.
 func (s *refusalSite) claims() []refusal {
 	claim := func(relay, name string, more ...string) []string {
-		return append([]string{"outlet", "--no-wait", "--target", s.target, "--relay", relay, "--name", name}, more...)
+		return append([]string{
+			"outlet", "--no-wait", "--target", s.target, "--relay", relay,
+			"--name", name,
+		}, more...)
 	}
 	as := func(name string) string { return "--identity=" + s.keys + "/" + name + ".identity" }
 	return []refusal{
@@ -107,15 +114,31 @@ func (s *refusalSite) routes() []refusal {
 			"unknown name behind a name", 3, "hop 2 (forward_to_db): no outlet named nobody",
 			hello(step(s.relay) + forwardTo("db") + forwardTo("nobody")),
 		},
-		{"unknown service", 3, "no service named nothing", sendTo(step(s.relay) + toChannel + "/service/nothing")},
-		{"unknown channel", 3, "no secure channel named nothing", sendTo(step(s.relay) + "/secure/nothing/service/echo")},
-		{"service without its channel", 3, "no service named uppercase", sendTo(step(s.relay) + "/service/uppercase")},
 		{
-			"next hop not allowed", 4, "hop 1 (" + s.bridge + "): forwarding to " + s.relay + " is not allowed here",
+			"unknown service", 3, "no service named nothing",
+			sendTo(step(s.relay) + toChannel + "/service/nothing"),
+		},
+		{
+			"unknown channel", 3, "no secure channel named nothing",
+			sendTo(step(s.relay) + "/secure/nothing/service/echo"),
+		},
+		{
+			"service without its channel", 3, "no service named uppercase",
+			sendTo(step(s.relay) + "/service/uppercase"),
+		},
+		{
+			"next hop not allowed", 4, "hop 1 (" + s.bridge + "): forwarding to " + s.relay +
+				" is not allowed here",
 			hello(step(s.bridge) + step(s.relay)),
 		},
-		{"next hop is a name", 4, "is not allowed here", hello(step(s.bridge) + "/dnsaddr/localhost/tcp/1")},
-		{"a relay does not forward", 4, "is not allowed here", hello(step(s.relay) + step(s.bridge))},
+		{
+			"next hop is a name", 4, "is not allowed here",
+			hello(step(s.bridge) + "/dnsaddr/localhost/tcp/1"),
+		},
+		{
+			"a relay does not forward", 4, "is not allowed here",
+			hello(step(s.relay) + step(s.bridge)),
+		},
 		{
 			"next hop not there", 3, "hop 1 (" + s.bridge + "): cannot reach 127.0.0.1:1",
 			hello(step(s.bridge) + step("127.0.0.1:1")),
@@ -136,7 +159,10 @@ func (s *refusalSite) routes() []refusal {
 			"loop to itself by a name", 3, "hop 2 (forward_to_itself): the route comes back here",
 			hello(step(s.itself) + forwardTo("itself")),
 		},
-		{"17 steps", 2, "at most 16 addresses", hello(step(s.relay) + strings.Repeat("/service/hop", 14))},
+		{
+			"17 steps", 2, "at most 16 addresses",
+			hello(step(s.relay) + strings.Repeat("/service/hop", 14)),
+		},
 	}
 }
 
@@ -179,16 +205,25 @@ func TestOpeningMessageCut(t *testing.T) {
 
 	from := wire.Route{{Kind: wire.Label, Name: "somebody"}}
 	api := wire.Address{Kind: wire.Secure, Name: route.SecureName}
-	service := func(name string) wire.Address { return wire.Address{Kind: wire.Service, Name: name} }
+	service := func(name string) wire.Address {
+		return wire.Address{Kind: wire.Service, Name: name}
+	}
 	for _, c := range []struct {
 		name, to string
 		message  wire.Message
 	}{
-		{"forward", relay, wire.Message{Onward: wire.Route{service(route.ForwardPrefix + "db"), api}, Return: from}},
+		{"forward", relay, wire.Message{Onward: wire.Route{
+			service(route.ForwardPrefix + "db"),
+			api,
+		}, Return: from}},
 		{"channel", relay, wire.Message{Onward: wire.Route{api}, Return: from}},
-		{"spare", relay, wire.Message{Onward: wire.Route{service(route.SpareName)}, Return: from, Payload: make([]byte, 40)}},
+		{"spare", relay, wire.Message{
+			Onward: wire.Route{service(route.SpareName)}, Return: from,
+			Payload: make([]byte, 40),
+		}},
 		{"bridge", bridge, wire.Message{
-			Onward: wire.Route{route.FromAddrPort(netip.MustParseAddrPort(relay)), api}, Return: from,
+			Onward: wire.Route{route.FromAddrPort(netip.MustParseAddrPort(relay)), api},
+			Return: from,
 		}},
 	} {
 		message, err := wire.AppendMessage(nil, c.message)
@@ -286,18 +321,23 @@ func newCrowd(t *testing.T, file, relayID, relay string) *crowd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	trust, err := identity.NewPolicy(identity.PolicyConfig{Self: self.Identifier(), Allow: []identity.Identifier{id}})
+	trust, err := identity.NewPolicy(identity.PolicyConfig{
+		Self:  self.Identifier(),
+		Allow: []identity.Identifier{id},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	node, err := route.NewNode(route.Config{
-		Channel: channel.Config{Identity: self, Trust: trust}, Logger: slog.New(slog.DiscardHandler),
+		Channel: channel.Config{Identity: self, Trust: trust},
+		Logger:  slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &crowd{
-		t: t, node: node, relay: route.FromAddrPort(netip.MustParseAddrPort(relay)), registered: make(chan struct{}),
+		t: t, node: node, relay: route.FromAddrPort(netip.MustParseAddrPort(relay)),
+		registered: make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	t.Cleanup(c.leave)
@@ -309,7 +349,8 @@ func (c *crowd) claim(n int) {
 	c.t.Helper()
 	for i := range n {
 		r := &route.Registrar{
-			Relay: route.Route{c.relay}, Name: fmt.Sprintf("crowd-%d", i), Dial: c.node, Serve: c.node,
+			Relay: route.Route{c.relay}, Name: fmt.Sprintf("crowd-%d", i), Dial: c.node,
+			Serve: c.node,
 			Registered: func() {
 				select {
 				case c.registered <- struct{}{}:

@@ -18,7 +18,8 @@ func TestRelayCopiesInTheKernel(t *testing.T) {
 			t.Parallel()
 			m := newMirror(t, size)
 			w := newTopology(t, plan{
-				relay: true, target: m.address, inlets: 1, outlet: []string{fmt.Sprintf("--mux=%t", mux)},
+				relay: true, target: m.address, inlets: 1,
+				outlet: []string{fmt.Sprintf("--mux=%t", mux)},
 			})
 			before := w.relay.bytesRead()
 			if err := m.receive(dial(t, w.address)); err != nil {

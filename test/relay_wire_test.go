@@ -50,13 +50,18 @@ func (u person) secretsOf(who, file, identifier string) map[string][]byte {
 	if err != nil || len(hash) != 32 {
 		u.t.Fatalf("Identifier %s: %v", identifier, err)
 	}
+	asText := func(e *base64.Encoding) []byte {
+		return []byte(e.EncodeToString(shown.PublicKey)[:40])
+	}
 	return map[string][]byte{
-		who + "'s Identifier":              hash,
-		who + "'s Identifier, as text":     []byte(identifier[1:]),
-		who + "'s public key":              shown.PublicKey,
-		who + "'s public key, as hex":      []byte(hex.EncodeToString(shown.PublicKey)),
-		who + "'s public key, as base64":   []byte(base64.RawStdEncoding.EncodeToString(shown.PublicKey)[:40]),
-		who + "'s public key, as URL text": []byte(base64.RawURLEncoding.EncodeToString(shown.PublicKey)[:40]),
+		who + "'s Identifier":          hash,
+		who + "'s Identifier, as text": []byte(identifier[1:]),
+		who + "'s public key":          shown.PublicKey,
+		who + "'s public key, as hex":  []byte(hex.EncodeToString(shown.PublicKey)),
+		who +
+			"'s public key, as base64": asText(base64.RawStdEncoding),
+		who +
+			"'s public key, as URL text": asText(base64.RawURLEncoding),
 	}
 }
 
@@ -74,7 +79,8 @@ func TestRelayWire(t *testing.T) {
 			_, relayID := me.identity("relay")
 			seen := &recorder{streams: make(map[string]*bytes.Buffer)}
 
-			relay := me.start("relay", "--listen", anywhere, "--identity", me.home+"/relay.identity", "--allow", serverID)
+			relay := me.start("relay", "--listen", anywhere,
+				"--identity", me.home+"/relay.identity", "--allow", serverID)
 			address := relay.ready()
 			inletSide := proxy(t, address, faultnet.ProxyConfig{Tap: seen.tap("inlet's side")})
 			outletSide := proxy(t, address, faultnet.ProxyConfig{Tap: seen.tap("outlet's side")})
@@ -82,7 +88,8 @@ func TestRelayWire(t *testing.T) {
 			me.startNamed(outletSide.Addr(), name, service(t, echo), append([]string{
 				"--identity", server, "--relay-identity", relayID, "--allow", clientID,
 			}, flags...)...)
-			inlet := me.inletTo(name+"@"+inletSide.Addr(), "--identity", client, "--allow", serverID)
+			inlet := me.inletTo(name+"@"+inletSide.Addr(), "--identity", client,
+				"--allow", serverID)
 			for range 3 {
 				c := dial(t, inlet)
 				if err := echoes(c, string(bytes.Repeat(marker, 2000))); err != nil {
@@ -124,7 +131,8 @@ func (r *recorder) search(t *testing.T, secrets map[string][]byte, name string) 
 			t.Errorf("%s: the outlet's name without forward_to_", where)
 		}
 	}
-	t.Logf("%d bytes in %d streams, the relay's name for the outlet in them %d times", total, len(r.streams), named)
+	t.Logf("%d bytes in %d streams, the relay's name for the outlet in them %d times", total,
+		len(r.streams), named)
 	if total == 0 || named == 0 {
 		t.Error("the capture is empty")
 	}
@@ -146,7 +154,8 @@ func TestStalledClient(t *testing.T) {
 			stalled := stalledClient(t, same)
 			stop := stalledService(t, same, 4*size) // more than fits between it and its service
 			beside := [...]time.Duration{m.together(t, same, another), m.together(t, same, another)}
-			t.Logf("2 × %d MiB took %v alone and %v beside those who do not read", size>>20, alone, beside)
+			t.Logf("2 × %d MiB took %v alone and %v beside those who do not read", size>>20, alone,
+				beside)
 			best, worst := min(beside[0], beside[1]), max(alone[0], alone[1])
 			if best > 2*worst+pulse.Stretch(slack, begin) {
 				t.Errorf("%v beside those who do not read, and %v without them", best, worst)
@@ -222,7 +231,9 @@ func TestMuxConnections(t *testing.T) {
 	_, relay := me.startRelay()
 	var mu sync.Mutex
 	made := make(map[int]bool)
-	counter := proxy(t, relay, faultnet.ProxyConfig{Tap: func(conn int, _ faultnet.Direction, _ []byte) {
+	counter := proxy(t, relay, faultnet.ProxyConfig{Tap: func(conn int, _ faultnet.Direction,
+		_ []byte,
+	) {
 		mu.Lock()
 		defer mu.Unlock()
 		made[conn] = true
@@ -270,7 +281,8 @@ func TestRelayMisleads(t *testing.T) {
 		go func() { _, _ = io.Copy(onward, c) }()
 		_, _ = io.Copy(c, onward)
 	})
-	me.fails(4, "does not go by that name", "inlet", "--no-wait", "--listen", anywhere, "--to", "salt@"+liar)
+	me.fails(4, "does not go by that name", "inlet", "--no-wait", "--listen", anywhere,
+		"--to", "salt@"+liar)
 	if len(other.served) > 0 {
 		t.Error("the other outlet's target has been connected to")
 	}

@@ -34,8 +34,8 @@ var update = flag.Bool("update", false, "rewrite the scripts with what is printe
 //	logs NAME PATTERN          waits until the program has printed the text on stderr
 //	quiet NAME                 expects nothing on stderr so far
 //	ready-lines NAME N         expects N lines on stdout so far
-//	fails CODE PROGRAM ARG…    runs a program that must report an error as sp does, with nothing on stdout
-//	route NAME VARIABLE        puts the route in the command that the outlet NAME printed into a variable
+//	fails CODE PROGRAM ARG…    runs a program that reports an error as sp does, and no more
+//	route NAME VARIABLE        puts the route that the outlet NAME printed into a variable
 //	mode FILE PERMISSIONS      expects a file to have these permissions, in octal
 //
 // and two programs: service, and talk, which is its client.
@@ -46,7 +46,9 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
-		Setup:               func(env *testscript.Env) error { return setUpScript(t, env, filepath.Dir(sp)) },
+		Setup: func(env *testscript.Env) error {
+			return setUpScript(t, env, filepath.Dir(sp))
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"start":       scriptStart,
 			"launch":      scriptLaunch,
@@ -117,7 +119,8 @@ func scriptCommand(ts *testscript.TestScript, name string, args ...string) *exec
 	path := name
 	if !strings.Contains(name, string(os.PathSeparator)) {
 		for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
-			if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode()&0o111 != 0 {
+			if info, err := os.Stat(filepath.Join(dir, name)); err == nil &&
+				info.Mode()&0o111 != 0 {
 				path = filepath.Join(dir, name)
 				break
 			}
@@ -125,7 +128,10 @@ func scriptCommand(ts *testscript.TestScript, name string, args ...string) *exec
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"HOME", "PATH", "GORACE", "TMPDIR", "SP_IDENTITY", "XDG_CONFIG_HOME"} {
+	for _, name := range []string{
+		"HOME", "PATH", "GORACE", "TMPDIR", "SP_IDENTITY",
+		"XDG_CONFIG_HOME",
+	} {
 		if value := ts.Getenv(name); value != "" {
 			cmd.Env = append(cmd.Env, name+"="+value)
 		}
@@ -194,7 +200,8 @@ func scriptReadyLines(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: ready-lines NAME N")
 	}
-	if out := scriptProcess(ts, args[0]).stdout.String(); strconv.Itoa(strings.Count(out, "\n")) != args[1] {
+	if out := scriptProcess(ts, args[0]).stdout.String(); strconv.Itoa(strings.Count(out,
+		"\n")) != args[1] {
 		ts.Fatalf("%s has printed on stdout: %q", args[0], out)
 	}
 }

@@ -119,7 +119,8 @@ func largest() map[string][]byte {
 		"suite":           append(append(opening(), 1, 255), rest...),
 		"frame":           append(frame, rest...),
 		"frame allowed":   append(append(opensWith(suite), 0x20, 0x00), rest...),
-		"record":          append(append(append(opening(), 2), rest[:24]...), append([]byte{0xff, 0xff}, rest...)...),
+		"record": append(append(append(opening(), 2), rest[:24]...),
+			append([]byte{0xff, 0xff}, rest...)...),
 	}
 }
 
@@ -166,7 +167,8 @@ func halfOpen(ctx context.Context, t *testing.T, victim string) string {
 		}
 	})
 	if left.Load() > 0 {
-		t.Errorf("%d of %d half-open handshakes were not ended within %v", left.Load(), n, handshakeEnds)
+		t.Errorf("%d of %d half-open handshakes were not ended within %v", left.Load(), n,
+			handshakeEnds)
 	}
 	return fmt.Sprintf("%d in %v", n, time.Since(began).Round(100*time.Millisecond))
 }
@@ -205,7 +207,8 @@ func loris(ctx context.Context, t *testing.T, victim string) string {
 		}
 	})
 	if left.Load() > 0 {
-		t.Errorf("%d of %d slow strangers are still there after %v", left.Load(), n, 2*handshakeEnds)
+		t.Errorf("%d of %d slow strangers are still there after %v", left.Load(), n,
+			2*handshakeEnds)
 	}
 	return fmt.Sprintf("%d, heard for %.1f bytes each", n, float64(said.Load())/float64(n))
 }
@@ -251,7 +254,12 @@ func flood(ctx context.Context, _ *testing.T, victim string) string {
 	const size = 64 << 20
 	chunk := make([]byte, 64<<10)
 	var taken atomic.Int64
-	heads := [][]byte{{1, 0, 0x0f, 0xfc}, opensWith(channel.DefaultSuites()[0].String()), append(opening(), 2), {}}
+	heads := [][]byte{
+		{1, 0, 0x0f, 0xfc},
+		opensWith(channel.DefaultSuites()[0].String()),
+		append(opening(), 2),
+		{},
+	}
 	crowdOf(len(heads), len(heads), victim, func(s stranger, k int) {
 		c, err := s.dial(ctx)
 		if err != nil {
@@ -271,7 +279,8 @@ func flood(ctx context.Context, _ *testing.T, victim string) string {
 			}
 		}
 	})
-	return fmt.Sprintf("4 times; %d KiB were taken in all, socket buffers included", taken.Load()>>10)
+	return fmt.Sprintf("4 times; %d KiB were taken in all, socket buffers included",
+		taken.Load()>>10)
 }
 
 // hostileGrowth bounds what a process may grow by under attack: 2,000 handshakes at once, each of
@@ -288,7 +297,8 @@ func TestStrangers(t *testing.T) {
 			alone(t)
 			m := newMirror(t, testenv.OfFull[int64](8<<20, 1<<30))
 			w := newTopology(t, plan{
-				relay: through, target: m.address, inlets: 1, flags: []string{"--log-level", "error"},
+				relay: through, target: m.address, inlets: 1,
+				flags: []string{"--log-level", "error"},
 			})
 			p, victim := w.outlet, hostPortOf(w.route())
 			if through {
@@ -327,7 +337,8 @@ func underAttack(t *testing.T, a assault, p *process, victim string, trusted fun
 	slices.Sort(ratios)
 	ratio := ratios[len(ratios)/2]
 	grown := p.use().peak - before.rss
-	t.Logf("%s: %s; the trusted client had %.0f %% of its speed, of %.2f; the victim's memory grew by %.1f MiB at most from %.1f MiB",
+	t.Logf("%s: %s; the trusted client had %.0f %% of its speed, of %.2f; "+
+		"the victim's memory grew by %.1f MiB at most from %.1f MiB",
 		a.name, figure, 100*ratio, ratios, float64(grown)/1024, float64(before.rss)/1024)
 	if raceDetector {
 		return
@@ -343,7 +354,9 @@ func underAttack(t *testing.T, a assault, p *process, victim string, trusted fun
 // disturbed returns what part of its speed the trusted client has while an attack goes on, again
 // and again until the client has finished. The speed without one is taken just before: what else a
 // machine has to do changes within a minute.
-func disturbed(t *testing.T, a assault, victim string, trusted func() time.Duration) (ratio float64, figure string) {
+func disturbed(t *testing.T, a assault, victim string, trusted func() time.Duration) (ratio float64,
+	figure string,
+) {
 	t.Helper()
 	calm := trusted()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -376,7 +389,9 @@ func TestReplay(t *testing.T) {
 		echo(c)
 	})
 	_, outlet := me.startOutlet(target, "--log-level", "error")
-	recorder := proxy(t, outlet, faultnet.ProxyConfig{Tap: func(conn int, dir faultnet.Direction, p []byte) {
+	recorder := proxy(t, outlet, faultnet.ProxyConfig{Tap: func(conn int, dir faultnet.Direction,
+		p []byte,
+	) {
 		if dir == faultnet.ClientToServer {
 			mu.Lock()
 			defer mu.Unlock()
@@ -402,7 +417,8 @@ func TestReplay(t *testing.T) {
 		var tasks sync.WaitGroup
 		for _, b := range recorded {
 			tasks.Go(func() {
-				stranger{net.IPv4(127, 0, 3, 1), outlet}.says(t.Context(), testenv.OfFull(3*time.Second, 20*time.Second), b)
+				stranger{net.IPv4(127, 0, 3, 1), outlet}.says(t.Context(),
+					testenv.OfFull(3*time.Second, 20*time.Second), b)
 			})
 		}
 		tasks.Wait()

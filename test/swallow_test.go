@@ -27,7 +27,10 @@ func TestLinkSwallowed(t *testing.T) {
 			if conn < firstSwallowed {
 				return nil
 			}
-			return faultnet.Plan{{Kind: faultnet.BlackHole}, {Kind: faultnet.BlackHole, Dir: faultnet.ServerToClient}}
+			return faultnet.Plan{
+				{Kind: faultnet.BlackHole},
+				{Kind: faultnet.BlackHole, Dir: faultnet.ServerToClient},
+			}
 		},
 	})
 	s.connect(strings.Replace(route, step(outlet), step(swallower.Addr()), 1),

@@ -106,7 +106,10 @@ func TestTopologies(t *testing.T) {
 			m := newMirror(t, bothWays())
 			to := topology.build(me, m.address)
 			m.transfers(t, me.inletTo(to))
-			for _, command := range [][]string{{"ping", "-c", "1", "--to", to}, {"trace", "--to", to}} {
+			for _, command := range [][]string{
+				{"ping", "-c", "1", "--to", to},
+				{"trace", "--to", to},
+			} {
 				if me.must(command...) == "" {
 					t.Errorf("sp %v prints nothing", command)
 				}
@@ -135,7 +138,8 @@ func TestTenInlets(t *testing.T) {
 		t.Run(fmt.Sprintf("mux=%t", mux), func(t *testing.T) {
 			m := newMirror(t, bothWays()/inlets/connections)
 			w := newTopology(t, plan{
-				relay: true, target: m.address, inlets: inlets, outlet: []string{fmt.Sprintf("--mux=%t", mux)},
+				relay: true, target: m.address, inlets: inlets,
+				outlet: []string{fmt.Sprintf("--mux=%t", mux)},
 			})
 			var tasks sync.WaitGroup
 			for i, address := range w.addresses {
@@ -168,7 +172,8 @@ func TestNetworksApart(t *testing.T) {
 		}},
 		{"bridge", func(me person, target string) string {
 			me.in(n.far).start("outlet", "--listen", ":7000", "--target", target).ready()
-			me.in(n.middle).start("bridge", "--listen", ":4000", "--next", n.farNet+".0/24:7000").ready()
+			me.in(n.middle).start("bridge", "--listen", ":4000",
+				"--next", n.farNet+".0/24:7000").ready()
 			return step(middle+":4000") + step(n.farNet+".2:7000") + toOutlet
 		}},
 	} {
@@ -222,7 +227,8 @@ func TestSeveralRelays(t *testing.T) {
 	service := named(t, "s")
 	relay, first := me.startRelay()
 	other, second := me.startRelay()
-	outlet := me.start("outlet", "--relay", first, "--relay", second, "--name", "db", "--target", service)
+	outlet := me.start("outlet", "--relay", first, "--relay", second, "--name", "db",
+		"--target", service)
 	outlet.saysTimes("msg=registered", 2)
 	other.kill() // or streams could take the second road before the first is there
 	inlet := me.start("inlet", "--listen", anywhere, "--to", "db@"+first, "--to", "db@"+second)
@@ -234,7 +240,8 @@ func TestSeveralRelays(t *testing.T) {
 	outlet.saysTimes("msg=registered", 3)
 	inlet.says("far end reached")
 	relay.kill()
-	inlet.says(`new streams take another road" route=/ip4/127.0.0.1/tcp/` + second[len("127.0.0.1:"):])
+	inlet.says(`new streams take another road" route=/ip4/127.0.0.1/tcp/` +
+		second[len("127.0.0.1:"):])
 	up := reaches(t, listens, "s")
 
 	me.start("relay", "--listen", first).ready()
@@ -266,7 +273,8 @@ func relayGoesAway(t *testing.T, inside string) {
 	service := named(t, "s")
 	relay, first := me.startRelay("--drain", "1h")
 	_, second := me.startRelay()
-	outlet := me.start("outlet", "--relay", first, "--relay", second, "--name", "db", "--target", service)
+	outlet := me.start("outlet", "--relay", first, "--relay", second, "--name", "db",
+		"--target", service)
 	outlet.saysTimes("msg=registered", 2)
 	by := func(relay string) string {
 		return step(relay) + forwardTo("db") + "/secure/api" + inside + "/service/outlet"

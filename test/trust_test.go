@@ -67,8 +67,10 @@ func TestTrustAnchors(t *testing.T) {
 			d.admits(guest)
 		})
 		t.Run("authority", func(t *testing.T) {
-			token := guest.file("token", authority.vouch(guest.identifier(), "--attr", "role=db", "--attr", "team=web"))
-			d := newDoor(t, through, "--authority", authority.identifier(), "--require", "role=db", "--require", "team=web")
+			token := guest.file("token", authority.vouch(guest.identifier(), "--attr", "role=db",
+				"--attr", "team=web"))
+			d := newDoor(t, through, "--authority", authority.identifier(), "--require", "role=db",
+				"--require", "team=web")
 			d.refuses(stranger, "no credential was shown")
 			d.refuses(guest, "no credential was shown")
 			d.admits(guest, "--credential", token)
@@ -82,13 +84,16 @@ func TestTrustRefusals(t *testing.T) {
 	guest, authority, impostor := newPerson(t), newPerson(t), newPerson(t)
 	id := guest.identifier()
 	denied := authority.file("deny", "# nobody\n")
-	d := newDoor(t, false, "--authority", authority.identifier(), "--require", "role=db", "--deny-file", denied)
+	d := newDoor(t, false, "--authority", authority.identifier(), "--require", "role=db",
+		"--deny-file", denied)
 	for reason, token := range map[string]string{
 		"issued by " + impostor.identifier(): impostor.vouch(id, "--attr", "role=db"),
-		"expired at":                         authority.vouch(id, "--attr", "role=db", "--not-before", "-2h", "--expires", "1h"),
-		"not yet valid":                      authority.vouch(id, "--attr", "role=db", "--not-before", "1h"),
-		`attribute role is \"web\"`:          authority.vouch(id, "--attr", "role=web"),
-		"it has no attribute role":           authority.vouch(id, "--attr", "roles=db"),
+		"expired at": authority.vouch(id, "--attr", "role=db",
+			"--not-before", "-2h", "--expires", "1h"),
+		"not yet valid": authority.vouch(id, "--attr", "role=db",
+			"--not-before", "1h"),
+		`attribute role is \"web\"`: authority.vouch(id, "--attr", "role=web"),
+		"it has no attribute role":  authority.vouch(id, "--attr", "roles=db"),
 	} {
 		d.refuses(guest, reason, "--credential", guest.file("token", token))
 	}
@@ -150,7 +155,8 @@ func TestTrustEnds(t *testing.T) {
 		d := newTopology(t, plan{who: host, outlet: []string{
 			"--allow", guest.identifier(), "--credential", host.file("token", token),
 		}})
-		d.connected(guest.start("inlet", "--listen", anywhere, "--to", d.route(), "--authority", authority.identifier()))
+		d.connected(guest.start("inlet", "--listen", anywhere, "--to", d.route(),
+			"--authority", authority.identifier()))
 		d.transfer().isCut(parseToken(t, token).Expires())
 		d.inlet.says("expired at")
 	})
@@ -177,7 +183,8 @@ func TestTrustEndsForTheStuck(t *testing.T) {
 			since := time.Now()
 			resetUnread(t, stuck)
 			if limit := testenv.OfFull(cutLimit+cutSlack, cutLimit); !inTime(since, limit) {
-				t.Errorf("who neither reads nor writes was cut off %v after trust ended", time.Since(since))
+				t.Errorf("who neither reads nor writes was cut off %v after trust ended",
+					time.Since(since))
 			}
 		})
 	}
@@ -207,7 +214,10 @@ func TestCredentialRenewed(t *testing.T) {
 				guestFlags = append(guestFlags, show...)
 			}
 			d := newTopology(t, plan{who: host, outlet: hostFlags})
-			d.connected(guest.start(append([]string{"inlet", "--listen", anywhere, "--to", d.route()}, guestFlags...)...))
+			d.connected(guest.start(append([]string{
+				"inlet", "--listen", anywhere,
+				"--to", d.route(),
+			}, guestFlags...)...))
 			f := d.transfer()
 			second := authority.vouch(shower.identifier(), "--expires", (life * 7 / 4).String())
 			shower.file("token", second)
@@ -226,7 +236,8 @@ func TestListWithError(t *testing.T) {
 	d.admits(guest)
 	f := d.transfer()
 	guest.file("allow", "# now nobody\nnonsense\n")
-	d.outlet.says("allow:2: identifier has 8 characters, want 65: the list read before stays in force")
+	d.outlet.says("allow:2: identifier has 8 characters, want 65: " +
+		"the list read before stays in force")
 	d.outlet.signal(syscall.SIGHUP)
 	d.outlet.says("reading all files again")
 	d.admits(guest)
@@ -301,7 +312,8 @@ func TestRotation(t *testing.T) {
 		d := newDoor(t, through, "--allow", id)
 		d.admits(guest, "--identity", old) // nobody has seen the new one
 		d.admits(guest)
-		d.refuses(guest, "its history is older than one seen before: it has 1 of 2 changes", "--identity", old)
+		d.refuses(guest, "its history is older than one seen before: it has 1 of 2 changes",
+			"--identity", old)
 		d.refuses(guest, "its history contradicts one seen before", "--identity", fork)
 		d.admits(guest)
 		d.outlet.kill()
@@ -351,7 +363,8 @@ func TestRotationWhileRunning(t *testing.T) {
 	d.plan.outlet = append(d.plan.outlet, "--identity", old)
 	d.beginOutlet()
 	r := guest.run(d.inletArgs("--no-wait")...)
-	if r.code != notTrusted || !strings.Contains(r.stderr, "its history is older than one seen before") {
+	if r.code != notTrusted || !strings.Contains(r.stderr,
+		"its history is older than one seen before") {
 		t.Errorf("the outlet with the old key: %+v", r)
 	}
 }
@@ -439,9 +452,11 @@ func TestIntruder(t *testing.T) {
 	i := newIntruder(t, d)
 	id := i.id.Identifier().String()
 
-	i.isRefused(d, parseToken(t, authority.vouch(friend.identifier())).Bytes(), nil, "credential 1: about "+friend.identifier())
+	i.isRefused(d, parseToken(t, authority.vouch(friend.identifier())).Bytes(), nil,
+		"credential 1: about "+friend.identifier())
 	good := parseToken(t, authority.vouch(id)).Bytes()
-	flips(good, func(b []byte) error { _, err := identity.ParseCredential(b); return err }, func(b []byte) {
+	credential := func(b []byte) error { _, err := identity.ParseCredential(b); return err }
+	flips(good, credential, func(b []byte) {
 		i.isRefused(d, b, nil, "not trusted: not among the 0 allowed; credential 1: ")
 	})
 
@@ -450,7 +465,8 @@ func TestIntruder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	flips(ticket.Bytes(), func(b []byte) error { _, err := identity.ParseTicket(b); return err }, func(b []byte) {
+	aTicket := func(b []byte) error { _, err := identity.ParseTicket(b); return err }
+	flips(ticket.Bytes(), aTicket, func(b []byte) {
 		i.isRefused(d, nil, b, "not among the 0 allowed; no credential was shown; ticket ")
 	})
 	late := loadKey(t, d.home+"/.config/sp/identity")
@@ -510,12 +526,14 @@ func TestTicket(t *testing.T) {
 			d.carries()
 		}
 		redeem()
-		if b, err := os.ReadFile(list); err != nil || !strings.HasPrefix(string(b), "# guests\n"+guest.identifier()+" # ticket ") {
+		if b, err := os.ReadFile(list); err != nil ||
+			!strings.HasPrefix(string(b), "# guests\n"+guest.identifier()+" # ticket ") {
 			t.Errorf("the allow file is %q, %v", b, err)
 		}
 		d.inlet.says("--to " + d.route() + " --allow " + d.identifier())
 		d.turnsAway(thief, "already redeemed by "+guest.identifier(), append(with, ticket)...)
-		d.turnsAway(thief, "already redeemed by "+guest.identifier(), append(with, thief.file("ticket", ticket))...)
+		d.turnsAway(thief, "already redeemed by "+guest.identifier(),
+			append(with, thief.file("ticket", ticket))...)
 		d.admits(guest) // without
 		redeem()        // who was let in may show it again
 
@@ -552,8 +570,8 @@ func TestTicketElsewhere(t *testing.T) {
 	thief := newIntruder(t, web)
 	key := loadKey(t, host.home+"/.config/sp/identity")
 	for to, reason := range map[string]string{
-		db.route(): "it is for the outlet that goes by the name db",
-		"/ip4/127.0.0.1/tcp/1/secure/api/service/outlet": "it is for an outlet that is reached without a relay",
+		db.route():                        "it is for the outlet that goes by the name db",
+		"/ip4/127.0.0.1/tcp/1" + toOutlet: "it is for an outlet that is reached without a relay",
 	} {
 		ticket, err := key.Ticket(nil, to, time.Now().Add(time.Hour))
 		if err != nil {
@@ -614,19 +632,25 @@ func TestRelayNames(t *testing.T) {
 	}
 	claim := func(who person, at, name string, flags ...string) *process {
 		return who.start(append([]string{
-			"outlet", "--target", target.Addr().String(), "--relay", at, "--name", name, "--relay-identity", owner.identifier(), "--no-wait",
+			"outlet", "--target", target.Addr().String(), "--relay", at, "--name", name,
+			"--relay-identity", owner.identifier(), "--no-wait",
 		}, flags...)...)
 	}
 	refused := func(t *testing.T, relay, outlet *process, reason string) {
 		t.Helper()
 		outlet.ends(notTrusted)
 		relay.says(reason)
-		if text := outlet.stderr.String(); strings.Contains(text, reason) || !strings.Contains(text, "not trusted") {
-			t.Errorf("the outlet is to hear that it is not trusted, and not that %q:\n%s", reason, text)
+		if text := outlet.stderr.String(); strings.Contains(text, reason) ||
+			!strings.Contains(text, "not trusted") {
+			t.Errorf("the outlet is to hear that it is not trusted, and not that %q:\n%s", reason,
+				text)
 		}
 	}
 	list := owner.file("allow", host.identifier()+"\n")
-	for anchor, flags := range map[string][]string{"allow": {"--allow", host.identifier()}, "allow-file": {"--allow-file", list}} {
+	for anchor, flags := range map[string][]string{
+		"allow":      {"--allow", host.identifier()},
+		"allow-file": {"--allow-file", list},
+	} {
 		t.Run(anchor, func(t *testing.T) {
 			relay, at := start(t, flags...)
 			refused(t, relay, claim(stranger, at, "db"), "not among the 1 allowed")
@@ -635,9 +659,11 @@ func TestRelayNames(t *testing.T) {
 	}
 	t.Run("authority", func(t *testing.T) {
 		relay, at := start(t, "--authority", authority.identifier(), "--require", "role=outlet")
-		token := host.file("token", authority.vouch(host.identifier(), "--attr", "role=outlet", "--attr", "relay-name=db"))
+		token := host.file("token", authority.vouch(host.identifier(), "--attr", "role=outlet",
+			"--attr", "relay-name=db"))
 		refused(t, relay, claim(host, at, "db"), "no credential was shown")
-		refused(t, relay, claim(host, at, "web", "--credential", token), "may not claim the name web: its credential is for the name")
+		refused(t, relay, claim(host, at, "web", "--credential", token),
+			"may not claim the name web: its credential is for the name")
 		claim(host, at, "db", "--credential", token).ready()
 		free := host.file("free", authority.vouch(host.identifier(), "--attr", "role=outlet"))
 		claim(host, at, "web", "--credential", free).ready()
@@ -659,7 +685,8 @@ func TestRelayDenies(t *testing.T) {
 			text := authority.vouch(host.identifier(), "--attr", "relay-name=db", "--expires", life)
 			token := host.file("token", text)
 			s := newTopology(t, plan{
-				who: host, relay: true, relayOwner: owner, inlets: 1, outlet: []string{"--credential", token},
+				who: host, relay: true, relayOwner: owner, inlets: 1,
+				outlet:     []string{"--credential", token},
 				relayFlags: []string{"--authority", authority.identifier(), "--deny-file", denied},
 			})
 			f := s.transfer()
@@ -686,7 +713,8 @@ func TestProxyProtocol(t *testing.T) {
 	t.Parallel()
 	eachWay(t, func(t *testing.T, through bool) {
 		guest, authority := newPerson(t), newPerson(t)
-		token := guest.file("token", authority.vouch(guest.identifier(), "--attr", "role=db", "--attr", "zone=eu=1"))
+		token := guest.file("token", authority.vouch(guest.identifier(), "--attr", "role=db",
+			"--attr", "zone=eu=1"))
 		d := newDoor(t, through, "--authority", authority.identifier(), "--proxy-protocol", "v2")
 		d.connected(guest.start(d.inletArgs("--credential", token)...))
 		client, target := d.open()
@@ -694,9 +722,13 @@ func TestProxyProtocol(t *testing.T) {
 		h := readProxyHeader(t, target)
 		receives(t, target, "hello")
 		if h.from.String() != client.LocalAddr().String() || h.to.String() != d.address {
-			t.Errorf("the client is %s at %s, and the service is told %s at %s", client.LocalAddr(), d.address, h.from, h.to)
+			t.Errorf("the client is %s at %s, and the service is told %s at %s", client.LocalAddr(),
+				d.address, h.from, h.to)
 		}
-		want := fmt.Sprint([]string{"e0 " + guest.identifier(), "e1 authority", "e2 role=db", "e2 zone=eu=1"})
+		want := fmt.Sprint([]string{
+			"e0 " + guest.identifier(), "e1 authority", "e2 role=db",
+			"e2 zone=eu=1",
+		})
 		if got := fmt.Sprint(h.values); got != want {
 			t.Errorf("the service is told %s, want %s", got, want)
 		}
@@ -726,7 +758,8 @@ type proxyHeader struct {
 func readProxyHeader(t testing.TB, c io.Reader) (h proxyHeader) {
 	t.Helper()
 	fixed := make([]byte, 16)
-	if _, err := io.ReadFull(c, fixed); err != nil || string(fixed[:12]) != "\r\n\r\n\x00\r\nQUIT\n" {
+	if _, err := io.ReadFull(c, fixed); err != nil ||
+		string(fixed[:12]) != "\r\n\r\n\x00\r\nQUIT\n" {
 		t.Fatalf("%q is no header: %v", fixed, err)
 	}
 	rest := make([]byte, binary.BigEndian.Uint16(fixed[14:]))

@@ -8,10 +8,12 @@ import (
 
 const (
 	beatEvery = 200 * time.Millisecond
-	beatWork  = 1 << 22              // multiplications in a beat: longer than a scheduler lets one program run
+	// multiplications in a beat: longer than a scheduler lets one program run
+	beatWork  = 1 << 22
 	beatQuiet = 5 * time.Millisecond // a beat of a quiet machine, which takes 3 % of one core
 	beatsKept = 1024                 // more than three minutes of them
-	slowest   = 30                   // a machine that seems slower than this is stuck, and so is the test
+	// a machine that seems slower than this is stuck, and so is the test
+	slowest = 30
 )
 
 // Pulse measures, again and again, how slow this machine is while tests run on it: how long a fixed

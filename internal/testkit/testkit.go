@@ -126,7 +126,9 @@ func NewIdentity(t testing.TB) *identity.Identity {
 
 // Trusting returns the policy of a self who trusts those in allow or, if nobody is there, only
 // itself.
-func Trusting(t testing.TB, self *identity.Identity, allow ...identity.Identifier) *identity.Policy {
+func Trusting(t testing.TB, self *identity.Identity,
+	allow ...identity.Identifier,
+) *identity.Policy {
 	t.Helper()
 	p, err := identity.NewPolicy(identity.PolicyConfig{Self: self.Identifier(), Allow: allow})
 	if err != nil {
