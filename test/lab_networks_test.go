@@ -36,9 +36,9 @@ func newNetworks(t testing.TB) *networks {
 	for _, name := range []string{n.near, n.middle, n.far} {
 		ip(t, "netns", "add", name)
 		t.Cleanup(func() { // with what is in it; the veths go too
-			if out, err := exec.Command("ip", "netns", "delete",
-				name).CombinedOutput(); err != nil {
-				t.Errorf("ip netns delete %s: %v: %s", name, err, out)
+			remove := exec.Command("ip", "netns", "delete", name)
+			if out, err := remove.CombinedOutput(); err != nil {
+				t.Errorf("%v: %v: %s", remove, err, out)
 			}
 		})
 		ip(t, "-n", name, "link", "set", "lo", "up")
@@ -46,8 +46,8 @@ func newNetworks(t testing.TB) *networks {
 	n.join(t, n.near, "left", n.nearNet)
 	n.join(t, n.far, "right", n.farNet)
 	const off = "echo 0 >/proc/sys/net/ipv4/ip_forward"
-	if out, err := exec.Command("ip", "netns", "exec", n.middle, "sh",
-		"-c", off).CombinedOutput(); err != nil {
+	cmd := exec.Command("ip", "netns", "exec", n.middle, "sh", "-c", off)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Logf("the middle's own setting stays as it is: %s", out) // nobody has a route through it
 	}
 	return n

@@ -22,48 +22,51 @@ import (
 //
 //	client ─▶ sp inlet ─▶ (sp relay ◀─) sp outlet ─▶ target
 type topology struct {
-	person      // who runs what nobody else runs
+	person      // runs what nobody else runs
 	plan   plan // a test may change its flags before it starts a part again
 
-	target          *net.TCPListener // nil unless the test is the target
+	// The target is the test itself, or a process, or neither: then the plan names it.
+	target          *net.TCPListener
 	targetAt        string
-	targetProcess   *process   // the target, if it is a process
-	targetProcesses []*process // it, and those before it
+	targetProcess   *process
+	targetProcesses []*process // those that were killed, too
 
 	relay     *process
 	relayAt   string                // where it listens
-	nearRelay string                // its address for inlets
-	farRelay  string                // its address for the outlet
-	near, far *faultnet.ProxyServer // between these and the relay, with plan.faults
-	outlet    *process
-	printed   string   // by the outlet: the command of an inlet that reaches it
+	nearRelay string                // its address as inlets know it
+	farRelay  string                // its address as the outlet knows it
+	near, far *faultnet.ProxyServer // the proxies at these two, with plan.faults
+
+	outlet  *process
+	printed string // the command of an inlet that reaches it
+
 	inlet     *process // the latest
 	address   string   // where it listens
 	inlets    []*process
 	addresses []string // of all inlets
-	lasting   string   // where the inlet of a topology with faults listens
+	inletAt   string   // where inlets are told to listen
 }
 
-// plan says what a topology consists of. The plainest is an outlet that listens, and the test is
-// its target.
+// plan says what a topology consists of. The zero plan is an outlet that listens, in front of the
+// test.
 type plan struct {
-	who        person   // who runs all of it; somebody new if nobody is named
-	relay      bool     // the outlet registers with it
-	name       string   // of the outlet there; db if empty
-	relayAt    string   // the address of a relay that is there already; else one is started
-	relayOwner person   // who runs the relay, if that is somebody else
-	relayFlags []string // more of the relay's
+	who    person   // runs all of it; somebody new if nobody is named
+	inlets int      // how many start at once; a test may start more
+	flags  []string // of all processes
+	outlet []string // more flags of the outlet's
 
-	// a proxy on each side of the relay; what is started again listens where it did
-	faults bool
-	// the inlets are in near, the relay in middle, the outlet in far; with a relay
-	networks *networks
-	target   string   // somebody else's address
-	program  string   // or which of programs the target is
-	few      string   // the part that may open few files only
-	inlets   int      // how many are started at once; a test may start more
-	flags    []string // of all processes
-	outlet   []string // more of the outlet's
+	relay      bool     // the outlet registers with one
+	name       string   // of the outlet there; db if empty
+	relayAt    string   // the address of a relay that runs already; else one is started
+	relayOwner person   // runs the relay, if that is somebody else
+	relayFlags []string // more flags of the relay's
+
+	target  string // the address of a service
+	program string // or which of programs the target is
+
+	faults   bool      // a proxy on each side of the relay; parts keep their addresses
+	networks *networks // near for inlets, middle for the relay, far for the outlet
+	few      string    // the part that may open few files only
 }
 
 // newTopology starts what p says.
@@ -75,9 +78,9 @@ func newTopology(t testing.TB, p plan) *topology {
 	if p.name == "" {
 		p.name = "db"
 	}
-	w := &topology{person: p.who, plan: p, relayAt: anywhere, lasting: anywhere}
+	w := &topology{person: p.who, plan: p, relayAt: anywhere, inletAt: anywhere}
 	if p.faults {
-		w.relayAt, w.lasting = lastingAddress(t), lastingAddress(t)
+		w.relayAt, w.inletAt = lastingAddress(t), lastingAddress(t)
 	}
 	w.beginTarget()
 	if p.relay {
@@ -194,7 +197,7 @@ func (w *topology) beginOutlet() {
 // connect starts one more inlet and waits until it is ready.
 func (w *topology) connect(route string, flags ...string) {
 	w.t.Helper()
-	w.connected(w.as("inlet").start(append([]string{"inlet", "--listen", w.lasting, "--to", route},
+	w.connected(w.as("inlet").start(append([]string{"inlet", "--listen", w.inletAt, "--to", route},
 		flags...)...))
 }
 
