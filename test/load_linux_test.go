@@ -188,7 +188,7 @@ func TestHeld(t *testing.T) {
 		return
 	}
 	t.Parallel()
-	for name, p := range map[string]plan{"spare links": {}, "mux": muxForHalves} {
+	for name, p := range map[string]plan{"standby links": {}, "mux": muxForHalves} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			held(t, 500, p)

@@ -230,7 +230,7 @@ func TestSeveralRelays(t *testing.T) {
 	outlet := me.start("outlet", "--relay", first, "--relay", second, "--name", "db",
 		"--target", service)
 	outlet.saysTimes("msg=registered", 2)
-	other.kill() // or streams could take the second road before the first is there
+	other.kill() // or streams could take the second route before the first is there
 	inlet := me.start("inlet", "--listen", anywhere, "--to", "db@"+first, "--to", "db@"+second)
 	listens := inlet.ready()
 	reaches(t, listens, "s")

@@ -17,14 +17,14 @@ import (
 
 const (
 	// before a stranger who has been ended comes again, at most
-	placesPause   = 2 * time.Second
-	placesAgain   = 100 * time.Millisecond // between attempts of who is trusted
-	placesOversub = 4                      // strangers for each place
+	slotPause   = 2 * time.Second
+	slotAgain   = 100 * time.Millisecond // between attempts of who is trusted
+	slotOversub = 4                      // strangers for each slot
 )
 
-// TestPlacesTaken has strangers come for all places for links that nothing is known of, and say
-// nothing on them. Who is trusted gets through all the same, and has no more trouble once he has.
-func TestPlacesTaken(t *testing.T) {
+// TestSlotsTaken has strangers take every slot for unauthenticated links, and say nothing on them.
+// Who is trusted gets through all the same, and has no more trouble once he has.
+func TestSlotsTaken(t *testing.T) {
 	alone(t)
 	for _, through := range []bool{false, true} {
 		for _, crowd := range []bool{false, true} {
@@ -32,24 +32,24 @@ func TestPlacesTaken(t *testing.T) {
 				map[bool]string{false: ", few", true: ", many"}[crowd]
 			t.Run(name, func(t *testing.T) {
 				alone(t)
-				placesTaken(t, through, crowd)
+				slotsTaken(t, through, crowd)
 			})
 		}
 	}
 }
 
-// placesTaken attacks a relay, or an outlet, from addresses of which there are as many as strangers
+// slotsTaken attacks a relay, or an outlet, from addresses of which there are as many as strangers
 // if they are a crowd.
-func placesTaken(t *testing.T, through, crowd bool) {
+func slotsTaken(t *testing.T, through, crowd bool) {
 	t.Helper()
-	places, attempts := testenv.OfFull(32, 1024), testenv.OfFull(10, 100)
-	strangers, addresses := placesOversub*places, testenv.OfFull(2, 16)
+	slots, attempts := testenv.OfFull(32, 1024), testenv.OfFull(10, 100)
+	strangers, addresses := slotOversub*slots, testenv.OfFull(2, 16)
 	if crowd {
 		addresses = strangers
 	}
 	me := newPerson(t)
 	m := newMirror(t, meanwhile)
-	limit := fmt.Sprintf("--max-opening=%d", places)
+	limit := fmt.Sprintf("--max-opening=%d", slots)
 	var victim string
 	var attempt func(k int) bool
 	if through {
@@ -62,9 +62,9 @@ func placesTaken(t *testing.T, through, crowd bool) {
 		_, victim = me.startOutlet(m.address, "--log-level", "error", limit)
 		attempt = func(int) bool { return me.run(hello(step(victim))...).stdout == "HELLO\n" }
 	}
-	s := takePlaces(t, victim, strangers, addresses)
+	s := takeSlots(t, victim, strangers, addresses)
 	first, well := 0, 0
-	again := time.NewTicker(placesAgain)
+	again := time.NewTicker(slotAgain)
 	defer again.Stop()
 	for k := 1; k <= attempts || first == 0 && time.Since(s.began) < patience; k++ {
 		<-again.C
@@ -75,9 +75,9 @@ func placesTaken(t *testing.T, through, crowd bool) {
 			}
 		}
 	}
-	t.Logf("%d places, %d strangers of %d addresses who came %d times in %v: "+
+	t.Logf("%d slots, %d strangers of %d addresses who came %d times in %v: "+
 		"of %d attempts %d went well, the first was number %d",
-		places, strangers, addresses, s.came.Load(), time.Since(s.began).Round(time.Second),
+		slots, strangers, addresses, s.came.Load(), time.Since(s.began).Round(time.Second),
 		max(attempts, first), well, first)
 	switch {
 	case first == 0:
@@ -160,16 +160,16 @@ func asksForName(s stranger, name string) bool {
 	return err == nil && wire.Code(status[0]) == wire.OK
 }
 
-// placeTakers are strangers who take all places that they can, until the test ends.
-type placeTakers struct {
+// slotTakers are strangers who take all slots that they can, until the test ends.
+type slotTakers struct {
 	began time.Time
 	came  atomic.Int64
 }
 
-// takePlaces returns when all strangers have come once.
-func takePlaces(t *testing.T, victim string, n, addresses int) *placeTakers {
+// takeSlots returns when all strangers have come once.
+func takeSlots(t *testing.T, victim string, n, addresses int) *slotTakers {
 	t.Helper()
-	p := &placeTakers{began: time.Now()}
+	p := &slotTakers{began: time.Now()}
 	ctx, cancel := context.WithCancel(context.Background())
 	var once, tasks sync.WaitGroup
 	t.Cleanup(tasks.Wait)
@@ -189,7 +189,7 @@ func takePlaces(t *testing.T, victim string, n, addresses int) *placeTakers {
 				}
 				select {
 				case <-ctx.Done():
-				case <-time.After(rand.N(placesPause)):
+				case <-time.After(rand.N(slotPause)):
 				}
 			}
 		})
