@@ -151,8 +151,8 @@ func (m *Mux) Open() (*Link, error) {
 	return l, m.out.say(header{kind: typeWindow, flags: flagSYN, link: l.id})
 }
 
-// awaitSlot waits until fewer than backlog links wait to be taken. A mux whose other side takes none
-// for a while ends.
+// awaitSlot waits until fewer than backlog links wait to be taken. A mux whose other side takes
+// none for a while ends.
 func (m *Mux) awaitSlot() error {
 	select {
 	case m.slots <- struct{}{}:
@@ -188,8 +188,8 @@ func (m *Mux) Accept() (*Link, error) {
 	}
 }
 
-// AcceptNone tells the other side that this one accepts no links, and resets those that come all the
-// same.
+// AcceptNone tells the other side that this one accepts no links, and resets those that come all
+// the same.
 func (m *Mux) AcceptNone() error {
 	m.mu.Lock()
 	m.accepts = false
