@@ -30,7 +30,7 @@ type fickle struct {
 
 func newFickle() *fickle { return &fickle{changed: make(chan struct{})} }
 
-func (f *fickle) Check(peer *identity.Peer, _ time.Time) (trust.Decision, error) {
+func (f *fickle) Check(peer *identity.Peer, _ trust.As, _ time.Time) (trust.Decision, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if peer.Identifier() == f.denied {
@@ -39,8 +39,8 @@ func (f *fickle) Check(peer *identity.Peer, _ time.Time) (trust.Decision, error)
 	return trust.Decision{}, nil
 }
 
-func (f *fickle) Accept(peer *identity.Peer, now time.Time) (trust.Decision, error) {
-	return f.Check(peer, now)
+func (f *fickle) Accept(peer *identity.Peer, as trust.As, now time.Time) (trust.Decision, error) {
+	return f.Check(peer, as, now)
 }
 
 func (f *fickle) Changed() <-chan struct{} {
