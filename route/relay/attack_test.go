@@ -164,7 +164,8 @@ func TestHalfCloseFromMuxToStandbyLink(t *testing.T) {
 func claimed(t *testing.T, n *route.Node, relay wire.Address) *route.Stream {
 	t.Helper()
 	to := route.Route{relay, secure(), svc(RegisterName)}
-	s, err := n.OpenAndAwait(testkit.Context(t), to, 0, appendClaim(nil, kindMuxOnly, "x"))
+	x := claim{muxOnly: true, name: "x"}
+	s, err := n.OpenAndAwait(testkit.Context(t), to, 0, x.appendTo(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/secureportal/sp/channel"
@@ -27,11 +28,21 @@ type Client struct {
 	// the cost of speed.
 	MuxOnly bool
 
+	// Instance says which process this is: the one that had the name last takes it back at once,
+	// and another one of the same identity does not while that is there. Zero draws one.
+	Instance Instance
+	// Replace takes the name from another process of the same identity; once, and not any more
+	// after another has taken it from this one.
+	Replace bool
+
 	// Registered is called each time the name has been claimed, and Failed each time that could
 	// not be done or the name has been lost, before the next attempt. Both are called by Run,
 	// which waits for them. Nil calls nothing.
 	Registered func()
 	Failed     func(error)
+
+	draw    sync.Once // of Instance
+	gaveWay atomic.Bool
 }
 
 // Check tells whether the relay's route and the name can be used. It asks nobody.
@@ -78,6 +89,7 @@ func (c *Client) Run(ctx context.Context) {
 			last = text
 		}
 		if errors.Is(err, errSuperseded) {
+			c.gaveWay.Store(true)
 			lived = 0 // two that take the name from each other do so ever more rarely
 		}
 		if !retry.Wait(ctx, lived, err, nil) {
@@ -132,11 +144,18 @@ func (c *Client) standbyRoute() route.Route {
 	return c.to(wire.Address{Kind: wire.Service, Name: StandbyName})
 }
 
-func (c *Client) kind() byte {
-	if c.MuxOnly {
-		return kindMuxOnly
-	}
-	return kindStandby
+// asks returns what this side claims.
+func (c *Client) asks() (claim, error) {
+	var err error
+	c.draw.Do(func() {
+		if c.Instance == (Instance{}) {
+			c.Instance, err = NewInstance()
+		}
+	})
+	return claim{
+		muxOnly: c.MuxOnly, replace: c.Replace && !c.gaveWay.Load(),
+		instance: c.Instance, name: c.Name,
+	}, err
 }
 
 // departing is the registrations on relays that are going away, as long as those last. It belongs
