@@ -123,10 +123,10 @@ func fitsNode(attributes map[string]string) error {
 
 // fitsCaller wants the bearer to be one of those who have something to do at a relay or a bridge.
 func fitsCaller(attributes map[string]string) error {
-	if fitsNode(attributes) == nil || mayServe(attributes) == nil {
+	if fitsNode(attributes) == nil || fitsInlet(attributes) == nil {
 		return nil
 	}
-	return fitsInlet(attributes)
+	return mayServe(attributes)
 }
 
 // isRequired tells whether Config.Require is about peers that are taken for this: those who are

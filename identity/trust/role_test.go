@@ -116,6 +116,8 @@ func TestRoleReasons(t *testing.T) {
 		{"outlet", As{Role: Outlet}, "asked for by name"},
 		{"outlet", As{Role: Inlet}, `relay-name is "db": its bearer is an outlet, and no inlet`},
 		{"unnamed", As{Role: Inlet}, `role is "outlet": its bearer is no inlet`},
+		{"unnamed", As{Role: Caller}, "no attribute relay-name"},
+		{"named client", As{Role: Caller}, `role is "inlet": its bearer is no outlet`},
 		{"client", As{Role: Node}, "neither relay nor bridge"},
 		{"plain", As{Role: Node}, "no attribute role"},
 		{"outlet", As{}, "no credential counts for this"},
