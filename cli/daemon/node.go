@@ -225,7 +225,7 @@ func (s *site) newRelayClient(
 	}
 	client := &relay.Client{
 		Relay: to, Name: e.Name, Dial: dialer.node, Serve: m.node, MuxOnly: e.Mux,
-		Instance: s.instance, Replace: e.Replace,
+		Instance: s.instance, Replace: e.Replace, ClaimTimeout: s.config.DialTime(),
 	}
 	if err := client.Check(); err != nil {
 		s.closeMember(dialer)
