@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/faultnet"
 )
 
@@ -159,7 +160,7 @@ func TestManInTheMiddleOfTheHandshake(t *testing.T) {
 								}
 								return nil
 							}
-							s, err := l.initiator.Initiate(t.Context(), "", l.dial)
+							s, err := l.initiator.Initiate(t.Context(), "", trust.As{}, l.dial)
 							if err != nil {
 								wantNoEOF(t, err)
 								return
@@ -188,7 +189,7 @@ func TestEveryHandshakeByte(t *testing.T) {
 					Kind: faultnet.Flip, Dir: dir, Unit: faultnet.Byte, At: at, Mask: 1 << (at % 8),
 				}}
 				l.plan = func(int) faultnet.Plan { return plan }
-				s, err := l.initiator.Initiate(t.Context(), "", l.dial)
+				s, err := l.initiator.Initiate(t.Context(), "", trust.As{}, l.dial)
 				if done = len(l.lastLink().Fired()) == 0; done || err != nil {
 					return
 				}
@@ -414,7 +415,7 @@ func TestRandomFaults(t *testing.T) {
 				}
 				return faultnet.RandomPlan(seed+uint64(link), o)
 			}
-			s, err := l.initiator.Initiate(t.Context(), "", l.dial)
+			s, err := l.initiator.Initiate(t.Context(), "", trust.As{}, l.dial)
 			if err != nil {
 				wantNoEOF(t, err)
 				return

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 )
@@ -56,7 +57,7 @@ func awaitedFlow(
 		_, _ = near.Close(), far.Close()
 		<-serving
 	})
-	s, err := near.Initiate(t.Context(), "", func(context.Context) (Conn, error) {
+	s, err := near.Initiate(t.Context(), "", trust.As{}, func(context.Context) (Conn, error) {
 		c, err := net.Dial("tcp", l.Addr().String())
 		if err != nil {
 			return nil, err

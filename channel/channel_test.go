@@ -103,7 +103,7 @@ func echo(_ context.Context, f *Flow) {
 
 func (p *pair) session(t testing.TB) *Session {
 	t.Helper()
-	s, err := p.initiator.Initiate(t.Context(), "", p.dial)
+	s, err := p.initiator.Initiate(t.Context(), "", trust.As{}, p.dial)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +160,7 @@ func TestUntrusted(t *testing.T) {
 	t.Run("by the responder", func(t *testing.T) {
 		p := newPair(t, Config{Identity: a, Trust: testkit.Trusting(t, a, b.Identifier())},
 			Config{Identity: b, Trust: testkit.Trusting(t, b)})
-		_, err := p.initiator.Initiate(t.Context(), "", p.dial)
+		_, err := p.initiator.Initiate(t.Context(), "", trust.As{}, p.dial)
 		if !errors.Is(err, ErrRefusedByPeer) || !errors.Is(err, trust.ErrNotTrusted) {
 			t.Errorf("got %v", err)
 		}
@@ -171,7 +171,7 @@ func TestUntrusted(t *testing.T) {
 	t.Run("by the initiator", func(t *testing.T) {
 		p := newPair(t, Config{Identity: a, Trust: testkit.Trusting(t, a)},
 			Config{Identity: b, Trust: testkit.Trusting(t, b, a.Identifier())})
-		_, err := p.initiator.Initiate(t.Context(), "", p.dial)
+		_, err := p.initiator.Initiate(t.Context(), "", trust.As{}, p.dial)
 		if errors.Is(err, ErrRefusedByPeer) || !errors.Is(err, trust.ErrNotTrusted) {
 			t.Errorf("got %v", err)
 		}

@@ -14,12 +14,12 @@ import (
 
 // Trust decides about peers. *trust.Policy is one. It must be safe for concurrent use.
 type Trust interface {
-	// Check says by what, and until when, peer is trusted; an error wraps trust.ErrNotTrusted.
-	// It only asks: a running session asks it again and again.
-	Check(peer *identity.Peer, now time.Time) (trust.Decision, error)
+	// Check says by what, and until when, peer is trusted as what it is taken for; an error
+	// wraps trust.ErrNotTrusted. It only asks: a running session asks it again and again.
+	Check(peer *identity.Peer, as trust.As, now time.Time) (trust.Decision, error)
 	// Accept is Check for a peer that has just proved itself in a handshake. It may write what
 	// follows from that: redeem the peer's ticket, remember its history.
-	Accept(peer *identity.Peer, now time.Time) (trust.Decision, error)
+	Accept(peer *identity.Peer, as trust.As, now time.Time) (trust.Decision, error)
 	// Changed returns a channel that is closed when decisions may have changed.
 	Changed() <-chan struct{}
 }
@@ -28,6 +28,9 @@ type Trust interface {
 type Config struct {
 	Identity *identity.Identity // required
 	Trust    Trust              // required
+
+	// Initiators is what a responder takes an initiator for. 0 means trust.Inlet.
+	Initiators trust.Role
 
 	// Current returns Identity with the key that it has now. Nil means that Identity does not
 	// change its key.
@@ -69,6 +72,14 @@ func (c *Config) identity() *identity.Identity {
 		return c.Current()
 	}
 	return c.Identity
+}
+
+// initiators is what a responder takes initiators for.
+func (c *Config) initiators() trust.As {
+	if c.Initiators == 0 {
+		return trust.As{Role: trust.Inlet}
+	}
+	return trust.As{Role: c.Initiators}
 }
 
 // KeepaliveInterval returns Keepalive, or its default.

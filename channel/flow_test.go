@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/netio"
 )
@@ -545,7 +546,7 @@ func TestOverhead(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
 		l.handle = func(_ context.Context, f *Flow) { _, _ = io.Copy(io.Discard, f) }
 		var link *counter
-		s, err := l.initiator.Initiate(context.Background(), "", l.countingDial(&link))
+		s, err := l.initiator.Initiate(context.Background(), "", trust.As{}, l.countingDial(&link))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -599,7 +600,7 @@ func TestNested(t *testing.T) {
 				dials[depth]++
 				return below(ctx)
 			}
-			s, err := l.initiator.Initiate(context.Background(), name, counted)
+			s, err := l.initiator.Initiate(context.Background(), name, trust.As{}, counted)
 			if err != nil {
 				t.Fatal(err)
 			}

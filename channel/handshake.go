@@ -33,6 +33,7 @@ type handshake struct {
 	config *Config
 	role   identity.Role
 	noise  *noise.HandshakeState
+	as     trust.As // what the peer is taken for
 
 	// Known once the peer's proof has been read and found good.
 	peer     *identity.Peer
@@ -40,9 +41,11 @@ type handshake struct {
 	name     string // what the initiator believes it has reached
 }
 
-// newHandshake begins a handshake. previous is the epoch that it replaces, or zero.
+// newHandshake begins a handshake with a peer that is taken for as. previous is the epoch that it
+// replaces, or zero.
 func newHandshake(
-	c *Config, static *ecdh.PrivateKey, role identity.Role, suite noise.Suite, previous sessionID,
+	c *Config, static *ecdh.PrivateKey, role identity.Role, as trust.As,
+	suite noise.Suite, previous sessionID,
 ) (*handshake, error) {
 	state, err := noise.NewHandshakeState(noise.Config{
 		Suite:     suite,
@@ -53,7 +56,7 @@ func newHandshake(
 	if err != nil {
 		return nil, err
 	}
-	return &handshake{config: c, role: role, noise: state}, nil
+	return &handshake{config: c, role: role, as: as, noise: state}, nil
 }
 
 // prologue is label | length (1) | suite's name | previous session (16).
@@ -113,7 +116,7 @@ func (h *handshake) readProof(message []byte) error {
 		return err
 	}
 	h.peer = peer
-	h.decision, err = decide(h.config.Trust.Accept, peer, time.Now())
+	h.decision, err = decide(h.config.Trust.Accept, peer, h.as, time.Now())
 	return err
 }
 

@@ -42,7 +42,7 @@ func TestSuiteNotAccepted(t *testing.T) {
 		a.Suites = []noise.Suite{suiteNamed(t, "Noise_XX_25519_AESGCM_SHA256"), DefaultSuites()[0]}
 		b.Suites = DefaultSuites()
 	}, func(t *testing.T, l *lab) {
-		_, err := l.initiator.Initiate(t.Context(), "", l.dial)
+		_, err := l.initiator.Initiate(t.Context(), "", trust.As{}, l.dial)
 		wantErr(t, err, io.ErrUnexpectedEOF)
 		if l.dialed != 1 {
 			t.Errorf("%d attempts, want 1", l.dialed)
@@ -66,12 +66,12 @@ func TestWrongName(t *testing.T) {
 			}
 			return nil
 		}
-		_, err := l.initiator.Initiate(t.Context(), "web", l.dial)
+		_, err := l.initiator.Initiate(t.Context(), "web", trust.As{}, l.dial)
 		wantErr(t, err, ErrWrongName)
 		if errors.Is(err, trust.ErrNotTrusted) {
 			t.Error("a wrong name is not a matter of trust")
 		}
-		s, err := l.initiator.Initiate(t.Context(), "db", l.dial)
+		s, err := l.initiator.Initiate(t.Context(), "db", trust.As{}, l.dial)
 		if err != nil || s.keys.name != "db" {
 			t.Errorf("%v", err)
 		}
@@ -82,7 +82,7 @@ func TestNameIsAskedForOnlyOfTrusted(t *testing.T) {
 	stranger := testkit.NewIdentity(t)
 	inBubble(t, func(a, _ *Config) { a.Identity = stranger }, func(t *testing.T, l *lab) {
 		l.accept = func(string) error { t.Error("a stranger got to the name"); return nil }
-		_, err := l.initiator.Initiate(t.Context(), "", l.dial)
+		_, err := l.initiator.Initiate(t.Context(), "", trust.As{}, l.dial)
 		wantErr(t, err, ErrRefusedByPeer)
 	})
 }
@@ -90,7 +90,7 @@ func TestNameIsAskedForOnlyOfTrusted(t *testing.T) {
 func TestSessionsPerIdentity(t *testing.T) {
 	inBubble(t, func(_, b *Config) { b.SessionsPerIdentity = 2 }, func(t *testing.T, l *lab) {
 		first, second := l.session(), l.session()
-		_, err := l.initiator.Initiate(t.Context(), "", l.dial)
+		_, err := l.initiator.Initiate(t.Context(), "", trust.As{}, l.dial)
 		wantErr(t, err, ErrBusy)
 		for _, s := range []*Session{first, second} {
 			if _, err := s.Ping(t.Context()); err != nil {
@@ -99,7 +99,7 @@ func TestSessionsPerIdentity(t *testing.T) {
 		}
 		_ = first.Close()
 		l.waitServed(2)
-		if _, err := l.initiator.Initiate(t.Context(), "", l.dial); err != nil {
+		if _, err := l.initiator.Initiate(t.Context(), "", trust.As{}, l.dial); err != nil {
 			t.Errorf("the place of a session that has ended: %v", err)
 		}
 	})
@@ -150,7 +150,7 @@ func TestResponderSilent(t *testing.T) {
 		client, server := faultnet.Pipe()
 		defer server.Close()
 		begin := time.Now()
-		_, err := l.initiator.Initiate(t.Context(), "", only(client))
+		_, err := l.initiator.Initiate(t.Context(), "", trust.As{}, only(client))
 		if took := time.Since(begin); err == nil || took != DefaultHandshakeTimeout {
 			t.Errorf("%v after %v", err, took)
 		}
@@ -163,7 +163,7 @@ func TestInitiateIsCancelled(t *testing.T) {
 		defer server.Close()
 		ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("enough"))
 		defer cancel()
-		_, err := l.initiator.Initiate(ctx, "", only(client))
+		_, err := l.initiator.Initiate(ctx, "", trust.As{}, only(client))
 		wantErr(t, err, context.Cause(ctx))
 	})
 }

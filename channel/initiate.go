@@ -5,17 +5,19 @@ import (
 	"fmt"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 )
 
 // Initiate makes a session with the far end that dial's connections lead to. name is what the
 // initiator believes it reaches, MaxName bytes at most; the far end refuses a name that is not its
-// own. dial is called for the control link, and later for a link whenever no idle one is there for
-// a new flow. It may return before the connection is known to work.
+// own. as is what the far end is taken for. dial is called for the control link, and later for a
+// link whenever no idle one is there for a new flow. It may return before the connection is known
+// to work.
 //
-// An error wraps trust.ErrNotTrusted if either side does not trust the other (ErrRefusedByPeer
-// if it is the far end that does not), and io.ErrUnexpectedEOF if the link ended.
+// An error wraps trust.ErrNotTrusted if either side does not trust the other (ErrRefusedByPeer if
+// it is the far end that does not), and io.ErrUnexpectedEOF if the link ended.
 func (e *Endpoint) Initiate(
-	ctx context.Context, name string, dial func(ctx context.Context) (Conn, error),
+	ctx context.Context, name string, as trust.As, dial func(ctx context.Context) (Conn, error),
 ) (*Session, error) {
 	conn, err := dial(ctx)
 	if err != nil {
@@ -23,7 +25,7 @@ func (e *Endpoint) Initiate(
 	}
 	l := newLink(conn)
 	unguard := guard(ctx, conn, e.config.handshakeTimeout())
-	s, err := e.initiate(l, name)
+	s, err := e.initiate(l, name, as)
 	if err = unguard(err); err == nil {
 		s.dial = dial
 		err = e.admit(s)
@@ -44,9 +46,9 @@ func (e *Endpoint) Initiate(
 }
 
 // initiate is the initiator's handshake, a step a line.
-func (e *Endpoint) initiate(l *link, name string) (*Session, error) {
+func (e *Endpoint) initiate(l *link, name string, as trust.As) (*Session, error) {
 	suite := e.config.suites()[0]
-	h, err := newHandshake(&e.config, e.static, identity.Initiator, suite, sessionID{})
+	h, err := newHandshake(&e.config, e.static, identity.Initiator, as, suite, sessionID{})
 	if err != nil {
 		return nil, err
 	}

@@ -147,7 +147,7 @@ func (l *lab) serveToEnd(server Conn) error {
 // handshake returns one side of a handshake that has not begun. The suite is the quick one.
 func (e *Endpoint) handshake(t testing.TB, role identity.Role) *handshake {
 	t.Helper()
-	h, err := newHandshake(&e.config, e.static, role, quickSuite(t), sessionID{})
+	h, err := newHandshake(&e.config, e.static, role, trust.As{}, quickSuite(t), sessionID{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func (e *Endpoint) handshake(t testing.TB, role identity.Role) *handshake {
 // sessionBy makes a session whose links dial makes.
 func (l *lab) sessionBy(dial func(context.Context) (Conn, error)) *Session {
 	l.t.Helper()
-	s, err := l.initiator.Initiate(context.Background(), "", dial)
+	s, err := l.initiator.Initiate(context.Background(), "", trust.As{Role: trust.Node}, dial)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -306,14 +306,18 @@ type togglePolicy struct {
 
 func newTogglePolicy() *togglePolicy { return &togglePolicy{changed: make(chan struct{})} }
 
-func (p *togglePolicy) Check(*identity.Peer, time.Time) (trust.Decision, error) {
+func (p *togglePolicy) Check(*identity.Peer, trust.As, time.Time) (trust.Decision, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return trust.Decision{Until: p.until}, p.err
 }
 
-func (p *togglePolicy) Accept(peer *identity.Peer, now time.Time) (trust.Decision, error) {
-	return p.Check(peer, now)
+func (p *togglePolicy) Accept(
+	peer *identity.Peer,
+	as trust.As,
+	now time.Time,
+) (trust.Decision, error) {
+	return p.Check(peer, as, now)
 }
 
 func (p *togglePolicy) Changed() <-chan struct{} {

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/secureportal/sp/identity/trust"
 )
 
 // slowly is a lab's dial that takes a second.
@@ -23,7 +25,7 @@ func prewarming(links int) func(a, b *Config) { return func(a, _ *Config) { a.Pr
 // A flow that finds no link waits for one, and the next flow finds one.
 func TestPrewarmedLinks(t *testing.T) {
 	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
-		s, err := l.initiator.Initiate(t.Context(), "", l.slowly)
+		s, err := l.initiator.Initiate(t.Context(), "", trust.As{}, l.slowly)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -223,12 +225,17 @@ func TestSessionEndsWhileLinkIsMade(t *testing.T) {
 func TestIdleLinksEnd(t *testing.T) {
 	inBubble(t, prewarming(32), func(t *testing.T, l *lab) {
 		var links []*mortal
-		s, err := l.initiator.Initiate(t.Context(), "", func(ctx context.Context) (Conn, error) {
-			c, err := l.dial(ctx)
-			link := &mortal{Conn: c}
-			links = append(links, link)
-			return link, err
-		})
+		s, err := l.initiator.Initiate(
+			t.Context(),
+			"",
+			trust.As{},
+			func(ctx context.Context) (Conn, error) {
+				c, err := l.dial(ctx)
+				link := &mortal{Conn: c}
+				links = append(links, link)
+				return link, err
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -32,7 +32,7 @@ type renewal struct {
 
 // newRenewalLocked begins a renewal, without sending anything.
 func (k *keys) newRenewalLocked() error {
-	h, err := newHandshake(k.config, k.static, k.role, k.suite, k.current.id)
+	h, err := newHandshake(k.config, k.static, k.role, k.trust.as, k.suite, k.current.id)
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ func (w *wallet) present() [][]byte { return [][]byte{w.held.Load().Bytes()} }
 // vouched is a lab in which one side trusts the other for a credential only.
 type vouched struct {
 	authority, subject *identity.Identity
+	role               string // of the subject
 	wallet             wallet
 }
 
@@ -29,7 +30,7 @@ func (v *vouched) issue(t testing.TB, life time.Duration) {
 	now := time.Now()
 	c, err := v.authority.Issue(nil, identity.Claims{
 		Subject: v.subject.Identifier(), NotBefore: now.Add(-time.Minute), Expires: now.Add(life),
-		Attributes: map[string]string{"life": life.String()},
+		Attributes: map[string]string{"life": life.String(), "role": v.role},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -56,11 +57,12 @@ func inVouched(
 ) {
 	for _, side := range []string{"initiator", "responder"} {
 		t.Run(side, func(t *testing.T) {
-			v := &vouched{authority: testkit.NewIdentity(t)}
+			v := &vouched{authority: testkit.NewIdentity(t), role: "inlet"}
 			inBubble(t, func(a, b *Config) {
 				presents, checks := a, b
 				if side == "responder" {
 					presents, checks = b, a
+					v.role = "relay"
 				}
 				v.subject = presents.Identity
 				v.issue(t, 10*time.Second)
@@ -200,7 +202,7 @@ func TestRenewPresentsNewKey(t *testing.T) {
 			t.Fatal(err)
 		}
 		current.Store(old)
-		_, err = l.initiator.Initiate(t.Context(), "", l.dial)
+		_, err = l.initiator.Initiate(t.Context(), "", trust.As{}, l.dial)
 		wantErr(t, err, trust.ErrOlderHistory)
 	})
 }
@@ -240,7 +242,7 @@ type spyTrust struct {
 	see func(*identity.Peer)
 }
 
-func (t spyTrust) Accept(p *identity.Peer, now time.Time) (trust.Decision, error) {
+func (t spyTrust) Accept(p *identity.Peer, as trust.As, now time.Time) (trust.Decision, error) {
 	t.see(p)
-	return t.Trust.Accept(p, now)
+	return t.Trust.Accept(p, as, now)
 }

@@ -80,7 +80,8 @@ func (e *Endpoint) respond(
 	if err != nil {
 		return nil, err
 	}
-	h, err := newHandshake(&e.config, e.static, identity.Responder, suite, sessionID{})
+	h, err := newHandshake(
+		&e.config, e.static, identity.Responder, e.config.initiators(), suite, sessionID{})
 	if err != nil {
 		return nil, err
 	}

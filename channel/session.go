@@ -49,7 +49,7 @@ func newSession(
 	s.control = newControl(l, s.end)
 	s.control.send, s.control.receive = e.keys(h.role, 0)
 	s.heartbeat = newHeartbeat(&s.control, h.config.KeepaliveInterval())
-	s.trust = newTrustReview(h.config.Trust, h.peer, h.decision)
+	s.trust = newTrustReview(h.config.Trust, h.peer, h.as, h.decision)
 	s.keys = keys{
 		config: h.config, static: static, role: h.role, suite: suite, name: h.name, id: s.id,
 		control: &s.control, trust: &s.trust,
@@ -169,8 +169,8 @@ func (s *Session) Decision() trust.Decision {
 	return decision
 }
 
-// Decided returns a channel that is closed when Decision returns something else than now. Take it
-// before you ask for the decision.
+// Decided returns a channel that is closed when Decision returns something else than now, or the
+// far end presents other credentials. Take it before you ask for either.
 func (s *Session) Decided() <-chan struct{} { return s.trust.changes() }
 
 // Done returns a channel that is closed when the session has ended.

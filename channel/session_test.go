@@ -158,7 +158,7 @@ func TestTrustExpires(t *testing.T) {
 			t.Errorf("ended after %v", took)
 		}
 		wantErr(t, s.Err(), ErrRefusedByPeer)
-		_, err := l.initiator.Initiate(t.Context(), "", l.dial)
+		_, err := l.initiator.Initiate(t.Context(), "", trust.As{}, l.dial)
 		wantErr(t, err, ErrRefusedByPeer)
 	})
 }
@@ -223,7 +223,7 @@ func TestBothCloseAtOnce(t *testing.T) {
 			tasks.Go(func() { _ = l.responder.Close() })
 		}
 		tasks.Wait()
-		_, err := l.initiator.Initiate(t.Context(), "", l.dial)
+		_, err := l.initiator.Initiate(t.Context(), "", trust.As{}, l.dial)
 		wantNoEOF(t, err)
 		l.wantNothingLeft()
 	})
@@ -252,7 +252,7 @@ func TestCloseDuringHandshake(t *testing.T) {
 		var tasks sync.WaitGroup
 		for range 5 {
 			tasks.Go(func() {
-				_, err := l.initiator.Initiate(context.Background(), "", l.dial)
+				_, err := l.initiator.Initiate(context.Background(), "", trust.As{}, l.dial)
 				wantNoEOF(t, err)
 			})
 		}
@@ -552,7 +552,7 @@ func (l *lab) fakeInitiator() *fakePeer {
 	l.t.Helper()
 	client, server := l.pipe()
 	l.serve(server)
-	s, err := l.initiator.initiate(newLink(client), "")
+	s, err := l.initiator.initiate(newLink(client), "", trust.As{})
 	if err != nil {
 		l.t.Fatal(err)
 	}

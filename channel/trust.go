@@ -1,8 +1,10 @@
 package channel
 
 import (
+	"bytes"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,17 +17,21 @@ import (
 // time.
 type trustReview struct {
 	policy Trust
-	proved signal // the far end has proved itself anew
+	as     trust.As // what the far end is taken for
+	proved signal   // the far end has proved itself anew
 
 	mu       sync.Mutex
 	peer     *identity.Peer // as it last proved itself
 	decision trust.Decision
-	decided  chan struct{} // closed, and made anew, whenever decision becomes another
+	decided  chan struct{} // closed, and made anew, whenever noteLocked says so
 }
 
-func newTrustReview(policy Trust, peer *identity.Peer, d trust.Decision) trustReview {
+func newTrustReview(
+	policy Trust, peer *identity.Peer, as trust.As, d trust.Decision,
+) trustReview {
 	return trustReview{
-		policy: policy, proved: newSignal(), peer: peer, decision: d, decided: make(chan struct{}),
+		policy: policy, as: as, proved: newSignal(),
+		peer: peer, decision: d, decided: make(chan struct{}),
 	}
 }
 
@@ -60,7 +66,7 @@ func (t *trustReview) run(session *life) error {
 func (t *trustReview) review() (until time.Time, err error) {
 	for {
 		peer, _ := t.last()
-		decision, err := decide(t.policy.Check, peer, time.Now())
+		decision, err := decide(t.policy.Check, peer, t.as, time.Now())
 		if t.note(peer, decision, err) {
 			return decision.Until, err
 		}
@@ -75,7 +81,7 @@ func (t *trustReview) note(peer *identity.Peer, decision trust.Decision, err err
 		return false
 	}
 	if err == nil { // else the session is about to end, and was trusted as it was
-		t.noteLocked(decision)
+		t.noteLocked(peer, decision)
 	}
 	return true
 }
@@ -84,20 +90,24 @@ func (t *trustReview) note(peer *identity.Peer, decision trust.Decision, err err
 func (t *trustReview) prove(peer *identity.Peer, decision trust.Decision) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.peer = peer
-	t.noteLocked(decision)
+	t.noteLocked(peer, decision)
 	t.proved.tell() // trust may end sooner now
 }
 
-func (t *trustReview) noteLocked(d trust.Decision) {
-	last := t.decision
-	t.decision = d
+// noteLocked tells those who wait for changes if what the far end presents, or the decision about
+// it, is another.
+func (t *trustReview) noteLocked(peer *identity.Peer, d trust.Decision) {
+	shown, last := t.peer, t.decision
+	t.peer, t.decision = peer, d
 	if last.Anchor != d.Anchor || !last.Until.Equal(d.Until) ||
-		!maps.Equal(last.Attributes, d.Attributes) {
+		!maps.Equal(last.Attributes, d.Attributes) ||
+		!slices.EqualFunc(shown.Credentials, peer.Credentials, sameCredential) {
 		close(t.decided)
 		t.decided = make(chan struct{})
 	}
 }
+
+func sameCredential(a, b *identity.Credential) bool { return bytes.Equal(a.Bytes(), b.Bytes()) }
 
 // last returns the far end as it last proved itself, and the last decision about it.
 func (t *trustReview) last() (*identity.Peer, trust.Decision) {
@@ -106,7 +116,8 @@ func (t *trustReview) last() (*identity.Peer, trust.Decision) {
 	return t.peer, t.decision
 }
 
-// changes returns a channel that is closed when the decision becomes another.
+// changes returns a channel that is closed when the far end presents other credentials, or the
+// decision becomes another.
 func (t *trustReview) changes() <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -115,9 +126,10 @@ func (t *trustReview) changes() <-chan struct{} {
 
 // decide asks about peer, with a method of Trust. Trust that has ended is none, whatever it says.
 func decide(
-	ask func(*identity.Peer, time.Time) (trust.Decision, error), peer *identity.Peer, now time.Time,
+	ask func(*identity.Peer, trust.As, time.Time) (trust.Decision, error),
+	peer *identity.Peer, as trust.As, now time.Time,
 ) (trust.Decision, error) {
-	d, err := ask(peer, now)
+	d, err := ask(peer, as, now)
 	if err == nil && !d.Until.IsZero() && !now.Before(d.Until) {
 		return trust.Decision{}, fmt.Errorf("%s is %w: since %s",
 			peer.Identifier(), trust.ErrNotTrusted, d.Until)

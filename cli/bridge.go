@@ -25,7 +25,7 @@ func bridgeCommand() *cli.Command {
 				Usage: "allowed next `HOP`: host:port, host:first-last, or CIDR:port(s); " +
 					"repeatable",
 			},
-		}, relayedFlags(), portalFlags()),
+		}, relayedFlags(claimedName), portalFlags()),
 		Action: action(runBridge, "listen", "next"),
 	}
 }

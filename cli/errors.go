@@ -116,6 +116,10 @@ func hintFor(err error) string {
 			"/dnsaddr/host/tcp/7000/secure/api/service/outlet"
 	case errors.As(err, &u):
 		return usageHint(u)
+	case errors.Is(err, route.ErrByName):
+		return "ask for it by its name, NAME@host:port, as the line that it has printed does"
+	case errors.Is(err, trust.ErrNameless):
+		return "ask for the outlet by its name, NAME@host:port; or name its Identifier with --allow"
 	case errors.Is(err, channel.ErrRefusedByPeer):
 		return "the far end must be started with --allow and this side's Identifier, " +
 			"which sp identity show [FILE] prints; its log says why it refuses"
@@ -150,6 +154,11 @@ func problemHint(d *daemon.Error) string {
 	case daemon.RelayFailed:
 		if errors.Is(d, trust.ErrNotTrusted) && !errors.Is(d, channel.ErrRefusedByPeer) {
 			return "name the relay's Identifier with --relay-identity, if it is the one you mean"
+		}
+		if status := (*route.StatusError)(nil); errors.As(d, &status) &&
+			status.Code == route.CodeNameTaken {
+			return "another process with this identity loses the name to one with --replace; " +
+				"one with another identity keeps it"
 		}
 	}
 	return ""

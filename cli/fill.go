@@ -55,6 +55,7 @@ func entranceConfig(c *call) config.Entrance {
 		Name:            c.text("name"),
 		RelayIdentities: c.list("relay-identity"),
 		Mux:             c.yes("mux"),
+		Replace:         c.yes("replace"),
 		NoWait:          c.yes("no-wait"),
 	}
 }

@@ -135,14 +135,17 @@ func limitFlag(name string, value int, what string) cli.Flag {
 	}
 }
 
+// claimedName is the usage of --name where it is for relays only.
+const claimedName = "`NAME` to claim on the relay"
+
 // relayedFlags are those of a command that can be reached through a relay.
-func relayedFlags() []cli.Flag {
+func relayedFlags(nameUsage string) []cli.Flag {
 	return []cli.Flag{
 		&cli.StringSliceFlag{
 			Name:  "relay",
 			Usage: "be reached through this relay: host:port or a `ROUTE` to it; repeatable",
 		},
-		&cli.StringFlag{Name: "name", Usage: "`NAME` to claim on the relay"},
+		&cli.StringFlag{Name: "name", Usage: nameUsage},
 		&cli.StringSliceFlag{
 			Name: "relay-identity", Category: whoCategory,
 			Usage: "the relay must have this `IDENTIFIER`; repeatable; without it, this side's own",
@@ -150,6 +153,11 @@ func relayedFlags() []cli.Flag {
 		&cli.BoolFlag{
 			Name:  "mux",
 			Usage: "keep no standby links to the relays, at the cost of speed",
+		},
+		&cli.BoolFlag{
+			Name: "replace",
+			Usage: "take the name from another process with this identity that has it; " +
+				"without it, that one keeps it as long as it answers",
 		},
 		&cli.BoolFlag{
 			Name:  "no-wait",

@@ -19,7 +19,7 @@ func outletCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "outlet",
 		Usage: "stand next to a service, and let trusted inlets reach it",
-		UsageText: "sp outlet --listen [HOST]:PORT --target HOST:PORT\n" +
+		UsageText: "sp outlet --listen [HOST]:PORT [--name NAME] --target HOST:PORT\n" +
 			"sp outlet --relay HOST:PORT --name NAME --target HOST:PORT",
 		Description: "When it can be reached, the outlet prints the inlet's command that reaches it, " +
 			"and nothing else.",
@@ -38,7 +38,9 @@ func outletCommand() *cli.Command {
 				Usage: "tell the service who is calling, with a header of the PROXY protocol: " +
 					"`VERSION` v2",
 			},
-		}, relayedFlags(), portalFlags()),
+		}, relayedFlags(
+			"`NAME` that inlets ask for: where the outlet listens, and claimed on the relays",
+		), portalFlags()),
 		Action: action(runOutlet, "target"),
 	}
 }
@@ -69,7 +71,7 @@ func inletCommandLine(entrance config.Entrance, e daemon.Event) string {
 	var b strings.Builder
 	b.WriteString("sp inlet --listen 127.0.0.1:0")
 	if e.Portal.Address != "" {
-		b.WriteString(" --to " + reachedAt(e.Portal.Address))
+		b.WriteString(" --to " + reachedAt(e.Portal.Address, entrance.Name))
 	}
 	for _, text := range entrance.Relays {
 		if relay, err := config.ParseRelay(text); err == nil {
@@ -79,17 +81,23 @@ func inletCommandLine(entrance config.Entrance, e daemon.Event) string {
 	return b.String() + " --allow " + e.Identifier.String()
 }
 
-// reachedAt returns the route to the outlet that listens at an address, as far as it can be
-// known here: where it listens everywhere, by an address of this machine that others are likely
-// to reach.
-func reachedAt(address string) string {
+// reachedAt returns the route to the outlet that listens at an address and goes by a name, if it
+// has one, as far as it can be known here: where it listens everywhere, by an address of this
+// machine that others are likely to reach.
+func reachedAt(address, name string) string {
 	ap, err := netip.ParseAddrPort(address)
+	if err != nil && name != "" {
+		return name + "@" + address
+	}
 	if err != nil {
 		return address
 	}
 	a := transport.FromAddrPort(ap)
 	if ap.Addr().IsUnspecified() {
 		a = thisMachine(ap)
+	}
+	if name != "" {
+		return route.Format(route.ThroughRelay(route.Route{a}, name))
 	}
 	return route.Format(route.ToOutlet(a))
 }

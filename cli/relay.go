@@ -23,7 +23,7 @@ func relayCommand() *cli.Command {
 			limitFlag("max-names", config.DefaultMaxNames, "names at once that outlets claim"),
 			limitFlag("max-names-per-identity", config.DefaultMaxNamesPerOwner,
 				"names at once of one identity"),
-		}, relayedFlags(), portalFlags()),
+		}, relayedFlags(claimedName), portalFlags()),
 		Action: action(runRelay, "listen"),
 	}
 }

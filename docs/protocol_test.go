@@ -470,7 +470,7 @@ func TestSecondImplementationAsOutlet(t *testing.T) {
 	relay.NewServer(self, relay.ServerConfig{})
 	n := s.session("")
 	n.expect(5, nil)
-	f := n.open(nil, "register", []byte("\x00db"))
+	f := n.open(nil, "register", claim(0, process1))
 	answer := make([]byte, 3+48)
 	_, err := io.ReadFull(f, answer)
 	check(t, err)

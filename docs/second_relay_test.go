@@ -10,6 +10,17 @@ import (
 	"github.com/hashicorp/yamux"
 )
 
+// claim is the payload with which a process claims the name db.
+func claim(kind byte, instance string) []byte {
+	return append(append([]byte{kind}, instance...), "db"...)
+}
+
+// Two processes of one identity.
+const (
+	process1 = "instance"
+	process2 = "another "
+)
+
 // sparePayload is what a spare link begins with.
 func sparePayload(ticket []byte, number uint64) []byte {
 	said := binary.BigEndian.AppendUint64(bytes.Clone(ticket[:16]), number)

@@ -71,9 +71,9 @@ func storyRegistration(r *recorder) {
 	n.expect(5, nil)
 
 	s.dial(s.opening(nil, step(1, "forward_to_db"), step(2, "api"))).anyStatus() // nobody has it
-	n.open(nil, "register", []byte("\x02db")).refused()
-	n.open(nil, "register", []byte("\x00not a name")).refused()
-	f, ticket := register(n, "\x00db")
+	n.open(nil, "register", claim(4, process1)).refused()
+	n.open(nil, "register", []byte("\x00instancenot a name")).refused()
+	f, ticket := register(n, claim(0, process1))
 
 	spare := s.dial(s.opening(sparePayload(ticket, 1), step(1, "spare")))
 	spare.status(0, 1, "")
@@ -95,16 +95,17 @@ func storyRegistration(r *recorder) {
 
 	strange := other.session("")
 	strange.expect(5, nil)
-	strange.open(nil, "register", []byte("\x00db")).refused() // the name is taken
+	strange.open(nil, "register", claim(2, process2)).refused() // the name is taken
 	claimedAnew(n, demands)
 	relay.signal(syscall.SIGTERM)
 	n.expect(7, nil)
 }
 
-// claimedAnew has the identity that has a name claim it again, for the mux alone.
+// claimedAnew has another process of the identity that has a name claim it, for the mux alone, and
+// replace the one that has it.
 func claimedAnew(n *session, before *link) {
 	n.Helper()
-	f, _ := register(n, "\x01db")
+	f, _ := register(n, claim(1|2, process2))
 	for {
 		b := before.take(1)
 		before.heard(isRaw, b, nil)
@@ -118,9 +119,9 @@ func claimedAnew(n *session, before *link) {
 }
 
 // register claims a name, and returns the flow and the ticket.
-func register(n *session, claim string) (*flow, []byte) {
+func register(n *session, claim []byte) (*flow, []byte) {
 	n.Helper()
-	f := n.open(nil, "register", []byte(claim))
+	f := n.open(nil, "register", claim)
 	f.hears([]byte{0, 1, 0})
 	return f, f.takeData(48)
 }
@@ -222,7 +223,8 @@ func storyRelay(r *recorder) {
 func registered(r *recorder, h *host) (*muxFlow, *link) {
 	r.Helper()
 	c := soon(r.T, h.calls)
-	if !bytes.Equal(c.onward, step(1, "register")) || string(c.payload) != "\x00db" {
+	if !bytes.Equal(c.onward, step(1, "register")) ||
+		len(c.payload) < 9 || !bytes.Equal(c.payload, claim(0, string(c.payload[1:9]))) {
 		r.Errorf("the outlet asks for %q with %q", c.onward, c.payload)
 	}
 	c.answer(c.opened)

@@ -95,6 +95,7 @@ func (l *Listener) listen(ctx context.Context, address string) (stop func(), err
 	if err != nil {
 		return nil, err
 	}
+	l.node.Claim("") // until the node is closed
 	l.addr = links.Addr()
 	l.to = route.ToOutlet(linkAddress(l.addr))
 	var serving sync.WaitGroup

@@ -66,6 +66,6 @@ func (o Options) nodeAllowing(
 
 func (o Options) nodeTrusting(id *identity.Identity, policy *trust.Policy) (*route.Node, error) {
 	return route.NewNode(route.Config{
-		Channel: channel.Config{Identity: id, Trust: policy}, Logger: o.Logger,
+		Channel: channel.Config{Identity: id, Trust: policy}, ByName: true, Logger: o.Logger,
 	})
 }

@@ -18,6 +18,7 @@ import (
 type life struct {
 	ctx    context.Context
 	cancel context.CancelFunc
+	leaves chan struct{} // closed when it serves no more
 	idle   chan struct{} // closed when nothing is active, and nothing will be any more
 
 	tasks    sync.WaitGroup // what run has started
@@ -37,7 +38,7 @@ const (
 )
 
 func newLife() *life {
-	l := &life{idle: make(chan struct{})}
+	l := &life{leaves: make(chan struct{}), idle: make(chan struct{})}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l
 }
@@ -84,6 +85,7 @@ func (l *life) leave(next stage) {
 	before := l.stage
 	l.stage = max(before, next)
 	if before == serving {
+		close(l.leaves)
 		l.noteIdleLocked()
 	}
 }

@@ -28,6 +28,10 @@ const prewarmedLinks = 32
 type Config struct {
 	Channel channel.Config
 
+	// ByName refuses sessions to whoever asks for the node by a name that nobody has claimed with
+	// Claim, the empty name included. Without it the node takes the empty name as well.
+	ByName bool
+
 	// Forward tells which transport addresses other nodes' messages may be forwarded to. Nil
 	// forwards nothing.
 	Forward func(a wire.Address) bool
@@ -75,7 +79,8 @@ func NewNode(config Config) (*Node, error) {
 	n := &Node{
 		config: config, logger: config.Logger, life: newLife(),
 		transports: transport.NewSet(transport.Config{ConnectTimeout: config.ConnectTimeout}),
-		offers:     newOffers(), sessions: newSessions(), admission: admission.New(config.Limits),
+		offers:     newOffers(config.ByName), sessions: newSessions(),
+		admission: admission.New(config.Limits),
 	}
 	if n.logger == nil {
 		n.logger = slog.Default()
@@ -128,7 +133,8 @@ func (n *Node) Withdraw(name string) { n.offers.remove(name) }
 func (n *Node) Resolve(prefix string, find Resolver) { n.offers.setResolver(prefix, find) }
 
 // Claim says that the node goes by name, as well, until release is called, once. A peer that
-// believes it has reached another name is refused.
+// believes it has reached another name is refused. A name that begins with ForwardPrefix is the
+// step of a route; on this node itself that step leads nowhere else, unless the node is a relay.
 func (n *Node) Claim(name string) (release func()) { return n.offers.claim(name) }
 
 // Renew has this node and the far ends of its sessions prove themselves anew, with what they have
@@ -175,6 +181,9 @@ func (n *Node) Go(f func()) bool { return n.life.run(f) }
 
 // IsDraining tells whether Shutdown or Close has been called.
 func (n *Node) IsDraining() bool { return !n.life.is(serving) }
+
+// Draining returns a channel that is closed when Shutdown or Close has been called.
+func (n *Node) Draining() <-chan struct{} { return n.life.leaves }
 
 // Attach takes note of a way by which the node is reached, until detach is called, once: Shutdown
 // waits for that. It fails once IsDraining.

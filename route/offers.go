@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -31,11 +32,14 @@ type offers struct {
 	services map[string]Service
 	prefix   string         // of the names that find is for
 	find     Resolver       // nil finds nothing
-	names    map[string]int // how many times each has been claimed on relays
+	byName   bool           // the empty name has to be claimed too
+	names    map[string]int // how many times each has been claimed
 }
 
-func newOffers() offers {
-	return offers{services: make(map[string]Service), names: make(map[string]int)}
+func newOffers(byName bool) offers {
+	return offers{
+		byName: byName, services: make(map[string]Service), names: make(map[string]int),
+	}
 }
 
 func (o *offers) set(name string, s Service) {
@@ -88,8 +92,23 @@ func (o *offers) claim(name string) (release func()) {
 func (o *offers) accept(name string) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if name == "" || o.names[name] > 0 {
+	switch {
+	case o.names[name] > 0, name == "" && !o.byName:
 		return nil
+	case name == "":
+		return errors.New("the peer asks without a name, and this node goes by one")
 	}
 	return fmt.Errorf("the peer was led here but wants %q", name)
+}
+
+// stays tells whether a step by name, which leads to an outlet, leads nowhere else: the node is
+// that outlet. A relay is not the outlets that have claimed a name on it, whatever it is called
+// itself.
+func (o *offers) stays(name string) bool {
+	if !strings.HasPrefix(name, ForwardPrefix) {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.find == nil && o.names[name] > 0
 }

@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
@@ -28,6 +29,7 @@ const (
 	SecureName    = "api"         // the secure channel responder
 	OutletName    = "outlet"      // the service an inlet asks for, unless its route says otherwise
 	HopName       = "hop"         // goes on with the rest of the route on the same node
+	RegisterName  = "register"    // of a relay: claims a name there
 	ForwardPrefix = "forward_to_" // and the name that an outlet has claimed on a relay
 
 	MaxOutletName = wire.MaxName - len(ForwardPrefix) // bytes of such a name
@@ -44,6 +46,9 @@ var (
 	ErrLoop   = errors.New("the route comes back to where it has been")
 	ErrLocal  = errors.New("an address that only this node knows may only begin the route")
 )
+
+// ErrByName says that a node was asked for without a name, and wants to be asked for by its own.
+var ErrByName = errors.New("it is to be asked for by name")
 
 // Parse reads a route's text: the long form, or a short form, which stands for
 //
@@ -224,6 +229,27 @@ func forwardName(segment Route) string {
 		}
 	}
 	return ""
+}
+
+// takenFor returns what the node at the end of a segment is taken for, by the segment that follows.
+// Who is reached by a name has to be the outlet of that name, whatever is asked of it then.
+func takenFor(segment, next Route) trust.As {
+	if name, ok := strings.CutPrefix(forwardName(segment), ForwardPrefix); ok {
+		return trust.As{Role: trust.Outlet, Name: name}
+	}
+	for len(next) > 0 && next[0].Kind == wire.Service && next[0].Name == HopName {
+		next = next[1:]
+	}
+	if len(next) > 0 && (moves(next[0]) || isOfNodes(next[0])) {
+		return trust.As{Role: trust.Node}
+	}
+	return trust.As{Role: trust.Outlet}
+}
+
+// isOfNodes tells whether a service is one that relays and bridges have as well.
+func isOfNodes(a wire.Address) bool {
+	return a.Kind == wire.Service &&
+		(a.Name == RegisterName || a.Name == EchoName || a.Name == UppercaseName)
 }
 
 // moves tells whether the address leads to another node.

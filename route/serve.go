@@ -81,7 +81,7 @@ func (n *Node) resolve(q *Request) (Handler, error) {
 		return nil, Refuse(wire.Loop, "the route comes back here")
 	}
 	a, ok := q.next()
-	for ok && a.Kind == wire.Service && a.Name == HopName {
+	for ok && a.Kind == wire.Service && (a.Name == HopName || n.offers.stays(a.Name)) {
 		a, ok = q.next()
 	}
 	q.address = a

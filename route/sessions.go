@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net"
 	"sync"
@@ -13,10 +14,10 @@ import (
 )
 
 // sessions are a node's sessions with others as their initiator, one for each beginning of a route
-// that leads to a node. It has a lock of its own.
+// that leads to a node, and for what that node is taken for. It has a lock of its own.
 type sessions struct {
 	mu sync.Mutex
-	by map[string]*peering // by the long form of the route's beginning
+	by map[string]*peering // by sessionKey
 }
 
 func newSessions() sessions { return sessions{by: make(map[string]*peering)} }
@@ -101,7 +102,7 @@ func (n *Node) openFlow(
 func (n *Node) session(
 	ctx context.Context, r Route, segs []Route, k int,
 ) (*channel.Session, error) {
-	p := n.sessions.lock(Format(r[:length(segs[:k+1])]))
+	p := n.sessions.lock(sessionKey(r, segs, k))
 	if s := p.session; s != nil && usable(s) {
 		p.mu.Unlock()
 		return s, nil
@@ -124,14 +125,24 @@ func (n *Node) session(
 	}
 }
 
+// sessionKey is equal where the session with the node that segments 0 to k lead to is the same: the
+// way is, and what the node is taken for.
+func sessionKey(r Route, segs []Route, k int) string {
+	role := takenFor(segs[k], segs[k+1]).Role
+	return Format(r[:length(segs[:k+1])]) + string('0'+rune(role))
+}
+
 // attempt makes p's session.
 func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 	open := func(ctx context.Context) (channel.Conn, error) {
 		return n.open(ctx, r, segs, k, wire.Message{})
 	}
-	session, err := n.endpoint.Initiate(n.life.ctx, forwardName(segs[k]), open)
+	name := forwardName(segs[k])
+	session, err := n.endpoint.Initiate(n.life.ctx, name, takenFor(segs[k], segs[k+1]), open)
 	if status := (*StatusError)(nil); errors.As(err, &status) {
 		err = status
+	} else if name == "" && errors.Is(err, channel.ErrWrongName) {
+		err = fmt.Errorf("%w: %w", err, ErrByName)
 	}
 	if err == nil {
 		sessionsMade.Inc()

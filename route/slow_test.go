@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
@@ -121,7 +122,7 @@ func nextFlowOnSlowLine(t *testing.T, over func(here, there netio.Conn) (near, f
 			links.Go(func() { far.serveLink(there, nil) })
 			return opened(here, to, 0, opening(t, wire.Message{Onward: to})), nil
 		}
-		session, err := near.endpoint.Initiate(t.Context(), "", dial)
+		session, err := near.endpoint.Initiate(t.Context(), "", trust.As{}, dial)
 		if err != nil {
 			t.Fatal(err)
 		}

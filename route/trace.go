@@ -55,8 +55,11 @@ func (n *Node) Ping(ctx context.Context, r Route) (time.Duration, error) {
 	}
 	last := hops[len(hops)-1].Route
 	if last[len(last)-1].Kind == wire.Secure {
-		echo := wire.Address{Kind: wire.Service, Name: EchoName}
-		s, err := n.Session(ctx, append(last[:len(last):len(last)], echo))
+		asked := r // for the session that the route itself makes
+		if len(r) == len(last) {
+			asked = append(r[:len(r):len(r)], wire.Address{Kind: wire.Service, Name: EchoName})
+		}
+		s, err := n.Session(ctx, asked)
 		if err != nil {
 			return 0, err
 		}

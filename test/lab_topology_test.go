@@ -2,10 +2,10 @@
 
 // Package test tells stories of what sp does for its users, end to end and on the program itself.
 //
-// What the stories share is in the files lab_*: a person who runs sp, a process, a topology of them,
-// connections with one way to wait for an end or a reset, services and streams of which every byte
-// is known, networks, faults, and one patience. A story starts nothing and waits for nothing by
-// other means.
+// What the stories share is in the files lab_*: a person who runs sp, a process, a topology of
+// them, connections with one way to wait for an end or a reset, services and streams of which every
+// byte is known, networks, faults, and one patience. A story starts nothing and waits for nothing
+// by other means.
 package test
 
 import (

@@ -51,10 +51,15 @@ func TestRelayNames(t *testing.T) {
 			"--attr", "relay-name=db"))
 		refused(t, relay, claim(host, at, "db"), "no credential was presented")
 		refused(t, relay, claim(host, at, "web", "--credential", token),
-			"may not claim the name web: its credential is for the name")
+			"its bearer may not go by the name web")
 		claim(host, at, "db", "--credential", token).ready()
-		free := host.file("free", authority.vouch(host.identifier(), "--attr", "role=outlet"))
-		claim(host, at, "web", "--credential", free).ready()
+		nameless := host.file("nameless",
+			authority.vouch(host.identifier(), "--attr", "role=outlet"))
+		refused(t, relay, claim(host, at, "web", "--credential", nameless),
+			"its bearer goes by no name")
+		both := host.file("both", authority.vouch(host.identifier(), "--attr", "role=outlet",
+			"--attr", "relay-name=web,db"))
+		claim(host, at, "web", "--credential", both).ready()
 	})
 }
 

@@ -18,7 +18,7 @@ func (b Bridge) Validate() error {
 	if b.Listen == "" {
 		return fieldError("listen", "{listen} is missing: where do links come in?")
 	}
-	if err := b.Entrance.Validate(); err != nil {
+	if err := b.validateNode(); err != nil {
 		return err
 	}
 	_, err := b.NextHops()

@@ -116,8 +116,14 @@ func TestValidate(t *testing.T) {
 		"nameless": {
 			"name", "relay stands", func(c *Config) { c.Outlets[0].Relays = []string{"a:1"} },
 		},
-		"relayless": {
-			"relay", "name stands", func(c *Config) { c.Outlets[0].Name = "db" },
+		"named where it listens": {"", "", func(c *Config) { c.Outlets[0].Name = "db" }},
+		"relayless": {"relay", "name stands", func(c *Config) {
+			c.Outlets[0].Name, c.Outlets[0].Listen = "db", ""
+		}},
+		"relayless relay":  {"relay", "name stands", func(c *Config) { c.Relays[0].Name = "db" }},
+		"relayless bridge": {"relay", "name stands", func(c *Config) { c.Bridges[0].Name = "db" }},
+		"bad name where it listens": {
+			"name", `"d b"`, func(c *Config) { c.Outlets[0].Name = "d b" },
 		},
 		"bad name": {"name", `"d b"`, func(c *Config) {
 			c.Outlets[0].Relays, c.Outlets[0].Name = []string{"a:1"}, "d b"

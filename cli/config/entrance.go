@@ -5,8 +5,8 @@ import (
 	"github.com/secureportal/sp/route/transport"
 )
 
-// Entrance says how links come in to a node: where it listens for them, and under which name
-// relays forward them. An empty one lets none in.
+// Entrance says how links come in to a node: where it listens for them, and under which name it is
+// asked for there, and on relays. An empty one lets none in.
 type Entrance struct {
 	// Listen is where links come in: host:port, or unix:PATH. No host is every interface, port
 	// 0 is a free one. Empty means nowhere. Field "listen".
@@ -16,7 +16,8 @@ type Entrance struct {
 	// node. Field "relay".
 	Relays []string
 
-	// Name is what the node claims on each of Relays. Field "name".
+	// Name is what the node claims on each of Relays, and what an outlet is asked for by where it
+	// listens. An outlet without one is asked for without. Field "name".
 	Name string
 
 	// RelayIdentities are the Identifiers of which a relay must have one. Empty means the
@@ -26,6 +27,10 @@ type Entrance struct {
 	// Mux keeps no standby links to the relays: everything goes over one connection to each, at
 	// the cost of speed. Field "mux".
 	Mux bool
+
+	// Replace takes the name from another process of the node's identity that holds it on a relay.
+	// Otherwise that process keeps it as long as it answers. Field "replace".
+	Replace bool
 
 	// NoWait has the start fail if a relay does not answer or refuses the name. Otherwise it is
 	// tried again until it works. Field "no-wait".
@@ -39,11 +44,14 @@ func (e Entrance) Validate() error {
 			return err
 		}
 	}
-	switch relays, named := len(e.Relays) > 0, e.Name != ""; {
-	case relays && !named:
+	if len(e.Relays) > 0 && e.Name == "" {
 		return fieldError("name", "{relay} stands without {name}")
-	case named && !relays:
-		return fieldError("relay", "{name} stands without {relay}")
+	}
+	if e.Name != "" {
+		if err := route.Forward(e.Name).Validate(); err != nil {
+			return fieldError("name", "{name} %q is not 1 to %d letters, digits, dots, dashes and "+
+				"underscores", e.Name, route.MaxOutletName)
+		}
 	}
 	if _, err := ParseIdentifiers("relay-identity", e.RelayIdentities); err != nil {
 		return err
@@ -52,10 +60,17 @@ func (e Entrance) Validate() error {
 		if _, err := ParseRelay(text); err != nil {
 			return err
 		}
-		if err := route.Forward(e.Name).Validate(); err != nil {
-			return fieldError("name", "{name} %q is not 1 to %d letters, digits, dots, dashes and "+
-				"underscores", e.Name, route.MaxOutletName)
-		}
+	}
+	return nil
+}
+
+// validateNode is Validate for a node that is asked for by a name on relays only.
+func (e Entrance) validateNode() error {
+	if err := e.Validate(); err != nil {
+		return err
+	}
+	if e.Name != "" && len(e.Relays) == 0 {
+		return fieldError("relay", "{name} stands without {relay}")
 	}
 	return nil
 }

@@ -41,6 +41,9 @@ func (o Outlet) Validate() error {
 	if err := o.Entrance.Validate(); err != nil {
 		return err
 	}
+	if o.Name != "" && o.Listen == "" && len(o.Relays) == 0 {
+		return fieldError("relay", "{name} stands without {listen} or {relay}")
+	}
 	name := o.ServiceName()
 	if slices.Contains(reserved, name) || strings.HasPrefix(name, route.ForwardPrefix) {
 		return fieldError("service", "{service} %q: nodes have a service of that name", name)

@@ -16,7 +16,7 @@ func (r Relay) Validate() error {
 	if r.Listen == "" {
 		return fieldError("listen", "{listen} is missing: where do links come in?")
 	}
-	if err := r.Entrance.Validate(); err != nil {
+	if err := r.validateNode(); err != nil {
 		return err
 	}
 	return checkLimits([]limit{

@@ -32,6 +32,7 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/filewatch"
+	"github.com/secureportal/sp/route/relay"
 )
 
 // Options say how a daemon talks to the process that it is in. The zero value only logs.
@@ -78,7 +79,8 @@ var ErrClosed = errors.New("the daemon has been shut down")
 
 // Daemon runs a configuration. It is safe for concurrent use.
 type Daemon struct {
-	options Options // set once
+	options  Options        // set once
+	instance relay.Instance // set once; on relays, a site takes over from the one before
 
 	busy   context.Context // ends when Shutdown or Close begins
 	rest   context.CancelFunc
@@ -106,7 +108,11 @@ func Start(ctx context.Context, c config.Config, o Options) (*Daemon, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	d := &Daemon{options: o, sites: make(map[*site]struct{})}
+	instance, err := relay.NewInstance()
+	if err != nil {
+		return nil, err
+	}
+	d := &Daemon{options: o, instance: instance, sites: make(map[*site]struct{})}
 	d.busy, d.rest = context.WithCancel(context.Background())
 	d.life, d.stop = context.WithCancel(context.Background())
 	d.tasks.Go(func() { d.watchFiles(d.life) })
@@ -220,7 +226,7 @@ func (d *Daemon) newSite(n config.Node) (*site, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.changed, s.notify = d.announce, d.notify
+	s.changed, s.notify, s.instance = d.announce, d.notify, d.instance
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sites[s] = struct{}{}

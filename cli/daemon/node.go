@@ -76,7 +76,9 @@ func newSite(n config.Node, o Options) (*site, error) {
 	if s.base, err = s.nodeConfig(); err != nil {
 		return nil, err
 	}
-	s.main, err = s.newMember(s.withTickets(s.trust), false, func(*route.Config) {})
+	s.main, err = s.newMember(s.withTickets(s.trust), false, func(c *route.Config) {
+		c.ByName = true
+	})
 	return s, err
 }
 
@@ -181,6 +183,7 @@ func (s *site) closeMember(m *member) {
 func (s *site) newForwarder(next config.NextHops) (*member, error) {
 	return s.newMember(s.trust, false, func(c *route.Config) {
 		c.Limits = limits(s.config.Limits, true)
+		c.Channel.Initiators = trust.Caller
 		if next != nil {
 			c.Forward = next.Allow
 		}
@@ -190,26 +193,15 @@ func (s *site) newForwarder(next config.NextHops) (*member, error) {
 // makeRelay has a node give names away.
 func makeRelay(m *member, r config.Relay) {
 	relay.NewServer(m.node, relay.ServerConfig{
-		MayClaim: mayClaim,
 		Directory: relay.NewMemory(relay.MemoryConfig{
 			Names: r.Names, NamesPerIdentity: r.NamesPerIdentity,
 		}),
 	})
 }
 
-// relayNameAttribute bounds the names that the bearer of a credential may claim on a relay.
-const relayNameAttribute = "relay-name"
-
-// mayClaim tells whether whoever is trusted by d may claim a name on this relay.
-func mayClaim(d trust.Decision, name string) error {
-	if bound, ok := d.Attributes[relayNameAttribute]; ok && bound != name {
-		return fmt.Errorf("its credential is for the name %q", bound)
-	}
-	return nil
-}
-
 // newRelayClient makes what keeps a claim of e.Name on a relay for m, and the node that dials
-// the relay: it trusts the relay's identities, and m those who come. hint is the node's.
+// the relay: it trusts the relay's identities and what authorities say of relays, and m those who
+// come. hint is the node's.
 func (s *site) newRelayClient(
 	m *member, at string, e config.Entrance, hint func(error) string,
 ) (*relay.Client, *member, error) {
@@ -221,8 +213,11 @@ func (s *site) newRelayClient(
 	if err != nil {
 		return nil, nil, err
 	}
+	if len(allow) == 0 {
+		allow = append(allow, s.self.Identifier())
+	}
 	dialer, err := s.newMember(trust.Config{
-		Self: s.self.Identifier(), Allow: allow,
+		Self: s.self.Identifier(), Allow: allow, Authorities: s.trust.Authorities,
 		Deny: s.trust.Deny, DenyFiles: s.trust.DenyFiles, Known: s.trust.Known,
 	}, true, func(c *route.Config) { c.Hint = hint })
 	if err != nil {
@@ -230,6 +225,7 @@ func (s *site) newRelayClient(
 	}
 	client := &relay.Client{
 		Relay: to, Name: e.Name, Dial: dialer.node, Serve: m.node, MuxOnly: e.Mux,
+		Instance: s.instance, Replace: e.Replace, ClaimTimeout: s.config.DialTime(),
 	}
 	if err := client.Check(); err != nil {
 		s.closeMember(dialer)
@@ -305,8 +301,8 @@ func (s *site) withTickets(t trust.Config) trust.Config {
 }
 
 // leadsHere tells whether a ticket's route leads to one of the outlets, and not to another one
-// that has the same identity: an outlet behind a relay goes by its name, and only one that
-// listens can be reached without.
+// that has the same identity: an outlet with a name is asked for by that, where it listens as on
+// relays, and only one that listens and has none without.
 func (s *site) leadsHere(text string) error {
 	to, err := route.Parse(text)
 	if err != nil {
@@ -320,13 +316,13 @@ func (s *site) leadsHere(text string) error {
 		asked, named := strings.CutPrefix(a.Name, route.ForwardPrefix)
 		named = named && a.Kind == route.KindService
 		isHere := func(o config.Outlet) bool {
-			return a.IsTransport() && o.Listen != "" || named && o.Name == asked
+			return a.IsTransport() && o.Listen != "" && o.Name == "" || named && o.Name == asked
 		}
 		switch {
 		case slices.ContainsFunc(outlets, isHere):
 			return nil
 		case a.IsTransport():
-			return errors.New("it is for an outlet that is reached without a relay")
+			return errors.New("it is for an outlet that is asked for without a name")
 		case named:
 			return fmt.Errorf("it is for the outlet that goes by the name %s", asked)
 		}

@@ -19,6 +19,7 @@ import (
 func TestTicketLeadsHere(t *testing.T) {
 	listens := config.Outlet{Entrance: config.Entrance{Listen: ":7000"}}
 	named := config.Outlet{Entrance: config.Entrance{Relays: []string{"relay:4000"}, Name: "db"}}
+	both := config.Outlet{Entrance: config.Entrance{Listen: ":7000", Name: "pay"}}
 	for name, row := range map[string]struct {
 		outlets []config.Outlet
 		route   string
@@ -29,8 +30,10 @@ func TestTicketLeadsHere(t *testing.T) {
 		"to one of two":       {[]config.Outlet{listens, named}, "db@relay:4000", ""},
 		"to the other":        {[]config.Outlet{named, listens}, "host:7000", ""},
 		"to another name":     {[]config.Outlet{named}, "web@relay:4000", "the name web"},
-		"without a relay":     {[]config.Outlet{named}, "host:7000", "without a relay"},
-		"to nobody":           {nil, "host:7000", "without a relay"},
+		"without a name":      {[]config.Outlet{named, both}, "host:7000", "without a name"},
+		"to a name there":     {[]config.Outlet{both}, "pay@host:7000", ""},
+		"to another there":    {[]config.Outlet{both, listens}, "web@host:7000", "the name web"},
+		"to nobody":           {nil, "host:7000", "without a name"},
 		"to nowhere":          {[]config.Outlet{listens}, "/service/outlet", "nowhere"},
 		"no route":            {[]config.Outlet{listens}, "host", "not a route"},
 	} {

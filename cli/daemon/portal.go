@@ -118,7 +118,11 @@ func (s *site) plan(c config.Config) []*running {
 		})
 	}
 	for _, o := range c.Outlets {
-		parts := append([]planned{s.planService(o)}, s.planEntrance(s.main, o.Entrance)...)
+		parts := []planned{s.planService(o)}
+		if o.Listen != "" {
+			parts = append(parts, s.planName(o.Entrance))
+		}
+		parts = append(parts, s.planEntrance(s.main, o.Entrance)...)
 		add(OutletKind, o.ServiceName(), o, parts...)
 	}
 	for _, r := range c.Relays {

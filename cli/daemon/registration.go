@@ -45,19 +45,45 @@ func (r *registration) start(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	r.client.Registered = r.registered
-	if r.config.NoWait {
-		ctx, cancel := context.WithTimeout(ctx, r.site.config.DialTime())
-		defer cancel()
-		if err := r.client.Try(ctx); err != nil {
-			r.site.closeMember(r.dialer)
-			return &Error{RelayFailed, err}
-		}
-	}
 	running, stop := context.WithCancel(context.Background())
 	r.stop = stop
+	r.client.Registered = r.registered
+	var first <-chan error
+	if r.config.NoWait {
+		first = r.awaitFirst(running)
+	}
 	r.running.Go(func() { r.client.Run(running) })
+	if first == nil {
+		return nil
+	}
+	select {
+	case err = <-first:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		r.end(endedContext())
+		return &Error{RelayFailed, err}
+	}
 	return nil
+}
+
+// awaitFirst returns what the first attempt to claim the name comes to. If it fails there is no
+// other: the client does nothing more until running ends.
+func (r *registration) awaitFirst(running context.Context) <-chan error {
+	first := make(chan error, 1)
+	var once sync.Once
+	r.client.Registered = func() {
+		once.Do(func() { first <- nil })
+		r.registered()
+	}
+	r.client.Failed = func(err error) {
+		once.Do(func() {
+			first <- err
+			<-running.Done()
+		})
+	}
+	return first
 }
 
 // failed takes note of why the claim could not be made or was lost, and returns the hint for it.

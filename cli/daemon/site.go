@@ -15,6 +15,7 @@ import (
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay"
 )
 
 // site is what the portals of one node configuration stand on: who they are, whom they trust,
@@ -27,12 +28,13 @@ type site struct {
 	self      *identity.Identity // as it was at the start
 	ticket    *identity.Ticket   // to redeem; nil for none
 	presented *presented
-	trust     trust.Config // what all policies have in common
-	base      route.Config // and all nodes
-	main      *member      // of inlets and outlets
-	open      *connections // on main
-	changed   func()       // is told that a part has come up; never nil
-	notify    func(Event)  // never nil
+	trust     trust.Config   // what all policies have in common
+	base      route.Config   // and all nodes
+	main      *member        // of inlets and outlets
+	open      *connections   // on main
+	instance  relay.Instance // which process this is, for relays
+	changed   func()         // is told that a part has come up; never nil
+	notify    func(Event)    // never nil
 
 	outlets atomic.Pointer[[]config.Outlet] // which tickets are for here
 	drain   atomic.Int64                    // nanoseconds

@@ -25,7 +25,7 @@ func BenchmarkCheck(b *testing.B) {
 		b.Run(bench.name, func(b *testing.B) {
 			p := newPolicy(b, bench.cfg)
 			for b.Loop() {
-				if _, err := p.Check(bench.peer, t0); err != nil {
+				if _, err := p.Check(bench.peer, anInlet, t0); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -49,7 +49,7 @@ func BenchmarkCheckForged(b *testing.B) {
 	}
 	p := newPolicy(b, Config{Authorities: []identity.Identifier{authority.Identifier()}})
 	for b.Loop() {
-		if _, err := p.Check(peer, t0); err == nil {
+		if _, err := p.Check(peer, anInlet, t0); err == nil {
 			b.Fatal("trusted")
 		}
 	}

@@ -14,7 +14,8 @@ var errZero = errors.New("the zero Identifier names nobody")
 // that holds is enough. If none of them is set, only Self is trusted. If any is set, Self
 // is trusted only if it is named there too.
 type Config struct {
-	// Self is the node's own Identifier. It may be zero if there is an anchor.
+	// Self is the node's own Identifier. It may be zero if there is an anchor. No authority
+	// vouches for it: whoever has a node's key is not somebody else to that node.
 	Self identity.Identifier
 
 	// Allow names identities that are trusted.
@@ -28,11 +29,12 @@ type Config struct {
 	AllowAnyone bool
 
 	// Authorities names those whose credentials are believed: an identity is trusted
-	// while it presents one that is valid, is about itself, and has all that Require asks.
+	// while it presents one that is valid, is about itself, fits what the identity is taken
+	// for ([As]), and has all that Require asks.
 	Authorities []identity.Identifier
 
-	// Require is the attributes that one credential must have, all of them. Empty means
-	// that any credential of an authority will do. It needs Authorities.
+	// Require is the attributes that a credential must have beside those that say what its
+	// bearer may be, all of them. It is about an [Inlet] and an [Outlet]. It needs Authorities.
 	Require map[string]string
 
 	// Deny and DenyFiles name identities that are not trusted, whatever else is said.

@@ -13,15 +13,20 @@ import (
 // bestCredential decides by the credential that makes a peer trusted for the longest
 // time. The error is the reasons why none does.
 func (p *Policy) bestCredential(
-	lists *lists, peer *identity.Peer, now time.Time,
+	lists *lists, peer *identity.Peer, as As, now time.Time,
 ) (Decision, error) {
-	if len(peer.Credentials) == 0 {
+	switch {
+	case peer.Identifier() == p.own:
+		return Decision{}, errors.New("it is our own identity, for which no authority vouches here")
+	case as.Role == Outlet && as.Name == "":
+		return Decision{}, ErrNameless
+	case len(peer.Credentials) == 0:
 		return Decision{}, errors.New("no credential was presented")
 	}
 	var best Decision
 	var reasons error
 	for i, c := range peer.Credentials {
-		authority, err := p.checkCredential(lists, c, peer.Identifier(), now)
+		authority, err := p.checkCredential(lists, c, peer.Identifier(), p.wants(as), now)
 		if err != nil {
 			reasons = join(reasons, fmt.Errorf("credential %d: %w", i+1, err))
 		} else if best.Credential == nil || c.Expires().After(best.Until) {
@@ -38,18 +43,31 @@ func (p *Policy) bestCredential(
 }
 
 // CheckCredential tells why the policy would not believe c if subject presented it, or nil.
-// It is for those who look at a credential beforehand: nobody has proved to be the subject.
+// It is for those who look at a credential beforehand: nobody has proved to be the subject, nor is
+// it taken for anything.
 func (p *Policy) CheckCredential(
 	c *identity.Credential, subject identity.Identifier, now time.Time,
 ) error {
-	_, err := p.checkCredential(p.lists.Load(), c, subject, now)
+	_, err := p.checkCredential(p.lists.Load(), c, subject, p.checkRequired, now)
 	return err
 }
 
-// checkCredential returns the history of c's authority if the policy believes c. It checks
-// what is cheap first: signatures come last.
+// wants returns what tells why the attributes of a credential do not make its bearer trusted as
+// what he is taken for.
+func (p *Policy) wants(as As) func(attributes map[string]string) error {
+	return func(attributes map[string]string) error {
+		if err := as.fits(attributes); err != nil || !as.isRequired() {
+			return err
+		}
+		return p.checkRequired(attributes)
+	}
+}
+
+// checkCredential returns the history of c's authority if the policy believes c, and its
+// attributes are what is wanted. It checks what is cheap first: signatures come last.
 func (p *Policy) checkCredential(
-	lists *lists, c *identity.Credential, subject identity.Identifier, now time.Time,
+	lists *lists, c *identity.Credential, subject identity.Identifier,
+	check func(attributes map[string]string) error, now time.Time,
 ) (*identity.History, error) {
 	authority := c.Authority()
 	if !p.authorities[authority] {
@@ -58,7 +76,7 @@ func (p *Policy) checkCredential(
 	if err := p.denied(lists, authority); err != nil {
 		return nil, fmt.Errorf("its authority %s is %w", authority, err)
 	}
-	if err := p.checkAttributes(c); err != nil {
+	if err := check(c.Attributes()); err != nil {
 		return nil, err
 	}
 	history, err := c.Verify(authority, subject, now)
@@ -71,12 +89,8 @@ func (p *Policy) checkCredential(
 	return history, nil
 }
 
-// checkAttributes tells what of the required attributes c lacks.
-func (p *Policy) checkAttributes(c *identity.Credential) error {
-	if len(p.require) == 0 {
-		return nil
-	}
-	attributes := c.Attributes()
+// checkRequired tells which of the required attributes are missing.
+func (p *Policy) checkRequired(attributes map[string]string) error {
 	for _, key := range slices.Sorted(maps.Keys(p.require)) {
 		if value, ok := attributes[key]; !ok {
 			return fmt.Errorf("it has no attribute %s, required is %q", key, p.require[key])

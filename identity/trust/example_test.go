@@ -41,10 +41,10 @@ func Example() {
 		History:     guest.History(),
 		Credentials: []*identity.Credential{credential},
 	}
-	decision, err := policy.Accept(peer, now)
+	decision, err := policy.Accept(peer, trust.As{Role: trust.Inlet}, now)
 	fmt.Println(decision.Anchor, decision.Until.Format(time.TimeOnly), err)
 
-	_, err = policy.Check(peer, decision.Until)
+	_, err = policy.Check(peer, trust.As{Role: trust.Inlet}, decision.Until)
 	fmt.Println(err != nil)
 
 	// Output:

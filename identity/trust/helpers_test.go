@@ -25,6 +25,9 @@ var testHash = bytes.Repeat([]byte{0x5a}, 32)
 const testRoute = "/dnsaddr/relay.example.com/tcp/4000/service/forward_to_db" +
 	"/secure/api/service/outlet"
 
+// anInlet is what peers are taken for, where that is not what a test is about.
+var anInlet = As{Role: Inlet}
+
 // Sizes in the encodings of package identity, in bytes.
 const (
 	hashSize      = 32

@@ -175,10 +175,10 @@ func TestSeenFileCannotBeWritten(t *testing.T) {
 	}
 	p := newPolicy(t, Config{Self: first.Identifier(), Known: s})
 	for range 2 {
-		_, err := p.Accept(peerOf(second), t0)
+		_, err := p.Accept(peerOf(second), anInlet, t0)
 		wantErr(t, err, ErrNotTrusted, "cannot be remembered")
 	}
-	if _, err := p.Accept(peerOf(first), t0); err != nil {
+	if _, err := p.Accept(peerOf(first), anInlet, t0); err != nil {
 		t.Errorf("one with nothing to remember: %v", err)
 	}
 }
@@ -232,16 +232,16 @@ func TestSeenStrangers(t *testing.T) {
 	first := newIdentity(t, "a")
 	second := rotated(t, first, "b")
 	anyone := newPolicy(t, Config{AllowAnyone: true, Known: s})
-	if _, err := anyone.Accept(peerOf(second), t0); err != nil {
+	if _, err := anyone.Accept(peerOf(second), anInlet, t0); err != nil {
 		t.Fatal(err)
 	}
-	_, err := anyone.Accept(peerOf(first), t0)
+	_, err := anyone.Accept(peerOf(first), anInlet, t0)
 	wantErr(t, err, ErrOlderHistory, "not trusted")
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a stranger was written to the disk: %v", err)
 	}
 	named := newPolicy(t, Config{Allow: []identity.Identifier{first.Identifier()}, Known: s})
-	if _, err := named.Accept(peerOf(second), t0); err != nil {
+	if _, err := named.Accept(peerOf(second), anInlet, t0); err != nil {
 		t.Fatal(err)
 	}
 	if got := string(read(t, path)); !strings.Contains(got, first.Identifier().String()) {
@@ -249,7 +249,7 @@ func TestSeenStrangers(t *testing.T) {
 	}
 	// Named once, it stays so, also when it comes again as a stranger.
 	third := rotated(t, second, "c")
-	if _, err := anyone.Accept(peerOf(third), t0); err != nil {
+	if _, err := anyone.Accept(peerOf(third), anInlet, t0); err != nil {
 		t.Fatal(err)
 	}
 	again := openKnown(t, path)
@@ -346,7 +346,7 @@ func TestPolicyRotation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = p.Accept(peer, t0)
+		_, err = p.Accept(peer, anInlet, t0)
 		return err
 	}
 	for _, id := range []*identity.Identity{old, current} {
@@ -371,29 +371,29 @@ func TestAuthorityRotation(t *testing.T) {
 	p := newPolicy(t, Config{Authorities: []identity.Identifier{old.Identifier()}})
 	before := issued(t, old, alice.Identifier())
 	after := issued(t, current, bob.Identifier())
-	if _, err := p.Accept(peerOf(alice, before), t0); err != nil {
+	if _, err := p.Accept(peerOf(alice, before), anInlet, t0); err != nil {
 		t.Fatalf("before the rotation is known: %v", err)
 	}
 	// One that is not trusted tells us nothing, though the credential is true.
-	if _, err := p.Accept(peerOf(alice, after), t0); err == nil {
+	if _, err := p.Accept(peerOf(alice, after), anInlet, t0); err == nil {
 		t.Fatal("another's credential is accepted")
 	}
-	if _, err := p.Accept(peerOf(bob, after), t0.Add(2*time.Hour)); err == nil {
+	if _, err := p.Accept(peerOf(bob, after), anInlet, t0.Add(2*time.Hour)); err == nil {
 		t.Fatal("an expired credential is accepted")
 	}
-	if _, err := p.Accept(peerOf(alice, before), t0); err != nil {
+	if _, err := p.Accept(peerOf(alice, before), anInlet, t0); err != nil {
 		t.Fatalf("one that is not trusted left a trace: %v", err)
 	}
-	if _, err := p.Accept(peerOf(bob, after), t0); err != nil {
+	if _, err := p.Accept(peerOf(bob, after), anInlet, t0); err != nil {
 		t.Fatal(err)
 	}
-	_, err := p.Accept(peerOf(alice, before), t0)
+	_, err := p.Accept(peerOf(alice, before), anInlet, t0)
 	wantErr(t, err, ErrOlderHistory, "its authority "+old.Identifier().String())
 	thiefs := issued(t, rotated(t, old, "thief"), alice.Identifier())
-	_, err = p.Accept(peerOf(alice, thiefs), t0)
+	_, err = p.Accept(peerOf(alice, thiefs), anInlet, t0)
 	wantErr(t, err, ErrForkedHistory, "credential 1")
 	again := issued(t, current, alice.Identifier())
-	if _, err := p.Accept(peerOf(alice, before, again), t0); err != nil {
+	if _, err := p.Accept(peerOf(alice, before, again), anInlet, t0); err != nil {
 		t.Errorf("issued again: %v", err)
 	}
 }

@@ -32,8 +32,8 @@ func newFileStory(t *testing.T) *fileStory {
 // trusts fails unless just those are trusted.
 func (s *fileStory) trusts(a, b bool) {
 	s.t.Helper()
-	_, errA := s.Check(peerOf(s.a), t0)
-	_, errB := s.Check(peerOf(s.b), t0)
+	_, errA := s.Check(peerOf(s.a), anInlet, t0)
+	_, errB := s.Check(peerOf(s.b), anInlet, t0)
 	if (errA == nil) != a || (errB == nil) != b {
 		s.t.Fatalf("trusted are a: %v, b: %v; want %v, %v", errA == nil, errB == nil, a, b)
 	}
@@ -79,7 +79,7 @@ func TestPolicyFiles(t *testing.T) {
 			s.trusts(false, true)
 			write(t, s.allow, "# moved\n\n"+s.b.Identifier().String()+" with a comment\n")
 			ok(false)
-			if d, err := s.Check(peerOf(s.b), t0); err != nil || d.Where != s.allow+":3" {
+			if d, err := s.Check(peerOf(s.b), anInlet, t0); err != nil || d.Where != s.allow+":3" {
 				t.Errorf("%+v, %v", d, err)
 			}
 			write(t, s.deny, s.b.Identifier().String()+"\n")
@@ -265,8 +265,8 @@ func TestPolicyConcurrent(t *testing.T) {
 	for i := range 4 {
 		wg.Go(func() {
 			for range 50 {
-				_, _ = s.Accept(peerOf(s.a), t0)
-				_, _ = s.Accept(peerOf(second), t0)
+				_, _ = s.Accept(peerOf(s.a), anInlet, t0)
+				_, _ = s.Accept(peerOf(second), anInlet, t0)
 				<-closedOrNot(s.Changed())
 				if i == 0 {
 					write(t, s.allow, strings.Repeat(s.a.Identifier().String()+"\n", i+1))

@@ -17,7 +17,8 @@ import (
 // Reload only.
 type Policy struct {
 	// Set once.
-	self        identity.Identifier
+	own         identity.Identifier // no authority vouches for it here
+	self        identity.Identifier // the same, if it is trusted by itself
 	allow       map[identity.Identifier]bool
 	deny        map[identity.Identifier]bool
 	authorities map[identity.Identifier]bool
@@ -43,6 +44,7 @@ func NewPolicy(cfg Config) (*Policy, error) {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
 	p := &Policy{
+		own:         cfg.Self,
 		allow:       set(cfg.Allow),
 		deny:        set(cfg.Deny),
 		authorities: set(cfg.Authorities),
@@ -75,14 +77,14 @@ func set(ids []identity.Identifier) map[identity.Identifier]bool {
 	return m
 }
 
-// Check says whether a peer that has proved its identity is trusted at now. It only asks:
-// it changes nothing, in memory or on disk. It verifies the credentials that matter, and
-// ignores a ticket.
+// Check says whether a peer that has proved its identity is trusted, as what it is taken for, at
+// now. It only asks: it changes nothing, in memory or on disk. It verifies the credentials that
+// matter, and ignores a ticket.
 //
 // An error wraps [ErrNotTrusted] and gives the reason; it may also be [ErrOlderHistory],
-// [ErrForkedHistory], [identity.ErrExpired] or [identity.ErrNotYetValid].
-func (p *Policy) Check(peer *identity.Peer, now time.Time) (Decision, error) {
-	d, err := p.decide(peer, now)
+// [ErrForkedHistory], [ErrNameless], [identity.ErrExpired] or [identity.ErrNotYetValid].
+func (p *Policy) Check(peer *identity.Peer, as As, now time.Time) (Decision, error) {
+	d, err := p.decide(peer, as, now)
 	if err == nil {
 		err = p.known.Check(peer.History)
 	}
@@ -99,8 +101,8 @@ func (p *Policy) Check(peer *identity.Peer, now time.Time) (Decision, error) {
 //
 // A peer that is refused leaves no trace, but for a ticket that was spent in vain. Errors
 // are those of Check; they may also be [ErrSpent].
-func (p *Policy) Accept(peer *identity.Peer, now time.Time) (Decision, error) {
-	d, err := p.decide(peer, now)
+func (p *Policy) Accept(peer *identity.Peer, as As, now time.Time) (Decision, error) {
+	d, err := p.decide(peer, as, now)
 	if err != nil && p.mayRedeem(peer) {
 		var refused error
 		if d, refused = p.Redeem(peer, now); refused == nil {
@@ -129,7 +131,7 @@ func conclude(peer *identity.Peer, d Decision, err error) (Decision, error) {
 func proved(peer *identity.Peer) bool { return peer != nil && peer.History != nil }
 
 // decide looks at everything but the histories known before.
-func (p *Policy) decide(peer *identity.Peer, now time.Time) (Decision, error) {
+func (p *Policy) decide(peer *identity.Peer, as As, now time.Time) (Decision, error) {
 	if !proved(peer) {
 		return Decision{}, errors.New("it has not proved an identity")
 	}
@@ -137,7 +139,7 @@ func (p *Policy) decide(peer *identity.Peer, now time.Time) (Decision, error) {
 	if err := p.denied(lists, peer.Identifier()); err != nil {
 		return Decision{}, err
 	}
-	return p.anchored(lists, peer, now)
+	return p.anchored(lists, peer, as, now)
 }
 
 func (p *Policy) denied(lists *lists, id identity.Identifier) error {
@@ -152,7 +154,7 @@ func (p *Policy) denied(lists *lists, id identity.Identifier) error {
 
 // anchored looks for an anchor that holds for a peer that is not denied.
 func (p *Policy) anchored(
-	lists *lists, peer *identity.Peer, now time.Time,
+	lists *lists, peer *identity.Peer, as As, now time.Time,
 ) (Decision, error) {
 	id := peer.Identifier()
 	if id == p.self && !p.self.IsZero() {
@@ -166,7 +168,7 @@ func (p *Policy) anchored(
 	}
 	reason := p.notNamed(lists)
 	if len(p.authorities) > 0 {
-		d, err := p.bestCredential(lists, peer, now)
+		d, err := p.bestCredential(lists, peer, as, now)
 		if err == nil {
 			return d, nil
 		}

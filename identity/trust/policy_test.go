@@ -207,8 +207,8 @@ func decideFromProof(
 	if err != nil {
 		return Decision{}, err
 	}
-	asked, refused := p.Check(peer, now)
-	d, err := p.Accept(peer, now)
+	asked, refused := p.Check(peer, anInlet, now)
+	d, err := p.Accept(peer, anInlet, now)
 	if fmt.Sprint(asked, refused) != fmt.Sprint(d, err) {
 		t.Errorf("Check says %+v, %v, and Accept %+v, %v", asked, refused, d, err)
 	}
@@ -280,7 +280,7 @@ func TestPolicyRefusesOthers(t *testing.T) {
 		{
 			Config{Self: node.Identifier(), Authorities: []identity.Identifier{authority}},
 			node,
-			"no credential was presented",
+			"it is our own identity, for which no authority vouches here",
 		},
 		// Deny wins over all.
 		{
@@ -290,7 +290,7 @@ func TestPolicyRefusesOthers(t *testing.T) {
 		},
 		{Config{AllowAnyone: true, DenyFiles: []string{file}}, friend, "denied by " + file + ":1"},
 	} {
-		_, err := newPolicy(t, test.cfg).Check(peerOf(test.who), t0)
+		_, err := newPolicy(t, test.cfg).Check(peerOf(test.who), anInlet, t0)
 		wantErr(t, err, ErrNotTrusted, test.want)
 		if strings.Contains(err.Error(), "\n") {
 			t.Errorf("the reason is not one line: %q", err)
@@ -298,9 +298,9 @@ func TestPolicyRefusesOthers(t *testing.T) {
 	}
 	p := newPolicy(t, Config{AllowAnyone: true})
 	for _, peer := range []*identity.Peer{nil, {}} {
-		_, err := p.Check(peer, t0)
+		_, err := p.Check(peer, anInlet, t0)
 		wantErr(t, err, ErrNotTrusted, "has not proved")
-		_, err = p.Accept(peer, t0)
+		_, err = p.Accept(peer, anInlet, t0)
 		wantErr(t, err, ErrNotTrusted, "has not proved")
 	}
 }
@@ -327,31 +327,32 @@ func TestPolicyCredentials(t *testing.T) {
 	// Two halves do not make a whole.
 	role := issue(a1, time.Hour, map[string]string{"role": "db"})
 	zone := issue(a2, time.Hour, map[string]string{"zone": "eu"})
-	_, err := p.Check(peerOf(peer, role, zone), t0)
+	_, err := p.Check(peerOf(peer, role, zone), anInlet, t0)
 	wantErr(t, err, ErrNotTrusted, "credential 1: it has no attribute zone")
 	wantErr(t, err, ErrNotTrusted, "credential 2: it has no attribute role")
 	// The one that lives longest counts, wherever it stands.
 	short, long := issue(a1, time.Hour, both), issue(a2, 2*time.Hour, both)
 	for _, shown := range [][]*identity.Credential{{short, long}, {long, short}} {
-		d, err := p.Check(peerOf(peer, shown...), t0)
+		d, err := p.Check(peerOf(peer, shown...), anInlet, t0)
 		if err != nil || d.Credential != long || !d.Until.Equal(t0.Add(2*time.Hour)) {
 			t.Errorf("%+v, %v", d, err)
 		}
-		_, err = p.Check(peerOf(peer, shown...), d.Until)
+		_, err = p.Check(peerOf(peer, shown...), anInlet, d.Until)
 		if !errors.Is(err, identity.ErrExpired) {
 			t.Errorf("at Until: %v", err)
 		}
-		if _, err := p.Check(peerOf(peer, shown...), d.Until.Add(-1)); err != nil {
+		if _, err := p.Check(peerOf(peer, shown...), anInlet, d.Until.Add(-1)); err != nil {
 			t.Errorf("just before Until: %v", err)
 		}
 	}
 	// An authority may be trusted together with anyone: its attributes are still told.
 	p = newPolicy(t, Config{AllowAnyone: true, Authorities: []identity.Identifier{a1.Identifier()}})
-	if d, err := p.Check(peerOf(peer, short), t0); err != nil || d.Anchor != AnchorAuthority ||
+	if d, err := p.Check(peerOf(peer, short), anInlet, t0); err != nil ||
+		d.Anchor != AnchorAuthority ||
 		d.Attributes["role"] != "db" {
 		t.Errorf("%+v, %v", d, err)
 	}
-	if d, err := p.Check(peerOf(peer), t0); err != nil || d.Anchor != AnchorAnyone {
+	if d, err := p.Check(peerOf(peer), anInlet, t0); err != nil || d.Anchor != AnchorAnyone {
 		t.Errorf("%+v, %v", d, err)
 	}
 }
@@ -408,14 +409,14 @@ func TestCheckChangesNothing(t *testing.T) {
 	p := i.policy(func(c *Config) { c.Known = known })
 
 	bearer := &identity.Peer{History: guest.History(), Ticket: ticketOf(t, i.host)}
-	_, err := p.Check(bearer, t0)
+	_, err := p.Check(bearer, anInlet, t0)
 	wantErr(t, err, ErrNotTrusted, "not among the 1 allowed")
 	i.untouched(before)
 	if _, err := os.Stat(i.allow + spentSuffix); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a ticket was spent: %v", err)
 	}
 	for _, id := range []*identity.Identity{second, friend} { // the older one last
-		if _, err := p.Check(peerOf(id), t0); err != nil {
+		if _, err := p.Check(peerOf(id), anInlet, t0); err != nil {
 			t.Error(err)
 		}
 	}
@@ -425,13 +426,13 @@ func TestCheckChangesNothing(t *testing.T) {
 
 	// Accept does both.
 	for _, peer := range []*identity.Peer{bearer, peerOf(second)} {
-		if _, err := p.Accept(peer, t0); err != nil {
+		if _, err := p.Accept(peer, anInlet, t0); err != nil {
 			t.Error(err)
 		}
 	}
-	_, err = p.Check(peerOf(friend), t0)
+	_, err = p.Check(peerOf(friend), anInlet, t0)
 	wantErr(t, err, ErrOlderHistory, "not trusted")
-	if _, err := p.Check(peerOf(guest), t0); err != nil {
+	if _, err := p.Check(peerOf(guest), anInlet, t0); err != nil {
 		t.Error(err)
 	}
 }

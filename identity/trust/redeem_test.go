@@ -143,7 +143,7 @@ func TestTicketTable(t *testing.T) {
 				t.Fatal(err)
 			}
 			peer := &identity.Peer{History: guest.History(), Ticket: k}
-			d, err := i.Accept(peer, t0.Add(cell.at))
+			d, err := i.Accept(peer, anInlet, t0.Add(cell.at))
 			if cell.want != "" {
 				wantErr(t, err, ErrNotTrusted, cell.want)
 				if cell.is != nil && !errors.Is(err, cell.is) {
@@ -159,20 +159,20 @@ func TestTicketTable(t *testing.T) {
 				t.Fatalf("%+v, %v", d, err)
 			}
 			// From now on its Identifier is enough.
-			if _, err := i.Accept(peerOf(guest), t0.Add(time.Hour)); err != nil {
+			if _, err := i.Accept(peerOf(guest), anInlet, t0.Add(time.Hour)); err != nil {
 				t.Error(err)
 			}
-			if _, err := i.Accept(peer, t0.Add(time.Hour)); err != nil {
+			if _, err := i.Accept(peer, anInlet, t0.Add(time.Hour)); err != nil {
 				t.Error(err)
 			}
 			// The ticket is worth nothing any more: not to another, and not to the one who had it.
 			before = string(read(t, i.allow))
-			_, err = i.Accept(&identity.Peer{History: stranger.History(), Ticket: k}, t0)
+			_, err = i.Accept(&identity.Peer{History: stranger.History(), Ticket: k}, anInlet, t0)
 			wantErr(t, err, ErrSpent, "already redeemed by "+guest.Identifier().String())
 			i.untouched(before)
 			write(t, i.allow, "# nobody\n")
 			_ = i.Reload()
-			_, err = i.Accept(peer, t0)
+			_, err = i.Accept(peer, anInlet, t0)
 			wantErr(t, err, ErrSpent, guest.Identifier().String())
 			i.untouched("# nobody\n")
 		})
@@ -192,13 +192,13 @@ func TestTicketIsTheLastResort(t *testing.T) {
 			peer.Credentials = []*identity.Credential{issued(t, i.host, guest.Identifier())}
 		},
 	} {
-		if _, err := i.policy(change).Accept(peer, t0); err != nil {
+		if _, err := i.policy(change).Accept(peer, anInlet, t0); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	// A node that redeems none takes none.
 	_, err := i.policy(func(c *Config) { c.TicketIssuer = nil }).
-		Accept(&identity.Peer{History: guest.History(), Ticket: peer.Ticket}, t0)
+		Accept(&identity.Peer{History: guest.History(), Ticket: peer.Ticket}, anInlet, t0)
 	wantErr(t, err, ErrNotTrusted, "not among the 0 allowed")
 	i.untouched("# guests\n")
 	if i.spent() != 0 {
@@ -249,7 +249,7 @@ func TestTicketRedeemedAtOnce(t *testing.T) {
 	for n, name := range names("guest ", 8) {
 		guest := newIdentity(t, name)
 		wg.Go(func() {
-			_, err := processes[n%2].Accept(&identity.Peer{History: guest.History(), Ticket: k}, t0)
+			_, err := processes[n%2].Accept(&identity.Peer{History: guest.History(), Ticket: k}, anInlet, t0)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -272,7 +272,7 @@ func TestTicketRedeemedAtOnce(t *testing.T) {
 	same := &identity.Peer{History: newIdentity(t, "eager").History(), Ticket: ticketOf(t, i.host)}
 	for range 8 {
 		wg.Go(func() {
-			if _, err := processes[0].Accept(same, t0); err != nil {
+			if _, err := processes[0].Accept(same, anInlet, t0); err != nil {
 				t.Error(err)
 			}
 		})
@@ -288,14 +288,19 @@ func TestSpent(t *testing.T) {
 	i := newInn(t)
 	write(t, i.allow+spentSuffix, "a file where the folder should be")
 	guest := newIdentity(t, "guest")
-	_, err := i.Accept(&identity.Peer{History: guest.History(), Ticket: ticketOf(t, i.host)}, t0)
+	_, err := i.Accept(
+		&identity.Peer{History: guest.History(), Ticket: ticketOf(t, i.host)},
+		anInlet,
+		t0,
+	)
 	wantErr(t, err, ErrNotTrusted, "ticket ")
 	i.untouched("# guests\n")
 	if err := os.Remove(i.allow + spentSuffix); err != nil {
 		t.Fatal(err)
 	}
 	first := ticketOf(t, i.host)
-	if _, err := i.Accept(&identity.Peer{History: guest.History(), Ticket: first}, t0); err != nil {
+	peer := &identity.Peer{History: guest.History(), Ticket: first}
+	if _, err := i.Accept(peer, anInlet, t0); err != nil {
 		t.Fatal(err)
 	}
 	late := t0.Add(10*time.Minute + spentKept)
@@ -305,7 +310,8 @@ func TestSpent(t *testing.T) {
 			t.Fatal(err)
 		}
 		other := newIdentity(t, names("other ", 2)[n])
-		if _, err := i.Accept(&identity.Peer{History: other.History(), Ticket: k}, at); err != nil {
+		peer := &identity.Peer{History: other.History(), Ticket: k}
+		if _, err := i.Accept(peer, anInlet, at); err != nil {
 			t.Fatal(err)
 		}
 		if i.spent() != 2 {

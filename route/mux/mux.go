@@ -178,14 +178,26 @@ func (m *Mux) awaitSlot() error {
 	}
 }
 
-// Accept returns the next link that the other side has opened.
+// Accept returns the next link that the other side has opened. When the mux has ended it returns
+// those first that came before, for they may have bytes to read.
 func (m *Mux) Accept() (*Link, error) {
 	select {
 	case l := <-m.queue:
-		return l, m.out.say(header{kind: typeWindow, flags: flagACK, link: l.id})
+		return m.accepted(l), nil
 	case <-m.closed:
+	}
+	select {
+	case l := <-m.queue:
+		return m.accepted(l), nil
+	default:
 		return nil, errEnded
 	}
+}
+
+// accepted tells the other side that l is taken. If that fails the mux ends, and l with it.
+func (m *Mux) accepted(l *Link) *Link {
+	_ = m.out.say(header{kind: typeWindow, flags: flagACK, link: l.id})
+	return l
 }
 
 // AcceptNone tells the other side that this one accepts no links, and resets those that come all

@@ -235,6 +235,30 @@ func TestDeadlines(t *testing.T) {
 	})
 }
 
+// TestAcceptAfterTheEnd checks that what has come before the mux ended is not lost.
+func TestAcceptAfterTheEnd(t *testing.T) {
+	testkit.Bubble(t, func(t *testing.T) {
+		opener, acceptor := pair(t)
+		near, err := opener.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = near.Write([]byte("last"))
+		_ = opener.Close()
+		synctest.Wait()
+		far, err := acceptor.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(far); string(got) != "last" || err != nil {
+			t.Errorf("got %q, %v", got, err)
+		}
+		if _, err := acceptor.Accept(); !errors.Is(err, errEnded) {
+			t.Errorf("another: %v", err)
+		}
+	})
+}
+
 // TestFinish checks that what has been written before arrives, and then the end.
 func TestFinish(t *testing.T) {
 	opener, acceptor := pair(t)

@@ -30,7 +30,7 @@ type fickle struct {
 
 func newFickle() *fickle { return &fickle{changed: make(chan struct{})} }
 
-func (f *fickle) Check(peer *identity.Peer, _ time.Time) (trust.Decision, error) {
+func (f *fickle) Check(peer *identity.Peer, _ trust.As, _ time.Time) (trust.Decision, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if peer.Identifier() == f.denied {
@@ -39,8 +39,8 @@ func (f *fickle) Check(peer *identity.Peer, _ time.Time) (trust.Decision, error)
 	return trust.Decision{}, nil
 }
 
-func (f *fickle) Accept(peer *identity.Peer, now time.Time) (trust.Decision, error) {
-	return f.Check(peer, now)
+func (f *fickle) Accept(peer *identity.Peer, as trust.As, now time.Time) (trust.Decision, error) {
+	return f.Check(peer, as, now)
 }
 
 func (f *fickle) Changed() <-chan struct{} {
@@ -164,7 +164,8 @@ func TestHalfCloseFromMuxToStandbyLink(t *testing.T) {
 func claimed(t *testing.T, n *route.Node, relay wire.Address) *route.Stream {
 	t.Helper()
 	to := route.Route{relay, secure(), svc(RegisterName)}
-	s, err := n.OpenAndAwait(testkit.Context(t), to, 0, appendClaim(nil, kindMuxOnly, "x"))
+	x := claim{muxOnly: true, name: "x"}
+	s, err := n.OpenAndAwait(testkit.Context(t), to, 0, x.appendTo(nil))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,11 +28,24 @@ type Client struct {
 	// the cost of speed.
 	MuxOnly bool
 
+	// Instance says which process this is: the one that had the name last takes it back at once,
+	// and another one of the same identity does not while that is there. Zero draws one.
+	Instance Instance
+	// Replace takes the name from another process of the same identity, until this one has had it:
+	// two that replace each other would do so for ever.
+	Replace bool
+
+	// ClaimTimeout bounds one attempt to claim the name. 0 means route.DefaultConnectTimeout.
+	ClaimTimeout time.Duration
+
 	// Registered is called each time the name has been claimed, and Failed each time that could
 	// not be done or the name has been lost, before the next attempt. Both are called by Run,
 	// which waits for them. Nil calls nothing.
 	Registered func()
 	Failed     func(error)
+
+	draw   sync.Once // of Instance
+	hadOne bool      // the name, once; for Run
 }
 
 // Check tells whether the relay's route and the name can be used. It asks nobody.
@@ -40,15 +54,6 @@ func (c *Client) Check() error {
 		return err
 	}
 	return route.Forward(c.Name).Validate()
-}
-
-// Try claims the name and gives it up again: it tells whether that can be done.
-func (c *Client) Try(ctx context.Context) error {
-	r, err := c.claim(ctx)
-	if err != nil {
-		return err
-	}
-	return r.stream.Close()
 }
 
 // Run claims the name, serves what comes by it, and claims it anew whenever it is lost. It returns,
@@ -72,6 +77,9 @@ func (c *Client) Run(ctx context.Context) {
 		if c.Failed != nil {
 			c.Failed(err)
 		}
+		if ctx.Err() != nil { // Failed has decided that one failure is enough
+			return
+		}
 		if text := err.Error(); text != last || lived > 0 {
 			c.Dial.Warn("not registered, and goes on trying", err,
 				"relay", route.Format(c.Relay), "name", c.Name)
@@ -89,12 +97,13 @@ func (c *Client) Run(ctx context.Context) {
 // register claims the name, and returns when it is lost or the relay is going away, and how long
 // the registration lived. In the latter case what the relay has led here goes on, among old.
 func (c *Client) register(ctx context.Context, old *departing) (lived time.Duration, err error) {
-	claiming, cancel := context.WithTimeout(ctx, route.DefaultConnectTimeout)
+	claiming, cancel := context.WithTimeout(ctx, cmp.Or(c.ClaimTimeout, route.DefaultConnectTimeout))
 	defer cancel()
 	r, err := c.claim(claiming)
 	if err != nil {
 		return 0, err
 	}
+	c.hadOne = true
 	began := time.Now()
 	c.Serve.Logger().Info("registered", "relay", route.Format(c.Relay), "name", c.Name)
 	if c.Registered != nil {
@@ -132,11 +141,18 @@ func (c *Client) standbyRoute() route.Route {
 	return c.to(wire.Address{Kind: wire.Service, Name: StandbyName})
 }
 
-func (c *Client) kind() byte {
-	if c.MuxOnly {
-		return kindMuxOnly
-	}
-	return kindStandby
+// asks returns what this side claims.
+func (c *Client) asks() (claim, error) {
+	var err error
+	c.draw.Do(func() {
+		if c.Instance == (Instance{}) {
+			c.Instance, err = NewInstance()
+		}
+	})
+	return claim{
+		muxOnly: c.MuxOnly, replace: c.Replace && !c.hadOne,
+		instance: c.Instance, name: c.Name,
+	}, err
 }
 
 // departing is the registrations on relays that are going away, as long as those last. It belongs

@@ -28,10 +28,11 @@ type Directory interface {
 	// Claim takes a name for a lease, until release is called, which is once. From then on, until
 	// release or the next claim of the name, Lookup answers Here and the lease on this relay.
 	//
-	// A name belongs to the identity that has claimed it: a claim by another one fails, and one
-	// by the same takes the name from the lease that had it, which hears of that by Watch.
-	// release of a lease that has lost its name changes nothing. A *route.StatusError is told to
-	// the outlet as it is, and another error without its text.
+	// A name belongs to the identity that has claimed it: a claim by another one fails. One by the
+	// same takes the name from the lease that had it, which hears of that by Watch, if it is of the
+	// same process, or Replaces, or the other lease's process is not there any more (IsHeld);
+	// otherwise it fails. release of a lease that has lost its name changes nothing. A
+	// *route.StatusError is told to the outlet as it is, and another error without its text.
 	Claim(ctx context.Context, l *Lease) (release func(), err error)
 
 	// Watch returns a channel that is closed when Lookup may answer otherwise for a name than
@@ -122,8 +123,29 @@ func (d *Memory) Lookup(_ context.Context, name string) (Answer, error) {
 	return Answer{}, nil
 }
 
-// Claim implements Directory.
-func (d *Memory) Claim(_ context.Context, l *Lease) (release func(), err error) {
+// Claim implements Directory. It waits for a process that holds the name and does not answer.
+func (d *Memory) Claim(ctx context.Context, l *Lease) (release func(), err error) {
+	var silent *Lease // has been asked
+	for {
+		holder, err := d.take(l, silent)
+		switch {
+		case err != nil:
+			return nil, err
+		case holder == nil:
+			return func() { d.release(l) }, nil
+		case holder.IsHeld(ctx):
+			return nil, route.Refuse(wire.NameTaken,
+				fmt.Sprintf("another process of this identity has the name %s", l.Name()))
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		}
+		silent = holder
+	}
+}
+
+// take takes a name for l, unless another process of the same identity holds it, which is to be
+// asked first: if that is not silent, it is returned.
+func (d *Memory) take(l, silent *Lease) (holder *Lease, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	old, taken := d.leases[l.Name()]
@@ -131,6 +153,8 @@ func (d *Memory) Claim(_ context.Context, l *Lease) (release func(), err error) 
 	case taken && old.Owner() != l.Owner():
 		return nil, route.Refuse(wire.NameTaken,
 			fmt.Sprintf("the name %s belongs to another identity", l.Name()))
+	case taken && old.Instance() != l.Instance() && !l.Replaces() && old != silent:
+		return old, nil
 	case !taken && len(d.leases) >= d.max:
 		return nil, route.Refuse(wire.Busy, "no more names here")
 	case !taken && d.owners[l.Owner()] >= d.perIdentity:
@@ -140,7 +164,7 @@ func (d *Memory) Claim(_ context.Context, l *Lease) (release func(), err error) 
 	}
 	d.leases[l.Name()] = l
 	d.tellLocked(l.Name())
-	return func() { d.release(l) }, nil
+	return nil, nil
 }
 
 func (d *Memory) release(l *Lease) {

@@ -259,7 +259,7 @@ func TestLeaseEndsByTheDirectory(t *testing.T) {
 }
 
 func leaseOf(name string, owner identity.Identifier) *Lease {
-	return &Lease{name: name, owner: owner}
+	return &Lease{claim: claim{name: name}, owner: owner}
 }
 
 func TestMemory(t *testing.T) {

@@ -36,10 +36,9 @@ var leasesNow = metrics.NewGauge("relay_leases", "names that outlets hold on thi
 // One goroutine, that of the outlet's claim, leads it through all of them; from "in use only" on it
 // is another one, of the node's.
 type Lease struct {
-	name    string
+	claim
 	owner   identity.Identifier
 	session *channel.Session // of the claim
-	muxOnly bool             // the outlet makes no standby links
 	key     standbyKey
 
 	ready  chan struct{} // closed when it is ready
@@ -53,13 +52,13 @@ type Lease struct {
 }
 
 // newLease returns the lease that the peer of s asks for.
-func newLease(name string, s *channel.Session, muxOnly bool) (*Lease, error) {
+func newLease(c claim, s *channel.Session) (*Lease, error) {
 	key, err := newStandbyKey()
 	if err != nil {
 		return nil, err
 	}
 	return &Lease{
-		name: name, owner: s.Peer().Identifier(), session: s, muxOnly: muxOnly, key: key,
+		claim: c, owner: s.Peer().Identifier(), session: s, key: key,
 		ready: make(chan struct{}), used: newInUse(),
 	}, nil
 }
@@ -69,6 +68,27 @@ func (l *Lease) Name() string { return l.name }
 
 // Owner returns whose the name is while the lease lasts.
 func (l *Lease) Owner() identity.Identifier { return l.owner }
+
+// Instance tells which process of its owner's claims the name.
+func (l *Lease) Instance() Instance { return l.instance }
+
+// Replaces tells whether the claim is to take the name from another process of its owner's that
+// holds it.
+func (l *Lease) Replaces() bool { return l.replace }
+
+// IsHeld asks the process that has claimed the name whether it is still there, and reports whether
+// it says so in a second. One that is going away does not hold the name any more.
+func (l *Lease) IsHeld(ctx context.Context) bool {
+	select {
+	case <-l.session.GoingAway():
+		return false
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, holderTimeout)
+	defer cancel()
+	_, err := l.session.Ping(ctx)
+	return err == nil
+}
 
 // open makes the lease ready: links lead through m from now on.
 func (l *Lease) open(m *mux.Mux) error {

@@ -105,6 +105,15 @@ func ask(t testing.TB, n *route.Node, r route.Route, text string) (string, error
 	return string(b), err
 }
 
+// Try claims the name and gives it up again: it tells whether that can be done.
+func (c *Client) Try(ctx context.Context) error {
+	r, err := c.claim(ctx)
+	if err != nil {
+		return err
+	}
+	return r.stream.Close()
+}
+
 // expectStatus makes sure that err is a hop's answer.
 func expectStatus(t testing.TB, err error, code wire.Code, hop int, where string) {
 	t.Helper()

@@ -42,8 +42,11 @@ type registration struct {
 
 // claim claims the name.
 func (c *Client) claim(ctx context.Context) (*registration, error) {
-	payload := appendClaim(nil, c.kind(), c.Name)
-	s, err := c.Dial.OpenAndAwait(ctx, c.registerRoute(), 0, payload)
+	what, err := c.asks()
+	if err != nil {
+		return nil, err
+	}
+	s, err := c.Dial.OpenAndAwait(ctx, c.registerRoute(), 0, what.appendTo(nil))
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +100,7 @@ func (r *registration) serve(ctx context.Context) error {
 	defer tasks.Wait()
 	defer stopKeeping()
 	tasks.Go(func() { r.finish(ctx, m) })
+	tasks.Go(func() { r.leave(m) })
 	if !r.client.MuxOnly {
 		tasks.Go(func() { r.standby.keep(keeping, r.serveStandby) })
 	}
@@ -122,6 +126,17 @@ func (r *registration) finish(ctx context.Context, m *mux.Mux) {
 	case <-m.Done():
 	}
 	_ = m.Close()
+}
+
+// leave tells the relay when the node takes nothing new any more: another process may have the
+// name then.
+func (r *registration) leave(m *mux.Mux) {
+	select {
+	case <-r.client.Serve.Draining():
+		own := r.stream.Session()
+		r.client.Dial.GoAway(func(s *channel.Session) bool { return s == own })
+	case <-m.Done():
+	}
 }
 
 // serveMux serves the links that the relay opens in the mux. The first one is for its demands.

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/mux"
@@ -30,11 +31,6 @@ import (
 
 // ServerConfig says whom a relay serves. The zero value is the default.
 type ServerConfig struct {
-	// MayClaim decides whether a trusted peer may claim a name; its error is the reason. It is
-	// asked again whenever the peer is trusted by something else than before. Nil allows every
-	// name.
-	MayClaim func(d trust.Decision, name string) error
-
 	// Directory knows where names are. Nil means a Memory of its own, with the default limits.
 	Directory Directory
 }
@@ -44,7 +40,6 @@ type ServerConfig struct {
 type Server struct {
 	node      *route.Node
 	logger    *slog.Logger
-	mayClaim  func(d trust.Decision, name string) error
 	directory Directory
 	budget    *mux.Budget // of the muxes of all leases
 
@@ -52,10 +47,12 @@ type Server struct {
 	leases map[keyID]*Lease // that standby links may belong to
 }
 
-// NewServer makes n a relay. Whom n trusts may claim names, and everybody may ask for one.
+// NewServer makes n a relay. Whom n trusts as the outlet of a name may claim that, and everybody
+// may ask for one. n takes those who come for trust.Caller: what they are to be is not known
+// before.
 func NewServer(n *route.Node, c ServerConfig) *Server {
 	s := &Server{
-		node: n, logger: n.Logger(), mayClaim: c.MayClaim, directory: c.Directory,
+		node: n, logger: n.Logger(), directory: c.Directory,
 		budget: mux.NewBudget(muxesBudget),
 		leases: make(map[keyID]*Lease),
 	}
@@ -106,14 +103,14 @@ func isSecure(a wire.Address) bool { return a.Kind == wire.Secure }
 
 // register serves an outlet's claim, for as long as the lease is ready.
 func (s *Server) register(ctx context.Context, q *route.Request) error {
-	kind, name, err := parseClaim(q.Message.Payload)
+	c, err := parseClaim(q.Message.Payload)
 	if err != nil {
 		return err
 	}
-	if err := s.judge(q.Session, name); err != nil {
+	if _, err := judge(s.node.Trust().Accept, q.Session, c.name); err != nil {
 		return route.RefuseBecause(wire.NotTrusted, "", err)
 	}
-	l, err := newLease(name, q.Session, kind == kindMuxOnly)
+	l, err := newLease(c, q.Session)
 	if err != nil {
 		return err
 	}
@@ -126,15 +123,17 @@ func (s *Server) register(ctx context.Context, q *route.Request) error {
 	return s.hold(ctx, q, l)
 }
 
-// judge tells whether the peer of a session may have a name.
-func (s *Server) judge(session *channel.Session, name string) error {
-	if s.mayClaim == nil {
-		return nil
+// judge tells whether, and until when, the peer of a session may have a name. It asks with a method
+// of channel.Trust.
+func judge(
+	ask func(*identity.Peer, trust.As, time.Time) (trust.Decision, error),
+	session *channel.Session, name string,
+) (trust.Decision, error) {
+	d, err := ask(session.Peer(), trust.As{Role: trust.Outlet, Name: name}, time.Now())
+	if err != nil {
+		return d, fmt.Errorf("no claim of the name %s: %w", name, err)
 	}
-	if err := s.mayClaim(session.Decision(), name); err != nil {
-		return fmt.Errorf("%s may not claim the name %s: %w", session.Peer().Identifier(), name, err)
-	}
-	return nil
+	return d, nil
 }
 
 // claim gives l its name, and its standby links to l, until release is called.
@@ -221,11 +220,13 @@ var (
 func (s *Server) awaitEnd(ctx context.Context, l *Lease, m *mux.Mux) error {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
+	trusted := s.node.Trust()
 	var moved <-chan struct{}
 	for {
-		decided := l.session.Decided()
-		if err := s.judge(l.session, l.name); err != nil {
-			return fmt.Errorf("%w: %w", trust.ErrNotTrusted, err)
+		decided, changed := l.session.Decided(), trusted.Changed()
+		decision, err := judge(trusted.Check, l.session, l.name)
+		if err != nil {
+			return err
 		}
 		if moved == nil {
 			moved = s.directory.Watch(watching, l.name)
@@ -237,6 +238,8 @@ func (s *Server) awaitEnd(ctx context.Context, l *Lease, m *mux.Mux) error {
 		case <-moved:
 			moved = nil
 		case <-decided:
+		case <-changed:
+		case <-whenOver(decision):
 		case <-l.session.Done():
 			return nil
 		case <-m.Done():
@@ -245,6 +248,14 @@ func (s *Server) awaitEnd(ctx context.Context, l *Lease, m *mux.Mux) error {
 			return nil
 		}
 	}
+}
+
+// whenOver returns a channel on which something comes when a decision ends by itself.
+func whenOver(d trust.Decision) <-chan time.Time {
+	if d.Until.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(d.Until))
 }
 
 // checkHeld tells whether l still has its name. A directory that does not know now is not asked to
@@ -267,23 +278,16 @@ func (s *Server) outlive(l *Lease) {
 	for session := l.session; ; {
 		session = s.lastSession(l, session)
 		changed := trusted.Changed()
-		decision, err := trusted.Check(session.Peer(), time.Now())
-		if err == nil && s.mayClaim != nil {
-			err = s.mayClaim(decision, l.name)
-		}
+		decision, err := judge(trusted.Check, session, l.name)
 		if err != nil {
 			l.used.reset()
 		}
 		if l.used.endIfNone() {
 			return
 		}
-		var expired <-chan time.Time
-		if !decision.Until.IsZero() {
-			expired = time.After(time.Until(decision.Until))
-		}
 		select {
 		case <-changed:
-		case <-expired:
+		case <-whenOver(decision):
 		case <-l.used.removed:
 		case <-s.node.Done():
 			return

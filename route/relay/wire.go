@@ -20,14 +20,14 @@ import (
 //	spare             an outlet, on a link of its own     proof
 //	forward_to_NAME   an inlet                            the far service's: it is passed on
 //
-//	claim  = kind (1) | name (1–69)
+//	claim  = kind (1) | instance (8) | name (1–69)
 //	key    = id (16) | secret (32)              drawn at random for each lease
 //	proof  = id (16) | number (8) | MAC (16)    MAC = HMAC-SHA256(secret, id | number)[:16]
 //	demand = 0 a standby link is missing
 //	         1 the same identity has claimed the name anew: the last byte
 //
-//	kind   = 0 there will be standby links
-//	         1 the mux is all there is
+//	kind   = 1 the mux is all there is: there will be no standby links
+//	       + 2 another process of the identity that holds the name is to lose it
 //
 // register:
 //
@@ -42,11 +42,11 @@ import (
 //	outlet ◄──────────────── status OK ─ relay   the link waits, for a minute or a year
 //	outlet ◄────────── an inlet's message, and then its bytes
 const (
-	RegisterName = "register"
+	RegisterName = route.RegisterName
 	StandbyName  = "spare" // what standby links are called on the wire
 
-	kindStandby = 0
 	kindMuxOnly = 1
+	kindReplace = 2
 
 	demandLink       = 0
 	demandSuperseded = 1
@@ -58,25 +58,54 @@ const (
 	proofMACSize = 16
 	proofSize    = keyIDSize + 8 + proofMACSize
 
-	kindSize = 1
+	kindSize     = 1
+	instanceSize = 8
 )
 
-// appendClaim appends the payload of a claim.
-func appendClaim(dst []byte, kind byte, name string) []byte {
-	return append(append(dst, kind), name...)
+// Instance tells a process from others with the same identity, as long as it runs. It is drawn at
+// random.
+type Instance [instanceSize]byte
+
+// NewInstance draws one.
+func NewInstance() (i Instance, err error) {
+	_, err = io.ReadFull(rand.Reader, i[:])
+	return i, err
+}
+
+// claim is what an outlet asks for.
+type claim struct {
+	muxOnly  bool
+	replace  bool // whoever holds the name as the same identity
+	instance Instance
+	name     string
+}
+
+// appendTo appends the payload of a claim.
+func (c *claim) appendTo(dst []byte) []byte {
+	var kind byte
+	if c.muxOnly {
+		kind |= kindMuxOnly
+	}
+	if c.replace {
+		kind |= kindReplace
+	}
+	return append(append(append(dst, kind), c.instance[:]...), c.name...)
 }
 
 // parseClaim reads the payload of a claim. Its errors are for the outlet.
-func parseClaim(b []byte) (kind byte, name string, err error) {
-	if len(b) <= kindSize || b[0] > kindMuxOnly {
-		return 0, "", route.Refuse(wire.BadMessage, "not a claim of a name")
+func parseClaim(b []byte) (claim, error) {
+	if len(b) <= kindSize+instanceSize || b[0] > kindMuxOnly|kindReplace {
+		return claim{}, route.Refuse(wire.BadMessage, "not a claim of a name")
 	}
-	name = string(b[kindSize:])
-	if err := route.Forward(name).Validate(); err != nil {
-		return 0, "", route.Refuse(wire.BadMessage,
+	c := claim{
+		muxOnly: b[0]&kindMuxOnly != 0, replace: b[0]&kindReplace != 0,
+		instance: Instance(b[kindSize:][:instanceSize]), name: string(b[kindSize+instanceSize:]),
+	}
+	if err := route.Forward(c.name).Validate(); err != nil {
+		return claim{}, route.Refuse(wire.BadMessage,
 			"a relay name has only letters, digits, dot, dash and underscore")
 	}
-	return b[0], name, nil
+	return c, nil
 }
 
 // keyID says which lease a standby link belongs to.

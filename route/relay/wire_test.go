@@ -15,25 +15,30 @@ import (
 var longestName = strings.Repeat("n", wire.MaxName-len(route.ForwardPrefix))
 
 func TestClaim(t *testing.T) {
-	for _, kind := range []byte{kindStandby, kindMuxOnly} {
+	for _, kind := range []claim{
+		{}, {muxOnly: true}, {replace: true}, {muxOnly: true, replace: true},
+	} {
 		for _, name := range []string{"d", "db-1.example_com", longestName} {
-			gotKind, gotName, err := parseClaim(appendClaim(nil, kind, name))
-			if gotKind != kind || gotName != name || err != nil {
-				t.Errorf("%d, %q: %d, %q, %v", kind, name, gotKind, gotName, err)
+			want := kind
+			want.name, want.instance = name, Instance([]byte("instance"))
+			if got, err := parseClaim(want.appendTo(nil)); got != want || err != nil {
+				t.Errorf("%+v: %+v, %v", want, got, err)
 			}
 		}
 	}
+	of := func(name string) []byte { return (&claim{name: name}).appendTo(nil) }
 	for what, b := range map[string][]byte{
 		"nothing":         {},
-		"no name":         {kindStandby},
-		"another kind":    appendClaim(nil, kindMuxOnly+1, "db"),
-		"a long name":     appendClaim(nil, kindStandby, longestName+"n"),
-		"a slash in it":   appendClaim(nil, kindStandby, "a/b"),
-		"a space in it":   appendClaim(nil, kindStandby, "a b"),
-		"a zero in it":    appendClaim(nil, kindStandby, "a\x00"),
-		"letters of more": appendClaim(nil, kindStandby, "ä"),
+		"no instance":     {0},
+		"no name":         of(""),
+		"another kind":    append([]byte{4}, of("db")[1:]...),
+		"a long name":     of(longestName + "n"),
+		"a slash in it":   of("a/b"),
+		"a space in it":   of("a b"),
+		"a zero in it":    of("a\x00"),
+		"letters of more": of("ä"),
 	} {
-		_, _, err := parseClaim(b)
+		_, err := parseClaim(b)
 		var status *route.StatusError
 		if !errors.As(err, &status) || status.Code != wire.BadMessage {
 			t.Errorf("%s: %v", what, err)

@@ -1,0 +1,134 @@
+package trust
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Role is the part in which a peer is taken.
+type Role uint8
+
+// The roles.
+const (
+	// Inlet is whoever comes to use what a node serves.
+	Inlet Role = iota + 1
+	// Outlet is whoever serves, under a name or under none.
+	Outlet
+	// Node is a relay or a bridge, as a hop or to register at.
+	Node
+	// Caller is whoever comes to a relay or a bridge, before it says what it wants. Whoever then
+	// claims a name is asked about again, as an Outlet.
+	Caller
+)
+
+// As is what a peer is taken for. It matters for credentials only: whoever is trusted by another
+// anchor is trusted as anything. The zero value is nothing, which no credential says.
+type As struct {
+	Role Role
+	Name string // of an Outlet; empty if it was asked for without one
+}
+
+// The attributes by which an authority says what the bearer of a credential may be. All others are
+// the user's own.
+const (
+	// RoleAttribute holds one of the reserved words, or a word of the user's own, which says
+	// nothing here.
+	RoleAttribute = "role"
+	// NameAttribute holds the names that the bearer may go by, with commas between them.
+	NameAttribute = "relay-name"
+)
+
+// The reserved words for RoleAttribute.
+const (
+	roleInlet  = "inlet"
+	roleOutlet = "outlet"
+	roleRelay  = "relay"
+	roleBridge = "bridge"
+)
+
+// ErrNameless says that an outlet was asked for without a name: no credential can say that it is
+// the one that is meant.
+var ErrNameless = errors.New("a credential counts for an outlet that is asked for by name")
+
+var errNoRole = errors.New("no credential counts for this")
+
+// fits tells why a credential with some attributes does not say that its bearer may be what it is
+// taken for, or nil.
+func (as As) fits(attributes map[string]string) error {
+	switch as.Role {
+	case Inlet:
+		return fitsInlet(attributes)
+	case Outlet:
+		return fitsOutlet(attributes, as.Name)
+	case Node:
+		return fitsNode(attributes)
+	case Caller:
+		return fitsCaller(attributes)
+	}
+	return errNoRole
+}
+
+func fitsInlet(attributes map[string]string) error {
+	if names, ok := attributes[NameAttribute]; ok {
+		return fmt.Errorf("attribute %s is %q: its bearer is an outlet, and no inlet",
+			NameAttribute, names)
+	}
+	switch role := attributes[RoleAttribute]; role {
+	case roleOutlet, roleRelay, roleBridge:
+		return fmt.Errorf("attribute %s is %q: its bearer is no inlet", RoleAttribute, role)
+	}
+	return nil
+}
+
+func fitsOutlet(attributes map[string]string, name string) error {
+	if name == "" {
+		return ErrNameless
+	}
+	if err := mayServe(attributes); err != nil {
+		return err
+	}
+	names := attributes[NameAttribute]
+	if !slices.Contains(strings.Split(names, ","), name) {
+		return fmt.Errorf("attribute %s is %q: its bearer may not go by the name %s",
+			NameAttribute, names, name)
+	}
+	return nil
+}
+
+// mayServe tells why the bearer may not go by any name, or nil.
+func mayServe(attributes map[string]string) error {
+	switch role := attributes[RoleAttribute]; role {
+	case roleInlet, roleRelay:
+		return fmt.Errorf("attribute %s is %q: its bearer is no outlet", RoleAttribute, role)
+	}
+	if _, ok := attributes[NameAttribute]; !ok {
+		return fmt.Errorf("it has no attribute %s: its bearer goes by no name", NameAttribute)
+	}
+	return nil
+}
+
+func fitsNode(attributes map[string]string) error {
+	switch role, ok := attributes[RoleAttribute]; {
+	case !ok:
+		return fmt.Errorf("it has no attribute %s: its bearer is neither relay nor bridge",
+			RoleAttribute)
+	case role != roleRelay && role != roleBridge:
+		return fmt.Errorf("attribute %s is %q: its bearer is neither relay nor bridge",
+			RoleAttribute, role)
+	}
+	return nil
+}
+
+// fitsCaller wants the bearer to be one of those who have something to do at a relay or a bridge.
+func fitsCaller(attributes map[string]string) error {
+	if fitsNode(attributes) == nil || fitsInlet(attributes) == nil {
+		return nil
+	}
+	return mayServe(attributes)
+}
+
+// isRequired tells whether Config.Require is about peers that are taken for this: those who are
+// served, and those who serve. Whom a link merely passes need only be what a credential says.
+func (as As) isRequired() bool { return as.Role == Inlet || as.Role == Outlet }

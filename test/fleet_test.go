@@ -1,0 +1,283 @@
+//go:build unix
+
+package test
+
+import (
+	"strings"
+	"testing"
+)
+
+// fleetSays is what the authority of the fleet says of each kind of member. Nobody vouches for a
+// stranger.
+var fleetSays = map[string][]string{
+	"client":   {"--attr", "role=inlet"},
+	"outlet":   {"--attr", "role=outlet", "--attr", "relay-name=db"},
+	"relay":    {"--attr", "role=relay"},
+	"stranger": nil,
+}
+
+// fleet is an authority, and somebody of each kind.
+type fleet struct {
+	t         *testing.T
+	authority person
+	members   map[string]person
+}
+
+func newFleet(t *testing.T) *fleet {
+	t.Helper()
+	f := &fleet{t: t, authority: newPerson(t), members: make(map[string]person)}
+	f.authority.identifier()
+	for who := range fleetSays {
+		f.join(who, who)
+	}
+	return f
+}
+
+// join makes a member of a kind.
+func (f *fleet) join(name, kind string) {
+	f.t.Helper()
+	p := newPerson(f.t)
+	id := p.identifier()
+	if says := fleetSays[kind]; says != nil {
+		p.file("credential", f.authority.vouch(id, says...))
+	}
+	f.members[name] = p
+}
+
+// as returns a command of a member's, who presents what the authority says of it and trusts the
+// authority alone.
+func (f *fleet) as(who string, args ...string) []string {
+	f.t.Helper()
+	args = append(args, "--authority", f.authority.identifier())
+	if f.kindOf(who) != "stranger" {
+		args = append(args, "--credential", f.members[who].home+"/credential")
+	}
+	return args
+}
+
+func (f *fleet) kindOf(who string) string { return strings.TrimPrefix(who, "another ") }
+
+// start starts a role of a member's that is ready.
+func (f *fleet) start(who string, args ...string) (p *process, printed string) {
+	f.t.Helper()
+	p = f.members[who].start(f.as(who, args...)...)
+	return p, p.ready()
+}
+
+// The reasons for which a member is refused.
+const (
+	noOutlet   = "its bearer is no outlet"
+	noInlet    = "its bearer is no inlet"
+	anOutlet   = "its bearer is an outlet, and no inlet"
+	otherName  = "its bearer may not go by the name web"
+	noHop      = "its bearer is neither relay nor bridge"
+	noName     = "a credential counts for an outlet that is asked for by name"
+	noWord     = "no credential was presented"
+	wrongName  = "the far end does not go by that name"
+	unknownWeb = "no outlet named web"
+)
+
+// fleetWays are the ways by which a client asks for an outlet: a relay's, and a bridge's when it is
+// in the table, is that of whoever has set the trap.
+var fleetWays = []string{"direct", "relay"}
+
+// fleetAnswers says how it ends if a client asks for a name, or for none, and somebody with that
+// name, or with none, answers by each of these ways: which reason it gives, or that it is served.
+var fleetAnswers = []struct {
+	who, asked string
+	reasons    map[string]string // by way; none: served
+}{
+	{"outlet", "db", nil},
+	{"outlet", "web", map[string]string{"direct": otherName, "relay": otherName}},
+	{"outlet", "", map[string]string{"direct": noName}},
+	{"client", "db", map[string]string{"direct": noOutlet, "relay": noOutlet}},
+	{"client", "web", map[string]string{"direct": noOutlet, "relay": noOutlet}},
+	{"client", "", map[string]string{"direct": noName}},
+	{"relay", "db", map[string]string{"direct": noOutlet, "relay": noOutlet}},
+	{"relay", "web", map[string]string{"direct": noOutlet, "relay": noOutlet}},
+	{"relay", "", map[string]string{"direct": noName, "relay": noName}},
+	{"stranger", "db", map[string]string{"direct": noWord, "relay": noWord}},
+	{"stranger", "web", map[string]string{"direct": noWord, "relay": noWord}},
+	{"stranger", "", map[string]string{"direct": noName}},
+}
+
+// TestFleet has each member of a fleet, and a stranger, take the place of each other: as the outlet
+// that a client asks for, as a client, as who claims a name on a relay, and as the relay. All but
+// the right ones are refused, with the reason.
+func TestFleet(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t)
+	f.join("another client", "client")
+	f.join("another outlet", "outlet")
+	t.Run("answers", func(t *testing.T) {
+		for _, row := range fleetAnswers {
+			t.Run(
+				row.who+" for "+orNone(row.asked),
+				func(t *testing.T) { f.in(t).answers(row.who, row.asked, row.reasons) },
+			)
+		}
+	})
+	t.Run("asks", func(t *testing.T) { f.in(t).asks() })
+	t.Run("claims", func(t *testing.T) { f.in(t).claims() })
+	t.Run("takes claims", func(t *testing.T) { f.in(t).takesClaims() })
+}
+
+func orNone(name string) string {
+	if name == "" {
+		return "none"
+	}
+	return name
+}
+
+// in returns the same fleet in a part of the test.
+func (f *fleet) in(t *testing.T) *fleet {
+	t.Helper()
+	here := &fleet{t: t, authority: f.authority, members: make(map[string]person)}
+	here.authority.t = t
+	for who, p := range f.members {
+		p.t = t
+		here.members[who] = p
+	}
+	return here
+}
+
+// trap has somebody answer to a name, or to none, by all ways, and let everybody in: it returns
+// what to ask for. The relay is one that does as he likes.
+func (f *fleet) trap(who, name, target string) map[string]string {
+	f.t.Helper()
+	routes := make(map[string]string)
+	args := []string{"outlet", "--allow-anyone", "--target", target, "--listen", anywhere}
+	at := ""
+	if name != "" {
+		mallory := newPerson(f.t)
+		_, relay := mallory.startRelay("--allow", f.members[who].identifier())
+		at = name + "@"
+		routes["relay"] = at + relay
+		args = append(args, "--name", name, "--relay", relay, "--relay-identity", mallory.identifier())
+	}
+	_, printed := f.start(who, args...)
+	routes["direct"] = at + hostPortOf(wordBehind(f.t, printed, "--to"))
+	if name == "" && who == "relay" {
+		_, routes["relay"] = f.start(who, "relay", "--listen", anywhere)
+	}
+	return routes
+}
+
+func (f *fleet) answers(who, asked string, reasons map[string]string) {
+	f.t.Helper()
+	routes := f.trap(who, asked, named(f.t, "target"))
+	for _, way := range fleetWays {
+		route, ok := routes[way]
+		if !ok {
+			continue
+		}
+		if reason := reasons[way]; reason != "" {
+			f.members["another client"].fails(notTrusted, reason,
+				f.as("another client", "inlet", "--no-wait", "--listen", anywhere, "--to", route)...)
+			continue
+		}
+		_, inlet := f.start("another client", "inlet", "--listen", anywhere, "--to", route)
+		reaches(f.t, inlet, "target")
+	}
+}
+
+// asks has each of them be a client of the outlet, which is called db, by each way and under each
+// name.
+func (f *fleet) asks() {
+	f.t.Helper()
+	_, relay := f.start("relay", "relay", "--listen", anywhere)
+	outlet, printed := f.start(
+		"outlet",
+		"outlet",
+		"--listen",
+		anywhere,
+		"--name",
+		"db",
+		"--relay",
+		relay,
+		"--target",
+		named(f.t, "target"),
+	)
+	direct := hostPortOf(wordBehind(f.t, printed, "--to"))
+	outlet.says("msg=registered")
+	for _, way := range []string{direct, relay} {
+		_, inlet := f.start("another client", "inlet", "--listen", anywhere, "--to", "db@"+way)
+		reaches(f.t, inlet, "target")
+		ask := func(who string, code int, text, to string) {
+			f.t.Helper()
+			f.members[who].fails(
+				code,
+				text,
+				f.as(who, "inlet", "--no-wait", "--listen", anywhere, "--to", to,
+					"--allow", f.members["outlet"].identifier(), "--allow", f.members["relay"].identifier())...)
+		}
+		for who, reason := range map[string]string{"relay": noInlet, "stranger": noWord} {
+			ask(who, notTrusted, "not trusted by the far end", "db@"+way)
+			outlet.says(f.members[who].identifier() + " is not trusted: ")
+			outlet.says(reason)
+		}
+		for who := range fleetSays {
+			ask(who, unreachable, unknownWeb, "web@"+way)
+		}
+	}
+	for who, text := range map[string]string{
+		"client": wrongName, "relay": "not trusted", "stranger": "not trusted",
+	} {
+		f.members[who].fails(
+			notTrusted,
+			text,
+			f.as(who, "inlet", "--no-wait", "--listen", anywhere, "--to", direct,
+				"--allow", f.members["outlet"].identifier())...)
+	}
+	// An outlet may not be a client of another one, either.
+	f.members["another outlet"].fails(notTrusted, "not trusted by the far end",
+		f.as("another outlet", "inlet", "--no-wait", "--listen", anywhere, "--to", "db@"+direct)...)
+	outlet.says(anOutlet)
+}
+
+// claims has each of them claim a name on the relay.
+func (f *fleet) claims() {
+	f.t.Helper()
+	relay, at := f.start("relay", "relay", "--listen", anywhere)
+	claim := func(who, name string) []string {
+		return f.as(who, "outlet", "--no-wait", "--relay", at, "--name", name, "--target", "127.0.0.1:1",
+			"--relay-identity", f.members["relay"].identifier())
+	}
+	f.members["outlet"].start(claim("outlet", "db")...).ready()
+	for who, reason := range map[string]string{
+		"client": noOutlet, "relay": noOutlet, "stranger": noWord,
+	} {
+		for _, name := range []string{"db", "web"} {
+			f.members[who].fails(notTrusted, "not trusted", claim(who, name)...)
+			relay.says(reason)
+		}
+	}
+	f.members["outlet"].fails(notTrusted, "not trusted", claim("outlet", "web")...)
+	relay.says(otherName)
+}
+
+// takesClaims has each of them be the relay on which the outlet claims its name.
+func (f *fleet) takesClaims() {
+	f.t.Helper()
+	for who, reason := range map[string]string{
+		"relay": "", "client": noHop, "another outlet": noHop, "stranger": noWord,
+	} {
+		p := f.members[who].start(f.as(who, "relay", "--listen", anywhere)...)
+		claim := f.as(
+			"outlet",
+			"outlet",
+			"--no-wait",
+			"--relay",
+			p.ready(),
+			"--name",
+			"db",
+			"--target",
+			"127.0.0.1:1",
+		)
+		if reason == "" {
+			f.members["outlet"].start(claim...).ready()
+			continue
+		}
+		f.members["outlet"].fails(notTrusted, reason, claim...)
+	}
+}
