@@ -99,7 +99,7 @@ func (n *Node) open(
 	if err != nil {
 		return nil, err
 	}
-	m.Onward, m.Return = onward, wire.Route{n.label}
+	m.Onward, m.Return = onward, wire.Route{n.labels.origin()}
 	out, err := wire.AppendMessage(nil, m)
 	if err != nil {
 		_ = conn.Close()

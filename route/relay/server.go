@@ -35,6 +35,9 @@ type ServerConfig struct {
 	// name.
 	MayClaim func(d trust.Decision, name string) error
 
+	// Private leads to names only what comes through a session with a peer that is trusted.
+	Private bool
+
 	// Directory knows where names are. Nil means a Memory of its own, with the default limits.
 	Directory Directory
 }
@@ -52,7 +55,8 @@ type Server struct {
 	leases map[keyID]*Lease // that standby links may belong to
 }
 
-// NewServer makes n a relay. Whom n trusts may claim names, and everybody may ask for one.
+// NewServer makes n a relay. Whom n trusts may claim names, and everybody may ask for one, or
+// those only whom n trusts.
 func NewServer(n *route.Node, c ServerConfig) *Server {
 	s := &Server{
 		node: n, logger: n.Logger(), mayClaim: c.MayClaim, directory: c.Directory,
@@ -64,7 +68,7 @@ func NewServer(n *route.Node, c ServerConfig) *Server {
 	}
 	n.Offer(RegisterName, route.Service{Handler: s.register, Waits: true})
 	n.Offer(StandbyName, route.Service{Handler: s.standby, Open: true, Waits: true})
-	n.Resolve(route.ForwardPrefix, s.resolve)
+	n.Resolve(route.ForwardPrefix, !c.Private, s.resolve)
 	return s
 }
 
