@@ -162,7 +162,8 @@ func (q *Request) HandOver() bool {
 	return false
 }
 
-// pass writes the message, with this node on the way back, and what came behind it to next.
+// pass writes the message, with this node on the way back, and what came behind it to next. To an
+// asker in a channel it says that it has done so.
 func (q *Request) pass(next netio.Conn) (wire.Code, error) {
 	m := q.Message
 	m.Return = append(wire.Route{q.node.labels.passing(q.origin())}, m.Return...)
@@ -172,6 +173,11 @@ func (q *Request) pass(next netio.Conn) (wire.Code, error) {
 	}
 	_, err = next.Write(append(out, q.ahead...))
 	q.Message, q.ahead = wire.Message{Return: q.Message.Return}, nil
+	if err == nil && q.Session != nil {
+		// The asker can believe this status, and what comes behind it is somebody else's.
+		passed := wire.Status{Code: wire.OK, Hop: q.ordinal()}
+		_, _ = q.conn.Write(wire.AppendStatus(nil, passed)) // Join sees what is wrong
+	}
 	return wire.Unreachable, err
 }
 

@@ -129,7 +129,7 @@ func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 	open := func(ctx context.Context) (channel.Conn, error) {
 		return n.open(ctx, r, segs, k, wire.Message{})
 	}
-	session, err := n.endpoint.Initiate(n.life.ctx, forwardName(segs[k]), open)
+	session, err := n.endpoint.InitiateTo(n.life.ctx, expected(segs[k]), forwardName(segs[k]), open)
 	if status := (*StatusError)(nil); errors.As(err, &status) {
 		err = status
 	}
