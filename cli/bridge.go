@@ -13,8 +13,8 @@ func bridgeCommand() *cli.Command {
 		Name:      "bridge",
 		Usage:     "join two networks: forward links to the next hops it is given, and nowhere else",
 		UsageText: "sp bridge --listen [HOST]:PORT --next HOST:PORT",
-		Description: "A route enters the bridge through a secure channel, as BRIDGE:8000/HOST:7000 does. " +
-			"When it\nlistens, the bridge prints its address, and nothing else.",
+		Description: "A route enters the bridge through a secure channel, as BRIDGE:8000/HOST:7000 " +
+			"does. When it\nlistens, the bridge prints its address, and nothing else.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{
 				Name: "listen",

@@ -120,8 +120,8 @@ func hintFor(err error) string {
 	case errors.As(err, &d) && problemHint(d) != "":
 		return problemHint(d)
 	case errors.Is(err, route.ErrSyntax):
-		return "a route is host:port, unix:PATH, name@relay:port, some of these with / between, or like " +
-			"/dnsaddr/host/tcp/7000/secure/api/service/outlet"
+		return "a route is host:port, unix:PATH, name@relay:port, some of these with / between, " +
+			"or like /dnsaddr/host/tcp/7000/secure/api/service/outlet"
 	case errors.As(err, &u):
 		return usageHint(u)
 	case errors.Is(err, channel.ErrRefusedByPeer):

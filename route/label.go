@@ -45,8 +45,8 @@ func (l *labeler) made(a wire.Address) bool {
 }
 
 func (l *labeler) seal(head []byte) wire.Address {
-	label := append(head[:labelHead:labelHead], l.mac("label", string(head))[:wire.LabelSize-labelHead]...)
-	return wire.Address{Kind: wire.Label, Name: string(label)}
+	tail := l.mac("label", string(head))[:wire.LabelSize-labelHead]
+	return wire.Address{Kind: wire.Label, Name: string(head) + string(tail)}
 }
 
 func (l *labeler) mac(about, what string) []byte {

@@ -282,8 +282,8 @@ func formatStep(a wire.Address) string {
 	return fmt.Sprintf("/kind%d/%x", a.Kind, a.Name)
 }
 
-// segments cuts r behind each secure step, and what is expected there: what is opened on the first link, what is opened inside
-// the first channel, and so on. The last segment ends with a service.
+// segments cuts r behind each secure step and what is expected there: what is opened on the first
+// link, what is opened inside the first channel, and so on. The last segment ends with a service.
 func segments(r Route) []Route {
 	var all []Route
 	begin := 0

@@ -39,7 +39,7 @@ func (e *StatusError) Error() string {
 	case e.Hop == 0:
 		return what
 	case e.Hearsay:
-		return fmt.Sprintf("at %s, hop %d says: %s", e.Where, e.Hop, what)
+		return fmt.Sprintf("hop %d says: %s (at %s)", e.Hop, what, e.Where)
 	}
 	return fmt.Sprintf("hop %d (%s): %s", e.Hop, e.Where, what)
 }
