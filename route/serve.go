@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"syscall"
@@ -117,7 +118,7 @@ func (n *Node) secure(ctx context.Context, q *Request) error {
 
 func (n *Node) resolveForward(q *Request) (_ Handler, err error) {
 	if n.config.Forward != nil && !n.config.OpenForward && q.Session == nil {
-		return nil, Refuse(wire.NotAllowed, "") // a stranger is not told what would be
+		return nil, refuseStranger("forwarded to " + transport.Format(q.address))
 	}
 	if n.config.Forward == nil || !n.config.Forward(q.address) {
 		return nil, Refuse(wire.NotAllowed, notForwarded(q.address))
@@ -126,6 +127,13 @@ func (n *Node) resolveForward(q *Request) (_ Handler, err error) {
 		return nil, err
 	}
 	return n.forward, nil
+}
+
+// refuseStranger refuses to pass on a message that has come without a session. A stranger is not
+// told what would be.
+func refuseStranger(what string) error {
+	why := fmt.Errorf("somebody without a channel wants to be %s", what)
+	return RefuseBecause(wire.NotAllowed, "", why)
 }
 
 func notForwarded(a wire.Address) string {
@@ -147,7 +155,7 @@ func (n *Node) forward(ctx context.Context, q *Request) error {
 // resolveService finds a service of this node.
 func (n *Node) resolveService(q *Request) (Handler, error) {
 	if !n.offers.isFor(q.address.Name, q.Session != nil) {
-		return nil, Refuse(wire.NotAllowed, "")
+		return nil, refuseStranger("led to " + q.address.Name)
 	}
 	s, ok, err := n.offers.resolve(n.life.ctx, q.address.Name)
 	if err != nil {
