@@ -552,7 +552,7 @@ func (l *lab) fakeInitiator() *fakePeer {
 	l.t.Helper()
 	client, server := l.pipe()
 	l.serve(server)
-	s, err := l.initiator.initiate(newLink(client), "")
+	s, err := l.initiator.initiate(newLink(client), identity.Identifier{}, "")
 	if err != nil {
 		l.t.Fatal(err)
 	}
