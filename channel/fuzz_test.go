@@ -290,7 +290,7 @@ func FuzzControl(f *testing.F) {
 		}
 		client, server := faultnet.PipeSize(1 << 20)
 		l.serve(server)
-		s, err := l.initiator.initiate(newLink(client), "", trust.As{})
+		s, err := l.initiator.initiate(newLink(client), identity.Identifier{}, "", trust.As{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -33,7 +33,8 @@ type handshake struct {
 	config *Config
 	role   identity.Role
 	noise  *noise.HandshakeState
-	as     trust.As // what the peer is taken for
+	as     trust.As            // what the peer is taken for
+	expect identity.Identifier // the peer must be this one, on top of trust; zero says nothing
 
 	// Known once the peer's proof has been read and found good.
 	peer     *identity.Peer
@@ -114,6 +115,10 @@ func (h *handshake) readProof(message []byte) error {
 	peer, err := identity.VerifyProof(h.other(), hash, payload[1+payload[0]:])
 	if err != nil {
 		return err
+	}
+	if !h.expect.IsZero() && peer.Identifier() != h.expect {
+		return fmt.Errorf("%w: %s is there, and %s is expected",
+			trust.ErrNotTrusted, peer.Identifier(), h.expect)
 	}
 	h.peer = peer
 	h.decision, err = decide(h.config.Trust.Accept, peer, h.as, time.Now())

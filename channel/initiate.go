@@ -19,13 +19,22 @@ import (
 func (e *Endpoint) Initiate(
 	ctx context.Context, name string, as trust.As, dial func(ctx context.Context) (Conn, error),
 ) (*Session, error) {
+	return e.InitiateTo(ctx, identity.Identifier{}, name, as, dial)
+}
+
+// InitiateTo is Initiate, and the far end must be the identity expect: it is refused otherwise,
+// before this side has shown its own, however much it is trusted. Zero expects nobody.
+func (e *Endpoint) InitiateTo(
+	ctx context.Context, expect identity.Identifier, name string, as trust.As,
+	dial func(ctx context.Context) (Conn, error),
+) (*Session, error) {
 	conn, err := dial(ctx)
 	if err != nil {
 		return nil, err
 	}
 	l := newLink(conn)
 	unguard := guard(ctx, conn, e.config.handshakeTimeout())
-	s, err := e.initiate(l, name, as)
+	s, err := e.initiate(l, expect, name, as)
 	if err = unguard(err); err == nil {
 		s.dial = dial
 		err = e.admit(s)
@@ -46,12 +55,15 @@ func (e *Endpoint) Initiate(
 }
 
 // initiate is the initiator's handshake, a step a line.
-func (e *Endpoint) initiate(l *link, name string, as trust.As) (*Session, error) {
+func (e *Endpoint) initiate(
+	l *link, expect identity.Identifier, name string, as trust.As,
+) (*Session, error) {
 	suite := e.config.suites()[0]
 	h, err := newHandshake(&e.config, e.static, identity.Initiator, as, suite, sessionID{})
 	if err != nil {
 		return nil, err
 	}
+	h.expect = expect
 	if err := send(l, appendHandshakeHello(nil, suite), h.writeBare); err != nil {
 		return nil, err
 	}

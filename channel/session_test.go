@@ -552,7 +552,7 @@ func (l *lab) fakeInitiator() *fakePeer {
 	l.t.Helper()
 	client, server := l.pipe()
 	l.serve(server)
-	s, err := l.initiator.initiate(newLink(client), "", trust.As{})
+	s, err := l.initiator.initiate(newLink(client), identity.Identifier{}, "", trust.As{})
 	if err != nil {
 		l.t.Fatal(err)
 	}

@@ -10,10 +10,11 @@ import (
 
 func bridgeCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "bridge",
-		Usage:       "join two networks: forward links to the next hops it is given, and nowhere else",
-		UsageText:   "sp bridge --listen [HOST]:PORT --next HOST:PORT",
-		Description: "When it listens, the bridge prints its address, and nothing else.",
+		Name:      "bridge",
+		Usage:     "join two networks: forward links to the next hops it is given, and nowhere else",
+		UsageText: "sp bridge --listen [HOST]:PORT --next HOST:PORT",
+		Description: "A route enters the bridge through a secure channel, as BRIDGE:8000/HOST:7000 " +
+			"does. When it\nlistens, the bridge prints its address, and nothing else.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{
 				Name: "listen",
@@ -23,7 +24,13 @@ func bridgeCommand() *cli.Command {
 			&cli.StringSliceFlag{
 				Name: "next",
 				Usage: "allowed next `HOP`: host:port, host:first-last, or CIDR:port(s); " +
-					"repeatable",
+					"repeatable; a network is without loopback, link-local, multicast and metadata " +
+					"addresses, unless it lies within them",
+			},
+			&cli.BoolFlag{
+				Name: "open", Category: whoCategory,
+				Usage: "forward for whoever comes; without it, only for those who are trusted, " +
+					"through a secure channel with the bridge",
 			},
 		}, relayedFlags(claimedName), portalFlags()),
 		Action: action(runBridge, "listen", "next"),
@@ -39,7 +46,7 @@ func runBridge(c *call) error {
 		return err
 	}
 	options.Notify = sayAddress(c.stdout)
-	bridge := config.Bridge{Entrance: entranceConfig(c), Next: c.list("next")}
+	bridge := config.Bridge{Entrance: entranceConfig(c), Next: c.list("next"), Open: c.yes("open")}
 	all := config.Config{Node: nodeConfig(c), Bridges: []config.Bridge{bridge}}
 	return runPortals(c.ctx, all, options)
 }

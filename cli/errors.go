@@ -30,7 +30,8 @@ const (
 )
 
 const exitCodesHelp = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 far end not reachable, " +
-	"4 not trusted,\n5 target refused the connection."
+	"4 not trusted,\n5 target refused the connection. What is said outside of a secure channel, " +
+	"such as by a relay,\nis 3, for anybody on the way may have said it."
 
 // errInvalid marks an error about a credential or a ticket that is not to be believed.
 var errInvalid = errors.New("not valid")
@@ -67,16 +68,19 @@ func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
 func exitCode(err error) int {
 	var status *route.StatusError
 	var dial *route.DialError
+	var problem *daemon.Error
 	switch {
 	case errors.Is(err, errUsage), errors.Is(err, route.ErrSyntax),
 		errors.Is(err, route.ErrNotDialable), errors.Is(err, route.ErrTooFar),
-		errors.Is(err, route.ErrLoop), errors.Is(err, portal.ErrNoChannel):
+		errors.Is(err, route.ErrLoop), errors.Is(err, route.ErrExpect),
+		errors.Is(err, portal.ErrNoChannel):
 		return exitUsage
 	case errors.Is(err, trust.ErrNotTrusted), errors.Is(err, errInvalid),
-		errors.Is(err, channel.ErrWrongName):
+		errors.Is(err, channel.ErrWrongName),
+		errors.As(err, &problem) && problem.Problem == daemon.NotBelieved:
 		return exitNotTrusted
 	case errors.As(err, &status):
-		return statusExitCode(status.Code)
+		return statusExitCode(status)
 	case errors.As(err, &dial), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, channel.ErrCut),
 		errors.Is(err, channel.ErrMissedPongs), errors.Is(err, route.ErrNoAnswer), isTimeout(err):
@@ -85,8 +89,12 @@ func exitCode(err error) int {
 	return exitFailed
 }
 
-func statusExitCode(code route.Code) int {
-	switch code {
+// statusExitCode makes nothing but "not reachable" of what anybody on the way may have said.
+func statusExitCode(status *route.StatusError) int {
+	if status.Hearsay {
+		return exitUnreachable
+	}
+	switch status.Code {
 	case route.CodeNotTrusted, route.CodeNameTaken, route.CodeNotAllowed:
 		return exitNotTrusted
 	case route.CodeRefused:
@@ -112,8 +120,8 @@ func hintFor(err error) string {
 	case errors.As(err, &d) && problemHint(d) != "":
 		return problemHint(d)
 	case errors.Is(err, route.ErrSyntax):
-		return "a route is host:port, unix:PATH, name@relay:port, or like " +
-			"/dnsaddr/host/tcp/7000/secure/api/service/outlet"
+		return "a route is host:port, unix:PATH, name@relay:port, some of these with / between, " +
+			"or like /dnsaddr/host/tcp/7000/secure/api/service/outlet"
 	case errors.As(err, &u):
 		return usageHint(u)
 	case errors.Is(err, route.ErrByName):
@@ -132,6 +140,10 @@ func hintFor(err error) string {
 			"or be at a limit"
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another process listens there; choose another port, or 0 for a free one"
+	}
+	if errors.As(err, &status) && status.Hearsay && status.Code == route.CodeNotAllowed {
+		return "a bridge, or a private relay, passes on whom it trusts and who enters it through a " +
+			"channel: BRIDGE:8000/HOST:7000, RELAY:4000/NAME@"
 	}
 	if errors.As(err, &status) {
 		return missingHint(status.Missing())

@@ -32,8 +32,9 @@ func inletCommand() *cli.Command {
 			},
 			&cli.StringSliceFlag{
 				Name: "to",
-				Usage: "`ROUTE` to the outlet: host:port, name@relay:port, the long form, or - to " +
-					"read it from stdin; repeatable, the best first: a connection takes the first " +
+				Usage: "`ROUTE` to the outlet: host:port, name@relay:port, a chain of these with / " +
+					"between, the long form, or - to read it from stdin; repeatable, " +
+					"the best first: a connection takes the first " +
 					"that is open",
 			},
 			&cli.StringFlag{

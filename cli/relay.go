@@ -20,6 +20,11 @@ func relayCommand() *cli.Command {
 				Usage: "`WHERE` inlets and outlets connect: [host]:port or unix:PATH; " +
 					"no host is every interface",
 			},
+			&cli.BoolFlag{
+				Name: "private", Category: whoCategory,
+				Usage: "lead to names only those who are trusted, through a secure channel with the " +
+					"relay, as RELAY:4000/NAME@ does",
+			},
 			limitFlag("max-names", config.DefaultMaxNames, "names at once that outlets claim"),
 			limitFlag("max-names-per-identity", config.DefaultMaxNamesPerOwner,
 				"names at once of one identity"),
@@ -38,8 +43,8 @@ func runRelay(c *call) error {
 	}
 	options.Notify = sayAddress(c.stdout)
 	relay := config.Relay{
-		Entrance: entranceConfig(c),
-		Names:    c.number("max-names"), NamesPerIdentity: c.number("max-names-per-identity"),
+		Entrance: entranceConfig(c), Private: c.yes("private"),
+		Names: c.number("max-names"), NamesPerIdentity: c.number("max-names-per-identity"),
 	}
 	all := config.Config{Node: nodeConfig(c), Relays: []config.Relay{relay}}
 	return runPortals(c.ctx, all, options)

@@ -18,8 +18,9 @@ const defaultMessageTimeout = 10 * time.Second
 
 func toFlag() cli.Flag {
 	return &cli.StringFlag{
-		Name:  "to",
-		Usage: "`ROUTE`: host:port, name@relay:port, the long form, or - to read it from stdin",
+		Name: "to",
+		Usage: "`ROUTE`: host:port, name@relay:port, a chain of these with / between, the long " +
+			"form, or - to read it from stdin",
 	}
 }
 

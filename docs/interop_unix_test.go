@@ -132,7 +132,7 @@ func TestInteropBridge(t *testing.T) {
 		at := m.start("bridge", "--next", net.JoinHostPort(next[2], next[4]))
 		_, port, err := net.SplitHostPort(at)
 		check(m.T, err)
-		m.inlet = m.start("inlet", "--to", "/ip4/127.0.0.1/tcp/"+port+to)
+		m.inlet = m.start("inlet", "--to", "/ip4/127.0.0.1/tcp/"+port+"/secure/api"+to)
 		m.carries()
 		m.stops()
 	})

@@ -306,18 +306,26 @@ func bySecondImplementation(e *example) {
 // node runs a node that trusts those given, and returns it and where it listens.
 func node(t *testing.T, allow ...identity.Identifier) (*route.Node, *identity.Identity, string) {
 	t.Helper()
+	return nodeThat(t, func(*route.Config) {}, allow...)
+}
+
+// nodeThat is node with another configuration.
+func nodeThat(
+	t *testing.T, change func(*route.Config), allow ...identity.Identifier,
+) (*route.Node, *identity.Identity, string) {
+	t.Helper()
 	id, err := identity.New(rand.Reader, time.Now())
 	check(t, err)
 	trust, err := trust.NewPolicy(trust.Config{Self: id.Identifier(), Allow: allow})
 	check(t, err)
-	n, err := route.NewNode(route.Config{
+	config := route.Config{
 		Channel: channel.Config{
-			Keepalive: time.Minute,
-			Identity:  id,
-			Trust:     trust,
-			Suites:    suites(t),
-		}, Logger: slog.New(slog.DiscardHandler),
-	})
+			Keepalive: time.Minute, Identity: id, Trust: trust, Suites: suites(t),
+		},
+		Logger: slog.New(slog.DiscardHandler),
+	}
+	change(&config)
+	n, err := route.NewNode(config)
 	check(t, err)
 	n.HandleBasics()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -28,7 +28,7 @@ func storyBridge(r *recorder) {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	check(r.T, err)
 	check(r.T, closed.Close())
-	bridge := r.sp("bridge", "--listen", "127.0.0.1:0", quiet,
+	bridge := r.sp("bridge", "--listen", "127.0.0.1:0", quiet, "--open",
 		"--next", next, "--next", closed.Addr().String())
 	s := r.second(bridge.ready())
 

@@ -89,11 +89,14 @@ func CheckRoute(r route.Route) error {
 	switch {
 	case last < 0 || !r[0].IsTransport():
 		return fmt.Errorf("%w: %s", route.ErrNotDialable, route.Format(r))
-	case last < 2 || r[last].Kind != wire.Service || r[last-1].Kind != wire.Secure:
+	case last < 2 || r[last].Kind != wire.Service || !isChannel(r[last-1]):
 		return fmt.Errorf("%w: %s", ErrNoChannel, route.Format(r))
 	}
 	return nil
 }
+
+// isChannel tells whether a step ends what opens a channel.
+func isChannel(a wire.Address) bool { return a.Kind == wire.Secure || a.Kind == wire.Is }
 
 // conn is a stream whose Close is somebody's business.
 type conn struct {

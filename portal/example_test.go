@@ -94,7 +94,7 @@ func ExampleDial_bridge() {
 	defer l.Close()
 	go answer(l)
 
-	bridge, stop := serveBridge(newOptions(), l.Addr()) // sp bridge --listen :7000 --to …
+	bridge, stop := serveBridge(newOptions(), l.Addr()) // sp bridge --open --listen :7000 …
 	defer stop()
 
 	c, err := portal.Dial(ctx, transport.FormatStep(bridge)+l.Route(), here)
@@ -159,7 +159,7 @@ func serveBridge(o portal.Options, to net.Addr) (at wire.Address, stop func()) {
 	allowed := transport.FromAddrPort(netip.MustParseAddrPort(to.String()))
 	_, at, stop = serveNode(route.Config{
 		Channel: channel.Config{Identity: o.Identity, Trust: trusting(o, o)}, Logger: o.Logger,
-		Forward: func(a wire.Address) bool { return a == allowed },
+		Forward: func(a wire.Address) bool { return a == allowed }, OpenForward: true,
 	})
 	return at, stop
 }

@@ -127,7 +127,7 @@ func newRelayAndBridge(t *testing.T, trusts *identity.Identity) relayAndBridge {
 	stranger := testkit.NewIdentity(t)
 	listening(t, route.Config{
 		Channel: channel.Config{Identity: stranger, Trust: testkit.Trusting(t, stranger)},
-		Forward: func(a wire.Address) bool { return a == r.relay }, Logger: quiet(),
+		Forward: func(a wire.Address) bool { return a == r.relay }, OpenForward: true, Logger: quiet(),
 	}, &r.bridge)
 	return r
 }

@@ -25,7 +25,7 @@ func TestLinkCountsUntilAuthenticated(t *testing.T) {
 	n, at := w.listening(t, func(c *Config) { c.Limits.Unauthenticated = most })
 	n.HandleBasics()
 	asks := opening(t,
-		wire.Message{Onward: wire.Route{secure()}, Return: wire.Route{w.node(t).label}})
+		wire.Message{Onward: wire.Route{secure()}, Return: wire.Route{w.node(t).labels.origin()}})
 	for range 3 * most {
 		c, err := net.Dial("tcp", transport.Format(at))
 		if err != nil {

@@ -87,6 +87,6 @@ func decided(err error) bool {
 		return d.Decided()
 	}
 	status := (*StatusError)(nil)
-	return errors.As(err, &status) &&
+	return errors.As(err, &status) && !status.Hearsay &&
 		slices.Contains([]wire.Code{wire.NotTrusted, wire.NotAllowed, wire.NameTaken}, status.Code)
 }

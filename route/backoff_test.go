@@ -25,6 +25,7 @@ func TestBackoff(t *testing.T) {
 		"not trusted": {fmt.Errorf("far end: %w", trust.ErrNotTrusted), true},
 		"superseded":  {decidedError{}, true},
 		"name taken":  {&StatusError{Code: wire.NameTaken}, true},
+		"hearsay":     {&StatusError{Code: wire.NameTaken, Hearsay: true}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

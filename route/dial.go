@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
@@ -99,13 +100,15 @@ func (n *Node) open(
 	if err != nil {
 		return nil, err
 	}
-	m.Onward, m.Return = onward, wire.Route{n.label}
+	m.Onward, m.Return = sent(onward), wire.Route{n.labels.origin()}
 	out, err := wire.AppendMessage(nil, m)
 	if err != nil {
 		_ = conn.Close()
 		return nil, err
 	}
-	return opened(conn, r, begin, out), nil
+	s := opened(conn, r, begin, out)
+	s.inside, s.passing = k > 0, k > 0 && slices.ContainsFunc(onward, moves)
+	return s, nil
 }
 
 func (n *Node) connectTimeout() time.Duration {

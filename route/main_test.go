@@ -97,7 +97,11 @@ func nowhere(t testing.TB) wire.Address {
 	return addressOf(l)
 }
 
-func anywhere(c *Config) { c.Forward = func(wire.Address) bool { return true } }
+// anywhere has a node forward whatever comes to wherever it asks for.
+func anywhere(c *Config) {
+	c.Forward = func(wire.Address) bool { return true }
+	c.OpenForward = true
+}
 
 // ask sends text over r, ends its direction, and returns all that comes back.
 func ask(t testing.TB, n *Node, r Route, text string) (string, error) {

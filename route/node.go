@@ -2,10 +2,10 @@ package route
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -32,9 +32,16 @@ type Config struct {
 	// Claim, the empty name included. Without it the node takes the empty name as well.
 	ByName bool
 
-	// Forward tells which transport addresses other nodes' messages may be forwarded to. Nil
-	// forwards nothing.
+	// Forward tells which transport addresses other nodes' messages may be forwarded to, if they
+	// come through a session with a peer that is trusted. Nil forwards nothing.
 	Forward func(a wire.Address) bool
+
+	// OpenForward has messages forwarded that come without a session as well.
+	OpenForward bool
+
+	// Reach tells whether a link to a, a host's name, may be made to ip, one of the addresses that
+	// the name stands for just now. Nil lets all be.
+	Reach func(a wire.Address, ip netip.Addr) error
 
 	// ConnectTimeout bounds the making of a link. 0 means DefaultConnectTimeout.
 	ConnectTimeout time.Duration
@@ -57,7 +64,7 @@ type Node struct {
 	config     Config
 	logger     *slog.Logger
 	endpoint   *channel.Endpoint
-	label      wire.Address // what it puts on return routes: random, new in each process
+	labels     *labeler // what it puts on return routes
 	transports *transport.Set
 
 	life      *life
@@ -78,8 +85,10 @@ type Node struct {
 func NewNode(config Config) (*Node, error) {
 	n := &Node{
 		config: config, logger: config.Logger, life: newLife(),
-		transports: transport.NewSet(transport.Config{ConnectTimeout: config.ConnectTimeout}),
-		offers:     newOffers(config.ByName), sessions: newSessions(),
+		transports: transport.NewSet(transport.Config{
+			ConnectTimeout: config.ConnectTimeout, Reach: config.Reach,
+		}),
+		offers: newOffers(config.ByName), sessions: newSessions(),
 		admission: admission.New(config.Limits),
 	}
 	if n.logger == nil {
@@ -92,12 +101,7 @@ func NewNode(config Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	label := make([]byte, wire.LabelSize)
-	if _, err := rand.Read(label); err != nil {
-		return nil, err
-	}
-	n.endpoint = endpoint
-	n.label = wire.Address{Kind: wire.Label, Name: string(label)}
+	n.endpoint, n.labels = endpoint, newLabeler()
 	n.Go(func() { n.links.run(n.life.ctx, n.config.Channel.KeepaliveInterval()) })
 	return n, nil
 }
@@ -127,10 +131,13 @@ func (n *Node) Offer(name string, s Service) { n.offers.set(name, s) }
 // Withdraw stops offering a service. Requests that are being served go on.
 func (n *Node) Withdraw(name string) { n.offers.remove(name) }
 
-// Resolve has find find the services, open to everybody who reaches the node, whose names begin
-// with prefix, unless they are offered by Offer. name is what follows the prefix. A node has one
-// Resolver: another one takes its place.
-func (n *Node) Resolve(prefix string, find Resolver) { n.offers.setResolver(prefix, find) }
+// Resolve has find find the services whose names begin with prefix, unless they are offered by
+// Offer. They are open to everybody who reaches the node, or else to those only who come through a
+// session: others are told that they are not allowed, whatever name they ask for. name is what
+// follows the prefix. A node has one Resolver: another one takes its place.
+func (n *Node) Resolve(prefix string, open bool, find Resolver) {
+	n.offers.setResolver(prefix, open, find)
+}
 
 // Claim says that the node goes by name, as well, until release is called, once. A peer that
 // believes it has reached another name is refused. A name that begins with ForwardPrefix is the

@@ -31,6 +31,7 @@ type offers struct {
 	mu       sync.Mutex
 	services map[string]Service
 	prefix   string         // of the names that find is for
+	passOpen bool           // to everybody
 	find     Resolver       // nil finds nothing
 	byName   bool           // the empty name has to be claimed too
 	names    map[string]int // how many times each has been claimed
@@ -54,10 +55,10 @@ func (o *offers) remove(name string) {
 	delete(o.services, name)
 }
 
-func (o *offers) setResolver(prefix string, find Resolver) {
+func (o *offers) setResolver(prefix string, open bool, find Resolver) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.prefix, o.find = prefix, find
+	o.prefix, o.passOpen, o.find = prefix, open, find
 }
 
 // resolve returns the service of a name: one that is offered, or that the resolver finds.
@@ -72,6 +73,14 @@ func (o *offers) resolve(ctx context.Context, name string) (s Service, ok bool, 
 	}
 	h, err := find(ctx, rest)
 	return Service{Handler: h, Open: true}, h != nil, err
+}
+
+// isFor tells whether somebody with or without a session may ask for a name at all.
+func (o *offers) isFor(name string, trusted bool) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, offered := o.services[name]
+	return trusted || offered || o.find == nil || o.passOpen || !strings.HasPrefix(name, o.prefix)
 }
 
 // claim adds a name until release is called, once.

@@ -26,7 +26,7 @@ func TestResolver(t *testing.T) {
 		}
 	}
 	n.HandleOpen("to_offered", say("offered"))
-	n.Resolve("to_", func(_ context.Context, name string) (Handler, error) {
+	n.Resolve("to_", true, func(_ context.Context, name string) (Handler, error) {
 		switch name {
 		case "broken":
 			return nil, errors.New("nobody's affair")

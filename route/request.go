@@ -31,6 +31,7 @@ type Request struct {
 	Session *channel.Session
 
 	node    *Node
+	led     bool // by a relay that this side has dialed
 	conn    netio.Conn
 	ahead   []byte       // read behind the message
 	address wire.Address // what was taken off the onward route last
@@ -76,6 +77,7 @@ func (n *Node) newFlowRequest(f *channel.Flow) *Request {
 // takes to come.
 func (n *Node) ReadRequest(link Conn) (*Request, error) {
 	q := n.newRequest(link, nil)
+	q.led = true
 	return q, q.read()
 }
 
@@ -160,17 +162,48 @@ func (q *Request) HandOver() bool {
 	return false
 }
 
-// pass writes the message, with this node on the way back, and what came behind it to next.
+// pass writes the message, with this node on the way back, and what came behind it to next. To an
+// asker in a channel it says that it has done so.
 func (q *Request) pass(next netio.Conn) (wire.Code, error) {
 	m := q.Message
-	m.Return = append(wire.Route{q.node.label}, m.Return...)
+	m.Return = append(wire.Route{q.node.labels.passing(q.origin())}, m.Return...)
 	out, err := wire.AppendMessage(nil, m)
 	if err != nil {
 		return wire.TooLong, err
 	}
 	_, err = next.Write(append(out, q.ahead...))
 	q.Message, q.ahead = wire.Message{Return: q.Message.Return}, nil
+	if err == nil && q.Session != nil {
+		// The asker can believe this status, and what comes behind it is somebody else's.
+		passed := wire.Status{Code: wire.OK, Hop: q.ordinal()}
+		_, _ = q.conn.Write(wire.AppendStatus(nil, passed)) // Join sees what is wrong
+	}
 	return wire.Unreachable, err
+}
+
+// Label returns the label of the node that has sent the message here. Where that node has passed
+// the message on, it is a pseudonym of whoever that node had the message from: the same for
+// messages of the same source as long as that node lives, and nothing else may be concluded from
+// it. The one who has sent a message first puts a new one on each. It reports false for a message
+// without a label, and once the request has been answered.
+func (q *Request) Label() (label [wire.LabelSize]byte, ok bool) {
+	if len(q.Message.Return) == 0 {
+		return label, false
+	}
+	return label, copy(label[:], q.Message.Return[0].Name) == wire.LabelSize
+}
+
+// origin is where the message comes from, as this node sees it: from an identity, from an address,
+// or, where a relay has led it here, from whom the relay tells apart.
+func (q *Request) origin() string {
+	if q.Session != nil {
+		return q.Session.Peer().Identifier().String()
+	}
+	source := q.node.source(q.conn.RemoteAddr()).String()
+	if label, ok := q.Label(); ok && q.led {
+		source += " " + string(label[:])
+	}
+	return source
 }
 
 // ordinal is this node's place among those that the message has come by.

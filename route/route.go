@@ -19,6 +19,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
@@ -45,6 +46,7 @@ var (
 	ErrTooFar = fmt.Errorf("a route has at most %d addresses", wire.MaxRoute)
 	ErrLoop   = errors.New("the route comes back to where it has been")
 	ErrLocal  = errors.New("an address that only this node knows may only begin the route")
+	ErrExpect = errors.New("an Identifier is expected behind a secure step, and only there")
 )
 
 // ErrByName says that a node was asked for without a name, and wants to be asked for by its own.
@@ -56,7 +58,14 @@ var ErrByName = errors.New("it is to be asked for by name")
 //	name@host:port   /dnsaddr/host/tcp/port/service/forward_to_name/secure/api/service/outlet
 //
 // with /ip4/… or /ip6/… in place of /dnsaddr/… where host is an IP address, and /unix/… for
-// unix:PATH in place of host:port.
+// unix:PATH in place of host:port. A chain of short forms with slashes between enters each node but
+// the last through a secure channel, and asks the last one for its outlet:
+//
+//	host:port/HOST:PORT   /dnsaddr/host/tcp/port/secure/api/dnsaddr/HOST/tcp/PORT/secure/api/…
+//	host:port/name@       /dnsaddr/host/tcp/port/secure/api/service/forward_to_name/secure/api/…
+//
+// Behind each element may stand #I…, the Identifier that must be there: /is/I… behind the secure
+// step. What begins with unix: is one element, whatever is in it.
 func Parse(text string) (Route, error) {
 	var r Route
 	var err error
@@ -73,7 +82,7 @@ func Parse(text string) (Route, error) {
 
 // Check tells whether r can be walked as far as its addresses say.
 func Check(r Route) error {
-	if len(r) > wire.MaxRoute {
+	if len(sent(r)) > wire.MaxRoute {
 		return ErrTooFar
 	}
 	seen := make(map[wire.Address]bool)
@@ -81,6 +90,8 @@ func Check(r Route) error {
 		switch {
 		case a.Kind == wire.Local && i > 0:
 			return ErrLocal
+		case a.Kind == wire.Is && (i == 0 || r[i-1].Kind != wire.Secure):
+			return ErrExpect
 		case a.Kind == wire.Secure:
 			clear(seen) // inside a channel a route may well pass a node again
 		case a.IsTransport() && seen[a]:
@@ -92,27 +103,95 @@ func Check(r Route) error {
 	return nil
 }
 
+// parseShort reads a chain of short forms, or only one.
 func parseShort(text string) (Route, error) {
-	name, rest, named := strings.Cut(text, "@")
-	if !named {
-		rest = text
+	if standsAlone(text) {
+		node, err := parseShortNode(text, false)
+		return ToOutlet(node...), err
 	}
-	node, err := transport.Parse(rest)
-	if err != nil {
-		return nil, err
-	}
-	r := Route{node}
-	if named {
-		forward := Forward(name)
-		if name == "" {
-			return nil, errors.New("no name before the @")
-		}
-		if err := forward.Validate(); err != nil {
+	var r Route
+	for i, element := range strings.Split(text, "/") {
+		element, expected, expects := strings.Cut(element, "#")
+		node, err := parseShortNode(element, i > 0)
+		if err != nil {
 			return nil, err
 		}
-		r = append(r, forward)
+		r = append(append(r, node...), wire.Address{Kind: wire.Secure, Name: SecureName})
+		if expects {
+			is, err := parseExpect(expected)
+			if err != nil {
+				return nil, err
+			}
+			r = append(r, is)
+		}
 	}
-	return ToOutlet(r...), nil
+	return append(r, wire.Address{Kind: wire.Service, Name: OutletName}), nil
+}
+
+// standsAlone tells whether slashes in a short form do not make a chain of it: a path has some, and
+// so has a URL, which is none.
+func standsAlone(text string) bool {
+	_, rest, _ := strings.Cut(text, "@")
+	return transport.HasScheme(text) || transport.HasScheme(rest) || strings.Contains(text, "://")
+}
+
+// parseShortNode reads one element of a chain, without what is expected there, and returns the
+// steps that lead to its node. follows tells that it is not the first, but behind another node.
+func parseShortNode(text string, follows bool) (Route, error) {
+	name, rest, named := strings.Cut(text, "@")
+	if !named || transport.HasScheme(text) {
+		name, rest, named = "", text, false
+	}
+	if text == "" && follows {
+		return nil, errors.New("an element of the chain is empty")
+	}
+	var r Route
+	if !named || rest != "" || !follows {
+		node, err := transport.Parse(rest)
+		if err != nil {
+			return nil, err
+		}
+		if follows && !isSent(node) {
+			return nil, errors.New("only HOST:PORT and NAME@ go on from another node")
+		}
+		r = append(r, node)
+	}
+	if !named {
+		return r, nil
+	}
+	if name == "" {
+		return nil, errors.New("no name before the @")
+	}
+	forward := Forward(name)
+	return append(r, forward), forward.Validate()
+}
+
+// isSent tells whether an address may stand in an opening message.
+func isSent(a wire.Address) bool { return a.Kind != wire.Unix && a.Validate() == nil }
+
+// parseExpect reads the Identifier that is expected behind a secure step.
+func parseExpect(text string) (wire.Address, error) {
+	id, err := identity.ParseIdentifier(text)
+	return wire.Address{Kind: wire.Is, Name: id.String()}, err
+}
+
+// expected returns whose a session at the end of a segment must be, or the zero Identifier if the
+// route does not say.
+func expected(segment Route) identity.Identifier {
+	var id identity.Identifier
+	if last := len(segment) - 1; last >= 0 && segment[last].Kind == wire.Is {
+		id, _ = identity.ParseIdentifier(segment[last].Name) // Check has seen it
+	}
+	return id
+}
+
+// sent returns the steps of r that are for others than the dialer.
+func sent(r Route) Route {
+	isIs := func(a wire.Address) bool { return a.Kind == wire.Is }
+	if !slices.ContainsFunc(r, isIs) {
+		return r
+	}
+	return slices.DeleteFunc(slices.Clone(r), isIs)
 }
 
 // ToOutlet returns the route to the outlet of the node that node leads to. node is not kept.
@@ -140,7 +219,7 @@ func parseLong(text string) (Route, error) {
 	words := strings.Split(text[1:], "/")
 	var r Route
 	for len(words) > 0 {
-		if len(r) == wire.MaxRoute {
+		if len(r) == 2*wire.MaxRoute { // Check is more exact
 			return nil, ErrTooFar
 		}
 		a, n, err := parseStep(words)
@@ -171,12 +250,15 @@ func parseStep(words []string) (wire.Address, int, error) {
 			a.Kind = wire.Secure
 		}
 		return a, 2, a.Validate()
+	case "is":
+		a, err := parseExpect(value)
+		return a, 2, err
 	}
 	a, took, err := transport.ParseStep(words)
 	if err != nil || took > 0 {
 		return a, took, err
 	}
-	const what = "/%s is not one of /ip4 /ip6 /dnsaddr /unix /service /secure"
+	const what = "/%s is not one of /ip4 /ip6 /dnsaddr /unix /service /secure /is"
 	return wire.Address{}, 0, fmt.Errorf(what, transport.Printable(protocol))
 }
 
@@ -196,6 +278,8 @@ func formatStep(a wire.Address) string {
 		return "/service/" + a.Name
 	case wire.Secure:
 		return "/secure/" + a.Name
+	case wire.Is:
+		return "/is/" + a.Name
 	}
 	if step := transport.FormatStep(a); step != "" {
 		return step
@@ -203,13 +287,14 @@ func formatStep(a wire.Address) string {
 	return fmt.Sprintf("/kind%d/%x", a.Kind, a.Name)
 }
 
-// segments cuts r behind each secure step: what is opened on the first link, what is opened inside
-// the first channel, and so on. The last segment ends with a service.
+// segments cuts r behind each secure step and what is expected there: what is opened on the first
+// link, what is opened inside the first channel, and so on. The last segment ends with a service.
 func segments(r Route) []Route {
 	var all []Route
 	begin := 0
 	for i, a := range r {
-		if a.Kind == wire.Secure {
+		expects := i+1 < len(r) && r[i+1].Kind == wire.Is
+		if a.Kind == wire.Is || a.Kind == wire.Secure && !expects {
 			all = append(all, r[begin:i+1])
 			begin = i + 1
 		}

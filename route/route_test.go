@@ -11,6 +11,10 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
+var one = "I" + strings.Repeat("01", 32)
+
+func is(id string) wire.Address { return wire.Address{Kind: wire.Is, Name: id} }
+
 func TestParse(t *testing.T) {
 	ip4 := wire.Address{Kind: wire.IP4, IP: netip.MustParseAddr("10.0.0.2"), Port: 7000}
 	ip6 := wire.Address{Kind: wire.IP6, IP: netip.MustParseAddr("2001:db8::1"), Port: 1}
@@ -28,6 +32,36 @@ func TestParse(t *testing.T) {
 		"db@10.0.0.2:7000": {
 			append(Route{ip4, svc("forward_to_db")}, outlet...),
 			"/ip4/10.0.0.2/tcp/7000/service/forward_to_db/secure/api/service/outlet",
+		},
+		"relay.example.com:65535/10.0.0.2:7000": {
+			append(Route{dns, secure(), ip4}, outlet...),
+			"/dnsaddr/relay.example.com/tcp/65535/secure/api/ip4/10.0.0.2/tcp/7000" + toOutlet,
+		},
+		"10.0.0.2:7000/db@": {
+			append(Route{ip4, secure(), svc("forward_to_db")}, outlet...),
+			"/ip4/10.0.0.2/tcp/7000/secure/api/service/forward_to_db" + toOutlet,
+		},
+		"edge@10.0.0.2:7000/db@[2001:db8::1]:1": {
+			append(Route{ip4, svc("forward_to_edge"), secure(), ip6, svc("forward_to_db")}, outlet...),
+			"/ip4/10.0.0.2/tcp/7000/service/forward_to_edge/secure/api" +
+				"/ip6/2001:db8::1/tcp/1/service/forward_to_db" + toOutlet,
+		},
+		"10.0.0.2:7000/edge@#" + one + "/[2001:db8::1]:1": {
+			append(Route{ip4, secure(), svc("forward_to_edge"), secure(), is(one), ip6}, outlet...),
+			"/ip4/10.0.0.2/tcp/7000/secure/api/service/forward_to_edge/secure/api/is/" + one +
+				"/ip6/2001:db8::1/tcp/1" + toOutlet,
+		},
+		"db@10.0.0.2:7000#" + one: {
+			Route{ip4, svc("forward_to_db"), secure(), is(one), svc(OutletName)},
+			"/ip4/10.0.0.2/tcp/7000/service/forward_to_db/secure/api/is/" + one + "/service/outlet",
+		},
+		"unix:/run/a/b#c@d": {
+			ToOutlet(wire.Address{Kind: wire.Unix, Name: "/run/a/b#c@d"}),
+			"/unix/%2Frun%2Fa%2Fb%23c@d" + toOutlet,
+		},
+		"db@unix:/run/a": {
+			ToOutlet(wire.Address{Kind: wire.Unix, Name: "/run/a"}, svc("forward_to_db")),
+			"/unix/%2Frun%2Fa/service/forward_to_db" + toOutlet,
 		},
 		"/service/hop": {Route{svc("hop")}, "/service/hop"},
 		"/ip4/10.0.0.2/tcp/7000/secure/api/ip6/2001:db8::1/tcp/1/service/a.B-c_9": {
@@ -62,40 +96,56 @@ func TestParseErrors(t *testing.T) {
 		err  error
 		says string
 	}{
-		"":                          {ErrSyntax, "a port is missing"},
-		"/":                         {ErrSyntax, "it is empty"},
-		"//":                        {ErrSyntax, "stands without a value"},
-		"localhost":                 {ErrSyntax, "a port is missing"},
-		"localhost:":                {ErrSyntax, "from 1 to 65535"},
-		"localhost:0":               {ErrSyntax, "from 1 to 65535"},
-		"localhost:65536":           {ErrSyntax, "from 1 to 65535"},
-		"localhost:-1":              {ErrSyntax, "from 1 to 65535"},
-		"localhost:+1":              {ErrSyntax, "from 1 to 65535"},
-		"localhost:http":            {ErrSyntax, "from 1 to 65535"},
-		":7000":                     {ErrSyntax, "host name"},
-		"::1:7000":                  {ErrSyntax, "in brackets"},
-		"[::1:7000":                 {ErrSyntax, "not closed"},
-		"[fe80::1%eth0]:7000":       {ErrSyntax, "without a zone"},
-		"a b:7000":                  {ErrSyntax, "only letters"},
-		"@localhost:7000":           {ErrSyntax, "no name"},
-		"a/b@localhost:7000":        {ErrSyntax, "only letters"},
-		"a@b@localhost:7000":        {ErrSyntax, "only letters"},
-		"/service":                  {ErrSyntax, "stands without a value"},
-		"/service/":                 {ErrSyntax, "stands without a value"},
-		"/service/a/":               {ErrSyntax, "stands without a value"},
-		"/service/a b":              {ErrSyntax, "only letters"},
-		"/secure/ü":                 {ErrSyntax, "only letters"},
-		"/udp/1":                    {ErrSyntax, "is not one of"},
-		"/tcp/7000":                 {ErrSyntax, "is not one of"},
-		"/ip4/127.0.0.1":            {ErrSyntax, "not followed by /tcp/PORT"},
-		"/ip4/127.0.0.1/tcp":        {ErrSyntax, "not followed by /tcp/PORT"},
-		"/ip4/127.0.0.1/udp/1":      {ErrSyntax, "not followed by /tcp/PORT"},
-		"/ip4/127.0.0.1/tcp/x":      {ErrSyntax, "from 1 to 65535"},
-		"/ip4/::1/tcp/1":            {ErrSyntax, "is not what /ip4 stands before"},
-		"/ip6/127.0.0.1/tcp/1":      {ErrSyntax, "is not what /ip6 stands before"},
-		"/ip6/::ffff:1.2.3.4/tcp/1": {ErrSyntax, "is not what /ip6 stands before"},
-		"/dnsaddr/127.0.0.1/tcp/1":  {ErrSyntax, "is not what /dnsaddr stands before"},
-		"/ip4/example.com/tcp/1":    {ErrSyntax, "is not what /ip4 stands before"},
+		"":                                   {ErrSyntax, "a port is missing"},
+		"/":                                  {ErrSyntax, "it is empty"},
+		"//":                                 {ErrSyntax, "stands without a value"},
+		"localhost":                          {ErrSyntax, "a port is missing"},
+		"localhost:":                         {ErrSyntax, "from 1 to 65535"},
+		"localhost:0":                        {ErrSyntax, "from 1 to 65535"},
+		"localhost:65536":                    {ErrSyntax, "from 1 to 65535"},
+		"localhost:-1":                       {ErrSyntax, "from 1 to 65535"},
+		"localhost:+1":                       {ErrSyntax, "from 1 to 65535"},
+		"localhost:http":                     {ErrSyntax, "from 1 to 65535"},
+		":7000":                              {ErrSyntax, "host name"},
+		"::1:7000":                           {ErrSyntax, "in brackets"},
+		"[::1:7000":                          {ErrSyntax, "not closed"},
+		"[fe80::1%eth0]:7000":                {ErrSyntax, "without a zone"},
+		"a b:7000":                           {ErrSyntax, "only letters"},
+		"@localhost:7000":                    {ErrSyntax, "no name"},
+		"a/b@localhost:7000":                 {ErrSyntax, "a port is missing"},
+		"a:1/":                               {ErrSyntax, "is empty"},
+		"a:1//b:2":                           {ErrSyntax, "is empty"},
+		"/a:1":                               {ErrSyntax, "without a value"},
+		"db@/a:1":                            {ErrSyntax, "a port is missing"},
+		"a:1/@":                              {ErrSyntax, "no name"},
+		"a:1/unix:b":                         {ErrSyntax, "go on from another node"},
+		"a:1/db@unix:b":                      {ErrSyntax, "only letters"},
+		"a:1#":                               {ErrSyntax, "identifier"},
+		"a:1#" + one + "#" + one:             {ErrSyntax, "identifier"},
+		"a:1#" + one[:64]:                    {ErrSyntax, "identifier"},
+		"http://a:1/b:2":                     {ErrSyntax, "leave out http://"},
+		"/ip4/1.1.1.1/tcp/1/is/" + one:       {ErrExpect, ""},
+		"/is/" + one:                         {ErrExpect, ""},
+		"/secure/a/is/" + one + "/is/" + one: {ErrExpect, ""},
+		"/ip4/1.1.1.1/tcp/1/secure/api/is/x": {ErrSyntax, "identifier"},
+		strings.Repeat("a:1/", 7) + "a:1":    {ErrTooFar, ""},
+		"a@b@localhost:7000":                 {ErrSyntax, "only letters"},
+		"/service":                           {ErrSyntax, "stands without a value"},
+		"/service/":                          {ErrSyntax, "stands without a value"},
+		"/service/a/":                        {ErrSyntax, "stands without a value"},
+		"/service/a b":                       {ErrSyntax, "only letters"},
+		"/secure/ü":                          {ErrSyntax, "only letters"},
+		"/udp/1":                             {ErrSyntax, "is not one of"},
+		"/tcp/7000":                          {ErrSyntax, "is not one of"},
+		"/ip4/127.0.0.1":                     {ErrSyntax, "not followed by /tcp/PORT"},
+		"/ip4/127.0.0.1/tcp":                 {ErrSyntax, "not followed by /tcp/PORT"},
+		"/ip4/127.0.0.1/udp/1":               {ErrSyntax, "not followed by /tcp/PORT"},
+		"/ip4/127.0.0.1/tcp/x":               {ErrSyntax, "from 1 to 65535"},
+		"/ip4/::1/tcp/1":                     {ErrSyntax, "is not what /ip4 stands before"},
+		"/ip6/127.0.0.1/tcp/1":               {ErrSyntax, "is not what /ip6 stands before"},
+		"/ip6/::ffff:1.2.3.4/tcp/1":          {ErrSyntax, "is not what /ip6 stands before"},
+		"/dnsaddr/127.0.0.1/tcp/1":           {ErrSyntax, "is not what /dnsaddr stands before"},
+		"/ip4/example.com/tcp/1":             {ErrSyntax, "is not what /ip4 stands before"},
 		"/service/" + strings.Repeat("a", wire.MaxName+1): {ErrSyntax, "1 to 80"},
 		strings.Repeat("a", wire.MaxHost+1) + ":1":        {ErrSyntax, "1 to 253"},
 		many:                                   {ErrTooFar, "16"},
@@ -131,18 +181,21 @@ func TestCheck(t *testing.T) {
 		route Route
 		want  error
 	}{
-		"empty":               {nil, nil},
-		"two ports":           {Route{a, b}, nil},
-		"back":                {Route{a, b, a}, ErrLoop},
-		"twice":               {Route{a, a}, ErrLoop},
-		"inside a channel":    {Route{a, secure(), a}, nil},
-		"twice in a channel":  {Route{a, secure(), b, a, b}, ErrLoop},
-		"a service twice":     {Route{svc("x"), svc("x")}, nil},
-		"as long as can be":   {slices.Repeat(Route{svc("x")}, wire.MaxRoute), nil},
-		"longer than can be":  {slices.Repeat(Route{svc("x")}, wire.MaxRoute+1), ErrTooFar},
-		"local":               {Route{{Kind: wire.Local, Name: "x:y"}, b}, nil},
-		"local behind others": {Route{a, secure(), {Kind: wire.Local, Name: "x:y"}}, ErrLocal},
-		"long inside channel": {slices.Repeat(Route{a, secure()}, wire.MaxRoute/2), nil},
+		"empty":                {nil, nil},
+		"two ports":            {Route{a, b}, nil},
+		"back":                 {Route{a, b, a}, ErrLoop},
+		"twice":                {Route{a, a}, ErrLoop},
+		"inside a channel":     {Route{a, secure(), a}, nil},
+		"twice in a channel":   {Route{a, secure(), b, a, b}, ErrLoop},
+		"a service twice":      {Route{svc("x"), svc("x")}, nil},
+		"as long as can be":    {slices.Repeat(Route{svc("x")}, wire.MaxRoute), nil},
+		"longer than can be":   {slices.Repeat(Route{svc("x")}, wire.MaxRoute+1), ErrTooFar},
+		"local":                {Route{{Kind: wire.Local, Name: "x:y"}, b}, nil},
+		"local behind others":  {Route{a, secure(), {Kind: wire.Local, Name: "x:y"}}, ErrLocal},
+		"as long, and expects": {slices.Repeat(Route{secure(), is(one)}, wire.MaxRoute), nil},
+		"expects too early":    {Route{a, is(one), secure()}, ErrExpect},
+		"expects twice":        {Route{a, secure(), is(one), is(one)}, ErrExpect},
+		"long inside channel":  {slices.Repeat(Route{a, secure()}, wire.MaxRoute/2), nil},
 	} {
 		if err := Check(test.route); err != test.want {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
@@ -163,6 +216,10 @@ func TestSegments(t *testing.T) {
 		"nested": {
 			Route{a, secure(), b, secure(), secure(), x},
 			[]Route{{a, secure()}, {b, secure()}, {secure()}, {x}},
+		},
+		"expecting": {
+			Route{a, secure(), is(one), b, secure(), is(one), x},
+			[]Route{{a, secure(), is(one)}, {b, secure(), is(one)}, {x}},
 		},
 		"nothing": {Route{a, secure()}, []Route{{a, secure()}, {}}},
 	} {
@@ -244,7 +301,7 @@ func TestStatusErrorText(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
 		"", "/", "-", "localhost:7000", "db@relay.example.com:4000", "[::1]:1",
-		"[::ffff:1.2.3.4]:5", "@:0",
+		"[::ffff:1.2.3.4]:5", "@:0", "a:1/b@c:2#" + one + "/d@", "/secure/x/is/" + one,
 		"/dnsaddr/relay.example.com/tcp/4000/service/forward_to_db/secure/api/service/outlet",
 		"/ip4/127.0.0.1/tcp/1/ip6/::1/tcp/2/secure/api/secure/x/service/outlet",
 		"/ip6/fe80::1%25eth0/tcp/1", strings.Repeat("/service/hop", 17),
@@ -265,7 +322,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("%q is %v, whose long form %q is %v, %v", text, r, long, again, err)
 		}
 		for _, a := range r {
-			if err := a.Validate(); err != nil {
+			if err := a.Validate(); err != nil && a.Kind != wire.Is {
 				t.Fatalf("%q has %v: %v", text, a, err)
 			}
 		}

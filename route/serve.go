@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
 	"syscall"
@@ -34,6 +35,7 @@ func (n *Node) serveLink(link netio.Conn, slot *admission.Slot) {
 func (n *Node) ServeLink(link Conn) {
 	defer n.links.track(link)()
 	q := n.newRequest(link, nil)
+	q.led = true
 	if q.readInTime() {
 		n.serve(n.life.ctx, q)
 	}
@@ -77,7 +79,7 @@ func (n *Node) finish(q *Request, err error) {
 
 // resolve returns what serves the message's next address, or nil if there is nothing left to do.
 func (n *Node) resolve(q *Request) (Handler, error) {
-	if slices.Contains(q.Message.Return, n.label) {
+	if slices.ContainsFunc(q.Message.Return, n.labels.made) {
 		return nil, Refuse(wire.Loop, "the route comes back here")
 	}
 	a, ok := q.next()
@@ -115,9 +117,11 @@ func (n *Node) secure(ctx context.Context, q *Request) error {
 }
 
 func (n *Node) resolveForward(q *Request) (_ Handler, err error) {
+	if n.config.Forward != nil && !n.config.OpenForward && q.Session == nil {
+		return nil, refuseStranger("forwarded to " + transport.Format(q.address))
+	}
 	if n.config.Forward == nil || !n.config.Forward(q.address) {
-		reason := "forwarding to " + transport.Format(q.address) + " is not allowed here"
-		return nil, Refuse(wire.NotAllowed, reason)
+		return nil, Refuse(wire.NotAllowed, notForwarded(q.address))
 	}
 	if err = q.begin(); err != nil {
 		return nil, err
@@ -125,9 +129,23 @@ func (n *Node) resolveForward(q *Request) (_ Handler, err error) {
 	return n.forward, nil
 }
 
+// refuseStranger refuses to pass on a message that has come without a session. A stranger is not
+// told what would be.
+func refuseStranger(what string) error {
+	why := fmt.Errorf("somebody without a channel wants to be %s", what)
+	return RefuseBecause(wire.NotAllowed, "", why)
+}
+
+func notForwarded(a wire.Address) string {
+	return "forwarding to " + transport.Format(a) + " is not allowed here"
+}
+
 // forward goes on to another node.
 func (n *Node) forward(ctx context.Context, q *Request) error {
 	next, err := n.dialTransport(ctx, q.address)
+	if errors.Is(err, transport.ErrWithheld) {
+		return RefuseBecause(wire.NotAllowed, notForwarded(q.address), err)
+	}
 	if err != nil {
 		return RefuseBecause(wire.Unreachable, "cannot reach "+transport.Format(q.address), err)
 	}
@@ -136,6 +154,9 @@ func (n *Node) forward(ctx context.Context, q *Request) error {
 
 // resolveService finds a service of this node.
 func (n *Node) resolveService(q *Request) (Handler, error) {
+	if !n.offers.isFor(q.address.Name, q.Session != nil) {
+		return nil, refuseStranger("led to " + q.address.Name)
+	}
 	s, ok, err := n.offers.resolve(n.life.ctx, q.address.Name)
 	if err != nil {
 		return nil, err

@@ -138,7 +138,8 @@ func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 		return n.open(ctx, r, segs, k, wire.Message{})
 	}
 	name := forwardName(segs[k])
-	session, err := n.endpoint.Initiate(n.life.ctx, name, takenFor(segs[k], segs[k+1]), open)
+	as := takenFor(segs[k], segs[k+1])
+	session, err := n.endpoint.InitiateTo(n.life.ctx, expected(segs[k]), name, as, open)
 	if status := (*StatusError)(nil); errors.As(err, &status) {
 		err = status
 	} else if name == "" && errors.Is(err, channel.ErrWrongName) {

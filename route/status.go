@@ -15,6 +15,10 @@ type StatusError struct {
 	Hop    int    // the ordinal of the node that answered, on the whole way; 0 if not known
 	Where  string // by what address the route leads to that node
 
+	// Hearsay says that the answer has not come through a secure channel that ends at the node that
+	// answered: anybody on the way may have made it.
+	Hearsay bool
+
 	why error // not for the wire
 }
 
@@ -29,8 +33,13 @@ func (e *StatusError) Error() string {
 	if e.why != nil {
 		what += ": " + e.why.Error()
 	}
-	if e.Hop == 0 {
+	switch {
+	case e.Hop == 0 && e.Hearsay:
+		return "a node on the way says: " + what
+	case e.Hop == 0:
 		return what
+	case e.Hearsay:
+		return fmt.Sprintf("hop %d says: %s (at %s)", e.Hop, what, e.Where)
 	}
 	return fmt.Sprintf("hop %d (%s): %s", e.Hop, e.Where, what)
 }

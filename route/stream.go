@@ -39,9 +39,12 @@ type Stream struct {
 		err   error  // permanent
 	}
 
-	// Of the dialer's side: where the status comes from.
-	route Route
-	begin int
+	// Of the dialer's side: where the status comes from. Passing is used with reading locked.
+	route   Route
+	begin   int
+	inside  bool // it comes in a channel
+	passing bool // and the node where the channel ends says first that it has passed the message on
+	passed  bool // it has, and what is read now comes from behind it
 }
 
 var (
@@ -313,6 +316,10 @@ func (s *Stream) readStatus() error {
 			if r.ahead = r.ahead[size:]; len(r.ahead) == 0 {
 				r.ahead = nil
 			}
+			if s.passing && status.Code == wire.OK {
+				s.passing, s.passed = false, true
+				continue
+			}
 			return s.judge(status)
 		}
 		n, err := netio.ReadLazy(s.conn, &room)
@@ -331,8 +338,14 @@ func (s *Stream) judge(status wire.Status) error {
 	if status.Code == wire.OK {
 		return nil
 	}
-	err := &StatusError{Code: status.Code, Reason: status.Reason}
-	err.locate(s.route, s.begin, int(status.Hop))
+	err := &StatusError{
+		Code: status.Code, Reason: status.Reason, Hearsay: !s.inside || s.passed,
+	}
+	hop := int(status.Hop)
+	if s.passed {
+		hop = max(hop, 2) // it is not the node where the channel ends, whatever it says
+	}
+	err.locate(s.route, s.begin, hop)
 	return err
 }
 

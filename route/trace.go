@@ -23,7 +23,7 @@ func Hops(r Route) []Hop {
 		switch {
 		case moves(a):
 			hops = append(hops, Hop{where(a), r[:i+1]})
-		case a.Kind == wire.Secure && len(hops) > 0:
+		case (a.Kind == wire.Secure || a.Kind == wire.Is) && len(hops) > 0:
 			hops[len(hops)-1].Route = r[:i+1]
 		}
 	}
@@ -38,6 +38,8 @@ func Explain(a wire.Address) string {
 		return text + " — connect to " + transport.Format(a)
 	case a.Kind == wire.Secure:
 		return text + " — open a secure channel with the node reached; the rest goes through it"
+	case a.Kind == wire.Is:
+		return text + " — refuse any other identity there"
 	case a.Name == HopName:
 		return text + " — stay on the node"
 	case moves(a):
@@ -54,7 +56,7 @@ func (n *Node) Ping(ctx context.Context, r Route) (time.Duration, error) {
 		return 0, errors.New("the route leads to no node")
 	}
 	last := hops[len(hops)-1].Route
-	if last[len(last)-1].Kind == wire.Secure {
+	if end := last[len(last)-1].Kind; end == wire.Secure || end == wire.Is {
 		asked := r // for the session that the route itself makes
 		if len(r) == len(last) {
 			asked = append(r[:len(r):len(r)], wire.Address{Kind: wire.Service, Name: EchoName})

@@ -68,7 +68,7 @@ func TestAnonymousLinksMakeRoom(t *testing.T) {
 		for range most {
 			connect()
 		}
-		asks := opening(t, wire.Message{Return: Route{w.node(t).label}})
+		asks := opening(t, wire.Message{Return: Route{w.node(t).labels.origin()}})
 		time.Sleep(time.Second) // for which no link has to make room
 		honest := connect()
 		if _, err := honest.Write(asks); err != nil {

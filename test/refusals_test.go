@@ -39,8 +39,8 @@ func TestRefusals(t *testing.T) {
 	me.startNamed(s.relay, "db", m.address)
 	_, s.bridge = me.startBridge("127.0.0.1:1")
 	everywhere := "127.0.0.0/8:1-65535"
-	_, s.round = me.startBridge(everywhere, "--next", "localhost:1-65535")
-	_, s.about = me.startBridge(everywhere)
+	_, s.round = me.startBridge(everywhere, "--open", "--next", "localhost:1-65535")
+	_, s.about = me.startBridge(everywhere, "--open")
 	s.itself = freeAddress(t)
 	me.start("relay", "--listen", s.itself, "--relay", s.itself,
 		"--name", "itself").says("msg=registered")
@@ -110,11 +110,11 @@ func (s *refusalSite) routes() []refusal {
 	alias := "/dnsaddr/localhost/tcp/" + s.round[strings.LastIndexByte(s.round, ':')+1:]
 	return []refusal{
 		{
-			"unknown name", 3, "hop 1 (" + s.relay + "): no outlet named nobody",
+			"unknown name", 3, "hop 1 says: no outlet named nobody (at " + s.relay + ")",
 			[]string{"inlet", "--no-wait", "--listen", anywhere, "--to", "nobody@" + s.relay},
 		},
 		{
-			"unknown name behind a name", 3, "hop 2 (forward_to_db): no outlet named nobody",
+			"unknown name behind a name", 3, "hop 2 says: no outlet named nobody (at forward_to_db)",
 			hello(step(s.relay) + forwardTo("db") + forwardTo("nobody")),
 		},
 		{
@@ -132,34 +132,43 @@ func (s *refusalSite) routes() []refusal {
 		{
 			"next hop not allowed", 4, "hop 1 (" + s.bridge + "): forwarding to " + s.relay +
 				" is not allowed here",
-			hello(step(s.bridge) + step(s.relay)),
+			hello(step(s.bridge) + toChannel + step(s.relay)),
+		},
+		{
+			"next hop not allowed outside of a channel", 3,
+			"hop 1 says: forwarding to 192.0.2.1:1 is",
+			hello(step(s.about) + step("192.0.2.1:1")),
+		},
+		{
+			"bridge entered without a channel", 3, "hop 1 says: not allowed (at " + s.bridge + ")",
+			hello(step(s.bridge) + step("127.0.0.1:1")),
 		},
 		{
 			"next hop is a name", 4, "is not allowed here",
-			hello(step(s.bridge) + "/dnsaddr/localhost/tcp/1"),
+			hello(step(s.bridge) + toChannel + "/dnsaddr/localhost/tcp/1"),
 		},
 		{
 			"a relay does not forward", 4, "is not allowed here",
-			hello(step(s.relay) + step(s.bridge)),
+			hello(step(s.relay) + toChannel + step(s.bridge)),
 		},
 		{
 			"next hop not there", 3, "hop 1 (" + s.bridge + "): cannot reach 127.0.0.1:1",
-			hello(step(s.bridge) + step("127.0.0.1:1")),
+			hello(step(s.bridge) + toChannel + step("127.0.0.1:1")),
 		},
 		{
 			"loop in the text", 2, "comes back to where it has been",
 			hello(step(s.round) + step(s.about) + step(s.round)),
 		},
 		{
-			"loop to itself", 3, "hop 2 (" + s.round + "): the route comes back here",
+			"loop to itself", 3, "hop 2 says: the route comes back here (at " + s.round + ")",
 			hello(alias + step(s.round)),
 		},
 		{
-			"loop of two", 3, "hop 3 (" + s.round + "): the route comes back here",
+			"loop of two", 3, "hop 3 says: the route comes back here (at " + s.round + ")",
 			hello(alias + step(s.about) + step(s.round)),
 		},
 		{
-			"loop to itself by a name", 3, "hop 2 (forward_to_itself): the route comes back here",
+			"loop to itself by a name", 3, "hop 2 says: the route comes back here (at forward_to_itself)",
 			hello(step(s.itself) + forwardTo("itself")),
 		},
 		{
@@ -202,7 +211,7 @@ func TestOpeningMessageCut(t *testing.T) {
 	me := newPerson(t)
 	m := newMirror(t, meanwhile)
 	_, at := me.startRelay()
-	_, bridge := me.startBridge(at)
+	_, bridge := me.startBridge(at, "--open")
 	me.startNamed(at, "db", m.address)
 	check := undisturbed(t, me.inletTo(step(bridge)+step(at)+forwardTo("db")+toOutlet), m)
 

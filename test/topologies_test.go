@@ -53,14 +53,26 @@ var topologies = []struct {
 	{"bridge", func(me person, target string) string {
 		_, outlet := me.startOutlet(target)
 		_, bridge := me.startBridge(outlet)
+		return bridge + "/" + outlet
+	}},
+	// inlet ── bridge ── outlet, without a channel to the bridge
+	{"open bridge", func(me person, target string) string {
+		_, outlet := me.startOutlet(target)
+		_, bridge := me.startBridge(outlet, "--open")
 		return step(bridge) + step(outlet) + toOutlet
+	}},
+	// inlet ── relay ◀── outlet, with a channel to the relay, in it one to the outlet
+	{"private relay", func(me person, target string) string {
+		_, relay := me.startRelay("--private")
+		me.startNamed(relay, "db", target)
+		return relay + "/db@"
 	}},
 	// inlet ── bridge ── bridge ── outlet
 	{"two bridges", func(me person, target string) string {
 		_, outlet := me.startOutlet(target)
 		_, second := me.startBridge(outlet)
 		_, first := me.startBridge(second)
-		return step(first) + step(second) + step(outlet) + toOutlet
+		return first + "/" + second + "/" + outlet
 	}},
 	// inlet ── bridge ── relay ◀── bridge ◀── outlet: the outlet, too, reaches the relay through a
 	// bridge only
@@ -68,8 +80,8 @@ var topologies = []struct {
 		_, relay := me.startRelay()
 		_, near := me.startBridge(relay)
 		_, far := me.startBridge(relay)
-		me.startNamed(step(far)+step(relay), "db", target)
-		return step(near) + step(relay) + forwardTo("db") + toOutlet
+		me.startNamed(far+"/"+relay, "db", target)
+		return near + "/db@" + relay
 	}},
 	// inlet ── bridge ── relay ◀── bridge ── outlet: it is the bridge that has a name on the relay
 	{"bridge, relay, named bridge", func(me person, target string) string {
@@ -78,7 +90,7 @@ var topologies = []struct {
 		_, near := me.startBridge(relay)
 		far, _ := me.startBridge(outlet, "--relay", relay, "--name", "site")
 		far.says("msg=registered")
-		return step(near) + step(relay) + forwardTo("site") + step(outlet) + toOutlet
+		return near + "/site@" + relay + "/" + outlet
 	}},
 	// inlet ── relay ◀── outlet, with two more channels inside the one to the outlet
 	{"channel in channel in channel", func(me person, target string) string {
@@ -174,7 +186,7 @@ func TestNetworksApart(t *testing.T) {
 			me.in(n.far).start("outlet", "--listen", ":7000", "--target", target).ready()
 			me.in(n.middle).start("bridge", "--listen", ":4000",
 				"--next", n.farNet+".0/24:7000").ready()
-			return step(middle+":4000") + step(n.farNet+".2:7000") + toOutlet
+			return middle + ":4000/" + n.farNet + ".2:7000"
 		}},
 	} {
 		t.Run(topology.name, func(t *testing.T) {

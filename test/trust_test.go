@@ -94,7 +94,7 @@ func TestTrustRefusals(t *testing.T) {
 	d.refuses(guest, "denied by "+denied+":1", "--credential", good)
 
 	r := impostor.run(d.inletArgs("--credential", good)...)
-	if r.code != failed || !strings.Contains(r.stderr, "it is about "+id) {
+	if r.code != notTrusted || !strings.Contains(r.stderr, "it is about "+id) {
 		t.Errorf("a credential of somebody else's is shown: %+v", r)
 	}
 	d.untouched()

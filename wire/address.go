@@ -25,8 +25,13 @@ const (
 // Its Name is scheme:REST. It may begin a route.
 const Local Kind = 0xff
 
+// Is is the kind of a step that is never sent: behind a secure step, the Identifier that the dialer
+// expects there. Its Name is the Identifier's text.
+const Is Kind = 0xfe
+
 // Address is one step of a route. It is comparable, and only the fields of its kind are set: Name
-// for Service, Secure, DNS, Label, Unix and Local; IP for IP4 and IP6; Port for IP4, IP6 and DNS.
+// for Service, Secure, DNS, Label, Unix, Local and Is; IP for IP4 and IP6; Port for IP4, IP6 and
+// DNS.
 type Address struct {
 	Kind Kind
 	Name string
@@ -68,6 +73,8 @@ func (a Address) Validate() error {
 			return fmt.Errorf("%w: label of %d bytes", ErrMalformed, len(a.Name))
 		}
 		return nil
+	case Is:
+		return fmt.Errorf("%w: an identity that only the dialer expects", ErrMalformed)
 	case Local:
 		return fmt.Errorf("%w: an address that only the dialer knows", ErrMalformed)
 	default:

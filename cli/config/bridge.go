@@ -10,7 +10,15 @@ type Bridge struct {
 	// Next is where links may be forwarded to: host:port, host:first-last, or CIDR:ports. A
 	// host name is compared with the name that a route has, and not looked up. At least one.
 	// Field "next".
+	//
+	// A network is without loopback, unspecified, link-local, multicast and metadata addresses,
+	// unless it lies within those; nor is a name dialed that stands for one, unless that address is
+	// written here as well, or the name is localhost.
 	Next []string
+
+	// Open forwards for whoever comes. Otherwise only what comes through a secure channel with this
+	// bridge, of a peer that the node trusts, is forwarded. Field "open".
+	Open bool
 }
 
 // Validate says which field is wrong, or returns nil.

@@ -1,6 +1,9 @@
 package config
 
 import (
+	"errors"
+	"strings"
+
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/transport"
 )
@@ -84,7 +87,8 @@ func (e Entrance) Address() (Address, error) {
 	return a, nil
 }
 
-// ParseRelay reads where a relay is: host:port, or a route that leads to its node.
+// ParseRelay reads where a relay is: host:port, a chain of short forms whose last one that is, or
+// the long form of a route that leads to its node.
 func ParseRelay(text string) (route.Route, error) {
 	to, err := parseRelay(text)
 	switch {
@@ -104,6 +108,21 @@ func parseRelay(text string) (route.Route, error) {
 	if len(text) > 0 && text[0] == '/' {
 		return route.Parse(text)
 	}
+	if strings.Contains(text, "/") && !transport.HasScheme(text) && !strings.Contains(text, "://") {
+		return parseRelayChain(text)
+	}
 	a, err := transport.Parse(text)
 	return route.Route{a}, err
+}
+
+// parseRelayChain reads a chain of short forms as far as its last node.
+func parseRelayChain(text string) (route.Route, error) {
+	if strings.Contains(text[strings.LastIndexByte(text, '/'):], "#") {
+		return nil, errors.New("whose the relay is, --relay-identity says")
+	}
+	to, err := route.Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	return to[:len(to)-len(route.ToOutlet())], nil
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/netip"
 	"slices"
 
 	"github.com/secureportal/sp/route/transport"
@@ -13,3 +14,7 @@ type NextHops []transport.Pattern
 func (hops NextHops) Allow(a Address) bool {
 	return slices.ContainsFunc(hops, func(p transport.Pattern) bool { return p.Matches(a) })
 }
+
+// Reach returns nil if a link that was asked for by a, a host's name, may go to ip, for which that
+// name stands just now.
+func (hops NextHops) Reach(a Address, ip netip.Addr) error { return transport.Reaches(hops, a, ip) }

@@ -4,6 +4,10 @@ package config
 type Relay struct {
 	Entrance
 
+	// Private leads to names only what comes through a secure channel with this relay, of a peer
+	// that the node trusts. Otherwise names are for whoever asks. Field "private".
+	Private bool
+
 	// Names is the most names at once. 0 means DefaultMaxNames. Field "max-names".
 	Names int
 	// NamesPerIdentity is the most names at once of one identity. 0 means

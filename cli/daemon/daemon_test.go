@@ -465,7 +465,7 @@ func relayed(t *testing.T) (l *lab, c config.Config, ways []string) {
 	far.start(t, config.Config{Inlets: []config.Inlet{
 		{Listen: ways[0], To: []string{"home@" + relay}},
 		{Listen: ways[1], To: []string{
-			"/ip4/127.0.0.1/tcp/" + bridgePort + "/ip4/127.0.0.1/tcp/" + relayPort +
+			"/ip4/127.0.0.1/tcp/" + bridgePort + "/secure/api/ip4/127.0.0.1/tcp/" + relayPort +
 				"/service/forward_to_home/secure/api/service/web",
 		}},
 	}})

@@ -19,7 +19,7 @@ type forwarder struct {
 
 func (s *site) planRelay(r config.Relay) planned {
 	build := func() (*member, error) {
-		m, err := s.newForwarder(nil)
+		m, err := s.newForwarder(nil, false)
 		if err == nil {
 			makeRelay(m, r)
 		}
@@ -34,7 +34,7 @@ func (s *site) planBridge(b config.Bridge) planned {
 		if err != nil {
 			return nil, err
 		}
-		return s.newForwarder(next)
+		return s.newForwarder(next, b.Open)
 	}
 	return s.planForwarder(keyOf("bridge", b), b.Entrance, build)
 }

@@ -180,12 +180,12 @@ func (s *site) closeMember(m *member) {
 }
 
 // newForwarder makes the node of a relay or a bridge.
-func (s *site) newForwarder(next config.NextHops) (*member, error) {
+func (s *site) newForwarder(next config.NextHops, open bool) (*member, error) {
 	return s.newMember(s.trust, false, func(c *route.Config) {
 		c.Limits = limits(s.config.Limits, true)
 		c.Channel.Initiators = trust.Caller
 		if next != nil {
-			c.Forward = next.Allow
+			c.Forward, c.Reach, c.OpenForward = next.Allow, next.Reach, open
 		}
 	})
 }
@@ -193,6 +193,7 @@ func (s *site) newForwarder(next config.NextHops) (*member, error) {
 // makeRelay has a node give names away.
 func makeRelay(m *member, r config.Relay) {
 	relay.NewServer(m.node, relay.ServerConfig{
+		Private: r.Private,
 		Directory: relay.NewMemory(relay.MemoryConfig{
 			Names: r.Names, NamesPerIdentity: r.NamesPerIdentity,
 		}),

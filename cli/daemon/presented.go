@@ -98,12 +98,15 @@ func (s *presented) readCredential(i int) (changed bool, err error) {
 	c, err := loadCredential(path)
 	if err == nil && c.Subject() != s.name {
 		err = fmt.Errorf("it is about %s, and this side is %s", c.Subject(), s.name)
-	}
-	if err == nil {
+	} else if err == nil {
 		err = c.VerifySignature()
 	}
 	if err != nil {
-		return false, fmt.Errorf("credential file %s: %w", path, err)
+		err = fmt.Errorf("credential file %s: %w", path, err)
+		if c != nil { // it can be read, and says what is not so
+			err = &Error{NotBelieved, err}
+		}
+		return false, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

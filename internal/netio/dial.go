@@ -3,6 +3,7 @@ package netio
 import (
 	"context"
 	"net"
+	"net/netip"
 	"syscall"
 	"time"
 )
@@ -19,6 +20,23 @@ var KeepAlive = net.KeepAliveConfig{
 // waits: dialing takes a stack that the caller would then keep for as long as the connection lives.
 func Dial(ctx context.Context, network, address string, timeout time.Duration) (net.Conn, error) {
 	return dialWith(ctx, network, address, timeout, nil)
+}
+
+// DialChecked is Dial that asks check before it connects to an address, each time: an error keeps
+// it from that one. address may be a name, which stands for several. Nil is not asked.
+func DialChecked(ctx context.Context, network, address string, timeout time.Duration,
+	check func(netip.AddrPort) error,
+) (net.Conn, error) {
+	if check == nil {
+		return Dial(ctx, network, address, timeout)
+	}
+	return dialWith(ctx, network, address, timeout, func(_, address string, _ syscall.RawConn) error {
+		at, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return err
+		}
+		return check(at)
+	})
 }
 
 // DialGuarded is Dial for a connection that the kernel resets, and does not end, when this process

@@ -25,6 +25,14 @@ func FromIP(ip netip.Addr) Source {
 	return Source{prefix: prefix}
 }
 
+// String returns what is different for different sources.
+func (s Source) String() string {
+	if s.name != "" {
+		return s.name
+	}
+	return s.prefix.String()
+}
+
 // FromName returns the source that a transport calls name, such as the address of a radio. Names of
 // different transports must differ: they begin with the transport's scheme.
 func FromName(name string) Source { return Source{name: name} }

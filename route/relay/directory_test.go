@@ -89,6 +89,7 @@ func TestPassOnThroughABridge(t *testing.T) {
 	r := newRelays(t)
 	_, bridge := r.listening(t, func(c *route.Config) {
 		c.Forward = func(a wire.Address) bool { return a == r.homeAt }
+		c.OpenForward = true
 	})
 	r.answer(Answer{Where: PassOn, Route: route.Route{bridge, r.homeAt}})
 	if got, err := ask(t, r.inlet, r.toOutlet, "hello"); got != "hello" || err != nil {

@@ -31,6 +31,9 @@ import (
 
 // ServerConfig says whom a relay serves. The zero value is the default.
 type ServerConfig struct {
+	// Private leads to names only what comes through a session with a peer that is trusted.
+	Private bool
+
 	// Directory knows where names are. Nil means a Memory of its own, with the default limits.
 	Directory Directory
 }
@@ -48,8 +51,8 @@ type Server struct {
 }
 
 // NewServer makes n a relay. Whom n trusts as the outlet of a name may claim that, and everybody
-// may ask for one. n takes those who come for trust.Caller: what they are to be is not known
-// before.
+// may ask for one, or those only whom n trusts. n takes those who come for trust.Caller: what they
+// are to be is not known before.
 func NewServer(n *route.Node, c ServerConfig) *Server {
 	s := &Server{
 		node: n, logger: n.Logger(), directory: c.Directory,
@@ -61,7 +64,7 @@ func NewServer(n *route.Node, c ServerConfig) *Server {
 	}
 	n.Offer(RegisterName, route.Service{Handler: s.register, Waits: true})
 	n.Offer(StandbyName, route.Service{Handler: s.standby, Open: true, Waits: true})
-	n.Resolve(route.ForwardPrefix, s.resolve)
+	n.Resolve(route.ForwardPrefix, !c.Private, s.resolve)
 	return s
 }
 

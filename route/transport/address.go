@@ -94,6 +94,13 @@ func ParseListen(text, host string) (Address, error) {
 	return a, valid.Validate()
 }
 
+// HasScheme tells whether text is the short form of an address that is not host:port: whatever
+// follows the scheme belongs to it.
+func HasScheme(text string) bool {
+	_, ok, _ := parseScheme(text)
+	return ok
+}
+
 // parseScheme reads scheme:REST, and unix:PATH. It reports false if text is of another form.
 func parseScheme(text string) (a Address, ok bool, err error) {
 	scheme, rest, ok := strings.Cut(text, ":")

@@ -9,7 +9,9 @@ import (
 )
 
 // Pattern is some TCP addresses: those of one host name, or of one network, at some ports. Its text
-// is host:ports or CIDR:ports, where ports is one port or first-last; IPv6 may stand in brackets.
+// is host:ports or CIDR:ports, where ports is one port or first-last; IPv6 may stand in brackets. A
+// network is without the addresses that have to be written to be meant, as loopback, unless it lies
+// within those.
 type Pattern struct {
 	name        string // lower case; empty if prefix says where
 	prefix      netip.Prefix
@@ -35,7 +37,7 @@ func ParsePattern(text string) (Pattern, error) {
 	}
 	if strings.Contains(host, "/") {
 		p.prefix, err = netip.ParsePrefix(host)
-		p.prefix = p.prefix.Masked()
+		p.prefix = unmapped(p.prefix.Masked())
 		return p, err
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
@@ -44,6 +46,15 @@ func ParsePattern(text string) (Pattern, error) {
 	}
 	p.name = strings.ToLower(host)
 	return p, Address{Kind: wire.DNS, Name: host, Port: p.first}.Validate()
+}
+
+// unmapped returns a network of IPv4-mapped addresses as the IPv4 network that it is.
+func unmapped(p netip.Prefix) netip.Prefix {
+	const mapped = 96
+	if !p.Addr().Is4In6() || p.Bits() < mapped {
+		return p
+	}
+	return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mapped)
 }
 
 func parsePorts(text string) (first, last uint16, err error) {
@@ -69,7 +80,8 @@ func (p Pattern) Matches(a Address) bool {
 	case a.Kind == wire.DNS:
 		return p.name != "" && strings.ToLower(a.Name) == p.name
 	case a.Kind == wire.IP4 || a.Kind == wire.IP6:
-		return p.name == "" && p.prefix.Contains(a.IP)
+		ip := plain(a.IP)
+		return p.name == "" && p.prefix.Contains(ip) && !withholds(p.prefix, ip)
 	}
 	return false
 }

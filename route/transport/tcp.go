@@ -3,9 +3,11 @@ package transport
 import (
 	"context"
 	"net"
+	"net/netip"
 
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route/admission"
+	"github.com/secureportal/sp/wire"
 )
 
 // tcp makes TCP connections. They have half-close, reset and splice. Go has turned Nagle's
@@ -16,11 +18,20 @@ func newTCP(c Config) Transport { return tcp{c} }
 
 // Dial implements Transport.
 func (t tcp) Dial(ctx context.Context, a Address) (Link, error) {
-	c, err := netio.Dial(ctx, "tcp", Format(a), t.config.ConnectTimeout)
+	c, err := netio.DialChecked(ctx, "tcp", Format(a), t.config.ConnectTimeout, t.check(a))
 	if err != nil {
 		return nil, err
 	}
 	return ToLink(c)
+}
+
+// check returns what is asked about each address that a name stands for. A name that has been
+// compared says nothing of where it leads: this is the place where that is known.
+func (t tcp) check(a Address) func(netip.AddrPort) error {
+	if t.config.Reach == nil || a.Kind != wire.DNS {
+		return nil
+	}
+	return func(at netip.AddrPort) error { return t.config.Reach(a, at.Addr()) }
 }
 
 // Listen implements Transport.

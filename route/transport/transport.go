@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
@@ -60,6 +61,10 @@ type Listener interface {
 // Config is what the transports of a node have in common. A Maker gets it without zero fields.
 type Config struct {
 	ConnectTimeout time.Duration // for a link to be made; 0 means DefaultConnectTimeout
+
+	// Reach tells, before anything is sent, whether a link to a, a host's name, may be made to ip,
+	// one of the addresses that the name stands for just now. Nil lets all be.
+	Reach func(a Address, ip netip.Addr) error
 }
 
 func (c Config) withDefaults() Config {

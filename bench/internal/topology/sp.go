@@ -131,6 +131,11 @@ func (s *site) spInlet(route string) (string, error) {
 	return s.spListener("inlet", "--to", route)
 }
 
+// openBridges has bridges pass on whatever comes, without a channel to each: that is how builds
+// before the flag --open did, which do not know the variable either, so that the two can be
+// compared.
+const openBridges = "SP_OPEN=true"
+
 // spListener starts a role at a free address, which it returns.
 func (s *site) spListener(role string, args ...string) (string, error) {
 	addr, err := proc.FreeAddr()
@@ -142,7 +147,8 @@ func (s *site) spListener(role string, args ...string) (string, error) {
 
 // spRun starts a role and waits until it says that it is ready.
 func (s *site) spRun(role string, args ...string) error {
-	p, err := s.run(s.sp, append([]string{role}, args...)...)
+	env := append(slices.Clone(s.kit.env[s.sp]), openBridges)
+	p, err := s.set.Start(env, s.kit.programs[s.sp], append([]string{role}, args...)...)
 	if err != nil {
 		return err
 	}
