@@ -36,7 +36,8 @@ func TestTakenFor(t *testing.T) {
 		at + "/service/forward_to_db/secure/api/ip4/192.0.2.2/tcp/1/secure/api/service/outlet": {
 			db, nameless, // whoever is asked for by name is that, a bridge too
 		},
-		at + "/secure/api/secure/api/service/outlet": {nameless, nameless},
+		at + "/secure/api/secure/api/service/outlet":                                   {nameless, nameless},
+		at + "/service/forward_to_db/secure/api/service/hop/secure/api/service/outlet": {db, db},
 	} {
 		r, err := Parse(text)
 		if err != nil {
@@ -47,7 +48,7 @@ func TestTakenFor(t *testing.T) {
 			t.Fatalf("%s has %d segments", text, len(segs))
 		}
 		for k, as := range want {
-			if got := takenFor(segs[k], segs[k+1]); got != as {
+			if got := takenFor(segs, k); got != as {
 				t.Errorf("%s: the node of segment %d is taken for %+v, want %+v", text, k, got, as)
 			}
 		}

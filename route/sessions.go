@@ -128,7 +128,7 @@ func (n *Node) session(
 // sessionKey is equal where the session with the node that segments 0 to k lead to is the same: the
 // way is, and what the node is taken for.
 func sessionKey(r Route, segs []Route, k int) string {
-	role := takenFor(segs[k], segs[k+1]).Role
+	role := takenFor(segs, k).Role
 	return Format(r[:length(segs[:k+1])]) + string('0'+rune(role))
 }
 
@@ -137,8 +137,8 @@ func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 	open := func(ctx context.Context) (channel.Conn, error) {
 		return n.open(ctx, r, segs, k, wire.Message{})
 	}
-	name := forwardName(segs[k])
-	session, err := n.endpoint.Initiate(n.life.ctx, name, takenFor(segs[k], segs[k+1]), open)
+	name := forwardName(segs[:k+1]...)
+	session, err := n.endpoint.Initiate(n.life.ctx, name, takenFor(segs, k), open)
 	if status := (*StatusError)(nil); errors.As(err, &status) {
 		err = status
 	} else if name == "" && errors.Is(err, channel.ErrWrongName) {
