@@ -78,8 +78,8 @@ func set(ids []identity.Identifier) map[identity.Identifier]bool {
 }
 
 // Check says whether a peer that has proved its identity is trusted, as what it is taken for, at
-// now. It only asks: it changes nothing, in memory or on disk. It verifies the credentials that matter, and
-// ignores a ticket.
+// now. It only asks: it changes nothing, in memory or on disk. It verifies the credentials that
+// matter, and ignores a ticket.
 //
 // An error wraps [ErrNotTrusted] and gives the reason; it may also be [ErrOlderHistory],
 // [ErrForkedHistory], [ErrNameless], [identity.ErrExpired] or [identity.ErrNotYetValid].
