@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 const (
@@ -199,6 +200,7 @@ func dependencies(t *testing.T) []string {
 
 type listed struct {
 	ImportPath string
+	Dir        string
 	Imports    []string // in one step
 	Deps       []string // in any number of steps
 }
@@ -207,7 +209,7 @@ type listed struct {
 func packages(t *testing.T) []listed {
 	t.Helper()
 	var all []listed
-	list := goList(t, "linux", "-json=ImportPath,Imports,Deps", "./...")
+	list := goList(t, "linux", "-json=ImportPath,Dir,Imports,Deps", "./...")
 	dec := json.NewDecoder(bytes.NewReader(list))
 	for {
 		var pkg listed
@@ -244,4 +246,28 @@ func must(t *testing.T, cmd *exec.Cmd) []byte {
 // without returns what is in a and not in b.
 func without(a, b []string) []string {
 	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
+}
+
+// maxColumns is how long a line of code may be; a tab counts as one.
+const maxColumns = 100
+
+// TestColumns keeps lines short enough for two files beside each other.
+func TestColumns(t *testing.T) {
+	for _, pkg := range packages(t) {
+		files, err := filepath.Glob(filepath.Join(pkg.Dir, "*.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, line := range strings.Split(string(text), "\n") {
+				if n := utf8.RuneCountInString(line); n > maxColumns {
+					t.Errorf("%s:%d has %d columns", file, i+1, n)
+				}
+			}
+		}
+	}
 }

@@ -26,10 +26,12 @@ func pairOf(t testing.TB, config *Config, suite noise.Suite) (a, b *handshake) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if a, err = newHandshake(config, e.static, identity.Initiator, trust.As{}, suite, sessionID{}); err != nil {
+	a, err = newHandshake(config, e.static, identity.Initiator, trust.As{}, suite, sessionID{})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if b, err = newHandshake(config, e.static, identity.Responder, trust.As{}, suite, sessionID{}); err != nil {
+	b, err = newHandshake(config, e.static, identity.Responder, trust.As{}, suite, sessionID{})
+	if err != nil {
 		t.Fatal(err)
 	}
 	return a, b

@@ -11,11 +11,11 @@ import (
 // Initiate makes a session with the far end that dial's connections lead to. name is what the
 // initiator believes it reaches, MaxName bytes at most; the far end refuses a name that is not its
 // own. as is what the far end is taken for. dial is called for the control link, and later for a
-// link whenever no idle one is there for a new flow. It may return before the connection is known to
-// work.
+// link whenever no idle one is there for a new flow. It may return before the connection is known
+// to work.
 //
-// An error wraps trust.ErrNotTrusted if either side does not trust the other (ErrRefusedByPeer
-// if it is the far end that does not), and io.ErrUnexpectedEOF if the link ended.
+// An error wraps trust.ErrNotTrusted if either side does not trust the other (ErrRefusedByPeer if
+// it is the far end that does not), and io.ErrUnexpectedEOF if the link ended.
 func (e *Endpoint) Initiate(
 	ctx context.Context, name string, as trust.As, dial func(ctx context.Context) (Conn, error),
 ) (*Session, error) {

@@ -312,7 +312,11 @@ func (p *togglePolicy) Check(*identity.Peer, trust.As, time.Time) (trust.Decisio
 	return trust.Decision{Until: p.until}, p.err
 }
 
-func (p *togglePolicy) Accept(peer *identity.Peer, as trust.As, now time.Time) (trust.Decision, error) {
+func (p *togglePolicy) Accept(
+	peer *identity.Peer,
+	as trust.As,
+	now time.Time,
+) (trust.Decision, error) {
 	return p.Check(peer, as, now)
 }
 

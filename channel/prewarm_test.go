@@ -225,12 +225,17 @@ func TestSessionEndsWhileLinkIsMade(t *testing.T) {
 func TestIdleLinksEnd(t *testing.T) {
 	inBubble(t, prewarming(32), func(t *testing.T, l *lab) {
 		var links []*mortal
-		s, err := l.initiator.Initiate(t.Context(), "", trust.As{}, func(ctx context.Context) (Conn, error) {
-			c, err := l.dial(ctx)
-			link := &mortal{Conn: c}
-			links = append(links, link)
-			return link, err
-		})
+		s, err := l.initiator.Initiate(
+			t.Context(),
+			"",
+			trust.As{},
+			func(ctx context.Context) (Conn, error) {
+				c, err := l.dial(ctx)
+				link := &mortal{Conn: c}
+				links = append(links, link)
+				return link, err
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

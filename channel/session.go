@@ -169,8 +169,8 @@ func (s *Session) Decision() trust.Decision {
 	return decision
 }
 
-// Decided returns a channel that is closed when Decision returns something else than now, or the far
-// end presents other credentials. Take it before you ask for either.
+// Decided returns a channel that is closed when Decision returns something else than now, or the
+// far end presents other credentials. Take it before you ask for either.
 func (s *Session) Decided() <-chan struct{} { return s.trust.changes() }
 
 // Done returns a channel that is closed when the session has ended.

@@ -39,7 +39,8 @@ func outletCommand() *cli.Command {
 					"`VERSION` v2",
 			},
 		}, relayedFlags(
-			"`NAME` that inlets ask for: where the outlet listens, and claimed on the relays"), portalFlags()),
+			"`NAME` that inlets ask for: where the outlet listens, and claimed on the relays",
+		), portalFlags()),
 		Action: action(runOutlet, "target"),
 	}
 }

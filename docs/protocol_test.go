@@ -144,7 +144,9 @@ func exampleMessages(e *example) {
 	for name, m := range map[string]wire.Message{
 		"opening":   {Onward: to[1:3], Return: wire.Route{exampleLabel}},
 		"forwarded": {Onward: to[2:3], Return: wire.Route{exampleRelayLabel, exampleLabel}},
-		"inner":     {Flags: wire.Lazy, Onward: to[3:], Return: wire.Route{exampleLabel}, Payload: client},
+		"inner": {
+			Flags: wire.Lazy, Onward: to[3:], Return: wire.Route{exampleLabel}, Payload: client,
+		},
 	} {
 		b, err := wire.AppendMessage(nil, m)
 		if err != nil {
@@ -309,7 +311,12 @@ func node(t *testing.T, allow ...identity.Identifier) (*route.Node, *identity.Id
 	trust, err := trust.NewPolicy(trust.Config{Self: id.Identifier(), Allow: allow})
 	check(t, err)
 	n, err := route.NewNode(route.Config{
-		Channel: channel.Config{Keepalive: time.Minute, Identity: id, Trust: trust, Suites: suites(t)}, Logger: slog.New(slog.DiscardHandler),
+		Channel: channel.Config{
+			Keepalive: time.Minute,
+			Identity:  id,
+			Trust:     trust,
+			Suites:    suites(t),
+		}, Logger: slog.New(slog.DiscardHandler),
 	})
 	check(t, err)
 	n.HandleBasics()
@@ -505,7 +512,11 @@ func (s *second) asked(inlet *route.Node, l *link) { s.askedOn(inlet, func() *li
 func (s *second) askedOn(inlet *route.Node, l func() *link) {
 	s.Helper()
 	at := transport.FromAddrPort(netip.MustParseAddrPort(s.to))
-	to := route.Route{at, {Kind: wire.Service, Name: "forward_to_db"}, {Kind: wire.Service, Name: "clock"}}
+	to := route.Route{
+		at,
+		{Kind: wire.Service, Name: "forward_to_db"},
+		{Kind: wire.Service, Name: "clock"},
+	}
 	ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
 	defer cancel()
 	stream, err := inlet.Open(ctx, to, 0)

@@ -88,8 +88,17 @@ func BenchmarkHandshake(b *testing.B) {
 		s := suite(b, name)
 		random := bytes.Repeat([]byte{7}, 96)
 		static := staticKey(bytes.Repeat([]byte{8}, KeySize))
-		b.Run(name+"/initiator", func(b *testing.B) { benchmarkInitiator(b, Config{Suite: s, Initiator: true, Static: static}, random) })
-		b.Run(name+"/responder", func(b *testing.B) { benchmarkResponder(b, Config{Suite: s, Static: static}, random) })
+		b.Run(
+			name+"/initiator",
+			func(b *testing.B) {
+				config := Config{Suite: s, Initiator: true, Static: static}
+				benchmarkInitiator(b, config, random)
+			},
+		)
+		b.Run(
+			name+"/responder",
+			func(b *testing.B) { benchmarkResponder(b, Config{Suite: s, Static: static}, random) },
+		)
 	}
 }
 

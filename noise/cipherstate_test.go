@@ -41,10 +41,12 @@ func TestNonceExhaustion(t *testing.T) {
 		send.n, receive.n = math.MaxUint64-1, math.MaxUint64-1
 		sameKey(t, send, receive) // the last one
 		for range 2 {
-			if c, err := send.EncryptWithAd(nil, nil, []byte("x")); c != nil || !errors.Is(err, ErrNonceExhausted) {
+			if c, err := send.EncryptWithAd(nil, nil, []byte("x")); c != nil ||
+				!errors.Is(err, ErrNonceExhausted) {
 				t.Errorf("encrypt: %x, %v", c, err)
 			}
-			if p, err := receive.DecryptWithAd(nil, nil, make([]byte, 17)); p != nil || !errors.Is(err, ErrNonceExhausted) {
+			if p, err := receive.DecryptWithAd(nil, nil, make([]byte, 17)); p != nil ||
+				!errors.Is(err, ErrNonceExhausted) {
 				t.Errorf("decrypt: %x, %v", p, err)
 			}
 			// A new key does not give the nonces back.
@@ -64,20 +66,25 @@ func TestDecryptFailureKeepsNonce(t *testing.T) {
 			for j := range good {
 				bad := bytes.Clone(good)
 				bad[j] ^= 1 << (j % 8)
-				if p, err := receive.DecryptWithAd(nil, []byte("ad"), bad); p != nil || !errors.Is(err, ErrDecrypt) {
+				if p, err := receive.DecryptWithAd(nil, []byte("ad"), bad); p != nil ||
+					!errors.Is(err, ErrDecrypt) {
 					t.Fatalf("byte %d changed: %q, %v", j, p, err)
 				}
-				if p, err := receive.DecryptWithAd(nil, []byte("ad"), good[:j]); p != nil || !errors.Is(err, ErrDecrypt) {
+				if p, err := receive.DecryptWithAd(nil, []byte("ad"), good[:j]); p != nil ||
+					!errors.Is(err, ErrDecrypt) {
 					t.Fatalf("cut to %d: %q, %v", j, p, err)
 				}
 			}
-			if p, err := receive.DecryptWithAd(nil, []byte("Ad"), good); p != nil || !errors.Is(err, ErrDecrypt) {
+			if p, err := receive.DecryptWithAd(nil, []byte("Ad"), good); p != nil ||
+				!errors.Is(err, ErrDecrypt) {
 				t.Fatalf("other associated data: %q, %v", p, err)
 			}
-			if p, err := receive.DecryptWithAd(nil, []byte("ad"), good); err != nil || string(p) != "plaintext" {
+			if p, err := receive.DecryptWithAd(nil, []byte("ad"), good); err != nil ||
+				string(p) != "plaintext" {
 				t.Fatalf("message %d: %q, %v", i, p, err)
 			}
-			if p, err := receive.DecryptWithAd(nil, []byte("ad"), good); p != nil || !errors.Is(err, ErrDecrypt) {
+			if p, err := receive.DecryptWithAd(nil, []byte("ad"), good); p != nil ||
+				!errors.Is(err, ErrDecrypt) {
 				t.Fatalf("repeated: %q, %v", p, err)
 			}
 		}
@@ -104,10 +111,12 @@ func TestMessageSize(t *testing.T) {
 	eachCipher(t, func(t *testing.T, fn *cipherFunc) {
 		send, receive := newTestCipherStates(t, fn)
 		big := make([]byte, MaxMessageSize+1)
-		if c, err := send.EncryptWithAd(nil, nil, big[:MaxPlaintextSize+1]); c != nil || !errors.Is(err, ErrMessageTooLong) {
+		if c, err := send.EncryptWithAd(nil, nil, big[:MaxPlaintextSize+1]); c != nil ||
+			!errors.Is(err, ErrMessageTooLong) {
 			t.Errorf("encrypt: %d bytes, %v", len(c), err)
 		}
-		if p, err := receive.DecryptWithAd(nil, nil, big); p != nil || !errors.Is(err, ErrMessageTooLong) {
+		if p, err := receive.DecryptWithAd(nil, nil, big); p != nil ||
+			!errors.Is(err, ErrMessageTooLong) {
 			t.Errorf("decrypt: %d bytes, %v", len(p), err)
 		}
 		c, err := send.EncryptWithAd(nil, nil, big[:MaxPlaintextSize])

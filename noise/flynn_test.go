@@ -27,9 +27,13 @@ type transport interface {
 
 type ourPeer struct{ *HandshakeState }
 
-func (p ourPeer) write(payload []byte) ([]byte, error) { return p.WriteMessage(nil, fixed(payload)) }
-func (p ourPeer) hash() []byte                         { return p.HandshakeHash() }
-func (p ourPeer) peerStatic() []byte                   { return p.PeerStatic().Bytes() }
+func (p ourPeer) write(
+	payload []byte,
+) ([]byte, error) {
+	return p.WriteMessage(nil, fixed(payload))
+}
+func (p ourPeer) hash() []byte       { return p.HandshakeHash() }
+func (p ourPeer) peerStatic() []byte { return p.PeerStatic().Bytes() }
 func (p ourPeer) read(message []byte) ([]byte, error) {
 	payload, _, err := p.ReadMessage(message)
 	return payload, err
@@ -84,9 +88,13 @@ func (f flynnTransport) decrypt(ad, c []byte) ([]byte, error) { return f.Decrypt
 func (f flynnTransport) rekey()                               { f.Rekey() }
 
 var (
-	flynnCiphers = map[string]flynn.CipherFunc{"AESGCM": flynn.CipherAESGCM, "ChaChaPoly": flynn.CipherChaChaPoly}
-	flynnHashes  = map[string]flynn.HashFunc{
-		"SHA256": flynn.HashSHA256, "SHA512": flynn.HashSHA512, "BLAKE2s": flynn.HashBLAKE2s, "BLAKE2b": flynn.HashBLAKE2b,
+	flynnCiphers = map[string]flynn.CipherFunc{
+		"AESGCM":     flynn.CipherAESGCM,
+		"ChaChaPoly": flynn.CipherChaChaPoly,
+	}
+	flynnHashes = map[string]flynn.HashFunc{
+		"SHA256": flynn.HashSHA256, "SHA512": flynn.HashSHA512,
+		"BLAKE2s": flynn.HashBLAKE2s, "BLAKE2b": flynn.HashBLAKE2b,
 	}
 )
 

@@ -11,7 +11,9 @@ import (
 
 // Each pattern once: what these tests look at does not depend on cipher and hash.
 func eachPattern(t *testing.T, f func(t *testing.T, s Suite)) {
-	for _, name := range []string{"Noise_XX_25519_AESGCM_BLAKE2s", "Noise_XXhfs_25519+MLKEM768_ChaChaPoly_SHA256"} {
+	for _, name := range []string{
+		"Noise_XX_25519_AESGCM_BLAKE2s", "Noise_XXhfs_25519+MLKEM768_ChaChaPoly_SHA256",
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f(t, suite(t, name))
@@ -140,7 +142,8 @@ func TestWrongLengths(t *testing.T) {
 				if i > 0 && rest >= 0 && rest < TagSize && !errors.Is(err, ErrMessageTooShort) {
 					t.Fatalf("message %d cut to %d bytes: %v", i+1, n, err)
 				}
-				if n < len(step.message)-9 && !errors.Is(err, ErrMessageTooShort) && !errors.Is(err, ErrDecrypt) {
+				if n < len(step.message)-9 && !errors.Is(err, ErrMessageTooShort) &&
+					!errors.Is(err, ErrDecrypt) {
 					t.Fatalf("message %d cut to %d bytes: %v", i+1, n, err)
 				}
 			}
@@ -242,7 +245,10 @@ func TestOutOfOrder(t *testing.T) {
 	steps := record(t, s, newRand(t), 0, 0, 0)
 	done := func() *HandshakeState { return clone(finishedFrom(steps)) }
 	write := func(hs *HandshakeState) error { _, err := hs.WriteMessage(nil, nil); return err }
-	read := func(hs *HandshakeState) error { _, _, err := hs.ReadMessage(steps[0].message); return err }
+	read := func(hs *HandshakeState) error {
+		_, _, err := hs.ReadMessage(steps[0].message)
+		return err
+	}
 	split := func(hs *HandshakeState) error { _, _, err := hs.Split(); return err }
 	secret := func(hs *HandshakeState) error { _, err := hs.Secret(""); return err }
 	for _, c := range []struct {
@@ -253,7 +259,10 @@ func TestOutOfOrder(t *testing.T) {
 	}{
 		{"responder writes first", clone(steps[0].reader), write, errTurn},
 		{"initiator writes twice", clone(steps[0].writer), write, errTurn},
-		{"responder reads twice", clone(steps[1].writer), func(hs *HandshakeState) error { hs.next = 1; return read(hs) }, errTurn},
+		{"responder reads twice", clone(steps[1].writer), func(hs *HandshakeState) error {
+			hs.next = 1
+			return read(hs)
+		}, errTurn},
 		{"initiator writes after done", clone(steps[2].writer), write, errDone},
 		{"initiator reads after done", clone(steps[2].writer), read, errDone},
 		{"responder reads after done", done(), read, errDone},
@@ -420,7 +429,11 @@ func TestRandomFails(t *testing.T) {
 func TestSystemRandom(t *testing.T) {
 	seen := map[string]bool{}
 	for range 3 {
-		hs := must(NewHandshakeState(Config{Suite: Suites()[0], Initiator: true, Static: staticKey(make([]byte, KeySize))}))
+		hs := must(
+			NewHandshakeState(
+				Config{Suite: Suites()[0], Initiator: true, Static: staticKey(make([]byte, KeySize))},
+			),
+		)
 		m := must(hs.WriteMessage(nil, nil))
 		seen[string(m[:KeySize])], seen[string(m[KeySize:])] = true, true
 	}

@@ -102,7 +102,10 @@ func NewHandshakeState(cfg Config) (*HandshakeState, error) {
 // It fails if payload does, if it is the other side's turn, if the message would
 // have more than MaxMessageSize bytes (ErrMessageTooLong), if random bytes
 // cannot be had, or if the peer's key is a point of low order.
-func (hs *HandshakeState) WriteMessage(dst []byte, payload func(h []byte) ([]byte, error)) ([]byte, error) {
+func (hs *HandshakeState) WriteMessage(
+	dst []byte,
+	payload func(h []byte) ([]byte, error),
+) ([]byte, error) {
 	tokens, err := hs.begin(true)
 	if err != nil {
 		return nil, hs.fail(err)
@@ -319,7 +322,11 @@ func (hs *HandshakeState) readEncrypted(buf []byte, size int) (plaintext, rest [
 }
 
 // writePayload ends the message that starts at dst[start].
-func (hs *HandshakeState) writePayload(dst []byte, start int, payload func(h []byte) ([]byte, error)) ([]byte, error) {
+func (hs *HandshakeState) writePayload(
+	dst []byte,
+	start int,
+	payload func(h []byte) ([]byte, error),
+) ([]byte, error) {
 	var p []byte
 	if payload != nil {
 		var err error

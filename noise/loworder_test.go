@@ -16,8 +16,16 @@ func lowOrderPoints() [][]byte {
 	us := []*big.Int{
 		big.NewInt(0), // and p: order 2 (and 4 on the twist's side)
 		big.NewInt(1), // and p+1: order 4
-		must2(new(big.Int).SetString("325606250916557431795983626356110631294008115727848805560023387167927233504", 10)),
-		must2(new(big.Int).SetString("39382357235489614581723060781553021112529911719440698176882885853963445705823", 10)),
+		must2(
+			new(
+				big.Int,
+			).SetString("325606250916557431795983626356110631294008115727848805560023387167927233504", 10),
+		),
+		must2(
+			new(
+				big.Int,
+			).SetString("39382357235489614581723060781553021112529911719440698176882885853963445705823", 10),
+		),
 		new(big.Int).Sub(p, big.NewInt(1)),
 		p,
 		new(big.Int).Add(p, big.NewInt(1)),
@@ -100,7 +108,8 @@ func (hs *HandshakeState) readForged(m []byte) {
 
 func checkRefused(t *testing.T, point []byte, where string, out []byte, err error) {
 	t.Helper()
-	if out != nil || err == nil || errors.Is(err, ErrDecrypt) || !strings.Contains(err.Error(), where) {
+	if out != nil || err == nil || errors.Is(err, ErrDecrypt) ||
+		!strings.Contains(err.Error(), where) {
 		t.Errorf("point %x: %x, %v; want it refused in %s", point, out, err, where)
 	}
 }

@@ -53,7 +53,10 @@ func TestSecretDerivation(t *testing.T) {
 			if id := secret.ID("a"); !bytes.Equal(id[:], mac(key, "ida")) {
 				t.Errorf("ID is %x", id)
 			}
-			if m := secret.MAC("a", 0x0102030405060708); !bytes.Equal(m[:], mac(key, "maca\x01\x02\x03\x04\x05\x06\x07\x08")) {
+			if m := secret.MAC("a", 0x0102030405060708); !bytes.Equal(
+				m[:],
+				mac(key, "maca\x01\x02\x03\x04\x05\x06\x07\x08"),
+			) {
 				t.Errorf("MAC is %x", m)
 			}
 			keys := derive(key, []byte("keysa\x01\x02\x03\x04\x05\x06\x07\x08"), 2)
@@ -108,7 +111,9 @@ func TestSecretIndependence(t *testing.T) {
 		t.Error("Secret after Split is another one")
 	}
 	seen := map[[16]byte]bool{tag(send): true, tag(receive): true}
-	for _, s := range []*Secret{first, must(hs.Secret("b")), must(hs.Secret("")), must(other.Secret("a"))} {
+	for _, s := range []*Secret{
+		first, must(hs.Secret("b")), must(hs.Secret("")), must(other.Secret("a")),
+	} {
 		i, r := s.CipherStates("", 0)
 		seen[tag(i)], seen[tag(r)], seen[s.ID("")] = true, true, true
 	}

@@ -8,7 +8,9 @@ import (
 func TestSuites(t *testing.T) {
 	// Noise §8.1, and §8.2 with the + that the hybrid's draft takes from the
 	// several-algorithms rule of §8.
-	valid := regexp.MustCompile(`^Noise_XX(_25519|hfs_25519\+MLKEM768)_(AESGCM|ChaChaPoly)_(SHA256|SHA512|BLAKE2s|BLAKE2b)$`)
+	valid := regexp.MustCompile(
+		`^Noise_XX(_25519|hfs_25519\+MLKEM768)_(AESGCM|ChaChaPoly)_(SHA256|SHA512|BLAKE2s|BLAKE2b)$`,
+	)
 	seen := map[Suite]bool{}
 	for _, s := range Suites() {
 		name := s.String()

@@ -205,7 +205,9 @@ func TestVectorsHybrid(t *testing.T) {
 		t.Run(sub("%d", i+1), func(t *testing.T) {
 			initiator := must(NewHandshakeState(Config{
 				Suite: s, Initiator: true, Prologue: unhex(v.Prologue),
-				Static: staticKey(unhex(v.InitStatic)), Random: bytes.NewReader(unhex(v.InitEphemeral + v.InitSeed)),
+				Static: staticKey(
+					unhex(v.InitStatic),
+				), Random: bytes.NewReader(unhex(v.InitEphemeral + v.InitSeed)),
 			}))
 			responder := must(NewHandshakeState(Config{
 				Suite: s, Prologue: unhex(v.Prologue),

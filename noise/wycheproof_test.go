@@ -17,7 +17,9 @@ const (
 
 func wycheproof(t *testing.T, name string, into any) {
 	t.Helper()
-	data, err := os.ReadFile(filepath.Join(moduleDir(t, wycheproofModule, wycheproofSum), "testvectors_v1", name))
+	data, err := os.ReadFile(
+		filepath.Join(moduleDir(t, wycheproofModule, wycheproofSum), "testvectors_v1", name),
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,10 +90,12 @@ func TestWycheproofCiphers(t *testing.T) {
 					n++
 					aead := must(cipherFuncs[i].new(unhex(v.Key)))
 					got, err := aead.Open(nil, unhex(v.Iv), unhex(v.Ct+v.Tag), unhex(v.Aad))
-					if valid := v.Result == "valid"; (err == nil) != valid || (valid && !bytes.Equal(got, unhex(v.Msg))) {
+					if valid := v.Result == "valid"; (err == nil) != valid ||
+						(valid && !bytes.Equal(got, unhex(v.Msg))) {
 						t.Errorf("test %d, %s: %x, %v", v.TcID, v.Result, got, err)
 					}
-					if c := aead.Seal(nil, unhex(v.Iv), unhex(v.Msg), unhex(v.Aad)); v.Result == "valid" && !bytes.Equal(c, unhex(v.Ct+v.Tag)) {
+					if c := aead.Seal(nil, unhex(v.Iv), unhex(v.Msg), unhex(v.Aad)); v.Result == "valid" &&
+						!bytes.Equal(c, unhex(v.Ct+v.Tag)) {
 						t.Errorf("test %d: encrypts to %x", v.TcID, c)
 					}
 				}

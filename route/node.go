@@ -133,8 +133,8 @@ func (n *Node) Withdraw(name string) { n.offers.remove(name) }
 func (n *Node) Resolve(prefix string, find Resolver) { n.offers.setResolver(prefix, find) }
 
 // Claim says that the node goes by name, as well, until release is called, once. A peer that
-// believes it has reached another name is refused. A name that begins with ForwardPrefix is the step
-// of a route; on this node itself that step leads nowhere else, unless the node is a relay.
+// believes it has reached another name is refused. A name that begins with ForwardPrefix is the
+// step of a route; on this node itself that step leads nowhere else, unless the node is a relay.
 func (n *Node) Claim(name string) (release func()) { return n.offers.claim(name) }
 
 // Renew has this node and the far ends of its sessions prove themselves anew, with what they have

@@ -101,8 +101,9 @@ func (o *offers) accept(name string) error {
 	return fmt.Errorf("the peer was led here but wants %q", name)
 }
 
-// stays tells whether a step by name, which leads to an outlet, leads nowhere else: the node is that
-// outlet. A relay is not the outlets that have claimed a name on it, whatever it is called itself.
+// stays tells whether a step by name, which leads to an outlet, leads nowhere else: the node is
+// that outlet. A relay is not the outlets that have claimed a name on it, whatever it is called
+// itself.
 func (o *offers) stays(name string) bool {
 	if !strings.HasPrefix(name, ForwardPrefix) {
 		return false

@@ -234,7 +234,7 @@ func forwardName(segs ...Route) string {
 }
 
 // takenFor returns what the node that segments 0 to k lead to is taken for, by the segment that
-// follows. Who is reached by a name has to be the outlet of that name, whatever is asked of it then.
+// follows. Who is reached by a name has to be the outlet of that name, whatever is asked of it.
 func takenFor(segs []Route, k int) trust.As {
 	if name, ok := strings.CutPrefix(forwardName(segs[:k+1]...), ForwardPrefix); ok {
 		return trust.As{Role: trust.Outlet, Name: name}

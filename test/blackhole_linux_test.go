@@ -12,7 +12,8 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// received is what a device of a namespace gets. To drop that is a hole of which no sender's kernel hears.
+// received is what a device of a namespace gets. To drop that is a hole of which no sender's kernel
+// hears.
 type received struct{ namespace, device string }
 
 // kernelHole is a hole between two namespaces.
@@ -39,8 +40,12 @@ func kernelHoles() []kernelHole {
 		},
 	} {
 		all = append(all,
-			kernelHole{hop.name + ", toward the outlet", func(n *networks) []received { return []received{hop.forth(n)} }},
-			kernelHole{hop.name + ", back", func(n *networks) []received { return []received{hop.back(n)} }},
+			kernelHole{hop.name + ", toward the outlet", func(n *networks) []received {
+				return []received{hop.forth(n)}
+			}},
+			kernelHole{hop.name + ", back", func(n *networks) []received {
+				return []received{hop.back(n)}
+			}},
 			kernelHole{hop.name + ", both ways", func(n *networks) []received {
 				return []received{hop.forth(n), hop.back(n)}
 			}})
@@ -71,7 +76,8 @@ func newLane(t *testing.T, nft string, flags ...string) *lane {
 	})
 	serve(t, listener, l.echo)
 	l.topology = newTopology(t, plan{
-		relay: true, networks: l.networks, target: listener.Addr().String(), inlets: 1, flags: flags,
+		relay: true, networks: l.networks, target: listener.Addr().String(), inlets: 1,
+		flags: flags,
 	})
 	return l
 }
@@ -97,7 +103,8 @@ func (l *lane) hole(h kernelHole, open bool) {
 	for _, r := range h.of(l.networks) {
 		rules := "delete table inet hole"
 		if open {
-			const text = "table inet hole { chain in { type filter hook input priority 0; iifname %q drop; }; }"
+			const text = "table inet hole { " +
+				"chain in { type filter hook input priority 0; iifname %q drop; }; }"
 			rules = fmt.Sprintf(text, r.device)
 		}
 		setRules(l.t, l.nft, r.namespace, rules)
@@ -107,7 +114,8 @@ func (l *lane) hole(h kernelHole, open bool) {
 // laneBusy is how much a busy connection has carried each way before the hole.
 const laneBusy = 1 << 20
 
-// connect has one connection that then says nothing and one that never stops to send, and tells when they end.
+// connect has one connection that then says nothing and one that never stops to send, and tells
+// when they end.
 func (l *lane) connect() (ends []<-chan ending) {
 	l.t.Helper()
 	for _, busy := range []bool{false, true} {
@@ -178,8 +186,9 @@ const (
 	holeOver   = 5 * time.Second // a hole that is gone is forgotten within this time
 )
 
-// TestBlackHoleInKernel is TestBlackHole between network namespaces: nftables drops the packets themselves, so that the
-// kernels send again, and wait longer each time, and new connections get no answer at all.
+// TestBlackHoleInKernel is TestBlackHole between network namespaces: nftables drops the packets
+// themselves, so that the kernels send again, and wait longer each time, and new connections get no
+// answer at all.
 func TestBlackHoleInKernel(t *testing.T) {
 	t.Parallel()
 	nft := testenv.NeedTool(t, "nft")
@@ -195,13 +204,15 @@ func TestBlackHoleInKernel(t *testing.T) {
 
 func (h kernelHole) swallows(t *testing.T, nft string, flags ...string) {
 	t.Helper()
-	l := newLane(t, nft, append(flags, "--connect-timeout", holeConnect.String(), "--log-level", "error")...)
+	l := newLane(t, nft, append(flags, "--connect-timeout", holeConnect.String(),
+		"--log-level", "error")...)
 	ended := l.connect()
 	l.well() // leaves a link that the next connection takes
 	<-l.ended
 	began := time.Now()
 	l.hole(h, true)
-	first := l.refused(holeConnect + holeAnswer + holeSlack) // while the session is not known to be dead
+	// while the session is not known to be dead
+	first := l.refused(holeConnect + holeAnswer + holeSlack)
 	client := l.reset("client", ended, began)
 	service := l.reset("service", []<-chan ending{l.ended, l.ended}, began)
 	second := l.refused(holeConnect + holeSlack)
@@ -212,6 +223,7 @@ func (h kernelHole) swallows(t *testing.T, nft string, flags ...string) {
 		t.Errorf("well again after %v, want %v", well, holeOver)
 	}
 	eventually(t, "the target has no connection left", func() bool { return l.served.Load() == 0 })
-	t.Logf("client reset after %v, service after %v; new connections refused after %v and %v; well again after %v",
+	t.Logf("client reset after %v, service after %v; new connections refused after %v and %v; "+
+		"well again after %v",
 		client, service, first, second, well)
 }

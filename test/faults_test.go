@@ -43,9 +43,9 @@ func holes() []hole {
 	return all
 }
 
-// TestBlackHole has nothing come through one hop any more, without a word from any socket: the connections that were
-// open are reset at both ends once three pings are lost, new ones are refused in time, and all is well again when the
-// hole is gone.
+// TestBlackHole has nothing come through one hop any more, without a word from any socket: the
+// connections that were open are reset at both ends once three pings are lost, new ones are refused
+// in time, and all is well again when the hole is gone.
 func TestBlackHole(t *testing.T) {
 	t.Parallel()
 	keepalives := []string{"1s"}
@@ -69,7 +69,8 @@ const (
 
 func (h hole) swallows(t *testing.T, keepalive string) {
 	t.Helper()
-	c := newCourse(t, "--keepalive", keepalive, "--connect-timeout", holeConnect.String(), "--log-level", "error")
+	c := newCourse(t, "--keepalive", keepalive, "--connect-timeout", holeConnect.String(),
+		"--log-level", "error")
 	accept1 := c.replaceTarget()
 	client := c.dial()
 	service := accept1()
@@ -81,7 +82,10 @@ func (h hole) swallows(t *testing.T, keepalive string) {
 	h.at(c).BlackHole(true, h.dirs...)
 
 	var known []time.Duration
-	for who, ended := range map[string]<-chan ending{"client": ended(client), "service": ended(service)} {
+	for who, ended := range map[string]<-chan ending{
+		"client":  ended(client),
+		"service": ended(service),
+	} {
 		e := isReset(t, "the connection of the "+who, ended)
 		took := e.at.Sub(began)
 		known = append(known, took.Round(time.Millisecond))
@@ -106,8 +110,8 @@ func (h hole) swallows(t *testing.T, keepalive string) {
 		known, refused.Sub(late).Round(time.Millisecond), well.Round(time.Millisecond))
 }
 
-// TestRandomPlans runs talks over links on which things go wrong at random: every byte that arrives is right and in
-// order, and each direction ends in one of the end that was sent and an error.
+// TestRandomPlans runs talks over links on which things go wrong at random: every byte that arrives
+// is right and in order, and each direction ends in one of the end that was sent and an error.
 //
 //	client ─▶ inlet ─▶ proxy ─▶ outlet ─▶ target
 func TestRandomPlans(t *testing.T) {
@@ -164,7 +168,8 @@ const (
 )
 
 func (g *gauntlet) String() string {
-	return fmt.Sprintf("%d seeds, %d faults: %d talks went well, %d were told of an error; with %d seeds the line swallowed something for ever, and talks ended with the line",
+	return fmt.Sprintf("%d seeds, %d faults: %d talks went well, %d were told of an error; "+
+		"with %d seeds the line swallowed something for ever, and talks ended with the line",
 		g.seeds, g.faults, g.good.Load(), g.told.Load(), g.endless)
 }
 
@@ -172,7 +177,8 @@ func newGauntlet(t *testing.T) *gauntlet {
 	t.Helper()
 	g := &gauntlet{atTarget: make(chan error, 1<<16)}
 	flags := []string{
-		"--keepalive", unhurried(300 * time.Millisecond).String(), "--connect-timeout", unhurried(time.Second).String(),
+		"--keepalive", unhurried(300 * time.Millisecond).String(),
+		"--connect-timeout", unhurried(time.Second).String(),
 		"--log-level", "error",
 	}
 	w := newTopology(t, plan{flags: flags, target: service(t, func(c conn) {
@@ -193,9 +199,9 @@ func newGauntlet(t *testing.T) *gauntlet {
 	return g
 }
 
-// run has a few talks at once over links with a seed's plan, the session's own link among them. A link that takes all
-// and gives nothing, while the session's own is well, looks like an application that has nothing to say: so the line
-// ends after a while.
+// run has a few talks at once over links with a seed's plan, the session's own link among them. A
+// link that takes all and gives nothing, while the session's own is well, looks like an application
+// that has nothing to say: so the line ends after a while.
 func (g *gauntlet) run(t *testing.T, seed uint64) {
 	t.Helper()
 	plan := faultnet.RandomPlan(seed, faultnet.RandomOptions{Span: gauntletTalk})
@@ -235,8 +241,8 @@ func (g *gauntlet) run(t *testing.T, seed uint64) {
 	}
 }
 
-// TestPacketLoss has a network namespace lose packets at random: transfers complete, and many short connections beside
-// a long one do not wait for what it has lost.
+// TestPacketLoss has a network namespace lose packets at random: transfers complete, and many short
+// connections beside a long one do not wait for what it has lost.
 func TestPacketLoss(t *testing.T) {
 	nft := testenv.NeedTool(t, "nft")
 	testenv.NeedNetns(t)
@@ -252,7 +258,8 @@ func losesPackets(t *testing.T, nft string, percent int) {
 	space := fmt.Sprintf("sp%d-loss%d", os.Getpid(), percent)
 	ip(t, "netns", "add", space)
 	t.Cleanup(func() { _ = exec.Command("ip", "netns", "delete", space).Run() })
-	ip(t, "-n", space, "link", "set", "lo", "up", "mtu", "1500", "gso_max_segs", "1") // packets as on a network
+	// packets as on a network
+	ip(t, "-n", space, "link", "set", "lo", "up", "mtu", "1500", "gso_max_segs", "1")
 	me := newPerson(t)
 	there := me.in(space)
 	size := testenv.OfFull[int64](4<<20, 64<<20)
@@ -296,9 +303,10 @@ func losesPackets(t *testing.T, nft string, percent int) {
 func loses(t *testing.T, nft, space string, percent int) {
 	t.Helper()
 	rules := "table inet lossy { chain in { type filter hook input priority 0; }; }"
-	rule := fmt.Sprintf("add rule inet lossy in meta l4proto tcp numgen random mod 100 < %d counter drop", percent)
+	const tcp = "add rule inet lossy in meta l4proto tcp "
+	rule := fmt.Sprintf(tcp+"numgen random mod 100 < %d counter drop", percent)
 	if percent == 0 {
-		rule = "add rule inet lossy in meta l4proto tcp counter"
+		rule = tcp + "counter"
 	}
 	setRules(t, nft, space, rules+"\n"+rule)
 }

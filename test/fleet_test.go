@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// fleetSays is what the authority of the fleet says of each kind of member. Nobody vouches for a stranger.
+// fleetSays is what the authority of the fleet says of each kind of member. Nobody vouches for a
+// stranger.
 var fleetSays = map[string][]string{
 	"client":   {"--attr", "role=inlet"},
 	"outlet":   {"--attr", "role=outlet", "--attr", "relay-name=db"},
@@ -43,7 +44,8 @@ func (f *fleet) join(name, kind string) {
 	f.members[name] = p
 }
 
-// as returns a command of a member's, who presents what the authority says of it and trusts the authority alone.
+// as returns a command of a member's, who presents what the authority says of it and trusts the
+// authority alone.
 func (f *fleet) as(who string, args ...string) []string {
 	f.t.Helper()
 	args = append(args, "--authority", f.authority.identifier())
@@ -75,12 +77,12 @@ const (
 	unknownWeb = "no outlet named web"
 )
 
-// fleetWays are the ways by which a client asks for an outlet: a relay's, and a bridge's when it is in the table, is that of
-// whoever has set the trap.
+// fleetWays are the ways by which a client asks for an outlet: a relay's, and a bridge's when it is
+// in the table, is that of whoever has set the trap.
 var fleetWays = []string{"direct", "relay"}
 
-// fleetAnswers says how it ends if a client asks for a name, or for none, and somebody with that name, or with none, answers
-// by each of these ways: which reason it gives, or that it is served.
+// fleetAnswers says how it ends if a client asks for a name, or for none, and somebody with that
+// name, or with none, answers by each of these ways: which reason it gives, or that it is served.
 var fleetAnswers = []struct {
 	who, asked string
 	reasons    map[string]string // by way; none: served
@@ -99,8 +101,9 @@ var fleetAnswers = []struct {
 	{"stranger", "", map[string]string{"direct": noName}},
 }
 
-// TestFleet has each member of a fleet, and a stranger, take the place of each other: as the outlet that a client asks for,
-// as a client, as who claims a name on a relay, and as the relay. All but the right ones are refused, with the reason.
+// TestFleet has each member of a fleet, and a stranger, take the place of each other: as the outlet
+// that a client asks for, as a client, as who claims a name on a relay, and as the relay. All but
+// the right ones are refused, with the reason.
 func TestFleet(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -108,7 +111,10 @@ func TestFleet(t *testing.T) {
 	f.join("another outlet", "outlet")
 	t.Run("answers", func(t *testing.T) {
 		for _, row := range fleetAnswers {
-			t.Run(row.who+" for "+orNone(row.asked), func(t *testing.T) { f.in(t).answers(row.who, row.asked, row.reasons) })
+			t.Run(
+				row.who+" for "+orNone(row.asked),
+				func(t *testing.T) { f.in(t).answers(row.who, row.asked, row.reasons) },
+			)
 		}
 	})
 	t.Run("asks", func(t *testing.T) { f.in(t).asks() })
@@ -135,8 +141,8 @@ func (f *fleet) in(t *testing.T) *fleet {
 	return here
 }
 
-// trap has somebody answer to a name, or to none, by all ways, and let everybody in: it returns what to ask for. The relay is
-// one that does as he likes.
+// trap has somebody answer to a name, or to none, by all ways, and let everybody in: it returns
+// what to ask for. The relay is one that does as he likes.
 func (f *fleet) trap(who, name, target string) map[string]string {
 	f.t.Helper()
 	routes := make(map[string]string)
@@ -175,12 +181,23 @@ func (f *fleet) answers(who, asked string, reasons map[string]string) {
 	}
 }
 
-// asks has each of them be a client of the outlet, which is called db, by each way and under each name.
+// asks has each of them be a client of the outlet, which is called db, by each way and under each
+// name.
 func (f *fleet) asks() {
 	f.t.Helper()
 	_, relay := f.start("relay", "relay", "--listen", anywhere)
-	outlet, printed := f.start("outlet", "outlet", "--listen", anywhere, "--name", "db", "--relay", relay,
-		"--target", named(f.t, "target"))
+	outlet, printed := f.start(
+		"outlet",
+		"outlet",
+		"--listen",
+		anywhere,
+		"--name",
+		"db",
+		"--relay",
+		relay,
+		"--target",
+		named(f.t, "target"),
+	)
 	direct := hostPortOf(wordBehind(f.t, printed, "--to"))
 	outlet.says("msg=registered")
 	for _, way := range []string{direct, relay} {
@@ -188,8 +205,11 @@ func (f *fleet) asks() {
 		reaches(f.t, inlet, "target")
 		ask := func(who string, code int, text, to string) {
 			f.t.Helper()
-			f.members[who].fails(code, text, f.as(who, "inlet", "--no-wait", "--listen", anywhere, "--to", to,
-				"--allow", f.members["outlet"].identifier(), "--allow", f.members["relay"].identifier())...)
+			f.members[who].fails(
+				code,
+				text,
+				f.as(who, "inlet", "--no-wait", "--listen", anywhere, "--to", to,
+					"--allow", f.members["outlet"].identifier(), "--allow", f.members["relay"].identifier())...)
 		}
 		for who, reason := range map[string]string{"relay": noInlet, "stranger": noWord} {
 			ask(who, notTrusted, "not trusted by the far end", "db@"+way)
@@ -200,9 +220,14 @@ func (f *fleet) asks() {
 			ask(who, unreachable, unknownWeb, "web@"+way)
 		}
 	}
-	for who, text := range map[string]string{"client": wrongName, "relay": "not trusted", "stranger": "not trusted"} {
-		f.members[who].fails(notTrusted, text, f.as(who, "inlet", "--no-wait", "--listen", anywhere, "--to", direct,
-			"--allow", f.members["outlet"].identifier())...)
+	for who, text := range map[string]string{
+		"client": wrongName, "relay": "not trusted", "stranger": "not trusted",
+	} {
+		f.members[who].fails(
+			notTrusted,
+			text,
+			f.as(who, "inlet", "--no-wait", "--listen", anywhere, "--to", direct,
+				"--allow", f.members["outlet"].identifier())...)
 	}
 	// An outlet may not be a client of another one, either.
 	f.members["another outlet"].fails(notTrusted, "not trusted by the far end",
@@ -219,7 +244,9 @@ func (f *fleet) claims() {
 			"--relay-identity", f.members["relay"].identifier())
 	}
 	f.members["outlet"].start(claim("outlet", "db")...).ready()
-	for who, reason := range map[string]string{"client": noOutlet, "relay": noOutlet, "stranger": noWord} {
+	for who, reason := range map[string]string{
+		"client": noOutlet, "relay": noOutlet, "stranger": noWord,
+	} {
 		for _, name := range []string{"db", "web"} {
 			f.members[who].fails(notTrusted, "not trusted", claim(who, name)...)
 			relay.says(reason)
@@ -236,7 +263,17 @@ func (f *fleet) takesClaims() {
 		"relay": "", "client": noHop, "another outlet": noHop, "stranger": noWord,
 	} {
 		p := f.members[who].start(f.as(who, "relay", "--listen", anywhere)...)
-		claim := f.as("outlet", "outlet", "--no-wait", "--relay", p.ready(), "--name", "db", "--target", "127.0.0.1:1")
+		claim := f.as(
+			"outlet",
+			"outlet",
+			"--no-wait",
+			"--relay",
+			p.ready(),
+			"--name",
+			"db",
+			"--target",
+			"127.0.0.1:1",
+		)
 		if reason == "" {
 			f.members["outlet"].start(claim...).ready()
 			continue

@@ -9,14 +9,17 @@ import (
 	"time"
 )
 
-// TestNameIsHeld has two processes of one identity want one name: the one that has it keeps it while it serves, the other one
-// is told, and gets it when the first has gone or stops, or by --replace.
+// TestNameIsHeld has two processes of one identity want one name: the one that has it keeps it
+// while it serves, the other one is told, and gets it when the first has gone or stops, or by
+// --replace.
 func TestNameIsHeld(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
 	_, relay := me.startRelay()
 	outlet := func(name string, more ...string) []string {
-		return append([]string{"outlet", "--relay", relay, "--name", "db", "--target", named(t, name)}, more...)
+		return append(
+			[]string{"outlet", "--relay", relay, "--name", "db", "--target", named(t, name)},
+			more...)
 	}
 	reached := func(name string) { _ = reaches(t, me.inletTo("db@"+relay), name).Close() }
 	first := me.start(outlet("1", "--drain", "10m")...)
@@ -60,8 +63,8 @@ func TestNameIsHeld(t *testing.T) {
 	second.kill()
 }
 
-// TestNameWhereItListens has an outlet that listens be asked for by its name and by nothing else, in the short form and in
-// the line that it prints, and one without a name by none.
+// TestNameWhereItListens has an outlet that listens be asked for by its name and by nothing else,
+// in the short form and in the line that it prints, and one without a name by none.
 func TestNameWhereItListens(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
@@ -75,7 +78,9 @@ func TestNameWhereItListens(t *testing.T) {
 	reaches(t, me.inletTo(printed), "payroll")
 	reaches(t, me.inletTo("payroll@"+at), "payroll")
 	reaches(t, me.inletTo(public), "public")
-	ask := func(to string) []string { return []string{"inlet", "--no-wait", "--listen", anywhere, "--to", to} }
+	ask := func(to string) []string {
+		return []string{"inlet", "--no-wait", "--listen", anywhere, "--to", to}
+	}
 	me.fails(notTrusted, "it is to be asked for by name", ask(at)...)
 	p.says("the peer asks without a name, and this node goes by one")
 	me.fails(unreachable, "no outlet named public", ask("public@"+at)...)
@@ -83,7 +88,15 @@ func TestNameWhereItListens(t *testing.T) {
 	me.saysHello(step(at) + forwardTo("payroll"))
 
 	socket := t.TempDir() + "/socket"
-	q := me.start("outlet", "--listen", "unix:"+socket, "--name", "payroll", "--target", named(t, "socket"))
+	q := me.start(
+		"outlet",
+		"--listen",
+		"unix:"+socket,
+		"--name",
+		"payroll",
+		"--target",
+		named(t, "socket"),
+	)
 	printed = wordBehind(t, q.ready(), "--to")
 	if printed != "payroll@unix:"+socket {
 		t.Errorf("it prints %s", printed)

@@ -19,7 +19,8 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// TestMainJob is the README's: a web server, an outlet, an inlet, and a client that asks for the head of a page.
+// TestMainJob is the README's: a web server, an outlet, an inlet, and a client that asks for the
+// head of a page.
 func TestMainJob(t *testing.T) {
 	t.Parallel()
 	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -45,7 +46,8 @@ func TestMainJob(t *testing.T) {
 	}
 }
 
-// TestPrintedCommand runs the command that the outlet prints as a user would: by pasting it into a shell.
+// TestPrintedCommand runs the command that the outlet prints as a user would: by pasting it into a
+// shell.
 func TestPrintedCommand(t *testing.T) {
 	t.Parallel()
 	s := newOutlet(t)
@@ -158,7 +160,8 @@ func TestServerHalfCloses(t *testing.T) {
 	receivesEnd(t, target)
 }
 
-// TestClientHalfClosesThenReads has a client end its direction before the answer begins, which is long.
+// TestClientHalfClosesThenReads has a client end its direction before the answer begins, which is
+// long.
 func TestClientHalfClosesThenReads(t *testing.T) {
 	t.Parallel()
 	const seed = 3
@@ -233,7 +236,8 @@ func TestTargetDown(t *testing.T) {
 	s.outlet.says("refused")
 }
 
-// listenAgain listens at an address that is free but for a connection of somebody else's, which will end.
+// listenAgain listens at an address that is free but for a connection of somebody else's, which
+// will end.
 func listenAgain(t *testing.T, address string) *net.TCPListener {
 	t.Helper()
 	var l net.Listener

@@ -12,8 +12,8 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// TestKilled kills each process under load and starts it again: no wrong byte, no false end, nobody hangs, and the first
-// connection after it is back goes well within two seconds.
+// TestKilled kills each process under load and starts it again: no wrong byte, no false end, nobody
+// hangs, and the first connection after it is back goes well within two seconds.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	rounds := testenv.OfFull(3, 50)
@@ -31,8 +31,10 @@ func TestKilled(t *testing.T) {
 			stop()
 			t.Logf("%s killed: first good connection after %s; %v", part, spread(took), d)
 			// On a busy machine that runs the race detector time says nothing.
-			if within := 2 * time.Second; testenv.Full() && !raceDetector && took[len(took)-1] > within {
-				t.Errorf("the first good connection came after %v, want %v", took[len(took)-1], within)
+			if within := 2 * time.Second; testenv.Full() && !raceDetector &&
+				took[len(took)-1] > within {
+				t.Errorf("the first good connection came after %v, want %v", took[len(took)-1],
+					within)
 			}
 		})
 	}
@@ -57,7 +59,8 @@ func TestSoak(t *testing.T) {
 func soak(t *testing.T, seed uint64, lasts time.Duration) {
 	t.Helper()
 	c := newCourse(t, "--log-level", "error", "--keepalive", "1s", "--connect-timeout", "5s")
-	d, stop := under(t, c.address, 4, 1<<20, seed)
+	d, stop := under(t, c.address, testenv.OfFull(2, 4), testenv.OfFull[int64](256<<10, 1<<20),
+		seed)
 	r := rand.New(rand.NewPCG(seed, 1))
 	count := make(map[string]int)
 	second := time.NewTicker(time.Second)

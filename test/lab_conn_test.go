@@ -42,8 +42,8 @@ func freeAddress(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// lastingAddress returns an address that nobody takes while the process that listens there is away: one outside the
-// range from which the kernel takes ports for outgoing connections.
+// lastingAddress returns an address that nobody takes while the process that listens there is away:
+// one outside the range from which the kernel takes ports for outgoing connections.
 func lastingAddress(t testing.TB) string {
 	t.Helper()
 	for range 100 {
@@ -87,7 +87,8 @@ func dial(t testing.TB, where string) conn {
 	return c
 }
 
-// accept takes the next connection, with a deadline that only a failing test meets, and closes it when the test ends.
+// accept takes the next connection, with a deadline that only a failing test meets, and closes it
+// when the test ends.
 func accept(t testing.TB, l *net.TCPListener) *net.TCPConn {
 	t.Helper()
 	_ = l.SetDeadline(time.Now().Add(patience))
@@ -161,8 +162,8 @@ type ending struct {
 	at   time.Time
 }
 
-// endOf reads c until it ends. Where a kernel has told a reset to who writes, it gives who reads at the same time an
-// end; netio's sockets do not.
+// endOf reads c until it ends. Where a kernel has told a reset to who writes, it gives who reads at
+// the same time an end; netio's sockets do not.
 func endOf(c net.Conn) ending {
 	n, err := io.Copy(io.Discard, struct{ io.Reader }{netio.Wrap(c)})
 	return ending{n, err, time.Now()}
@@ -212,7 +213,8 @@ func resetUnread(t testing.TB, c net.Conn) {
 func isRefused(t testing.TB, where string) time.Time {
 	t.Helper()
 	c, err := dialWhere(where)
-	if errors.Is(err, syscall.ECONNRESET) { // before this machine has told that there is a connection
+	// before this machine has told that there is a connection
+	if errors.Is(err, syscall.ECONNRESET) {
 		return time.Now()
 	}
 	if err != nil {

@@ -27,12 +27,14 @@ type dialogue struct {
 
 // Times of conversations, of a quiet machine. Neither decides whether a test passes.
 const (
-	pieceTime   = 20 * time.Millisecond // how long a piece may take to arrive before the next one follows
-	silenceTime = time.Second           // after which a side gives up
+	// how long a piece may take to arrive before the next one follows
+	pieceTime   = 20 * time.Millisecond
+	silenceTime = time.Second // after which a side gives up
 )
 
-// conversation is one connection between client and target whose bytes both know beforehand. It fails the test when a
-// side reads one wrong byte, or an end that the other one did not send or that comes before all that was sent.
+// conversation is one connection between client and target whose bytes both know beforehand. It
+// fails the test when a side reads one wrong byte, or an end that the other one did not send or
+// that comes before all that was sent.
 type conversation struct {
 	t        testing.TB
 	what     string // is done to it
@@ -80,8 +82,9 @@ func newSpeech(seed uint64, d dialogue) *speech {
 // endedWell tells whether both sides have heard everything and the end.
 func (c *conversation) endedWell() bool { return c.up.wasHeard() && c.down.wasHeard() }
 
-// untouchable tells whether a direction has ended well although a man in the middle has touched a message in it that
-// is authenticated: any but the first, which is the opening message or the status.
+// untouchable tells whether a direction has ended well although a man in the middle has touched a
+// message in it that is authenticated: any but the first, which is the opening message or the
+// status.
 func (c *conversation) untouchable(f faultnet.Fault) bool {
 	s := c.up
 	if f.Dir == faultnet.ServerToClient {
@@ -106,7 +109,8 @@ func (c *conversation) take(tcp net.Conn, mine, theirs *speech) {
 	abandon := func(err error) {
 		if err != nil {
 			abandoned.Store(true)
-			_ = conn.SetDeadline(time.Unix(1, 0)) // not closed: the other half would not know a reset from an end
+			// not closed: the other half would not know a reset from an end
+			_ = conn.SetDeadline(time.Unix(1, 0))
 		}
 	}
 	var speaking sync.WaitGroup
@@ -122,7 +126,8 @@ func (c *conversation) take(tcp net.Conn, mine, theirs *speech) {
 // errAbandoned ends one half of a side's part after the other.
 var errAbandoned = errors.New("the other half has failed")
 
-// say sends s, piece by piece: so that pieces become messages of their own, each waits for the one before to arrive.
+// say sends s, piece by piece: so that pieces become messages of their own, each waits for the one
+// before to arrive.
 func (s *speech) say(conn netio.Conn, abandoned *atomic.Bool) error {
 	words := pseudorandom(s.seed)
 	piece := make([]byte, s.size)
@@ -197,7 +202,8 @@ func (c *conversation) judgeEnd(s *speech) error {
 	all := int64(s.pieces * s.size)
 	switch {
 	case !s.ended.Load():
-		c.t.Errorf("%s: an end was read that was not sent, behind byte %d", c.what, s.received.Load())
+		c.t.Errorf("%s: an end was read that was not sent, behind byte %d", c.what,
+			s.received.Load())
 	case s.received.Load() != all:
 		c.t.Errorf("%s: the end was read behind %d bytes of %d", c.what, s.received.Load(), all)
 	default:

@@ -22,7 +22,8 @@ const (
 	flowLink    linkKind = 2
 )
 
-// middle is a man in the middle who knows what a link is for before he joins it with one to the outlet.
+// middle is a man in the middle who knows what a link is for before he joins it with one to the
+// outlet.
 type middle struct {
 	listener *net.TCPListener
 	target   string
@@ -89,7 +90,9 @@ func (m *middle) join(c *net.TCPConn) error {
 	if err != nil {
 		return err
 	}
-	config := faultnet.Config{Split: func(dir faultnet.Direction) faultnet.Splitter { return splitter(kind, dir) }}
+	config := faultnet.Config{Split: func(dir faultnet.Direction) faultnet.Splitter {
+		return splitter(kind, dir)
+	}}
 	m.mu.Lock()
 	if m.closed {
 		m.mu.Unlock()
@@ -139,7 +142,8 @@ func (m *middle) close() {
 	m.tasks.Wait()
 }
 
-// peekKind looks at the first bytes on c, which stay where they are: the opening message, and behind it a hello.
+// peekKind looks at the first bytes on c, which stay where they are: the opening message, and
+// behind it a hello.
 func peekKind(c *net.TCPConn) (linkKind, error) {
 	raw, err := c.SyscallConn()
 	if err != nil {

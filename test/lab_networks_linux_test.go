@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// inNamespace does work on a thread in a network namespace, where the sockets that it makes stay. The thread goes back:
-// were it to end, the kernel would end the processes that it has started for other tests.
+// inNamespace does work on a thread in a network namespace, where the sockets that it makes stay.
+// The thread goes back: were it to end, the kernel would end the processes that it has started for
+// other tests.
 func inNamespace(t testing.TB, namespace string, work func()) {
 	t.Helper()
 	runtime.LockOSThread()

@@ -13,8 +13,8 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// networks are three network namespaces. What is in the middle has a leg in each of the two others, and does not
-// forward packets between them:
+// networks are three network namespaces. What is in the middle has a leg in each of the two others,
+// and does not forward packets between them:
 //
 //	near ── 10.x.1.0/24 ── middle ── 10.x.2.0/24 ── far
 //	    .2              .1        .1             .2
@@ -36,8 +36,9 @@ func newNetworks(t testing.TB) *networks {
 	for _, name := range []string{n.near, n.middle, n.far} {
 		ip(t, "netns", "add", name)
 		t.Cleanup(func() { // with what is in it; the veths go too
-			if out, err := exec.Command("ip", "netns", "delete", name).CombinedOutput(); err != nil {
-				t.Errorf("ip netns delete %s: %v: %s", name, err, out)
+			remove := exec.Command("ip", "netns", "delete", name)
+			if out, err := remove.CombinedOutput(); err != nil {
+				t.Errorf("%v: %v: %s", remove, err, out)
 			}
 		})
 		ip(t, "-n", name, "link", "set", "lo", "up")
@@ -45,7 +46,8 @@ func newNetworks(t testing.TB) *networks {
 	n.join(t, n.near, "left", n.nearNet)
 	n.join(t, n.far, "right", n.farNet)
 	const off = "echo 0 >/proc/sys/net/ipv4/ip_forward"
-	if out, err := exec.Command("ip", "netns", "exec", n.middle, "sh", "-c", off).CombinedOutput(); err != nil {
+	cmd := exec.Command("ip", "netns", "exec", n.middle, "sh", "-c", off)
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Logf("the middle's own setting stays as it is: %s", out) // nobody has a route through it
 	}
 	return n
@@ -73,8 +75,12 @@ func ip(t testing.TB, args ...string) {
 // apart fails if one of the outer networks reaches the other.
 func (n *networks) apart(me person) {
 	me.t.Helper()
-	for _, way := range []struct{ from, address string }{{n.near, n.farNet + ".2"}, {n.far, n.nearNet + ".2"}} {
-		me.in(way.from).fails(3, "cannot reach", "send", "--timeout", "5s", "--to", way.address+":7000", "hello")
+	for _, way := range []struct{ from, address string }{
+		{n.near, n.farNet + ".2"},
+		{n.far, n.nearNet + ".2"},
+	} {
+		me.in(way.from).fails(3, "cannot reach", "send", "--timeout", "5s",
+			"--to", way.address+":7000", "hello")
 	}
 }
 

@@ -60,7 +60,8 @@ func (u person) command(args ...string) *exec.Cmd {
 func (u person) program(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	for _, kv := range os.Environ() {
-		if name, _, _ := strings.Cut(kv, "="); name != "XDG_CONFIG_HOME" && !strings.HasPrefix(name, "SP_") {
+		if name, _, _ := strings.Cut(kv, "="); name != "XDG_CONFIG_HOME" &&
+			!strings.HasPrefix(name, "SP_") {
 			cmd.Env = append(cmd.Env, kv)
 		}
 	}
@@ -92,7 +93,8 @@ func (u person) run(args ...string) outcome {
 	return outcome{code, p.stdout.String(), p.stderr.String()}
 }
 
-// answered runs sp to its end, and again if that was not good because this machine is too slow for sp's own timers.
+// answered runs sp to its end, and again if that was not good because this machine is too slow for
+// sp's own timers.
 func (u person) answered(good func(outcome) bool, args ...string) outcome {
 	u.t.Helper()
 	for left := attempts; ; left-- {
@@ -102,7 +104,8 @@ func (u person) answered(good func(outcome) bool, args ...string) outcome {
 		if good(r) || !late || left == 0 || pulse.Slowness(began) < tooSlow {
 			return r
 		}
-		u.t.Logf("sp %s: once more on this slow machine, after\n%s", strings.Join(args, " "), r.stderr)
+		u.t.Logf("sp %s: once more on this slow machine, after\n%s", strings.Join(args, " "),
+			r.stderr)
 	}
 }
 
@@ -121,13 +124,14 @@ func (u person) must(args ...string) string {
 	return strings.TrimSpace(r.stdout)
 }
 
-// fails runs sp, which must end with this exit code, with nothing on stdout and with this text in its one error, which
-// may be followed by a hint.
+// fails runs sp, which must end with this exit code, with nothing on stdout and with this text in
+// its one error, which may be followed by a hint.
 func (u person) fails(code int, text string, args ...string) {
 	u.t.Helper()
 	good := func(r outcome) bool {
 		lines := withoutLog(r.stderr)
-		return r.code == code && r.stdout == "" && errorLines(lines) == nil && strings.Contains(lines[0], text)
+		return r.code == code && r.stdout == "" && errorLines(lines) == nil &&
+			strings.Contains(lines[0], text)
 	}
 	if r := u.answered(good, args...); !good(r) {
 		u.t.Errorf("sp %s\nexit code %d, want %d; stdout %q; want one error with %q:\n%s",
@@ -146,7 +150,8 @@ func withoutLog(stderr string) []string {
 	return lines
 }
 
-// errorLines says what is wrong with lines as the report of an error: one line, and perhaps one with a hint.
+// errorLines says what is wrong with lines as the report of an error: one line, and perhaps one
+// with a hint.
 func errorLines(lines []string) error {
 	switch {
 	case len(lines) == 0:
@@ -159,7 +164,8 @@ func errorLines(lines []string) error {
 	return nil
 }
 
-// saysError checks that p has printed nothing but an error of one line, which contains text, and perhaps a hint.
+// saysError checks that p has printed nothing but an error of one line, which contains text, and
+// perhaps a hint.
 func (p *process) saysError(text string) {
 	p.t.Helper()
 	if out := p.stdout.String(); out != "" {
@@ -248,7 +254,8 @@ func (u person) startOutlet(target string, args ...string) (*process, string) {
 // startNamed starts an outlet that is reached through a relay.
 func (u person) startNamed(relay, name, target string, args ...string) *process {
 	u.t.Helper()
-	p := u.start(append([]string{"outlet", "--relay", relay, "--name", name, "--target", target}, args...)...)
+	p := u.start(append([]string{"outlet", "--relay", relay, "--name", name, "--target", target},
+		args...)...)
 	p.ready()
 	return p
 }
@@ -289,7 +296,8 @@ func step(address string) string {
 // forwardTo returns the step from a relay to the outlet of that name.
 func forwardTo(name string) string { return "/service/forward_to_" + name }
 
-// hostPortOf returns the short form of a route that begins with /ip4/HOST/tcp/PORT, and the route itself if it does not.
+// hostPortOf returns the short form of a route that begins with /ip4/HOST/tcp/PORT, and the route
+// itself if it does not.
 func hostPortOf(long string) string {
 	words := strings.Split(long, "/")
 	if len(words) < 5 || words[1] != "ip4" || words[3] != "tcp" {

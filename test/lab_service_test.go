@@ -21,7 +21,8 @@ import (
 	"github.com/secureportal/sp/internal/faultnet"
 )
 
-// pseudorandom returns an endless stream of bytes that look random, and are the same for the same seed.
+// pseudorandom returns an endless stream of bytes that look random, and are the same for the same
+// seed.
 func pseudorandom(seed uint64) io.Reader {
 	var key [16]byte
 	binary.BigEndian.PutUint64(key[:], seed)
@@ -80,8 +81,8 @@ func receiveStream(c io.Reader) (digest, error) {
 	return digest{n, [sha256.Size]byte(h.Sum(nil))}, err
 }
 
-// service listens, and serves each connection with handle until the test ends. It returns where. The service closes the
-// connection when handle returns.
+// service listens, and serves each connection with handle until the test ends. It returns where.
+// The service closes the connection when handle returns.
 func service(t testing.TB, handle func(conn)) string {
 	t.Helper()
 	l, err := net.Listen("tcp", anywhere)
@@ -166,8 +167,9 @@ func reached(t testing.TB, inlet string, n int) (conn, string) {
 
 // What the first byte of a connection asks of a mirror:
 const (
-	askBoth  = 'b' // it sends its own stream while it reads the client's; after the client's end, the sum of that
-	askEnd   = 'e' // it ends its own direction at once; when the client has ended too, what it got is in afterwards
+	// it sends its own stream while it reads the client's; after the client's end, the sum of that
+	askBoth  = 'b'
+	askEnd   = 'e' // it ends its own direction at once; what it gets after that is in afterwards
 	askSend  = 's' // it sends its own stream, and ends
 	askEcho  = 'c' // it sends back what it gets
 	askStall = 'n' // it reads nothing more until the test ends
@@ -193,8 +195,9 @@ const mostServed = 1 << 16 // connections of one mirror
 func newMirror(t testing.TB, size int64) *mirror {
 	t.Helper()
 	m := &mirror{
-		size: size, afterwards: make(chan digest, mostServed), served: make(chan struct{}, mostServed),
-		over: make(chan struct{}),
+		size: size, afterwards: make(chan digest, mostServed),
+		served: make(chan struct{}, mostServed),
+		over:   make(chan struct{}),
 	}
 	m.address = service(t, m.serve)
 	t.Cleanup(func() { close(m.over) })
@@ -249,8 +252,8 @@ var (
 	errToMirror   = errors.New("the service got something else than was sent")
 )
 
-// both sends as much as the mirror does, and gets that, at the same time; what the mirror has got it says after the
-// half-close.
+// both sends as much as the mirror does, and gets that, at the same time; what the mirror has got
+// it says after the half-close.
 func (m *mirror) both(c conn) error {
 	sent := make(chan error, 1)
 	go func() {
@@ -327,11 +330,15 @@ func (m *mirror) receive(c conn) error {
 	return nil
 }
 
-// meanwhile is how much each transfer carries that goes on while something else is tested, each way.
-const meanwhile = 4 << 20
+const (
+	// what each transfer carries that goes on while something else is tested, each way
+	meanwhile      = 1 << 20
+	meanwhilePause = 50 * time.Millisecond // between two of them
+)
 
-// undisturbed keeps transfers going through an inlet, and one connection open, until the returned function is called.
-// That fails the test unless all of it went well, and at least one transfer began and ended meanwhile.
+// undisturbed keeps transfers going through an inlet, and one connection open, until the returned
+// function is called. That fails the test unless all of it went well, and at least one transfer
+// began and ended meanwhile.
 func undisturbed(t *testing.T, inlet string, m *mirror) (check func()) {
 	t.Helper()
 	open := dial(t, inlet)
@@ -345,6 +352,7 @@ func undisturbed(t *testing.T, inlet string, m *mirror) (check func()) {
 		var err error
 		for n := 0; err == nil && (n == 0 || ctx.Err() == nil); n++ {
 			err = m.once(inlet)
+			time.Sleep(meanwhilePause)
 		}
 		ended <- err
 	}()
@@ -376,8 +384,8 @@ func proxy(t testing.TB, target string, config faultnet.ProxyConfig) *faultnet.P
 	return p
 }
 
-// programVariable has this test binary be one of programs, which listens at the address that whereVariable holds: a
-// process can be killed, and has descriptors of its own.
+// programVariable has this test binary be one of programs, which listens at the address that
+// whereVariable holds: a process can be killed, and has descriptors of its own.
 const (
 	programVariable = "SP_TEST_PROGRAM"
 	whereVariable   = "SP_TEST_WHERE"

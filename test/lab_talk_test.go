@@ -57,7 +57,8 @@ func judge(err error) (honest, bad error) {
 
 // ask is the client's side.
 func (k talk) ask(tcp net.Conn) error {
-	// Where a kernel has told a reset to who writes, it gives who reads at the same time an end; netio's sockets do not.
+	// Where a kernel has told a reset to who writes, it gives who reads at the same time an end;
+	// netio's sockets do not.
 	c := netio.Wrap(tcp)
 	_ = c.SetDeadline(time.Now().Add(patience))
 	sent := make(chan error, 1)
@@ -83,7 +84,8 @@ func (k talk) say(c netio.Conn) error {
 	if _, err := c.Write(b); err != nil {
 		return err
 	}
-	if _, err := io.Copy(struct{ io.Writer }{c}, io.LimitReader(pseudorandom(k.seed), k.up)); err != nil {
+	if _, err := io.Copy(struct{ io.Writer }{c},
+		io.LimitReader(pseudorandom(k.seed), k.up)); err != nil {
 		return err
 	}
 	return c.CloseWrite()
@@ -108,7 +110,8 @@ func verdict(c io.Reader) error {
 func answerTalk(tcp *net.TCPConn) error {
 	_ = tcp.SetLinger(0) // who is killed resets, and does not end
 	c := netio.Wrap(tcp)
-	_ = c.SetDeadline(time.Now().Add(2 * patience)) // it is the client that judges how long a talk takes
+	// it is the client that judges how long a talk takes
+	_ = c.SetDeadline(time.Now().Add(2 * patience))
 	defer c.Close()
 	b := make([]byte, talkHeader)
 	if n, err := io.ReadFull(c, b); err != nil {
@@ -117,7 +120,10 @@ func answerTalk(tcp *net.TCPConn) error {
 		}
 		return err
 	}
-	k := talk{binary.BigEndian.Uint64(b), int64(binary.BigEndian.Uint64(b[8:])), int64(binary.BigEndian.Uint64(b[16:]))}
+	k := talk{
+		binary.BigEndian.Uint64(b), int64(binary.BigEndian.Uint64(b[8:])),
+		int64(binary.BigEndian.Uint64(b[16:])),
+	}
 	sent := make(chan error, 1)
 	go func() {
 		_, err := io.Copy(struct{ io.Writer }{c}, io.LimitReader(pseudorandom(^k.seed), k.down))
@@ -195,8 +201,8 @@ func (w *topology) noComplaints() {
 	}
 }
 
-// newCourse starts a portal for talks that go on whatever happens: each part can be killed and revived, and there are
-// faults on each side of the relay.
+// newCourse starts a portal for talks that go on whatever happens: each part can be killed and
+// revived, and there are faults on each side of the relay.
 //
 //	client ─▶ inlet ─▶ near ─▶ relay ◀─ far ◀─ outlet ─▶ target
 func newCourse(t testing.TB, flags ...string) *topology {
@@ -253,8 +259,8 @@ type load struct {
 	bad []error
 }
 
-// under has workers talk through an inlet until the returned function is called, which waits for the last talks and
-// fails the test for what must not have happened.
+// under has workers talk through an inlet until the returned function is called, which waits for
+// the last talks and fails the test for what must not have happened.
 func under(t *testing.T, inlet string, workers int, most int64, seed uint64) (*load, func()) {
 	d := &load{inlet: inlet, most: most}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -311,5 +317,6 @@ func (d *load) String() string {
 func spread(all []time.Duration) string {
 	slices.Sort(all)
 	round := func(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
-	return fmt.Sprintf("median %v, worst %v of %d", round(all[len(all)/2]), round(all[len(all)-1]), len(all))
+	return fmt.Sprintf("median %v, worst %v of %d", round(all[len(all)/2]), round(all[len(all)-1]),
+		len(all))
 }

@@ -1,5 +1,11 @@
 //go:build unix
 
+// Package test tells stories of what sp does for its users, end to end and on the program itself.
+//
+// What the stories share is in the files lab_*: a person who runs sp, a process, a topology of
+// them, connections with one way to wait for an end or a reset, services and streams of which every
+// byte is known, networks, faults, and one patience. A story starts nothing and waits for nothing
+// by other means.
 package test
 
 import (
@@ -17,50 +23,56 @@ import (
 	"github.com/secureportal/sp/internal/testkit"
 )
 
-// topology is a portal: its processes, and where they listen. The test is the client and, unless the plan says
-// otherwise, the target:
+// topology is a portal: its processes, and where they listen. The test is the client and, unless
+// the plan says otherwise, the target:
 //
 //	client ─▶ sp inlet ─▶ (sp relay ◀─) sp outlet ─▶ target
 type topology struct {
-	person      // who runs what nobody else runs
+	person      // runs what nobody else runs
 	plan   plan // a test may change its flags before it starts a part again
 
-	target          *net.TCPListener // nil unless the test is the target
+	// The target is the test itself, or a process, or neither: then the plan names it.
+	target          *net.TCPListener
 	targetAt        string
-	targetProcess   *process   // the target, if it is a process
-	targetProcesses []*process // it, and those before it
+	targetProcess   *process
+	targetProcesses []*process // those that were killed, too
 
 	relay     *process
 	relayAt   string                // where it listens
-	nearRelay string                // its address for inlets
-	farRelay  string                // its address for the outlet
-	near, far *faultnet.ProxyServer // between these and the relay, with plan.faults
-	outlet    *process
-	printed   string   // by the outlet: the command of an inlet that reaches it
+	nearRelay string                // its address as inlets know it
+	farRelay  string                // its address as the outlet knows it
+	near, far *faultnet.ProxyServer // the proxies at these two, with plan.faults
+
+	outlet  *process
+	printed string // the command of an inlet that reaches it
+
 	inlet     *process // the latest
 	address   string   // where it listens
 	inlets    []*process
 	addresses []string // of all inlets
-	lasting   string   // where the inlet of a topology with faults listens
+	inletAt   string   // where inlets are told to listen
 }
 
-// plan says what a topology consists of. The plainest is an outlet that listens, and the test is its target.
+// plan says what a topology consists of. The zero plan is an outlet that listens, in front of the
+// test.
 type plan struct {
-	who        person   // who runs all of it; somebody new if nobody is named
-	relay      bool     // the outlet registers with it
-	name       string   // of the outlet there; db if empty
-	relayAt    string   // the address of a relay that is there already; else one is started
-	relayOwner person   // who runs the relay, if that is somebody else
-	relayFlags []string // more of the relay's
+	who    person   // runs all of it; somebody new if nobody is named
+	inlets int      // how many start at once; a test may start more
+	flags  []string // of all processes
+	outlet []string // more flags of the outlet's
 
-	faults   bool      // a proxy on each side of the relay; what is started again listens where it did
-	networks *networks // the inlets are in near, the relay in middle, the outlet in far; with a relay
-	target   string    // somebody else's address
-	program  string    // or which of programs the target is
+	relay      bool     // the outlet registers with one
+	name       string   // of the outlet there; db if empty
+	relayAt    string   // the address of a relay that runs already; else one is started
+	relayOwner person   // runs the relay, if that is somebody else
+	relayFlags []string // more flags of the relay's
+
+	target  string // the address of a service
+	program string // or which of programs the target is
+
+	faults   bool      // a proxy on each side of the relay; parts keep their addresses
+	networks *networks // near for inlets, middle for the relay, far for the outlet
 	few      string    // the part that may open few files only
-	inlets   int       // how many are started at once; a test may start more
-	flags    []string  // of all processes
-	outlet   []string  // more of the outlet's
 }
 
 // newTopology starts what p says.
@@ -72,9 +84,9 @@ func newTopology(t testing.TB, p plan) *topology {
 	if p.name == "" {
 		p.name = "db"
 	}
-	w := &topology{person: p.who, plan: p, relayAt: anywhere, lasting: anywhere}
+	w := &topology{person: p.who, plan: p, relayAt: anywhere, inletAt: anywhere}
 	if p.faults {
-		w.relayAt, w.lasting = lastingAddress(t), lastingAddress(t)
+		w.relayAt, w.inletAt = lastingAddress(t), lastingAddress(t)
 	}
 	w.beginTarget()
 	if p.relay {
@@ -99,7 +111,8 @@ func newSite(t testing.TB, flags ...string) *topology {
 	return newTopology(t, plan{flags: flags, inlets: 1})
 }
 
-// newDoor starts an outlet for guests, behind a relay of somebody else if it is to be reached through one.
+// newDoor starts an outlet for guests, behind a relay of somebody else if it is to be reached
+// through one.
 func newDoor(t testing.TB, through bool, flags ...string) *topology {
 	t.Helper()
 	p := plan{who: newPerson(t), relay: through, outlet: flags}
@@ -137,7 +150,8 @@ func (w *topology) beginTarget() {
 			w.targetAt = lastingAddress(w.t)
 		}
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), programVariable+"="+w.plan.program, whereVariable+"="+w.targetAt)
+		cmd.Env = append(os.Environ(), programVariable+"="+w.plan.program,
+			whereVariable+"="+w.targetAt)
 		w.targetProcess = start(w.t, cmd)
 		w.targetProcesses = append(w.targetProcesses, w.targetProcess)
 		w.targetAt = w.targetProcess.ready()
@@ -189,7 +203,8 @@ func (w *topology) beginOutlet() {
 // connect starts one more inlet and waits until it is ready.
 func (w *topology) connect(route string, flags ...string) {
 	w.t.Helper()
-	w.connected(w.as("inlet").start(append([]string{"inlet", "--listen", w.lasting, "--to", route}, flags...)...))
+	w.connected(w.as("inlet").start(append([]string{"inlet", "--listen", w.inletAt, "--to", route},
+		flags...)...))
 }
 
 // connected waits until an inlet that somebody has started is ready.
@@ -284,8 +299,8 @@ func (w *topology) revive(part string) {
 	}
 }
 
-// replaceTarget kills the program that is the target, and listens in its place until that is revived. It returns a
-// function that takes one connection, and no more.
+// replaceTarget kills the program that is the target, and listens in its place until that is
+// revived. It returns a function that takes one connection, and no more.
 func (w *topology) replaceTarget() (accept1 func() conn) {
 	w.t.Helper()
 	w.kill("target")
@@ -305,7 +320,10 @@ func (w *topology) replaceTarget() (accept1 func() conn) {
 func (w *topology) inletArgs(flags ...string) []string { return w.inletArgsAt(anywhere, flags...) }
 
 func (w *topology) inletArgsAt(where string, flags ...string) []string {
-	return append([]string{"inlet", "--listen", where, "--to", w.route(), "--allow", w.identifier()}, flags...)
+	return append([]string{
+		"inlet", "--listen", where, "--to", w.route(),
+		"--allow", w.identifier(),
+	}, flags...)
 }
 
 // admits lets a guest in, and a connection through.
@@ -315,10 +333,12 @@ func (w *topology) admits(guest person, flags ...string) {
 	w.carries()
 }
 
-// refuses expects that a guest is turned away: that it hears nothing but that, and the outlet logs the reason.
+// refuses expects that a guest is turned away: that it hears nothing but that, and the outlet logs
+// the reason.
 func (w *topology) refuses(guest person, reason string, flags ...string) {
 	w.t.Helper()
-	w.turnsAway(guest, reason, w.inletArgs(append(flags, "--no-wait", "--log-level", "debug")...)...)
+	w.turnsAway(guest, reason, w.inletArgs(append(flags,
+		"--no-wait", "--log-level", "debug")...)...)
 }
 
 // turnsAway is refuses for any command.
@@ -329,8 +349,10 @@ func (w *topology) turnsAway(guest person, reason string, args ...string) {
 	if r.code != notTrusted || r.stdout != "" {
 		w.t.Fatalf("%v: exit code %d, stdout %q\n%s", args, r.code, r.stdout, r.stderr)
 	}
-	if !strings.Contains(r.stderr, "not trusted by the far end") || strings.Contains(r.stderr, reason) {
-		w.t.Errorf("the guest is to hear that it is not trusted, and not that %q:\n%s", reason, r.stderr)
+	if !strings.Contains(r.stderr, "not trusted by the far end") ||
+		strings.Contains(r.stderr, reason) {
+		w.t.Errorf("the guest is to hear that it is not trusted, and not that %q:\n%s", reason,
+			r.stderr)
 	}
 	w.outlet.saysAgain(reason, before)
 	w.untouched()
@@ -348,7 +370,8 @@ type transfer struct {
 	client, target <-chan ending
 }
 
-// transfer opens a connection on which the target sends without end, and waits until some of it has arrived.
+// transfer opens a connection on which the target sends without end, and waits until some of it has
+// arrived.
 func (w *topology) transfer() *transfer {
 	w.t.Helper()
 	client, target := w.open()
@@ -363,7 +386,7 @@ func (w *topology) transfer() *transfer {
 
 // sendSlowly sends until that fails.
 func sendSlowly(c conn) ending {
-	pace := time.NewTicker(2 * time.Millisecond)
+	pace := time.NewTicker(10 * time.Millisecond)
 	defer pace.Stop()
 	for {
 		if _, err := c.Write(make([]byte, 8<<10)); err != nil {

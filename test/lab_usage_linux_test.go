@@ -57,13 +57,15 @@ func (p *process) resetPeak() {
 	_ = os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", p.cmd.Process.Pid), []byte("5"), 0)
 }
 
-// freeze stops a process without ending it: its machine answers for its connections, and nobody for it.
+// freeze stops a process without ending it: its machine answers for its connections, and nobody for
+// it.
 func (p *process) freeze() {
 	p.t.Helper()
 	p.signal(syscall.SIGSTOP)
 }
 
-// connectedTo counts a process's TCP connections to an address that neither side has closed (proc_pid_net(5)).
+// connectedTo counts a process's TCP connections to an address that neither side has closed
+// (proc_pid_net(5)).
 func (p *process) connectedTo(address string) int {
 	p.t.Helper()
 	fds, err := filepath.Glob(fmt.Sprintf("/proc/%d/fd/*", p.cmd.Process.Pid))
@@ -101,8 +103,8 @@ func (p *process) connectedTo(address string) int {
 	return n
 }
 
-// bytesRead returns how many bytes a process has had copied to it by read(2) and the like: what it splices is not among
-// them (proc_pid_io(5)).
+// bytesRead returns how many bytes a process has had copied to it by read(2) and the like: what it
+// splices is not among them (proc_pid_io(5)).
 func (p *process) bytesRead() int64 {
 	p.t.Helper()
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/io")
@@ -110,7 +112,8 @@ func (p *process) bytesRead() int64 {
 		p.t.Fatal(err)
 	}
 	var n int64
-	if _, err := fmt.Sscanf(string(b[strings.Index(string(b), "rchar:"):]), "rchar: %d", &n); err != nil {
+	if _, err := fmt.Sscanf(string(b[strings.Index(string(b), "rchar:"):]), "rchar: %d",
+		&n); err != nil {
 		p.t.Fatalf("%v in %q", err, b)
 	}
 	return n

@@ -22,14 +22,16 @@ const (
 	notTrusted  = 4
 )
 
-// TestUntrusted refuses either side that the other one does not trust. The target never sees a connection.
+// TestUntrusted refuses either side that the other one does not trust. The target never sees a
+// connection.
 func TestUntrusted(t *testing.T) {
 	t.Parallel()
 	t.Run("inlet", func(t *testing.T) {
 		t.Parallel()
 		s := newOutlet(t)
 		stranger := newPerson(t)
-		p := stranger.start("inlet", "--no-wait", "--listen", anywhere, "--to", s.route(), "--allow", s.word("--allow"))
+		p := stranger.start("inlet", "--no-wait", "--listen", anywhere, "--to", s.route(),
+			"--allow", s.word("--allow"))
 		p.ends(notTrusted)
 		p.saysError("not trusted by the far end")
 		s.untouched()
@@ -45,14 +47,15 @@ func TestUntrusted(t *testing.T) {
 	})
 }
 
-// TestUntrustedWaits is an inlet that would wait for a far end that will never trust it: it goes on trying, clients
-// get nowhere, and the target sees nothing.
+// TestUntrustedWaits is an inlet that would wait for a far end that will never trust it: it goes on
+// trying, clients get nowhere, and the target sees nothing.
 func TestUntrustedWaits(t *testing.T) {
 	t.Parallel()
 	s := newOutlet(t)
 	stranger := newPerson(t)
 	address := freeAddress(t)
-	p := stranger.start("inlet", "--listen", address, "--to", s.route(), "--allow", s.word("--allow"), "--connect-timeout", "1s")
+	p := stranger.start("inlet", "--listen", address, "--to", s.route(),
+		"--allow", s.word("--allow"), "--connect-timeout", "1s")
 	p.says("not trusted by the far end")
 	if c, err := net.Dial("tcp", address); err == nil {
 		defer c.Close()
@@ -93,7 +96,8 @@ func TestInletBeforeOutlet(t *testing.T) {
 	receives(t, accept(t, target), "at last")
 }
 
-// TestOutletRestarts ends connections that were open with a reset; new ones work as soon as the outlet is back.
+// TestOutletRestarts ends connections that were open with a reset; new ones work as soon as the
+// outlet is back.
 func TestOutletRestarts(t *testing.T) {
 	t.Parallel()
 	s := newSite(t)
@@ -142,8 +146,9 @@ func drains(t *testing.T, s *topology, p *process, signal os.Signal) {
 	}
 }
 
-// takesNoMore waits until the portal takes no new connections: the inlet does not accept them, or resets them because
-// the outlet does not. One that was taken just before gets no answer, and is reset, so that nobody waits for it.
+// takesNoMore waits until the portal takes no new connections: the inlet does not accept them, or
+// resets them because the outlet does not. One that was taken just before gets no answer, and is
+// reset, so that nobody waits for it.
 func (s *topology) takesNoMore(atInlet bool) {
 	s.t.Helper()
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
@@ -209,7 +214,8 @@ func TestSignalWhileWaiting(t *testing.T) {
 	}
 }
 
-// onStdio starts an inlet whose one connection is stdin and stdout, and returns the target's end of it.
+// onStdio starts an inlet whose one connection is stdin and stdout, and returns the target's end of
+// it.
 func (s *topology) onStdio(flags ...string) (p *process, stdin io.WriteCloser, target conn) {
 	s.t.Helper()
 	cmd := s.command(append([]string{"inlet", "--listen", "-", "--to", s.route()}, flags...)...)
@@ -247,7 +253,8 @@ func TestStdioDrains(t *testing.T) {
 	}
 }
 
-// TestStdioDrainEnds says with its exit code that the connection was cut: who reads stdout sees an end.
+// TestStdioDrainEnds says with its exit code that the connection was cut: who reads stdout sees an
+// end.
 func TestStdioDrainEnds(t *testing.T) {
 	t.Parallel()
 	p, _, target := newOutlet(t).onStdio("--drain", "1s")

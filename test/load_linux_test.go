@@ -18,7 +18,8 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// row is a portal through a relay in front of a service that echoes, with figures of what its processes use.
+// row is a portal through a relay in front of a service that echoes, with figures of what its
+// processes use.
 //
 //	client ─▶ inlets ─▶ relay ◀─ outlet ─▶ target
 type row struct {
@@ -41,7 +42,9 @@ func (r *row) served() int {
 }
 
 // dial connects to one of the inlets, to each in turn.
-func (r *row) dial(number int) (conn, error) { return dialWhere(r.addresses[number%len(r.addresses)]) }
+func (r *row) dial(number int) (conn, error) {
+	return dialWhere(r.addresses[number%len(r.addresses)])
+}
 
 func (r *row) processes() map[string]*process {
 	all := map[string]*process{"relay": r.relay, "outlet": r.outlet, "inlet": r.inlets[0]}
@@ -98,8 +101,8 @@ func each(t testing.TB, n, workers int, work func(n int) error) {
 	}
 }
 
-// hold opens n connections, has all of them answer while all are open, and closes them. It returns what the processes
-// used while all were open.
+// hold opens n connections, has all of them answer while all are open, and closes them. It returns
+// what the processes used while all were open.
 func (r *row) hold(n int) map[string]usage {
 	r.t.Helper()
 	all := make([]conn, n)
@@ -123,14 +126,15 @@ func (r *row) hold(n int) map[string]usage {
 	return r.use()
 }
 
-// By when links that are made ahead of demand are gone, which they are a minute after the last demand. The short form
-// has fewer of them, and waits for less.
+// By when links that are made ahead of demand are gone, which they are a minute after the last
+// demand. The short form has fewer of them, and waits for less.
 const (
 	settleFull  = 100 * time.Second
 	settleShort = 45 * time.Second
 )
 
-// settle waits until every process holds no more than is allowed, as long as that may take, and returns what they use.
+// settle waits until every process holds no more than is allowed, as long as that may take, and
+// returns what they use.
 func (r *row) settle(allowed func(name string, u usage) bool) map[string]usage {
 	r.t.Helper()
 	began := time.Now()
@@ -155,8 +159,8 @@ func (r *row) baseline() map[string]usage {
 	return r.settle(func(string, usage) bool { return !testenv.Full() })
 }
 
-// Memory that is not sp's own may be first touched in a later round, and a few descriptors more are no leak: within a
-// tenth, and these.
+// Memory that is not sp's own may be first touched in a later round, and a few descriptors more are
+// no leak: within a tenth, and these.
 const (
 	spareKiB         = 4 << 10
 	spareDescriptors = 4
@@ -170,19 +174,21 @@ func within(u, start usage) bool {
 
 // closed tells whether u is as many descriptors as start.
 func closed(u, start usage) bool {
-	return u.descriptors <= start.descriptors+start.descriptors/10+testenv.OfFull(spareSoon, spareDescriptors)
+	return u.descriptors <= start.descriptors+start.descriptors/10+testenv.OfFull(spareSoon,
+		spareDescriptors)
 }
 
-// TestHeld holds many connections at once through one relay, all of which answer; when they are closed, memory and
-// descriptors are back. Where a process may have 20,000 descriptors, 10,000 connections need the mux, with which the
-// relay and the outlet have one for each, and an inlet for each half.
+// TestHeld holds many connections at once through one relay, all of which answer; when they are
+// closed, memory and descriptors are back. Where a process may have 20,000 descriptors, 10,000
+// connections need the mux, with which the relay and the outlet have one for each, and an inlet for
+// each half.
 func TestHeld(t *testing.T) {
 	if testenv.Full() { // figures are taken alone
 		held(t, 10_000, muxForHalves)
 		return
 	}
 	t.Parallel()
-	for name, p := range map[string]plan{"spare links": {}, "mux": muxForHalves} {
+	for name, p := range map[string]plan{"standby links": {}, "mux": muxForHalves} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			held(t, 500, p)
@@ -192,11 +198,12 @@ func TestHeld(t *testing.T) {
 
 var muxForHalves = plan{inlets: 2, outlet: []string{"--mux"}}
 
-// keptKiB is what Go keeps of each connection that a process has ever had at once: its goroutines and what polls its
-// sockets are never freed. A program that does nothing else keeps 2.4.
+// keptKiB is what Go keeps of each connection that a process has ever had at once: its goroutines
+// and what polls its sockets are never freed. A program that does nothing else keeps 2.4.
 const keptKiB = 3
 
-// kept returns what processes that used as much at the start may use when n connections have been closed.
+// kept returns what processes that used as much at the start may use when n connections have been
+// closed.
 func kept(start map[string]usage, n int) map[string]usage {
 	all := make(map[string]usage, len(start))
 	for name, u := range start {
@@ -214,7 +221,8 @@ func held(t *testing.T, n int, p plan) {
 	const most = "40000" // both links of a relay count
 	p.flags = []string{
 		"--log-level", "error", "--max-connections", most, "--max-per-source", most,
-		"--keepalive", testenv.OfFull("2s", "5s"), // links that are idle for too long end with a keepalive
+		// links that are idle for too long end with a keepalive
+		"--keepalive", testenv.OfFull("2s", "5s"),
 	}
 	r := newRow(t, p)
 	r.hold(idleKept * len(r.inlets))
@@ -230,14 +238,16 @@ func held(t *testing.T, n int, p plan) {
 		if before == nil {
 			before = kept(start, n)
 		}
-		first := round == 0 && !testenv.Full() // memory comes back later than the small version waits
+		// memory comes back later than the small version waits
+		first := round == 0 && !testenv.Full()
 		after = r.settle(func(name string, u usage) bool {
 			return within(u, before[name]) || first && closed(u, before[name])
 		})
 		t.Logf("round %d: %d held, in %v: %v; closed: %v", round+1, n, took, open, after)
 		for name, u := range after {
 			if !within(u, before[name]) && !first {
-				t.Errorf("round %d: the %s had %v before, and has %v", round+1, name, before[name], u)
+				t.Errorf("round %d: the %s had %v before, and has %v", round+1, name, before[name],
+					u)
 			}
 		}
 	}
@@ -253,8 +263,8 @@ func (r *row) once(number int) error {
 	return answers(c, 1)
 }
 
-// TestBurst opens many connections in one moment, again and again: an outlet has many new links at once of which it knows
-// nothing yet.
+// TestBurst opens many connections in one moment, again and again: an outlet has many new links at
+// once of which it knows nothing yet.
 func TestBurst(t *testing.T) {
 	t.Parallel()
 	for name, few := range map[string]bool{"many": false, "few descriptors": true} {
@@ -295,7 +305,8 @@ func TestOneAfterAnother(t *testing.T) {
 	each(t, n, 4, r.once)
 	took := time.Since(began)
 	after := r.settle(func(name string, u usage) bool { return within(u, start[name]) })
-	t.Logf("%d connections in %v; after the first tenth: %v; after all: %v", n, took.Round(time.Millisecond), start, after)
+	t.Logf("%d connections in %v; after the first tenth: %v; after all: %v", n,
+		took.Round(time.Millisecond), start, after)
 	for name, u := range after {
 		if !within(u, start[name]) {
 			t.Errorf("%s has grown from %v to %v", name, start[name], u)
@@ -303,7 +314,8 @@ func TestOneAfterAnother(t *testing.T) {
 	}
 }
 
-// TestFewDescriptors floods a process that may have 256 descriptors: it stays up, says so once, and serves again.
+// TestFewDescriptors floods a process that may have 256 descriptors: it stays up, says so once, and
+// serves again.
 func TestFewDescriptors(t *testing.T) {
 	t.Parallel()
 	for _, part := range []string{"inlet", "relay", "outlet"} {
@@ -325,7 +337,8 @@ func fewDescriptors(t *testing.T, part string) {
 	t.Helper()
 	r := newRow(t, plan{few: part, flags: []string{
 		"--connect-timeout", unhurried(2 * time.Second).String(),
-		"--max-connections", fmt.Sprint(2 * descriptorFlood), // a relay refuses by default what it has no descriptors for
+		// a relay refuses by default what it has no descriptors for
+		"--max-connections", fmt.Sprint(2 * descriptorFlood),
 	}})
 	start := time.Now()
 	if err := r.once(0); err != nil {
@@ -359,7 +372,8 @@ func fewDescriptors(t *testing.T, part string) {
 	}
 	took := time.Since(began).Round(time.Millisecond)
 	reports := p.said(lacking)
-	t.Logf("%s: %d descriptors before, %d in the flood of %d; serves again after %v; %d lines about it of %d",
+	t.Logf("%s: %d descriptors before, %d in the flood of %d; "+
+		"serves again after %v; %d lines about it of %d",
 		part, before.descriptors, during.descriptors, descriptorFlood, took, reports, p.said("\n"))
 	if reports > descriptorReports+3*int(time.Since(start)/reportEvery) {
 		t.Errorf("%s has said %d times that it lacks descriptors", part, reports)

@@ -16,19 +16,23 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// What the man in the middle does. Which of them leave a direction able to end well is for teeth to say.
+// What the man in the middle does. Which of them leave a direction able to end well is for teeth to
+// say.
 var interferences = []faultnet.Kind{
-	faultnet.Flip, faultnet.Drop, faultnet.Duplicate, faultnet.Reorder, faultnet.Truncate, faultnet.Cut, faultnet.End, faultnet.Reset,
+	faultnet.Flip, faultnet.Drop, faultnet.Duplicate, faultnet.Reorder, faultnet.Truncate,
+	faultnet.Cut, faultnet.End, faultnet.Reset,
 }
 
-// attackedMessages is how many messages at the beginning of a link are attacked, one after the other.
+// attackedMessages is how many messages at the beginning of a link are attacked, one after the
+// other.
 const attackedMessages = 64
 
 // attackers is how many attacks are made at the same time, each on processes of its own.
 const attackers = 8
 
-// attacks returns every interference in each direction at the positions that where selects, in an order that is
-// always the same and mixes those that take long with those that do not. SP_FULL=1 selects every position.
+// attacks returns every interference in each direction at the positions that where selects, in an
+// order that is always the same and mixes those that take long with those that do not. SP_FULL=1
+// selects every position.
 func attacks(where func(kind faultnet.Kind, at int) bool) []faultnet.Fault {
 	long := testenv.Full()
 	var all []faultnet.Fault
@@ -46,11 +50,14 @@ func attacks(where func(kind faultnet.Kind, at int) bool) []faultnet.Fault {
 	return all
 }
 
-// attack returns an interference with message at. Which byte is flipped, or where the message is cut, goes around with
-// the position: lengths, types, contents and tags all have their turn.
+// attack returns an interference with message at. Which byte is flipped, or where the message is
+// cut, goes around with the position: lengths, types, contents and tags all have their turn.
 func attack(kind faultnet.Kind, dir faultnet.Direction, at int) faultnet.Fault {
 	places := []int64{0, 1, 2, -1, 3, -17, 12, 5, -8, 20, 8}
-	f := faultnet.Fault{Kind: kind, Dir: dir, Unit: faultnet.Message, At: int64(at), Off: places[at%len(places)]}
+	f := faultnet.Fault{
+		Kind: kind, Dir: dir, Unit: faultnet.Message, At: int64(at),
+		Off: places[at%len(places)],
+	}
 	switch kind {
 	case faultnet.Flip:
 		f.Mask = 1 << (at / 3 % 8)
@@ -60,12 +67,14 @@ func attack(kind faultnet.Kind, dir faultnet.Direction, at int) faultnet.Fault {
 	return f
 }
 
-// TestManInTheMiddleOfFlows attacks the links that carry connections: long ones, so that whatever is missing is missed.
+// TestManInTheMiddleOfFlows attacks the links that carry connections: long ones, so that whatever
+// is missing is missed.
 func TestManInTheMiddleOfFlows(t *testing.T) {
 	t.Parallel()
 	siege := newSiege(t)
 	all := attacks(func(kind faultnet.Kind, at int) bool {
-		return kind == faultnet.Flip || kind == faultnet.Cut || at < 6 || at%7 == int(kind)%7 || at == attackedMessages-1
+		return kind == faultnet.Flip || kind == faultnet.Cut || at < 6 || at%7 == int(kind)%7 ||
+			at == attackedMessages-1
 	})
 	siege.each(all, attackers, func(g *gate, f faultnet.Fault) {
 		for range attempts {
@@ -82,8 +91,8 @@ func TestManInTheMiddleOfFlows(t *testing.T) {
 	})
 }
 
-// TestManInTheMiddleOfShortFlows attacks links on which short connections follow one another: their beginnings and
-// their ends.
+// TestManInTheMiddleOfShortFlows attacks links on which short connections follow one another: their
+// beginnings and their ends.
 func TestManInTheMiddleOfShortFlows(t *testing.T) {
 	t.Parallel()
 	siege := newSiege(t)
@@ -103,19 +112,24 @@ func TestManInTheMiddleOfShortFlows(t *testing.T) {
 				return
 			}
 		}
-		if f.Kind != faultnet.Reorder { // nothing may follow for as long as the message is held back
+		// nothing may follow for as long as the message is held back
+		if f.Kind != faultnet.Reorder {
 			t.Errorf("%v: has not happened", f)
 		}
 	})
 }
 
-// TestManInTheMiddleOfControl attacks the link of the handshake and the pings. Connections end with the session, as
-// they must, and new ones work.
+// TestManInTheMiddleOfControl attacks the link of the handshake and the pings. Connections end with
+// the session, as they must, and new ones work.
 func TestManInTheMiddleOfControl(t *testing.T) {
 	t.Parallel()
 	all := attacks(func(kind faultnet.Kind, at int) bool { return at < 3 || at == 3+2*int(kind) })
-	// Where pings come fast, a busy machine's sessions die of silence before it is the turn of a late message.
-	for _, keepalive := range []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second} {
+	// Where pings come fast, a busy machine's sessions die of silence before it is the turn of a
+	// late message.
+	for _, keepalive := range []time.Duration{
+		100 * time.Millisecond, time.Second,
+		5 * time.Second,
+	} {
 		if len(all) > 0 {
 			all = attackControls(newSiege(t, "--keepalive", unhurried(keepalive).String()), all)
 		}
@@ -129,7 +143,8 @@ func TestManInTheMiddleOfControl(t *testing.T) {
 func attackControls(l *siege, all []faultnet.Fault) (left []faultnet.Fault) {
 	l.t.Helper()
 	var mu sync.Mutex
-	l.each(all, 3*attackers, func(_ *gate, f faultnet.Fault) { // most of the time they wait for pings
+	// most of the time they wait for pings
+	l.each(all, 3*attackers, func(_ *gate, f faultnet.Fault) {
 		for range attempts {
 			if l.attackControl(f) {
 				return
@@ -145,7 +160,8 @@ func attackControls(l *siege, all []faultnet.Fault) (left []faultnet.Fault) {
 // hasFired tells whether a link's fault has happened.
 func hasFired(link *faultnet.Link) bool { return link != nil && len(link.Fired()) > 0 }
 
-// siege is what attacks have in common: an outlet, and behind it a target that knows all conversations.
+// siege is what attacks have in common: an outlet, and behind it a target that knows all
+// conversations.
 //
 //	client ─▶ sp inlet ─▶ man in the middle ─▶ sp outlet ─▶ target
 //	          └───────── gate, one each ────┘
@@ -162,7 +178,10 @@ type siege struct {
 // newSiege starts an outlet with flags that are the inlets' as well.
 func newSiege(t *testing.T, flags ...string) *siege {
 	t.Helper()
-	l := &siege{topology: newOutlet(t, flags...), flags: flags, conversations: make(map[uint64]*conversation)}
+	l := &siege{
+		topology: newOutlet(t, flags...), flags: flags,
+		conversations: make(map[uint64]*conversation),
+	}
 	var tasks sync.WaitGroup
 	tasks.Go(func() { l.serve(&tasks) })
 	t.Cleanup(func() {
@@ -224,7 +243,8 @@ func (l *siege) begin(f faultnet.Fault, d dialogue) *conversation {
 	return c
 }
 
-// conversation reads which conversation c belongs to. Nothing that is no conversation must ever arrive.
+// conversation reads which conversation c belongs to. Nothing that is no conversation must ever
+// arrive.
 func (l *siege) conversation(c io.Reader) (*conversation, bool) {
 	number, err := readNumber(c)
 	l.mu.Lock()
@@ -257,7 +277,8 @@ func (g *gate) startInlet() bool {
 		g.middle, err = newMiddle(hostPortOf(g.siege.route()))
 	}
 	if err == nil && g.inlet == nil {
-		flags := append([]string{"inlet", "--listen", anywhere, "--to", g.middle.address()}, g.siege.flags...)
+		flags := append([]string{"inlet", "--listen", anywhere, "--to", g.middle.address()},
+			g.siege.flags...)
 		g.inlet, err = launch(g.siege.command(flags...))
 	}
 	if err != nil {
@@ -294,7 +315,8 @@ func (g *gate) close() {
 	g.inlet, g.middle, g.address = nil, nil, ""
 }
 
-// attackFlow has a conversation on a new link, on which f happens. The link is nil if none was made.
+// attackFlow has a conversation on a new link, on which f happens. The link is nil if none was
+// made.
 func (g *gate) attackFlow(f faultnet.Fault, d dialogue) (*faultnet.Link, *conversation) {
 	if !g.ready() {
 		return nil, nil
@@ -323,11 +345,12 @@ func (g *gate) converse(f faultnet.Fault, d dialogue) *conversation {
 	return talk
 }
 
-// hangTime is how long an attack that is only felt by waiting is waited for, before the link is cut.
+// hangTime is how long an attack that is only felt by waiting is waited for, before the link is
+// cut.
 const hangTime = 300 * time.Millisecond
 
-// attackControl lets f happen on the first link of a new inlet, while there is a conversation. It reports whether f has
-// happened.
+// attackControl lets f happen on the first link of a new inlet, while there is a conversation. It
+// reports whether f has happened.
 func (l *siege) attackControl(f faultnet.Fault) bool {
 	g := &gate{siege: l}
 	defer g.close()
@@ -359,7 +382,8 @@ func (l *siege) attackControl(f faultnet.Fault) bool {
 	})
 	tasks.Wait()
 	l.recovers(g, f)
-	return hasFired(link) || f.Kind == faultnet.Reorder // of a message that nothing follows until it has come
+	// of a message that nothing follows until it has come
+	return hasFired(link) || f.Kind == faultnet.Reorder
 }
 
 func over(link *faultnet.Link) bool {
@@ -381,7 +405,8 @@ func (l *siege) recovers(g *gate, f faultnet.Fault) {
 	l.t.Errorf("%v: the inlet does not recover", f)
 }
 
-// cutWhenFelt returns when the link is over: by itself, or cut some time after its fault has happened.
+// cutWhenFelt returns when the link is over: by itself, or cut some time after its fault has
+// happened.
 func cutWhenFelt(link *faultnet.Link) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
@@ -400,7 +425,8 @@ func cutWhenFelt(link *faultnet.Link) {
 	}
 }
 
-// TestHonestMiddle is what the attacks are compared with: where nothing is done, conversations end well.
+// TestHonestMiddle is what the attacks are compared with: where nothing is done, conversations end
+// well.
 func TestHonestMiddle(t *testing.T) {
 	t.Parallel()
 	g := &gate{siege: newSiege(t)}
@@ -408,14 +434,19 @@ func TestHonestMiddle(t *testing.T) {
 	if !g.ready() {
 		return
 	}
-	for _, d := range []dialogue{{pieces: 1, size: 10, endInTurn: true}, {pieces: 100, size: 1000, endInTurn: true}} {
-		for left := attempts; ; left-- { // a side gives up after silenceTime, which may be the machine's
+	for _, d := range []dialogue{
+		{pieces: 1, size: 10, endInTurn: true},
+		{pieces: 100, size: 1000, endInTurn: true},
+	} {
+		// a side gives up after silenceTime, which may be the machine's
+		for left := attempts; ; left-- {
 			talk := g.converse(faultnet.Fault{}, d)
 			if talk.endedWell() {
 				break
 			}
 			if left == 0 {
-				t.Errorf("%+v has not ended well: up %d, down %d bytes", d, talk.up.received.Load(), talk.down.received.Load())
+				t.Errorf("%+v has not ended well: up %d, down %d bytes", d, talk.up.received.Load(),
+					talk.down.received.Load())
 				break
 			}
 		}

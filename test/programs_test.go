@@ -17,7 +17,8 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// TestNginx has nginx serve a big file, and curl fetch it: several at once, and several over one connection.
+// TestNginx has nginx serve a big file, and curl fetch it: several at once, and several over one
+// connection.
 func TestNginx(t *testing.T) {
 	t.Parallel()
 	curl := testenv.NeedTool(t, "curl")
@@ -46,7 +47,8 @@ func TestNginx(t *testing.T) {
 	}
 }
 
-// TestNginxProxyProtocol has nginx learn, by the PROXY protocol, from which address curl connected to the inlet.
+// TestNginxProxyProtocol has nginx learn, by the PROXY protocol, from which address curl connected
+// to the inlet.
 func TestNginxProxyProtocol(t *testing.T) {
 	t.Parallel()
 	curl := testenv.NeedTool(t, "curl")
@@ -62,9 +64,13 @@ func TestNginxProxyProtocol(t *testing.T) {
 }
 
 // quietCurl has curl say nothing but errors, and not wait for ever.
-var quietCurl = []string{"--silent", "--show-error", "--fail", "--noproxy", "*", "--max-time", fmt.Sprint(patience.Seconds())}
+var quietCurl = []string{
+	"--silent", "--show-error", "--fail", "--noproxy", "*",
+	"--max-time", fmt.Sprint(patience.Seconds()),
+}
 
-// nginx starts nginx with one server, in whose configuration %s is where it listens, which nginx returns.
+// nginx starts nginx with one server, in whose configuration %s is where it listens, which nginx
+// returns.
 func nginx(t *testing.T, server string) (where string) {
 	t.Helper()
 	program := testenv.NeedTool(t, "nginx")
@@ -74,7 +80,8 @@ func nginx(t *testing.T, server string) (where string) {
 daemon off; master_process off; pid %[1]s/pid; error_log stderr; events {}
 http {
 	access_log off;
-	client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
+	client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s;
+	uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;
 	server { %[2]s }
 }`, dir, strings.Replace(server, "%s", where, 1)))
 	start(t, exec.Command(program, "-p", dir, "-c", filepath.Join(dir, "nginx.conf")))
@@ -86,25 +93,33 @@ http {
 func TestSSH(t *testing.T) {
 	t.Parallel()
 	testenv.NeedRoot(t) // sshd separates privileges
-	sshd, ssh, keygen := testenv.NeedTool(t, "sshd"), testenv.NeedTool(t, "ssh"), testenv.NeedTool(t, "ssh-keygen")
+	sshd, ssh, keygen := testenv.NeedTool(t, "sshd"), testenv.NeedTool(t, "ssh"),
+		testenv.NeedTool(t, "ssh-keygen")
 	dir := t.TempDir()
 	for _, name := range []string{"host", "user"} {
-		must(t, exec.Command(keygen, "-q", "-t", "ed25519", "-N", "", "-f", filepath.Join(dir, name)))
+		must(t, exec.Command(keygen, "-q", "-t", "ed25519", "-N", "",
+			"-f", filepath.Join(dir, name)))
 	}
-	if err := os.MkdirAll("/run/sshd", 0o755); err != nil { // where sshd insists on separating privileges
+	// where sshd insists on separating privileges
+	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 		testenv.Skip(t, err.Error())
 	}
 	where := freeAddress(t)
 	host, port, _ := net.SplitHostPort(where)
-	start(t, exec.Command(sshd, "-D", "-e", "-f", "/dev/null", "-p", port, "-o", "ListenAddress="+host,
-		"-h", filepath.Join(dir, "host"), "-o", "AuthorizedKeysFile="+filepath.Join(dir, "user.pub"), "-o", "StrictModes=no",
+	start(t, exec.Command(sshd, "-D", "-e", "-f", "/dev/null", "-p", port,
+		"-o", "ListenAddress="+host,
+		"-h", filepath.Join(dir, "host"), "-o", "AuthorizedKeysFile="+filepath.Join(dir,
+			"user.pub"), "-o", "StrictModes=no",
 		"-o", "PidFile=none", "-o", "PermitRootLogin=yes", "-o", "UsePAM=no"))
 	listening(t, where)
 	w := newTopology(t, plan{target: where})
 	login := func(command string) *exec.Cmd {
-		return w.program(ssh, "-F", "/dev/null", "-i", filepath.Join(dir, "user"), "-o", "BatchMode=yes",
-			"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
-			"-o", "ProxyCommand=sp inlet --no-wait --listen - --to "+w.route(), "root@service", command)
+		return w.program(ssh, "-F", "/dev/null", "-i", filepath.Join(dir, "user"),
+			"-o", "BatchMode=yes",
+			"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+			"-o", "LogLevel=ERROR",
+			"-o", "ProxyCommand=sp inlet --no-wait --listen - --to "+w.route(), "root@service",
+			command)
 	}
 	must(t, login("true"))
 	want := make([]byte, 10<<20)
@@ -123,7 +138,8 @@ func TestSSH(t *testing.T) {
 func TestPostgreSQL(t *testing.T) {
 	t.Parallel()
 	testenv.NeedRoot(t) // to become the user postgres
-	psql, initdb, postgres := testenv.NeedTool(t, "psql"), testenv.NeedTool(t, "initdb"), testenv.NeedTool(t, "postgres")
+	psql, initdb, postgres := testenv.NeedTool(t, "psql"), testenv.NeedTool(t, "initdb"),
+		testenv.NeedTool(t, "postgres")
 	dir, err := os.MkdirTemp("", "sp-postgres")
 	if err != nil {
 		t.Fatal(err)
@@ -133,12 +149,14 @@ func TestPostgreSQL(t *testing.T) {
 	data := filepath.Join(dir, "data")
 	where := freeAddress(t)
 	host, port, _ := net.SplitHostPort(where)
-	must(t, asPostgres(initdb, "--auth=trust", "--no-sync", "--username=postgres", "--pgdata="+data))
+	must(t, asPostgres(initdb, "--auth=trust", "--no-sync", "--username=postgres",
+		"--pgdata="+data))
 	server := start(t, asPostgres(postgres, "-D", data, "-h", host, "-p", port, "-k", dir, "-F"))
 	server.says("ready to accept connections")
 	_, inlet, _ := net.SplitHostPort(newTopology(t, plan{target: where, inlets: 1}).address)
 	query := func(sql string) *exec.Cmd {
-		return exec.Command(psql, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-p", inlet, "-U", "postgres", "-c", sql)
+		return exec.Command(psql, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1",
+			"-h", "127.0.0.1", "-p", inlet, "-U", "postgres", "-c", sql)
 	}
 	if out := must(t, query("SELECT 6 * 7")); string(out) != "42\n" {
 		t.Errorf("SELECT: %q", out)
@@ -151,14 +169,17 @@ func TestPostgreSQL(t *testing.T) {
 	upload := query("COPY rows FROM STDIN")
 	upload.Stdin = bytes.NewReader(rows.Bytes())
 	must(t, upload)
-	if got := must(t, query("COPY (SELECT * FROM rows ORDER BY n) TO STDOUT")); !bytes.Equal(got, rows.Bytes()) {
-		t.Errorf("COPY: %d bytes came back, other ones than those %d that were sent", len(got), rows.Len())
+	if got := must(t, query("COPY (SELECT * FROM rows ORDER BY n) TO STDOUT")); !bytes.Equal(got,
+		rows.Bytes()) {
+		t.Errorf("COPY: %d bytes came back, other ones than those %d that were sent", len(got),
+			rows.Len())
 	}
 }
 
 // asPostgres returns a command that the user postgres gives. The words must not need quoting.
 func asPostgres(name string, args ...string) *exec.Cmd {
-	cmd := exec.Command("su", "postgres", "-s", "/bin/sh", "-c", "exec "+strings.Join(append([]string{name}, args...), " "))
+	cmd := exec.Command("su", "postgres", "-s", "/bin/sh",
+		"-c", "exec "+strings.Join(append([]string{name}, args...), " "))
 	cmd.Dir = os.TempDir()
 	return cmd
 }

@@ -31,7 +31,10 @@ func TestRefusals(t *testing.T) {
 	_, strangerID := me.identity("stranger")
 	_, unknownID := me.identity("unknown")
 	m := newMirror(t, meanwhile)
-	s := &refusalSite{own: me.identifier(), unknown: unknownID, nowhere: freeAddress(t), target: m.address, keys: me.home}
+	s := &refusalSite{
+		own: me.identifier(), unknown: unknownID, nowhere: freeAddress(t),
+		target: m.address, keys: me.home,
+	}
 	_, s.relay = me.startRelay("--allow", s.own, "--allow", strangerID)
 	me.startNamed(s.relay, "db", m.address)
 	_, s.bridge = me.startBridge("127.0.0.1:1")
@@ -39,7 +42,8 @@ func TestRefusals(t *testing.T) {
 	_, s.round = me.startBridge(everywhere, "--next", "localhost:1-65535")
 	_, s.about = me.startBridge(everywhere)
 	s.itself = freeAddress(t)
-	me.start("relay", "--listen", s.itself, "--relay", s.itself, "--name", "itself").says("msg=registered")
+	me.start("relay", "--listen", s.itself, "--relay", s.itself,
+		"--name", "itself").says("msg=registered")
 	check := undisturbed(t, me.inletTo("db@"+s.relay), m)
 	for _, c := range append(s.claims(), s.routes()...) {
 		t.Run(c.name, func(t *testing.T) {
@@ -74,7 +78,10 @@ type refusal struct {
 // claims are those that a relay refuses, or that do not reach one.
 func (s *refusalSite) claims() []refusal {
 	claim := func(relay, name string, more ...string) []string {
-		return append([]string{"outlet", "--no-wait", "--target", s.target, "--relay", relay, "--name", name}, more...)
+		return append([]string{
+			"outlet", "--no-wait", "--target", s.target, "--relay", relay,
+			"--name", name,
+		}, more...)
 	}
 	as := func(name string) string { return "--identity=" + s.keys + "/" + name + ".identity" }
 	return []refusal{
@@ -110,15 +117,31 @@ func (s *refusalSite) routes() []refusal {
 			"unknown name behind a name", 3, "hop 2 (forward_to_db): no outlet named nobody",
 			hello(step(s.relay) + forwardTo("db") + forwardTo("nobody")),
 		},
-		{"unknown service", 3, "no service named nothing", sendTo(step(s.relay) + toChannel + "/service/nothing")},
-		{"unknown channel", 3, "no secure channel named nothing", sendTo(step(s.relay) + "/secure/nothing/service/echo")},
-		{"service without its channel", 3, "no service named uppercase", sendTo(step(s.relay) + "/service/uppercase")},
 		{
-			"next hop not allowed", 4, "hop 1 (" + s.bridge + "): forwarding to " + s.relay + " is not allowed here",
+			"unknown service", 3, "no service named nothing",
+			sendTo(step(s.relay) + toChannel + "/service/nothing"),
+		},
+		{
+			"unknown channel", 3, "no secure channel named nothing",
+			sendTo(step(s.relay) + "/secure/nothing/service/echo"),
+		},
+		{
+			"service without its channel", 3, "no service named uppercase",
+			sendTo(step(s.relay) + "/service/uppercase"),
+		},
+		{
+			"next hop not allowed", 4, "hop 1 (" + s.bridge + "): forwarding to " + s.relay +
+				" is not allowed here",
 			hello(step(s.bridge) + step(s.relay)),
 		},
-		{"next hop is a name", 4, "is not allowed here", hello(step(s.bridge) + "/dnsaddr/localhost/tcp/1")},
-		{"a relay does not forward", 4, "is not allowed here", hello(step(s.relay) + step(s.bridge))},
+		{
+			"next hop is a name", 4, "is not allowed here",
+			hello(step(s.bridge) + "/dnsaddr/localhost/tcp/1"),
+		},
+		{
+			"a relay does not forward", 4, "is not allowed here",
+			hello(step(s.relay) + step(s.bridge)),
+		},
 		{
 			"next hop not there", 3, "hop 1 (" + s.bridge + "): cannot reach 127.0.0.1:1",
 			hello(step(s.bridge) + step("127.0.0.1:1")),
@@ -139,11 +162,15 @@ func (s *refusalSite) routes() []refusal {
 			"loop to itself by a name", 3, "hop 2 (forward_to_itself): the route comes back here",
 			hello(step(s.itself) + forwardTo("itself")),
 		},
-		{"17 steps", 2, "at most 16 addresses", hello(step(s.relay) + strings.Repeat("/service/hop", 14))},
+		{
+			"17 steps", 2, "at most 16 addresses",
+			hello(step(s.relay) + strings.Repeat("/service/hop", 14)),
+		},
 	}
 }
 
-// TestClaimKeepsTrying has an outlet wait for a relay that is not there, and for a name that is another's.
+// TestClaimKeepsTrying has an outlet wait for a relay that is not there, and for a name that is
+// another's.
 func TestClaimKeepsTrying(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
@@ -168,7 +195,8 @@ func TestClaimKeepsTrying(t *testing.T) {
 	reaches(t, me.inletTo("db@"+relay, "--allow", otherID), "2")
 }
 
-// TestOpeningMessageCut cuts each kind of opening message behind each of its bytes, with an end and with a reset.
+// TestOpeningMessageCut cuts each kind of opening message behind each of its bytes, with an end and
+// with a reset.
 func TestOpeningMessageCut(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
@@ -180,16 +208,25 @@ func TestOpeningMessageCut(t *testing.T) {
 
 	from := wire.Route{{Kind: wire.Label, Name: "somebody"}}
 	api := wire.Address{Kind: wire.Secure, Name: route.SecureName}
-	service := func(name string) wire.Address { return wire.Address{Kind: wire.Service, Name: name} }
+	service := func(name string) wire.Address {
+		return wire.Address{Kind: wire.Service, Name: name}
+	}
 	for _, c := range []struct {
 		name, to string
 		message  wire.Message
 	}{
-		{"forward", at, wire.Message{Onward: wire.Route{service(route.ForwardPrefix + "db"), api}, Return: from}},
+		{"forward", at, wire.Message{Onward: wire.Route{
+			service(route.ForwardPrefix + "db"),
+			api,
+		}, Return: from}},
 		{"channel", at, wire.Message{Onward: wire.Route{api}, Return: from}},
-		{"spare", at, wire.Message{Onward: wire.Route{service(relay.StandbyName)}, Return: from, Payload: make([]byte, 40)}},
+		{"spare", at, wire.Message{
+			Onward: wire.Route{service(relay.StandbyName)}, Return: from,
+			Payload: make([]byte, 40),
+		}},
 		{"bridge", bridge, wire.Message{
-			Onward: wire.Route{transport.FromAddrPort(netip.MustParseAddrPort(at)), api}, Return: from,
+			Onward: wire.Route{transport.FromAddrPort(netip.MustParseAddrPort(at)), api},
+			Return: from,
 		}},
 	} {
 		message, err := wire.AppendMessage(nil, c.message)
@@ -239,8 +276,8 @@ func sayAndReset(t *testing.T, address string, b []byte) {
 	abandon(c)
 }
 
-// TestRegistrationFlood has one identity claim more names than it may have, and a thousand strangers say nothing
-// sensible to the relay.
+// TestRegistrationFlood has one identity claim more names than it may have, and a thousand
+// strangers say nothing sensible to the relay.
 func TestRegistrationFlood(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
@@ -287,18 +324,23 @@ func newCrowd(t *testing.T, file, relayID, relay string) *crowd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	trust, err := trust.NewPolicy(trust.Config{Self: self.Identifier(), Allow: []identity.Identifier{id}})
+	trust, err := trust.NewPolicy(trust.Config{
+		Self:  self.Identifier(),
+		Allow: []identity.Identifier{id},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	node, err := route.NewNode(route.Config{
-		Channel: channel.Config{Identity: self, Trust: trust}, Logger: slog.New(slog.DiscardHandler),
+		Channel: channel.Config{Identity: self, Trust: trust},
+		Logger:  slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	c := &crowd{
-		t: t, node: node, relay: transport.FromAddrPort(netip.MustParseAddrPort(relay)), registered: make(chan struct{}),
+		t: t, node: node, relay: transport.FromAddrPort(netip.MustParseAddrPort(relay)),
+		registered: make(chan struct{}),
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	t.Cleanup(c.leave)
@@ -310,7 +352,8 @@ func (c *crowd) claim(n int) {
 	c.t.Helper()
 	for i := range n {
 		r := &relay.Client{
-			Relay: route.Route{c.relay}, Name: fmt.Sprintf("crowd-%d", i), Dial: c.node, Serve: c.node,
+			Relay: route.Route{c.relay}, Name: fmt.Sprintf("crowd-%d", i), Dial: c.node,
+			Serve: c.node,
 			Registered: func() {
 				select {
 				case c.registered <- struct{}{}:
@@ -336,8 +379,8 @@ func (c *crowd) leave() {
 	_ = c.node.Close()
 }
 
-// manyStrangers makes a thousand connections that begin something and do not go on, and returns when the relay has
-// ended the last of them.
+// manyStrangers makes a thousand connections that begin something and do not go on, and returns
+// when the relay has ended the last of them.
 func manyStrangers(t *testing.T, relay string) {
 	t.Helper()
 	message, err := wire.AppendMessage(nil, wire.Message{

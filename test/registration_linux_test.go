@@ -16,7 +16,9 @@ func TestTakeover(t *testing.T) {
 	inlet := me.inletTo("db@" + address)
 	reaches(t, inlet, "1")
 
-	eventually(t, "spare links of the old outlet", func() bool { return old.connectedTo(address) >= 3 })
+	eventually(t, "standby links of the old outlet", func() bool {
+		return old.connectedTo(address) >= 3
+	})
 	before := old.connectedTo(address)
 	old.freeze()
 	began := time.Now()
@@ -29,8 +31,11 @@ func TestTakeover(t *testing.T) {
 	}
 	relay.says("outlet gone")
 	// What is left is the session itself, until its pings tell, and the connection that is in use.
-	eventually(t, "the old registration's connections are closed", func() bool { return old.connectedTo(address) <= 3 })
-	t.Logf("taken over in %v; the old outlet had %d connections to the relay and has %d", took, before, old.connectedTo(address))
+	eventually(t, "the old registration's connections are closed", func() bool {
+		return old.connectedTo(address) <= 3
+	})
+	t.Logf("taken over in %v; the old outlet had %d connections to the relay and has %d", took,
+		before, old.connectedTo(address))
 }
 
 // TestDeadRegistration has an outlet hang, and its name go within 15 s.
@@ -50,5 +55,6 @@ func TestDeadRegistration(t *testing.T) {
 	} else {
 		t.Logf("gone after %v", took)
 	}
-	me.fails(unreachable, "no outlet named db", "inlet", "--no-wait", "--listen", anywhere, "--to", "db@"+address)
+	me.fails(unreachable, "no outlet named db", "inlet", "--no-wait", "--listen", anywhere,
+		"--to", "db@"+address)
 }

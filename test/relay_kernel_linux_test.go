@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestRelayCopiesInTheKernel sends data through a relay, which reads none of it: it is spliced. In a mux it has to be
-// read.
+// TestRelayCopiesInTheKernel sends data through a relay, which reads none of it: it is spliced. In
+// a mux it has to be read.
 func TestRelayCopiesInTheKernel(t *testing.T) {
 	t.Parallel()
 	const (
@@ -18,7 +18,8 @@ func TestRelayCopiesInTheKernel(t *testing.T) {
 			t.Parallel()
 			m := newMirror(t, size)
 			w := newTopology(t, plan{
-				relay: true, target: m.address, inlets: 1, outlet: []string{fmt.Sprintf("--mux=%t", mux)},
+				relay: true, target: m.address, inlets: 1,
+				outlet: []string{fmt.Sprintf("--mux=%t", mux)},
 			})
 			before := w.relay.bytesRead()
 			if err := m.receive(dial(t, w.address)); err != nil {

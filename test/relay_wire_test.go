@@ -50,18 +50,24 @@ func (u person) secretsOf(who, file, identifier string) map[string][]byte {
 	if err != nil || len(hash) != 32 {
 		u.t.Fatalf("Identifier %s: %v", identifier, err)
 	}
+	asText := func(e *base64.Encoding) []byte {
+		return []byte(e.EncodeToString(shown.PublicKey)[:40])
+	}
 	return map[string][]byte{
-		who + "'s Identifier":              hash,
-		who + "'s Identifier, as text":     []byte(identifier[1:]),
-		who + "'s public key":              shown.PublicKey,
-		who + "'s public key, as hex":      []byte(hex.EncodeToString(shown.PublicKey)),
-		who + "'s public key, as base64":   []byte(base64.RawStdEncoding.EncodeToString(shown.PublicKey)[:40]),
-		who + "'s public key, as URL text": []byte(base64.RawURLEncoding.EncodeToString(shown.PublicKey)[:40]),
+		who + "'s Identifier":          hash,
+		who + "'s Identifier, as text": []byte(identifier[1:]),
+		who + "'s public key":          shown.PublicKey,
+		who + "'s public key, as hex":  []byte(hex.EncodeToString(shown.PublicKey)),
+		who +
+			"'s public key, as base64": asText(base64.RawStdEncoding),
+		who +
+			"'s public key, as URL text": asText(base64.RawURLEncoding),
 	}
 }
 
-// TestRelayWire looks at all that comes to a relay and goes from it, on both of its sides: nothing there tells what
-// the application says, who the two ends are, or what the outlet is called but for the name that the relay knows it by.
+// TestRelayWire looks at all that comes to a relay and goes from it, on both of its sides: nothing
+// there tells what the application says, who the two ends are, or what the outlet is called but for
+// the name that the relay knows it by.
 func TestRelayWire(t *testing.T) {
 	t.Parallel()
 	for _, flags := range [][]string{nil, {"--mux"}} {
@@ -73,7 +79,8 @@ func TestRelayWire(t *testing.T) {
 			_, relayID := me.identity("relay")
 			seen := &recorder{streams: make(map[string]*bytes.Buffer)}
 
-			relay := me.start("relay", "--listen", anywhere, "--identity", me.home+"/relay.identity", "--allow", serverID)
+			relay := me.start("relay", "--listen", anywhere,
+				"--identity", me.home+"/relay.identity", "--allow", serverID)
 			address := relay.ready()
 			inletSide := proxy(t, address, faultnet.ProxyConfig{Tap: seen.tap("inlet's side")})
 			outletSide := proxy(t, address, faultnet.ProxyConfig{Tap: seen.tap("outlet's side")})
@@ -81,7 +88,8 @@ func TestRelayWire(t *testing.T) {
 			me.startNamed(outletSide.Addr(), name, service(t, echo), append([]string{
 				"--identity", server, "--relay-identity", relayID, "--allow", clientID,
 			}, flags...)...)
-			inlet := me.inletTo(name+"@"+inletSide.Addr(), "--identity", client, "--allow", serverID)
+			inlet := me.inletTo(name+"@"+inletSide.Addr(), "--identity", client,
+				"--allow", serverID)
 			for range 3 {
 				c := dial(t, inlet)
 				if err := echoes(c, string(bytes.Repeat(marker, 2000))); err != nil {
@@ -123,14 +131,15 @@ func (r *recorder) search(t *testing.T, secrets map[string][]byte, name string) 
 			t.Errorf("%s: the outlet's name without forward_to_", where)
 		}
 	}
-	t.Logf("%d bytes in %d streams, the relay's name for the outlet in them %d times", total, len(r.streams), named)
+	t.Logf("%d bytes in %d streams, the relay's name for the outlet in them %d times", total,
+		len(r.streams), named)
 	if total == 0 || named == 0 {
 		t.Error("the capture is empty")
 	}
 }
 
-// TestStalledClient has one client of an inlet read nothing, and another's service, while others get all they want
-// through the same relay and outlet, as fast as without them.
+// TestStalledClient has one client of an inlet read nothing, and another's service, while others
+// get all they want through the same relay and outlet, as fast as without them.
 func TestStalledClient(t *testing.T) {
 	t.Parallel()
 	const slack = time.Second // for what else this machine does
@@ -145,7 +154,8 @@ func TestStalledClient(t *testing.T) {
 			stalled := stalledClient(t, same)
 			stop := stalledService(t, same, 4*size) // more than fits between it and its service
 			beside := [...]time.Duration{m.together(t, same, another), m.together(t, same, another)}
-			t.Logf("2 × %d MiB took %v alone and %v beside those who do not read", size>>20, alone, beside)
+			t.Logf("2 × %d MiB took %v alone and %v beside those who do not read", size>>20, alone,
+				beside)
 			best, worst := min(beside[0], beside[1]), max(alone[0], alone[1])
 			if best > 2*worst+pulse.Stretch(slack, begin) {
 				t.Errorf("%v beside those who do not read, and %v without them", best, worst)
@@ -160,7 +170,8 @@ func TestStalledClient(t *testing.T) {
 	}
 }
 
-// together gets the mirror's stream through each of the inlets at once, and returns how long that took.
+// together gets the mirror's stream through each of the inlets at once, and returns how long that
+// took.
 func (m *mirror) together(t *testing.T, inlets ...string) time.Duration {
 	t.Helper()
 	begin := time.Now()
@@ -177,7 +188,8 @@ func (m *mirror) together(t *testing.T, inlets ...string) time.Duration {
 	return time.Since(begin)
 }
 
-// stalledClient asks for the service's stream, and takes one byte of it: its way is up, and fills from here on.
+// stalledClient asks for the service's stream, and takes one byte of it: its way is up, and fills
+// from here on.
 func stalledClient(t *testing.T, inlet string) conn {
 	t.Helper()
 	c := dial(t, inlet)
@@ -210,8 +222,8 @@ func stalledService(t *testing.T, inlet string, size int64) (stop func()) {
 	}
 }
 
-// TestMuxConnections counts the connections that an outlet with --mux makes to its relay while many clients are served:
-// one for the session, and one for all that goes through it.
+// TestMuxConnections counts the connections that an outlet with --mux makes to its relay while many
+// clients are served: one for the session, and one for all that goes through it.
 func TestMuxConnections(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
@@ -219,7 +231,9 @@ func TestMuxConnections(t *testing.T) {
 	_, relay := me.startRelay()
 	var mu sync.Mutex
 	made := make(map[int]bool)
-	counter := proxy(t, relay, faultnet.ProxyConfig{Tap: func(conn int, _ faultnet.Direction, _ []byte) {
+	counter := proxy(t, relay, faultnet.ProxyConfig{Tap: func(conn int, _ faultnet.Direction,
+		_ []byte,
+	) {
 		mu.Lock()
 		defer mu.Unlock()
 		made[conn] = true
@@ -243,8 +257,8 @@ func TestMuxConnections(t *testing.T) {
 	}
 }
 
-// TestRelayMisleads has somebody at the relay lead an inlet to another outlet of the same person: the wrong service of
-// the right owner. The inlet sends it nothing.
+// TestRelayMisleads has somebody at the relay lead an inlet to another outlet of the same person:
+// the wrong service of the right owner. The inlet sends it nothing.
 func TestRelayMisleads(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
@@ -267,7 +281,8 @@ func TestRelayMisleads(t *testing.T) {
 		go func() { _, _ = io.Copy(onward, c) }()
 		_, _ = io.Copy(c, onward)
 	})
-	me.fails(4, "does not go by that name", "inlet", "--no-wait", "--listen", anywhere, "--to", "salt@"+liar)
+	me.fails(4, "does not go by that name", "inlet", "--no-wait", "--listen", anywhere,
+		"--to", "salt@"+liar)
 	if len(other.served) > 0 {
 		t.Error("the other outlet's target has been connected to")
 	}

@@ -23,8 +23,8 @@ import (
 
 var update = flag.Bool("update", false, "rewrite the scripts with what is printed now")
 
-// TestScripts runs the stories in testdata/script: what a user types, and what comes of it. Beside testscript's own
-// commands they have
+// TestScripts runs the stories in testdata/script: what a user types, and what comes of it. Beside
+// testscript's own commands they have
 //
 //	start NAME PROGRAM ARG…    starts a program, waits for its ready line, and puts that into $NAME
 //	launch NAME PROGRAM ARG…   starts a program that will not be ready
@@ -34,8 +34,8 @@ var update = flag.Bool("update", false, "rewrite the scripts with what is printe
 //	logs NAME PATTERN          waits until the program has printed the text on stderr
 //	quiet NAME                 expects nothing on stderr so far
 //	ready-lines NAME N         expects N lines on stdout so far
-//	fails CODE PROGRAM ARG…    runs a program that must report an error as sp does, with nothing on stdout
-//	route NAME VARIABLE        puts the route in the command that the outlet NAME printed into a variable
+//	fails CODE PROGRAM ARG…    runs a program that reports an error as sp does, and no more
+//	route NAME VARIABLE        puts the route that the outlet NAME printed into a variable
 //	mode FILE PERMISSIONS      expects a file to have these permissions, in octal
 //
 // and two programs: service, and talk, which is its client.
@@ -46,7 +46,9 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		UpdateScripts:       *update,
-		Setup:               func(env *testscript.Env) error { return setUpScript(t, env, filepath.Dir(sp)) },
+		Setup: func(env *testscript.Env) error {
+			return setUpScript(t, env, filepath.Dir(sp))
+		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"start":       scriptStart,
 			"launch":      scriptLaunch,
@@ -117,7 +119,8 @@ func scriptCommand(ts *testscript.TestScript, name string, args ...string) *exec
 	path := name
 	if !strings.Contains(name, string(os.PathSeparator)) {
 		for _, dir := range filepath.SplitList(ts.Getenv("PATH")) {
-			if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode()&0o111 != 0 {
+			if info, err := os.Stat(filepath.Join(dir, name)); err == nil &&
+				info.Mode()&0o111 != 0 {
 				path = filepath.Join(dir, name)
 				break
 			}
@@ -125,7 +128,10 @@ func scriptCommand(ts *testscript.TestScript, name string, args ...string) *exec
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{"HOME", "PATH", "GORACE", "TMPDIR", "SP_IDENTITY", "XDG_CONFIG_HOME"} {
+	for _, name := range []string{
+		"HOME", "PATH", "GORACE", "TMPDIR", "SP_IDENTITY",
+		"XDG_CONFIG_HOME",
+	} {
 		if value := ts.Getenv(name); value != "" {
 			cmd.Env = append(cmd.Env, name+"="+value)
 		}
@@ -194,7 +200,8 @@ func scriptReadyLines(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: ready-lines NAME N")
 	}
-	if out := scriptProcess(ts, args[0]).stdout.String(); strconv.Itoa(strings.Count(out, "\n")) != args[1] {
+	if out := scriptProcess(ts, args[0]).stdout.String(); strconv.Itoa(strings.Count(out,
+		"\n")) != args[1] {
 		ts.Fatalf("%s has printed on stdout: %q", args[0], out)
 	}
 }
@@ -241,8 +248,9 @@ func scriptMode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// serviceMain is a program for scripts: service http|echo [WHERE]. It prints where it listens, and a line on stderr for
-// each connection. http answers with a page, echo with "you said: " and what it has read to the end.
+// serviceMain is a program for scripts: service http|echo [WHERE]. It prints where it listens, and
+// a line on stderr for each connection. http answers with a page, echo with "you said: " and what
+// it has read to the end.
 func serviceMain() {
 	where := anywhere
 	if len(os.Args) > 2 {
@@ -283,7 +291,8 @@ func answer(c net.Conn) {
 	}
 }
 
-// talkMain is a program for scripts: talk WHERE sends its stdin, ends that direction, and prints the answer.
+// talkMain is a program for scripts: talk WHERE sends its stdin, ends that direction, and prints
+// the answer.
 func talkMain() {
 	network, address := networkOf(os.Args[1])
 	c, err := net.Dial(network, address)

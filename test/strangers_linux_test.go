@@ -38,8 +38,8 @@ func (s stranger) dial(ctx context.Context) (*net.TCPConn, error) {
 	return c.(*net.TCPConn), nil
 }
 
-// says writes b on a connection of its own and waits until the victim ends that, or lasts has passed, as a quiet
-// machine counts time. It reports whether the victim ended it.
+// says writes b on a connection of its own and waits until the victim ends that, or lasts has
+// passed, as a quiet machine counts time. It reports whether the victim ended it.
 func (s stranger) says(ctx context.Context, lasts time.Duration, b ...[]byte) (ended bool) {
 	c, err := s.dial(ctx)
 	if err != nil {
@@ -76,7 +76,8 @@ func opening() []byte {
 	return b
 }
 
-// firstHalf is an opening message and the first message of a handshake: all that a stranger can say and be heard.
+// firstHalf is an opening message and the first message of a handshake: all that a stranger can say
+// and be heard.
 func firstHalf(t testing.TB) []byte {
 	t.Helper()
 	suite := channel.DefaultSuites()[0]
@@ -102,7 +103,8 @@ func opensWith(suite string) []byte {
 	return append(append(opening(), 1, byte(len(suite))), suite...)
 }
 
-// largest are openings of which each has one length at its largest, and then all that it promises, or more.
+// largest are openings of which each has one length at its largest, and then all that it promises,
+// or more.
 func largest() map[string][]byte {
 	rest := make([]byte, 128<<10)
 	with := func(head ...byte) []byte { return append(head, rest...) }
@@ -117,7 +119,8 @@ func largest() map[string][]byte {
 		"suite":           append(append(opening(), 1, 255), rest...),
 		"frame":           append(frame, rest...),
 		"frame allowed":   append(append(opensWith(suite), 0x20, 0x00), rest...),
-		"record":          append(append(append(opening(), 2), rest[:24]...), append([]byte{0xff, 0xff}, rest...)...),
+		"record": append(append(append(opening(), 2), rest[:24]...),
+			append([]byte{0xff, 0xff}, rest...)...),
 	}
 }
 
@@ -164,7 +167,8 @@ func halfOpen(ctx context.Context, t *testing.T, victim string) string {
 		}
 	})
 	if left.Load() > 0 {
-		t.Errorf("%d of %d half-open handshakes were not ended within %v", left.Load(), n, handshakeEnds)
+		t.Errorf("%d of %d half-open handshakes were not ended within %v", left.Load(), n,
+			handshakeEnds)
 	}
 	return fmt.Sprintf("%d in %v", n, time.Since(began).Round(100*time.Millisecond))
 }
@@ -203,7 +207,8 @@ func loris(ctx context.Context, t *testing.T, victim string) string {
 		}
 	})
 	if left.Load() > 0 {
-		t.Errorf("%d of %d slow strangers are still there after %v", left.Load(), n, 2*handshakeEnds)
+		t.Errorf("%d of %d slow strangers are still there after %v", left.Load(), n,
+			2*handshakeEnds)
 	}
 	return fmt.Sprintf("%d, heard for %.1f bytes each", n, float64(said.Load())/float64(n))
 }
@@ -249,7 +254,12 @@ func flood(ctx context.Context, _ *testing.T, victim string) string {
 	const size = 64 << 20
 	chunk := make([]byte, 64<<10)
 	var taken atomic.Int64
-	heads := [][]byte{{1, 0, 0x0f, 0xfc}, opensWith(channel.DefaultSuites()[0].String()), append(opening(), 2), {}}
+	heads := [][]byte{
+		{1, 0, 0x0f, 0xfc},
+		opensWith(channel.DefaultSuites()[0].String()),
+		append(opening(), 2),
+		{},
+	}
 	crowdOf(len(heads), len(heads), victim, func(s stranger, k int) {
 		c, err := s.dial(ctx)
 		if err != nil {
@@ -269,15 +279,16 @@ func flood(ctx context.Context, _ *testing.T, victim string) string {
 			}
 		}
 	})
-	return fmt.Sprintf("4 times; %d KiB were taken in all, socket buffers included", taken.Load()>>10)
+	return fmt.Sprintf("4 times; %d KiB were taken in all, socket buffers included",
+		taken.Load()>>10)
 }
 
-// hostileGrowth bounds what a process may grow by under attack: 2,000 handshakes at once, each of which ends within
-// seconds, are 80 MiB.
+// hostileGrowth bounds what a process may grow by under attack: 2,000 handshakes at once, each of
+// which ends within seconds, are 80 MiB.
 const hostileGrowth = 128 << 10 // KiB
 
-// TestStrangers attacks the port of an outlet and that of a relay while a trusted client has a transfer going. Memory
-// stays bounded, the trusted client goes on, and nobody is left waiting.
+// TestStrangers attacks the port of an outlet and that of a relay while a trusted client has a
+// transfer going. Memory stays bounded, the trusted client goes on, and nobody is left waiting.
 func TestStrangers(t *testing.T) {
 	alone(t)
 	for _, through := range []bool{false, true} {
@@ -286,7 +297,8 @@ func TestStrangers(t *testing.T) {
 			alone(t)
 			m := newMirror(t, testenv.OfFull[int64](8<<20, 1<<30))
 			w := newTopology(t, plan{
-				relay: through, target: m.address, inlets: 1, flags: []string{"--log-level", "error"},
+				relay: through, target: m.address, inlets: 1,
+				flags: []string{"--log-level", "error"},
 			})
 			p, victim := w.outlet, hostPortOf(w.route())
 			if through {
@@ -325,7 +337,8 @@ func underAttack(t *testing.T, a assault, p *process, victim string, trusted fun
 	slices.Sort(ratios)
 	ratio := ratios[len(ratios)/2]
 	grown := p.use().peak - before.rss
-	t.Logf("%s: %s; the trusted client had %.0f %% of its speed, of %.2f; the victim's memory grew by %.1f MiB at most from %.1f MiB",
+	t.Logf("%s: %s; the trusted client had %.0f %% of its speed, of %.2f; "+
+		"the victim's memory grew by %.1f MiB at most from %.1f MiB",
 		a.name, figure, 100*ratio, ratios, float64(grown)/1024, float64(before.rss)/1024)
 	if raceDetector {
 		return
@@ -338,10 +351,12 @@ func underAttack(t *testing.T, a assault, p *process, victim string, trusted fun
 	}
 }
 
-// disturbed returns what part of its speed the trusted client has while an attack goes on, again and again until the
-// client has finished. The speed without one is taken just before: what else a machine has to do changes within a
-// minute.
-func disturbed(t *testing.T, a assault, victim string, trusted func() time.Duration) (ratio float64, figure string) {
+// disturbed returns what part of its speed the trusted client has while an attack goes on, again
+// and again until the client has finished. The speed without one is taken just before: what else a
+// machine has to do changes within a minute.
+func disturbed(t *testing.T, a assault, victim string, trusted func() time.Duration) (ratio float64,
+	figure string,
+) {
 	t.Helper()
 	calm := trusted()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -361,7 +376,8 @@ func disturbed(t *testing.T, a assault, victim string, trusted func() time.Durat
 	return float64(calm) / float64(took), figure
 }
 
-// TestReplay records all that an inlet says to an outlet, and says it again: nothing of it reaches the target.
+// TestReplay records all that an inlet says to an outlet, and says it again: nothing of it reaches
+// the target.
 func TestReplay(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
@@ -373,7 +389,9 @@ func TestReplay(t *testing.T) {
 		echo(c)
 	})
 	_, outlet := me.startOutlet(target, "--log-level", "error")
-	recorder := proxy(t, outlet, faultnet.ProxyConfig{Tap: func(conn int, dir faultnet.Direction, p []byte) {
+	recorder := proxy(t, outlet, faultnet.ProxyConfig{Tap: func(conn int, dir faultnet.Direction,
+		p []byte,
+	) {
 		if dir == faultnet.ClientToServer {
 			mu.Lock()
 			defer mu.Unlock()
@@ -399,7 +417,8 @@ func TestReplay(t *testing.T) {
 		var tasks sync.WaitGroup
 		for _, b := range recorded {
 			tasks.Go(func() {
-				stranger{net.IPv4(127, 0, 3, 1), outlet}.says(t.Context(), testenv.OfFull(3*time.Second, 20*time.Second), b)
+				stranger{net.IPv4(127, 0, 3, 1), outlet}.says(t.Context(),
+					testenv.OfFull(3*time.Second, 20*time.Second), b)
 			})
 		}
 		tasks.Wait()

@@ -7,8 +7,9 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// TestBigPacketsLost drops the big packets of one hop and lets small ones through, pings among them, as a network does
-// whose MTU is smaller than it says. Only who sends a lot notices, and is told; what is small goes on.
+// TestBigPacketsLost drops the big packets of one hop and lets small ones through, pings among
+// them, as a network does whose MTU is smaller than it says. Only who sends a lot notices, and is
+// told; what is small goes on.
 func TestBigPacketsLost(t *testing.T) {
 	nft := testenv.NeedTool(t, "nft")
 	t.Parallel()
@@ -18,7 +19,10 @@ func TestBigPacketsLost(t *testing.T) {
 	}{
 		"inlet to relay":  {of: func(n *networks) received { return received{n.middle, "left"} }},
 		"relay to outlet": {of: func(n *networks) received { return received{n.far, "eth"} }},
-		"outlet to relay": {of: func(n *networks) received { return received{n.middle, "right"} }, back: true},
+		"outlet to relay": {
+			of:   func(n *networks) received { return received{n.middle, "right"} },
+			back: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -31,7 +35,8 @@ func TestBigPacketsLost(t *testing.T) {
 			}
 			r := at.of(l.networks)
 			setRules(t, nft, r.namespace, fmt.Sprintf(
-				"table inet mtu { chain in { type filter hook input priority 0; iifname %q meta length > 800 drop; }; }", r.device))
+				"table inet mtu { chain in { type filter hook input priority 0; "+
+					"iifname %q meta length > 800 drop; }; }", r.device))
 			sent := make([]byte, 4000)
 			if at.back {
 				sent = sent[:500] // at a time: the echo of several is one packet

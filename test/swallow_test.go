@@ -10,8 +10,9 @@ import (
 	"github.com/secureportal/sp/internal/faultnet"
 )
 
-// TestLinkSwallowed has somebody on the way take new links and say nothing, while the session's own goes on: the client
-// that wants such a link is refused in time, and those who have one notice nothing.
+// TestLinkSwallowed has somebody on the way take new links and say nothing, while the session's own
+// goes on: the client that wants such a link is refused in time, and those who have one notice
+// nothing.
 func TestLinkSwallowed(t *testing.T) {
 	t.Parallel()
 	const (
@@ -26,7 +27,10 @@ func TestLinkSwallowed(t *testing.T) {
 			if conn < firstSwallowed {
 				return nil
 			}
-			return faultnet.Plan{{Kind: faultnet.BlackHole}, {Kind: faultnet.BlackHole, Dir: faultnet.ServerToClient}}
+			return faultnet.Plan{
+				{Kind: faultnet.BlackHole},
+				{Kind: faultnet.BlackHole, Dir: faultnet.ServerToClient},
+			}
 		},
 	})
 	s.connect(strings.Replace(route, step(outlet), step(swallower.Addr()), 1),

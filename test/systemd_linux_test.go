@@ -17,7 +17,8 @@ type systemd struct {
 
 func newSystemd(t *testing.T) systemd {
 	t.Helper()
-	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
+	socket, err := net.ListenUnixgram("unixgram",
+		&net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,7 +29,8 @@ func newSystemd(t *testing.T) systemd {
 // start starts cmd as a unit.
 func (s systemd) start(cmd *exec.Cmd) *process {
 	s.t.Helper()
-	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+s.socket.LocalAddr().String(), "WATCHDOG_USEC=200000")
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+s.socket.LocalAddr().String(),
+		"WATCHDOG_USEC=200000")
 	return start(s.t, cmd)
 }
 
@@ -63,7 +65,8 @@ func (s systemd) lives() {
 	}
 }
 
-// TestSystemd checks that an inlet is ready only when its far end has answered, lives before that, and says that it stops.
+// TestSystemd checks that an inlet is ready only when its far end has answered, lives before that,
+// and says that it stops.
 func TestSystemd(t *testing.T) {
 	t.Parallel()
 	u, s := newPerson(t), newSystemd(t)

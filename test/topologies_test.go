@@ -18,8 +18,8 @@ const afterService = 1 << 20 // what a client sends after the service has ended 
 // bothWays is how much goes through each topology, each way.
 func bothWays() int64 { return testenv.OfFull[int64](4<<20, 100<<20) }
 
-// topologies are those a user may build. Each function builds one in front of a target, and returns the route to its
-// outlet.
+// topologies are those a user may build. Each function builds one in front of a target, and returns
+// the route to its outlet.
 var topologies = []struct {
 	name  string
 	build func(me person, target string) (route string)
@@ -62,7 +62,8 @@ var topologies = []struct {
 		_, first := me.startBridge(second)
 		return step(first) + step(second) + step(outlet) + toOutlet
 	}},
-	// inlet ── bridge ── relay ◀── bridge ◀── outlet: the outlet, too, reaches the relay through a bridge only
+	// inlet ── bridge ── relay ◀── bridge ◀── outlet: the outlet, too, reaches the relay through a
+	// bridge only
 	{"bridge, relay, bridge", func(me person, target string) string {
 		_, relay := me.startRelay()
 		_, near := me.startBridge(relay)
@@ -85,7 +86,8 @@ var topologies = []struct {
 		me.startNamed(relay, "db", target)
 		return step(relay) + forwardTo("db") + toAgain + toAgain + toOutlet
 	}},
-	// inlet ── bridge ── relay ◀── outlet, with a channel to the bridge, in it one to the relay, in it one to the outlet
+	// inlet ── bridge ── relay ◀── outlet, with a channel to the bridge, in it one to the relay, in
+	// it one to the outlet
 	{"channel to each node", func(me person, target string) string {
 		_, relay := me.startRelay()
 		_, bridge := me.startBridge(relay)
@@ -94,8 +96,8 @@ var topologies = []struct {
 	}},
 }
 
-// TestTopologies sends a lot each way through each topology, with SP_FULL=1 100 MiB, with half-closes, and tries the
-// whole route.
+// TestTopologies sends a lot each way through each topology, with SP_FULL=1 100 MiB, with
+// half-closes, and tries the whole route.
 func TestTopologies(t *testing.T) {
 	t.Parallel()
 	for _, topology := range topologies {
@@ -104,7 +106,10 @@ func TestTopologies(t *testing.T) {
 			m := newMirror(t, bothWays())
 			to := topology.build(me, m.address)
 			m.transfers(t, me.inletTo(to))
-			for _, command := range [][]string{{"ping", "-c", "1", "--to", to}, {"trace", "--to", to}} {
+			for _, command := range [][]string{
+				{"ping", "-c", "1", "--to", to},
+				{"trace", "--to", to},
+			} {
 				if me.must(command...) == "" {
 					t.Errorf("sp %v prints nothing", command)
 				}
@@ -124,7 +129,8 @@ func (m *mirror) transfers(t *testing.T, inlet string) {
 	}
 }
 
-// TestTenInlets has ten inlets reach the same outlet at once, behind a relay, and all of them several connections.
+// TestTenInlets has ten inlets reach the same outlet at once, behind a relay, and all of them
+// several connections.
 func TestTenInlets(t *testing.T) {
 	t.Parallel()
 	const inlets, connections = 10, 2
@@ -132,7 +138,8 @@ func TestTenInlets(t *testing.T) {
 		t.Run(fmt.Sprintf("mux=%t", mux), func(t *testing.T) {
 			m := newMirror(t, bothWays()/inlets/connections)
 			w := newTopology(t, plan{
-				relay: true, target: m.address, inlets: inlets, outlet: []string{fmt.Sprintf("--mux=%t", mux)},
+				relay: true, target: m.address, inlets: inlets,
+				outlet: []string{fmt.Sprintf("--mux=%t", mux)},
 			})
 			var tasks sync.WaitGroup
 			for i, address := range w.addresses {
@@ -165,7 +172,8 @@ func TestNetworksApart(t *testing.T) {
 		}},
 		{"bridge", func(me person, target string) string {
 			me.in(n.far).start("outlet", "--listen", ":7000", "--target", target).ready()
-			me.in(n.middle).start("bridge", "--listen", ":4000", "--next", n.farNet+".0/24:7000").ready()
+			me.in(n.middle).start("bridge", "--listen", ":4000",
+				"--next", n.farNet+".0/24:7000").ready()
 			return step(middle+":4000") + step(n.farNet+".2:7000") + toOutlet
 		}},
 	} {
@@ -185,8 +193,8 @@ func TestNetworksApart(t *testing.T) {
 	}
 }
 
-// TestSeveralRoutes has an inlet go by the second of its routes when the first is down, and back to the first when that
-// is well again. Connections that are up do not notice.
+// TestSeveralRoutes has an inlet go by the second of its routes when the first is down, and back to
+// the first when that is well again. Connections that are up do not notice.
 func TestSeveralRoutes(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
@@ -219,9 +227,10 @@ func TestSeveralRelays(t *testing.T) {
 	service := named(t, "s")
 	relay, first := me.startRelay()
 	other, second := me.startRelay()
-	outlet := me.start("outlet", "--relay", first, "--relay", second, "--name", "db", "--target", service)
+	outlet := me.start("outlet", "--relay", first, "--relay", second, "--name", "db",
+		"--target", service)
 	outlet.saysTimes("msg=registered", 2)
-	other.kill() // or streams could take the second path before the first is there
+	other.kill() // or streams could take the second route before the first is there
 	inlet := me.start("inlet", "--listen", anywhere, "--to", "db@"+first, "--to", "db@"+second)
 	listens := inlet.ready()
 	reaches(t, listens, "s")
@@ -231,7 +240,8 @@ func TestSeveralRelays(t *testing.T) {
 	outlet.saysTimes("msg=registered", 3)
 	inlet.says("far end reached")
 	relay.kill()
-	inlet.says(`new streams take another path" route=/ip4/127.0.0.1/tcp/` + second[len("127.0.0.1:"):])
+	inlet.says(`new streams take another path" route=/ip4/127.0.0.1/tcp/` +
+		second[len("127.0.0.1:"):])
 	up := reaches(t, listens, "s")
 
 	me.start("relay", "--listen", first).ready()
@@ -244,8 +254,8 @@ func TestSeveralRelays(t *testing.T) {
 	reaches(t, listens, "s")
 }
 
-// TestRelayGoesAway has a relay drain. What goes through it goes on; what is new goes by the other one before the first
-// is gone, and that is as soon as nothing goes through it any more.
+// TestRelayGoesAway has a relay drain. What goes through it goes on; what is new goes by the other
+// one before the first is gone, and that is as soon as nothing goes through it any more.
 func TestRelayGoesAway(t *testing.T) {
 	t.Parallel()
 	for _, way := range []string{"", "/secure/api"} {
@@ -263,7 +273,8 @@ func relayGoesAway(t *testing.T, inside string) {
 	service := named(t, "s")
 	relay, first := me.startRelay("--drain", "1h")
 	_, second := me.startRelay()
-	outlet := me.start("outlet", "--relay", first, "--relay", second, "--name", "db", "--target", service)
+	outlet := me.start("outlet", "--relay", first, "--relay", second, "--name", "db",
+		"--target", service)
 	outlet.saysTimes("msg=registered", 2)
 	by := func(relay string) string {
 		return step(relay) + forwardTo("db") + "/secure/api" + inside + "/service/outlet"
@@ -283,8 +294,8 @@ func relayGoesAway(t *testing.T, inside string) {
 	relay.ends(done)
 }
 
-// TestDrainBehindRelay has an outlet behind a relay stop: what is open goes on, and its last bytes arrive at whoever takes
-// them slowly.
+// TestDrainBehindRelay has an outlet behind a relay stop: what is open goes on, and its last bytes
+// arrive at whoever takes them slowly.
 func TestDrainBehindRelay(t *testing.T) {
 	t.Parallel()
 	for _, more := range [][]string{nil, {"--mux"}} {

@@ -20,7 +20,8 @@ var (
 	ltl  = []string{"-DFLOWS=1", "-DFAULTS=1", "-DLTL"}
 )
 
-// TestModel searches the model, all of it with SP_FULL=1, and in the short form as far as one flow goes.
+// TestModel searches the model, all of it with SP_FULL=1, and in the short form as far as one flow
+// goes.
 func TestModel(t *testing.T) {
 	searches := map[string][]string{"one flow": one}
 	optimize := "-O0" // compiling takes longer than a short search
@@ -47,12 +48,13 @@ type mutation struct {
 }
 
 // inShort are the mutations of the short form: one for each property, whose search is short.
-var inShort = []string{"REACH", "EOF_IS_END", "NO_TAG", "UNNOTICED", "ONE_KEY", "RELEASE_AFTER_ONE",
+var inShort = []string{
+	"REACH", "EOF_IS_END", "NO_TAG", "UNNOTICED", "ONE_KEY", "RELEASE_AFTER_ONE",
 	"NO_DRAIN",
 }
 
-// TestModelBites breaks the model, each time in one place, and expects the search to find what comes of it. All places
-// have their turn with SP_FULL=1.
+// TestModelBites breaks the model, each time in one place, and expects the search to find what
+// comes of it. All places have their turn with SP_FULL=1.
 func TestModelBites(t *testing.T) {
 	for name, test := range map[string]mutation{
 		// Not a mutation: the end can be reached.

@@ -347,7 +347,8 @@ func TestPolicyCredentials(t *testing.T) {
 	}
 	// An authority may be trusted together with anyone: its attributes are still told.
 	p = newPolicy(t, Config{AllowAnyone: true, Authorities: []identity.Identifier{a1.Identifier()}})
-	if d, err := p.Check(peerOf(peer, short), anInlet, t0); err != nil || d.Anchor != AnchorAuthority ||
+	if d, err := p.Check(peerOf(peer, short), anInlet, t0); err != nil ||
+		d.Anchor != AnchorAuthority ||
 		d.Attributes["role"] != "db" {
 		t.Errorf("%+v, %v", d, err)
 	}

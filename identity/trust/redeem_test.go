@@ -288,14 +288,19 @@ func TestSpent(t *testing.T) {
 	i := newInn(t)
 	write(t, i.allow+spentSuffix, "a file where the folder should be")
 	guest := newIdentity(t, "guest")
-	_, err := i.Accept(&identity.Peer{History: guest.History(), Ticket: ticketOf(t, i.host)}, anInlet, t0)
+	_, err := i.Accept(
+		&identity.Peer{History: guest.History(), Ticket: ticketOf(t, i.host)},
+		anInlet,
+		t0,
+	)
 	wantErr(t, err, ErrNotTrusted, "ticket ")
 	i.untouched("# guests\n")
 	if err := os.Remove(i.allow + spentSuffix); err != nil {
 		t.Fatal(err)
 	}
 	first := ticketOf(t, i.host)
-	if _, err := i.Accept(&identity.Peer{History: guest.History(), Ticket: first}, anInlet, t0); err != nil {
+	peer := &identity.Peer{History: guest.History(), Ticket: first}
+	if _, err := i.Accept(peer, anInlet, t0); err != nil {
 		t.Fatal(err)
 	}
 	late := t0.Add(10*time.Minute + spentKept)
@@ -305,7 +310,8 @@ func TestSpent(t *testing.T) {
 			t.Fatal(err)
 		}
 		other := newIdentity(t, names("other ", 2)[n])
-		if _, err := i.Accept(&identity.Peer{History: other.History(), Ticket: k}, anInlet, at); err != nil {
+		peer := &identity.Peer{History: other.History(), Ticket: k}
+		if _, err := i.Accept(peer, anInlet, at); err != nil {
 			t.Fatal(err)
 		}
 		if i.spent() != 2 {

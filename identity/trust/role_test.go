@@ -126,7 +126,10 @@ func TestRoleReasons(t *testing.T) {
 		peer := peerOf(id, issued(t, authority, id.Identifier(), fleet[test.who]...))
 		_, err := p.Check(peer, test.as, t0)
 		wantErr(t, err, ErrNotTrusted, test.text)
-		if nameless := test.as.Role == Outlet && test.as.Name == ""; errors.Is(err, ErrNameless) != nameless {
+		if nameless := test.as.Role == Outlet && test.as.Name == ""; errors.Is(
+			err,
+			ErrNameless,
+		) != nameless {
 			t.Errorf("%s as %+v: %v", test.who, test.as, err)
 		}
 	}

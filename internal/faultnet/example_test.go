@@ -23,10 +23,11 @@ func ExampleProxy() {
 		fmt.Println(err)
 		return
 	}
-	proxy, err := faultnet.Proxy(context.Background(), "127.0.0.1:0", server.Addr().String(), faultnet.ProxyConfig{
-		Plan:  func(conn int) faultnet.Plan { return plan },
-		Split: func(faultnet.Direction) faultnet.Splitter { return faultnet.Lines },
-	})
+	proxy, err := faultnet.Proxy(context.Background(), "127.0.0.1:0", server.Addr().String(),
+		faultnet.ProxyConfig{
+			Plan:  func(conn int) faultnet.Plan { return plan },
+			Split: func(faultnet.Direction) faultnet.Splitter { return faultnet.Lines },
+		})
 	if err != nil {
 		fmt.Println(err)
 		return

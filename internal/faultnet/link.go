@@ -30,7 +30,8 @@ func (c Config) check() {
 	if err := c.Plan.Validate(); err != nil {
 		panic(fmt.Sprintf("faultnet: plan: %v", err))
 	}
-	if c.Split == nil && slices.ContainsFunc(c.Plan, func(f Fault) bool { return f.Unit == Message }) {
+	aMessage := func(f Fault) bool { return f.Unit == Message }
+	if c.Split == nil && slices.ContainsFunc(c.Plan, aMessage) {
 		panic("faultnet: a plan that counts messages needs a Split")
 	}
 }

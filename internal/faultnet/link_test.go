@@ -266,14 +266,15 @@ func TestDelayPipelines(t *testing.T) {
 }
 
 func TestOrderIsKeptWhenTheDelayShrinks(t *testing.T) {
-	onLink(t, "delay c2s byte 0 for 1s; delay c2s byte 2 for 0s", func(t *testing.T, client, server *Conn, k *Link) {
-		start := time.Now()
-		testkit.Write(t, client, "abcd")
-		testkit.Expect(t, server, "abcd")
-		if d := time.Since(start); d != time.Second {
-			t.Errorf("took %v", d)
-		}
-	})
+	onLink(t, "delay c2s byte 0 for 1s; delay c2s byte 2 for 0s",
+		func(t *testing.T, client, server *Conn, k *Link) {
+			start := time.Now()
+			testkit.Write(t, client, "abcd")
+			testkit.Expect(t, server, "abcd")
+			if d := time.Since(start); d != time.Second {
+				t.Errorf("took %v", d)
+			}
+		})
 }
 
 // A long fat line: a rate and a delay together cost the sum, not the product.
@@ -400,7 +401,8 @@ func TestRandomPlans(t *testing.T) {
 			if round == 0 {
 				first, firstErr = got, err
 			} else if !bytes.Equal(got, first) || fmt.Sprint(err) != fmt.Sprint(firstErr) {
-				t.Fatalf("seed %d, plan %q: %d bytes, %v; the first time %d, %v", seed, p, len(got), err, len(first), firstErr)
+				t.Fatalf("seed %d, plan %q: %d bytes, %v; the first time %d, %v", seed, p, len(got),
+					err, len(first), firstErr)
 			}
 		}
 	}

@@ -60,7 +60,8 @@ func (s *messageStage) next(buf []byte) int {
 
 // steerHere lets the faults that steer act whose place is before the next message.
 func (s *messageStage) steerHere() {
-	for len(s.faults) > 0 && s.faults[0].At == s.index && s.faults[0].steers() && s.faults[0].Off == 0 {
+	for len(s.faults) > 0 && s.faults[0].At == s.index && s.faults[0].steers() &&
+		s.faults[0].Off == 0 {
 		f := s.faults[0]
 		s.faults = s.faults[1:]
 		s.steer(f)

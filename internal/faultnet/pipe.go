@@ -83,6 +83,7 @@ func (c *Conn) CloseWrite() error { return c.opError("close", c.wr.finish()) }
 
 // Close closes both directions.
 func (c *Conn) Close() error {
+	c.wr.stopWriter() // or who reads here would wake up first, and could still write
 	reset, err := c.rd.closeReader(c.abort.Load())
 	if err == nil {
 		c.wr.closeWriter(reset)

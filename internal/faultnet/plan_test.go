@@ -10,7 +10,8 @@ import (
 )
 
 func TestParsePlan(t *testing.T) {
-	const text = "flip c2s msg 3 off -1 mask 0x80; delay s2c byte 0 for 50ms; bandwidth c2s byte 7 rate 1000; drop s2c byte 9 len 4"
+	const text = "flip c2s msg 3 off -1 mask 0x80; delay s2c byte 0 for 50ms; " +
+		"bandwidth c2s byte 7 rate 1000; drop s2c byte 9 len 4"
 	want := Plan{
 		{Kind: Flip, Unit: Message, At: 3, Off: -1, Mask: 0x80},
 		{Kind: Delay, Dir: ServerToClient, For: 50 * time.Millisecond},
@@ -57,7 +58,10 @@ func TestRandomPlan(t *testing.T) {
 	if len(seen) != len(kinds) {
 		t.Errorf("only %v in 2000 plans", seen)
 	}
-	for _, f := range RandomPlan(1, RandomOptions{Kinds: []Kind{Drop}, Unit: Message, Faults: 50, Span: 4}) {
+	for _, f := range RandomPlan(1, RandomOptions{
+		Kinds: []Kind{Drop}, Unit: Message, Faults: 50,
+		Span: 4,
+	}) {
 		if f.Kind != Drop || f.Unit != Message || f.At >= 4 {
 			t.Errorf("%s is not what was asked for", f)
 		}
@@ -93,7 +97,8 @@ func TestSeeds(t *testing.T) {
 		}
 		tb.failed = true
 	}
-	if !strings.Contains(tb.log.String(), fmt.Sprintf("%s=%d go test -run '^TestX$'", SeedVariable, last)) {
+	if !strings.Contains(tb.log.String(), fmt.Sprintf("%s=%d go test -run '^TestX$'", SeedVariable,
+		last)) {
 		t.Errorf("seed %d, logged %q", last, &tb.log)
 	}
 

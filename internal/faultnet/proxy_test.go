@@ -119,8 +119,10 @@ func TestProxyEnds(t *testing.T) {
 
 // A man in the middle between processes: one plan for each connection.
 func TestProxyMessages(t *testing.T) {
-	plans := strings.Split("flip c2s msg 1|drop c2s msg 1|duplicate c2s msg 1|reorder c2s msg 1|truncate c2s msg 1 off 1|cut c2s msg 1", "|")
-	wants := strings.Split("ab\nbd\nef\n|ab\nef\n|ab\ncd\ncd\nef\n|ab\nef\ncd\n|ab\ncef\n|ab\n", "|")
+	plans := strings.Split("flip c2s msg 1|drop c2s msg 1|duplicate c2s msg 1|"+
+		"reorder c2s msg 1|truncate c2s msg 1 off 1|cut c2s msg 1", "|")
+	wants := strings.Split("ab\nbd\nef\n|ab\nef\n|ab\ncd\ncd\nef\n|ab\nef\ncd\n|ab\ncef\n|ab\n",
+		"|")
 	var heard [6]strings.Builder
 	p, dial := through(t, ProxyConfig{
 		Plan:  func(n int) Plan { return plan(t, plans[n]) },
@@ -193,7 +195,10 @@ func refused(t *testing.T, p *ProxyServer) {
 
 // Close ends links in every state, frees the address, and is told to the ends.
 func TestProxyClose(t *testing.T) {
-	plans := []string{"", "blackhole c2s byte 0", "halfopen c2s byte 0", "delay c2s byte 0 for 1h", "bandwidth c2s byte 0 rate 1", "reorder c2s byte 0 len 100"}
+	plans := []string{
+		"", "blackhole c2s byte 0", "halfopen c2s byte 0", "delay c2s byte 0 for 1h",
+		"bandwidth c2s byte 0 rate 1", "reorder c2s byte 0 len 100",
+	}
 	p, dial := through(t, ProxyConfig{Plan: func(n int) Plan { return plan(t, plans[n]) }})
 	var clients []conn
 	for range plans {
@@ -229,7 +234,8 @@ func TestProxyEndsWithItsContext(t *testing.T) {
 
 // A long fat line over sockets: the transfer costs one delay, not many.
 func TestProxyDelay(t *testing.T) {
-	const delay = 500 * time.Millisecond // 32 of them are what a proxy would take that waits for each piece
+	// 32 of them are what a proxy would take that waits for each piece
+	const delay = 500 * time.Millisecond
 	_, dial := through(t, ProxyConfig{Plan: planned(Line(delay, 0))})
 	client, server := dial()
 	start := time.Now()

@@ -141,7 +141,8 @@ func Seeds(t TB, n int) iter.Seq[uint64] {
 func trySeed(t TB, seed uint64, yield func(uint64) bool) bool {
 	defer func() { // FailNow leaves by way of here
 		if t.Failed() {
-			t.Logf("failed with seed %d; replay: %s=%d go test -run '^%s$'", seed, SeedVariable, seed, t.Name())
+			t.Logf("failed with seed %d; replay: %s=%d go test -run '^%s$'", seed, SeedVariable,
+				seed, t.Name())
 		}
 	}()
 	return yield(seed) && !t.Failed()

@@ -61,7 +61,10 @@ func TestScript(t *testing.T) {
 		{"reset c2s byte 12", in + "{reset}", 1},
 		{"halfopen c2s byte 13", in, 0},
 		{"blackhole c2s byte 3 for 1s; flip c2s byte 3", "ab\n{blackhole}bde\nf\ngh\n", 2},
-		{"delay c2s byte 1 for 1s; bandwidth c2s byte 1 rate 5", "a{delay}{bandwidth}b\ncde\nf\ngh\n", 2},
+		{
+			"delay c2s byte 1 for 1s; bandwidth c2s byte 1 rate 5",
+			"a{delay}{bandwidth}b\ncde\nf\ngh\n", 2,
+		},
 		{"cut c2s byte 2; flip c2s byte 5; reset c2s byte 2", "ab{cut}", 1},
 		{"drop c2s byte 0; drop c2s byte 1; flip c2s byte 2 mask 1", "\x0bcde\nf\ngh\n", 3},
 
@@ -126,7 +129,8 @@ func TestScriptIsDeterministic(t *testing.T) {
 func TestNoMessageFound(t *testing.T) {
 	in := testkit.Pattern(maxHold + 10)
 	never := func([]byte) int { return 0 }
-	got, fired := run(Plan{{Kind: Drop, Unit: Message, At: 0}}, never, in, func() int { return chunkSize })
+	chunk := func() int { return chunkSize }
+	got, fired := run(Plan{{Kind: Drop, Unit: Message, At: 0}}, never, in, chunk)
 	if got != string(in) || fired != nil {
 		t.Errorf("passed %d bytes of %d, fired %v", len(got), len(in), fired)
 	}

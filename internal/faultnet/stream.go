@@ -124,6 +124,13 @@ func (s *stream) finish() error {
 	return nil
 }
 
+// stopWriter has writes fail from now on. closeWriter says the rest.
+func (s *stream) stopWriter() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.writer.close()
+}
+
 func (s *stream) closeWriter(reset bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

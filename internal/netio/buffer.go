@@ -2,7 +2,8 @@ package netio
 
 import "sync"
 
-// Class is a size of Buffer. A copy loop starts at Small and moves up while its reads fill what they are given.
+// Class is a size of Buffer. A copy loop starts at Small and moves up while its reads fill what
+// they are given.
 type Class uint8
 
 // The classes of buffers, from one that a request fits to one that makes system calls rare.
@@ -15,7 +16,8 @@ const (
 	Classes = iota
 )
 
-// BufferSlack is how many bytes a Buffer has beyond the round number of its class, for headers and trailers.
+// BufferSlack is how many bytes a Buffer has beyond the round number of its class, for headers and
+// trailers.
 const BufferSlack = 512
 
 var classSize = [Classes]int{

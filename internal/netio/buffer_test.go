@@ -18,7 +18,8 @@ func TestClasses(t *testing.T) {
 func TestClassFor(t *testing.T) {
 	for n, want := range map[int]Class{
 		0: Small, 1: Small, 4096: Small, classSize[Small]: Small, classSize[Small] + 1: Medium,
-		16 << 10: Medium, classSize[Large]: Large, classSize[Large] + 1: Huge, 256 << 10: Huge, 1 << 30: Huge,
+		16 << 10: Medium, classSize[Large]: Large, classSize[Large] + 1: Huge,
+		256 << 10: Huge, 1 << 30: Huge,
 	} {
 		if got := ClassFor(n); got != want {
 			t.Errorf("ClassFor(%d) = %d, want %d", n, got, want)

@@ -15,15 +15,19 @@ var KeepAlive = net.KeepAliveConfig{
 	Count:    3,                // without an answer
 }
 
-// Dial dials with keepalives as KeepAlive says. It does so on a goroutine of its own, for which it waits: dialing
-// takes a stack that the caller would then keep for as long as the connection lives.
+// Dial dials with keepalives as KeepAlive says. It does so on a goroutine of its own, for which it
+// waits: dialing takes a stack that the caller would then keep for as long as the connection lives.
 func Dial(ctx context.Context, network, address string, timeout time.Duration) (net.Conn, error) {
 	return dialWith(ctx, network, address, timeout, nil)
 }
 
-// DialGuarded is Dial for a connection that the kernel resets, and does not end, when this process is killed: from the
-// first moment on, where the system allows it.
-func DialGuarded(ctx context.Context, network, address string, timeout time.Duration) (net.Conn, error) {
+// DialGuarded is Dial for a connection that the kernel resets, and does not end, when this process
+// is killed: from the first moment on, where the system allows it.
+func DialGuarded(
+	ctx context.Context,
+	network, address string,
+	timeout time.Duration,
+) (net.Conn, error) {
 	return dialWith(ctx, network, address, timeout, guardControl)
 }
 

@@ -21,7 +21,8 @@ type joined struct {
 	done        <-chan error // gets what Join returned
 }
 
-// joinKinds are the pairs that a side of a Join may be of. A faultnet.Conn is none of this package's sockets.
+// joinKinds are the pairs that a side of a Join may be of. A faultnet.Conn is none of this
+// package's sockets.
 var joinKinds = map[string]func(t testing.TB) (near, far Conn){
 	"tcp":  func(t testing.TB) (near, far Conn) { return socketPair(t, "tcp") },
 	"unix": func(t testing.TB) (near, far Conn) { return socketPair(t, "unix") },

@@ -4,7 +4,8 @@ package netio
 
 import "io"
 
-// lazy has no state where the operating system tells of finished reads rather than of ready sockets.
+// lazy has no state where the operating system tells of finished reads rather than of ready
+// sockets.
 type lazy struct{}
 
 func (s *Socket) init() {}

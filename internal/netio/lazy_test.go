@@ -68,7 +68,8 @@ func TestReadLazyHoldsNothingWhileItWaits(t *testing.T) {
 			got := readLazy(a, room)
 			testkit.Within(t, room.waits, "giving the room back")
 			testkit.Write(t, b, "hello")
-			if r := testkit.Within(t, got, "reading"); r.n != 5 || r.err != nil || string(room.bufs[0][:5]) != "hello" {
+			if r := testkit.Within(t, got, "reading"); r.n != 5 || r.err != nil ||
+				string(room.bufs[0][:5]) != "hello" {
 				t.Errorf("read %d bytes, %v", r.n, r.err)
 			}
 			if room.acquired != 1 {
@@ -135,7 +136,8 @@ func TestReadLazyDeadline(t *testing.T) {
 			got := readLazy(a, room)
 			testkit.Within(t, room.waits, "giving the room back")
 			_ = a.SetReadDeadline(time.Unix(1, 0))
-			if r := testkit.Within(t, got, "reading"); r.n != 0 || !errors.Is(r.err, os.ErrDeadlineExceeded) {
+			if r := testkit.Within(t, got, "reading"); r.n != 0 ||
+				!errors.Is(r.err, os.ErrDeadlineExceeded) {
 				t.Fatalf("read %d bytes, %v", r.n, r.err)
 			}
 			if room.acquired != 0 {
@@ -152,7 +154,9 @@ func TestReadLazyDeadline(t *testing.T) {
 
 func TestCloseDuringReadLazy(t *testing.T) {
 	for _, network := range networks {
-		for name, end := range map[string]func(*Socket) error{"Close": (*Socket).Close, "Reset": (*Socket).Reset} {
+		for name, end := range map[string]func(*Socket) error{
+			"Close": (*Socket).Close, "Reset": (*Socket).Reset,
+		} {
 			t.Run(network+" "+name, func(t *testing.T) {
 				a, _ := socketPair(t, network)
 				room := newSlots(10)
@@ -187,8 +191,8 @@ func TestReadLazyAllocatesNothing(t *testing.T) {
 	}
 }
 
-// A reset is told by the kernel to one system call only. If that is a write's, a read that comes afterwards gets 0
-// bytes, as at an end. No reader may take the one for the other.
+// A reset is told by the kernel to one system call only. If that is a write's, a read that comes
+// afterwards gets 0 bytes, as at an end. No reader may take the one for the other.
 func TestResetIsNoEndWhoeverIsTold(t *testing.T) {
 	readers := map[string]func(t *testing.T, s *Socket) error{
 		"ReadLazy": func(_ *testing.T, s *Socket) error {
@@ -268,10 +272,14 @@ func TestEndIsNoReset(t *testing.T) {
 	for _, network := range networks {
 		t.Run(network, func(t *testing.T) {
 			for name, ended := range map[string]func(a, b *Socket) error{
-				"half-close":         func(_, b *Socket) error { return b.CloseWrite() },
-				"close":              func(_, b *Socket) error { return b.Close() },
-				"after its own":      func(a, b *Socket) error { return errors.Join(a.CloseWrite(), b.CloseWrite()) },
-				"close after no own": func(a, b *Socket) error { return errors.Join(a.CloseWrite(), b.Close()) },
+				"half-close": func(_, b *Socket) error { return b.CloseWrite() },
+				"close":      func(_, b *Socket) error { return b.Close() },
+				"after its own": func(a, b *Socket) error {
+					return errors.Join(a.CloseWrite(), b.CloseWrite())
+				},
+				"close after no own": func(a, b *Socket) error {
+					return errors.Join(a.CloseWrite(), b.Close())
+				},
 			} {
 				a, b := socketPair(t, network)
 				if err := ended(a, b); err != nil {

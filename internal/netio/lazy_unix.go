@@ -7,8 +7,8 @@ import (
 	"syscall"
 )
 
-// lazy is a Socket's state of ReadLazy, owned by its one caller. The callback is made once, so that a read allocates
-// nothing.
+// lazy is a Socket's state of ReadLazy, owned by its one caller. The callback is made once, so that
+// a read allocates nothing.
 type lazy struct {
 	read func(fd uintptr) bool
 	room Room
@@ -21,7 +21,8 @@ func (s *Socket) init() {
 	s.read = s.tryRead
 }
 
-// ReadLazy implements LazyReader: a buffer is held only for the length of a system call that does not block.
+// ReadLazy implements LazyReader: a buffer is held only for the length of a system call that does
+// not block.
 func (s *Socket) ReadLazy(room Room) (int, error) {
 	if s.lost != nil {
 		return 0, s.readError(s.lost)
@@ -40,9 +41,9 @@ func (s *Socket) ReadLazy(room Room) (int, error) {
 	return s.n, nil
 }
 
-// endOfData returns io.EOF, or ECONNRESET if the other end did not end its direction but reset the connection: the
-// kernel tells that to one system call only, which may have been a write's. What CloseWrite has done by now must not
-// look like it, so the state is asked for first.
+// endOfData returns io.EOF, or ECONNRESET if the other end did not end its direction but reset the
+// connection: the kernel tells that to one system call only, which may have been a write's. What
+// CloseWrite has done by now must not look like it, so the state is asked for first.
 func (s *Socket) endOfData() error {
 	if s.lost != nil {
 		return s.readError(s.lost)
@@ -55,8 +56,8 @@ func (s *Socket) endOfData() error {
 
 func (s *Socket) readError(err error) error { return s.opError("read", err) }
 
-// tryRead reads once without waiting. It reports false when there is nothing yet: the poller then waits and calls it
-// again.
+// tryRead reads once without waiting. It reports false when there is nothing yet: the poller then
+// waits and calls it again.
 func (s *Socket) tryRead(fd uintptr) bool {
 	bufs := s.room.Acquire()
 	if len(bufs) == 0 || len(bufs[0]) == 0 {

@@ -5,9 +5,9 @@ import (
 	"syscall"
 )
 
-// GuardedListenConfig is ListenConfig for connections that the kernel resets, and does not end, when this process is
-// killed: from the first moment on, where the system allows it, for they inherit that from the listening socket. Whoever
-// ends one says so first, with SetLinger(-1).
+// GuardedListenConfig is ListenConfig for connections that the kernel resets, and does not end,
+// when this process is killed: from the first moment on, where the system allows it, for they
+// inherit that from the listening socket. Whoever ends one says so first, with SetLinger(-1).
 func GuardedListenConfig() *net.ListenConfig {
 	c := ListenConfig()
 	control := c.Control

@@ -7,9 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ListenConfig returns how to listen so that accepted TCP connections have keepalives as KeepAlive says. They inherit
-// them from the listening socket, which saves four system calls for each. Multipath TCP, which Go offers if nobody
-// objects, is left out: what this package asks the kernel about a socket would be told of its first path alone.
+// ListenConfig returns how to listen so that accepted TCP connections have keepalives as KeepAlive
+// says. They inherit them from the listening socket, which saves four system calls for each.
+// Multipath TCP, which Go offers if nobody objects, is left out: what this package asks the kernel
+// about a socket would be told of its first path alone.
 func ListenConfig() *net.ListenConfig {
 	c := &net.ListenConfig{KeepAlive: -1, Control: keepAliveControl}
 	c.SetMultipathTCP(false)

@@ -1,7 +1,9 @@
-// Package netio is what sp asks of sockets beyond net.Conn: waiting for data without holding a buffer, reading into
-// and writing from several buffers with one system call, joining two connections in the kernel, and resetting.
+// Package netio is what sp asks of sockets beyond net.Conn: waiting for data without holding a
+// buffer, reading into and writing from several buffers with one system call, joining two
+// connections in the kernel, and resetting.
 //
-// It knows nothing of messages, keys or routes, and starts no goroutine that outlives the call that started it.
+// It knows nothing of messages, keys or routes, and starts no goroutine that outlives the call that
+// started it.
 package netio
 
 import (
@@ -15,7 +17,8 @@ import (
 	"time"
 )
 
-// Conn is a net.Conn whose write direction can be ended on its own. After CloseWrite the other end reads io.EOF.
+// Conn is a net.Conn whose write direction can be ended on its own. After CloseWrite the other end
+// reads io.EOF.
 type Conn interface {
 	net.Conn
 	CloseWrite() error
@@ -23,7 +26,8 @@ type Conn interface {
 
 // Room lends a LazyReader the memory to read into.
 type Room interface {
-	// Acquire returns where the next bytes go, in order. It is called when there may be something to read.
+	// Acquire returns where the next bytes go, in order. It is called when there may be something
+	// to read.
 	Acquire() [][]byte
 	// Release takes the memory back unused, since there is nothing to read yet.
 	Release()
@@ -31,12 +35,13 @@ type Room interface {
 
 // LazyReader is a connection that can wait for data without holding a buffer.
 type LazyReader interface {
-	// ReadLazy waits for data, then reads once into what room lends. It returns like io.Reader's Read, except that 0
-	// bytes always come with an error. Only one goroutine may read at a time.
+	// ReadLazy waits for data, then reads once into what room lends. It returns like io.Reader's
+	// Read, except that 0 bytes always come with an error. Only one goroutine may read at a time.
 	ReadLazy(room Room) (int, error)
 }
 
-// ReadLazy reads once from c into what room lends, holding nothing while it waits if c is a LazyReader.
+// ReadLazy reads once from c into what room lends, holding nothing while it waits if c is a
+// LazyReader.
 func ReadLazy(c io.Reader, room Room) (int, error) {
 	if lazy, ok := c.(LazyReader); ok {
 		return lazy.ReadLazy(room)
@@ -70,7 +75,8 @@ type Resetter interface {
 	Reset() error
 }
 
-// Reset closes c so that the other end sees an error and not an end of data, where c can tell the two apart.
+// Reset closes c so that the other end sees an error and not an end of data, where c can tell the
+// two apart.
 func Reset(c net.Conn) error {
 	if r, ok := c.(Resetter); ok {
 		return r.Reset()
@@ -78,8 +84,8 @@ func Reset(c net.Conn) error {
 	return c.Close()
 }
 
-// Socket is a TCP or Unix stream socket with all that this package offers. It is safe for concurrent use like any
-// net.Conn, except that ReadLazy has one caller at a time.
+// Socket is a TCP or Unix stream socket with all that this package offers. It is safe for
+// concurrent use like any net.Conn, except that ReadLazy has one caller at a time.
 type Socket struct {
 	stream
 	raw      syscall.RawConn
@@ -193,21 +199,25 @@ func (s *Socket) opError(call string, err error) error {
 	}
 }
 
-// IsReset tells whether err says that the other end reset its connection or is gone, rather than ended it.
+// IsReset tells whether err says that the other end reset its connection or is gone, rather than
+// ended it.
 func IsReset(err error) bool {
 	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
-// ResetAwaiter is a connection that can wait for its other end to reset it after that has ended its direction.
+// ResetAwaiter is a connection that can wait for its other end to reset it after that has ended its
+// direction.
 type ResetAwaiter interface {
-	// AwaitReset is called, by the only reader, after the end of data. It returns nil when this side has ended its own
-	// direction too, so that there is nothing left to reset, and an error when the connection has failed or been
-	// closed before that. There is no reading from the connection afterwards.
+	// AwaitReset is called, by the only reader, after the end of data. It returns nil when this
+	// side has ended its own direction too, so that there is nothing left to reset, and an error
+	// when the connection has failed or been closed before that. There is no reading from the
+	// connection afterwards.
 	AwaitReset() error
 }
 
-// AwaitReset waits, after c has ended its direction, until this side has ended the other one, and fails if c is reset
-// before that: nothing tells a reader any more. It returns nil at once if c cannot tell.
+// AwaitReset waits, after c has ended its direction, until this side has ended the other one, and
+// fails if c is reset before that: nothing tells a reader any more. It returns nil at once if c
+// cannot tell.
 func AwaitReset(c net.Conn) error {
 	if a, ok := c.(ResetAwaiter); ok {
 		return a.AwaitReset()
@@ -220,8 +230,8 @@ type Quieter interface {
 	Quiet() bool
 }
 
-// Quiet tells, without waiting, whether c is open as far as this side knows and has nothing to read. A connection that
-// cannot tell counts as quiet.
+// Quiet tells, without waiting, whether c is open as far as this side knows and has nothing to
+// read. A connection that cannot tell counts as quiet.
 func Quiet(c net.Conn) bool {
 	if q, ok := c.(Quieter); ok {
 		return q.Quiet()

@@ -64,7 +64,8 @@ func TestWriteBuffers(t *testing.T) {
 
 func TestIsReset(t *testing.T) {
 	for err, want := range map[error]bool{
-		nil: false, io.EOF: false, net.ErrClosed: false, os.ErrDeadlineExceeded: false, syscall.ETIMEDOUT: false,
+		nil: false, io.EOF: false, net.ErrClosed: false, os.ErrDeadlineExceeded: false,
+		syscall.ETIMEDOUT:  false,
 		syscall.ECONNRESET: true, syscall.EPIPE: true,
 		fmt.Errorf("wrapped: %w", os.NewSyscallError("read", syscall.ECONNRESET)): true,
 	} {

@@ -21,7 +21,10 @@ func TestWriteReady(t *testing.T) {
 			func(error) bool { panic("it would wait") },
 		},
 		"data": {
-			func(b *Socket) error { _, err := b.Write([]byte("hello")); return errors.Join(err, b.CloseWrite()) }, "hello",
+			func(b *Socket) error {
+				_, err := b.Write([]byte("hello"))
+				return errors.Join(err, b.CloseWrite())
+			}, "hello",
 			func(err error) bool { return err == io.EOF },
 		},
 		"end": {
@@ -46,7 +49,8 @@ func TestWriteReady(t *testing.T) {
 				_ = b.Reset()
 			}
 			var dst written
-			if n, err := WriteReady(&dst, a); err != nil || n != len(test.want) || len(dst.calls) != 1 || dst.calls[0] != test.want {
+			if n, err := WriteReady(&dst, a); err != nil || n != len(test.want) || len(dst.calls) != 1 ||
+				dst.calls[0] != test.want {
 				t.Fatalf("wrote %q, %v, want one call of %q", dst.calls, err, test.want)
 			}
 			if name == "nothing" {

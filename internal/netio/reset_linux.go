@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// wasReset tells, of a TCP socket that has no more to read and whose own direction is open, whether its other end has
-// reset it. Had it ended its direction, the socket would be in CLOSE_WAIT.
+// wasReset tells, of a TCP socket that has no more to read and whose own direction is open, whether
+// its other end has reset it. Had it ended its direction, the socket would be in CLOSE_WAIT.
 func (s *Socket) wasReset() bool {
 	if _, ok := s.stream.(*net.TCPConn); !ok {
 		return false
@@ -24,8 +24,8 @@ func isClosed(fd uintptr) bool {
 	return tcpInfoStart(fd)[tcpiState] == tcpClose
 }
 
-// AwaitReset implements ResetAwaiter. After the end of data a read gives that end for ever, whatever comes; the
-// poller, which calls on each change, is told.
+// AwaitReset implements ResetAwaiter. After the end of data a read gives that end for ever,
+// whatever comes; the poller, which calls on each change, is told.
 func (s *Socket) AwaitReset() error {
 	s.awaiting.Store(true)
 	failed := false
@@ -42,8 +42,8 @@ func (s *Socket) AwaitReset() error {
 	return err
 }
 
-// hasFailed tells whether the kernel has an error to report on fd, without taking it away. A write takes it, and then
-// the state remains: see wasReset.
+// hasFailed tells whether the kernel has an error to report on fd, without taking it away. A write
+// takes it, and then the state remains: see wasReset.
 func hasFailed(fd uintptr) bool {
 	fds := []unix.PollFd{{Fd: int32(fd)}}
 	_, err := unix.Poll(fds, 0)

@@ -5,5 +5,6 @@ package netio
 // wasReset cannot be told here.
 func (s *Socket) wasReset() bool { return false }
 
-// AwaitReset implements ResetAwaiter: this system does not tell, and a reset is noticed at the next write.
+// AwaitReset implements ResetAwaiter: this system does not tell, and a reset is noticed at the next
+// write.
 func (s *Socket) AwaitReset() error { return nil }

@@ -103,7 +103,13 @@ func TestAwaitReset(t *testing.T) {
 					}
 				}
 				if err := testkit.Within(t, got, "waiting"); !kinds[test.want](err) {
-					t.Errorf("%d of %d events before waiting: got %v, want %s", before, len(test.events), err, test.want)
+					t.Errorf(
+						"%d of %d events before waiting: got %v, want %s",
+						before,
+						len(test.events),
+						err,
+						test.want,
+					)
 				}
 			}
 			for before := range len(test.events) + 1 {
@@ -115,8 +121,8 @@ func TestAwaitReset(t *testing.T) {
 	}
 }
 
-// That the other end has closed without an error is not to be taken for a reset: it may have sent all it had to say
-// and left, and what it said is still on its way.
+// That the other end has closed without an error is not to be taken for a reset: it may have sent
+// all it had to say and left, and what it said is still on its way.
 func TestAwaitResetWaitsForOneThatHasLeft(t *testing.T) {
 	for _, network := range networks {
 		a, b := halfClosed(t, network)

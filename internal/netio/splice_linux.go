@@ -11,8 +11,9 @@ import (
 // spliceChunk is the most that one system call moves, and the size asked for a pipe.
 const spliceChunk = 256 << 10
 
-// pipe is the kernel's buffer between two sockets. One is held only while bytes are in it: io.Copy, which also
-// splices, holds one for as long as it waits, and with it two descriptors for each idle direction.
+// pipe is the kernel's buffer between two sockets. One is held only while bytes are in it: io.Copy,
+// which also splices, holds one for as long as it waits, and with it two descriptors for each idle
+// direction.
 type pipe struct {
 	r, w int
 }
@@ -62,8 +63,8 @@ const (
 	spliceUnknown             // ever: the system does not do it for this socket
 )
 
-// splice copies from src to dst in the kernel until src ends. What comes while no pipe is to be had goes through
-// pooled memory.
+// splice copies from src to dst in the kernel until src ends. What comes while no pipe is to be had
+// goes through pooled memory.
 func splice(dst, src *Socket) (total int64, err error) {
 	var s splicer
 	defer s.drop()
@@ -108,7 +109,8 @@ func endToNil(err error) error {
 	return err
 }
 
-// fill moves what the source has into a pipe. It reports false, and holds no pipe, when there is nothing yet.
+// fill moves what the source has into a pipe. It reports false, and holds no pipe, when there is
+// nothing yet.
 func (s *splicer) fill(fd uintptr) bool {
 	if s.pipe == nil {
 		if s.pipe = getPipe(); s.pipe == nil {
@@ -129,7 +131,8 @@ func (s *splicer) fill(fd uintptr) bool {
 	return true
 }
 
-// drain moves what the pipe holds to the destination. It reports false when the destination takes nothing yet.
+// drain moves what the pipe holds to the destination. It reports false when the destination takes
+// nothing yet.
 func (s *splicer) drain(fd uintptr) bool {
 	s.moved, s.err = spliceOnce(s.pipe.r, int(fd), s.held)
 	if s.err == unix.EAGAIN {

@@ -22,14 +22,16 @@ func descriptors(t testing.TB) (all, pipes int) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if to, err := os.Readlink(filepath.Join("/proc/self/fd", e.Name())); err == nil && strings.HasPrefix(to, "pipe:") {
+		if to, err := os.Readlink(filepath.Join("/proc/self/fd", e.Name())); err == nil &&
+			strings.HasPrefix(to, "pipe:") {
 			pipes++
 		}
 	}
 	return len(entries), pipes
 }
 
-// noPooledPipes waits until the pool's pipes are closed, and returns how many descriptors of pipes are left.
+// noPooledPipes waits until the pool's pipes are closed, and returns how many descriptors of pipes
+// are left.
 func noPooledPipes(t testing.TB) int {
 	t.Helper()
 	left := -1
@@ -56,7 +58,8 @@ func TestIdleJoinsHoldNoPipes(t *testing.T) {
 		testkit.Expect(t, j.left, "down")
 		all[i] = j
 	}
-	// Those that have been used since the last collection are pooled: a few, whatever the number of joins.
+	// Those that have been used since the last collection are pooled: a few, whatever the number of
+	// joins.
 	testkit.Eventually(t, "holding few pipes", func() bool {
 		_, now := descriptors(t)
 		return now-before <= 2*4*runtime.GOMAXPROCS(0)

@@ -25,7 +25,8 @@ func (s *Socket) Stuck() int {
 	return int(s.stuck.times)
 }
 
-// retransmits tells whether the kernel is sending again what has not arrived, and then how much has.
+// retransmits tells whether the kernel is sending again what has not arrived, and then how much
+// has.
 func (s *Socket) retransmits() (yes bool, acked uint32) {
 	p := probes.Get().(*probe)
 	defer probes.Put(p)
@@ -34,8 +35,8 @@ func (s *Socket) retransmits() (yes bool, acked uint32) {
 	return p.yes, p.acked
 }
 
-// probe asks the kernel about sockets, one after the other. There may be many, and it makes no garbage for those that
-// are well.
+// probe asks the kernel about sockets, one after the other. There may be many, and it makes no
+// garbage for those that are well.
 type probe struct {
 	look  func(fd uintptr)
 	yes   bool
@@ -63,8 +64,8 @@ const (
 	tcpiRetransmits = 2
 )
 
-// tcpInfoStart returns the first bytes of a TCP socket's tcp_info: what else there is, is not asked for. All are zero for
-// another socket.
+// tcpInfoStart returns the first bytes of a TCP socket's tcp_info: what else there is, is not asked
+// for. All are zero for another socket.
 func tcpInfoStart(fd uintptr) (start [4]byte) {
 	info, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err == nil {

@@ -7,8 +7,9 @@ import (
 	"time"
 )
 
-// Nobody reads, and the window is shut: that is no reason to be stuck. What arrives slowly is none either. The other way
-// round takes a network that loses packets: see TestBigPacketsLost of package main.
+// Nobody reads, and the window is shut: that is no reason to be stuck. What arrives slowly is none
+// either. The other way round takes a network that loses packets: see TestBigPacketsLost of package
+// main.
 func TestShutWindowIsNotStuck(t *testing.T) {
 	a, b := socketPair(t, "tcp")
 	_ = a.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))

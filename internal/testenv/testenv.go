@@ -4,8 +4,9 @@
 //
 //	nginx := testenv.NeedTool(t, "nginx")
 //
-// Where the need is not met the test is skipped, so that go test works anywhere. Continuous integration sets SP_CI=1,
-// and there it fails: a check that silently stopped running is worse than one that fails.
+// Where the need is not met the test is skipped, so that go test works anywhere. Continuous
+// integration sets SP_CI=1, and there it fails: a check that silently stopped running is worse than
+// one that fails.
 package testenv
 
 import (
@@ -22,9 +23,10 @@ var toolDirs = []string{"/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/postg
 // CI reports whether this run must not skip anything: SP_CI=1 in the environment.
 func CI() bool { return os.Getenv("SP_CI") == "1" }
 
-// Full reports whether tests take their long form: SP_FULL=1 in the environment. It wants a quiet machine and some
-// minutes, and finds what takes many tries, or much of something; the short form runs every time. A test that has a long
-// form says so in its comment, and .ci/run runs what of it fits.
+// Full reports whether tests take their long form: SP_FULL=1 in the environment. It wants a quiet
+// machine and some minutes, and finds what takes many tries, or much of something; the short form
+// runs every time. A test that has a long form says so in its comment, and .ci/run runs what of it
+// fits.
 func Full() bool { return os.Getenv("SP_FULL") == "1" }
 
 // OfFull returns one of two sizes of a test: long where [Full] is true.
@@ -44,7 +46,8 @@ func Skip(t testing.TB, reason string) {
 	t.Skip(reason)
 }
 
-// NeedTool returns the path of a program, or skips. It looks in PATH, then where Debian keeps daemons and PostgreSQL.
+// NeedTool returns the path of a program, or skips. It looks in PATH, then where Debian keeps
+// daemons and PostgreSQL.
 func NeedTool(t testing.TB, name string) string {
 	t.Helper()
 	path, ok := findTool(name)
@@ -62,8 +65,8 @@ func NeedRoot(t testing.TB) {
 	}
 }
 
-// NeedNetns skips unless the test can make network namespaces and configure them: Linux, root that is not confined by
-// a container, and ip(8).
+// NeedNetns skips unless the test can make network namespaces and configure them: Linux, root that
+// is not confined by a container, and ip(8).
 func NeedNetns(t testing.TB) {
 	t.Helper()
 	if runtime.GOOS != "linux" {

@@ -86,7 +86,8 @@ func TestNeedRoot(t *testing.T) {
 	}
 }
 
-// NeedNetns depends on the kernel and on the container, so what is tested is that it gives a reason.
+// NeedNetns depends on the kernel and on the container, so what is tested is that it gives a
+// reason.
 func TestNeedNetns(t *testing.T) {
 	t.Setenv("SP_CI", "")
 	r := run(t, NeedNetns)

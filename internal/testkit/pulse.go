@@ -8,15 +8,18 @@ import (
 
 const (
 	beatEvery = 200 * time.Millisecond
-	beatWork  = 1 << 22              // multiplications in a beat: longer than a scheduler lets one program run
+	// multiplications in a beat: longer than a scheduler lets one program run
+	beatWork  = 1 << 22
 	beatQuiet = 5 * time.Millisecond // a beat of a quiet machine, which takes 3 % of one core
 	beatsKept = 1024                 // more than three minutes of them
-	slowest   = 30                   // a machine that seems slower than this is stuck, and so is the test
+	// a machine that seems slower than this is stuck, and so is the test
+	slowest = 30
 )
 
-// Pulse measures, again and again, how slow this machine is while tests run on it: how long a fixed piece of work takes
-// from the moment when it is due. Other programs, a slow processor and the tests themselves all show in it. A limit in
-// time that a test checks is stretched by that, so it says something about the program and not about the machine.
+// Pulse measures, again and again, how slow this machine is while tests run on it: how long a fixed
+// piece of work takes from the moment when it is due. Other programs, a slow processor and the
+// tests themselves all show in it. A limit in time that a test checks is stretched by that, so it
+// says something about the program and not about the machine.
 //
 // It is safe for concurrent use.
 type Pulse struct {
@@ -76,8 +79,8 @@ func (p *Pulse) Stop() {
 	<-p.stopped
 }
 
-// Slowness returns how many times slower than a quiet one this machine has been since then, on average: 1 or more. Where
-// nothing has been measured since, the latest measurement counts.
+// Slowness returns how many times slower than a quiet one this machine has been since then, on
+// average: 1 or more. Where nothing has been measured since, the latest measurement counts.
 func (p *Pulse) Slowness(since time.Time) float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -94,7 +97,8 @@ func (p *Pulse) Slowness(since time.Time) float64 {
 	return min(max(float64(sum)/float64(n)/float64(beatQuiet), 1), slowest)
 }
 
-// Stretch returns how long something may have taken since then that takes no longer than limit on a quiet machine.
+// Stretch returns how long something may have taken since then that takes no longer than limit on a
+// quiet machine.
 func (p *Pulse) Stretch(limit time.Duration, since time.Time) time.Duration {
 	return time.Duration(float64(limit) * p.Slowness(since))
 }

@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// TestPulse stretches a limit by what was measured since, and by nothing on a machine that is as fast as can be.
+// TestPulse stretches a limit by what was measured since, and by nothing on a machine that is as
+// fast as can be.
 func TestPulse(t *testing.T) {
 	now := time.Now()
 	p := &Pulse{}

@@ -1,5 +1,5 @@
-// Package testkit holds what the tests of several packages would otherwise each have for themselves. What a test needs
-// of the machine it runs on is in testenv.
+// Package testkit holds what the tests of several packages would otherwise each have for
+// themselves. What a test needs of the machine it runs on is in testenv.
 //
 // Whatever fails ends the test at once, and so belongs on the test's own goroutine.
 package testkit
@@ -17,8 +17,8 @@ import (
 	"github.com/secureportal/sp/identity/trust"
 )
 
-// Patience is a deadline that only a hung test meets: on a machine that is slow and has other work, too. What a test says
-// about time is for [Pulse].
+// Patience is a deadline that only a hung test meets: on a machine that is slow and has other work,
+// too. What a test says about time is for [Pulse].
 const Patience = 3 * time.Minute
 
 // Context returns a context that ends when a test must hang.
@@ -44,8 +44,8 @@ func Within[T any](t testing.TB, c <-chan T, what string) T {
 // lookEvery is how long [Eventually] waits before it looks again, once it has waited for a while.
 const lookEvery = 20 * time.Millisecond
 
-// Eventually waits until condition holds, looking again and again: soon at first, and then less often, because looking
-// takes time from what is waited for.
+// Eventually waits until condition holds, looking again and again: soon at first, and then less
+// often, because looking takes time from what is waited for.
 func Eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	late := time.After(Patience)
@@ -58,7 +58,8 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 	}
 }
 
-// Listen listens on loopback until the test ends. Whoever dials is connected, also if nobody accepts.
+// Listen listens on loopback until the test ends. Whoever dials is connected, also if nobody
+// accepts.
 func Listen(t testing.TB) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -124,8 +125,11 @@ func NewIdentity(t testing.TB) *identity.Identity {
 	return id
 }
 
-// Trusting returns the policy of a self who trusts those in allow or, if nobody is there, only itself.
-func Trusting(t testing.TB, self *identity.Identity, allow ...identity.Identifier) *trust.Policy {
+// Trusting returns the policy of a self who trusts those in allow or, if nobody is there, only
+// itself.
+func Trusting(t testing.TB, self *identity.Identity,
+	allow ...identity.Identifier,
+) *trust.Policy {
 	t.Helper()
 	p, err := trust.NewPolicy(trust.Config{Self: self.Identifier(), Allow: allow})
 	if err != nil {

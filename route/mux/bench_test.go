@@ -70,7 +70,9 @@ func transfer(b *testing.B, w io.Writer, r io.Reader) {
 			_, _ = w.Write(p)
 		}
 	})
-	if _, err := io.CopyBuffer(struct{ io.Writer }{io.Discard}, io.LimitReader(struct{ io.Reader }{r}, int64(b.N)*size), make([]byte, size)); err != nil {
+	want := io.LimitReader(struct{ io.Reader }{r}, int64(b.N)*size)
+	sink := struct{ io.Writer }{io.Discard}
+	if _, err := io.CopyBuffer(sink, want, make([]byte, size)); err != nil {
 		b.Fatal(err)
 	}
 	tasks.Wait()

@@ -151,8 +151,8 @@ func (m *Mux) Open() (*Link, error) {
 	return l, m.out.say(header{kind: typeWindow, flags: flagSYN, link: l.id})
 }
 
-// awaitSlot waits until fewer than backlog links wait to be taken. A mux whose other side takes none
-// for a while ends.
+// awaitSlot waits until fewer than backlog links wait to be taken. A mux whose other side takes
+// none for a while ends.
 func (m *Mux) awaitSlot() error {
 	select {
 	case m.slots <- struct{}{}:
@@ -178,18 +178,30 @@ func (m *Mux) awaitSlot() error {
 	}
 }
 
-// Accept returns the next link that the other side has opened.
+// Accept returns the next link that the other side has opened. When the mux has ended it returns
+// those first that came before, for they may have bytes to read.
 func (m *Mux) Accept() (*Link, error) {
 	select {
 	case l := <-m.queue:
-		return l, m.out.say(header{kind: typeWindow, flags: flagACK, link: l.id})
+		return m.accepted(l), nil
 	case <-m.closed:
+	}
+	select {
+	case l := <-m.queue:
+		return m.accepted(l), nil
+	default:
 		return nil, errEnded
 	}
 }
 
-// AcceptNone tells the other side that this one accepts no links, and resets those that come all the
-// same.
+// accepted tells the other side that l is taken. If that fails the mux ends, and l with it.
+func (m *Mux) accepted(l *Link) *Link {
+	_ = m.out.say(header{kind: typeWindow, flags: flagACK, link: l.id})
+	return l
+}
+
+// AcceptNone tells the other side that this one accepts no links, and resets those that come all
+// the same.
 func (m *Mux) AcceptNone() error {
 	m.mu.Lock()
 	m.accepts = false

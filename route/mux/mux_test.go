@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -173,18 +174,20 @@ func TestReset(t *testing.T) {
 	})
 }
 
-// TestAwaitReset checks that who waits after the other side's end is told of a reset, and of nothing
-// when its own side has ended as well.
+// TestAwaitReset checks that who waits after the other side's end is told of a reset, and of
+// nothing when its own side has ended as well.
 func TestAwaitReset(t *testing.T) {
 	for name, test := range map[string]struct {
 		do   func(near, far *Link)
-		want func(error) bool
+		want error // nil is none
 	}{
-		"reset":      {func(near, _ *Link) { _ = near.Reset() }, netio.IsReset},
-		"own end":    {func(_, far *Link) { _ = far.CloseWrite() }, func(err error) bool { return err == nil }},
-		"own close":  {func(_, far *Link) { _ = far.Close() }, func(err error) bool { return errors.Is(err, net.ErrClosed) }},
-		"end of mux": {func(near, _ *Link) { _ = near.mux.Close() }, func(err error) bool { return errors.Is(err, errEnded) }},
-		"a deadline": {func(_, far *Link) { _ = far.SetReadDeadline(time.Unix(1, 0)) }, func(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }},
+		"reset":      {func(near, _ *Link) { _ = near.Reset() }, syscall.ECONNRESET},
+		"own end":    {func(_, far *Link) { _ = far.CloseWrite() }, nil},
+		"own close":  {func(_, far *Link) { _ = far.Close() }, net.ErrClosed},
+		"end of mux": {func(near, _ *Link) { _ = near.mux.Close() }, errEnded},
+		"a deadline": {
+			func(_, far *Link) { _ = far.SetReadDeadline(time.Unix(1, 0)) }, os.ErrDeadlineExceeded,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			testkit.Bubble(t, func(t *testing.T) {
@@ -198,7 +201,7 @@ func TestAwaitReset(t *testing.T) {
 				go func() { told <- far.AwaitReset() }()
 				synctest.Wait()
 				test.do(near, far)
-				if err := <-told; !test.want(err) {
+				if err := <-told; !errors.Is(err, test.want) {
 					t.Errorf("got %v", err)
 				}
 			})
@@ -212,7 +215,8 @@ func TestDeadlines(t *testing.T) {
 		near, far := link(t, opener, acceptor)
 		begin := time.Now()
 		_ = near.SetReadDeadline(begin.Add(time.Minute))
-		if _, err := near.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) || time.Since(begin) != time.Minute {
+		if _, err := near.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) ||
+			time.Since(begin) != time.Minute {
 			t.Errorf("a read gets %v after %v", err, time.Since(begin))
 		}
 		_ = near.SetReadDeadline(time.Time{})
@@ -227,6 +231,30 @@ func TestDeadlines(t *testing.T) {
 			if _, err := near.Read(got); err != nil {
 				t.Error(err)
 			}
+		}
+	})
+}
+
+// TestAcceptAfterTheEnd checks that what has come before the mux ended is not lost.
+func TestAcceptAfterTheEnd(t *testing.T) {
+	testkit.Bubble(t, func(t *testing.T) {
+		opener, acceptor := pair(t)
+		near, err := opener.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = near.Write([]byte("last"))
+		_ = opener.Close()
+		synctest.Wait()
+		far, err := acceptor.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(far); string(got) != "last" || err != nil {
+			t.Errorf("got %q, %v", got, err)
+		}
+		if _, err := acceptor.Accept(); !errors.Is(err, errEnded) {
+			t.Errorf("another: %v", err)
 		}
 	})
 }
@@ -258,7 +286,17 @@ func TestWindowsGrow(t *testing.T) {
 		const oneWay = 50 * time.Millisecond
 		a, b, line := faultnet.FaultyPipe(faultnet.Config{Plan: faultnet.Line(oneWay, 0)})
 		defer line.Close()
-		opener, acceptor := side(t, a, NewOpener, Config{Budget: budget}), side(t, b, NewAcceptor, Config{})
+		opener, acceptor := side(
+			t,
+			a,
+			NewOpener,
+			Config{Budget: budget},
+		), side(
+			t,
+			b,
+			NewAcceptor,
+			Config{},
+		)
 		near, far := link(t, opener, acceptor)
 		sent := make(chan error, 1)
 		go func() {
@@ -286,7 +324,17 @@ func TestBudget(t *testing.T) {
 	const links, most = 20, 2 << 20
 	budget := NewBudget(most)
 	here, there := faultnet.Pipe()
-	opener, acceptor := side(t, here, NewOpener, Config{Budget: budget}), side(t, there, NewAcceptor, Config{})
+	opener, acceptor := side(
+		t,
+		here,
+		NewOpener,
+		Config{Budget: budget},
+	), side(
+		t,
+		there,
+		NewAcceptor,
+		Config{},
+	)
 	var tasks sync.WaitGroup
 	var nears []*Link
 	for range links {
@@ -538,6 +586,7 @@ func TestUnreadCarrier(t *testing.T) {
 // TestBadFrames checks that what is no mux ends it, and names it.
 func TestBadFrames(t *testing.T) {
 	syn := header{kind: typeWindow, flags: flagSYN, link: 2}.append(nil)
+	opened := func() []byte { return bytes.Clone(syn) }
 	for name, b := range map[string][]byte{
 		"version":           {1, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0},
 		"type":              {0, 4, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0},
@@ -545,10 +594,10 @@ func TestBadFrames(t *testing.T) {
 		"ping for a link":   {0, 2, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0},
 		"our own number":    header{kind: typeWindow, flags: flagSYN, link: 1}.append(nil),
 		"twice":             append(bytes.Clone(syn), syn...),
-		"over the window":   header{kind: typeData, link: 2, length: firstWindow + 1}.append(bytes.Clone(syn)),
-		"a window too wide": header{kind: typeWindow, link: 2, length: maxSendWindow}.append(bytes.Clone(syn)),
+		"over the window":   header{kind: typeData, link: 2, length: firstWindow + 1}.append(opened()),
+		"a window too wide": header{kind: typeWindow, link: 2, length: maxSendWindow}.append(opened()),
 		"data after the end": append(header{kind: typeData, link: 2, length: 1}.append(
-			header{kind: typeWindow, flags: flagFIN, link: 2}.append(bytes.Clone(syn))), 0),
+			header{kind: typeWindow, flags: flagFIN, link: 2}.append(opened())), 0),
 	} {
 		t.Run(name, func(t *testing.T) {
 			testkit.Bubble(t, func(t *testing.T) {
@@ -566,9 +615,15 @@ func TestBadFrames(t *testing.T) {
 // FuzzInput feeds a mux what any other side may send, cut anywhere.
 func FuzzInput(f *testing.F) {
 	syn := header{kind: typeWindow, flags: flagSYN, link: 2}.append(nil)
-	f.Add(append(header{kind: typeData, link: 2, length: 3}.append(bytes.Clone(syn)), "abc"...), uint8(5))
+	f.Add(
+		append(header{kind: typeData, link: 2, length: 3}.append(bytes.Clone(syn)), "abc"...),
+		uint8(5),
+	)
 	f.Add(header{kind: typeWindow, flags: flagRST, link: 1}.append(nil), uint8(1))
-	f.Add(header{kind: typeGoAway}.append(header{kind: typePing, flags: flagSYN}.append(nil)), uint8(13))
+	f.Add(
+		header{kind: typeGoAway}.append(header{kind: typePing, flags: flagSYN}.append(nil)),
+		uint8(13),
+	)
 	f.Fuzz(func(t *testing.T, b []byte, step uint8) {
 		here, there := faultnet.Pipe()
 		defer there.Close()

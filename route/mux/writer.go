@@ -125,8 +125,8 @@ func (w *writer) say(h header) error {
 	return nil
 }
 
-// tell is say for the goroutine that reads the carrier: it waits for nothing, or the two sides could
-// wait for each other.
+// tell is say for the goroutine that reads the carrier: it waits for nothing, or the two sides
+// could wait for each other.
 func (w *writer) tell(h header) {
 	if !w.enqueue(h) {
 		return

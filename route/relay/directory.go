@@ -29,10 +29,10 @@ type Directory interface {
 	// release or the next claim of the name, Lookup answers Here and the lease on this relay.
 	//
 	// A name belongs to the identity that has claimed it: a claim by another one fails. One by the
-	// same takes the name from the lease that had it, which hears of that by Watch, if it is of
-	// the same process, or Replaces, or the other lease's process is not there any more (IsHeld);
-	// otherwise it fails. release of a lease that has lost its name changes nothing. A *route.StatusError is told to
-	// the outlet as it is, and another error without its text.
+	// same takes the name from the lease that had it, which hears of that by Watch, if it is of the
+	// same process, or Replaces, or the other lease's process is not there any more (IsHeld);
+	// otherwise it fails. release of a lease that has lost its name changes nothing. A
+	// *route.StatusError is told to the outlet as it is, and another error without its text.
 	Claim(ctx context.Context, l *Lease) (release func(), err error)
 
 	// Watch returns a channel that is closed when Lookup may answer otherwise for a name than

@@ -140,7 +140,12 @@ func TestDrainingProcessLeavesItsName(t *testing.T) {
 // waited for.
 func TestSilentHolderLosesTheName(t *testing.T) {
 	h := newHolders(t)
-	way, err := faultnet.Proxy(t.Context(), "127.0.0.1:0", transport.Format(h.at), faultnet.ProxyConfig{})
+	way, err := faultnet.Proxy(
+		t.Context(),
+		"127.0.0.1:0",
+		transport.Format(h.at),
+		faultnet.ProxyConfig{},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

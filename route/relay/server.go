@@ -47,8 +47,9 @@ type Server struct {
 	leases map[keyID]*Lease // that standby links may belong to
 }
 
-// NewServer makes n a relay. Whom n trusts as the outlet of a name may claim that, and everybody may
-// ask for one. n takes those who come for trust.Caller: what they are to be is not known before.
+// NewServer makes n a relay. Whom n trusts as the outlet of a name may claim that, and everybody
+// may ask for one. n takes those who come for trust.Caller: what they are to be is not known
+// before.
 func NewServer(n *route.Node, c ServerConfig) *Server {
 	s := &Server{
 		node: n, logger: n.Logger(), directory: c.Directory,

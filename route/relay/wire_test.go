@@ -15,7 +15,9 @@ import (
 var longestName = strings.Repeat("n", wire.MaxName-len(route.ForwardPrefix))
 
 func TestClaim(t *testing.T) {
-	for _, kind := range []claim{{}, {muxOnly: true}, {replace: true}, {muxOnly: true, replace: true}} {
+	for _, kind := range []claim{
+		{}, {muxOnly: true}, {replace: true}, {muxOnly: true, replace: true},
+	} {
 		for _, name := range []string{"d", "db-1.example_com", longestName} {
 			want := kind
 			want.name, want.instance = name, Instance([]byte("instance"))

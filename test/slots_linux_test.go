@@ -16,50 +16,55 @@ import (
 )
 
 const (
-	placesPause   = 2 * time.Second        // before a stranger who has been ended comes again, at most
-	placesAgain   = 100 * time.Millisecond // between attempts of who is trusted
-	placesOversub = 4                      // strangers for each place
+	// before a stranger who has been ended comes again, at most
+	slotPause   = 2 * time.Second
+	slotAgain   = 100 * time.Millisecond // between attempts of who is trusted
+	slotOversub = 4                      // strangers for each slot
 )
 
-// TestPlacesTaken has strangers come for all places for links that nothing is known of, and say nothing on them. Who is
-// trusted gets through all the same, and has no more trouble once he has.
-func TestPlacesTaken(t *testing.T) {
+// TestSlotsTaken has strangers take every slot for unauthenticated links, and say nothing on them.
+// Who is trusted gets through all the same, and has no more trouble once he has.
+func TestSlotsTaken(t *testing.T) {
 	alone(t)
 	for _, through := range []bool{false, true} {
 		for _, crowd := range []bool{false, true} {
-			name := map[bool]string{false: "outlet", true: "relay"}[through] + map[bool]string{false: ", few", true: ", many"}[crowd]
+			name := map[bool]string{false: "outlet", true: "relay"}[through] +
+				map[bool]string{false: ", few", true: ", many"}[crowd]
 			t.Run(name, func(t *testing.T) {
 				alone(t)
-				placesTaken(t, through, crowd)
+				slotsTaken(t, through, crowd)
 			})
 		}
 	}
 }
 
-// placesTaken attacks a relay, or an outlet, from addresses of which there are as many as strangers if they are a crowd.
-func placesTaken(t *testing.T, through, crowd bool) {
+// slotsTaken attacks a relay, or an outlet, from addresses of which there are as many as strangers
+// if they are a crowd.
+func slotsTaken(t *testing.T, through, crowd bool) {
 	t.Helper()
-	places, attempts := testenv.OfFull(32, 1024), testenv.OfFull(10, 100)
-	strangers, addresses := placesOversub*places, testenv.OfFull(2, 16)
+	slots, attempts := testenv.OfFull(32, 1024), testenv.OfFull(10, 100)
+	strangers, addresses := slotOversub*slots, testenv.OfFull(2, 16)
 	if crowd {
 		addresses = strangers
 	}
 	me := newPerson(t)
 	m := newMirror(t, meanwhile)
-	limit := fmt.Sprintf("--max-unauthenticated=%d", places)
+	limit := fmt.Sprintf("--max-unauthenticated=%d", slots)
 	var victim string
 	var attempt func(k int) bool
 	if through {
 		_, victim = me.startRelay("--log-level", "error", limit)
 		me.startNamed(victim, "db", m.address, "--log-level", "error")
-		attempt = func(k int) bool { return asksForName(stranger{net.IPv4(127, 2, 0, byte(k)), victim}, "db") }
+		attempt = func(k int) bool {
+			return asksForName(stranger{net.IPv4(127, 2, 0, byte(k)), victim}, "db")
+		}
 	} else {
 		_, victim = me.startOutlet(m.address, "--log-level", "error", limit)
 		attempt = func(int) bool { return me.run(hello(step(victim))...).stdout == "HELLO\n" }
 	}
-	s := takePlaces(t, victim, strangers, addresses)
+	s := takeSlots(t, victim, strangers, addresses)
 	first, well := 0, 0
-	again := time.NewTicker(placesAgain)
+	again := time.NewTicker(slotAgain)
 	defer again.Stop()
 	for k := 1; k <= attempts || first == 0 && time.Since(s.began) < patience; k++ {
 		<-again.C
@@ -70,20 +75,23 @@ func placesTaken(t *testing.T, through, crowd bool) {
 			}
 		}
 	}
-	t.Logf("%d places, %d strangers of %d addresses who came %d times in %v: of %d attempts %d went well, the first was number %d",
-		places, strangers, addresses, s.came.Load(), time.Since(s.began).Round(time.Second), max(attempts, first), well, first)
+	t.Logf("%d slots, %d strangers of %d addresses who came %d times in %v: "+
+		"of %d attempts %d went well, the first was number %d",
+		slots, strangers, addresses, s.came.Load(), time.Since(s.began).Round(time.Second),
+		max(attempts, first), well, first)
 	switch {
 	case first == 0:
 		t.Error("nobody gets through")
 	case !crowd && well != attempts:
 		t.Errorf("few addresses keep others out, %d times of %d", attempts-well, attempts)
 	case !through && well != attempts-first+1:
-		t.Errorf("an outlet refuses who is known to it: %d attempts of %d", attempts-first+1-well, attempts-first+1)
+		t.Errorf("an outlet refuses who is known to it: %d attempts of %d", attempts-first+1-well,
+			attempts-first+1)
 	}
 }
 
-// TestRelayFilled has a stranger take all connections through a relay that he can. Who comes from elsewhere still gets
-// through, and both are told when there is no more.
+// TestRelayFilled has a stranger take all connections through a relay that he can. Who comes from
+// elsewhere still gets through, and both are told when there is no more.
 func TestRelayFilled(t *testing.T) {
 	t.Parallel()
 	t.Run("connections", func(t *testing.T) {
@@ -101,7 +109,10 @@ func relayFilled(t *testing.T, p plan) {
 	p.relay, p.outlet = true, []string{"--log-level", "error"}
 	w := newTopology(t, p)
 	ask, err := wire.AppendMessage(nil, wire.Message{
-		Onward: wire.Route{{Kind: wire.Service, Name: "forward_to_db"}, {Kind: wire.Secure, Name: "api"}},
+		Onward: wire.Route{
+			{Kind: wire.Service, Name: "forward_to_db"},
+			{Kind: wire.Secure, Name: "api"},
+		},
 		Return: wire.Route{{Kind: wire.Label, Name: "stranger"}},
 	})
 	if err != nil {
@@ -109,7 +120,10 @@ func relayFilled(t *testing.T, p plan) {
 	}
 	eventually(t, "there are no more connections for the stranger", func() bool {
 		for range 10 {
-			if c, err := (stranger{net.IPv4(127, 3, 0, 1), w.relayAt}).dial(t.Context()); err == nil {
+			if c, err := (stranger{
+				net.IPv4(127, 3, 0, 1),
+				w.relayAt,
+			}).dial(t.Context()); err == nil {
 				t.Cleanup(func() { _ = c.Close() })
 				_, _ = c.Write(ask) // he may have been reset for coming too often
 			}
@@ -121,7 +135,8 @@ func relayFilled(t *testing.T, p plan) {
 	}
 }
 
-// asksForName reports whether a relay answers somebody of whom it knows nothing, and who asks for a name.
+// asksForName reports whether a relay answers somebody of whom it knows nothing, and who asks for a
+// name.
 func asksForName(s stranger, name string) bool {
 	b, err := wire.AppendMessage(nil, wire.Message{
 		Flags:  wire.Probe,
@@ -145,16 +160,16 @@ func asksForName(s stranger, name string) bool {
 	return err == nil && wire.Code(status[0]) == wire.OK
 }
 
-// placeTakers are strangers who take all places that they can, until the test ends.
-type placeTakers struct {
+// slotTakers are strangers who take all slots that they can, until the test ends.
+type slotTakers struct {
 	began time.Time
 	came  atomic.Int64
 }
 
-// takePlaces returns when all strangers have come once.
-func takePlaces(t *testing.T, victim string, n, addresses int) *placeTakers {
+// takeSlots returns when all strangers have come once.
+func takeSlots(t *testing.T, victim string, n, addresses int) *slotTakers {
 	t.Helper()
-	p := &placeTakers{began: time.Now()}
+	p := &slotTakers{began: time.Now()}
 	ctx, cancel := context.WithCancel(context.Background())
 	var once, tasks sync.WaitGroup
 	t.Cleanup(tasks.Wait)
@@ -174,7 +189,7 @@ func takePlaces(t *testing.T, victim string, n, addresses int) *placeTakers {
 				}
 				select {
 				case <-ctx.Done():
-				case <-time.After(rand.N(placesPause)):
+				case <-time.After(rand.N(slotPause)):
 				}
 			}
 		})
