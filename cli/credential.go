@@ -52,8 +52,9 @@ func issueCredentialCommand() *cli.Command {
 			&cli.StringFlag{Name: "for", Usage: "the `IDENTIFIER` it is about"},
 			&cli.StringSliceFlag{
 				Name: "attr",
-				Usage: "attribute that it says, `KEY=VALUE`; repeatable; relay-name is the only name " +
-					"that may be claimed on a relay",
+				Usage: "attribute that it says, `KEY=VALUE`; repeatable; two say what the bearer may " +
+					"be: relay-name=NAME,NAME an outlet of these names, role=relay or role=bridge " +
+					"one of those, and otherwise it is an inlet",
 			},
 			&cli.StringFlag{
 				Name: "expires", Value: defaultCredentialLife,

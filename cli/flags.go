@@ -72,12 +72,13 @@ func trustFlags() []cli.Flag {
 		},
 		&cli.StringSliceFlag{
 			Name: "authority", Category: whoCategory,
-			Usage: "trust whoever presents a credential that this `IDENTIFIER` has issued; " +
-				"repeatable",
+			Usage: "trust whoever presents a credential that this `IDENTIFIER` has issued, as what " +
+				"it says; repeatable",
 		},
 		&cli.StringSliceFlag{
 			Name: "require", Category: whoCategory,
-			Usage: "the credential must have this attribute, `KEY=VALUE`; repeatable: all of them",
+			Usage: "the credential of an inlet or an outlet must have this attribute, `KEY=VALUE`; " +
+				"repeatable: all of them",
 		},
 		&cli.StringSliceFlag{
 			Name: "deny", Category: whoCategory,

@@ -18,25 +18,29 @@ import (
 func TestTakenFor(t *testing.T) {
 	node, db := trust.As{Role: trust.Node}, trust.As{Role: trust.Outlet, Name: "db"}
 	nameless := trust.As{Role: trust.Outlet}
-	const at = "/ip4/192.0.2.1/tcp/4000"
+	const (
+		at       = "/ip4/192.0.2.1/tcp/4000"
+		toOutlet = "/secure/api/service/outlet"
+		toEcho   = "/secure/api/service/echo"
+		toDB     = "/service/forward_to_db" + toOutlet
+	)
 	for text, want := range map[string][]trust.As{
 		"192.0.2.1:4000":    {nameless},
 		"db@192.0.2.1:4000": {db},
-		at + "/service/hop/service/forward_to_db/service/hop/secure/api/service/echo": {db},
+		at + "/service/hop/service/forward_to_db/service/hop" + toEcho: {db},
 		at + "/secure/api": {nameless},
-		at + "/secure/api/service/hop/service/outlet":                      {nameless},
-		at + "/secure/api/service/echo":                                    {node},
-		at + "/secure/api/service/hop/service/uppercase":                   {node},
-		at + "/secure/api/service/register":                                {node},
-		at + "/secure/api/service/forward_to_db/secure/api/service/outlet": {node, db},
-		at + "/secure/api/ip4/192.0.2.2/tcp/1/secure/api/service/outlet":   {node, nameless},
-		at + "/secure/api/ip4/192.0.2.2/tcp/1/service/forward_to_db/secure/api/service/outlet": {
-			node, db,
-		},
-		at + "/service/forward_to_db/secure/api/ip4/192.0.2.2/tcp/1/secure/api/service/outlet": {
+		at + "/secure/api/service/hop/service/outlet":     {nameless},
+		at + "/secure/api/service/echo":                   {node},
+		at + "/secure/api/service/hop/service/uppercase":  {node},
+		at + "/secure/api/service/register":               {node},
+		at + "/secure/api" + toDB:                         {node, db},
+		at + "/secure/api/ip4/192.0.2.2/tcp/1" + toOutlet: {node, nameless},
+		at + "/secure/api/ip4/192.0.2.2/tcp/1" + toDB:     {node, db},
+		at + "/service/forward_to_db/secure/api/ip4/192.0.2.2/tcp/1" + toOutlet: {
 			db, nameless, // whoever is asked for by name is that, a bridge too
 		},
-		at + "/secure/api/secure/api/service/outlet": {nameless, nameless},
+		at + "/secure/api/secure/api/service/outlet":                    {nameless, nameless},
+		at + "/service/forward_to_db/secure/api/service/hop" + toOutlet: {db, db},
 	} {
 		r, err := Parse(text)
 		if err != nil {
@@ -47,7 +51,7 @@ func TestTakenFor(t *testing.T) {
 			t.Fatalf("%s has %d segments", text, len(segs))
 		}
 		for k, as := range want {
-			if got := takenFor(segs[k], segs[k+1]); got != as {
+			if got := takenFor(segs, k); got != as {
 				t.Errorf("%s: the node of segment %d is taken for %+v, want %+v", text, k, got, as)
 			}
 		}

@@ -302,26 +302,29 @@ func segments(r Route) []Route {
 	return append(all, r[begin:])
 }
 
-// forwardName returns the name by which a segment reaches its last node, or "" if that is a
-// transport address.
-func forwardName(segment Route) string {
-	for i := len(segment) - 1; i >= 0; i-- {
-		switch a := segment[i]; {
-		case a.IsTransport():
-			return ""
-		case moves(a):
-			return a.Name
+// forwardName returns the name by which some segments reach their last node, or "" if that is a
+// transport address. A segment that leads nowhere stays on the node of the one before.
+func forwardName(segs ...Route) string {
+	for _, segment := range slices.Backward(segs) {
+		for _, a := range slices.Backward(segment) {
+			switch {
+			case a.IsTransport():
+				return ""
+			case moves(a):
+				return a.Name
+			}
 		}
 	}
 	return ""
 }
 
-// takenFor returns what the node at the end of a segment is taken for, by the segment that follows.
-// Who is reached by a name has to be the outlet of that name, whatever is asked of it then.
-func takenFor(segment, next Route) trust.As {
-	if name, ok := strings.CutPrefix(forwardName(segment), ForwardPrefix); ok {
+// takenFor returns what the node that segments 0 to k lead to is taken for, by the segment that
+// follows. Who is reached by a name has to be the outlet of that name, whatever is asked of it.
+func takenFor(segs []Route, k int) trust.As {
+	if name, ok := strings.CutPrefix(forwardName(segs[:k+1]...), ForwardPrefix); ok {
 		return trust.As{Role: trust.Outlet, Name: name}
 	}
+	next := segs[k+1]
 	for len(next) > 0 && next[0].Kind == wire.Service && next[0].Name == HopName {
 		next = next[1:]
 	}

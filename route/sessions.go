@@ -128,7 +128,7 @@ func (n *Node) session(
 // sessionKey is equal where the session with the node that segments 0 to k lead to is the same: the
 // way is, and what the node is taken for.
 func sessionKey(r Route, segs []Route, k int) string {
-	role := takenFor(segs[k], segs[k+1]).Role
+	role := takenFor(segs, k).Role
 	return Format(r[:length(segs[:k+1])]) + string('0'+rune(role))
 }
 
@@ -137,8 +137,8 @@ func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 	open := func(ctx context.Context) (channel.Conn, error) {
 		return n.open(ctx, r, segs, k, wire.Message{})
 	}
-	name := forwardName(segs[k])
-	as := takenFor(segs[k], segs[k+1])
+	name := forwardName(segs[:k+1]...)
+	as := takenFor(segs, k)
 	session, err := n.endpoint.InitiateTo(n.life.ctx, expected(segs[k]), name, as, open)
 	if status := (*StatusError)(nil); errors.As(err, &status) {
 		err = status

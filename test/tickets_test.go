@@ -221,7 +221,7 @@ func TestTicketElsewhere(t *testing.T) {
 	key := loadKey(t, host.home+"/.config/sp/identity")
 	for to, reason := range map[string]string{
 		db.route():                        "it is for the outlet that goes by the name db",
-		"/ip4/127.0.0.1/tcp/1" + toOutlet: "it is for an outlet that is reached without a relay",
+		"/ip4/127.0.0.1/tcp/1" + toOutlet: "it is for an outlet that is asked for without a name",
 	} {
 		ticket, err := key.Ticket(nil, to, time.Now().Add(time.Hour))
 		if err != nil {

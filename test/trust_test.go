@@ -141,9 +141,10 @@ func TestTrustEnds(t *testing.T) {
 		t.Parallel()
 		guest, authority := newPerson(t), newPerson(t)
 		host := newPerson(t)
-		token := authority.vouch(host.identifier(), "--expires", briefly().String())
+		token := authority.vouch(host.identifier(), "--attr", "relay-name=db",
+			"--expires", briefly().String())
 		d := newTopology(t, plan{who: host, outlet: []string{
-			"--allow", guest.identifier(), "--credential", host.file("token", token),
+			"--name", "db", "--allow", guest.identifier(), "--credential", host.file("token", token),
 		}})
 		d.connected(guest.start("inlet", "--listen", anywhere, "--to", d.route(),
 			"--authority", authority.identifier()))
@@ -187,16 +188,16 @@ func TestCredentialRenewed(t *testing.T) {
 		t.Run(side, func(t *testing.T) {
 			t.Parallel()
 			host, guest, authority := newPerson(t), newPerson(t), newPerson(t)
-			shower := guest
+			shower, says := guest, "role=inlet"
 			hostFlags := []string{"--authority", authority.identifier()}
 			guestFlags := []string{"--allow", host.identifier()}
 			if side == "outlet" {
-				shower = host
-				hostFlags = []string{"--allow", guest.identifier()}
+				shower, says = host, "relay-name=db"
+				hostFlags = []string{"--name", "db", "--allow", guest.identifier()}
 				guestFlags = []string{"--authority", authority.identifier()}
 			}
 			life := briefly()
-			token := authority.vouch(shower.identifier(), "--expires", life.String())
+			token := authority.vouch(shower.identifier(), "--attr", says, "--expires", life.String())
 			show := []string{"--credential", shower.file("token", token)}
 			if side == "outlet" {
 				hostFlags = append(hostFlags, show...)
@@ -209,7 +210,8 @@ func TestCredentialRenewed(t *testing.T) {
 				"--to", d.route(),
 			}, guestFlags...)...))
 			f := d.transfer()
-			second := authority.vouch(shower.identifier(), "--expires", (life * 7 / 4).String())
+			second := authority.vouch(shower.identifier(), "--attr", says,
+				"--expires", (life * 7 / 4).String())
 			shower.file("token", second)
 			f.goesOn(parseToken(t, token).Expires().Add(2 * time.Second))
 			f.isCut(parseToken(t, second).Expires())
