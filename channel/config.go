@@ -14,6 +14,9 @@ import (
 
 // Trust decides about peers. *trust.Policy is one. It must be safe for concurrent use.
 type Trust interface {
+	// MightTrust says whether somebody could be trusted who proves what he claims; an error wraps
+	// trust.ErrNotTrusted. It is asked before the claim's signatures are verified.
+	MightTrust(c identity.Claim, now time.Time) error
 	// Check says by what, and until when, peer is trusted; an error wraps trust.ErrNotTrusted.
 	// It only asks: a running session asks it again and again.
 	Check(peer *identity.Peer, now time.Time) (trust.Decision, error)

@@ -103,10 +103,13 @@ func (e *Endpoint) respond(
 	if refused == nil {
 		refused = accept(h.name)
 	}
-	if refused != nil && h.peer == nil {
+	if errors.Is(refused, trust.ErrNotTrusted) || refused != nil && h.peer != nil {
+		return nil, h.refuse(l, refused)
+	}
+	if refused != nil {
 		return nil, refused // nobody has proved to be anybody
 	}
-	return e.greet(h, suite, l, refused)
+	return e.greet(h, suite, l)
 }
 
 // answer reads message 1 and returns the frame with message 2.
@@ -117,26 +120,39 @@ func (h *handshake) answer(message []byte) ([]byte, error) {
 	return appendFrame(nil, func(dst []byte) ([]byte, error) { return h.writeProof(dst, "") })
 }
 
+// refuse tells an initiator why it gets no session, and returns what to log.
+func (h *handshake) refuse(l *link, refused error) error {
+	e, err := h.epoch()
+	if err != nil {
+		return err
+	}
+	c := newControl(l, func(error) {})
+	c.send, _ = e.keys(h.role, 0)
+	c.sendClose(refusal(refused))
+	e.secret.Forget()
+	return h.about(refused)
+}
+
+// about returns why a session was refused, and to whom.
+func (h *handshake) about(refused error) error {
+	if errors.Is(refused, trust.ErrNotTrusted) {
+		return refused // which says who
+	}
+	return fmt.Errorf("%s: %w", h.peer.Identifier(), refused)
+}
+
 // greet admits a session with the peer whose proof h has read, or tells it why not.
-func (e *Endpoint) greet(
-	h *handshake, suite noise.Suite, l *link, refused error,
-) (*Session, error) {
+func (e *Endpoint) greet(h *handshake, suite noise.Suite, l *link) (*Session, error) {
 	s, err := newSession(h, e.static, suite, l)
 	if err != nil {
 		return nil, err
 	}
 	s.keys.keep = func(epoch *epoch) { e.keep(s, epoch) }
 	s.keys.drop = e.drop
-	if refused == nil {
-		refused = e.admit(s)
-	}
-	if refused != nil {
+	if refused := e.admit(s); refused != nil {
 		s.control.sendClose(refusal(refused))
 		s.keys.forget(refused)
-		if errors.Is(refused, trust.ErrNotTrusted) {
-			return nil, refused // which says who
-		}
-		return nil, fmt.Errorf("%s: %w", h.peer.Identifier(), refused)
+		return nil, h.about(refused)
 	}
 	return s, nil
 }

@@ -75,6 +75,38 @@ func set(ids []identity.Identifier) map[identity.Identifier]bool {
 	return m
 }
 
+// MightTrust says whether somebody could be trusted at now if he proves what he claims. It is the
+// question to ask first: it verifies no signature of the claimed history, and of what comes with
+// that no more than what decides. An error wraps [ErrNotTrusted] and gives the reason.
+func (p *Policy) MightTrust(c identity.Claim, now time.Time) error {
+	if err := p.mightTrust(c, now); err != nil {
+		return fmt.Errorf("who claims to be %s is %w: %w", c.Identifier, ErrNotTrusted, err)
+	}
+	return nil
+}
+
+func (p *Policy) mightTrust(c identity.Claim, now time.Time) error {
+	lists := p.lists.Load()
+	if err := p.denied(lists, c.Identifier); err != nil {
+		return err
+	}
+	_, err := p.anchored(lists, c, now)
+	if err == nil || p.issuer == nil || c.Ticket == nil {
+		return err
+	}
+	if refused := p.checkTicket(c.Ticket, now); refused != nil {
+		return join(err, refused)
+	}
+	return nil
+}
+
+// claimOf returns what a peer has claimed and proved.
+func claimOf(peer *identity.Peer) identity.Claim {
+	return identity.Claim{
+		Identifier: peer.Identifier(), Credentials: peer.Credentials, Ticket: peer.Ticket,
+	}
+}
+
 // Check says whether a peer that has proved its identity is trusted at now. It only asks:
 // it changes nothing, in memory or on disk. It verifies the credentials that matter, and
 // ignores a ticket.
@@ -137,7 +169,7 @@ func (p *Policy) decide(peer *identity.Peer, now time.Time) (Decision, error) {
 	if err := p.denied(lists, peer.Identifier()); err != nil {
 		return Decision{}, err
 	}
-	return p.anchored(lists, peer, now)
+	return p.anchored(lists, claimOf(peer), now)
 }
 
 func (p *Policy) denied(lists *lists, id identity.Identifier) error {
@@ -150,11 +182,9 @@ func (p *Policy) denied(lists *lists, id identity.Identifier) error {
 	return nil
 }
 
-// anchored looks for an anchor that holds for a peer that is not denied.
-func (p *Policy) anchored(
-	lists *lists, peer *identity.Peer, now time.Time,
-) (Decision, error) {
-	id := peer.Identifier()
+// anchored looks for an anchor that holds for somebody who is not denied, if his claim is true.
+func (p *Policy) anchored(lists *lists, c identity.Claim, now time.Time) (Decision, error) {
+	id := c.Identifier
 	if id == p.self && !p.self.IsZero() {
 		return Decision{Anchor: AnchorSelf}, nil
 	}
@@ -166,7 +196,7 @@ func (p *Policy) anchored(
 	}
 	reason := p.notNamed(lists)
 	if len(p.authorities) > 0 {
-		d, err := p.bestCredential(lists, peer, now)
+		d, err := p.bestCredential(lists, c, now)
 		if err == nil {
 			return d, nil
 		}

@@ -56,7 +56,7 @@ func (p *Policy) Redeem(peer *identity.Peer, now time.Time) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
-	return p.anchored(p.lists.Load(), peer, now)
+	return p.anchored(p.lists.Load(), claimOf(peer), now)
 }
 
 // checkTicket checks everything but whether the ticket is spent.
