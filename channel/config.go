@@ -1,7 +1,7 @@
 package channel
 
 import (
-	"net"
+	"context"
 	"runtime"
 	"time"
 
@@ -62,9 +62,16 @@ type Config struct {
 	// refused with ErrBusy. 0 means DefaultSessionsPerIdentity.
 	SessionsPerIdentity int
 
-	// Admit decides whether to answer a handshake from an address. It is asked before anything is
-	// computed. Nil admits everybody.
-	Admit func(from net.Addr) error
+	// Compute runs f, which computes for a handshake with an initiator, when it is that one's turn,
+	// or says why not. link is what Serve was given. begins says that nothing has been computed for
+	// the handshake yet: its first message has come whole, and within all limits. Nil runs a few at
+	// once, whoever they are for.
+	Compute func(ctx context.Context, link Conn, begins bool, f func() error) error
+
+	// Rest is told that a link of peer's, as initiator, waits for its next flow, until the returned
+	// function is called, once. Meanwhile closeLink may be called, which does not wait. Nil is told
+	// of none.
+	Rest func(peer identity.Identifier, closeLink func()) (end func())
 }
 
 func (c *Config) identity() *identity.Identity {

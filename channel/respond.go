@@ -49,11 +49,6 @@ func (e *Endpoint) serveSession(
 	accept func(string) error, authenticated func(), unguard func(error) error,
 ) error {
 	defer l.in.drop()
-	if e.config.Admit != nil {
-		if err := e.config.Admit(l.RemoteAddr()); err != nil {
-			return unguard(handshakeError(err))
-		}
-	}
 	s, err := e.respond(ctx, l, accept)
 	err = unguard(err)
 	if s == nil {
@@ -80,17 +75,17 @@ func (e *Endpoint) respond(
 	if err != nil {
 		return nil, err
 	}
-	h, err := newHandshake(&e.config, e.static, identity.Responder, suite, sessionID{})
+	message, err := l.frame()
 	if err != nil {
 		return nil, err
 	}
-	message, err := l.frame()
+	h, err := newHandshake(&e.config, e.static, identity.Responder, suite, sessionID{})
 	if err != nil {
 		return nil, err
 	}
 	var answer []byte
 	read := func() error { answer, err = h.answer(message); return err }
-	if err := e.compute(ctx, read); err != nil {
+	if err := e.compute(ctx, l, true, read); err != nil {
 		return nil, err
 	}
 	if _, err := l.Write(answer); err != nil {
@@ -99,7 +94,7 @@ func (e *Endpoint) respond(
 	if message, err = l.frame(); err != nil {
 		return nil, err
 	}
-	refused := e.compute(ctx, func() error { return h.readProof(message) })
+	refused := e.compute(ctx, l, false, func() error { return h.readProof(message) })
 	if refused == nil {
 		refused = accept(h.name)
 	}
@@ -170,8 +165,11 @@ func refusal(err error) abortReason {
 	return abortWrongName
 }
 
-// compute runs f when one of the slots for handshakes that compute is free.
-func (e *Endpoint) compute(ctx context.Context, f func() error) error {
+// compute runs f, which computes for the handshake on l, when it is its turn.
+func (e *Endpoint) compute(ctx context.Context, l *link, begins bool, f func() error) error {
+	if e.config.Compute != nil {
+		return e.config.Compute(ctx, l.Conn, begins, f)
+	}
 	select {
 	case e.busy <- struct{}{}:
 		defer func() { <-e.busy }()

@@ -41,6 +41,7 @@ type Request struct {
 	// longer if its peer has been authenticated; party is whom the request counts for, if it does.
 	slot  *admission.Slot
 	party admission.Party
+	way   *admission.Way // that the link has come by; nil for one that was accepted here
 }
 
 // answer is how far a request's answer is.
@@ -118,7 +119,7 @@ func (q *Request) asker() admission.Party {
 	if q.Session != nil {
 		return admission.ByIdentity(q.Session.Peer().Identifier())
 	}
-	return admission.Anonymous(q.node.source(q.conn.RemoteAddr()))
+	return admission.Anonymous(q.source())
 }
 
 // Accept answers that the service is there. The answer goes out with the stream's first bytes or

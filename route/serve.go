@@ -30,24 +30,16 @@ func (n *Node) serveLink(link netio.Conn, slot *admission.Slot) {
 	}
 }
 
-// ServeLink serves a link to which the limits of unauthenticated links do not apply, and closes it.
-func (n *Node) ServeLink(link Conn) {
-	defer n.links.track(link)()
-	q := n.newRequest(link, nil)
-	if q.readInTime() {
-		n.serve(n.life.ctx, q)
-	}
-}
-
-// ServeRequest serves a link whose opening message has been read by ReadRequest, and closes it.
-func (n *Node) ServeRequest(conn netio.Conn, q *Request) {
-	defer n.links.track(conn)()
-	n.serve(n.life.ctx, q)
-}
-
 // serveFlow serves a flow that came in through a secure channel.
 func (n *Node) serveFlow(ctx context.Context, f *channel.Flow) {
 	q := n.newFlowRequest(f)
+	peer := f.Session().Peer().Identifier()
+	if err := n.admission.BeginFlow(peer); err != nil {
+		q.refuse(wire.Status{Code: wire.Busy, Reason: err.Error()})
+		q.awaitEnd()
+		return
+	}
+	defer n.admission.EndFlow(peer)
 	if q.readInTime() {
 		n.serve(ctx, q)
 	}
@@ -111,7 +103,10 @@ func (n *Node) resolveSecure(q *Request) (Handler, error) {
 // secure answers as a secure channel's responder; what comes through the channel is served like a
 // link of its own.
 func (n *Node) secure(ctx context.Context, q *Request) error {
-	return n.endpoint.Serve(ctx, q.Accept(), n.offers.accept, q.authenticated, n.serveFlow)
+	who := &asker{q.source(), q.slot, q.ordinal()}
+	stream := q.Accept()
+	stream.asker = who
+	return n.endpoint.Serve(ctx, stream, n.offers.accept, q.authenticated, n.serveFlow)
 }
 
 func (n *Node) resolveForward(q *Request) (_ Handler, err error) {

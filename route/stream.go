@@ -42,6 +42,8 @@ type Stream struct {
 	// Of the dialer's side: where the status comes from.
 	route Route
 	begin int
+
+	asker *asker // of the acceptor's side of a secure channel; nil otherwise
 }
 
 var (
@@ -73,6 +75,20 @@ func accepted(conn netio.Conn, ahead, out []byte) *Stream {
 	s.writing.out = out
 	s.pending.Store(true)
 	return s
+}
+
+// refuse has the status say that there is nothing to be had after all, if it has not gone out.
+func (s *Stream) refuse(status wire.Status) {
+	w := &s.writing
+	w.Lock()
+	if s.pending.Load() && len(w.out) > 0 {
+		w.out = wire.AppendStatus(nil, status)
+	}
+	w.Unlock()
+	_ = s.SetWriteDeadline(time.Now().Add(refuseTimeout))
+	if s.Flush() == nil {
+		_ = s.conn.CloseWrite()
+	}
 }
 
 // Flush sends the opening message or the status if that has not been done.

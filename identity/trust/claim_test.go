@@ -56,7 +56,8 @@ func TestStrangerIsNotVerified(t *testing.T) {
 		"credential": {newPolicy(t, fleet), stranger, nil, [][]byte{credential}, ""},
 		"of another": {newPolicy(t, fleet), stranger, nil, [][]byte{ofFriend}, "about"},
 		"forged": {
-			newPolicy(t, fleet), stranger, nil, [][]byte{forged(credential), credential},
+			newPolicy(t, fleet), stranger, nil,
+			[][]byte{forged(credential), credential},
 			"not signed by its authority",
 		},
 		"ticket": {inn.policy(nil), stranger, ticket, nil, ""},
