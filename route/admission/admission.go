@@ -25,6 +25,9 @@ const (
 	DefaultHandshakeRate   = 32
 )
 
+// relayedPart is the part of the slots that a relay's links have beside them, of each kind.
+const relayedPart = 2
+
 // knownRate is how many times as many handshakes a known source may begin: there may be ten thousand
 // peers behind it, who come at once when the node has been started anew.
 const knownRate = 16
@@ -56,7 +59,7 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.PerIdentity, DefaultPerIdentity)
 	set(&l.PerSource, DefaultPerSource)
 	set(&l.Unauthenticated, DefaultUnauthenticated)
-	set(&l.Relayed, min(DefaultRelayed, max(l.Unauthenticated/4, 1)))
+	set(&l.Relayed, min(DefaultRelayed, max(l.Unauthenticated/relayedPart, 1)))
 	set(&l.HandshakeRate, DefaultHandshakeRate)
 	return l
 }
