@@ -66,6 +66,7 @@ type Node struct {
 
 	// What would otherwise fill the log.
 	linkRefusals logthrottle.Throttle
+	overLimits   logthrottle.Throttle
 	failures     logthrottle.Throttle
 	anonymous    logthrottle.Flood
 }

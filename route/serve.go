@@ -158,6 +158,9 @@ func (n *Node) log(q *Request, err error) {
 	}
 	level := n.failures.Level(err, time.Now())
 	if q.Session != nil {
+		if isOverLimit(err) && !n.overLimits.Due(time.Now()) {
+			level = slog.LevelDebug
+		}
 		who := q.Session.Peer().Identifier()
 		n.logger.Log(n.life.ctx, level, "request failed", "identifier", who, "error", err)
 		return
@@ -177,6 +180,12 @@ func (n *Node) log(q *Request, err error) {
 		more = append(more, "left out", omitted)
 	}
 	n.logger.Log(n.life.ctx, level, text, more...)
+}
+
+// isOverLimit tells whether err is a refusal for want of room.
+func isOverLimit(err error) bool {
+	var refused *StatusError
+	return errors.As(err, &refused) && refused.Code == wire.Busy
 }
 
 // linkEnded tells whether err is of a link itself, and no refusal.

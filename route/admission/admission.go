@@ -95,8 +95,8 @@ func New(l Limits) *Admission {
 		ofKnown:     newRates(knownRate*l.HandshakeRate, handshakeBurst*knownRate*l.HandshakeRate),
 		turns:       newTurns(),
 		connections: newCounter(), descriptors: descriptors{most: l.Descriptors},
-		held: make(map[identity.Identifier]*held),
-		links:       newSlots(l.Unauthenticated),
+		held:  make(map[identity.Identifier]*held),
+		links: newSlots(l.Unauthenticated),
 	}
 }
 

@@ -27,7 +27,7 @@ type Slot struct {
 	owner  *Admission
 	of     *slots
 	way    *Way // that the link has come by; nil for one that was accepted here
-	holder any // the link; nil when it has been displaced
+	holder any  // the link; nil when it has been displaced
 	from   Source
 	since  time.Time
 	state  slotState
