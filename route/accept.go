@@ -44,7 +44,7 @@ func (n *Node) accept(c net.Conn) {
 		_ = c.Close()
 		return
 	}
-	counted, err := n.CountLink()
+	counted, err := n.countLink()
 	if err != nil {
 		_ = netio.Reset(link)
 		return
@@ -60,15 +60,18 @@ func (n *Node) accept(c net.Conn) {
 	}
 }
 
-// CountLink counts a descriptor that is a link's, until end is called, once. It fails if those that
-// are left are for what the node dials for those who are here.
-func (n *Node) CountLink() (end func(), err error) {
+// countLink counts the descriptor of a link that was accepted, until end is called, once.
+func (n *Node) countLink() (end func(), err error) {
 	end, err = n.admission.Link()
 	if err != nil && n.linkRefusals.Due(time.Now()) {
 		n.logger.Warn("refusing links: what descriptors are left is for targets")
 	}
 	return end, err
 }
+
+// CountSpareLink counts the descriptor of a link that this side makes for those who may come by a
+// relay, until end is called, once. It fails if those that are left are for others.
+func (n *Node) CountSpareLink() (end func(), err error) { return n.admission.SpareLink() }
 
 // enter gives a link that has not said what it wants yet a slot, and cuts another one for it if
 // need be.

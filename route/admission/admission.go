@@ -25,8 +25,10 @@ const (
 	DefaultHandshakeRate   = 32
 )
 
-// relayedPart is the part of the slots that a relay's links have beside them, of each kind.
-const relayedPart = 2
+const (
+	relayedPart  = 2  // a relay's links have this part of the slots beside them, of each kind,
+	relayedLeast = 96 // but at least so many: most of them take no descriptors
+)
 
 // knownRate is how many times as many handshakes a known source may begin: there may be ten thousand
 // peers behind it, who come at once when the node has been started anew.
@@ -59,7 +61,7 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.PerIdentity, DefaultPerIdentity)
 	set(&l.PerSource, DefaultPerSource)
 	set(&l.Unauthenticated, DefaultUnauthenticated)
-	set(&l.Relayed, min(DefaultRelayed, max(l.Unauthenticated/relayedPart, 1)))
+	set(&l.Relayed, min(DefaultRelayed, max(l.Unauthenticated/relayedPart, relayedLeast)))
 	set(&l.HandshakeRate, DefaultHandshakeRate)
 	return l
 }

@@ -10,6 +10,7 @@ const (
 	targetsPart = 4  // of all descriptors, this part is kept for targets, and no link's
 	othersPart  = 4  // of what links may have, this part is for identities that have few,
 	heldFew     = 16 // fewer than these
+	sparePart   = 4  // spare links leave this part of what links may have
 )
 
 // descriptors counts what a node has open for those who come by its links. It has no lock.
@@ -22,8 +23,9 @@ type descriptors struct {
 // mostLinks is how many links there may be.
 func (d *descriptors) mostLinks() int { return d.most - d.most/targetsPart }
 
-func (d *descriptors) linkFits() bool {
-	return d.most == 0 || d.links < d.mostLinks() && d.links+d.targets < d.most
+// linkFits tells whether there may be one more, and still so many.
+func (d *descriptors) linkFits(leave int) bool {
+	return d.most == 0 || d.links < d.mostLinks()-leave && d.links+d.targets < d.most
 }
 
 // linksLeftFor tells whether an identity that has n links may have more.
@@ -38,10 +40,18 @@ func (d *descriptors) targetLeftFor(n int) bool {
 
 // Link counts a descriptor that is a link's until end is called, once, or says that those that are
 // left are for targets.
-func (a *Admission) Link() (end func(), err error) {
+func (a *Admission) Link() (end func(), err error) { return a.link(0) }
+
+// SpareLink is Link for one that is made ahead, for whoever comes by a relay, and is not needed:
+// they come otherwise then. It leaves some for others.
+func (a *Admission) SpareLink() (end func(), err error) {
+	return a.link(a.descriptors.mostLinks() / sparePart)
+}
+
+func (a *Admission) link(leave int) (end func(), err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.descriptors.linkFits() {
+	if !a.descriptors.linkFits(leave) {
 		linksOver.Inc()
 		return nil, ErrTooMany
 	}

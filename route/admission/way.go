@@ -6,6 +6,9 @@ import "time"
 // may have to make room: a round trip.
 const relayedGrace = 250 * time.Millisecond
 
+// silentPart is the part of a way's slots that silent links have: they need them for no time.
+const silentPart = 4
+
 // Way is by what links come that this node has not accepted itself: a relay. They have slots of
 // their own, so that whoever comes that way takes them from nobody else. Where they come from is
 // known by what the relay says, and to the relay alone.
@@ -29,14 +32,15 @@ func (a *Admission) NewWay(name string) *Way {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	most := a.limits.Relayed
-	slotsOf := func(grace time.Duration) slots {
+	slotsOf := func(most int, grace time.Duration) slots {
 		s := newSlots(most)
 		s.common.grace, s.reserve.grace, s.known = grace, grace, a.links.known
 		return s
 	}
 	return &Way{
 		owner: a, name: name,
-		silent: slotsOf(0), inSession: slotsOf(0), speaking: slotsOf(relayedGrace),
+		silent: slotsOf(max(most/silentPart, 1), 0), inSession: slotsOf(most, 0),
+		speaking: slotsOf(most, relayedGrace),
 	}
 }
 
