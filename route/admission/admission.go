@@ -30,8 +30,8 @@ const (
 	relayedLeast = 96 // but at least so many: most of them take no descriptors
 )
 
-// knownRate is how many times as many handshakes a known source may begin: there may be ten thousand
-// peers behind it, who come at once when the node has been started anew.
+// knownRate is how many times as many handshakes a known source may begin: there may be ten
+// thousand peers behind it, who come at once when the node has been started anew.
 const knownRate = 16
 
 // Limits says how much a node takes on. Zero fields are the defaults. What is over a limit is
@@ -152,7 +152,8 @@ func (a *Admission) isKnown(from Source, now time.Time) bool {
 }
 
 // Compute runs f, which computes for a handshake with somebody at from, when it is his turn. begins
-// says that nothing has been computed for the handshake yet. It fails with ErrBusy if too many wait.
+// says that nothing has been computed for the handshake yet. It fails with ErrBusy if too many
+// wait.
 func (a *Admission) Compute(
 	ctx context.Context, from Source, begins bool, now time.Time, f func() error,
 ) error {
