@@ -79,7 +79,8 @@ func (s *Slot) Speak(now time.Time) (displaced any, err error) {
 	return s.move(&s.way.speaking, s.from, now)
 }
 
-// move gives s another slot, in place of the one that it has if there is one for it.
+// move gives s another slot, in place of the one that it has. Where there is none, it has none any
+// more.
 func (s *Slot) move(to *slots, from Source, now time.Time) (holder any, err error) {
 	a := s.owner
 	a.mu.Lock()
@@ -90,16 +91,15 @@ func (s *Slot) move(to *slots, from Source, now time.Time) (holder any, err erro
 	case s.state != waiting:
 		return nil, nil
 	}
-	before := *s
+	s.pool.release(s, waiting) // before it could make room for itself
 	s.from, s.since = from, now
 	old, err := to.place(s, to.poolsFor(from, now))
 	if err != nil {
-		*s = before
+		s.state = free
+		a.leftLocked()
 		refusedBy(s.way)
 		return nil, err
 	}
 	s.of = to
-	before.pool.oldest.Remove(before.turn)
-	before.pool.taken.leave(before.from)
 	return displace(old), nil
 }

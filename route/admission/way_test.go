@@ -38,6 +38,9 @@ func (r *relayed) comes(name, label string) error {
 	r.displace(old)
 	old, err = s.Identify(r.Source(label), false, r.now)
 	r.displace(old)
+	if old == name {
+		r.t.Errorf("%s makes room for itself", name)
+	}
 	return err
 }
 
