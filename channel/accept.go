@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/secureportal/sp/identity"
@@ -75,6 +76,13 @@ var errTooManyResting = fmt.Errorf("%w: more than %d links without a flow", ErrP
 // awaitFlow waits for the next flow on l: not for long if too many links do, but long enough for an
 // initiator that does not need so many to close them itself.
 func (s *Session) awaitFlow(l *link) error {
+	var tooMany atomic.Bool
+	if s.config.Rest != nil {
+		defer s.config.Rest(s.id, func() {
+			tooMany.Store(true)
+			_ = l.Conn.Close()
+		})()
+	}
 	resting := &s.pool.resting
 	defer resting.Add(-1)
 	if resting.Add(1) > restingMax {
@@ -85,10 +93,26 @@ func (s *Session) awaitFlow(l *link) error {
 		_ = l.SetReadDeadline(time.Time{})
 		err = l.nextFlow()
 	}
-	if isTimeout(err) {
+	switch {
+	case isTimeout(err):
 		return errTooManyResting
+	case tooMany.Load():
+		return io.EOF
 	}
 	return err
+}
+
+// KnowsFlow tells whether b begins with the hello of a flow of a session that is here. Whoever has
+// seen the session's number can say so.
+func (e *Endpoint) KnowsFlow(b []byte) bool {
+	if len(b) < flowHelloSize || b[0] != helloFlow {
+		return false
+	}
+	id, _ := parseFlowHello(b[1:])
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	_, ok := e.epochs[id]
+	return ok
 }
 
 // nextFlow waits for the next flow's hello, for as long as the session lives, and reads its kind.

@@ -1,7 +1,7 @@
 package channel
 
 import (
-	"net"
+	"context"
 	"runtime"
 	"time"
 
@@ -14,6 +14,10 @@ import (
 
 // Trust decides about peers. *trust.Policy is one. It must be safe for concurrent use.
 type Trust interface {
+	// MightTrust says whether somebody could be trusted, as what he is taken for, who proves what
+	// he claims; an error wraps trust.ErrNotTrusted. It is asked before the claim's signatures
+	// are verified.
+	MightTrust(c identity.Claim, as trust.As, now time.Time) error
 	// Check says by what, and until when, peer is trusted as what it is taken for; an error
 	// wraps trust.ErrNotTrusted. It only asks: a running session asks it again and again.
 	Check(peer *identity.Peer, as trust.As, now time.Time) (trust.Decision, error)
@@ -62,9 +66,16 @@ type Config struct {
 	// refused with ErrBusy. 0 means DefaultSessionsPerIdentity.
 	SessionsPerIdentity int
 
-	// Admit decides whether to answer a handshake from an address. It is asked before anything is
-	// computed. Nil admits everybody.
-	Admit func(from net.Addr) error
+	// Compute runs f, which computes for a handshake with an initiator, when it is that one's turn,
+	// or says why not. link is what Serve was given. begins says that nothing has been computed for
+	// the handshake yet: its first message has come whole, and within all limits. Nil runs a few at
+	// once, whoever they are for.
+	Compute func(ctx context.Context, link Conn, begins bool, f func() error) error
+
+	// Rest is told that a link of peer's, as initiator, waits for its next flow, until the returned
+	// function is called, once. Meanwhile closeLink may be called, which does not wait. Nil is told
+	// of none.
+	Rest func(peer identity.Identifier, closeLink func()) (end func())
 }
 
 func (c *Config) identity() *identity.Identity {

@@ -49,11 +49,6 @@ func (e *Endpoint) serveSession(
 	accept func(string) error, authenticated func(), unguard func(error) error,
 ) error {
 	defer l.in.drop()
-	if e.config.Admit != nil {
-		if err := e.config.Admit(l.RemoteAddr()); err != nil {
-			return unguard(handshakeError(err))
-		}
-	}
 	s, err := e.respond(ctx, l, accept)
 	err = unguard(err)
 	if s == nil {
@@ -80,18 +75,18 @@ func (e *Endpoint) respond(
 	if err != nil {
 		return nil, err
 	}
+	message, err := l.frame()
+	if err != nil {
+		return nil, err
+	}
 	h, err := newHandshake(
 		&e.config, e.static, identity.Responder, e.config.initiators(), suite, sessionID{})
 	if err != nil {
 		return nil, err
 	}
-	message, err := l.frame()
-	if err != nil {
-		return nil, err
-	}
 	var answer []byte
 	read := func() error { answer, err = h.answer(message); return err }
-	if err := e.compute(ctx, read); err != nil {
+	if err := e.compute(ctx, l, true, read); err != nil {
 		return nil, err
 	}
 	if _, err := l.Write(answer); err != nil {
@@ -100,14 +95,17 @@ func (e *Endpoint) respond(
 	if message, err = l.frame(); err != nil {
 		return nil, err
 	}
-	refused := e.compute(ctx, func() error { return h.readProof(message) })
+	refused := e.compute(ctx, l, false, func() error { return h.readProof(message) })
 	if refused == nil {
 		refused = accept(h.name)
 	}
-	if refused != nil && h.peer == nil {
+	if errors.Is(refused, trust.ErrNotTrusted) || refused != nil && h.peer != nil {
+		return nil, h.refuse(l, refused)
+	}
+	if refused != nil {
 		return nil, refused // nobody has proved to be anybody
 	}
-	return e.greet(h, suite, l, refused)
+	return e.greet(h, suite, l)
 }
 
 // answer reads message 1 and returns the frame with message 2.
@@ -118,26 +116,39 @@ func (h *handshake) answer(message []byte) ([]byte, error) {
 	return appendFrame(nil, func(dst []byte) ([]byte, error) { return h.writeProof(dst, "") })
 }
 
+// refuse tells an initiator why it gets no session, and returns what to log.
+func (h *handshake) refuse(l *link, refused error) error {
+	e, err := h.epoch()
+	if err != nil {
+		return err
+	}
+	c := newControl(l, func(error) {})
+	c.send, _ = e.keys(h.role, 0)
+	c.sendClose(refusal(refused))
+	e.secret.Forget()
+	return h.about(refused)
+}
+
+// about returns why a session was refused, and to whom.
+func (h *handshake) about(refused error) error {
+	if errors.Is(refused, trust.ErrNotTrusted) {
+		return refused // which says who
+	}
+	return fmt.Errorf("%s: %w", h.peer.Identifier(), refused)
+}
+
 // greet admits a session with the peer whose proof h has read, or tells it why not.
-func (e *Endpoint) greet(
-	h *handshake, suite noise.Suite, l *link, refused error,
-) (*Session, error) {
+func (e *Endpoint) greet(h *handshake, suite noise.Suite, l *link) (*Session, error) {
 	s, err := newSession(h, e.static, suite, l)
 	if err != nil {
 		return nil, err
 	}
 	s.keys.keep = func(epoch *epoch) { e.keep(s, epoch) }
 	s.keys.drop = e.drop
-	if refused == nil {
-		refused = e.admit(s)
-	}
-	if refused != nil {
+	if refused := e.admit(s); refused != nil {
 		s.control.sendClose(refusal(refused))
 		s.keys.forget(refused)
-		if errors.Is(refused, trust.ErrNotTrusted) {
-			return nil, refused // which says who
-		}
-		return nil, fmt.Errorf("%s: %w", h.peer.Identifier(), refused)
+		return nil, h.about(refused)
 	}
 	return s, nil
 }
@@ -155,8 +166,11 @@ func refusal(err error) abortReason {
 	return abortWrongName
 }
 
-// compute runs f when one of the slots for handshakes that compute is free.
-func (e *Endpoint) compute(ctx context.Context, f func() error) error {
+// compute runs f, which computes for the handshake on l, when it is its turn.
+func (e *Endpoint) compute(ctx context.Context, l *link, begins bool, f func() error) error {
+	if e.config.Compute != nil {
+		return e.config.Compute(ctx, l.Conn, begins, f)
+	}
 	select {
 	case e.busy <- struct{}{}:
 		defer func() { <-e.busy }()

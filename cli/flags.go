@@ -117,16 +117,19 @@ func limitFlags() []cli.Flag {
 			"connections at once; by default, a relay or bridge takes no more than "+
 				"the files it may open allow"),
 		limitFlag("max-per-identity", config.DefaultMaxPerIdentity,
-			"connections at once of one identity, of those through a secure channel"),
+			"connections at once of one identity, of those through a secure channel, and of "+
+				"links that its sessions keep; by default, less where files are few"),
 		limitFlag("max-per-source", config.DefaultMaxPerSource,
 			"connections at once from one IPv4 address or IPv6 /64, of those through none"),
 		limitFlag("max-sessions", config.DefaultMaxSessions,
-			"sessions at once of one identity"),
+			"sessions at once of one identity; by default, no more than an eighth of the files it "+
+				"may open"),
 		limitFlag("max-unauthenticated", config.DefaultMaxUnauthenticated,
 			"links at once that have not proved an identity yet, and as many again from known "+
 				"addresses; by default, no more than a quarter of the files it may open"),
 		limitFlag("handshake-rate", config.DefaultHandshakeRate,
-			"handshakes a second from one IPv4 address or IPv6 /64"),
+			"handshakes a second from one IPv4 address or IPv6 /64, and 16 times as many from "+
+				"known ones"),
 	}
 }
 

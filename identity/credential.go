@@ -10,6 +10,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/secureportal/sp/internal/printable"
@@ -35,6 +36,7 @@ var credentialObject = signedObject{
 var (
 	ErrExpired     = errors.New("expired")
 	ErrNotYetValid = errors.New("not yet valid")
+	ErrForged      = errors.New("forged")
 )
 
 // Credential is what an authority says about an identity, the subject: attributes, and
@@ -64,6 +66,8 @@ type Credential struct {
 	expires    uint64
 	attributes map[string]string
 	authority  *History // not verified
+
+	signed atomic.Bool // its signatures have been verified
 }
 
 // Claims is what [Identity.Issue] signs. Times are kept to the second.
@@ -226,10 +230,23 @@ func (c *Credential) validAt(now time.Time) error {
 }
 
 // VerifySignature checks that the credential was signed by the authority that it names,
-// whoever that is and whatever the time. Do so before you present one.
+// whoever that is and whatever the time. Do so before you present one. A second call costs nothing
+// if the first has passed.
 func (c *Credential) VerifySignature() error {
-	return credentialObject.verify(c.raw, c.authority)
+	if c.signed.Load() {
+		return nil
+	}
+	if err := credentialObject.verify(c.raw, c.authority); err != nil {
+		return forgedError{err}
+	}
+	c.signed.Store(true)
+	return nil
 }
+
+// forgedError is an ErrForged that says what is wrong.
+type forgedError struct{ error }
+
+func (forgedError) Is(target error) bool { return target == ErrForged }
 
 // Authority returns the Identifier of the authority that issued it.
 func (c *Credential) Authority() Identifier { return c.authority.Identifier() }

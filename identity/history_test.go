@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -275,5 +276,27 @@ func TestWeakKeys(t *testing.T) {
 		if err := checkPublicKey(testKey(name).Public().(ed25519.PublicKey)); err != nil {
 			t.Errorf("a good key is refused: %v", err)
 		}
+	}
+}
+
+// A forger's changes meet the true ones where a signature is wrong. It is found after few others,
+// whether few are true or nearly all.
+func TestForgedHistoryIsFoundSoon(t *testing.T) {
+	id := newIdentity(t, "alice")
+	for len(id.History().Changes()) < MaxChanges {
+		id = rotated(t, id, fmt.Sprint(len(id.History().Changes())))
+	}
+	raw := id.History().Bytes()
+	spoil := func(change int) { // its signature by the key before
+		end := 1 + firstChangeSize + (change-1)*laterChangeSize
+		raw[end-1] ^= 1
+	}
+	for _, few := range []int{2, MaxChanges - 1} {
+		spoil(MaxChanges / 2)
+		spoil(few)
+		_, err := ParseHistory(raw)
+		wantErr(t, err, nil, fmt.Sprintf("change %d: not signed by the key before it", few))
+		spoil(MaxChanges / 2)
+		spoil(few)
 	}
 }

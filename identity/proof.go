@@ -115,40 +115,46 @@ func appendEntry(b []byte, kind byte, value []byte) []byte {
 	return append(b, value...)
 }
 
-// VerifyProof verifies a proof that the far end, which has the given role, made for the
-// handshake with the given hash. It says who the peer is, and nothing about trust. It
-// costs one signature verification and two for each change of the peer's history.
-func VerifyProof(role Role, handshakeHash, payload []byte) (*Peer, error) {
-	peer, err := verifyProof(role, handshakeHash, payload)
+// Proof is a proof that has been decoded and not verified: what somebody claims.
+type Proof struct {
+	role      Role
+	said      []byte // before the signature
+	signature []byte
+	peer      Peer
+}
+
+// Claim is what a proof says before any of its signatures has been verified. Its Identifier is the
+// hash of a part of the proof, and needs no signature to be what it is.
+type Claim struct {
+	Identifier  Identifier
+	Credentials []*Credential // not verified
+	Ticket      *Ticket       // not verified; nil: none
+}
+
+// ParseProof decodes a proof that the far end, which has the given role, has made. It verifies no
+// signature, so that whoever need not know more has no cost.
+func ParseProof(role Role, payload []byte) (*Proof, error) {
+	p, err := parseProof(role, payload)
 	if err != nil {
 		return nil, fmt.Errorf("identity proof: %w", err)
 	}
-	return peer, nil
+	return p, nil
 }
 
-func verifyProof(role Role, handshakeHash, payload []byte) (*Peer, error) {
-	if err := checkHandshake(role, handshakeHash); err != nil {
-		return nil, err
-	}
+func parseProof(role Role, payload []byte) (*Proof, error) {
 	if len(payload) < minProof || len(payload) > MaxProof {
 		return nil, fmt.Errorf("it has %d bytes, want %d to %d", len(payload), minProof, MaxProof)
 	}
 	payload = bytes.Clone(payload)
-	said, signature := payload[:len(payload)-signatureSize], payload[len(payload)-signatureSize:]
-	history, entries, err := decodeProof(role, said)
+	cut := len(payload) - signatureSize
+	p := &Proof{role: role, said: payload[:cut], signature: payload[cut:]}
+	history, entries, err := decodeProof(role, p.said)
 	if err != nil {
 		return nil, err
 	}
-	message := proofMessage(role, said, handshakeHash)
-	if !verify(history.current(), signature, contextProof, message) {
-		return nil, errors.New("not signed by the identity's current key for this handshake")
-	}
-	if err := history.verify(); err != nil {
-		return nil, fmt.Errorf("history: %w", err)
-	}
-	peer := &Peer{History: history}
+	p.peer.History = history
 	if entries.ticket != nil {
-		if peer.Ticket, err = ParseTicket(entries.ticket); err != nil {
+		if p.peer.Ticket, err = ParseTicket(entries.ticket); err != nil {
 			return nil, err
 		}
 	}
@@ -157,9 +163,49 @@ func verifyProof(role Role, handshakeHash, payload []byte) (*Peer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("credential %d: %w", i+1, err)
 		}
-		peer.Credentials = append(peer.Credentials, c)
+		p.peer.Credentials = append(p.peer.Credentials, c)
 	}
-	return peer, nil
+	return p, nil
+}
+
+// Claim returns what the proof says.
+func (p *Proof) Claim() Claim {
+	return Claim{p.peer.Identifier(), p.peer.Credentials, p.peer.Ticket}
+}
+
+// Verify verifies that the proof was made for the handshake with the given hash. It says who the
+// peer is, and nothing about trust. It costs one signature verification and two for each change of
+// the peer's history: the one first.
+func (p *Proof) Verify(handshakeHash []byte) (*Peer, error) {
+	if err := p.verify(handshakeHash); err != nil {
+		return nil, fmt.Errorf("identity proof: %w", err)
+	}
+	peer := p.peer
+	return &peer, nil
+}
+
+func (p *Proof) verify(handshakeHash []byte) error {
+	if err := checkHandshake(p.role, handshakeHash); err != nil {
+		return err
+	}
+	history := p.peer.History
+	message := proofMessage(p.role, p.said, handshakeHash)
+	if !verify(history.current(), p.signature, contextProof, message) {
+		return errors.New("not signed by the identity's current key for this handshake")
+	}
+	if err := history.verify(); err != nil {
+		return fmt.Errorf("history: %w", err)
+	}
+	return nil
+}
+
+// VerifyProof is ParseProof and Verify.
+func VerifyProof(role Role, handshakeHash, payload []byte) (*Peer, error) {
+	p, err := ParseProof(role, payload)
+	if err != nil {
+		return nil, err
+	}
+	return p.Verify(handshakeHash)
 }
 
 // entries is what comes with a proof, encoded.

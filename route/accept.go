@@ -44,27 +44,44 @@ func (n *Node) accept(c net.Conn) {
 		_ = c.Close()
 		return
 	}
+	counted, err := n.countLink()
+	if err != nil {
+		_ = netio.Reset(link)
+		return
+	}
 	slot, err := n.enter(link)
-	if err != nil || !n.Go(func() { n.serveLink(link, slot) }) {
+	served := err == nil && n.Go(func() {
+		defer counted()
+		n.serveLink(link, slot)
+	})
+	if !served {
+		counted()
 		_ = netio.Reset(link)
 	}
 }
+
+// countLink counts the descriptor of a link that was accepted, until end is called, once.
+func (n *Node) countLink() (end func(), err error) {
+	end, err = n.admission.Link()
+	if err != nil && n.linkRefusals.Due(time.Now()) {
+		n.logger.Warn("refusing links: what descriptors are left is for targets")
+	}
+	return end, err
+}
+
+// CountSpareLink counts the descriptor of a link that this side makes for those who may come by a
+// relay, until end is called, once. It fails if those that are left are for others.
+func (n *Node) CountSpareLink() (end func(), err error) { return n.admission.SpareLink() }
 
 // enter gives a link that has not said what it wants yet a slot, and cuts another one for it if
 // need be.
 func (n *Node) enter(link Conn) (*admission.Slot, error) {
 	now := time.Now()
 	slot, displaced, err := n.admission.Enter(link, n.source(link.RemoteAddr()), now)
-	old, _ := displaced.(Conn)
-	switch {
-	case err != nil && n.linkRefusals.Due(now):
+	n.displace(displaced)
+	if err != nil && n.linkRefusals.Due(now) {
 		n.logger.Warn("refusing links: too many are unauthenticated",
 			"peer", link.RemoteAddr(), "error", err)
-	case old != nil && n.linkRefusals.Due(now):
-		n.logger.Warn("cutting links: too many are unauthenticated", "peer", old.RemoteAddr())
-	}
-	if old != nil {
-		_ = netio.Reset(old)
 	}
 	return slot, err
 }

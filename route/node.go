@@ -77,6 +77,7 @@ type Node struct {
 
 	// What would otherwise fill the log.
 	linkRefusals logthrottle.Throttle
+	overLimits   logthrottle.Throttle
 	failures     logthrottle.Throttle
 	anonymous    logthrottle.Flood
 }
@@ -95,7 +96,7 @@ func NewNode(config Config) (*Node, error) {
 		n.logger = slog.Default()
 	}
 	n.links = newLinkHealth(n.logger)
-	n.config.Channel.Admit = n.admitHandshake
+	n.config.Channel.Compute, n.config.Channel.Rest = n.compute, n.admission.Rest
 	n.config.Channel.Prewarm = prewarmedLinks
 	endpoint, err := channel.New(n.config.Channel)
 	if err != nil {
@@ -260,8 +261,3 @@ func (n *Node) end(p admission.Party) {
 
 // source says where a peer is, for limits.
 func (n *Node) source(peer net.Addr) admission.Source { return n.transports.Source(peer) }
-
-// admitHandshake decides whether a handshake with somebody at an address may begin.
-func (n *Node) admitHandshake(from net.Addr) error {
-	return n.admission.Handshake(n.source(from), time.Now())
-}

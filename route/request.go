@@ -31,7 +31,6 @@ type Request struct {
 	Session *channel.Session
 
 	node    *Node
-	led     bool // by a relay that this side has dialed
 	conn    netio.Conn
 	ahead   []byte       // read behind the message
 	address wire.Address // what was taken off the onward route last
@@ -42,6 +41,7 @@ type Request struct {
 	// longer if its peer has been authenticated; party is whom the request counts for, if it does.
 	slot  *admission.Slot
 	party admission.Party
+	way   *admission.Way // that the link has come by; nil for one that was accepted here
 }
 
 // answer is how far a request's answer is.
@@ -77,7 +77,6 @@ func (n *Node) newFlowRequest(f *channel.Flow) *Request {
 // takes to come.
 func (n *Node) ReadRequest(link Conn) (*Request, error) {
 	q := n.newRequest(link, nil)
-	q.led = true
 	return q, q.read()
 }
 
@@ -120,7 +119,7 @@ func (q *Request) asker() admission.Party {
 	if q.Session != nil {
 		return admission.ByIdentity(q.Session.Peer().Identifier())
 	}
-	return admission.Anonymous(q.node.source(q.conn.RemoteAddr()))
+	return admission.Anonymous(q.source())
 }
 
 // Accept answers that the service is there. The answer goes out with the stream's first bytes or
@@ -166,7 +165,7 @@ func (q *Request) HandOver() bool {
 // asker in a channel it says that it has done so.
 func (q *Request) pass(next netio.Conn) (wire.Code, error) {
 	m := q.Message
-	m.Return = append(wire.Route{q.node.labels.passing(q.origin())}, m.Return...)
+	m.Return = append(wire.Route{q.node.labels.passing(q.source().String())}, m.Return...)
 	out, err := wire.AppendMessage(nil, m)
 	if err != nil {
 		return wire.TooLong, err
@@ -191,19 +190,6 @@ func (q *Request) Label() (label [wire.LabelSize]byte, ok bool) {
 		return label, false
 	}
 	return label, copy(label[:], q.Message.Return[0].Name) == wire.LabelSize
-}
-
-// origin is where the message comes from, as this node sees it: from an identity, from an address,
-// or, where a relay has led it here, from whom the relay tells apart.
-func (q *Request) origin() string {
-	if q.Session != nil {
-		return q.Session.Peer().Identifier().String()
-	}
-	source := q.node.source(q.conn.RemoteAddr()).String()
-	if label, ok := q.Label(); ok && q.led {
-		source += " " + string(label[:])
-	}
-	return source
 }
 
 // ordinal is this node's place among those that the message has come by.

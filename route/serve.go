@@ -31,25 +31,16 @@ func (n *Node) serveLink(link netio.Conn, slot *admission.Slot) {
 	}
 }
 
-// ServeLink serves a link to which the limits of unauthenticated links do not apply, and closes it.
-func (n *Node) ServeLink(link Conn) {
-	defer n.links.track(link)()
-	q := n.newRequest(link, nil)
-	q.led = true
-	if q.readInTime() {
-		n.serve(n.life.ctx, q)
-	}
-}
-
-// ServeRequest serves a link whose opening message has been read by ReadRequest, and closes it.
-func (n *Node) ServeRequest(conn netio.Conn, q *Request) {
-	defer n.links.track(conn)()
-	n.serve(n.life.ctx, q)
-}
-
 // serveFlow serves a flow that came in through a secure channel.
 func (n *Node) serveFlow(ctx context.Context, f *channel.Flow) {
 	q := n.newFlowRequest(f)
+	peer := f.Session().Peer().Identifier()
+	if err := n.admission.BeginFlow(peer); err != nil {
+		q.refuse(wire.Status{Code: wire.Busy, Reason: err.Error()})
+		q.awaitEnd()
+		return
+	}
+	defer n.admission.EndFlow(peer)
 	if q.readInTime() {
 		n.serve(ctx, q)
 	}
@@ -113,7 +104,10 @@ func (n *Node) resolveSecure(q *Request) (Handler, error) {
 // secure answers as a secure channel's responder; what comes through the channel is served like a
 // link of its own.
 func (n *Node) secure(ctx context.Context, q *Request) error {
-	return n.endpoint.Serve(ctx, q.Accept(), n.offers.accept, q.authenticated, n.serveFlow)
+	who := &asker{q.source(), q.slot, q.ordinal()}
+	stream := q.Accept()
+	stream.asker = who
+	return n.endpoint.Serve(ctx, stream, n.offers.accept, q.authenticated, n.serveFlow)
 }
 
 func (n *Node) resolveForward(q *Request) (_ Handler, err error) {
@@ -184,6 +178,9 @@ func (n *Node) log(q *Request, err error) {
 	}
 	level := n.failures.Level(err, time.Now())
 	if q.Session != nil {
+		if isOverLimit(err) && !n.overLimits.Due(time.Now()) {
+			level = slog.LevelDebug
+		}
 		who := q.Session.Peer().Identifier()
 		n.logger.Log(n.life.ctx, level, "request failed", "identifier", who, "error", err)
 		return
@@ -203,6 +200,12 @@ func (n *Node) log(q *Request, err error) {
 		more = append(more, "left out", omitted)
 	}
 	n.logger.Log(n.life.ctx, level, text, more...)
+}
+
+// isOverLimit tells whether err is a refusal for want of room.
+func isOverLimit(err error) bool {
+	var refused *StatusError
+	return errors.As(err, &refused) && refused.Code == wire.Busy
 }
 
 // linkEnded tells whether err is of a link itself, and no refusal.

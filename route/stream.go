@@ -45,6 +45,8 @@ type Stream struct {
 	inside  bool // it comes in a channel
 	passing bool // and the node where the channel ends says first that it has passed the message on
 	passed  bool // it has, and what is read now comes from behind it
+
+	asker *asker // of the acceptor's side of a secure channel; nil otherwise
 }
 
 var (
@@ -76,6 +78,20 @@ func accepted(conn netio.Conn, ahead, out []byte) *Stream {
 	s.writing.out = out
 	s.pending.Store(true)
 	return s
+}
+
+// refuse has the status say that there is nothing to be had after all, if it has not gone out.
+func (s *Stream) refuse(status wire.Status) {
+	w := &s.writing
+	w.Lock()
+	if s.pending.Load() && len(w.out) > 0 {
+		w.out = wire.AppendStatus(nil, status)
+	}
+	w.Unlock()
+	_ = s.SetWriteDeadline(time.Now().Add(refuseTimeout))
+	if s.Flush() == nil {
+		_ = s.conn.CloseWrite()
+	}
 }
 
 // Flush sends the opening message or the status if that has not been done.

@@ -330,8 +330,16 @@ const (
 	descriptorFlood   = 600
 	descriptorReports = 15 // lines about it that a flood may cost: one at once, of each kind
 	reportEvery       = 10 * time.Second
-	lacking           = "too many open files"
 )
+
+// lacking is what a process says that lacks descriptors. An outlet keeps some for its targets, and
+// refuses before.
+func lacking(part string) string {
+	if part == "outlet" {
+		return "too many connections"
+	}
+	return "too many open files"
+}
 
 func fewDescriptors(t *testing.T, part string) {
 	t.Helper()
@@ -358,7 +366,7 @@ func fewDescriptors(t *testing.T, part string) {
 		flood = append(flood, c)
 		_, _ = c.Write([]byte("flood!!!"))
 	}
-	p.says(lacking)
+	p.says(lacking(part))
 	eventually(t, "the flood fills it", func() bool { return p.use().descriptors > 200 })
 	during := p.use()
 	for _, c := range flood {
@@ -371,7 +379,7 @@ func fewDescriptors(t *testing.T, part string) {
 		}
 	}
 	took := time.Since(began).Round(time.Millisecond)
-	reports := p.said(lacking)
+	reports := p.said(lacking(part))
 	t.Logf("%s: %d descriptors before, %d in the flood of %d; "+
 		"serves again after %v; %d lines about it of %d",
 		part, before.descriptors, during.descriptors, descriptorFlood, took, reports, p.said("\n"))

@@ -11,6 +11,8 @@ const (
 	displacedPart       = 4    // and a fourth of that for those that make room for others
 	restPart            = 8    // an eighth of all is for everything else,
 	restMost            = 1024 // but not more than so many
+	sessionsPart        = 8    // an eighth of all is for the sessions of one identity, at most
+	identityPart        = 4    // and all but a fourth of what is not rest for its connections
 )
 
 // limits returns what l says. What it leaves open is the default, or less: anonymous peers must
@@ -32,14 +34,33 @@ func limits(l config.Limits, forAnybody bool) admission.Limits {
 	if l.Unauthenticated == 0 {
 		all.Unauthenticated = min(config.DefaultMaxUnauthenticated, unauthenticated)
 	}
+	if !forAnybody {
+		all.Descriptors = max(files-rest(files), 1)
+		if l.PerIdentity == 0 {
+			most := max(all.Descriptors-all.Descriptors/identityPart, 1)
+			all.PerIdentity = min(config.DefaultMaxPerIdentity, most)
+		}
+	}
 	return all
 }
+
+// sessionsLimit returns how many sessions one identity may have: what l says, or the default, or
+// less where that would be too many descriptors.
+func sessionsLimit(l config.Limits) int {
+	files, known := maxOpenFiles()
+	if l.Sessions > 0 || !known {
+		return l.Sessions
+	}
+	return min(config.DefaultMaxSessions, max(files/sessionsPart, 1))
+}
+
+// rest returns how many of so many descriptors are for what limits do not count.
+func rest(files int) int { return min(files/restPart, restMost) }
 
 // limitsWith returns how many connections a node can carry that may open so many files, and how
 // many unauthenticated links it can have: if all of both are taken there are descriptors left.
 func limitsWith(files int) (connections, unauthenticated int) {
 	unauthenticated = min(files/unauthenticatedPart, config.DefaultMaxUnauthenticated)
-	rest := min(files/restPart, restMost)
 	links := unauthenticated + unauthenticated/displacedPart
-	return max((files-links-rest)/filesPerConnection, 1), max(unauthenticated, 1)
+	return max((files-links-rest(files))/filesPerConnection, 1), max(unauthenticated, 1)
 }

@@ -126,7 +126,7 @@ func (s *site) nodeConfig() (route.Config, error) {
 		Channel: channel.Config{
 			Identity: s.self, Current: s.presented.identity,
 			Credentials: s.presented.list, Ticket: presentTicket(s.ticket), Suites: suites,
-			Keepalive: s.config.Keepalive, SessionsPerIdentity: s.config.Limits.Sessions,
+			Keepalive: s.config.Keepalive, SessionsPerIdentity: sessionsLimit(s.config.Limits),
 		},
 		ConnectTimeout: s.config.ConnectTimeout, Limits: limits(s.config.Limits, false),
 		Logger: s.logger, Hint: s.options.Hint,

@@ -10,23 +10,27 @@ import (
 	"github.com/secureportal/sp/identity"
 )
 
-// bestCredential decides by the credential that makes a peer trusted for the longest
-// time. The error is the reasons why none does.
+// bestCredential decides by the credential that makes somebody trusted for the longest
+// time. The error is the reasons why none does. None counts behind one that is forged: who shows
+// that shall not have more of them verified.
 func (p *Policy) bestCredential(
-	lists *lists, peer *identity.Peer, as As, now time.Time,
+	lists *lists, claim identity.Claim, as As, now time.Time,
 ) (Decision, error) {
 	switch {
-	case peer.Identifier() == p.own:
+	case claim.Identifier == p.own:
 		return Decision{}, errors.New("it is our own identity, for which no authority vouches here")
 	case as.Role == Outlet && as.Name == "":
 		return Decision{}, ErrNameless
-	case len(peer.Credentials) == 0:
+	case len(claim.Credentials) == 0:
 		return Decision{}, errors.New("no credential was presented")
 	}
 	var best Decision
 	var reasons error
-	for i, c := range peer.Credentials {
-		authority, err := p.checkCredential(lists, c, peer.Identifier(), p.wants(as), now)
+	for i, c := range claim.Credentials {
+		authority, err := p.checkCredential(lists, c, claim.Identifier, p.wants(as), now)
+		if errors.Is(err, identity.ErrForged) {
+			return Decision{}, fmt.Errorf("credential %d: %w", i+1, err)
+		}
 		if err != nil {
 			reasons = join(reasons, fmt.Errorf("credential %d: %w", i+1, err))
 		} else if best.Credential == nil || c.Expires().After(best.Until) {

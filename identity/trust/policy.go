@@ -77,6 +77,39 @@ func set(ids []identity.Identifier) map[identity.Identifier]bool {
 	return m
 }
 
+// MightTrust says whether somebody could be trusted at now, as what he is taken for, if he proves
+// what he claims. It is the
+// question to ask first: it verifies no signature of the claimed history, and of what comes with
+// that no more than what decides. An error wraps [ErrNotTrusted] and gives the reason.
+func (p *Policy) MightTrust(c identity.Claim, as As, now time.Time) error {
+	if err := p.mightTrust(c, as, now); err != nil {
+		return fmt.Errorf("who claims to be %s is %w: %w", c.Identifier, ErrNotTrusted, err)
+	}
+	return nil
+}
+
+func (p *Policy) mightTrust(c identity.Claim, as As, now time.Time) error {
+	lists := p.lists.Load()
+	if err := p.denied(lists, c.Identifier); err != nil {
+		return err
+	}
+	_, err := p.anchored(lists, c, as, now)
+	if err == nil || p.issuer == nil || c.Ticket == nil {
+		return err
+	}
+	if refused := p.checkTicket(c.Ticket, now); refused != nil {
+		return join(err, refused)
+	}
+	return nil
+}
+
+// claimOf returns what a peer has claimed and proved.
+func claimOf(peer *identity.Peer) identity.Claim {
+	return identity.Claim{
+		Identifier: peer.Identifier(), Credentials: peer.Credentials, Ticket: peer.Ticket,
+	}
+}
+
 // Check says whether a peer that has proved its identity is trusted, as what it is taken for, at
 // now. It only asks: it changes nothing, in memory or on disk. It verifies the credentials that
 // matter, and ignores a ticket.
@@ -139,7 +172,7 @@ func (p *Policy) decide(peer *identity.Peer, as As, now time.Time) (Decision, er
 	if err := p.denied(lists, peer.Identifier()); err != nil {
 		return Decision{}, err
 	}
-	return p.anchored(lists, peer, as, now)
+	return p.anchored(lists, claimOf(peer), as, now)
 }
 
 func (p *Policy) denied(lists *lists, id identity.Identifier) error {
@@ -152,11 +185,11 @@ func (p *Policy) denied(lists *lists, id identity.Identifier) error {
 	return nil
 }
 
-// anchored looks for an anchor that holds for a peer that is not denied.
+// anchored looks for an anchor that holds for somebody who is not denied, if his claim is true.
 func (p *Policy) anchored(
-	lists *lists, peer *identity.Peer, as As, now time.Time,
+	lists *lists, c identity.Claim, as As, now time.Time,
 ) (Decision, error) {
-	id := peer.Identifier()
+	id := c.Identifier
 	if id == p.self && !p.self.IsZero() {
 		return Decision{Anchor: AnchorSelf}, nil
 	}
@@ -168,7 +201,7 @@ func (p *Policy) anchored(
 	}
 	reason := p.notNamed(lists)
 	if len(p.authorities) > 0 {
-		d, err := p.bestCredential(lists, peer, as, now)
+		d, err := p.bestCredential(lists, c, as, now)
 		if err == nil {
 			return d, nil
 		}

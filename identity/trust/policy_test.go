@@ -194,7 +194,7 @@ func TestPolicyTable(t *testing.T) {
 func decideFromProof(
 	t *testing.T, p *Policy, id *identity.Identity, credential []byte, spoil func([]byte),
 	now time.Time,
-) (Decision, error) {
+) (d Decision, err error) {
 	t.Helper()
 	proof, err := id.Prove(identity.Initiator, testHash, [][]byte{credential}, nil)
 	if err != nil {
@@ -203,12 +203,22 @@ func decideFromProof(
 	if spoil != nil {
 		spoil(proof)
 	}
-	peer, err := identity.VerifyProof(identity.Initiator, testHash, proof)
+	claimed, err := identity.ParseProof(identity.Initiator, proof)
 	if err != nil {
 		return Decision{}, err
 	}
+	might := p.MightTrust(claimed.Claim(), anInlet, now)
+	peer, err := claimed.Verify(testHash)
+	if err != nil {
+		return Decision{}, err
+	}
+	defer func() {
+		if (might == nil) != (err == nil) {
+			t.Errorf("MightTrust says %v, and Accept %v", might, err)
+		}
+	}()
 	asked, refused := p.Check(peer, anInlet, now)
-	d, err := p.Accept(peer, anInlet, now)
+	d, err = p.Accept(peer, anInlet, now)
 	if fmt.Sprint(asked, refused) != fmt.Sprint(d, err) {
 		t.Errorf("Check says %+v, %v, and Accept %+v, %v", asked, refused, d, err)
 	}

@@ -56,7 +56,7 @@ func (p *Policy) Redeem(peer *identity.Peer, now time.Time) (Decision, error) {
 	if err != nil {
 		return Decision{}, err
 	}
-	return p.anchored(p.lists.Load(), peer, As{}, now) // it is in the list, whatever it is
+	return p.anchored(p.lists.Load(), claimOf(peer), As{}, now) // it is in the list, whatever it is
 }
 
 // checkTicket checks everything but whether the ticket is spent.

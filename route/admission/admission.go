@@ -7,6 +7,7 @@
 package admission
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -20,8 +21,18 @@ const (
 	DefaultPerIdentity     = 16384
 	DefaultPerSource       = 16384
 	DefaultUnauthenticated = 1024
+	DefaultRelayed         = 256
 	DefaultHandshakeRate   = 32
 )
+
+const (
+	relayedPart  = 2  // a relay's links have this part of the slots beside them, of each kind,
+	relayedLeast = 96 // but at least so many: most of them take no descriptors
+)
+
+// knownRate is how many times as many handshakes a known source may begin: there may be ten
+// thousand peers behind it, who come at once when the node has been started anew.
+const knownRate = 16
 
 // Limits says how much a node takes on. Zero fields are the defaults. What is over a limit is
 // refused; what is there already does not suffer, but for links that are still unauthenticated
@@ -31,7 +42,12 @@ type Limits struct {
 	PerIdentity     int // of them for one identity
 	PerSource       int // of them from one source
 	Unauthenticated int // links at once, and as many again from known sources
-	HandshakeRate   int // a second, from one source
+	Relayed         int // the same for each relay that leads links here, of each kind: see Way
+	HandshakeRate   int // a second, from one source; more from a known one
+
+	// Descriptors is how many the node may have for links, and for what it dials for those who
+	// come by them. 0 is no bound.
+	Descriptors int
 }
 
 // WithDefaults returns l with its zero fields filled in.
@@ -45,6 +61,7 @@ func (l Limits) WithDefaults() Limits {
 	set(&l.PerIdentity, DefaultPerIdentity)
 	set(&l.PerSource, DefaultPerSource)
 	set(&l.Unauthenticated, DefaultUnauthenticated)
+	set(&l.Relayed, min(DefaultRelayed, max(l.Unauthenticated/relayedPart, relayedLeast)))
 	set(&l.HandshakeRate, DefaultHandshakeRate)
 	return l
 }
@@ -60,10 +77,15 @@ var (
 type Admission struct {
 	limits     Limits // set once
 	handshakes rates
+	ofKnown    rates // handshakes of known sources
+	turns      *turns
 
-	mu          sync.Mutex
-	connections counter
-	links       slots
+	mu              sync.Mutex // guards what follows
+	connections     counter
+	links           slots
+	unauthenticated int // links that have a slot, by whichever way
+	descriptors     descriptors
+	held            map[identity.Identifier]*held
 }
 
 // New returns an Admission that has taken on nothing yet.
@@ -72,8 +94,11 @@ func New(l Limits) *Admission {
 	return &Admission{
 		limits:      l,
 		handshakes:  newRates(l.HandshakeRate, handshakeBurst*l.HandshakeRate),
-		connections: newCounter(),
-		links:       newSlots(l.Unauthenticated),
+		ofKnown:     newRates(knownRate*l.HandshakeRate, handshakeBurst*knownRate*l.HandshakeRate),
+		turns:       newTurns(),
+		connections: newCounter(), descriptors: descriptors{most: l.Descriptors},
+		held:  make(map[identity.Identifier]*held),
+		links: newSlots(l.Unauthenticated),
 	}
 }
 
@@ -82,11 +107,18 @@ func New(l Limits) *Admission {
 func (a *Admission) Begin(p Party) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	err := a.connections.admit(a.limits, p)
-	if err != nil {
-		connectionsRefused.Inc()
+	if p.isPeer() && !a.descriptors.targetLeftFor(a.connections.by[p.key]) {
+		targetsRefused.Inc()
+		return ErrTooMany
 	}
-	return err
+	if err := a.connections.admit(a.limits, p); err != nil {
+		connectionsRefused.Inc()
+		return err
+	}
+	if p.isPeer() {
+		a.descriptors.targets++
+	}
+	return nil
 }
 
 // End is the end of a connection that Begin has admitted.
@@ -94,16 +126,53 @@ func (a *Admission) End(p Party) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.connections.leave(p.key)
+	if p.isPeer() {
+		a.descriptors.targets--
+	}
 }
 
-// Handshake counts a handshake with somebody at from. It fails with ErrTooManyHandshakes if there
-// have been too many.
+// Handshake counts a handshake with somebody at from, whose first message has come whole. It fails
+// with ErrTooManyHandshakes if there have been too many.
 func (a *Admission) Handshake(from Source, now time.Time) error {
-	if !a.handshakes.take(from, now) {
+	of := &a.handshakes
+	if a.isKnown(from, now) {
+		of = &a.ofKnown
+	}
+	if !of.take(from, now) {
 		handshakesRefused.Inc()
 		return ErrTooManyHandshakes
 	}
 	return nil
+}
+
+func (a *Admission) isKnown(from Source, now time.Time) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.links.known.has(from, now)
+}
+
+// Compute runs f, which computes for a handshake with somebody at from, when it is his turn. begins
+// says that nothing has been computed for the handshake yet. It fails with ErrBusy if too many
+// wait.
+func (a *Admission) Compute(
+	ctx context.Context, from Source, begins bool, now time.Time, f func() error,
+) error {
+	r := begun
+	switch {
+	case !begins:
+	case a.isKnown(from, now):
+		r = ofKnown
+	default:
+		r = ofUnknown
+	}
+	if err := a.turns.take(ctx, r, from); err != nil {
+		if errors.Is(err, ErrBusy) {
+			handshakesBusy.Inc()
+		}
+		return err
+	}
+	defer a.turns.done()
+	return f()
 }
 
 // Enter gives a link from a source a slot among the unauthenticated links, or says which limit is
@@ -114,18 +183,37 @@ func (a *Admission) Enter(
 ) (s *Slot, displaced any, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s, old, err := a.links.admit(from, now)
+	return a.enterLocked(&a.links, nil, holder, from, now)
+}
+
+func (a *Admission) enterLocked(
+	of *slots, way *Way, holder any, from Source, now time.Time,
+) (s *Slot, displaced any, err error) {
+	s, old, err := of.admit(from, now)
 	if err != nil {
-		linksRefused.Inc()
+		refusedBy(way)
 		return nil, nil, err
 	}
+	a.unauthenticated++
 	unauthenticatedNow.Inc()
-	s.owner, s.holder = a, holder
-	if old != nil {
-		linksDisplaced.Inc()
-		displaced, old.holder = old.holder, nil
+	s.owner, s.way, s.holder = a, way, holder
+	return s, displace(old), nil
+}
+
+// displace returns the link that old is the slot of.
+func displace(old *Slot) (holder any) {
+	if old == nil {
+		return nil
 	}
-	return s, displaced, nil
+	linksDisplaced.Inc()
+	holder, old.holder = old.holder, nil
+	return holder
+}
+
+// leftLocked takes note that a link does not count as unauthenticated any more.
+func (a *Admission) leftLocked() {
+	a.unauthenticated--
+	unauthenticatedNow.Dec()
 }
 
 // Links returns how many links are unauthenticated, and how many of authenticated peers make their
@@ -133,7 +221,7 @@ func (a *Admission) Enter(
 func (a *Admission) Links() (unauthenticated, authenticated int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.links.taken(), a.links.known.links
+	return a.unauthenticated, a.links.known.links
 }
 
 // Party is whom a connection counts for.
@@ -151,6 +239,12 @@ func BySource(from Source) Party { return Party{key: from} }
 // Anonymous is the party of one who comes from a source, and of whom nothing else is known: a few
 // sources that take all they can do not keep the others out.
 func Anonymous(from Source) Party { return Party{key: from, anonymous: true} }
+
+// isPeer tells whether p has proved who it is: something is dialed for it.
+func (p Party) isPeer() bool {
+	_, ok := p.key.(identity.Identifier)
+	return ok
+}
 
 // IsZero tells whether p is nobody.
 func (p Party) IsZero() bool { return p.key == nil }

@@ -25,7 +25,9 @@ const (
 // authenticated meanwhile counts all the same.
 type Slot struct {
 	owner  *Admission
-	holder any // the link; nil when it has been displaced
+	of     *slots
+	way    *Way // that the link has come by; nil for one that was accepted here
+	holder any  // the link; nil when it has been displaced
 	from   Source
 	since  time.Time
 	state  slotState
@@ -50,8 +52,8 @@ func (s *Slot) Free() {
 	}
 	s.owner.mu.Lock()
 	defer s.owner.mu.Unlock()
-	if s.owner.links.free(s) {
-		unauthenticatedNow.Dec()
+	if s.of.free(s) {
+		s.owner.leftLocked()
 	}
 }
 
@@ -63,8 +65,8 @@ func (s *Slot) Authenticate() {
 	}
 	s.owner.mu.Lock()
 	defer s.owner.mu.Unlock()
-	if s.owner.links.authenticate(s) {
-		unauthenticatedNow.Dec()
+	if s.of.authenticate(s) {
+		s.owner.leftLocked()
 	}
 }
 
@@ -75,8 +77,8 @@ func (s *Slot) End(now time.Time) {
 	}
 	s.owner.mu.Lock()
 	defer s.owner.mu.Unlock()
-	if s.owner.links.end(s, now) {
-		unauthenticatedNow.Dec()
+	if s.of.end(s, now) {
+		s.owner.leftLocked()
 	}
 }
 
@@ -85,14 +87,14 @@ func (s *Slot) End(now time.Time) {
 // It has no lock.
 type slots struct {
 	common, reserve pool
-	known           known
+	known           *known
 	leaving         int // links that have been displaced, and are not at their end yet
 	mostLeaving     int
 }
 
 func newSlots(most int) slots {
 	return slots{
-		common: newPool(most), reserve: newPool(most), known: newKnown(),
+		common: newPool(most, slotGrace), reserve: newPool(most, slotGrace), known: newKnown(),
 		mostLeaving: max(most/slotsKept, 1),
 	}
 }
@@ -102,26 +104,40 @@ func newSlots(most int) slots {
 // do many, for the oldest link, which is to be reset, makes room when those are taken too. Those
 // behind the address of one that takes all it can have its slots to share.
 func (a *slots) admit(from Source, now time.Time) (s, old *Slot, err error) {
-	s = &Slot{from: from, since: now}
-	pools := []*pool{&a.common}
-	if a.known.has(from, now) {
-		pools = []*pool{&a.reserve, &a.common}
+	s = &Slot{of: a, from: from, since: now}
+	old, err = a.place(s, a.poolsFor(from, now))
+	if err != nil {
+		return nil, nil, err
 	}
+	return s, old, nil
+}
+
+// poolsFor returns where a link from a source has its slot, the first choice first.
+func (a *slots) poolsFor(from Source, now time.Time) []*pool {
+	if a.known.has(from, now) {
+		return []*pool{&a.reserve, &a.common}
+	}
+	return []*pool{&a.common}
+}
+
+// place gives s a slot in one of some pools, or says which limit is in the way. old is who makes
+// room.
+func (a *slots) place(s *Slot, pools []*pool) (old *Slot, err error) {
 	for _, p := range pools {
 		if err = p.take(s); err == nil {
-			return s, nil, nil
+			return nil, nil
 		}
 	}
 	if a.leaving >= a.mostLeaving {
-		return nil, nil, err
+		return nil, err
 	}
 	for _, p := range pools {
 		if old := p.displaceFor(s); old != nil {
 			a.leaving++
-			return s, old, nil
+			return old, nil
 		}
 	}
-	return nil, nil, err
+	return nil, err
 }
 
 // taken returns how many slots are in use.
@@ -163,16 +179,18 @@ func (a *slots) end(s *Slot, now time.Time) bool {
 // pool is some of the slots.
 type pool struct {
 	most   int
-	kept   int // of them, for sources that have fewer than few
+	grace  time.Duration // before a link may have to make room
+	kept   int           // of the slots, for sources that have fewer than few
 	few    int
 	taken  counter
 	oldest list.List // of *Slot, the oldest first
 }
 
-func newPool(most int) pool {
+func newPool(most int, grace time.Duration) pool {
 	kept := most / slotsKept
 	return pool{
-		most: most, kept: kept, few: min(slotsFew, max(kept/2, 1)), taken: newCounter(),
+		most: most, grace: grace, kept: kept, few: min(slotsFew, max(kept/2, 1)),
+		taken: newCounter(),
 	}
 }
 
@@ -195,7 +213,7 @@ func (p *pool) displaceFor(s *Slot) *Slot {
 	few := p.taken.by[s.from] < p.few
 	for e := p.oldest.Front(); e != nil; e = e.Next() {
 		old := e.Value.(*Slot)
-		if s.since.Sub(old.since) < slotGrace {
+		if s.since.Sub(old.since) < p.grace {
 			return nil
 		}
 		if few || old.from == s.from {

@@ -1,6 +1,10 @@
 package admission
 
-import "net/netip"
+import (
+	"net/netip"
+
+	"github.com/secureportal/sp/identity"
+)
 
 // sourceBits6 is the size of the network that counts as one IPv6 source: a home or a server has
 // at least that many addresses.
@@ -10,8 +14,9 @@ const sourceBits6 = 64
 // IPv6 /64, or what else a transport knows of a peer. It is comparable. All who have the zero
 // Source share one: this machine, and peers of whom a transport knows nothing.
 type Source struct {
-	prefix netip.Prefix
-	name   string
+	prefix  netip.Prefix
+	name    string
+	trusted bool // an identity that is trusted, and so known
 }
 
 // FromIP returns the source of connections from an IP address.
@@ -36,3 +41,8 @@ func (s Source) String() string {
 // FromName returns the source that a transport calls name, such as the address of a radio. Names of
 // different transports must differ: they begin with the transport's scheme.
 func FromName(name string) Source { return Source{name: name} }
+
+// FromIdentity returns the source of what comes in a session of a peer that is trusted.
+func FromIdentity(id identity.Identifier) Source {
+	return Source{name: string(id[:]), trusted: true}
+}

@@ -35,6 +35,7 @@ type registration struct {
 	client  *Client
 	stream  *route.Stream // to the relay's register service
 	standby *standby
+	relayed *route.Relayed
 
 	superseded atomic.Bool // the relay has said so
 	links      linkSet     // that the relay has led here and that are being served
@@ -55,7 +56,10 @@ func (c *Client) claim(ctx context.Context) (*registration, error) {
 		_ = s.Close()
 		return nil, err
 	}
-	return &registration{client: c, stream: s, standby: newStandby(c, key)}, nil
+	return &registration{
+		client: c, stream: s, standby: newStandby(c, key),
+		relayed: c.Serve.Relayed(route.Format(c.Relay)),
+	}, nil
 }
 
 // readKey reads the key for standby links that comes with the relay's consent.
@@ -182,20 +186,23 @@ func (r *registration) serveLink(link netio.Conn) {
 	node := r.client.Serve
 	served := node.Go(func() {
 		defer r.links.add(link)()
-		node.ServeLink(link)
+		r.relayed.ServeLink(link)
 	})
 	if !served {
 		_ = link.Close()
 	}
 }
 
-// serveStandby serves a standby link that is used for q. It reports false if the node has been
-// closed.
-func (r *registration) serveStandby(link *route.Stream, q *route.Request) bool {
+// serveStandby serves a standby link that is used for q, and calls ended then. It reports false if
+// the node has been closed.
+func (r *registration) serveStandby(
+	link *route.Stream, q *route.Request, ended func(),
+) bool {
 	node := r.client.Serve
 	return node.Go(func() {
+		defer ended()
 		defer r.links.add(link)()
-		node.ServeRequest(link, q)
+		r.relayed.ServeRequest(link, q)
 	})
 }
 

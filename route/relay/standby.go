@@ -54,9 +54,13 @@ func (s *standby) poke() {
 	}
 }
 
+// serveFunc serves a link that is used, and calls ended when that is over. It reports false, and
+// does nothing, if it serves nothing any more.
+type serveFunc = func(link *route.Stream, q *route.Request, ended func()) bool
+
 // keep makes links whenever there are too few, and has serve serve those that are used. It returns
 // when ctx has ended, and with it all links that wait.
-func (s *standby) keep(ctx context.Context, serve func(*route.Stream, *route.Request) bool) {
+func (s *standby) keep(ctx context.Context, serve serveFunc) {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	for {
@@ -100,10 +104,17 @@ func (s *standby) wantLess() {
 
 // one makes one link, and has it served when it is used. It counts as waiting until then, or, if it
 // comes to nothing, until the pause before the next one is over.
-func (s *standby) one(ctx context.Context, serve func(*route.Stream, *route.Request) bool) {
+func (s *standby) one(ctx context.Context, serve serveFunc) {
 	gone := sync.OnceFunc(s.gone)
 	defer gone()
-	link, q, err := s.await(ctx)
+	var link *route.Stream
+	var q *route.Request
+	ended, err := s.client.Serve.CountSpareLink()
+	if err == nil {
+		if link, q, err = s.await(ctx); err != nil {
+			ended()
+		}
+	}
 	if err != nil {
 		s.client.Serve.Logger().Debug("no standby link",
 			"relay", route.Format(s.client.Relay), "error", err)
@@ -114,7 +125,8 @@ func (s *standby) one(ctx context.Context, serve func(*route.Stream, *route.Requ
 		return
 	}
 	gone()
-	if !serve(link, q) {
+	if !serve(link, q, ended) {
+		ended()
 		_ = link.Close()
 	}
 }

@@ -93,7 +93,9 @@ func standbyLinksClosedByRelay(t *testing.T, step ...wire.Address) {
 	defer keeping.Wait()
 	defer cancel()
 	began := time.Now()
-	keeping.Go(func() { p.keep(ctx, func(*route.Stream, *route.Request) bool { return false }) })
+	keeping.Go(
+		func() { p.keep(ctx, func(*route.Stream, *route.Request, func()) bool { return false }) },
+	)
 	for range minStandby {
 		testkit.Within(t, again, "another standby link")
 	}

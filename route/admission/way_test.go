@@ -1,0 +1,148 @@
+package admission
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+// relayed is a Way with few slots, and what happened to its links.
+type relayed struct {
+	*Way
+	t    *testing.T
+	now  time.Time
+	lost map[any]bool // that had to make room, and whose slots have ended
+	by   map[any]*Slot
+}
+
+func newRelayed(t *testing.T, most int) *relayed {
+	a := New(Limits{Relayed: most})
+	return &relayed{a.NewWay("relay"), t, time.Now(), make(map[any]bool), make(map[any]*Slot)}
+}
+
+func (r *relayed) displace(holder any) {
+	if holder != nil {
+		r.lost[holder] = true
+		r.by[holder].End(r.now)
+	}
+}
+
+// comes has a link come that says where it is from, and then no more.
+func (r *relayed) comes(name, label string) error {
+	s, old, err := r.Enter(name, r.Source(""), r.now)
+	if err != nil {
+		return err
+	}
+	r.by[name] = s
+	r.displace(old)
+	old, err = s.Identify(r.Source(label), false, r.now)
+	r.displace(old)
+	if old == name {
+		r.t.Errorf("%s makes room for itself", name)
+	}
+	return err
+}
+
+// speaks has a link come on which a handshake begins.
+func (r *relayed) speaks(name, label string) error {
+	if err := r.comes(name, label); err != nil {
+		return err
+	}
+	old, err := r.by[name].Speak(r.now)
+	r.displace(old)
+	return err
+}
+
+// Links by a relay on which nothing is said make room for each other at once, and take nothing from
+// those on which something is, from those of sessions, and from what comes otherwise.
+func TestSilentRelayedLinks(t *testing.T) {
+	const most = 16
+	r := newRelayed(t, most)
+	if err := r.speaks("honest", "client"); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 100 * most {
+		if err := r.comes(fmt.Sprint("silent ", n), "stranger"); err != nil {
+			t.Fatalf("link %d: %v", n, err)
+		}
+	}
+	if r.lost["honest"] {
+		t.Error("a handshake had to make room for links that say nothing")
+	}
+	if err := r.speaks("late", "client"); err != nil {
+		t.Errorf("a client is refused: %v", err)
+	}
+	s, _, err := r.Enter("session", r.Source(""), r.now)
+	if err == nil {
+		_, err = s.Identify(r.Source("client"), true, r.now)
+	}
+	if err != nil || s.of != &r.inSession {
+		t.Errorf("a link of a session is refused: %v", err)
+	}
+	if all, _ := r.owner.Links(); all > most+3 {
+		t.Errorf("%d links are unauthenticated", all)
+	}
+	if n := r.owner.links.taken(); n != 0 {
+		t.Errorf("they take %d slots of those that come without a relay", n)
+	}
+}
+
+// Who begins handshakes and does not go on takes no slots from another source. From one source, the
+// oldest makes room once it has had the time of a round trip.
+func TestRelayedHandshakes(t *testing.T) {
+	const most = 16
+	r := newRelayed(t, most)
+	n := 0
+	for r.speaks(fmt.Sprint("stranger ", n), "stranger") == nil {
+		n++
+	}
+	if n < most/2 || n > most {
+		t.Fatalf("the stranger has %d slots of %d", n, most)
+	}
+	for k := range 2 {
+		if err := r.speaks(fmt.Sprint("client ", k), "client"); err != nil {
+			t.Errorf("client %d is refused: %v", k, err)
+		}
+	}
+	r.now = r.now.Add(relayedGrace)
+	if err := r.speaks("again", "stranger"); err != nil || !r.lost["stranger 0"] {
+		t.Errorf("the oldest does not make room: %v", err)
+	}
+	s := r.by["client 0"]
+	s.Authenticate()
+	if !r.owner.links.known.has(r.Source("client"), r.now) {
+		t.Error("a client's source is not known")
+	}
+	if r.owner.links.known.has(r.owner.NewWay("another").Source("client"), r.now) {
+		t.Error("what one relay calls a source counts for another relay")
+	}
+	if old, err := s.Speak(r.now); old != nil || err != nil {
+		t.Errorf("%v, %v for a link that has a slot no more", old, err)
+	}
+	if _, err := r.by["stranger 0"].Speak(r.now); err != nil {
+		t.Errorf("a link that has ended: %v", err)
+	}
+}
+
+// A link that had to make room does not get a slot again.
+func TestDisplacedRelayedLink(t *testing.T) {
+	r := newRelayed(t, 1)
+	first, _, err := r.Enter("first", r.Source(""), r.now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, old, err := r.Enter("second", r.Source(""), r.now); old != "first" || err != nil {
+		t.Fatalf("%v makes room, %v", old, err)
+	}
+	if _, err := first.Speak(r.now); !errors.Is(err, ErrTooMany) {
+		t.Errorf("it speaks: %v", err)
+	}
+	if all, _ := r.owner.Links(); all != 2 {
+		t.Errorf("%d are counted", all)
+	}
+	first.End(r.now)
+	if all, _ := r.owner.Links(); all != 1 {
+		t.Errorf("%d are counted", all)
+	}
+}
