@@ -26,6 +26,7 @@ type Policy struct {
 	known       *KnownHistories
 	issuer      func() *identity.History // of tickets; nil: none are redeemed
 	leadsHere   func(route string) error
+	onSpent     func(Spent)
 
 	redeeming sync.Mutex // held while a ticket is redeemed
 
@@ -51,8 +52,9 @@ func NewPolicy(cfg Config) (*Policy, error) {
 		known:       cfg.Known,
 		issuer:      cfg.TicketIssuer,
 		leadsHere:   cfg.TicketRoute,
-		allowFiles:  listFiles("allow", cfg.AllowFiles),
-		denyFiles:   listFiles("deny", cfg.DenyFiles),
+		onSpent:     cfg.Spent,
+		allowFiles:  listFiles(allowKind, cfg.AllowFiles),
+		denyFiles:   listFiles(denyKind, cfg.DenyFiles),
 	}
 	if !cfg.anchored() {
 		p.self = cfg.Self
@@ -62,6 +64,9 @@ func NewPolicy(cfg Config) (*Policy, error) {
 	}
 	p.lists.Store(&lists{changed: make(chan struct{})})
 	if err := p.Reload(); err != nil {
+		return nil, err
+	}
+	if err := p.checkSpentFolder(); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -92,8 +97,8 @@ func (p *Policy) Check(peer *identity.Peer, now time.Time) (Decision, error) {
 // Accept is Check for a peer that has just proved itself in a handshake. It also does what
 // follows from letting the peer in:
 //
-//   - where Check refuses a peer that presents a ticket, the ticket is redeemed, as
-//     [Policy.Redeem] does;
+//   - a ticket that is good is spent, whoever presents it: where Check refuses the peer, and
+//     it is not denied, it is let in for that, as [Policy.Redeem] does;
 //   - a peer that is trusted is remembered in Config.Known, and so is the authority that
 //     vouched for it. If they cannot be remembered, the peer is not trusted.
 //
@@ -101,13 +106,8 @@ func (p *Policy) Check(peer *identity.Peer, now time.Time) (Decision, error) {
 // are those of Check; they may also be [ErrSpent].
 func (p *Policy) Accept(peer *identity.Peer, now time.Time) (Decision, error) {
 	d, err := p.decide(peer, now)
-	if err != nil && p.mayRedeem(peer) {
-		var refused error
-		if d, refused = p.Redeem(peer, now); refused == nil {
-			err = nil
-		} else {
-			err = join(err, refused)
-		}
+	if p.takesTicket(peer) {
+		d, err = p.acceptTicket(peer, d, err, now)
 	}
 	if err == nil {
 		err = p.remember(peer, d)
