@@ -57,7 +57,7 @@ func credentialCommand() *cli.Command {
 
 func issueCredentialCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "issue",
+		Name: "issue",
 		Usage: "print a credential in which this identity vouches for another, and its serial " +
 			"number on stderr",
 		UsageText: "sp credential issue --for IDENTIFIER [--attr KEY=VALUE …] [--expires 24h] " +

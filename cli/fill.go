@@ -18,6 +18,7 @@ func nodeConfig(c *call) config.Node {
 		ConnectTimeout: c.duration("connect-timeout"),
 		Keepalive:      c.duration("keepalive"),
 		Drain:          c.duration("drain"),
+		SocketMode:     c.text("socket-mode"),
 		Limits: config.Limits{
 			Connections:     c.number("max-connections"),
 			PerIdentity:     c.number("max-per-identity"),

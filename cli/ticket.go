@@ -44,10 +44,10 @@ func ticketCommand() *cli.Command {
 				Action:    action(showTicket),
 			},
 			{
-				Name:      "revoke",
-				Usage:     "have a ticket that was not redeemed let nobody in",
-				UsageText: "sp ticket revoke --allow-file FILE TICKET|FILE|-",
-				ArgsUsage: "TICKET|FILE|-",
+				Name:        "revoke",
+				Usage:       "have a ticket that was not redeemed let nobody in",
+				UsageText:   "sp ticket revoke --allow-file FILE TICKET|FILE|-",
+				ArgsUsage:   "TICKET|FILE|-",
 				Description: "Whom it has let in already stays in the allow file: take the line out.",
 				Flags: []cli.Flag{&cli.StringFlag{
 					Name: "allow-file", TakesFile: true,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
 	"sync/atomic"
@@ -34,6 +35,10 @@ type Config struct {
 
 	// ConnectTimeout bounds the making of a link. 0 means DefaultConnectTimeout.
 	ConnectTimeout time.Duration
+
+	// SocketMode is the mode of the files of Unix sockets that the node listens at. 0 means
+	// transport.DefaultSocketMode.
+	SocketMode fs.FileMode
 
 	// Limits says how much the node takes on. The zero value is the defaults.
 	Limits admission.Limits
@@ -74,7 +79,9 @@ type Node struct {
 func NewNode(config Config) (*Node, error) {
 	n := &Node{
 		config: config, logger: config.Logger, life: newLife(),
-		transports: transport.NewSet(transport.Config{ConnectTimeout: config.ConnectTimeout}),
+		transports: transport.NewSet(transport.Config{
+			ConnectTimeout: config.ConnectTimeout, SocketMode: config.SocketMode,
+		}),
 		offers:     newOffers(), sessions: newSessions(), admission: admission.New(config.Limits),
 	}
 	if n.logger == nil {

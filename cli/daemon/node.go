@@ -120,6 +120,10 @@ func (s *site) observeSelf(self *identity.Identity) error {
 // nodeConfig is what the site's nodes have in common.
 func (s *site) nodeConfig() (route.Config, error) {
 	suites, err := s.config.ParseSuites()
+	if err != nil {
+		return route.Config{}, err
+	}
+	mode, err := s.config.ParseSocketMode()
 	return route.Config{
 		Channel: channel.Config{
 			Identity: s.self, Current: s.presented.identity,
@@ -127,7 +131,7 @@ func (s *site) nodeConfig() (route.Config, error) {
 			Keepalive: s.config.Keepalive, SessionsPerIdentity: s.config.Limits.Sessions,
 		},
 		ConnectTimeout: s.config.ConnectTimeout, Limits: limits(s.config.Limits, false),
-		Logger: s.logger, Hint: s.options.Hint,
+		SocketMode: mode, Logger: s.logger, Hint: s.options.Hint,
 	}, err
 }
 

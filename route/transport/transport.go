@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"time"
 
@@ -60,11 +61,18 @@ type Listener interface {
 // Config is what the transports of a node have in common. A Maker gets it without zero fields.
 type Config struct {
 	ConnectTimeout time.Duration // for a link to be made; 0 means DefaultConnectTimeout
+
+	// SocketMode is the mode of the files of Unix sockets that are listened at. 0 means
+	// DefaultSocketMode.
+	SocketMode fs.FileMode
 }
 
 func (c Config) withDefaults() Config {
 	if c.ConnectTimeout <= 0 {
 		c.ConnectTimeout = DefaultConnectTimeout
+	}
+	if c.SocketMode == 0 {
+		c.SocketMode = DefaultSocketMode
 	}
 	return c
 }
