@@ -59,6 +59,11 @@ type Config struct {
 	// refused with ErrBusy. 0 means DefaultSessionsPerIdentity.
 	SessionsPerIdentity int
 
+	// Began is told of each session when it begins, its far end trusted, and what it returns is
+	// called once when the session has ended: Err says how. Neither may wait for the session. Nil
+	// is told nothing.
+	Began func(s *Session) (ended func())
+
 	// Admit decides whether to answer a handshake from an address. It is asked before anything is
 	// computed. Nil admits everybody.
 	Admit func(from net.Addr) error

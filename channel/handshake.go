@@ -3,6 +3,7 @@ package channel
 import (
 	"crypto/ecdh"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/secureportal/sp/identity"
@@ -33,6 +34,7 @@ type handshake struct {
 	config *Config
 	role   identity.Role
 	noise  *noise.HandshakeState
+	from   net.Addr // where the peer's messages come from, for the log; nil: unknown
 
 	// Known once the peer's proof has been read and found good.
 	peer     *identity.Peer
@@ -111,6 +113,9 @@ func (h *handshake) readProof(message []byte) error {
 	peer, err := identity.VerifyProof(h.other(), hash, payload[1+payload[0]:])
 	if err != nil {
 		return err
+	}
+	if h.from != nil {
+		peer.Source = h.from.String()
 	}
 	h.peer = peer
 	h.decision, err = decide(h.config.Trust.Accept, peer, time.Now())

@@ -50,6 +50,7 @@ func (e *Endpoint) initiate(l *link, name string) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	h.from = l.RemoteAddr()
 	if err := send(l, appendHandshakeHello(nil, suite), h.writeBare); err != nil {
 		return nil, err
 	}

@@ -84,6 +84,7 @@ func (e *Endpoint) respond(
 	if err != nil {
 		return nil, err
 	}
+	h.from = l.RemoteAddr()
 	message, err := l.frame()
 	if err != nil {
 		return nil, err

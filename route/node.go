@@ -47,6 +47,9 @@ type Config struct {
 	// made, for the log. An empty hint, and nil, say nothing.
 	Hint func(err error) string
 
+	// Audit has a line logged when a session with somebody who is trusted begins, and when it ends.
+	Audit bool
+
 	// Logger gets what happens on the node. Nil means slog.Default.
 	Logger *slog.Logger
 }
@@ -72,7 +75,7 @@ type Node struct {
 	// What would otherwise fill the log.
 	linkRefusals logthrottle.Throttle
 	failures     logthrottle.Throttle
-	anonymous    logthrottle.Flood
+	anonymous    logthrottle.Sources[admission.Source]
 }
 
 // NewNode returns a node that offers nothing yet. Close ends it.
@@ -82,7 +85,7 @@ func NewNode(config Config) (*Node, error) {
 		transports: transport.NewSet(transport.Config{
 			ConnectTimeout: config.ConnectTimeout, SocketMode: config.SocketMode,
 		}),
-		offers:     newOffers(), sessions: newSessions(), admission: admission.New(config.Limits),
+		offers: newOffers(), sessions: newSessions(), admission: admission.New(config.Limits),
 	}
 	if n.logger == nil {
 		n.logger = slog.Default()
@@ -90,6 +93,9 @@ func NewNode(config Config) (*Node, error) {
 	n.links = newLinkHealth(n.logger)
 	n.config.Channel.Admit = n.admitHandshake
 	n.config.Channel.Prewarm = prewarmedLinks
+	if config.Audit {
+		n.config.Channel.Began = n.sessionBegan
+	}
 	endpoint, err := channel.New(n.config.Channel)
 	if err != nil {
 		return nil, err

@@ -49,6 +49,8 @@ type Options struct {
 	// Stdio makes the connection that an inlet at config.Stdio carries. It is called once for
 	// each such inlet, which closes it.
 	Stdio func() net.Conn
+
+	once bool // for one command, whose user sees what happens: no audit trail
 }
 
 // EventKind is what has happened to a portal.

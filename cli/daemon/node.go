@@ -35,6 +35,7 @@ func OpenNode(n config.Node, o Options) (*route.Node, error) {
 	if err := n.Validate(); err != nil {
 		return nil, err
 	}
+	o.once = true
 	s, err := newSite(n, o)
 	if err != nil {
 		return nil, err
@@ -131,7 +132,7 @@ func (s *site) nodeConfig() (route.Config, error) {
 			Keepalive: s.config.Keepalive, SessionsPerIdentity: s.config.Limits.Sessions,
 		},
 		ConnectTimeout: s.config.ConnectTimeout, Limits: limits(s.config.Limits, false),
-		SocketMode: mode, Logger: s.logger, Hint: s.options.Hint,
+		SocketMode: mode, Audit: !s.options.once, Logger: s.logger, Hint: s.options.Hint,
 	}, err
 }
 
@@ -302,10 +303,21 @@ func CheckCredential(
 // their bearers into.
 func (s *site) withTickets(t trust.Config) trust.Config {
 	if len(t.AllowFiles) > 0 {
-		t.TicketRoute = s.leadsHere
+		t.TicketRoute, t.Spent = s.leadsHere, s.ticketSpent
 		t.TicketIssuer = func() *identity.History { return s.presented.identity().History() }
 	}
 	return t
+}
+
+// ticketSpent logs that a ticket has been shown and is worth nothing any more. The ticket itself is
+// no secret any more, and is not logged all the same.
+func (s *site) ticketSpent(spent trust.Spent) {
+	text := "ticket redeemed"
+	if !spent.LetIn {
+		text = "ticket spent, and nobody let in for it"
+	}
+	s.logger.Info(text, "serial", fmt.Sprintf("%x", spent.Ticket.Serial()),
+		"identifier", spent.By.Identifier(), "source", spent.By.Source)
 }
 
 // leadsHere tells whether a ticket's route leads to one of the outlets, and not to another one

@@ -70,6 +70,14 @@ func (l *Lease) Name() string { return l.name }
 // Owner returns whose the name is while the lease lasts.
 func (l *Lease) Owner() identity.Identifier { return l.owner }
 
+// source is where the outlet's session comes from, for the log.
+func (l *Lease) source() string {
+	if from := l.session.Link().RemoteAddr(); from != nil {
+		return from.String()
+	}
+	return ""
+}
+
 // open makes the lease ready: links lead through m from now on.
 func (l *Lease) open(m *mux.Mux) error {
 	demands, err := m.Open()
