@@ -63,5 +63,7 @@ func entranceConfig(c *call) config.Entrance {
 // daemonOptions have a daemon log as the flags say.
 func daemonOptions(c *call) (daemon.Options, error) {
 	logger, err := newLogger(c.text("log-format"), c.text("log-level"), c.stderr)
-	return daemon.Options{Logger: logger, Hint: hintFor}, err
+	return daemon.Options{
+		Logger: logger, Hint: hintFor, Confine: !c.yes("no-sandbox"),
+	}, err
 }

@@ -111,7 +111,12 @@ func portalFlags() []cli.Flag {
 			"who may connect",
 		DefaultText: "0600, its owner only",
 	}
-	return slices.Concat([]cli.Flag{drain, mode}, limitFlags(), nodeFlags())
+	open := &cli.BoolFlag{
+		Name: "no-sandbox", Category: whoCategory,
+		Usage: "do not give up, once all is set up, the right to open other files and ports " +
+			"(on Linux)",
+	}
+	return slices.Concat([]cli.Flag{drain, mode, open}, limitFlags(), nodeFlags())
 }
 
 // limitFlags say how much a node takes on. What is over a limit is refused; what is there

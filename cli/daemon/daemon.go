@@ -50,6 +50,12 @@ type Options struct {
 	// each such inlet, which closes it.
 	Stdio func() net.Conn
 
+	// Confine has the process give up what it does not need, once the start is done: see package
+	// confine. It cannot be undone, and concerns everything else in the process; a configuration
+	// that Apply makes the daemon run later has to do with what the first one needs. It is for
+	// processes that do nothing else.
+	Confine bool
+
 	once bool // for one command, whose user sees what happens: no audit trail
 }
 
@@ -117,6 +123,9 @@ func Start(ctx context.Context, c config.Config, o Options) (*Daemon, error) {
 	if err := d.Apply(ctx, c); err != nil {
 		_ = d.Close()
 		return nil, err
+	}
+	if o.Confine {
+		d.confine(c)
 	}
 	d.mu.Lock()
 	d.started = true

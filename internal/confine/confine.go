@@ -3,9 +3,10 @@
 // or dumped by its own user, and to gain privileges by running a program.
 //
 // Where the system cannot do that, or not all of it, the rest is done. Linux does not limit MPTCP,
-// UDP and connecting to Unix sockets. Nothing that has been opened
-// before is taken away. The package starts no goroutine, and what it has done cannot be undone.
+// UDP and connecting to Unix sockets. Nothing that has been opened before is taken away. The package starts no goroutine, and what it has done cannot be undone.
 package confine
+
+import "path/filepath"
 
 // Needs is what a process keeps.
 type Needs struct {
@@ -28,4 +29,17 @@ type Result struct {
 	Files, Ports bool
 	// Undumpable tells whether the process's memory is out of reach for its own user.
 	Undumpable bool
+}
+
+// Folders returns the folders that files are in, and where the files are symbolic links those of
+// what they lead to.
+func Folders(files ...string) []string {
+	var all []string
+	for _, file := range files {
+		all = append(all, filepath.Dir(file))
+		if real, err := filepath.EvalSymlinks(file); err == nil {
+			all = append(all, filepath.Dir(real))
+		}
+	}
+	return all
 }

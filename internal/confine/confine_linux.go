@@ -6,10 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/landlock-lsm/go-landlock/landlock"
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
+	"kernel.org/pub/linux/libs/security/libcap/psx"
 )
 
 // Versions of Landlock's interface: see landlock(7).
@@ -20,8 +22,12 @@ const (
 
 const dnsPort = 53
 
-// namesFrom are what Go's resolver reads, and the folders that those files may be links into.
+// namesFrom are the folders of what Go's resolver reads, and of those that its files may be links
+// into, now or later.
 var namesFrom = []string{"/etc", "/run/systemd/resolve", "/run/NetworkManager", "/run/resolvconf"}
+
+// namesIn are the files themselves: wherever they are links to now, as /mnt/wsl.
+var namesIn = []string{"/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf"}
 
 const (
 	reading = landlock.AccessFSSet(ll.AccessFSReadFile | ll.AccessFSReadDir)
@@ -34,6 +40,7 @@ const (
 // been. It must be called once, by no two goroutines.
 func Process(n Needs) (Result, error) {
 	var r Result
+	_, _ = time.Now().Zone() // reads a file the first time
 	dumpable := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	r.Undumpable = dumpable == nil
 	abi, err := ll.LandlockGetABIVersion()
@@ -42,7 +49,8 @@ func Process(n Needs) (Result, error) {
 	}
 	rules := []landlock.Rule{
 		landlock.PathAccess(reading, existing(n.ReadIn)...),
-		landlock.PathAccess(reading, existing(namesFrom)...).IgnoreIfMissing(),
+		landlock.PathAccess(reading, existing(Folders(namesIn...))...),
+		landlock.PathAccess(reading, existing(namesFrom)...),
 		landlock.PathAccess(writing, existing(n.WriteIn)...),
 	}
 	// Version 7 and not later: version 9 would take connecting to Unix sockets away.
@@ -72,9 +80,13 @@ func restrictPorts(n Needs) error {
 	return config.BestEffort().RestrictNet(rules...)
 }
 
-// noNewPrivileges is what Landlock does by the way.
+// noNewPrivileges is what Landlock does by the way. It is asked of each thread.
 func noNewPrivileges() error {
-	return wrap("no new privileges", unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+	_, _, err := psx.Syscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
+	if err != 0 {
+		return wrap("no new privileges", err)
+	}
+	return nil
 }
 
 // existing returns those of the folders that are there, by their real names.

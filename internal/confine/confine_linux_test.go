@@ -32,9 +32,9 @@ func confined(where []string) {
 	readable, writable, other, good, bad := where[0], where[1], where[2], where[3], where[4]
 	_, text, _ := net.SplitHostPort(good)
 	port, _ := net.LookupPort("tcp", text)
-	before, _ := net.Listen("tcp", "127.0.0.1:0")
 	result, err := Process(Needs{
-		ReadIn: []string{readable, "/no/such/folder"}, WriteIn: []string{writable}, Connect: []uint16{uint16(port)},
+		ReadIn:  []string{readable, "/no/such/folder"},
+		WriteIn: []string{writable}, Connect: []uint16{uint16(port)},
 	})
 	say := func(what string, err error) {
 		fmt.Printf("%s: %v\n", what, err == nil)
@@ -58,10 +58,10 @@ func confined(where []string) {
 	_, err = net.Dial("tcp", bad)
 	say("connect elsewhere", err)
 	var plain net.ListenConfig
-	plain.SetMultipathTCP(false) // Landlock does not know of MPTCP: github.com/landlock-lsm/linux/issues/54
+	// Landlock does not know of MPTCP: github.com/landlock-lsm/linux/issues/54
+	plain.SetMultipathTCP(false)
 	_, err = plain.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	say("listen", err)
-	go func() { _, _ = net.Dial("tcp", before.Addr().String()) }()
 	dumpable, _, _ := syscall.Syscall(syscall.SYS_PRCTL, syscall.PR_GET_DUMPABLE, 0, 0)
 	fmt.Printf("dumpable: %d\n", dumpable)
 	_, err = net.LookupHost("localhost")
