@@ -56,7 +56,8 @@ type Options struct {
 	// processes that do nothing else.
 	Confine bool
 
-	once bool // for one command, whose user sees what happens: no audit trail
+	// Audit has a line logged when a session with somebody who is trusted begins, and when it ends.
+	Audit bool
 }
 
 // EventKind is what has happened to a portal.

@@ -35,7 +35,6 @@ func OpenNode(n config.Node, o Options) (*route.Node, error) {
 	if err := n.Validate(); err != nil {
 		return nil, err
 	}
-	o.once = true
 	s, err := newSite(n, o)
 	if err != nil {
 		return nil, err
@@ -132,7 +131,7 @@ func (s *site) nodeConfig() (route.Config, error) {
 			Keepalive: s.config.Keepalive, SessionsPerIdentity: s.config.Limits.Sessions,
 		},
 		ConnectTimeout: s.config.ConnectTimeout, Limits: limits(s.config.Limits, false),
-		SocketMode: mode, Audit: !s.options.once, Logger: s.logger, Hint: s.options.Hint,
+		SocketMode: mode, Audit: s.options.Audit, Logger: s.logger, Hint: s.options.Hint,
 	}, err
 }
 
