@@ -101,6 +101,10 @@ func verifyCredentialCommand() *cli.Command {
 				Name:  "require",
 				Usage: "it must have this attribute, `KEY=VALUE`; repeatable: all of them",
 			},
+			&cli.StringSliceFlag{
+				Name: "deny-file", TakesFile: true,
+				Usage: "its authority and its serial number must not be in `FILE`; repeatable",
+			},
 			&cli.StringFlag{
 				Name: "seen", TakesFile: true,
 				Usage: "`FILE` that remembers who has rotated keys", DefaultText: seenText,
@@ -215,6 +219,7 @@ func showCredential(c *call) error {
 func verifyCredential(c *call) error {
 	believe := config.Trust{
 		Authorities: c.list("authority"), Require: c.list("require"), Seen: c.text("seen"),
+		DenyFiles: c.list("deny-file"),
 	}
 	if err := believe.Validate(); err != nil {
 		return err
