@@ -8,6 +8,9 @@ import (
 	"testing"
 )
 
+// confined has a process confine itself, whatever its environment says, and say so.
+var confined = []string{"--no-sandbox=false", "--log-level", "debug"}
+
 // noNewPrivileges is what the kernel says of a process that has confined itself.
 func (p *process) noNewPrivileges() string {
 	p.t.Helper()
@@ -37,10 +40,10 @@ func TestConfined(t *testing.T) {
 		guest, other := newPerson(t), newPerson(t)
 		list := guest.file("allow", "# guests\n")
 		host := newPerson(t)
-		p := plan{who: host, relay: through, outlet: []string{"--allow-file", list, "--log-level", "debug"}}
+		p := plan{who: host, relay: through, outlet: append([]string{"--allow-file", list}, confined...)}
 		if through {
 			p.relayOwner = newPerson(t)
-			p.relayFlags = []string{"--allow", host.identifier(), "--log-level", "debug"}
+			p.relayFlags = append([]string{"--allow", host.identifier()}, confined...)
 			p.faults = true // and its address lasts
 		}
 		d := newTopology(t, p)
@@ -50,7 +53,7 @@ func TestConfined(t *testing.T) {
 		}
 		// A ticket is redeemed.
 		ticket := d.must("ticket", "create", "--to", d.route(), "--expires", "10m")
-		d.connected(guest.start("inlet", "--listen", anywhere, "--log-level", "debug", "--ticket", ticket))
+		d.connected(guest.start(append([]string{"inlet", "--listen", anywhere, "--ticket", ticket}, confined...)...))
 		d.inlet.isConfined()
 		d.carries()
 		d.outlet.says(`msg="ticket redeemed"`)
@@ -58,7 +61,7 @@ func TestConfined(t *testing.T) {
 		d.refuses(other, "not among the 1 allowed")
 		guest.file("allow", guest.identifier()+"\n"+other.identifier()+"\n")
 		d.outlet.says("the lists have changed")
-		d.admits(other)
+		d.admits(other, confined...)
 		// Keys are new, and remembered.
 		d.must("identity", "rotate")
 		d.outlet.says("the identity has a new key")
@@ -95,10 +98,10 @@ func TestConfinedByName(t *testing.T) {
 	p := newPerson(t)
 	p.identifier()
 	at := lastingAddress(t)
-	bridge, bridgeAt := p.startBridge(at, "--log-level", "debug")
+	bridge, bridgeAt := p.startBridge(at, confined...)
 	bridge.isConfined()
 	_, port, _ := strings.Cut(at, ":")
-	inlet := p.start("inlet", "--listen", anywhere, "--log-level", "debug", "--to", "localhost:"+port)
+	inlet := p.start(append([]string{"inlet", "--listen", anywhere, "--to", "localhost:" + port}, confined...)...)
 	inlet.isConfined()
 	target := listen(t)
 	outlet := p.start("outlet", "--listen", at, "--target", target.Addr().String())
@@ -117,7 +120,7 @@ func TestNotConfined(t *testing.T) {
 		t.Error("it is confined")
 	}
 	// A folder that is not there yet is made before: nothing can be made where nothing is.
-	relay, _ = p.startRelay("--log-level", "debug")
+	relay, _ = p.startRelay(confined...)
 	relay.isConfined()
 	if _, err := os.Stat(filepath.Join(p.home, ".local", "state", "sp")); err != nil {
 		t.Error(err)
