@@ -180,7 +180,7 @@ func TestTicketTable(t *testing.T) {
 	}
 }
 
-// A ticket that is good is spent whenever it is shown, also by one who is trusted by something else:
+// A ticket that is good is spent whenever it is shown, also by one whom something else makes trusted:
 // when that is taken away, the ticket does not bring him back.
 func TestTicketIsSpentWhenShown(t *testing.T) {
 	guest := newIdentity(t, "guest")

@@ -3,7 +3,8 @@
 // or dumped by its own user, and to gain privileges by running a program.
 //
 // Where the system cannot do that, or not all of it, the rest is done. Linux does not limit MPTCP,
-// UDP and connecting to Unix sockets. Nothing that has been opened before is taken away. The package starts no goroutine, and what it has done cannot be undone.
+// UDP and connecting to Unix sockets. Nothing that has been opened before is taken away. The
+// package starts no goroutine, and what it has done cannot be undone.
 package confine
 
 import "path/filepath"

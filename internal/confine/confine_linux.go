@@ -71,7 +71,7 @@ func restrictPorts(n Needs) error {
 	config := landlock.V7
 	var rules []landlock.Rule
 	if n.ConnectAnywhere || len(n.Connect) > MaxConnect {
-		config = landlock.MustConfig(landlock.AccessNetSet(ll.AccessNetBindTCP))
+		config = landlock.Config{HandledAccessNet: ll.AccessNetBindTCP}
 	} else {
 		for _, port := range append(slices.Clone(n.Connect), dnsPort) {
 			rules = append(rules, landlock.ConnectTCP(port))
