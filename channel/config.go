@@ -76,6 +76,11 @@ type Config struct {
 	// function is called, once. Meanwhile closeLink may be called, which does not wait. Nil is told
 	// of none.
 	Rest func(peer identity.Identifier, closeLink func()) (end func())
+
+	// Began is told of each session when it begins, its far end trusted, and what it returns is
+	// called once when the session has ended: Err says how. Neither may wait for the session. Nil
+	// is told nothing.
+	Began func(s *Session) (ended func())
 }
 
 func (c *Config) identity() *identity.Identity {

@@ -3,6 +3,7 @@ package channel
 import (
 	"crypto/ecdh"
 	"fmt"
+	"net"
 	"time"
 
 	"github.com/secureportal/sp/identity"
@@ -35,6 +36,7 @@ type handshake struct {
 	noise  *noise.HandshakeState
 	as     trust.As            // what the peer is taken for
 	expect identity.Identifier // the peer must be this one, on top of trust; zero says nothing
+	from   net.Addr            // where the peer's messages come from, for the log; nil: unknown
 
 	// Known once the peer's proof has been read and found good.
 	peer     *identity.Peer
@@ -127,6 +129,9 @@ func (h *handshake) readProof(message []byte) error {
 	if !h.expect.IsZero() && peer.Identifier() != h.expect {
 		return fmt.Errorf("%w: %s is there, and %s is expected",
 			trust.ErrNotTrusted, peer.Identifier(), h.expect)
+	}
+	if h.from != nil {
+		peer.Source = h.from.String()
 	}
 	h.peer = peer
 	h.decision, err = decide(h.config.Trust.Accept, peer, h.as, time.Now())

@@ -63,7 +63,7 @@ func (e *Endpoint) initiate(
 	if err != nil {
 		return nil, err
 	}
-	h.expect = expect
+	h.expect, h.from = expect, l.RemoteAddr()
 	if err := send(l, appendHandshakeHello(nil, suite), h.writeBare); err != nil {
 		return nil, err
 	}

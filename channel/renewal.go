@@ -36,6 +36,7 @@ func (k *keys) newRenewalLocked() error {
 	if err != nil {
 		return err
 	}
+	h.from = k.control.link.RemoteAddr()
 	k.renewal = &renewal{handshake: h, by: time.Now().Add(renewTimeout)}
 	return nil
 }

@@ -84,6 +84,7 @@ func (e *Endpoint) respond(
 	if err != nil {
 		return nil, err
 	}
+	h.from = l.RemoteAddr()
 	var answer []byte
 	read := func() error { answer, err = h.answer(message); return err }
 	if err := e.compute(ctx, l, true, read); err != nil {

@@ -62,6 +62,9 @@ func newSession(
 
 // run does all of the session's own work, and returns when the session and the work have ended.
 func (s *Session) run() {
+	if s.config.Began != nil {
+		defer s.config.Began(s)()
+	}
 	var tasks sync.WaitGroup
 	tasks.Go(func() { s.end(s.listen()) })
 	tasks.Go(func() { s.end(s.keepTime()) })
@@ -159,6 +162,12 @@ func (s *Session) Peer() *identity.Peer {
 	peer, _ := s.trust.last()
 	return peer
 }
+
+// Role is this side's part in the handshake.
+func (s *Session) Role() identity.Role { return s.role }
+
+// Name is what the initiator believes it has reached.
+func (s *Session) Name() string { return s.keys.name }
 
 // Link returns the session's own link, for those who want to know which it is. It must not be used.
 func (s *Session) Link() Conn { return s.control.link.Conn }

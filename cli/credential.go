@@ -13,6 +13,7 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
 )
 
 const (
@@ -37,14 +38,28 @@ func credentialCommand() *cli.Command {
 				Action:    action(showCredential),
 			},
 			verifyCredentialCommand(),
+			{
+				Name:      "revoke",
+				Usage:     "have a credential not believed any more, wherever --deny-file names FILE",
+				UsageText: "sp credential revoke --deny-file FILE SERIAL|CREDENTIAL|FILE|-",
+				ArgsUsage: "SERIAL|CREDENTIAL|FILE|-",
+				Description: "It adds a line to FILE, which begins with the serial number, and prints " +
+					"that.",
+				Flags: []cli.Flag{&cli.StringFlag{
+					Name: "deny-file", TakesFile: true,
+					Usage: "deny `FILE`; made if it is not there",
+				}},
+				Action: action(revokeCredential, "deny-file"),
+			},
 		},
 	}
 }
 
 func issueCredentialCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "issue",
-		Usage: "print a credential in which this identity vouches for another",
+		Name: "issue",
+		Usage: "print a credential in which this identity vouches for another, and its serial " +
+			"number on stderr",
 		UsageText: "sp credential issue --for IDENTIFIER [--attr KEY=VALUE …] [--expires 24h] " +
 			"[--identity FILE]",
 		Flags: []cli.Flag{
@@ -87,6 +102,10 @@ func verifyCredentialCommand() *cli.Command {
 				Name:  "require",
 				Usage: "it must have this attribute, `KEY=VALUE`; repeatable: all of them",
 			},
+			&cli.StringSliceFlag{
+				Name: "deny-file", TakesFile: true,
+				Usage: "its authority and its serial number must not be in `FILE`; repeatable",
+			},
 			&cli.StringFlag{
 				Name: "seen", TakesFile: true,
 				Usage: "`FILE` that remembers who has rotated keys", DefaultText: seenText,
@@ -123,6 +142,30 @@ func issueCredential(c *call) error {
 		return err
 	}
 	say(c.stdout, "%s", credential)
+	say(c.stderr, "serial %x", credential.Serial())
+	return nil
+}
+
+// revokeCredential takes a serial number, or the credential that has it.
+func revokeCredential(c *call) error {
+	text, err := c.oneArgument("SERIAL")
+	if err != nil {
+		return err
+	}
+	comment := "# revoked " + time.Now().UTC().Format(time.RFC3339)
+	serial, err := trust.ParseSerial(text)
+	if err != nil {
+		credential, err := readCredential(text, c.stdin)
+		if err != nil {
+			return err
+		}
+		serial = credential.Serial()
+		comment += ", about " + credential.Subject().String()
+	}
+	if err := trust.RevokeCredential(c.text("deny-file"), serial, comment); err != nil {
+		return err
+	}
+	say(c.stdout, "%x", serial)
 	return nil
 }
 
@@ -175,10 +218,11 @@ func showCredential(c *call) error {
 }
 
 func verifyCredential(c *call) error {
-	trust := config.Trust{
+	believe := config.Trust{
 		Authorities: c.list("authority"), Require: c.list("require"), Seen: c.text("seen"),
+		DenyFiles: c.list("deny-file"),
 	}
-	if err := trust.Validate(); err != nil {
+	if err := believe.Validate(); err != nil {
 		return err
 	}
 	subject, err := identity.ParseIdentifier(c.text("for"))
@@ -193,7 +237,7 @@ func verifyCredential(c *call) error {
 		subject = credential.Subject()
 	}
 	quiet := slog.New(slog.DiscardHandler)
-	err = daemon.CheckCredential(trust, credential, subject, quiet)
+	err = daemon.CheckCredential(believe, credential, subject, quiet)
 	var problem *daemon.Error
 	if errors.As(err, &problem) && problem.Problem == daemon.NotBelieved {
 		return invalid(err)

@@ -18,6 +18,7 @@ func nodeConfig(c *call) config.Node {
 		ConnectTimeout: c.duration("connect-timeout"),
 		Keepalive:      c.duration("keepalive"),
 		Drain:          c.duration("drain"),
+		SocketMode:     c.text("socket-mode"),
 		Limits: config.Limits{
 			Connections:     c.number("max-connections"),
 			PerIdentity:     c.number("max-per-identity"),
@@ -63,5 +64,7 @@ func entranceConfig(c *call) config.Entrance {
 // daemonOptions have a daemon log as the flags say.
 func daemonOptions(c *call) (daemon.Options, error) {
 	logger, err := newLogger(c.text("log-format"), c.text("log-level"), c.stderr)
-	return daemon.Options{Logger: logger, Hint: hintFor}, err
+	return daemon.Options{
+		Logger: logger, Hint: hintFor, Confine: !c.yes("no-sandbox"),
+	}, err
 }

@@ -106,7 +106,18 @@ func portalFlags() []cli.Flag {
 		Name: "drain", Value: config.DefaultDrain, Category: timeCategory,
 		Usage: "how long open connections may take to finish after SIGTERM or SIGINT",
 	}
-	return slices.Concat([]cli.Flag{drain}, limitFlags(), nodeFlags())
+	mode := &cli.StringFlag{
+		Name: "socket-mode", Category: whoCategory,
+		Usage: "octal `MODE` of the files of Unix sockets that this side listens at: " +
+			"who may connect",
+		DefaultText: "0600, its owner only",
+	}
+	open := &cli.BoolFlag{
+		Name: "no-sandbox", Category: whoCategory,
+		Usage: "do not give up, once all is set up, the right to open other files and ports " +
+			"(on Linux)",
+	}
+	return slices.Concat([]cli.Flag{drain, mode, open}, limitFlags(), nodeFlags())
 }
 
 // limitFlags say how much a node takes on. What is over a limit is refused; what is there

@@ -107,14 +107,12 @@ func showIdentity(c *call) error {
 }
 
 func rotateIdentity(c *call) error {
-	id, path, err := argIdentity(c)
+	path, err := identityPath(c)
 	if err != nil {
 		return err
 	}
-	if id, err = id.Rotate(rand.Reader, time.Now()); err != nil {
-		return err
-	}
-	if err := id.Save(path, true); err != nil {
+	id, err := identity.RotateFile(path, rand.Reader, time.Now())
+	if err != nil {
 		return err
 	}
 	return printIdentity(c.stdout, path, id, c.yes("full"), c.yes("json"))

@@ -13,8 +13,9 @@ import (
 )
 
 // runPortals runs a configuration until ctx ends, and then until its connections have finished.
-// SIGHUP has it read its files again.
+// SIGHUP has it read its files again, and the log is an audit trail.
 func runPortals(ctx context.Context, c config.Config, o daemon.Options) error {
+	o.Audit = true
 	d, err := daemon.Start(ctx, c, o)
 	if err != nil {
 		return err

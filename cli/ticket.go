@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
 )
@@ -41,6 +42,18 @@ func ticketCommand() *cli.Command {
 				ArgsUsage: "TICKET|FILE|-",
 				Flags:     []cli.Flag{jsonFlag()},
 				Action:    action(showTicket),
+			},
+			{
+				Name:        "revoke",
+				Usage:       "have a ticket that was not redeemed let nobody in",
+				UsageText:   "sp ticket revoke --allow-file FILE TICKET|FILE|-",
+				ArgsUsage:   "TICKET|FILE|-",
+				Description: "Whom it has let in already stays in the allow file: take the line out.",
+				Flags: []cli.Flag{&cli.StringFlag{
+					Name: "allow-file", TakesFile: true,
+					Usage: "the outlet's allow `FILE`, the first if it has several",
+				}},
+				Action: action(revokeTicket, "allow-file"),
 			},
 		},
 	}
@@ -92,5 +105,24 @@ func showTicket(c *call) error {
 	say(c.stdout, "issuer     %s\nroute      %s\nexpires    %s\nserial     %x\nsignature  %s",
 		t.Issuer(), t.Route(), t.Expires().Format(time.RFC3339), t.Serial(),
 		good(t.VerifySignature()))
+	return nil
+}
+
+func revokeTicket(c *call) error {
+	text, err := c.oneArgument("TICKET")
+	if err != nil {
+		return err
+	}
+	t, err := readTicket(text, c.stdin)
+	if err != nil {
+		return err
+	}
+	if err := t.VerifySignature(); err != nil {
+		return invalid(err)
+	}
+	if err := trust.RevokeTicket(c.text("allow-file"), t, time.Now()); err != nil {
+		return err
+	}
+	say(c.stdout, "%x", t.Serial())
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -44,6 +45,7 @@ const (
 // fs.ErrNotExist; [Identity.Save] on one that does is fs.ErrExist.
 var (
 	ErrPermissions     = atomicfile.ErrNotPrivate
+	ErrOthersWrite     = atomicfile.ErrOthersWrite
 	ErrNotIdentityFile = errors.New("not an identity file")
 	ErrDamaged         = errors.New("damaged: take it from a backup")
 )
@@ -91,11 +93,16 @@ func LoadOrCreate(path string) (id *Identity, created bool, err error) {
 }
 
 // Load reads an identity file, at most [MaxKeyFile] bytes. Where files have modes it
-// must be readable by its owner only. A symbolic link to it is fine.
+// must be readable by its owner only, and nobody but that one and root may be able to put
+// another in its place: see [atomicfile.CheckPrivate] and [atomicfile.CheckDeciding]. A
+// symbolic link to it is fine.
 func Load(path string) (*Identity, error) {
 	b, info, err := atomicfile.Read(path, MaxKeyFile)
 	if err == nil {
 		err = atomicfile.CheckPrivate(path, info)
+	}
+	if err == nil {
+		err = atomicfile.CheckDeciding(path)
 	}
 	var id *Identity
 	if err == nil {
@@ -109,13 +116,56 @@ func Load(path string) (*Identity, error) {
 
 // Save writes the identity file, mode 0600, whole or not at all. It replaces a file that
 // is there only if force is true; else the error is fs.ErrExist, also when two processes
-// save at once. The folder must exist.
+// save at once. The folder must exist, and nobody else may write in it.
 func (id *Identity) Save(path string, force bool) error {
-	write := atomicfile.Create
-	if force {
-		write = atomicfile.Replace
+	if !force {
+		return id.save(path, atomicfile.Create)
 	}
-	err := write(path, id.keyFile())
+	unlock, err := lockKeyFile(path)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return id.save(path, atomicfile.Replace)
+}
+
+// RotateFile gives the identity in a file a new key, as [Identity.Rotate] does, and writes
+// the file. Of several who rotate at once each one has its turn, and builds on the one
+// before: what it returns is in the history for good.
+func RotateFile(path string, random io.Reader, now time.Time) (*Identity, error) {
+	unlock, err := lockKeyFile(path)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	id, err := Load(path)
+	if err == nil {
+		id, err = id.Rotate(random, now)
+	}
+	if err == nil {
+		err = id.save(path, atomicfile.Replace)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return id, nil
+}
+
+// lockKeyFile keeps others from replacing the file until unlock is called.
+func lockKeyFile(path string) (unlock func(), err error) {
+	unlock, err = atomicfile.Lock(path, atomicfile.LockTime)
+	if err != nil {
+		return nil, fmt.Errorf("identity file %s: %w", path, err)
+	}
+	return unlock, nil
+}
+
+// save writes the file with a function of package atomicfile.
+func (id *Identity) save(path string, write func(string, []byte) error) error {
+	err := atomicfile.CheckDeciding(filepath.Dir(path))
+	if err == nil {
+		err = write(path, id.keyFile())
+	}
 	if errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("identity file %s: %w: it is not overwritten unless forced",
 			path, fs.ErrExist)

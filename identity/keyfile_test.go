@@ -349,3 +349,61 @@ func TestKeyFileHasTheSecretOnce(t *testing.T) {
 		t.Error("the secret is there in hexadecimal")
 	}
 }
+
+// Every rotation that is reported is in the history, also of several at once.
+func TestRotateFileAtOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	first := newIdentity(t, "first")
+	if err := first.Save(path, false); err != nil {
+		t.Fatal(err)
+	}
+	const people = 12
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	keys := make(map[string]bool)
+	for range people {
+		wg.Go(func() {
+			id, err := RotateFile(path, nil, t0)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			keys[string(id.History().PublicKey())] = true
+		})
+	}
+	wg.Wait()
+	id, err := Load(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range id.History().Changes()[1:] {
+		delete(keys, string(change.PublicKey))
+	}
+	if len(keys) > 0 || id.History().Len() != 1+people {
+		t.Errorf("%d keys are gone of %d", len(keys), id.History().Len()-1)
+	}
+}
+
+// A key is refused where others can put another in its place, and not saved there.
+func TestKeyFileFolder(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("files have no modes here")
+	}
+	dir := t.TempDir()
+	path := filepath.Join(dir, "key")
+	if err := newIdentity(t, "first").Save(path, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Load(path)
+	wantErr(t, err, ErrOthersWrite, "chmod go-w "+dir)
+	_, err = RotateFile(path, nil, t0)
+	wantErr(t, err, ErrOthersWrite, dir)
+	wantErr(t, newIdentity(t, "second").Save(path+"2", false), ErrOthersWrite, dir)
+	_, _, err = LoadOrCreate(path + "3")
+	wantErr(t, err, ErrOthersWrite, dir)
+}

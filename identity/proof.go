@@ -49,6 +49,10 @@ type Peer struct {
 	History     *History
 	Credentials []*Credential
 	Ticket      *Ticket // nil: none
+
+	// Source says, for people, where the proof came from. Whoever has read it fills it in; it
+	// decides nothing.
+	Source string
 }
 
 // Identifier returns the peer's name.

@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -46,12 +47,19 @@ type Config struct {
 	// ConnectTimeout bounds the making of a link. 0 means DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 
+	// SocketMode is the mode of the files of Unix sockets that the node listens at. 0 means
+	// transport.DefaultSocketMode.
+	SocketMode fs.FileMode
+
 	// Limits says how much the node takes on. The zero value is the defaults.
 	Limits admission.Limits
 
 	// Hint says what to do about an error that keeps a route from being open or a claim from being
 	// made, for the log. An empty hint, and nil, say nothing.
 	Hint func(err error) string
+
+	// Audit has a line logged when a session with somebody who is trusted begins, and when it ends.
+	Audit bool
 
 	// Logger gets what happens on the node. Nil means slog.Default.
 	Logger *slog.Logger
@@ -79,7 +87,7 @@ type Node struct {
 	linkRefusals logthrottle.Throttle
 	overLimits   logthrottle.Throttle
 	failures     logthrottle.Throttle
-	anonymous    logthrottle.Flood
+	anonymous    logthrottle.Sources[admission.Source]
 }
 
 // NewNode returns a node that offers nothing yet. Close ends it.
@@ -88,6 +96,7 @@ func NewNode(config Config) (*Node, error) {
 		config: config, logger: config.Logger, life: newLife(),
 		transports: transport.NewSet(transport.Config{
 			ConnectTimeout: config.ConnectTimeout, Reach: config.Reach,
+			SocketMode: config.SocketMode,
 		}),
 		offers: newOffers(config.ByName), sessions: newSessions(),
 		admission: admission.New(config.Limits),
@@ -98,6 +107,9 @@ func NewNode(config Config) (*Node, error) {
 	n.links = newLinkHealth(n.logger)
 	n.config.Channel.Compute, n.config.Channel.Rest = n.compute, n.admission.Rest
 	n.config.Channel.Prewarm = prewarmedLinks
+	if config.Audit {
+		n.config.Channel.Began = n.sessionBegan
+	}
 	endpoint, err := channel.New(n.config.Channel)
 	if err != nil {
 		return nil, err

@@ -171,7 +171,8 @@ func (n *Node) resolveService(q *Request) (Handler, error) {
 	return s.Handler, nil
 }
 
-// log says how a request ended, if not as it should. Those who are anonymous cannot fill the log.
+// log says how a request ended, if not as it should. Those who are anonymous cannot fill the log,
+// and one of them does not keep the others out of it.
 func (n *Node) log(q *Request, err error) {
 	if err == nil || ctxEnded(n.life.ctx) || errors.Is(err, channel.ErrClosed) {
 		return
@@ -191,7 +192,7 @@ func (n *Node) log(q *Request, err error) {
 	case linkEnded(err):
 		text = "link ended"
 	case level == slog.LevelWarn:
-		due, omitted = n.anonymous.Due(time.Now())
+		due, omitted = n.anonymous.Due(n.source(q.conn.RemoteAddr()), time.Now())
 	}
 	if !due {
 		level = slog.LevelDebug

@@ -18,6 +18,7 @@ import (
 const (
 	done        = 0
 	failed      = 1
+	usageWrong  = 2
 	unreachable = 3
 	notTrusted  = 4
 )

@@ -147,7 +147,7 @@ func TestIntruder(t *testing.T) {
 	if err := i.tries(d, nil, ticket.Bytes()); err != nil {
 		t.Error(err)
 	}
-	newIntruder(t, d).isRefused(d, nil, ticket.Bytes(), "already redeemed by "+id)
+	newIntruder(t, d).isRefused(d, nil, ticket.Bytes(), "already spent: redeemed by "+id)
 }
 
 func loadKey(t testing.TB, path string) *identity.Identity {
@@ -181,8 +181,8 @@ func TestTicket(t *testing.T) {
 			t.Errorf("the allow file is %q, %v", b, err)
 		}
 		d.inlet.says("--to " + d.route() + " --allow " + d.identifier())
-		d.turnsAway(thief, "already redeemed by "+guest.identifier(), append(with, ticket)...)
-		d.turnsAway(thief, "already redeemed by "+guest.identifier(),
+		d.turnsAway(thief, "already spent: redeemed by "+guest.identifier(), append(with, ticket)...)
+		d.turnsAway(thief, "already spent: redeemed by "+guest.identifier(),
 			append(with, thief.file("ticket", ticket))...)
 		d.admits(guest) // without
 		redeem()        // who was let in may show it again
@@ -193,12 +193,12 @@ func TestTicket(t *testing.T) {
 			ticket = d.must("ticket", "create", "--to", d.route(), "--expires", "10m")
 		}
 		if through { // the same ticket at another process
-			d.turnsAway(thief, "already redeemed by "+guest.identifier(), append(with, ticket)...)
+			d.turnsAway(thief, "already spent: redeemed by "+guest.identifier(), append(with, ticket)...)
 		}
 		host.file("allow", "# nobody any more\n")
 		d.outlet.says("the lists have changed")
 		if through {
-			d.turnsAway(guest, "already redeemed by "+guest.identifier(), append(with, ticket)...)
+			d.turnsAway(guest, "already spent: redeemed by "+guest.identifier(), append(with, ticket)...)
 		}
 		host.contains(list, "# nobody any more\n")
 	})

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"io/fs"
+	"strconv"
 	"time"
 
 	"github.com/secureportal/sp/channel"
@@ -53,6 +55,11 @@ type Node struct {
 	// DefaultDrain, and NoDrain no time at all. Field "drain".
 	Drain time.Duration
 
+	// SocketMode is the mode of the files of Unix sockets that the node listens at, in octal: its
+	// owner, or others too, may read and write. Empty means transport.DefaultSocketMode.
+	// Field "socket-mode".
+	SocketMode string
+
 	// Limits says how much the node takes on. The zero value is the defaults.
 	Limits Limits
 }
@@ -66,6 +73,9 @@ func (n Node) Validate() error {
 		return err
 	}
 	if _, err := n.ParseTicket(); err != nil {
+		return err
+	}
+	if _, err := n.ParseSocketMode(); err != nil {
 		return err
 	}
 	switch {
@@ -125,4 +135,17 @@ func (n Node) ParseTicket() (*identity.Ticket, error) {
 		return nil, fieldError("ticket", "{ticket}: %w", err)
 	}
 	return t, nil
+}
+
+// ParseSocketMode returns the mode that SocketMode says, or 0 if it says none.
+func (n Node) ParseSocketMode() (fs.FileMode, error) {
+	if n.SocketMode == "" {
+		return 0, nil
+	}
+	mode, err := strconv.ParseUint(n.SocketMode, 8, 32)
+	if err != nil || mode&^0o666 != 0 || mode&0o600 != 0o600 {
+		return 0, fieldError("socket-mode", "{socket-mode} %q is not an octal mode "+
+			"by which at least its owner reads and writes, like 0600, 0660 or 0666", n.SocketMode)
+	}
+	return fs.FileMode(mode), nil
 }

@@ -50,6 +50,15 @@ type Options struct {
 	// Stdio makes the connection that an inlet at config.Stdio carries. It is called once for
 	// each such inlet, which closes it.
 	Stdio func() net.Conn
+
+	// Confine has the process give up what it does not need, once the start is done: see package
+	// confine. It cannot be undone, and concerns everything else in the process; a configuration
+	// that Apply makes the daemon run later has to do with what the first one needs. It is for
+	// processes that do nothing else.
+	Confine bool
+
+	// Audit has a line logged when a session with somebody who is trusted begins, and when it ends.
+	Audit bool
 }
 
 // EventKind is what has happened to a portal.
@@ -121,6 +130,9 @@ func Start(ctx context.Context, c config.Config, o Options) (*Daemon, error) {
 	if err := d.Apply(ctx, c); err != nil {
 		_ = d.Close()
 		return nil, err
+	}
+	if o.Confine {
+		d.confine(c)
 	}
 	d.mu.Lock()
 	d.started = true

@@ -59,7 +59,8 @@ func (i *inlet) start(ctx context.Context) error {
 	}
 	var socket net.Listener
 	if i.config.Listen != config.Stdio {
-		if socket, err = transport.ListenGuarded(ctx, where); err != nil {
+		mode := transport.Config{SocketMode: i.site.base.SocketMode}
+		if socket, err = transport.ListenGuarded(ctx, where, mode); err != nil {
 			return err
 		}
 	}

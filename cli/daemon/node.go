@@ -122,6 +122,10 @@ func (s *site) observeSelf(self *identity.Identity) error {
 // nodeConfig is what the site's nodes have in common.
 func (s *site) nodeConfig() (route.Config, error) {
 	suites, err := s.config.ParseSuites()
+	if err != nil {
+		return route.Config{}, err
+	}
+	mode, err := s.config.ParseSocketMode()
 	return route.Config{
 		Channel: channel.Config{
 			Identity: s.self, Current: s.presented.identity,
@@ -129,7 +133,7 @@ func (s *site) nodeConfig() (route.Config, error) {
 			Keepalive: s.config.Keepalive, SessionsPerIdentity: sessionsLimit(s.config.Limits),
 		},
 		ConnectTimeout: s.config.ConnectTimeout, Limits: limits(s.config.Limits, false),
-		Logger: s.logger, Hint: s.options.Hint,
+		SocketMode: mode, Audit: s.options.Audit, Logger: s.logger, Hint: s.options.Hint,
 	}, err
 }
 
@@ -295,10 +299,21 @@ func CheckCredential(
 // their bearers into.
 func (s *site) withTickets(t trust.Config) trust.Config {
 	if len(t.AllowFiles) > 0 {
-		t.TicketRoute = s.leadsHere
+		t.TicketRoute, t.Spent = s.leadsHere, s.ticketSpent
 		t.TicketIssuer = func() *identity.History { return s.presented.identity().History() }
 	}
 	return t
+}
+
+// ticketSpent logs that a ticket has been shown and is worth nothing any more. The ticket itself is
+// no secret any more, and is not logged all the same.
+func (s *site) ticketSpent(spent trust.Spent) {
+	text := "ticket redeemed"
+	if !spent.LetIn {
+		text = "ticket spent, and nobody let in for it"
+	}
+	s.logger.Info(text, "serial", fmt.Sprintf("%x", spent.Ticket.Serial()),
+		"identifier", spent.By.Identifier(), "source", spent.By.Source)
 }
 
 // leadsHere tells whether a ticket's route leads to one of the outlets, and not to another one

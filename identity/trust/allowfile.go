@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -21,38 +22,49 @@ var listMu sync.Mutex
 // is not there is created, mode 0600; one that has an error in it is left alone. An
 // identity that is listed already is not added again, and that is no error.
 func addToAllowFile(path string, id identity.Identifier, comment string) error {
-	if err := addToList(path, id, comment); err != nil {
+	if id.IsZero() {
+		return fmt.Errorf("allow file %s: %w", path, errZero)
+	}
+	listed := func(n named) bool { _, ok := n.ids[id]; return ok }
+	if err := addToList(path, id.String(), comment, allowKind, listed); err != nil {
 		return fmt.Errorf("allow file %s: %w", path, err)
 	}
 	return nil
 }
 
-func addToList(path string, id identity.Identifier, comment string) error {
-	if id.IsZero() {
-		return errZero
+// RevokeCredential adds the serial number of a credential to a deny file, which is made if it is
+// not there: whoever reads that file does not believe the credential any more. comment is printable
+// text, or empty. One that is there already is not added again.
+func RevokeCredential(denyFile string, serial Serial, comment string) error {
+	listed := func(n named) bool { _, ok := n.serials[serial]; return ok }
+	err := addToList(denyFile, hex.EncodeToString(serial[:]), comment, denyKind, listed)
+	if err != nil {
+		return fmt.Errorf("deny file %s: %w", denyFile, err)
 	}
+	return nil
+}
+
+// addToList adds a line that begins with name to a list of some kind, unless it is listed.
+func addToList(path, name, comment, kind string, listed func(named) bool) error {
 	if len(comment) > maxComment || !printable.Is(comment) {
 		return fmt.Errorf("comment is not printable text of at most %d bytes", maxComment)
 	}
 	listMu.Lock()
 	defer listMu.Unlock()
-	line := listLine(nil, id, comment)
+	line := listLine(nil, name, comment)
 	err := writeNew(path, line)
 	if !errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	b, _, err := atomicfile.Read(path, MaxListFile)
+	b, _, err := atomicfile.ReadDeciding(path, MaxListFile)
 	if err != nil {
 		return err
 	}
-	ids, err := parseList(string(b))
-	if err != nil {
+	all, err := parseLines(string(b), kind == denyKind)
+	if err != nil || listed(all) {
 		return err
 	}
-	if _, listed := ids[id]; listed {
-		return nil
-	}
-	line = listLine(b, id, comment)
+	line = listLine(b, name, comment)
 	if len(b)+len(line) > MaxListFile {
 		return fmt.Errorf("it would have more than %d bytes", MaxListFile)
 	}

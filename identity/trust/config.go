@@ -39,21 +39,26 @@ type Config struct {
 
 	// Deny and DenyFiles name identities that are not trusted, whatever else is said.
 	// The credentials of an authority named there are not believed. The files are
-	// treated as AllowFiles are.
+	// treated as AllowFiles are; a line of theirs may also begin with the serial number of
+	// a credential, 32 hexadecimal digits, which is not believed then.
 	Deny      []identity.Identifier
 	DenyFiles []string
 
 	// TicketIssuer returns the history of the node's own identity. If it is set, tickets
 	// that this identity issued are redeemed: whoever presents one, and is trusted by
 	// nothing else, is put into the first of AllowFiles, which must be there. Beside it,
-	// in a folder of its name and ".spent", is remembered what has been redeemed. Nil
-	// redeems no tickets.
+	// in a folder of its name and ".spent", is remembered what is spent: every ticket that
+	// has been presented, also by somebody who is trusted anyway or denied. Nil redeems no
+	// tickets.
 	TicketIssuer func() *identity.History
 
 	// TicketRoute returns an error, which is the reason, if the route in a ticket does
 	// not lead to this node but to another one of the same identity. Nil means that
 	// every route does.
 	TicketRoute func(route string) error
+
+	// Spent is told of each ticket that is spent, while its bearer waits. Nil is told nothing.
+	Spent func(Spent)
 
 	// Known remembers who has rotated keys. Only those who are trusted are remembered,
 	// and the authorities who vouched for them. Several policies may share it. Nil means

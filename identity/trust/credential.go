@@ -80,6 +80,9 @@ func (p *Policy) checkCredential(
 	if err := p.denied(lists, authority); err != nil {
 		return nil, fmt.Errorf("its authority %s is %w", authority, err)
 	}
+	if at, ok := lists.revoked[c.Serial()]; ok {
+		return nil, fmt.Errorf("revoked by %s: its serial number is %x", at, c.Serial())
+	}
 	if err := check(c.Attributes()); err != nil {
 		return nil, err
 	}

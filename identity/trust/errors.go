@@ -10,8 +10,8 @@ import (
 var (
 	// ErrNotTrusted is in every error of [Policy.Check] and [Policy.Accept].
 	ErrNotTrusted = errors.New("not trusted")
-	// ErrSpent: the ticket has been redeemed before.
-	ErrSpent = errors.New("already redeemed")
+	// ErrSpent: the ticket has been presented before, or revoked.
+	ErrSpent = errors.New("already spent")
 	// ErrOlderHistory: the identity is known with a newer key; this one was given up.
 	ErrOlderHistory = errors.New("its history is older than one seen before")
 	// ErrForkedHistory: two histories of one identity went different ways.

@@ -19,7 +19,7 @@ func FuzzAllowFile(f *testing.F) {
 		// Adding one more keeps all that was there.
 		added := identity.Identifier{1, 2, 3}
 		want := maps.Clone(ids)
-		line := listLine([]byte(s), added, "a comment")
+		line := listLine([]byte(s), added.String(), "a comment")
 		got, err := parseList(s + string(line))
 		if err != nil {
 			t.Fatalf("after adding one: %v", err)

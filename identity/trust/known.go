@@ -17,7 +17,8 @@ import (
 // only, are forgotten before all others.
 //
 // With a file behind it, all but strangers survive a restart. Two processes may share a
-// file: each learns at its next start what the other has seen. KnownHistories is safe for
+// file: nothing that one has added is lost to the other, and each learns at its next start,
+// or when it writes the file anew, what the other has seen. KnownHistories is safe for
 // concurrent use.
 type KnownHistories struct {
 	file *knownFile // set once; nil: none
@@ -67,10 +68,26 @@ func (k *KnownHistories) loadLocked() error {
 		return err
 	}
 	k.takeLocked(read)
-	if !whole || k.file.long() {
-		return k.file.rewrite(k.allNamedLocked())
+	if whole && !k.file.long() {
+		return nil
 	}
-	return nil
+	unlock, err := k.file.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return k.shortenLocked()
+}
+
+// shortenLocked writes the file anew, with what is known here and what other processes have added
+// to it. The file is locked.
+func (k *KnownHistories) shortenLocked() error {
+	read, _, err := k.file.read()
+	if err != nil {
+		return err
+	}
+	k.takeLocked(read)
+	return k.file.rewrite(k.allNamedLocked())
 }
 
 // takeLocked remembers what a file says, as far as it does not contradict itself.
@@ -129,9 +146,17 @@ func (k *KnownHistories) saveLocked(hs hashes) error {
 	if k.file == nil {
 		return nil
 	}
+	unlock, err := k.file.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if k.file.full() {
-		if err := k.file.rewrite(k.allNamedLocked()); err != nil {
+		if err := k.shortenLocked(); err != nil {
 			return err
+		}
+		if _, err := k.checkLocked(hs); err != nil {
+			return err // somebody else has seen more
 		}
 	}
 	return k.file.append(hs)

@@ -397,3 +397,33 @@ func TestAuthorityRotation(t *testing.T) {
 		t.Errorf("issued again: %v", err)
 	}
 }
+
+// What another process has added meanwhile is still there when the file is written anew.
+func TestSeenFileWrittenAnewByOneOfTwo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "seen")
+	processes := []*KnownHistories{openKnown(t, path), openKnown(t, path)}
+	var all []*identity.Identity
+	var wg sync.WaitGroup
+	for n, name := range names("peer ", 32) {
+		id := rotated(t, newIdentity(t, name), name+" again")
+		all = append(all, id)
+		k := processes[n%2]
+		k.mu.Lock()
+		if n%4 == 0 {
+			k.file.lines = 2 * MaxKnownHistories // the next one writes the file anew
+		}
+		k.mu.Unlock()
+		wg.Go(func() {
+			if err := k.Observe(id.History()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	again := openKnown(t, path)
+	for n, id := range all {
+		if again.entries[id.Identifier()] == nil {
+			t.Errorf("peer %d is forgotten", n)
+		}
+	}
+}

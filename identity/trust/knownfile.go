@@ -45,9 +45,9 @@ func (f *knownFile) full() bool { return f.lines >= 2*MaxKnownHistories }
 // read returns the histories in the file, and whether its last line is whole. A file that
 // is not there is empty.
 func (f *knownFile) read() (all []hashes, whole bool, err error) {
-	b, _, err := atomicfile.Read(f.path, maxSeenFile)
+	b, _, err := atomicfile.ReadDeciding(f.path, maxSeenFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, true, nil
+		return nil, true, atomicfile.CheckDeciding(f.path)
 	}
 	if err != nil {
 		return nil, false, err
@@ -118,6 +118,14 @@ func formatSeenLine(hs hashes) string {
 	return b.String()
 }
 
+// lock keeps other processes from writing the file until unlock is called. It makes the folder.
+func (f *knownFile) lock() (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+		return nil, err
+	}
+	return atomicfile.Lock(f.path, atomicfile.LockTime)
+}
+
 // append adds a line, and creates the file if it is not there.
 func (f *knownFile) append(hs hashes) error {
 	line := formatSeenLine(hs)
@@ -134,9 +142,6 @@ func (f *knownFile) append(hs hashes) error {
 
 // create makes the file with its first line, or adds that if somebody else was faster.
 func (f *knownFile) create(line string) error {
-	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
-		return err
-	}
 	err := atomicfile.Create(f.path, []byte(seenHeader+"\n"+line))
 	if errors.Is(err, fs.ErrExist) {
 		return atomicfile.Append(f.path, []byte(line))

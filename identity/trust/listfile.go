@@ -4,20 +4,25 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/atomicfile"
 	"github.com/secureportal/sp/internal/filewatch"
+)
+
+// Kinds of lists.
+const (
+	allowKind = "allow"
+	denyKind  = "deny"
 )
 
 // listFile is an allow or deny file and what was last read from it. Its owner is the
 // policy, under its lock.
 type listFile struct {
-	kind, path string // set once; kind is "allow" or "deny"
+	kind, path string // set once; kind is allowKind or denyKind
 	file       *filewatch.File
 
-	ids     map[identity.Identifier]int // nil: never read
-	fresh   bool                        // ids has been read since the policy last looked
-	emptied bool                        // it was found empty once, which is not believed yet
+	named        // ids is nil if it was never read
+	fresh   bool // it has been read since the policy last looked
+	emptied bool // it was found empty once, which is not believed yet
 }
 
 func newListFile(kind, path string) *listFile {
@@ -43,7 +48,7 @@ func (f *listFile) poll() error {
 // read makes the file's contents the list, if they are one. Contents that are wrong are not
 // read again before the file changes; a file that cannot be read is.
 func (f *listFile) read(patient bool) error {
-	b, _, err := atomicfile.Read(f.path, MaxListFile)
+	b, _, err := atomicfile.ReadDeciding(f.path, MaxListFile)
 	if err != nil {
 		f.file.Again()
 		return f.error(err)
@@ -52,17 +57,17 @@ func (f *listFile) read(patient bool) error {
 		f.file.Again()
 		return nil
 	}
-	ids, err := parseList(string(b))
+	all, err := parseLines(string(b), f.kind == denyKind)
 	if err != nil {
 		return f.error(err)
 	}
-	f.ids, f.fresh = ids, true
+	f.named, f.fresh = all, true
 	return nil
 }
 
 // unfinished reports whether somebody seems to be writing what was read as b.
 func (f *listFile) unfinished(b []byte) bool {
-	emptied := len(b) == 0 && len(f.ids) > 0 && !f.emptied
+	emptied := len(b) == 0 && len(f.ids)+len(f.serials) > 0 && !f.emptied
 	f.emptied = emptied
 	return emptied || f.file.Changing()
 }

@@ -12,6 +12,7 @@ import (
 // closed when another has taken its place.
 type lists struct {
 	allow, deny map[identity.Identifier]location
+	revoked     map[Serial]location // credentials
 	changed     chan struct{}
 }
 
@@ -65,8 +66,13 @@ func (p *Policy) refresh(read func(*listFile) error) error {
 // publish lets Check see what has been read, and tells those who wait for a change.
 func (p *Policy) publish() {
 	old := p.lists.Load()
-	fresh := &lists{allow: merge(p.allowFiles), deny: merge(p.denyFiles), changed: old.changed}
-	if sameKeys(old.allow, fresh.allow) && sameKeys(old.deny, fresh.deny) {
+	fresh := &lists{
+		allow:   merge(p.allowFiles, (*listFile).identities),
+		deny:    merge(p.denyFiles, (*listFile).identities),
+		revoked: merge(p.denyFiles, (*listFile).credentials), changed: old.changed,
+	}
+	if sameKeys(old.allow, fresh.allow) && sameKeys(old.deny, fresh.deny) &&
+		sameKeys(old.revoked, fresh.revoked) {
 		p.lists.Store(fresh) // lines may have moved
 		return
 	}
@@ -75,13 +81,18 @@ func (p *Policy) publish() {
 	close(old.changed)
 }
 
-// merge returns the identities in some files; the first file that names one counts.
-func merge(files []*listFile) map[identity.Identifier]location {
-	m := make(map[identity.Identifier]location)
+func (f *listFile) identities() map[identity.Identifier]int { return f.ids }
+func (f *listFile) credentials() map[Serial]int             { return f.serials }
+
+// merge returns what some files name; the first file that names one counts.
+func merge[K comparable](
+	files []*listFile, of func(*listFile) map[K]int,
+) map[K]location {
+	m := make(map[K]location)
 	for _, f := range files {
-		for id, line := range f.ids {
-			if _, ok := m[id]; !ok {
-				m[id] = location{f.path, line}
+		for name, line := range of(f) {
+			if _, ok := m[name]; !ok {
+				m[name] = location{f.path, line}
 			}
 		}
 	}
@@ -89,7 +100,7 @@ func merge(files []*listFile) map[identity.Identifier]location {
 }
 
 // sameKeys reports whether two maps have the same keys.
-func sameKeys[V any](a, b map[identity.Identifier]V) bool {
+func sameKeys[K comparable, V any](a, b map[K]V) bool {
 	if len(a) != len(b) {
 		return false
 	}

@@ -2,14 +2,19 @@ package trust
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/atomicfile"
 	"github.com/secureportal/sp/internal/filewatch"
 )
 
@@ -287,4 +292,102 @@ func closedOrNot(c <-chan struct{}) <-chan struct{} {
 		return done
 	}
 	return c
+}
+
+// A credential whose serial number is in a deny file is not believed, and no other is touched.
+func TestRevokedCredential(t *testing.T) {
+	authority, guest := newIdentity(t, "authority"), newIdentity(t, "guest")
+	bad := issued(t, authority, guest.Identifier())
+	good, err := authority.Issue(rand.Reader, identity.Claims{
+		Subject: guest.Identifier(), NotBefore: t0, Expires: t0.Add(time.Hour),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := writeTemp(t, "deny", "")
+	p := newPolicy(t, Config{
+		Authorities: []identity.Identifier{authority.Identifier()}, DenyFiles: []string{file},
+	})
+	if _, err := p.Check(peerOf(guest, bad), anInlet, t0); err != nil {
+		t.Fatal(err)
+	}
+	changed := p.Changed()
+	for range 2 {
+		if err := RevokeCredential(file, bad.Serial(), "# lost"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-changed:
+	default:
+		t.Error("nobody is told")
+	}
+	_, err = p.Check(peerOf(guest, bad), anInlet, t0)
+	wantErr(t, err, ErrNotTrusted, fmt.Sprintf("revoked by %s:1: its serial number is %x",
+		file, bad.Serial()))
+	if d, err := p.Check(peerOf(guest, bad, good), anInlet, t0); err != nil || d.Credential != good {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if got := string(read(t, file)); got != fmt.Sprintf("%x # lost\n", bad.Serial()) {
+		t.Errorf("the file says %q", got)
+	}
+	// An allow file names no credentials.
+	_, err = NewPolicy(Config{AllowFiles: []string{file}})
+	wantErr(t, err, nil, file+":1: ")
+	for _, text := range []string{"", "00", strings.Repeat("0", 33), strings.Repeat("A", 32)} {
+		if _, err := ParseSerial(text); err == nil {
+			t.Errorf("%q is a serial number", text)
+		}
+	}
+}
+
+// A list that others can write does not count: at the start it is an error, and later the one
+// before stays in force.
+func TestListThatOthersCanWrite(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("files have no modes")
+	}
+	friend := newIdentity(t, "friend")
+	file := writeTemp(t, "allow", friend.Identifier().String()+"\n")
+	p := newPolicy(t, Config{AllowFiles: []string{file}})
+	write(t, file, newIdentity(t, "intruder").Identifier().String()+"\n")
+	if err := os.Chmod(file, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	err := p.Reload()
+	wantErr(t, err, atomicfile.ErrOthersWrite, "the list read before stays in force")
+	if _, err := p.Check(peerOf(friend), anInlet, t0); err != nil {
+		t.Error(err)
+	}
+	_, err = NewPolicy(Config{AllowFiles: []string{file}})
+	wantErr(t, err, atomicfile.ErrOthersWrite, "chmod go-w "+file)
+	// So it is with what is known of others, and with what is spent.
+	seen := writeTemp(t, "seen", seenHeader+"\n")
+	if err := os.Chmod(filepath.Dir(seen), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	_, err = OpenKnownHistories(seen)
+	wantErr(t, err, atomicfile.ErrOthersWrite, filepath.Dir(seen))
+	i := newInn(t)
+	if err := os.Mkdir(i.allow+spentSuffix, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(i.allow+spentSuffix, 0o770); err != nil {
+		t.Fatal(err)
+	}
+	_, err = NewPolicy(Config{
+		AllowFiles: []string{i.allow}, TicketIssuer: func() *identity.History { return nil },
+	})
+	wantErr(t, err, atomicfile.ErrOthersWrite, i.allow+spentSuffix)
+	guest := newIdentity(t, "guest")
+	_, err = i.Accept(
+		&identity.Peer{History: guest.History(), Ticket: ticketOf(t, i.host)},
+		anInlet,
+		t0,
+	)
+	wantErr(t, err, atomicfile.ErrOthersWrite, "ticket ")
+	i.untouched("# guests\n")
 }

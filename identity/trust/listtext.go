@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,44 +11,89 @@ import (
 )
 
 // An allow or deny file names one identity a line: its Identifier, and after white space
-// anything. Empty lines, and lines that begin with #, are passed over.
+// anything. A line of a deny file may name a credential instead, by its serial number. Empty
+// lines, and lines that begin with #, are passed over.
 
-// parseList returns the identities in a list and the line on which each is first named.
-// The error names the line.
+// Serial is the serial number of a credential.
+type Serial = [16]byte
+
+// named is what a list names, and the line on which each is first named.
+type named struct {
+	ids     map[identity.Identifier]int
+	serials map[Serial]int // of a deny file
+}
+
+// parseList returns the identities in an allow file. The error names the line.
 func parseList(text string) (map[identity.Identifier]int, error) {
-	ids := make(map[identity.Identifier]int)
+	all, err := parseLines(text, false)
+	return all.ids, err
+}
+
+// parseLines returns what a list names, serial numbers too if it may. The error names the line.
+func parseLines(text string, serials bool) (named, error) {
+	all := named{make(map[identity.Identifier]int), make(map[Serial]int)}
 	number := 0
 	for line := range strings.Lines(text) {
 		number++
-		id, ok, err := parseListLine(line)
+		word, err := listWord(line)
+		if word == "" && err == nil {
+			continue
+		}
+		if serial, ok := parseSerial(word); ok && serials {
+			note(all.serials, serial, number)
+			continue
+		}
+		var id identity.Identifier
+		if err == nil {
+			id, err = identity.ParseIdentifier(word)
+		}
 		if err != nil {
-			return nil, &lineError{number, err}
+			return named{}, &lineError{number, err}
 		}
-		if _, dup := ids[id]; ok && !dup {
-			ids[id] = number
-		}
+		note(all.ids, id, number)
 	}
-	return ids, nil
+	return all, nil
 }
 
-func parseListLine(line string) (id identity.Identifier, ok bool, err error) {
+func note[K comparable](all map[K]int, key K, line int) {
+	if _, twice := all[key]; !twice {
+		all[key] = line
+	}
+}
+
+// listWord returns what a line names, or "" if it names nothing.
+func listWord(line string) (string, error) {
 	if len(line) > MaxListLine {
-		return id, false, fmt.Errorf("line has %d bytes, at most %d are allowed",
-			len(line), MaxListLine)
+		return "", fmt.Errorf("line has %d bytes, at most %d are allowed", len(line), MaxListLine)
 	}
 	if !utf8.ValidString(line) || strings.ContainsRune(line, 0) {
-		return id, false, errors.New("not text")
+		return "", errors.New("not text")
 	}
 	line = strings.Trim(line, " \t\r\n")
 	if line == "" || line[0] == '#' {
-		return id, false, nil
+		return "", nil
 	}
-	word := line
 	if i := strings.IndexAny(line, " \t"); i >= 0 {
-		word = line[:i]
+		line = line[:i]
 	}
-	id, err = identity.ParseIdentifier(word)
-	return id, err == nil, err
+	return line, nil
+}
+
+// ParseSerial reads a credential's serial number: 32 hexadecimal digits, in lower case.
+func ParseSerial(text string) (Serial, error) {
+	serial, ok := parseSerial(text)
+	if !ok {
+		return serial, errors.New("a serial number is 32 lower-case hexadecimal digits")
+	}
+	return serial, nil
+}
+
+func parseSerial(word string) (serial Serial, ok bool) {
+	if len(word) != hex.EncodedLen(len(serial)) || strings.ToLower(word) != word {
+		return serial, false
+	}
+	_, err := hex.Decode(serial[:], []byte(word))
+	return serial, err == nil
 }
 
 // lineError says on which line of a file something is wrong.
@@ -60,12 +106,12 @@ func (e *lineError) Error() string { return fmt.Sprintf("line %d: %v", e.line, e
 func (e *lineError) Unwrap() error { return e.err }
 
 // listLine returns what to append to a list that has the contents before.
-func listLine(before []byte, id identity.Identifier, comment string) []byte {
+func listLine(before []byte, name, comment string) []byte {
 	var line []byte
 	if len(before) > 0 && before[len(before)-1] != '\n' {
 		line = append(line, '\n')
 	}
-	line = append(line, id.String()...)
+	line = append(line, name...)
 	if comment != "" {
 		line = append(append(line, ' '), comment...)
 	}

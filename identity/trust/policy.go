@@ -27,6 +27,7 @@ type Policy struct {
 	known       *KnownHistories
 	issuer      func() *identity.History // of tickets; nil: none are redeemed
 	leadsHere   func(route string) error
+	onSpent     func(Spent)
 
 	redeeming sync.Mutex // held while a ticket is redeemed
 
@@ -53,8 +54,9 @@ func NewPolicy(cfg Config) (*Policy, error) {
 		known:       cfg.Known,
 		issuer:      cfg.TicketIssuer,
 		leadsHere:   cfg.TicketRoute,
-		allowFiles:  listFiles("allow", cfg.AllowFiles),
-		denyFiles:   listFiles("deny", cfg.DenyFiles),
+		onSpent:     cfg.Spent,
+		allowFiles:  listFiles(allowKind, cfg.AllowFiles),
+		denyFiles:   listFiles(denyKind, cfg.DenyFiles),
 	}
 	if !cfg.anchored() {
 		p.self = cfg.Self
@@ -64,6 +66,9 @@ func NewPolicy(cfg Config) (*Policy, error) {
 	}
 	p.lists.Store(&lists{changed: make(chan struct{})})
 	if err := p.Reload(); err != nil {
+		return nil, err
+	}
+	if err := p.checkSpentFolder(); err != nil {
 		return nil, err
 	}
 	return p, nil
@@ -78,9 +83,9 @@ func set(ids []identity.Identifier) map[identity.Identifier]bool {
 }
 
 // MightTrust says whether somebody could be trusted at now, as what he is taken for, if he proves
-// what he claims. It is the
-// question to ask first: it verifies no signature of the claimed history, and of what comes with
-// that no more than what decides. An error wraps [ErrNotTrusted] and gives the reason.
+// what he claims. It is the question to ask first: it verifies no signature of the claimed history,
+// and of what comes with that no more than what decides. Who presents a ticket that is good may go
+// on, for that is to be spent. An error wraps [ErrNotTrusted] and gives the reason.
 func (p *Policy) MightTrust(c identity.Claim, as As, now time.Time) error {
 	if err := p.mightTrust(c, as, now); err != nil {
 		return fmt.Errorf("who claims to be %s is %w: %w", c.Identifier, ErrNotTrusted, err)
@@ -90,10 +95,10 @@ func (p *Policy) MightTrust(c identity.Claim, as As, now time.Time) error {
 
 func (p *Policy) mightTrust(c identity.Claim, as As, now time.Time) error {
 	lists := p.lists.Load()
-	if err := p.denied(lists, c.Identifier); err != nil {
-		return err
+	err := p.denied(lists, c.Identifier)
+	if err == nil {
+		_, err = p.anchored(lists, c, as, now)
 	}
-	_, err := p.anchored(lists, c, as, now)
 	if err == nil || p.issuer == nil || c.Ticket == nil {
 		return err
 	}
@@ -127,8 +132,8 @@ func (p *Policy) Check(peer *identity.Peer, as As, now time.Time) (Decision, err
 // Accept is Check for a peer that has just proved itself in a handshake. It also does what
 // follows from letting the peer in:
 //
-//   - where Check refuses a peer that presents a ticket, the ticket is redeemed, as
-//     [Policy.Redeem] does;
+//   - a ticket that is good is spent, whoever presents it: where Check refuses the peer, and
+//     it is not denied, it is let in for that, as [Policy.Redeem] does;
 //   - a peer that is trusted is remembered in Config.Known, and so is the authority that
 //     vouched for it. If they cannot be remembered, the peer is not trusted.
 //
@@ -136,13 +141,8 @@ func (p *Policy) Check(peer *identity.Peer, as As, now time.Time) (Decision, err
 // are those of Check; they may also be [ErrSpent].
 func (p *Policy) Accept(peer *identity.Peer, as As, now time.Time) (Decision, error) {
 	d, err := p.decide(peer, as, now)
-	if err != nil && p.mayRedeem(peer) {
-		var refused error
-		if d, refused = p.Redeem(peer, now); refused == nil {
-			err = nil
-		} else {
-			err = join(err, refused)
-		}
+	if p.takesTicket(peer) {
+		d, err = p.acceptTicket(peer, d, err, now)
 	}
 	if err == nil {
 		err = p.remember(peer, d)

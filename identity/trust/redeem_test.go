@@ -71,6 +71,7 @@ func TestTicketTable(t *testing.T) {
 		before func(*inn)
 		want   string
 		is     error
+		gone   bool // the ticket is good, and spent although nobody is let in
 	}{
 		"good":         {},
 		"last instant": {at: 10*time.Minute - 1},
@@ -109,11 +110,11 @@ func TestTicketTable(t *testing.T) {
 				write(t, i.deny, guest.Identifier().String()+"\n")
 				_ = i.Reload()
 			},
-			want: "denied by",
+			want: "denied by", gone: true,
 		},
 		"bearer's older history": {
 			before: func(i *inn) { _ = i.known.Observe(rotated(t, guest, "second").History()) },
-			want:   "older than one seen before", is: ErrOlderHistory,
+			want:   "older than one seen before", is: ErrOlderHistory, gone: true,
 		},
 		"another node's": {
 			before: func(i *inn) { i.elsewhere = errors.New("it is for the name db") },
@@ -150,8 +151,8 @@ func TestTicketTable(t *testing.T) {
 					t.Errorf("%v is not %v", err, cell.is)
 				}
 				i.untouched(before)
-				if i.spent() != 0 {
-					t.Error("the ticket is gone, and nobody was let in")
+				if gone := i.spent() != 0; gone != cell.gone {
+					t.Errorf("the ticket is gone: %v, want %v", gone, cell.gone)
 				}
 				return
 			}
@@ -168,7 +169,7 @@ func TestTicketTable(t *testing.T) {
 			// The ticket is worth nothing any more: not to another, and not to the one who had it.
 			before = string(read(t, i.allow))
 			_, err = i.Accept(&identity.Peer{History: stranger.History(), Ticket: k}, anInlet, t0)
-			wantErr(t, err, ErrSpent, "already redeemed by "+guest.Identifier().String())
+			wantErr(t, err, ErrSpent, "already spent: redeemed by "+guest.Identifier().String())
 			i.untouched(before)
 			write(t, i.allow, "# nobody\n")
 			_ = i.Reload()
@@ -179,35 +180,115 @@ func TestTicketTable(t *testing.T) {
 	}
 }
 
-// Whoever is trusted already keeps the ticket for somebody else.
-func TestTicketIsTheLastResort(t *testing.T) {
+// A ticket that is good is spent whenever it is shown, also by one whom something else makes
+// trusted: when that is taken away, the ticket does not bring him back.
+func TestTicketIsSpentWhenShown(t *testing.T) {
+	guest := newIdentity(t, "guest")
+	name := guest.Identifier().String() + "\n"
+	for anchor, test := range map[string]struct {
+		trust  func(*Config)
+		before func(*inn)
+		takes  func(*inn)
+	}{
+		"allow": {
+			trust: func(c *Config) { c.Allow = []identity.Identifier{guest.Identifier()} },
+		},
+		"anyone": {trust: func(c *Config) { c.AllowAnyone = true }},
+		"authority": {trust: func(c *Config) {
+			c.Authorities = []identity.Identifier{newIdentity(t, "host").Identifier()}
+		}},
+		"allow-file": {
+			before: func(i *inn) { write(t, i.allow, name) },
+			takes:  func(i *inn) { write(t, i.allow, "# guests\n") },
+		},
+		"denied": {
+			before: func(i *inn) { write(t, i.deny, name) },
+			takes:  func(i *inn) { write(t, i.deny, "") },
+		},
+	} {
+		t.Run(anchor, func(t *testing.T) {
+			i := newInn(t)
+			peer := &identity.Peer{History: guest.History(), Ticket: ticketOf(t, i.host)}
+			peer.Credentials = []*identity.Credential{issued(t, i.host, guest.Identifier())}
+			if test.before != nil {
+				test.before(i)
+			}
+			var told []Spent
+			p := i.policy(func(c *Config) {
+				c.Spent = func(s Spent) { told = append(told, s) }
+				if test.trust != nil {
+					test.trust(c)
+				}
+			})
+			for range 3 { // once more in each handshake for new keys
+				if _, err := p.Accept(peer, anInlet, t0); (err == nil) != (anchor != "denied") {
+					t.Fatal(err)
+				}
+			}
+			if len(told) != 1 || told[0].LetIn || told[0].By != peer || told[0].Ticket != peer.Ticket {
+				t.Errorf("told of %+v", told)
+			}
+			if test.takes != nil {
+				test.takes(i)
+			}
+			for n, p := range []*Policy{i.policy(nil), p} {
+				_ = p.Reload()
+				if n == 1 && test.trust != nil {
+					continue // what it was trusted by is still there
+				}
+				_, err := p.Accept(peer, anInlet, t0)
+				wantErr(t, err, ErrSpent, "already spent: shown by "+guest.Identifier().String())
+			}
+			i.untouched("# guests\n")
+		})
+	}
+}
+
+// A review asks and writes nothing, and who redeems no tickets takes none.
+func TestTicketIsLeftAlone(t *testing.T) {
 	i := newInn(t)
 	guest := newIdentity(t, "guest")
 	peer := &identity.Peer{History: guest.History(), Ticket: ticketOf(t, i.host)}
-	for name, change := range map[string]func(*Config){
-		"allow":  func(c *Config) { c.Allow = []identity.Identifier{guest.Identifier()} },
-		"anyone": func(c *Config) { c.AllowAnyone = true },
-		"authority": func(c *Config) {
-			c.Authorities = []identity.Identifier{i.host.Identifier()}
-			peer.Credentials = []*identity.Credential{issued(t, i.host, guest.Identifier())}
-		},
-	} {
-		if _, err := i.policy(change).Accept(peer, anInlet, t0); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	// A node that redeems none takes none.
-	_, err := i.policy(func(c *Config) { c.TicketIssuer = nil }).
-		Accept(&identity.Peer{History: guest.History(), Ticket: peer.Ticket}, anInlet, t0)
+	_, err := i.Check(peer, anInlet, t0)
+	wantErr(t, err, ErrNotTrusted, "not among the 0 allowed")
+	_, err = i.policy(func(c *Config) { c.TicketIssuer = nil }).Accept(peer, anInlet, t0)
 	wantErr(t, err, ErrNotTrusted, "not among the 0 allowed")
 	i.untouched("# guests\n")
 	if i.spent() != 0 {
-		t.Error("a ticket was redeemed that was not needed")
+		t.Error("a ticket is spent")
 	}
 	_, err = NewPolicy(Config{
 		Self: guest.Identifier(), TicketIssuer: func() *identity.History { return guest.History() },
 	})
 	wantErr(t, err, nil, "no allow file to put their bearers into")
+}
+
+// A ticket that cannot be spent does not let its bearer pass, by whatever else it is trusted.
+func TestTicketThatCannotBeSpent(t *testing.T) {
+	i := newInn(t)
+	guest := newIdentity(t, "guest")
+	p := i.policy(func(c *Config) { c.AllowAnyone = true })
+	write(t, i.allow+spentSuffix, "a file where the folder should be")
+	_, err := p.Accept(
+		&identity.Peer{History: guest.History(), Ticket: ticketOf(t, i.host)},
+		anInlet,
+		t0,
+	)
+	wantErr(t, err, ErrNotTrusted, "cannot be spent")
+}
+
+func TestRevokeTicket(t *testing.T) {
+	i := newInn(t)
+	k := ticketOf(t, i.host)
+	if err := RevokeTicket(i.allow, k, t0); err != nil {
+		t.Fatal(err)
+	}
+	wantErr(t, RevokeTicket(i.allow, k, t0), ErrSpent, "already spent: revoked at ")
+	guest := newIdentity(t, "guest")
+	_, err := i.Accept(&identity.Peer{History: guest.History(), Ticket: k}, anInlet, t0)
+	wantErr(t, err, ErrSpent, "already spent: revoked at ")
+	i.untouched("# guests\n")
+	wantErr(t, RevokeTicket(i.allow+".no", k, t0), nil, "allow file")
 }
 
 // Redeem is for those who present a ticket, and are not denied.

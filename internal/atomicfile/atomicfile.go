@@ -2,12 +2,12 @@
 // full disk or a second process leaves either the old contents or the new ones.
 //
 // What is written is on the disk when a function returns: the data, and the name in its
-// folder. New files have mode 0600. Nothing here locks a file: two processes are kept
-// apart by what the system does in one step (rename, link, exclusive creation, and one
-// write at the end of a file).
+// folder. New files have mode 0600. Two processes are kept apart by what the system does in
+// one step (rename, link, exclusive creation, and one write at the end of a file), and by
+// Lock where one has to read before it writes.
 //
 // The package never deletes a file that it did not make, and it follows symbolic links as
-// the system does.
+// the system does. It has one rule for files that decide: see [CheckDeciding].
 package atomicfile
 
 import (

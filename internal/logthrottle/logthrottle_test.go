@@ -55,3 +55,45 @@ func TestFlood(t *testing.T) {
 		t.Errorf("%d reports after an hour, %d left out", due, left)
 	}
 }
+
+// A flood of one source does not hide what others have to say, and all floods together are bounded:
+// their lines, and what is kept of them.
+func TestSources(t *testing.T) {
+	var s Sources[int]
+	now := time.Unix(1e9, 0)
+	lines := func(source, n int) (due, left int) {
+		for range n {
+			if ok, more := s.Due(source, now); ok {
+				due++
+				left += more
+			}
+		}
+		return due, left
+	}
+	if due, _ := lines(1, 10_000); due != floodBurst {
+		t.Errorf("%d lines of a flood", due)
+	}
+	if due, _ := lines(2, 1); due != 1 {
+		t.Error("a source is not heard in the flood of another")
+	}
+	now = now.Add(floodInterval)
+	if due, left := lines(1, 1); due != 1 || left != 10_000-floodBurst {
+		t.Errorf("%d lines, %d left out", due, left)
+	}
+	now = now.Add(time.Hour)
+	all := 0
+	for source := range 10 * maxSources {
+		due, _ := lines(source, 2)
+		all += due
+	}
+	if all != floodsAtOnce*floodBurst {
+		t.Errorf("%d lines at once of very many sources", all)
+	}
+	if len(s.of) != maxSources {
+		t.Errorf("%d sources are kept, of at most %d", len(s.of), maxSources)
+	}
+	now = now.Add(time.Hour)
+	if due, _ := lines(-1, 1); due != 1 || len(s.of) != 1 {
+		t.Errorf("%d lines after an hour, and %d sources are kept", due, len(s.of))
+	}
+}

@@ -123,6 +123,8 @@ func (c *Client) register(ctx context.Context, old *departing) (lived time.Durat
 		old.add(stop)
 		err = fmt.Errorf("registration: %w", channel.ErrGoingAway)
 	}
+	c.Serve.Logger().Info("name lost", "relay", route.Format(c.Relay), "name", c.Name,
+		"reason", err)
 	return time.Since(began), err
 }
 

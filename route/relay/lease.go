@@ -90,6 +90,14 @@ func (l *Lease) IsHeld(ctx context.Context) bool {
 	return err == nil
 }
 
+// source is where the outlet's session comes from, for the log.
+func (l *Lease) source() string {
+	if from := l.session.Link().RemoteAddr(); from != nil {
+		return from.String()
+	}
+	return ""
+}
+
 // open makes the lease ready: links lead through m from now on.
 func (l *Lease) open(m *mux.Mux) error {
 	demands, err := m.Open()

@@ -179,7 +179,7 @@ func (s *Server) hold(ctx context.Context, q *route.Request, l *Lease) error {
 	} else if !l.used.endIfNone() {
 		s.node.Go(func() { s.outlive(l) })
 	}
-	gone := s.logger.With("name", l.name, "identifier", l.owner)
+	gone := s.logger.With("name", l.name, "identifier", l.owner, "source", l.source())
 	if reason != nil {
 		gone = gone.With("reason", reason)
 	}
@@ -201,7 +201,8 @@ func (s *Server) keep(ctx context.Context, stream *route.Stream, l *Lease) error
 	if err := l.open(m); err != nil {
 		return err
 	}
-	s.logger.Info("outlet registered", "name", l.name, "identifier", l.owner)
+	s.logger.Info("outlet registered", "name", l.name, "identifier", l.owner,
+		"source", l.source())
 	err = s.awaitEnd(ctx, l, m)
 	if err == nil {
 		err = ended(l.session, m, stream)

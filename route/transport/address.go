@@ -17,6 +17,7 @@ import (
 //	short            long
 //	host:port        /dnsaddr/host/tcp/port, or /ip4/… or /ip6/… where host is an IP address
 //	unix:PATH        /unix/PATH, with PATH escaped as in a URL
+//	abstract:NAME    /abstract/NAME, likewise: a Unix socket of Linux's that has no file
 //	scheme:REST      /scheme/REST, likewise, for a transport that is registered
 //
 // It is the address of package wire, so that it is a step of a route as it stands. Where to listen
@@ -25,7 +26,20 @@ import (
 // of kind wire.Local, and may only begin a route.
 type Address = wire.Address
 
-const unixPrefix = "unix:"
+const (
+	unixPrefix     = "unix:"
+	abstractScheme = "abstract" // of an address that the transport for Unix sockets has
+	abstractMark   = "@"        // begins the Name of one
+)
+
+// isAbstract tells whether the name of a Unix socket is none of a file: it begins with a mark, or
+// with the zero byte that the mark stands for.
+func isAbstract(name string) bool {
+	return hasAbstract && (strings.HasPrefix(name, abstractMark) || strings.HasPrefix(name, "\x00"))
+}
+
+// isScheme tells whether addresses of a scheme may be written.
+func isScheme(scheme string) bool { return scheme == abstractScheme || maker(scheme) != nil }
 
 // Scheme returns the name of the transport that a is an address of, or "" if it is no transport
 // address.
@@ -104,7 +118,7 @@ func HasScheme(text string) bool {
 // parseScheme reads scheme:REST, and unix:PATH. It reports false if text is of another form.
 func parseScheme(text string) (a Address, ok bool, err error) {
 	scheme, rest, ok := strings.Cut(text, ":")
-	if !ok || scheme == "tcp" || strings.HasPrefix(rest, "//") || maker(scheme) == nil {
+	if !ok || scheme == "tcp" || strings.HasPrefix(rest, "//") || !isScheme(scheme) {
 		return Address{}, false, nil
 	}
 	a, err = withScheme(scheme, rest)
@@ -116,8 +130,20 @@ func withScheme(scheme, rest string) (Address, error) {
 	if rest == "" {
 		return Address{}, fmt.Errorf("%s: stands without a path", scheme)
 	}
-	if scheme == "unix" {
+	switch scheme {
+	case "unix":
 		a := Address{Kind: wire.Unix, Name: rest}
+		if isAbstract(rest) {
+			return a, fmt.Errorf("unix:%s is no file: a socket without one, which every user of this "+
+				"machine can connect to, is abstract:%s; a file of that name is unix:./%[1]s",
+				Printable(rest), Printable(rest[1:]))
+		}
+		return a, a.Validate()
+	case abstractScheme:
+		a := Address{Kind: wire.Unix, Name: abstractMark + rest}
+		if !hasAbstract {
+			return a, fmt.Errorf("%s: only Linux has such sockets", abstractScheme)
+		}
 		return a, a.Validate()
 	}
 	if len(rest) > wire.MaxPath {
@@ -210,6 +236,9 @@ func FromAddr(addr net.Addr) (Address, bool) {
 	if maker(addr.Network()) == nil {
 		return Address{}, false
 	}
+	if name := addr.String(); addr.Network() == "unix" && isAbstract(name) {
+		return Address{Kind: wire.Unix, Name: name}, true
+	}
 	a, err := withScheme(addr.Network(), addr.String())
 	return a, err == nil
 }
@@ -218,6 +247,9 @@ func FromAddr(addr net.Addr) (Address, bool) {
 func Format(a Address) string {
 	switch a.Kind {
 	case wire.Unix:
+		if isAbstract(a.Name) {
+			return abstractScheme + ":" + a.Name[1:]
+		}
 		return unixPrefix + a.Name
 	case wire.Local:
 		return a.Name
@@ -243,7 +275,7 @@ func ParseStep(words []string) (a Address, took int, err error) {
 		a, err = parseHostStep(wire.DNS, words)
 		return a, 4, err
 	}
-	if protocol == "tcp" || maker(protocol) == nil {
+	if protocol == "tcp" || !isScheme(protocol) {
 		return Address{}, 0, nil
 	}
 	rest, err := url.PathUnescape(value)
@@ -280,6 +312,9 @@ func FormatStep(a Address) string {
 	case wire.DNS:
 		return fmt.Sprintf("/dnsaddr/%s/tcp/%d", a.Name, a.Port)
 	case wire.Unix, wire.Local:
+		if a.Kind == wire.Unix && isAbstract(a.Name) {
+			return "/" + abstractScheme + "/" + url.PathEscape(a.Name[1:])
+		}
 		return "/" + Scheme(a) + "/" + url.PathEscape(Rest(a))
 	}
 	return ""

@@ -15,16 +15,16 @@ var errNoSocket = fmt.Errorf("neither host:port nor unix:PATH: %w", errors.ErrUn
 
 // ListenGuarded listens at a, which is TCP or Unix, for applications rather than for links: when
 // this process is killed, the kernel resets their connections and does not end them, where the
-// system allows it. The error says where. Whoever ends such a connection says so first, with
-// SetLinger(-1).
-func ListenGuarded(ctx context.Context, a Address) (net.Listener, error) {
+// system allows it. The file of a Unix socket has the mode of c, of which nothing else counts. The
+// error says where. Whoever ends such a connection says so first, with SetLinger(-1).
+func ListenGuarded(ctx context.Context, a Address, c Config) (net.Listener, error) {
 	var l net.Listener
 	var err error
 	switch Scheme(a) {
 	case "tcp":
 		l, err = netio.GuardedListenConfig().Listen(ctx, "tcp", Format(a))
 	case "unix":
-		l, err = listenUnix(ctx, netio.GuardedListenConfig(), a.Name)
+		l, err = listenUnix(ctx, netio.GuardedListenConfig(), a.Name, c.withDefaults().SocketMode)
 	default:
 		err = errNoSocket
 	}

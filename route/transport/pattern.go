@@ -71,6 +71,9 @@ func parsePorts(text string) (first, last uint16, err error) {
 	return first, last, nil
 }
 
+// Ports are the first and the last port of p.
+func (p Pattern) Ports() (first, last uint16) { return p.first, p.last }
+
 // Matches tells whether a is one of the addresses. A host name is compared with names, not looked
 // up: what a name stands for is in others' hands.
 func (p Pattern) Matches(a Address) bool {

@@ -25,7 +25,7 @@ var registry = struct {
 }}
 
 // steps are the words that begin something else in the text of a route.
-var steps = []string{"ip4", "ip6", "dnsaddr", "service", "secure"}
+var steps = []string{"ip4", "ip6", "dnsaddr", "service", "secure", abstractScheme}
 
 var validScheme = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 

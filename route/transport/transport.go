@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/netip"
 	"time"
@@ -65,11 +66,18 @@ type Config struct {
 	// Reach tells, before anything is sent, whether a link to a, a host's name, may be made to ip,
 	// one of the addresses that the name stands for just now. Nil lets all be.
 	Reach func(a Address, ip netip.Addr) error
+
+	// SocketMode is the mode of the files of Unix sockets that are listened at. 0 means
+	// DefaultSocketMode.
+	SocketMode fs.FileMode
 }
 
 func (c Config) withDefaults() Config {
 	if c.ConnectTimeout <= 0 {
 		c.ConnectTimeout = DefaultConnectTimeout
+	}
+	if c.SocketMode == 0 {
+		c.SocketMode = DefaultSocketMode
 	}
 	return c
 }

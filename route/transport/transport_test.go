@@ -230,7 +230,7 @@ func TestStaleUnixSocket(t *testing.T) {
 		"links": func() (net.Listener, error) {
 			return NewSet(Config{}).Listen(t.Context(), at)
 		},
-		"applications": func() (net.Listener, error) { return ListenGuarded(t.Context(), at) },
+		"applications": func() (net.Listener, error) { return ListenGuarded(t.Context(), at, Config{}) },
 	}
 	for name, listen := range listen {
 		l, err := listen()
@@ -270,7 +270,7 @@ func TestGuarded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		l, err := ListenGuarded(t.Context(), at)
+		l, err := ListenGuarded(t.Context(), at, Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -283,7 +283,7 @@ func TestGuarded(t *testing.T) {
 		_ = c.Close()
 	}
 	other := Address{}
-	if _, err := ListenGuarded(t.Context(), other); !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := ListenGuarded(t.Context(), other, Config{}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("ListenGuarded: %v", err)
 	}
 	_, err := DialGuarded(t.Context(), other, testkit.Patience)

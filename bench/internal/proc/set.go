@@ -67,6 +67,10 @@ func (s *Set) Start(env []string, program string, args ...string) (*Process, err
 	p.cmd = exec.Command(program, args...)
 	p.cmd.Dir = s.Dir
 	p.cmd.Env = append(os.Environ(), env...)
+	if os.Geteuid() != 0 {
+		// Only root can look at the memory of a process that is not dumpable.
+		p.cmd.Env = append(p.cmd.Env, "SP_NO_SANDBOX=true")
+	}
 	p.cmd.Stdout, p.cmd.Stderr = stdout, stderr
 	// The group is what Close kills; the signal is for a bench that is killed
 	// itself and cannot.

@@ -1,0 +1,121 @@
+package daemon
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/confine"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
+)
+
+// confine has the process give up what c does not need: its listeners are open, and its files
+// known. What the system cannot do is logged, and no error.
+func (d *Daemon) confine(c config.Config) {
+	needs := needsOf(c, d.current().presented.key.path)
+	for _, folder := range needs.WriteIn {
+		// The one of the known histories may not be there yet, and what is not cannot be kept.
+		_ = os.MkdirAll(folder, 0o700)
+	}
+	done, err := confine.Process(needs)
+	if err != nil {
+		d.options.Logger.Warn("not confined in every way", "error", err)
+	}
+	d.options.Logger.Debug("confined", "files", done.Files, "ports", done.Ports,
+		"undumpable", done.Undumpable, "read", needs.ReadIn, "write", needs.WriteIn,
+		"connect", needs.Connect, "anywhere", needs.ConnectAnywhere)
+}
+
+// needsOf returns what a configuration needs once it runs, with the key file at key.
+func needsOf(c config.Config, key string) confine.Needs {
+	t := c.Node.Trust
+	files := append([]string{key}, t.AllowFiles...)
+	files = append(append(files, t.DenyFiles...), c.Node.Credentials...)
+	needs := confine.Needs{ReadIn: confine.Folders(files...)}
+	seen := t.Seen
+	if seen == "" {
+		seen, _ = trust.DefaultKnownHistoriesPath()
+	}
+	if seen != "" {
+		needs.WriteIn = confine.Folders(seen)
+	}
+	if len(c.Outlets) > 0 && len(t.AllowFiles) > 0 { // tickets are redeemed
+		needs.WriteIn = append(needs.WriteIn, confine.Folders(t.AllowFiles[0])...)
+	}
+	for _, o := range c.Outlets {
+		addEntrance(&needs, o.Entrance)
+		if target, err := o.TargetAddress(); err == nil {
+			addAddress(&needs, target)
+		}
+	}
+	for _, r := range c.Relays {
+		addEntrance(&needs, r.Entrance)
+	}
+	for _, b := range c.Bridges {
+		addEntrance(&needs, b.Entrance)
+		hops, _ := b.NextHops()
+		addHops(&needs, hops)
+	}
+	for _, i := range c.Inlets {
+		addListener(&needs, i.Listen)
+		to, _ := i.Routes()
+		addRoutes(&needs, to...)
+	}
+	return needs
+}
+
+// addEntrance adds what it takes to be reached: the relays, and the folder of a Unix socket, whose
+// file is removed at the end.
+func addEntrance(n *confine.Needs, e config.Entrance) {
+	addListener(n, e.Listen)
+	for _, text := range e.Relays {
+		if to, err := config.ParseRelay(text); err == nil {
+			addRoutes(n, to)
+		}
+	}
+}
+
+func addListener(n *confine.Needs, listen string) {
+	a, err := transport.ParseListen(listen, "")
+	if err == nil && strings.HasPrefix(transport.Format(a), "unix:") {
+		n.WriteIn = append(n.WriteIn, filepath.Dir(a.Name))
+	}
+}
+
+// addRoutes adds the first step of routes: the others are dialed by those on the way.
+func addRoutes(n *confine.Needs, all ...route.Route) {
+	for _, to := range all {
+		if len(to) > 0 {
+			addAddress(n, to[0])
+		}
+	}
+}
+
+func addAddress(n *confine.Needs, a route.Address) {
+	switch transport.Scheme(a) {
+	case "unix": // connecting to those is not limited
+	case "tcp":
+		n.Connect = append(n.Connect, a.Port)
+	default:
+		n.ConnectAnywhere = true // another transport, whose business nobody knows here
+	}
+}
+
+// addHops adds the ports of next hops, unless they are very many.
+func addHops(n *confine.Needs, hops config.NextHops) {
+	many := 0
+	for _, hop := range hops {
+		first, last := hop.Ports()
+		many += int(last) - int(first) + 1
+		if many > confine.MaxConnect {
+			n.ConnectAnywhere = true
+			return
+		}
+		for port := int(first); port <= int(last); port++ {
+			n.Connect = append(n.Connect, uint16(port))
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package confine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+)
+
+// confinedEnv tells this test's binary, run anew, to confine itself and say what it can do then.
+const confinedEnv = "SP_TEST_CONFINED"
+
+func TestMain(m *testing.M) {
+	if where := os.Getenv(confinedEnv); where != "" {
+		confined(strings.Split(where, "|"))
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// confined is given a folder to read, one to write, one for neither, an address to connect to, and
+// one not to.
+func confined(where []string) {
+	readable, writable, other, good, bad := where[0], where[1], where[2], where[3], where[4]
+	_, text, _ := net.SplitHostPort(good)
+	port, _ := net.LookupPort("tcp", text)
+	result, err := Process(Needs{
+		ReadIn:  []string{readable, "/no/such/folder"},
+		WriteIn: []string{writable}, Connect: []uint16{uint16(port)},
+	})
+	say := func(what string, err error) {
+		fmt.Printf("%s: %v\n", what, err == nil)
+		if err != nil && !errors.Is(err, syscall.EACCES) {
+			fmt.Printf("# %s: %v\n", what, err)
+		}
+	}
+	say("confine", err)
+	fmt.Printf("result: %+v\n", result)
+	_, err = os.ReadFile(filepath.Join(readable, "file"))
+	say("read", err)
+	say("write where it is read", os.WriteFile(filepath.Join(readable, "new"), nil, 0o600))
+	say("write", os.WriteFile(filepath.Join(writable, "new"), nil, 0o600))
+	say("rename", os.Rename(filepath.Join(writable, "new"), filepath.Join(writable, "newer")))
+	say("remove", os.Remove(filepath.Join(writable, "newer")))
+	_, err = os.ReadFile(filepath.Join(other, "file"))
+	say("read elsewhere", err)
+	say("run a program", exec.Command("/bin/true").Run())
+	_, err = net.Dial("tcp", good)
+	say("connect", err)
+	_, err = net.Dial("tcp", bad)
+	say("connect elsewhere", err)
+	var plain net.ListenConfig
+	// Landlock does not know of MPTCP: github.com/landlock-lsm/linux/issues/54
+	plain.SetMultipathTCP(false)
+	_, err = plain.Listen(context.Background(), "tcp", "127.0.0.1:0")
+	say("listen", err)
+	dumpable, _, _ := syscall.Syscall(syscall.SYS_PRCTL, syscall.PR_GET_DUMPABLE, 0, 0)
+	fmt.Printf("dumpable: %d\n", dumpable)
+	_, err = net.LookupHost("localhost")
+	say("names", err)
+}
+
+func TestProcess(t *testing.T) {
+	abi, err := ll.LandlockGetABIVersion()
+	if err != nil || abi < abiPorts {
+		t.Skipf("this kernel has no Landlock that knows ports: version %d, %v", abi, err)
+	}
+	var folders []string
+	for range 3 {
+		folder := t.TempDir()
+		if err := os.WriteFile(filepath.Join(folder, "file"), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		folders = append(folders, folder)
+	}
+	for range 2 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		folders = append(folders, l.Addr().String())
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), confinedEnv+"="+strings.Join(folders, "|"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	want := `confine: true
+result: {Files:true Ports:true Undumpable:true}
+read: true
+write where it is read: false
+write: true
+rename: true
+remove: true
+read elsewhere: false
+run a program: false
+connect: true
+connect elsewhere: false
+listen: false
+dumpable: 0
+names: true
+`
+	if string(out) != want {
+		t.Errorf("got\n%s\nwant\n%s", out, want)
+	}
+}

@@ -1,0 +1,57 @@
+package route
+
+import (
+	"encoding/hex"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity/trust"
+)
+
+// sessionBegan logs that a session has begun, and returns what logs how it has ended. The fields
+// are described in docs/trust.md: programs read them.
+func (n *Node) sessionBegan(s *channel.Session) (ended func()) {
+	who := append([]any{
+		"role", s.Role().String(), "identifier", s.Peer().Identifier(),
+		"source", addressText(s.Link().RemoteAddr()), "name", s.Name(),
+	}, anchorFields(s.Decision())...)
+	began := time.Now()
+	n.logger.Info("session began", who...)
+	return func() {
+		lasted := time.Since(began).Round(time.Millisecond).Seconds()
+		n.logger.Info("session ended", append(who, "lasted", lasted, "reason", endText(s.Err()))...)
+	}
+}
+
+// anchorFields are by what a peer is trusted.
+func anchorFields(d trust.Decision) []any {
+	all := []any{"anchor", d.Anchor.String()}
+	if d.Where != "" {
+		all = append(all, "at", d.Where)
+	}
+	if c := d.Credential; c != nil {
+		serial := c.Serial()
+		all = append(all, "authority", c.Authority(), "serial", hex.EncodeToString(serial[:]))
+	}
+	return all
+}
+
+func addressText(a net.Addr) string {
+	if a == nil {
+		return ""
+	}
+	return a.String()
+}
+
+// endText says how a session has ended.
+func endText(err error) string {
+	switch {
+	case err == nil, errors.Is(err, channel.ErrClosed):
+		return "closed"
+	case errors.Is(err, channel.ErrGoingAway):
+		return "going away"
+	}
+	return err.Error()
+}
