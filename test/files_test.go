@@ -119,13 +119,23 @@ func TestFilesOfOthers(t *testing.T) {
 	t.Parallel()
 	guest := newPerson(t)
 	for what, spoil := range map[string]func(u person, dir string) error{
-		"allow":       func(_ person, dir string) error { return os.Chmod(filepath.Join(dir, "allow"), 0o666) },
-		"deny":        func(_ person, dir string) error { return os.Chmod(filepath.Join(dir, "deny"), 0o620) },
-		"seen":        func(_ person, dir string) error { return os.Chmod(filepath.Join(dir, "seen"), 0o602) },
-		"folder":      func(_ person, dir string) error { return os.Chmod(dir, 0o777) },
-		"spent":       func(_ person, dir string) error { return spoiltFolder(filepath.Join(dir, "allow.spent")) },
-		"key":         func(u person, _ string) error { return os.Chmod(u.keyFile(), 0o640) },
-		"key folder":  func(u person, _ string) error { return os.Chmod(filepath.Dir(u.keyFile()), 0o770) },
+		"allow": func(_ person, dir string) error {
+			return os.Chmod(filepath.Join(dir, "allow"), 0o666)
+		},
+		"deny": func(_ person, dir string) error {
+			return os.Chmod(filepath.Join(dir, "deny"), 0o620)
+		},
+		"seen": func(_ person, dir string) error {
+			return os.Chmod(filepath.Join(dir, "seen"), 0o602)
+		},
+		"folder": func(_ person, dir string) error { return os.Chmod(dir, 0o777) },
+		"spent": func(_ person, dir string) error {
+			return spoiltFolder(filepath.Join(dir, "allow.spent"))
+		},
+		"key": func(u person, _ string) error { return os.Chmod(u.keyFile(), 0o640) },
+		"key folder": func(u person, _ string) error {
+			return os.Chmod(filepath.Dir(u.keyFile()), 0o770)
+		},
 		"home":        func(u person, _ string) error { return os.Chmod(u.home, 0o777) },
 		"not spoiled": nil,
 	} {
@@ -141,7 +151,8 @@ func TestFilesOfOthers(t *testing.T) {
 			u.file("lists/deny", "")
 			u.file("lists/seen", "sp-seen-1\n")
 			args := []string{
-				"outlet", "--listen", anywhere, "--target", "127.0.0.1:1", "--allow-file", filepath.Join(dir, "allow"),
+				"outlet", "--listen", anywhere, "--target", "127.0.0.1:1",
+				"--allow-file", filepath.Join(dir, "allow"),
 				"--deny-file", filepath.Join(dir, "deny"), "--seen", filepath.Join(dir, "seen"),
 			}
 			if spoil == nil {

@@ -44,7 +44,8 @@ func TestFloodThroughRelay(t *testing.T) {
 func floodThroughRelay(t *testing.T, says []byte) {
 	t.Helper()
 	w := newTopology(t, plan{
-		relay: true, few: "outlet", inlets: 1, target: service(t, echo), outlet: []string{"--log-level", "error"},
+		relay: true, few: "outlet", inlets: 1, target: service(t, echo),
+		outlet: []string{"--log-level", "error"},
 	})
 	to := step(w.relayAt) + forwardTo("db")
 	w.saysHello(to)
