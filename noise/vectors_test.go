@@ -114,6 +114,25 @@ func TestVectorsCacophony(t *testing.T) {
 	}
 }
 
+// tests/vectors/snow.txt of github.com/mcginty/snow. Its other XX vectors are of algorithms or
+// modifiers that there are none of here.
+func TestVectorsSnow(t *testing.T) {
+	var file struct{ Vectors []vector }
+	vectorFile(t, "snow.txt", &file)
+	n := 0
+	for _, v := range file.Vectors {
+		if !strings.HasPrefix(v.Name, "Noise_XX_25519_") {
+			continue
+		}
+		n++
+		v.firstTransport = 1 // turns go on as in the handshake
+		t.Run(v.Name, v.run)
+	}
+	if n != 8 {
+		t.Errorf("%d XX vectors, want 8", n)
+	}
+}
+
 func TestVectorsFlynn(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join(moduleDir(t, flynnModule, flynnSum), "vectors.txt"))
 	if err != nil {
