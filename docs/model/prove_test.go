@@ -72,13 +72,15 @@ query 2.
 		asIs, under string // results as it is, and under the mutation
 		want        string
 	}{
-		"as stated":         {model, "true false", "false unknown", "all results are as stated"},
-		"does not hold":     {model, "false false", "false unknown", "one: stated true, found false"},
-		"does not bite":     {model, "true false", "true unknown", "one: stated false, found true"},
-		"bites elsewhere":   {model, "true false", "false false", "two: stated unknown, found false"},
-		"says less":         {model, "true", "false unknown", "two: stated false, found nothing"},
-		"says more":         {model, "true false true", "false unknown", "more than queries: true"},
-		"no such mutation":  {model + "(*! n: one *)\n", "true false", "false unknown", "has the mark of n"},
+		"as stated":       {model, "true false", "false unknown", "all results are as stated"},
+		"does not hold":   {model, "false false", "false unknown", "one: stated true, found false"},
+		"does not bite":   {model, "true false", "true unknown", "one: stated false, found true"},
+		"bites elsewhere": {model, "true false", "false false", "two: stated unknown, found false"},
+		"says less":       {model, "true", "false unknown", "two: stated false, found nothing"},
+		"says more":       {model, "true false true", "false unknown", "more than queries: true"},
+		"no such mutation": {
+			model + "(*! n: one *)\n", "true false", "false unknown", "has the mark of n",
+		},
 		"no such query":     {model + "(*! m+m: six *)\n", "true false", "false unknown", "six: stated"},
 		"mutation is no-op": {noop, "true false", "false unknown", "one: stated false, found true"},
 	} {
