@@ -66,15 +66,16 @@ func (f *fleet) start(who string, args ...string) (p *process, printed string) {
 
 // The reasons for which a member is refused.
 const (
-	noOutlet   = "its bearer is no outlet"
-	noInlet    = "its bearer is no inlet"
-	anOutlet   = "its bearer is an outlet, and no inlet"
-	otherName  = "its bearer may not go by the name web"
-	noHop      = "its bearer is neither relay nor bridge"
-	noName     = "a credential counts for an outlet that is asked for by name"
-	noWord     = "no credential was presented"
-	wrongName  = "the far end does not go by that name"
-	unknownWeb = "no outlet named web"
+	noOutlet    = "its bearer is no outlet"
+	noInlet     = "its bearer is no inlet"
+	anOutlet    = "its bearer is an outlet, and no inlet"
+	otherName   = "its bearer may not go by the name web"
+	noHop       = "its bearer is neither relay nor bridge"
+	noName      = "a credential counts for an outlet that is asked for by name"
+	noWord      = "no credential was presented"
+	wrongName   = "the far end does not go by that name"
+	unknownWeb  = "no outlet named web"
+	ownIdentity = "it is our own identity"
 )
 
 // fleetWays are the ways by which a client asks for an outlet: a relay's, and a bridge's when it is
@@ -245,7 +246,7 @@ func (f *fleet) claims() {
 	}
 	f.members["outlet"].start(claim("outlet", "db")...).ready()
 	for who, reason := range map[string]string{
-		"client": noOutlet, "relay": noOutlet, "stranger": noWord,
+		"client": noOutlet, "relay": ownIdentity, "stranger": noWord,
 	} {
 		for _, name := range []string{"db", "web"} {
 			f.members[who].fails(notTrusted, "not trusted", claim(who, name)...)

@@ -112,7 +112,7 @@ func TestConfinedByName(t *testing.T) {
 	outlet.ready()
 	w := &topology{person: p, target: target, address: inlet.ready()}
 	w.carries()
-	p.saysHello(step(bridgeAt) + step(at))
+	p.saysHello(step(bridgeAt) + toChannel + step(at))
 }
 
 // TestNotConfined is what --no-sandbox is for.
