@@ -153,6 +153,31 @@ func TestBridgeAsksWhoComes(t *testing.T) {
 	}
 }
 
+// TestBridgeRequires has a bridge pass on those only who have all that it requires of those for whom
+// its authority vouches.
+func TestBridgeRequires(t *testing.T) {
+	t.Parallel()
+	me, authority := newPerson(t), newPerson(t)
+	_, outlet := me.startOutlet(named(t, "inside"), "--allow-anyone")
+	_, bridge := me.startBridge(outlet,
+		"--authority", authority.identifier(), "--require", "team=blue")
+	for team, passes := range map[string]bool{"blue": true, "red": false} {
+		guest := newPerson(t)
+		credential := guest.file("credential",
+			authority.vouch(guest.identifier(), "--attr", "team="+team))
+		with := []string{"--credential", credential, "--allow", me.identifier()}
+		if passes {
+			reaches(t, guest.inletTo(bridge+"/"+outlet, with...), "inside")
+			continue
+		}
+		guest.fails(notTrusted, "not trusted by the far end",
+			append([]string{
+				"inlet", "--no-wait", "--listen", anywhere,
+				"--to", bridge + "/" + outlet,
+			}, with...)...)
+	}
+}
+
 // TestOpenBridge has a bridge pass on whoever comes, for it was told so.
 func TestOpenBridge(t *testing.T) {
 	t.Parallel()

@@ -189,6 +189,7 @@ func (s *site) newForwarder(next config.NextHops, open bool) (*member, error) {
 		c.Limits = limits(s.config.Limits, true)
 		c.Channel.Initiators = trust.Caller
 		if next != nil {
+			c.Channel.Initiators = trust.Passenger
 			c.Forward, c.Reach, c.OpenForward = next.Allow, next.Reach, open
 		}
 	})

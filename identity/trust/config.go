@@ -34,7 +34,8 @@ type Config struct {
 	Authorities []identity.Identifier
 
 	// Require is the attributes that a credential must have beside those that say what its
-	// bearer may be, all of them. It is about an [Inlet] and an [Outlet]. It needs Authorities.
+	// bearer may be, all of them. It is about an [Inlet], an [Outlet] and a [Passenger]. It
+	// needs Authorities.
 	Require map[string]string
 
 	// Deny and DenyFiles name identities that are not trusted, whatever else is said.

@@ -18,9 +18,11 @@ const (
 	Outlet
 	// Node is a relay or a bridge, as a hop or to register at.
 	Node
-	// Caller is whoever comes to a relay or a bridge, before it says what it wants. Whoever then
-	// claims a name is asked about again, as an Outlet.
+	// Caller is whoever comes to a relay, before it says what it wants. Whoever then claims a
+	// name is asked about again, as an Outlet.
 	Caller
+	// Passenger is whoever comes to a bridge, to be passed on.
+	Passenger
 )
 
 // As is what a peer is taken for. It matters for credentials only: whoever is trusted by another
@@ -64,7 +66,7 @@ func (as As) fits(attributes map[string]string) error {
 		return fitsOutlet(attributes, as.Name)
 	case Node:
 		return fitsNode(attributes)
-	case Caller:
+	case Caller, Passenger:
 		return fitsCaller(attributes)
 	}
 	return errNoRole
@@ -130,5 +132,7 @@ func fitsCaller(attributes map[string]string) error {
 }
 
 // isRequired tells whether Config.Require is about peers that are taken for this: those who are
-// served, and those who serve. Whom a link merely passes need only be what a credential says.
-func (as As) isRequired() bool { return as.Role == Inlet || as.Role == Outlet }
+// served, those who serve, and those who are passed on. A relay asks it of those who claim names.
+func (as As) isRequired() bool {
+	return as.Role == Inlet || as.Role == Outlet || as.Role == Passenger
+}

@@ -183,6 +183,9 @@ func TestRequireIsAboutTheEnds(t *testing.T) {
 		{As{Role: Outlet, Name: "db"}, say("relay-name=db", "team=blue"), true},
 		{As{Role: Node}, say("role=relay"), true},
 		{As{Role: Caller}, say("role=inlet"), true},
+		{As{Role: Passenger}, say("role=inlet"), false},
+		{As{Role: Passenger}, say("role=inlet", "team=red"), false},
+		{As{Role: Passenger}, say("role=inlet", "team=blue"), true},
 	} {
 		_, err := p.Check(peerOf(id, test.says), test.as, t0)
 		if (err == nil) != test.isTrusted {
