@@ -78,15 +78,15 @@ const (
 	ownIdentity = "it is our own identity"
 )
 
-// fleetWays are the ways by which a client asks for an outlet: a relay's, and a bridge's when it is
-// in the table, is that of whoever has set the trap.
-var fleetWays = []string{"direct", "relay"}
+// fleetWays are the ways by which a client asks for an outlet. The relay and the bridge are those
+// of whoever has set the trap.
+var fleetWays = []string{"direct", "relay", "bridge"}
 
 // fleetAnswers says how it ends if a client asks for a name, or for none, and somebody with that
 // name, or with none, answers by each of these ways: which reason it gives, or that it is served.
 var fleetAnswers = []struct {
 	who, asked string
-	reasons    map[string]string // by way; none: served
+	reasons    map[string]string // by way, a bridge's are those of the direct one; none: served
 }{
 	{"outlet", "db", nil},
 	{"outlet", "web", map[string]string{"direct": otherName, "relay": otherName}},
@@ -157,7 +157,13 @@ func (f *fleet) trap(who, name, target string) map[string]string {
 		args = append(args, "--name", name, "--relay", relay, "--relay-identity", mallory.identifier())
 	}
 	_, printed := f.start(who, args...)
-	routes["direct"] = at + hostPortOf(wordBehind(f.t, printed, "--to"))
+	direct := hostPortOf(wordBehind(f.t, printed, "--to"))
+	routes["direct"] = at + direct
+	_, bridge := newPerson(f.t).startBridge(direct, "--open")
+	routes["bridge"] = step(bridge) + step(direct) + toOutlet
+	if name != "" {
+		routes["bridge"] = step(bridge) + step(direct) + forwardTo(name) + toOutlet
+	}
 	if name == "" && who == "relay" {
 		_, routes["relay"] = f.start(who, "relay", "--listen", anywhere)
 	}
@@ -171,6 +177,9 @@ func (f *fleet) answers(who, asked string, reasons map[string]string) {
 		route, ok := routes[way]
 		if !ok {
 			continue
+		}
+		if way == "bridge" {
+			way = "direct"
 		}
 		if reason := reasons[way]; reason != "" {
 			f.members["another client"].fails(notTrusted, reason,
