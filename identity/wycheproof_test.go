@@ -66,11 +66,7 @@ func wycheproof(t *testing.T, name string, into any) {
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", wycheproofModule)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(
-		os.Environ(),
-		"GOWORK=off",
-		"GOFLAGS=",
-		"GONOSUMDB=*",
-	) // the sum is compared below
+		os.Environ(), "GOWORK=off", "GOFLAGS=", "GONOSUMDB=*") // the sum is compared below
 	out, err := cmd.Output()
 	var got struct{ Dir, Sum, Error string }
 	if jsonErr := json.Unmarshal(out, &got); err != nil || jsonErr != nil {

@@ -176,11 +176,7 @@ func moduleDir(t testing.TB, module, sum string) string {
 	cmd := exec.CommandContext(ctx, "go", "mod", "download", "-json", module)
 	cmd.Dir = t.TempDir()
 	cmd.Env = append(
-		os.Environ(),
-		"GOWORK=off",
-		"GOFLAGS=",
-		"GONOSUMDB=*",
-	) // the sum is compared below
+		os.Environ(), "GOWORK=off", "GOFLAGS=", "GONOSUMDB=*") // the sum is compared below
 	out, err := cmd.Output()
 	var got struct{ Dir, Sum, Error string }
 	if jsonErr := json.Unmarshal(out, &got); err != nil || jsonErr != nil {

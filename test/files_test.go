@@ -45,15 +45,7 @@ func TestTicketAndCredentialRevoked(t *testing.T) {
 	guest, authority := newPerson(t), newPerson(t)
 	list, deny := guest.file("allow", ""), guest.file("deny", "")
 	d := newDoor(
-		t,
-		false,
-		"--allow-file",
-		list,
-		"--deny-file",
-		deny,
-		"--authority",
-		authority.identifier(),
-	)
+		t, false, "--allow-file", list, "--deny-file", deny, "--authority", authority.identifier())
 	ticket := d.must("ticket", "create", "--to", d.route(), "--expires", "1h")
 	serial := d.must("ticket", "revoke", "--allow-file", list, ticket)
 	if r := d.run("ticket", "revoke", "--allow-file", list, ticket); r.code != failed ||

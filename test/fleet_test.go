@@ -197,17 +197,8 @@ func (f *fleet) asks() {
 	f.t.Helper()
 	_, relay := f.start("relay", "relay", "--listen", anywhere)
 	outlet, printed := f.start(
-		"outlet",
-		"outlet",
-		"--listen",
-		anywhere,
-		"--name",
-		"db",
-		"--relay",
-		relay,
-		"--target",
-		named(f.t, "target"),
-	)
+		"outlet", "outlet", "--listen", anywhere, "--name", "db", "--relay", relay, "--target",
+		named(f.t, "target"))
 	direct := hostPortOf(wordBehind(f.t, printed, "--to"))
 	outlet.says("msg=registered")
 	for _, way := range []string{direct, relay} {
@@ -274,16 +265,7 @@ func (f *fleet) takesClaims() {
 	} {
 		p := f.members[who].start(f.as(who, "relay", "--listen", anywhere)...)
 		claim := f.as(
-			"outlet",
-			"outlet",
-			"--no-wait",
-			"--relay",
-			p.ready(),
-			"--name",
-			"db",
-			"--target",
-			"127.0.0.1:1",
-		)
+			"outlet", "outlet", "--no-wait", "--relay", p.ready(), "--name", "db", "--target", "127.0.0.1:1")
 		if reason == "" {
 			f.members["outlet"].start(claim...).ready()
 			continue

@@ -65,22 +65,12 @@ func floodThroughRelay(t *testing.T, says []byte) {
 	during := w.outlet.use()
 	came := f.end()
 	t.Logf(
-		"%d times in %v; of %d, %d sessions and %d connections; the outlet: before %v, then %v",
-		came,
-		f.took,
-		tries,
-		sessions,
-		connections,
-		before,
-		during,
-	)
+		"%d times in %v; of %d, %d sessions and %d connections; the outlet: before %v, then %v", came,
+		f.took, tries, sessions, connections, before, during)
 	if sessions < tries*9/10 || connections < tries*9/10 {
 		t.Errorf(
-			"a stranger keeps others out: of %d, %d sessions and %d connections",
-			tries,
-			sessions,
-			connections,
-		)
+			"a stranger keeps others out: of %d, %d sessions and %d connections", tries, sessions,
+			connections)
 	}
 	if during.descriptors > fewFiles*3/4 {
 		t.Errorf("a stranger takes %d of %d descriptors", during.descriptors, fewFiles)
@@ -188,12 +178,8 @@ func TestLongHistoryOfStranger(t *testing.T) {
 		ofLong += refused(long)
 	}
 	t.Logf(
-		"%d handshakes cost %v with a history of 1, and %v with one of %d",
-		rounds*handshakes,
-		ofShort,
-		ofLong,
-		rotations+1,
-	)
+		"%d handshakes cost %v with a history of 1, and %v with one of %d", rounds*handshakes, ofShort,
+		ofLong, rotations+1)
 	if ofLong > 2*ofShort {
 		t.Error("a long history costs more than twice what a short one does")
 	}

@@ -89,14 +89,7 @@ func TestNameWhereItListens(t *testing.T) {
 
 	socket := t.TempDir() + "/socket"
 	q := me.start(
-		"outlet",
-		"--listen",
-		"unix:"+socket,
-		"--name",
-		"payroll",
-		"--target",
-		named(t, "socket"),
-	)
+		"outlet", "--listen", "unix:"+socket, "--name", "payroll", "--target", named(t, "socket"))
 	printed = wordBehind(t, q.ready(), "--to")
 	if printed != "payroll@unix:"+socket {
 		t.Errorf("it prints %s", printed)

@@ -89,18 +89,8 @@ func TestBridgeAsksWhoComes(t *testing.T) {
 	_, outlet := me.startOutlet(named(t, "inside"), "--allow-anyone")
 	_, relay := me.startRelay()
 	p, bridge := me.startBridge(
-		inside.address,
-		"--next",
-		outlet,
-		"--allow",
-		friendID,
-		"--deny",
-		deniedID,
-		"--relay",
-		relay,
-		"--name",
-		"edge",
-	)
+		inside.address, "--next", outlet, "--allow", friendID, "--deny", deniedID, "--relay", relay,
+		"--name", "edge")
 	p.says("msg=registered")
 
 	for _, way := range []struct {
@@ -113,10 +103,8 @@ func TestBridgeAsksWhoComes(t *testing.T) {
 		{"by a relay", "edge@" + relay, relay, 2, wire.Route{route.Forward("edge")}},
 	} {
 		reaches(
-			t,
-			me.inletTo(way.entrance+"/"+outlet, "--identity", friend, "--allow", me.identifier()),
-			"inside",
-		)
+			t, me.inletTo(way.entrance+"/"+outlet, "--identity", friend, "--allow", me.identifier()),
+			"inside")
 		for _, to := range []string{inside.address, outlet, "127.0.0.1:1", "192.0.2.1:1"} {
 			got := asStranger(t, way.at, append(way.steps, addressOf(to))...)
 			if got != (wire.Status{Code: wire.NotAllowed, Hop: way.hop}) {
@@ -124,37 +112,19 @@ func TestBridgeAsksWhoComes(t *testing.T) {
 			}
 		}
 		me.fails(
-			4,
-			"not trusted by the far end",
-			"send",
-			"--identity",
-			denied,
-			"--allow",
-			me.identifier(),
-			"--to",
-			way.entrance+"/"+outlet,
-			"hello",
-		)
+			4, "not trusted by the far end", "send", "--identity", denied, "--allow", me.identifier(),
+			"--to", way.entrance+"/"+outlet, "hello")
 	}
 	me.fails(
-		3,
-		"hop 1 says: not allowed",
-		"send",
-		"--identity",
-		denied,
-		"--allow",
-		me.identifier(),
-		"--to",
-		step(bridge)+step(outlet)+toOutlet,
-		"hello",
-	)
+		3, "hop 1 says: not allowed", "send", "--identity", denied, "--allow", me.identifier(), "--to",
+		step(bridge)+step(outlet)+toOutlet, "hello")
 	if n := inside.visits.Load(); n > 0 {
 		t.Errorf("the service inside has had %d visits", n)
 	}
 }
 
-// TestBridgeRequires has a bridge pass on those only who have all that it requires of those for whom
-// its authority vouches.
+// TestBridgeRequires has a bridge pass on those only who have all that it requires of those for
+// whom its authority vouches.
 func TestBridgeRequires(t *testing.T) {
 	t.Parallel()
 	me, authority := newPerson(t), newPerson(t)

@@ -104,12 +104,7 @@ func TestAwaitReset(t *testing.T) {
 				}
 				if err := testkit.Within(t, got, "waiting"); !kinds[test.want](err) {
 					t.Errorf(
-						"%d of %d events before waiting: got %v, want %s",
-						before,
-						len(test.events),
-						err,
-						test.want,
-					)
+						"%d of %d events before waiting: got %v, want %s", before, len(test.events), err, test.want)
 				}
 			}
 			for before := range len(test.events) + 1 {

@@ -118,10 +118,7 @@ func (r *Results) WriteJSON(w io.Writer) error {
 	}
 	slices.SortFunc(figures, func(a, b figure) int {
 		return cmp.Or(
-			cmp.Compare(a.Metric, b.Metric),
-			cmp.Compare(a.Topology, b.Topology),
-			cmp.Compare(a.X, b.X),
-		)
+			cmp.Compare(a.Metric, b.Metric), cmp.Compare(a.Topology, b.Topology), cmp.Compare(a.X, b.X))
 	})
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
