@@ -25,6 +25,10 @@ var (
 	ErrProtocol = errors.New("protocol error")
 	// ErrMissedPongs ends a session whose pings stay unanswered.
 	ErrMissedPongs = errors.New("the far end does not answer")
+	// ErrUnexpected says that the far end is another identity than the one that Initiate was to
+	// find there. It wraps trust.ErrNotTrusted.
+	ErrUnexpected = fmt.Errorf("%w here", trust.ErrNotTrusted)
+
 	// ErrRefusedByPeer says that the far end does not trust this side's identity. It wraps
 	// trust.ErrNotTrusted.
 	ErrRefusedByPeer = fmt.Errorf("%w by the far end", trust.ErrNotTrusted)

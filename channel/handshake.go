@@ -128,7 +128,7 @@ func (h *handshake) readProof(message []byte) error {
 	}
 	if !h.expect.IsZero() && peer.Identifier() != h.expect {
 		return fmt.Errorf("%w: %s is there, and %s is expected",
-			trust.ErrNotTrusted, peer.Identifier(), h.expect)
+			ErrUnexpected, peer.Identifier(), h.expect)
 	}
 	if h.from != nil {
 		peer.Source = h.from.String()

@@ -128,6 +128,8 @@ func hintFor(err error) string {
 		return "ask for it by its name, NAME@host:port, as the line that it has printed does"
 	case errors.Is(err, trust.ErrNameless):
 		return "ask for the outlet by its name, NAME@host:port; or name its Identifier with --allow"
+	case errors.Is(err, channel.ErrUnexpected):
+		return "the route names another Identifier (#I… or /is/I…): is this the one you mean?"
 	case errors.Is(err, channel.ErrRefusedByPeer):
 		return "the far end must be started with --allow and this side's Identifier, " +
 			"which sp identity show [FILE] prints; its log says why it refuses"
@@ -192,8 +194,8 @@ func missingHint(service string) string {
 	case service == relay.RegisterName:
 		return "that is no relay; an inlet reaches an outlet that listens at host:port without one"
 	case strings.HasPrefix(service, route.ForwardPrefix):
-		return "the outlet is not registered there just now; if that is the outlet itself and " +
-			"no relay, leave out NAME@"
+		return "no outlet goes by that name there just now; if that is the outlet itself, ask for " +
+			"it as the line that it prints does"
 	}
 	return ""
 }

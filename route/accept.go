@@ -69,9 +69,9 @@ func (n *Node) countLink() (end func(), err error) {
 	return end, err
 }
 
-// CountSpareLink counts the descriptor of a link that this side makes for those who may come by a
+// CountStandbyLink counts the descriptor of a link that this side makes for those who may come by a
 // relay, until end is called, once. It fails if those that are left are for others.
-func (n *Node) CountSpareLink() (end func(), err error) { return n.admission.SpareLink() }
+func (n *Node) CountStandbyLink() (end func(), err error) { return n.admission.StandbyLink() }
 
 // enter gives a link that has not said what it wants yet a slot, and cuts another one for it if
 // need be.

@@ -42,9 +42,9 @@ func (d *descriptors) targetLeftFor(n int) bool {
 // left are for targets.
 func (a *Admission) Link() (end func(), err error) { return a.link(0) }
 
-// SpareLink is Link for one that is made ahead, for whoever comes by a relay, and is not needed:
+// StandbyLink is Link for one that is made ahead, for whoever comes by a relay, and is not needed:
 // they come otherwise then. It leaves some for others.
-func (a *Admission) SpareLink() (end func(), err error) {
+func (a *Admission) StandbyLink() (end func(), err error) {
 	return a.link(a.descriptors.mostLinks() / sparePart)
 }
 

@@ -109,7 +109,7 @@ func (s *standby) one(ctx context.Context, serve serveFunc) {
 	defer gone()
 	var link *route.Stream
 	var q *route.Request
-	ended, err := s.client.Serve.CountSpareLink()
+	ended, err := s.client.Serve.CountStandbyLink()
 	if err == nil {
 		if link, q, err = s.await(ctx); err != nil {
 			ended()
