@@ -75,7 +75,7 @@ func floodThroughRelay(t *testing.T, says []byte) {
 	if during.descriptors > fewFiles*3/4 {
 		t.Errorf("a stranger takes %d of %d descriptors", during.descriptors, fewFiles)
 	}
-	most := 32 << 10 // KiB
+	most := int64(32 << 10) // KiB
 	if raceDetector {
 		most *= 8 // which keeps a shadow of all memory
 	}
