@@ -110,6 +110,7 @@ func TestRotationsAtOnce(t *testing.T) {
 func TestFilesOfOthers(t *testing.T) {
 	t.Parallel()
 	guest := newPerson(t)
+	guestID := guest.identifier() // once, before the parts of the test run beside each other
 	for what, spoil := range map[string]func(u person, dir string) error{
 		"allow": func(_ person, dir string) error {
 			return os.Chmod(filepath.Join(dir, "allow"), 0o666)
@@ -139,7 +140,7 @@ func TestFilesOfOthers(t *testing.T) {
 			if err := os.Mkdir(dir, 0o700); err != nil {
 				t.Fatal(err)
 			}
-			u.file("lists/allow", guest.identifier()+"\n")
+			u.file("lists/allow", guestID+"\n")
 			u.file("lists/deny", "")
 			u.file("lists/seen", "sp-seen-1\n")
 			args := []string{
