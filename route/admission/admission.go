@@ -103,20 +103,37 @@ func New(l Limits) *Admission {
 }
 
 // Begin counts one more connection for p until End is called with the same, or says which limit is
-// in the way.
+// in the way. Where p has links that rest, one of those makes room first.
 func (a *Admission) Begin(p Party) error {
+	old, err := a.begin(p)
+	old.closeLink()
+	return err
+}
+
+func (a *Admission) begin(p Party) (old *resting, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if p.isPeer() && !a.descriptors.targetLeftFor(a.connections.by[p.key]) {
-		targetsRefused.Inc()
-		return ErrTooMany
+		if old = a.oldestOfLocked(p); old == nil {
+			targetsRefused.Inc()
+			return nil, ErrTooMany
+		}
 	}
 	if err := a.connections.admit(a.limits, p); err != nil {
 		connectionsRefused.Inc()
-		return err
+		return old, err
 	}
 	if p.isPeer() {
 		a.descriptors.targets++
+	}
+	return old, nil
+}
+
+// oldestOfLocked takes out the link of p's that has rested longest, or returns nil.
+func (a *Admission) oldestOfLocked(p Party) *resting {
+	id, _ := p.key.(identity.Identifier)
+	if h := a.held[id]; h != nil {
+		return h.oldest()
 	}
 	return nil
 }
