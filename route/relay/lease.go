@@ -13,6 +13,7 @@ import (
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/metrics"
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/replay"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/mux"
 	"github.com/secureportal/sp/wire"
@@ -58,7 +59,8 @@ func newLease(c claim, s *channel.Session) (*Lease, error) {
 		return nil, err
 	}
 	return &Lease{
-		claim: c, owner: s.Peer().Identifier(), session: s, key: key,
+		parked: pool{numbers: replay.NewFilter(numberWindow)},
+		claim:  c, owner: s.Peer().Identifier(), session: s, key: key,
 		ready: make(chan struct{}), used: newInUse(),
 	}, nil
 }

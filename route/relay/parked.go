@@ -8,6 +8,7 @@ import (
 
 	"github.com/secureportal/sp/internal/metrics"
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/replay"
 )
 
 var parkedNow = metrics.NewGauge("relay_standby_links_waiting",
@@ -70,20 +71,18 @@ func (o outward) decline() {
 
 // pool is the standby links of a lease: those that wait to be used, and those who wait for one. At
 // any time there are only the former or the latter. It has a lock of its own. The zero value is
-// ready.
+// ready, but for numbers.
 type pool struct {
 	mu      sync.Mutex
 	links   []*parked      // the one that came last is taken first: the others may be spared
 	waiting []chan *parked // the first is served first
-	numbers replayFilter
+	numbers *replay.Filter // of standby links; set once
 	closed  bool
 }
 
 // spend reports whether a standby link's number had not been used.
 func (p *pool) spend(number uint64) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.numbers.use(number)
+	return p.numbers.Use(number)
 }
 
 // park keeps a link. It reports false if there are enough.
@@ -190,26 +189,4 @@ func (p *pool) close() {
 	for _, w := range waiting {
 		close(w)
 	}
-}
-
-// replayFilter remembers which of the last numbers have been used. Numbers that are too far behind
-// the highest count as used. The zero value is ready.
-type replayFilter struct {
-	next uint64 // one more than the highest number used
-	used uint64 // bit i: next-1-i has been used
-}
-
-// use reports whether n had not been used, and marks it as used.
-func (f *replayFilter) use(n uint64) bool {
-	if n >= f.next {
-		f.used = f.used<<min(n-f.next+1, numberWindow) | 1
-		f.next = n + 1
-		return true
-	}
-	behind := f.next - 1 - n
-	if behind >= numberWindow || f.used&(1<<behind) != 0 {
-		return false
-	}
-	f.used |= 1 << behind
-	return true
 }
