@@ -292,17 +292,18 @@ func (l *Link) Quiet() bool {
 	return !l.closed && !l.wasReset && !l.muxEnded && !l.gotEnd && l.in.size == 0
 }
 
-// mayReceive tells whether the other side may send n bytes more, and takes note of them.
+// mayReceive tells whether the other side may send n bytes more.
 func (l *Link) mayReceive(n int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.gotEnd && l.window.receive(n)
+	return !l.gotEnd && l.window.allows(n)
 }
 
 // receive takes bytes that have come. Those of a closed link are thrown away, and the other side
 // may send on: it may have something to say at its own end yet.
 func (l *Link) receive(b []byte) {
 	l.mu.Lock()
+	l.window.receive(len(b))
 	var more uint32
 	if l.closed {
 		more = l.grantLocked()

@@ -22,11 +22,12 @@ type window struct {
 	budgets [2]*Budget
 }
 
-// receive takes note of n bytes that have come, or reports that the sender had no right to them.
-func (w *window) receive(n int) bool {
-	w.left -= n
-	return w.left >= 0
-}
+// allows reports whether the sender has a right to a frame of n bytes. They stay part of what is
+// left until they have come: what is between the two would be granted a second time.
+func (w *window) allows(n int) bool { return n <= w.left }
+
+// receive takes note of n bytes, of a frame that was allowed, that have come.
+func (w *window) receive(n int) { w.left = max(w.left-n, 0) } // stop may have been in between
 
 // grant returns how many bytes more the sender may be told, while so many wait to be read.
 func (w *window) grant(waiting int, now time.Time) uint32 {
