@@ -1,0 +1,124 @@
+package test
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route"
+)
+
+// TestCrowd has many people behind one address each keep a session with one outlet, as an inlet
+// does. The outlet is killed and started anew, so all come at once, and all are back soon.
+func TestCrowd(t *testing.T) {
+	alone(t)
+	t.Run("direct", func(t *testing.T) { comesBack(t, false) })
+	t.Run("relayed", func(t *testing.T) { comesBack(t, true) })
+}
+
+func comesBack(t *testing.T, relayed bool) {
+	t.Helper()
+	n := testenv.OfFull(200, 5000)
+	me := newPerson(t)
+	at := lastingAddress(t)
+	args := []string{"outlet", "--target", anywhere, "--allow-anyone", "--log-level", "error"}
+	to := at
+	if relayed {
+		me.start("relay", "--listen", at, "--max-per-source", "16384",
+			"--max-connections", "16384", "--log-level", "error").ready()
+		args, to = append(args, "--relay", at, "--name", "db", "--mux"), "db@"+at
+	} else {
+		args = append(args, "--listen", at)
+	}
+	outlet := me.start(args...)
+	outlet.ready()
+	c := gather(t, n, to)
+	began := time.Now()
+	sessions := c.await(t)
+	t.Logf("%d are there after %v, for which the outlet computed %v", n, since(began), outlet.cpu())
+	outlet.kill()
+	for _, s := range sessions {
+		<-s.Done()
+	}
+	outlet = outlet.again()
+	began = time.Now()
+	c.await(t)
+	t.Logf("%d are back after %v, for which the outlet computed %v", n, since(began), outlet.cpu())
+	if bound := testenv.OfFull(10*time.Second, time.Minute); !inTime(began, bound) {
+		t.Errorf("all are back after %v, want %v", since(began), bound)
+	}
+}
+
+func since(began time.Time) time.Duration { return time.Since(began).Round(10 * time.Millisecond) }
+
+// assembly is people of whom each has a node, and keeps a path up.
+type assembly struct {
+	to    route.Route
+	nodes []*route.Node
+	paths []*route.Failover
+}
+
+func gather(t *testing.T, n int, to string) *assembly {
+	t.Helper()
+	parsed, err := route.Parse(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &assembly{to: parsed}
+	ctx, leave := context.WithCancel(context.Background())
+	var tasks sync.WaitGroup
+	t.Cleanup(func() {
+		leave()
+		tasks.Wait()
+		for _, node := range c.nodes {
+			tasks.Go(func() { _ = node.Close() })
+		}
+		tasks.Wait()
+	})
+	for range n {
+		node := trustingNode(t)
+		path := node.NewFailover([]route.Route{parsed})
+		c.nodes, c.paths = append(c.nodes, node), append(c.paths, path)
+		tasks.Go(func() { path.Run(ctx) })
+	}
+	return c
+}
+
+// trustingNode returns a node of somebody new, who trusts everybody.
+func trustingNode(t *testing.T) *route.Node {
+	t.Helper()
+	self := testkit.NewIdentity(t)
+	policy, err := trust.NewPolicy(trust.Config{Self: self.Identifier(), AllowAnyone: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node, err := route.NewNode(route.Config{
+		Channel: channel.Config{Identity: self, Trust: policy},
+		Logger:  slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return node
+}
+
+// await returns the sessions of all, when all have one.
+func (c *assembly) await(t *testing.T) []*channel.Session {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	sessions := make([]*channel.Session, len(c.nodes))
+	each(t, len(c.nodes), len(c.nodes), func(k int) (err error) {
+		if err = c.paths[k].Await(ctx); err == nil {
+			sessions[k], err = c.nodes[k].Session(ctx, c.to)
+		}
+		return err
+	})
+	return sessions
+}
