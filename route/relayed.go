@@ -16,7 +16,12 @@ type Relayed struct {
 }
 
 // Relayed returns what the relay that goes by name leads here.
-func (n *Node) Relayed(name string) *Relayed { return &Relayed{n, n.admission.NewWay(name)} }
+func (n *Node) Relayed(name string) *Relayed {
+	return &Relayed{n, n.admission.NewWay(name, func(link any) bool {
+		c, _ := link.(Conn)
+		return c == nil || netio.Quiet(c)
+	})}
+}
 
 // ServeLink serves a link that the relay has led here, and closes it.
 func (r *Relayed) ServeLink(link Conn) {

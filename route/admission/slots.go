@@ -184,6 +184,8 @@ type pool struct {
 	few    int
 	taken  counter
 	oldest list.List // of *Slot, the oldest first
+
+	quiet func(holder any) bool // whether a link may have to make room; nil: each may
 }
 
 func newPool(most int, grace time.Duration) pool {
@@ -216,7 +218,7 @@ func (p *pool) displaceFor(s *Slot) *Slot {
 		if s.since.Sub(old.since) < p.grace {
 			return nil
 		}
-		if few || old.from == s.from {
+		if (few || old.from == s.from) && (p.quiet == nil || p.quiet(old.holder)) {
 			p.release(old, displaced)
 			p.taken.enter(s.from)
 			s.pool, s.turn = p, p.oldest.PushBack(s)

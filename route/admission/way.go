@@ -6,9 +6,6 @@ import "time"
 // may have to make room: a round trip.
 const relayedGrace = 250 * time.Millisecond
 
-// silentPart is the part of a way's slots that silent links have: they need them for no time.
-const silentPart = 4
-
 // Way is by what links come that this node has not accepted itself: a relay. They have slots of
 // their own, so that whoever comes that way takes them from nobody else. Where they come from is
 // known by what the relay says, and to the relay alone.
@@ -17,7 +14,8 @@ const silentPart = 4
 //	   └─────▶ speaking         a handshake's first message has come whole
 //
 // A link that says nothing makes room for the next one at once: an honest one says in its first
-// packet what it wants.
+// packet what it wants. One on which something has come that nobody has read yet, since this
+// machine has other things to do, is not such a link.
 type Way struct {
 	owner *Admission
 	name  string
@@ -27,8 +25,9 @@ type Way struct {
 }
 
 // NewWay returns a way that goes by name, which sources that are known are known by: the same name
-// is the same way.
-func (a *Admission) NewWay(name string) *Way {
+// is the same way. quiet tells, without waiting, whether nothing has come on a link, given its
+// holder, that has not been read; it must not call back.
+func (a *Admission) NewWay(name string, quiet func(holder any) bool) *Way {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	most := a.limits.Relayed
@@ -37,10 +36,11 @@ func (a *Admission) NewWay(name string) *Way {
 		s.common.grace, s.reserve.grace, s.known = grace, grace, a.links.known
 		return s
 	}
+	silent := slotsOf(most, 0)
+	silent.common.quiet, silent.reserve.quiet = quiet, quiet
 	return &Way{
 		owner: a, name: name,
-		silent: slotsOf(max(most/silentPart, 1), 0), inSession: slotsOf(most, 0),
-		speaking: slotsOf(most, relayedGrace),
+		silent: silent, inSession: slotsOf(most, 0), speaking: slotsOf(most, relayedGrace),
 	}
 }
 

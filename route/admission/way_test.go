@@ -14,11 +14,18 @@ type relayed struct {
 	now  time.Time
 	lost map[any]bool // that had to make room, and whose slots have ended
 	by   map[any]*Slot
+	late map[any]bool // of which this side has not read all that has come
 }
 
 func newRelayed(t *testing.T, most int) *relayed {
-	a := New(Limits{Relayed: most})
-	return &relayed{a.NewWay("relay"), t, time.Now(), make(map[any]bool), make(map[any]*Slot)}
+	r := &relayed{
+		t: t, now: time.Now(), lost: make(map[any]bool), by: make(map[any]*Slot),
+		late: make(map[any]bool),
+	}
+	r.Way = New(Limits{Relayed: most}).NewWay("relay", func(holder any) bool {
+		return !r.late[holder]
+	})
+	return r
 }
 
 func (r *relayed) displace(holder any) {
@@ -88,6 +95,31 @@ func TestSilentRelayedLinks(t *testing.T) {
 	}
 }
 
+// A link on which something has come that this side has not read yet is not one on which nothing is
+// said: it makes no room for another, and where all are such links the next one is refused.
+func TestUnreadRelayedLinks(t *testing.T) {
+	const most = 16
+	r := newRelayed(t, most)
+	n := 0
+	for ; n < most; n++ {
+		name := fmt.Sprint("late ", n)
+		r.late[name] = true
+		if r.comes(name, "client") != nil {
+			break
+		}
+	}
+	if n < most/2 {
+		t.Errorf("%d links of %d that could not be read at once have slots", n, most)
+	}
+	if len(r.lost) > 0 {
+		t.Errorf("%v had to make room", r.lost)
+	}
+	delete(r.late, "late 3")
+	if err := r.comes("next", "client"); err != nil || !r.lost["late 3"] || len(r.lost) != 1 {
+		t.Errorf("%v, %v had to make room for the next one, want late 3", err, r.lost)
+	}
+}
+
 // Who begins handshakes and does not go on takes no slots from another source. From one source, the
 // oldest makes room once it has had the time of a round trip.
 func TestRelayedHandshakes(t *testing.T) {
@@ -114,7 +146,7 @@ func TestRelayedHandshakes(t *testing.T) {
 	if !r.owner.links.known.has(r.Source("client"), r.now) {
 		t.Error("a client's source is not known")
 	}
-	if r.owner.links.known.has(r.owner.NewWay("another").Source("client"), r.now) {
+	if r.owner.links.known.has(r.owner.NewWay("another", nil).Source("client"), r.now) {
 		t.Error("what one relay calls a source counts for another relay")
 	}
 	if old, err := s.Speak(r.now); old != nil || err != nil {
