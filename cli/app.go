@@ -11,12 +11,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"runtime"
 	"runtime/debug"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
+
+	"github.com/secureportal/sp/internal/linequeue"
 )
 
 // Build says which build of sp this is. The zero value is one that nobody has released.
@@ -26,21 +26,31 @@ type Build struct {
 }
 
 // Main runs one command and returns its exit code. Whatever it has to say about an error is on
-// stderr by then. It takes over the process's signals, and ends the process at the second one.
+// stderr by then, if anybody reads that. It takes over the process's signals, and ends the process
+// at the second one. It closes stdout if that is a file.
 func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
-	defer signal.Stop(signals)
-	go func() { // lives as long as the process
-		<-signals
-		cancel()
-		<-signals // a second signal ends the process at once
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	log := linequeue.New(shared(stderr), linequeue.Config{})
+	out := &results{w: shared(stdout), stop: stop}
+	defer watchSignals(ctx, stop, func() {
+		fmt.Fprintln(insisting{log}, "sp: a second signal: what is open is cut")
+		log.Close(lastWords)
 		os.Exit(exitFailed)
-	}()
-	return report(stderr, newApp(build, args, stdin, stdout, stderr).RunContext(ctx, args))
+	})()
+	app := newApp(build, args, shared(stdin), out, log)
+	app.Metadata[stopKey] = stop
+	err := out.close(app.RunContext(ctx, args))
+	code := report(insisting{log}, err)
+	log.Close(lastWords)
+	if isReaderGone(err) {
+		endByBrokenPipe()
+	}
+	return code
 }
+
+// stopKey is where an app has what ends the context of its command.
+const stopKey = "stop"
 
 func newApp(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintln(c.App.Writer, build) }

@@ -48,5 +48,5 @@ func runBridge(c *call) error {
 	options.Notify = sayAddress(c.stdout)
 	bridge := config.Bridge{Entrance: entranceConfig(c), Next: c.list("next"), Open: c.yes("open")}
 	all := config.Config{Node: nodeConfig(c), Bridges: []config.Bridge{bridge}}
-	return runPortals(c.ctx, all, options)
+	return runPortals(c, all, options)
 }

@@ -15,6 +15,7 @@ import (
 type call struct {
 	ctx    context.Context // ends with the first signal
 	args   []string        // that are no flags
+	stop   func()          // ends it
 	stdin  *input
 	stdout io.Writer
 	stderr io.Writer
@@ -25,12 +26,16 @@ type call struct {
 
 func newCall(c *cli.Context) *call {
 	given, _ := c.App.Metadata[givenKey].(map[string]int)
+	stop, _ := c.App.Metadata[stopKey].(context.CancelFunc)
 	return &call{
-		ctx: c.Context, args: c.Args().Slice(),
+		ctx: c.Context, stop: stop, args: c.Args().Slice(),
 		stdin: &input{r: c.App.Reader}, stdout: c.App.Writer, stderr: c.App.ErrWriter,
 		flags: c, given: given,
 	}
 }
+
+// results is stdout as Main has made it.
+func (c *call) results() *results { return c.stdout.(*results) }
 
 // noArguments refuses arguments that are no flags.
 func (c *call) noArguments() error {

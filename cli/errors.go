@@ -27,6 +27,9 @@ const (
 	exitUnreachable = 3
 	exitNotTrusted  = 4
 	exitRefused     = 5
+
+	// exitReaderGone is what shells make of a command that SIGPIPE has ended.
+	exitReaderGone = 141
 )
 
 const exitCodesHelp = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 far end not reachable, " +
@@ -56,6 +59,9 @@ func report(stderr io.Writer, err error) int {
 	if err == nil {
 		return exitDone
 	}
+	if isReaderGone(err) {
+		return exitReaderGone
+	}
 	fmt.Fprintf(stderr, "sp: %s\n", oneLine(err.Error()))
 	if hint := hintFor(err); hint != "" {
 		fmt.Fprintf(stderr, "sp: hint: %s\n", oneLine(hint))
@@ -69,7 +75,10 @@ func exitCode(err error) int {
 	var status *route.StatusError
 	var dial *route.DialError
 	var problem *daemon.Error
+	var output *outputError
 	switch {
+	case errors.As(err, &output):
+		return exitFailed
 	case errors.Is(err, errUsage), errors.Is(err, route.ErrSyntax),
 		errors.Is(err, route.ErrNotDialable), errors.Is(err, route.ErrTooFar),
 		errors.Is(err, route.ErrLoop), errors.Is(err, route.ErrExpect),

@@ -74,7 +74,7 @@ func runInlet(c *call) error {
 	if ticket != nil {
 		node.Ticket = ticket.String()
 	}
-	options.Stdio = func() net.Conn { return newStdio(c.stdin.r, c.stdout) }
+	options.Stdio = func() net.Conn { return newStdio(c.stdin.r, c.results().w) }
 	options.Notify = func(e daemon.Event) {
 		switch {
 		case e.Kind == daemon.Ready && !carriesStdio:
@@ -88,7 +88,7 @@ func runInlet(c *call) error {
 	if carriesStdio {
 		return runStdio(c.ctx, all, options)
 	}
-	return runPortals(c.ctx, all, options)
+	return runPortals(c, all, options)
 }
 
 // nextTime is the command that does without the ticket.

@@ -63,7 +63,7 @@ func runOutlet(c *call) error {
 		}
 	}
 	all := config.Config{Node: nodeConfig(c), Outlets: []config.Outlet{out}}
-	return runPortals(c.ctx, all, options)
+	return runPortals(c, all, options)
 }
 
 // inletCommandLine is the command that reaches an outlet: all the routes to it.

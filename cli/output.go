@@ -1,11 +1,14 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
 	"time"
+
+	"github.com/secureportal/sp/internal/linequeue"
 )
 
 // say prints a line of results.
@@ -31,18 +34,31 @@ func milliseconds(d time.Duration) string {
 	return fmt.Sprintf("%.3f ms", float64(d)/float64(time.Millisecond))
 }
 
-// newLogger returns a logger that writes to w in a format, from a level on.
+// newLogger returns a logger that writes to w in a format, from a level on. If w is a queue, that
+// tells in the same format of lines that it has lost.
 func newLogger(format, level string, w io.Writer) (*slog.Logger, error) {
 	var least slog.Level
 	if err := least.UnmarshalText([]byte(level)); err != nil {
 		return nil, usage("--log-level %q is not debug, info, warn or error", level)
 	}
-	options := &slog.HandlerOptions{Level: least}
-	switch format {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, options)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, options)), nil
+	if format != "text" && format != "json" {
+		return nil, usage("--log-format %q is not text or json", format)
 	}
-	return nil, usage("--log-format %q is not text or json", format)
+	if q, ok := w.(*linequeue.Queue); ok {
+		q.SetNote(func(lost uint64) []byte {
+			var b bytes.Buffer
+			slog.New(newHandler(format, &b, slog.LevelWarn)).Warn(
+				"lines are missing here: the log was not read, or not written", "left out", lost)
+			return b.Bytes()
+		})
+	}
+	return slog.New(newHandler(format, w, least)), nil
+}
+
+func newHandler(format string, w io.Writer, least slog.Level) slog.Handler {
+	options := &slog.HandlerOptions{Level: least}
+	if format == "json" {
+		return slog.NewJSONHandler(w, options)
+	}
+	return slog.NewTextHandler(w, options)
 }

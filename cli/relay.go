@@ -47,5 +47,5 @@ func runRelay(c *call) error {
 		Names: c.number("max-names"), NamesPerIdentity: c.number("max-names-per-identity"),
 	}
 	all := config.Config{Node: nodeConfig(c), Relays: []config.Relay{relay}}
-	return runPortals(c.ctx, all, options)
+	return runPortals(c, all, options)
 }

@@ -12,16 +12,28 @@ import (
 	"github.com/secureportal/sp/cli/daemon"
 )
 
-// runPortals runs a configuration until ctx ends, and then until its connections have finished.
-// SIGHUP has it read its files again, and the log is an audit trail.
-func runPortals(ctx context.Context, c config.Config, o daemon.Options) error {
+// runPortals runs a configuration until its context ends, and then until its connections have
+// finished. The log is an audit trail.
+//
+// SIGHUP is what a terminal sends to what was started there when it is closed, and what a service
+// manager sends to have files read again. So to a process that had a controlling terminal at its
+// start it means what SIGTERM does, except that a second one changes nothing. To another, as one
+// under systemd, setsid or cron, it means to read files again. If it was ignored at the start, as
+// nohup has it, it stays so.
+func runPortals(c *call, all config.Config, o daemon.Options) error {
+	c.results().detach()
+	fromTerminal := hasTerminal()
 	o.Audit = true
-	d, err := daemon.Start(ctx, c, o)
+	d, err := daemon.Start(c.ctx, all, o)
 	if err != nil {
 		return err
 	}
-	defer reloadOnHangup(d)()
-	<-ctx.Done()
+	if fromTerminal {
+		defer onHangup(c.stop)()
+	} else {
+		defer onHangup(d.Reload)()
+	}
+	<-c.ctx.Done()
 	return d.Shutdown()
 }
 
@@ -60,14 +72,14 @@ func runStdio(ctx context.Context, c config.Config, o daemon.Options) error {
 	return daemon.ErrStopped
 }
 
-// reloadOnHangup has d read its files again on SIGHUP, until the returned function is called.
-func reloadOnHangup(d *daemon.Daemon) (stop func()) {
+// onHangup calls do on each SIGHUP, until the returned function is called.
+func onHangup(do func()) (unwatch func()) {
 	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGHUP)
+	notify(signals, syscall.SIGHUP)
 	var task sync.WaitGroup
 	task.Go(func() {
 		for range signals {
-			d.Reload()
+			do()
 		}
 	})
 	return func() {

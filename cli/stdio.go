@@ -6,6 +6,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/secureportal/sp/internal/netio"
 )
 
 // stdio is stdin and stdout as one connection. Closing it ends reads at once, although nothing
@@ -68,12 +70,19 @@ func (s *stdio) Read(p []byte) (int, error) {
 }
 
 // Write implements net.Conn.
-func (s *stdio) Write(p []byte) (int, error) { return s.out.Write(p) }
+func (s *stdio) Write(p []byte) (int, error) {
+	n, err := s.out.Write(p)
+	if err != nil {
+		err = &outputError{err: err}
+	}
+	return n, err
+}
 
-// CloseWrite closes stdout.
+// CloseWrite passes on the end. Where stdin and stdout are one socket, as inetd has it, that takes
+// more than closing one of the two.
 func (s *stdio) CloseWrite() error {
-	if c, ok := s.out.(io.Closer); ok {
-		return c.Close()
+	if c, ok := s.out.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
 	}
 	return nil
 }
@@ -81,7 +90,20 @@ func (s *stdio) CloseWrite() error {
 // Close ends reads and closes stdout.
 func (s *stdio) Close() error {
 	s.once.Do(func() { close(s.closed) })
-	return s.CloseWrite()
+	if c, ok := s.out.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
+
+// Reset is Close for a connection that was not carried to its end, which a socket can tell.
+func (s *stdio) Reset() error {
+	r, ok := s.out.(netio.Resetter)
+	if !ok {
+		return s.Close()
+	}
+	s.once.Do(func() { close(s.closed) })
+	return r.Reset()
 }
 
 // LocalAddr implements net.Conn.

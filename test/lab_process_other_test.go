@@ -6,5 +6,5 @@ import "syscall"
 
 // processAttributes gives a process a group of its own.
 func processAttributes() *syscall.SysProcAttr {
-	return &syscall.SysProcAttr{Setpgid: true}
+	return &syscall.SysProcAttr{Setsid: true}
 }

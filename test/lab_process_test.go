@@ -102,11 +102,19 @@ type process struct {
 	done           chan struct{} // closed when it has ended
 }
 
-// launch starts cmd and collects what it prints. The caller kills it, and looks for trouble.
+// launch starts cmd and collects what it prints, unless cmd has it go somewhere else. The caller
+// kills it, and looks for trouble.
 func launch(cmd *exec.Cmd) (*process, error) {
 	p := &process{cmd: cmd, done: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = &p.stdout, &p.stderr
-	cmd.SysProcAttr = processAttributes()
+	if cmd.Stdout == nil {
+		cmd.Stdout = &p.stdout
+	}
+	if cmd.Stderr == nil {
+		cmd.Stderr = &p.stderr
+	}
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = processAttributes()
+	}
 	cmd.WaitDelay = time.Second // a child of its own may keep the pipes open
 	if err := cmd.Start(); err != nil {
 		return nil, err

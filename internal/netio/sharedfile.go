@@ -6,9 +6,9 @@ import (
 )
 
 // SharedFile is a file that others have open too, by the same open file description: stdin, stdout
-// and stderr are the parent's, the shell's and each other's. Whoever has it may make it non-blocking
-// at any time, and it is not for this process to change that: a read or write that cannot go on
-// waits until it can. It is as safe for concurrent use as *os.File.
+// and stderr are the parent's, the shell's and each other's. Whoever has it may make it
+// non-blocking at any time, and it is not for this process to change that: a read or write that
+// cannot go on waits until it can. It is as safe for concurrent use as *os.File.
 type SharedFile struct{ file *os.File }
 
 // Share returns f as such a file.
@@ -51,8 +51,8 @@ func (s *SharedFile) CloseWrite() error {
 	return s.file.Close()
 }
 
-// Reset closes the file so that the other end of a TCP connection sees an error and not an end, once
-// all who have it have closed it.
+// Reset closes the file so that the other end of a TCP connection sees an error and not an end,
+// once all who have it have closed it.
 func (s *SharedFile) Reset() error {
 	s.lingerNot()
 	return s.file.Close()
