@@ -44,6 +44,7 @@ func notify(c chan<- os.Signal, all ...os.Signal) {
 
 // endByBrokenPipe ends the process as SIGPIPE does, where that is possible.
 func endByBrokenPipe() {
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // Reset alone leaves it ignored
 	signal.Reset(syscall.SIGPIPE)
 	_, _ = os.Stdout.WriteString("\n") // which nobody reads: see package os/signal
 }

@@ -1,0 +1,109 @@
+package test
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// terminal returns a new pseudoterminal: closing its controller is closing its window.
+func terminal(t *testing.T) (controller, line *os.File) {
+	t.Helper()
+	controller, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
+	if err != nil {
+		t.Skip("no pseudoterminals here: ", err)
+	}
+	t.Cleanup(func() { _ = controller.Close() })
+	fd := int(controller.Fd())
+	number, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
+	if err == nil {
+		err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0)
+	}
+	if err == nil {
+		line, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = line.Close() })
+	return controller, line
+}
+
+// TestTerminalClosed has a role end when the terminal that it was started in is closed, unless
+// nohup says otherwise.
+func TestTerminalClosed(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		script string
+		ends   bool
+	}{
+		"in the foreground": {`exec "$@"`, true},
+		"nohup":             {`exec nohup "$@"`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			u := newPerson(t)
+			controller, line := terminal(t)
+			cmd := u.program("sh", "-c", test.script, "sh", u.binary, "relay", "--listen", anywhere)
+			cmd.Stdin = line
+			cmd.SysProcAttr = &syscall.SysProcAttr{
+				Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL,
+			}
+			p := start(t, cmd)
+			relay := p.ready()
+			_ = line.Close()
+			_ = controller.Close()
+			if !test.ends {
+				u.saysHello(step(relay))
+				u.saysHello(step(relay))
+				return
+			}
+			p.ends(0)
+		})
+	}
+}
+
+// TestTerminalOfOthers has SIGHUP mean that files are read again to a role that has no terminal of
+// its own, whatever its stdin is.
+func TestTerminalOfOthers(t *testing.T) {
+	t.Parallel()
+	_, line := terminal(t)
+	cmd := newPerson(t).command("relay", "--listen", anywhere)
+	cmd.Stdin = line
+	p := start(t, cmd)
+	p.ready()
+	p.signal(syscall.SIGHUP)
+	p.says("reading all files again")
+	p.stop()
+	p.ends(0)
+}
+
+// TestHangupByHand has SIGHUP mean the end to a role that has a terminal, once: it drains, and
+// another SIGHUP does not hurry it.
+func TestHangupByHand(t *testing.T) {
+	t.Parallel()
+	u := newPerson(t)
+	_, line := terminal(t)
+	cmd := u.command("outlet", "--listen", anywhere, "--target", service(t, echo))
+	cmd.Stdin = line
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL,
+	}
+	p := start(t, cmd)
+	c := dial(t, u.inletTo(wordBehind(t, p.ready(), "--to")))
+	if err := echoes(c, "before"); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		p.signal(syscall.SIGHUP)
+		p.says("stopping")
+		if err := echoes(c, "meanwhile"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_ = c.Close()
+	p.ends(0)
+}
