@@ -2,11 +2,13 @@ package portal
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
 	"time"
 
+	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
@@ -36,6 +38,7 @@ type Inlet struct {
 	Logger *slog.Logger
 
 	throttle logthrottle.Throttle
+	repeats  logthrottle.Repeats[string]
 }
 
 // Serve accepts connections on l until accepting ends, and carries each until it ends or its node
@@ -120,12 +123,22 @@ func (i *Inlet) open(ctx context.Context, app netio.Conn) (*route.Stream, error)
 	return stream, nil
 }
 
-// log says why a connection ended. That an application reset its own connection is its own affair.
+// log says why a connection ended. That an application reset its own connection is its own affair,
+// on either side. What keeps happening is told at once, and then rarely: all who connect while the
+// outlet is down meet the same.
 func (i *Inlet) log(app net.Conn, err error) {
 	level, text := slog.LevelDebug, "connection ended"
-	if err != nil && !netio.IsReset(err) {
-		level, text = i.throttle.Level(err, time.Now()), "connection failed"
+	about := []any{"client", app.RemoteAddr(), "error", err}
+	if err != nil && !netio.IsReset(err) && !errors.Is(err, channel.ErrReset) {
+		now := time.Now()
+		level, text = i.throttle.Level(err, now), "connection failed"
+		due, since, omitted := i.repeats.Due(err.Error(), now)
+		if !due {
+			level = slog.LevelDebug
+		}
+		if omitted > 0 {
+			about = append(about, "since", since.Format(time.RFC3339), "left out", omitted)
+		}
 	}
-	loggerOr(i.Logger).Log(context.Background(), level, text,
-		"client", app.RemoteAddr(), "error", err)
+	loggerOr(i.Logger).Log(context.Background(), level, text, about...)
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -21,9 +22,10 @@ type healthCheck struct {
 	route    Route
 	retryNow chan struct{} // somebody waits for the path
 
-	mu  sync.Mutex
-	up  bool
-	err error // of the last attempt
+	mu   sync.Mutex
+	up   bool
+	err  error // of the last attempt
+	down logthrottle.Outage
 }
 
 // newHealthCheck returns the health check of r. It does nothing before run.
@@ -31,8 +33,8 @@ func (n *Node) newHealthCheck(r Route) *healthCheck {
 	return &healthCheck{node: n, route: r, retryNow: make(chan struct{}, 1)}
 }
 
-// run keeps the path up until ctx ends, and calls changed when it goes up or down. Failures are
-// logged when they begin or change, not each time.
+// run keeps the path up until ctx ends, and calls changed when it goes up or down. That it is down
+// is logged at once, and then ever more rarely.
 func (h *healthCheck) run(ctx context.Context, changed func()) {
 	var retry Backoff
 	for {
@@ -84,12 +86,15 @@ func (h *healthCheck) probe(ctx context.Context) error {
 
 func (h *healthCheck) set(up bool) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if up && h.err != nil {
-		h.node.logger.Info("far end reached", "route", Format(h.route))
-		h.err = nil
+	var down time.Duration
+	if up {
+		h.err, down = nil, h.down.Ended(time.Now())
 	}
 	h.up = up
+	h.mu.Unlock()
+	if down > 0 {
+		h.node.logger.Info("far end reached", "route", Format(h.route), "was down", secondsOf(down))
+	}
 }
 
 func (h *healthCheck) isUp() bool {
@@ -100,11 +105,13 @@ func (h *healthCheck) isUp() bool {
 
 func (h *healthCheck) failed(err error) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.err == nil || h.err.Error() != err.Error() {
-		h.node.Warn("far end not reached, and goes on trying", err, "route", Format(h.route))
-	}
 	h.err = err
+	due, since := h.down.Failed(err.Error(), time.Now())
+	h.mu.Unlock()
+	if due {
+		h.node.WarnDown("far end not reached, and goes on trying", err, since,
+			"route", Format(h.route))
+	}
 }
 
 func (h *healthCheck) lastError() error {

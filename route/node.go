@@ -87,6 +87,7 @@ type Node struct {
 	linkRefusals logthrottle.Throttle
 	overLimits   logthrottle.Throttle
 	failures     logthrottle.Throttle
+	missing      logthrottle.Repeats[missed]
 	anonymous    logthrottle.Sources[admission.Source]
 }
 
@@ -128,6 +129,11 @@ func (n *Node) Warn(text string, err error, more ...any) {
 		}
 	}
 	n.logger.Warn(text, more...)
+}
+
+// WarnDown is Warn for what is down, and since is when it went down: zero if that is now.
+func (n *Node) WarnDown(text string, err error, since time.Time, more ...any) {
+	n.Warn(text, err, append(more, sinceField(since)...)...)
 }
 
 // Handle offers a service to peers that come through a secure channel and are trusted.

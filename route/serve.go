@@ -172,34 +172,35 @@ func (n *Node) resolveService(q *Request) (Handler, error) {
 }
 
 // log says how a request ended, if not as it should. Those who are anonymous cannot fill the log,
-// and one of them does not keep the others out of it.
+// and one of them does not keep the others out of it. Who waits for something that is down asks for
+// it again and again, which is told at once and then rarely.
 func (n *Node) log(q *Request, err error) {
 	if err == nil || ctxEnded(n.life.ctx) || errors.Is(err, channel.ErrClosed) {
 		return
 	}
 	level := n.failures.Level(err, time.Now())
+	due, since, repeats := n.dueAgain(q, err)
 	if q.Session != nil {
-		if isOverLimit(err) && !n.overLimits.Due(time.Now()) {
+		if isOverLimit(err) && !n.overLimits.Due(time.Now()) || !due || netio.IsReset(err) {
 			level = slog.LevelDebug
 		}
 		who := q.Session.Peer().Identifier()
-		n.logger.Log(n.life.ctx, level, "request failed", "identifier", who, "error", err)
+		more := append([]any{"identifier", who, "error", err}, repeatFields(since, repeats)...)
+		n.logger.Log(n.life.ctx, level, "request failed", more...)
 		return
 	}
-	text, more := "link failed", []any{"peer", q.conn.RemoteAddr(), "error", err}
-	due, omitted := false, 0
+	text, omitted := "link failed", 0
 	switch {
 	case linkEnded(err):
-		text = "link ended"
-	case level == slog.LevelWarn:
+		text, due = "link ended", false
+	case level == slog.LevelWarn && due:
 		due, omitted = n.anonymous.Due(n.source(q.conn.RemoteAddr()), time.Now())
 	}
 	if !due {
 		level = slog.LevelDebug
 	}
-	if omitted > 0 {
-		more = append(more, "left out", omitted)
-	}
+	more := []any{"peer", q.conn.RemoteAddr(), "error", err}
+	more = append(more, repeatFields(since, omitted+repeats)...)
 	n.logger.Log(n.life.ctx, level, text, more...)
 }
 
@@ -216,7 +217,8 @@ func linkEnded(err error) bool {
 		return false
 	}
 	return errors.Is(err, channel.ErrCut) || errors.Is(err, channel.ErrReset) ||
-		errors.Is(err, channel.ErrGoingAway) || errors.Is(err, syscall.ENOTCONN)
+		errors.Is(err, channel.ErrGoingAway) || errors.Is(err, syscall.ENOTCONN) ||
+		netio.IsReset(err)
 }
 
 func ctxEnded(ctx context.Context) bool { return ctx.Err() != nil }

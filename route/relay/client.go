@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
 )
@@ -44,8 +45,9 @@ type Client struct {
 	Registered func()
 	Failed     func(error)
 
-	draw   sync.Once // of Instance
-	hadOne bool      // the name, once; for Run
+	draw   sync.Once          // of Instance
+	hadOne bool               // the name, once; for Run
+	down   logthrottle.Outage // for Run
 }
 
 // Check tells whether the relay's route and the name can be used. It asks nobody.
@@ -58,8 +60,8 @@ func (c *Client) Check() error {
 
 // Run claims the name, serves what comes by it, and claims it anew whenever it is lost. It returns,
 // with all that it has started at its end, when ctx ends or Serve shuts down: the name is not
-// claimed anew then, for it may be another process's by now. Failures are logged when they begin or
-// change, not each time.
+// claimed anew then, for it may be another process's by now. That it is not claimed is logged at
+// once, and then ever more rarely.
 func (c *Client) Run(ctx context.Context) {
 	release := c.Serve.Claim(route.ForwardPrefix + c.Name)
 	defer release()
@@ -68,7 +70,6 @@ func (c *Client) Run(ctx context.Context) {
 	defer old.wait()
 	defer cancel()
 	var retry route.Backoff
-	var last string
 	for !c.Serve.IsDraining() {
 		lived, err := c.register(ctx, &old)
 		if ctx.Err() != nil || c.Serve.IsDraining() {
@@ -80,10 +81,9 @@ func (c *Client) Run(ctx context.Context) {
 		if ctx.Err() != nil { // Failed has decided that one failure is enough
 			return
 		}
-		if text := err.Error(); text != last || lived > 0 {
-			c.Dial.Warn("not registered, and goes on trying", err,
+		if due, since := c.down.Failed(err.Error(), time.Now()); due {
+			c.Dial.WarnDown("not registered, and goes on trying", err, since,
 				"relay", route.Format(c.Relay), "name", c.Name)
-			last = text
 		}
 		if errors.Is(err, errSuperseded) {
 			lived = 0 // two that take the name from each other do so ever more rarely
@@ -105,7 +105,11 @@ func (c *Client) register(ctx context.Context, old *departing) (lived time.Durat
 	}
 	c.hadOne = true
 	began := time.Now()
-	c.Serve.Logger().Info("registered", "relay", route.Format(c.Relay), "name", c.Name)
+	about := []any{"relay", route.Format(c.Relay), "name", c.Name}
+	if down := c.down.Ended(began); down > 0 {
+		about = append(about, "was down", down.Round(time.Millisecond).Seconds())
+	}
+	c.Serve.Logger().Info("registered", about...)
 	if c.Registered != nil {
 		c.Registered()
 	}
