@@ -39,7 +39,7 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 		os.Exit(exitFailed)
 	})()
 	app := newApp(build, args, shared(stdin), out, log)
-	app.Metadata[stopKey] = stop
+	app.Metadata[processKey] = &process{stop: stop, out: out, terminal: isTerminal(stderr)}
 	err := out.close(app.RunContext(ctx, args))
 	code := report(insisting{log}, err)
 	log.Close(lastWords)
@@ -49,8 +49,15 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 	return code
 }
 
-// stopKey is where an app has what ends the context of its command.
-const stopKey = "stop"
+// process is what commands know of the process that they run in.
+type process struct {
+	stop     func() // ends the command's context
+	out      *results
+	terminal bool // stderr is one, and somebody may sit there
+}
+
+// processKey is where an app has it.
+const processKey = "process"
 
 func newApp(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintln(c.App.Writer, build) }

@@ -15,10 +15,11 @@ import (
 type call struct {
 	ctx    context.Context // ends with the first signal
 	args   []string        // that are no flags
-	stop   func()          // ends it
 	stdin  *input
 	stdout io.Writer
 	stderr io.Writer
+
+	process *process
 
 	flags *cli.Context
 	given map[string]int // flags on the command line, and how many times
@@ -26,16 +27,13 @@ type call struct {
 
 func newCall(c *cli.Context) *call {
 	given, _ := c.App.Metadata[givenKey].(map[string]int)
-	stop, _ := c.App.Metadata[stopKey].(context.CancelFunc)
+	process, _ := c.App.Metadata[processKey].(*process)
 	return &call{
-		ctx: c.Context, stop: stop, args: c.Args().Slice(),
+		ctx: c.Context, process: process, args: c.Args().Slice(),
 		stdin: &input{r: c.App.Reader}, stdout: c.App.Writer, stderr: c.App.ErrWriter,
 		flags: c, given: given,
 	}
 }
-
-// results is stdout as Main has made it.
-func (c *call) results() *results { return c.stdout.(*results) }
 
 // noArguments refuses arguments that are no flags.
 func (c *call) noArguments() error {

@@ -64,7 +64,9 @@ func entranceConfig(c *call) config.Entrance {
 // daemonOptions have a daemon log as the flags say.
 func daemonOptions(c *call) (daemon.Options, error) {
 	logger, err := newLogger(c.text("log-format"), c.text("log-level"), c.stderr)
-	return daemon.Options{
-		Logger: logger, Hint: hintFor, Confine: !c.yes("no-sandbox"),
-	}, err
+	o := daemon.Options{Logger: logger, Hint: hintFor, Confine: !c.yes("no-sandbox")}
+	if c.process.terminal {
+		o.Waiting = sayWaiting(c.stderr)
+	}
+	return o, err
 }

@@ -74,7 +74,7 @@ func runInlet(c *call) error {
 	if ticket != nil {
 		node.Ticket = ticket.String()
 	}
-	options.Stdio = func() net.Conn { return newStdio(c.stdin.r, c.results().w) }
+	options.Stdio = func() net.Conn { return newStdio(c.stdin.r, c.process.out.w) }
 	options.Notify = func(e daemon.Event) {
 		switch {
 		case e.Kind == daemon.Ready && !carriesStdio:

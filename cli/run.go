@@ -21,7 +21,7 @@ import (
 // under systemd, setsid or cron, it means to read files again. If it was ignored at the start, as
 // nohup has it, it stays so.
 func runPortals(c *call, all config.Config, o daemon.Options) error {
-	c.results().detach()
+	c.process.out.detach()
 	fromTerminal := hasTerminal()
 	o.Audit = true
 	d, err := daemon.Start(c.ctx, all, o)
@@ -29,7 +29,7 @@ func runPortals(c *call, all config.Config, o daemon.Options) error {
 		return err
 	}
 	if fromTerminal {
-		defer onHangup(c.stop)()
+		defer onHangup(c.process.stop)()
 	} else {
 		defer onHangup(d.Reload)()
 	}

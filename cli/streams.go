@@ -30,6 +30,16 @@ func shared[T any](stream T) T {
 	return stream
 }
 
+// isTerminal tells whether w is a device that somebody may sit at.
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
+
 // insisting writes lines for which a log has room even if it is full.
 type insisting struct{ *linequeue.Queue }
 

@@ -2,7 +2,11 @@ package test
 
 import (
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
+	"regexp"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -106,4 +110,84 @@ func TestHangupByHand(t *testing.T) {
 	}
 	_ = c.Close()
 	p.ends(0)
+}
+
+// TestInterruptTwice has who sits at the terminal be told at once what an interrupt waits for, and
+// another one end it. Who ends a service reads the same in its log.
+func TestInterruptTwice(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		begin func(w *topology) *exec.Cmd
+		to    func(w *topology) string
+	}{
+		"inlet": {
+			func(w *topology) *exec.Cmd { return w.command(w.inletArgs()...) },
+			(*topology).route,
+		},
+		"outlet": {
+			func(w *topology) *exec.Cmd {
+				return w.command("outlet", "--listen", anywhere, "--target", w.targetAt)
+			},
+			func(w *topology) string { return w.targetAt },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newOutlet(t)
+			controller, line := terminal(t)
+			cmd := test.begin(w)
+			cmd.Stdin, cmd.Stderr = line, line
+			cmd.SysProcAttr = &syscall.SysProcAttr{
+				Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL,
+			}
+			p := start(t, cmd)
+			ready := p.ready()
+			if name == "outlet" {
+				ready = w.inletTo(wordBehind(t, ready, "--to"))
+			}
+			c := dial(t, ready)
+			far := w.accept()
+			send(t, c, "hello")
+			receives(t, far, "hello")
+
+			var seen transcript
+			go func() { _, _ = io.Copy(&seen, controller) }() // ends with the last who has the line
+			interrupt := func() {
+				if _, err := controller.WriteString("\x03"); err != nil {
+					t.Fatal(err)
+				}
+			}
+			interrupt()
+			told := "sp: waiting up to 30 s for 1 connection (" + test.to(w) + ", idle "
+			if err := p.await(&seen, func(s string) bool {
+				_, rest, ok := strings.Cut(s, told)
+				return ok && strings.Contains(rest, "; again to cut it\r\n")
+			}); err != nil {
+				t.Fatalf("%v\n%s", err, seen.String())
+			}
+			interrupt()
+			p.ends(1)
+		})
+	}
+}
+
+// TestStoppingIsLogged is that for whoever reads a log.
+func TestStoppingIsLogged(t *testing.T) {
+	t.Parallel()
+	w := newTopology(t, plan{relay: true, inlets: 1})
+	c, _ := w.open()
+	for part, text := range map[string]string{
+		"inlet":  `connections=1 to=` + w.route() + ` open=\d+s idle=\d+s`,
+		"outlet": `connections=1 to=` + w.targetAt + ` open=\d+s idle=\d+s`,
+		"relay":  `connections=[1-9]\d*$`,
+	} {
+		p := *w.part(part)
+		p.stop()
+		p.says("stopping, and waiting for open connections")
+		line := regexp.MustCompile(`(?m) msg="stopping, .* for=30s ` + text)
+		if !line.MatchString(p.stderr.String()) {
+			t.Errorf("%s: no line like %v\n%s", part, line, p.stderr.String())
+		}
+	}
+	_ = c.Close()
 }

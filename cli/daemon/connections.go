@@ -15,25 +15,32 @@ const drainPoll = 50 * time.Millisecond
 // connections are those that are open, each of a portal. It is safe for concurrent use.
 type connections struct {
 	mu    sync.Mutex
-	open  map[route.Conn]part
+	open  map[route.Conn]opened
 	count map[part]int
 }
 
-func newConnections() *connections {
-	return &connections{open: make(map[route.Conn]part), count: make(map[part]int)}
+// opened is how a connection has begun.
+type opened struct {
+	by part
+	to string // where it leads, as its configuration says it
+	at time.Time
 }
 
-func (c *connections) begin(of part, app route.Conn) {
+func newConnections() *connections {
+	return &connections{open: make(map[route.Conn]opened), count: make(map[part]int)}
+}
+
+func (c *connections) begin(of part, to string, app route.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open[app] = of
+	c.open[app] = opened{of, to, time.Now()}
 	c.count[of]++
 }
 
 func (c *connections) end(app route.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	of := c.open[app]
+	of := c.open[app].by
 	delete(c.open, app)
 	if c.count[of]--; c.count[of] == 0 {
 		delete(c.count, of)
@@ -52,10 +59,23 @@ func (c *connections) of(of part) []route.Conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var all []route.Conn
-	for app, owner := range c.open {
-		if of == nil || owner == of {
+	for app, begun := range c.open {
+		if of == nil || begun.by == of {
 			all = append(all, app)
 		}
+	}
+	return all
+}
+
+// waiting is what is known of all of them.
+func (c *connections) waiting() []OpenConnection {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := make([]OpenConnection, 0, len(c.open))
+	for app, begun := range c.open {
+		one := OpenConnection{To: begun.to, Open: time.Since(begun.at)}
+		one.Idle, one.IdleKnown = netio.Idle(app)
+		all = append(all, one)
 	}
 	return all
 }

@@ -47,6 +47,9 @@ type Options struct {
 	// Shutdown or Close. Nil is told nothing.
 	Notify func(Event)
 
+	// Waiting is told what Shutdown waits for when it begins to. Nil is told nothing.
+	Waiting func(Waiting)
+
 	// Stdio makes the connection that an inlet at config.Stdio carries. It is called once for
 	// each such inlet, which closes it.
 	Stdio func() net.Conn
@@ -279,8 +282,8 @@ func (d *Daemon) Shutdown() error {
 	if d.closed || s == nil {
 		return d.endLocked()
 	}
+	d.sayWaiting(d.waiting(s.drainTime()))
 	notifyStopping()
-	d.options.Logger.Info("stopping, and waiting for open connections", "for", s.drainTime())
 	s.stopListening()
 	ctx, cancel := context.WithTimeout(context.Background(), s.drainTime())
 	defer cancel()

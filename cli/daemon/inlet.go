@@ -155,7 +155,7 @@ func (i *inlet) begin(app route.Conn) (end func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	i.site.open.begin(i, app)
+	i.site.open.begin(i, i.config.To[0], app)
 	return func() {
 		i.site.open.end(app)
 		leave()

@@ -33,7 +33,7 @@ func (v *service) start(context.Context) error {
 	outlet := &portal.Outlet{
 		Target: target, ProxyProtocol: v.config.ProxyProtocol != "",
 		Track: func(app route.Conn) func() {
-			v.site.open.begin(v, app)
+			v.site.open.begin(v, v.config.Target, app)
 			return func() { v.site.open.end(app) }
 		},
 		ConnectTimeout: v.site.config.ConnectTimeout, Logger: v.site.logger,

@@ -8,7 +8,7 @@ import (
 
 // remindAfter is when there is another line about what is down still: so long after it began, and
 // then again and again after the last of these.
-var remindAfter = []time.Duration{time.Minute, 10 * time.Minute, time.Hour}
+var remindAfter = []time.Duration{30 * time.Second, 5 * time.Minute, time.Hour}
 
 // maxReasons is how many reasons of one outage get a line of their own.
 const maxReasons = 8

@@ -21,7 +21,7 @@ func TestOutage(t *testing.T) {
 			}
 		}
 		want := []time.Duration{
-			0, time.Minute, 10 * time.Minute, time.Hour, 2 * time.Hour, 3 * time.Hour,
+			0, 30 * time.Second, 5 * time.Minute, time.Hour, 2 * time.Hour, 3 * time.Hour,
 		}
 		if len(lines) != len(want) {
 			t.Fatalf("lines after %v, want %v", lines, want)
@@ -91,7 +91,7 @@ func TestRepeats(t *testing.T) {
 			}
 		}
 	}
-	if lines != 6 || omitted != 2*(10*60-2) {
+	if lines != 6 || omitted != 2*(5*60-2) {
 		t.Errorf("%d lines, %d left out", lines, omitted)
 	}
 	now := begin.Add(11*time.Minute + 2*forgetAfter)
