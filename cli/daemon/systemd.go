@@ -2,20 +2,37 @@ package daemon
 
 import (
 	"context"
+	"net"
+	"os"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 )
 
+// notifyTimeout is how long systemd may take to take a word. It reads at once, unless it is stopped
+// itself, and then what has to be done goes on without it.
+const notifyTimeout = 500 * time.Millisecond
+
 // notifyReady tells systemd that the process can be used, if it was started with Type=notify.
 // Nothing here fails where there is no systemd.
-func notifyReady() {
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyReady)
-}
+func notifyReady() { notifySystemd(daemon.SdNotifyReady) }
 
 // notifyStopping tells systemd that the process drains.
-func notifyStopping() {
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping)
+func notifyStopping() { notifySystemd(daemon.SdNotifyStopping) }
+
+// notifySystemd is daemon.SdNotify, which waits for as long as it takes.
+func notifySystemd(state string) {
+	socket := os.Getenv("NOTIFY_SOCKET")
+	if socket == "" {
+		return
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_ = conn.SetWriteDeadline(time.Now().Add(notifyTimeout))
+	_, _ = conn.Write([]byte(state))
 }
 
 // feedWatchdog tells systemd that the process lives, twice in the time after which it would be
@@ -28,7 +45,7 @@ func feedWatchdog(ctx context.Context) {
 	ticks := time.NewTicker(interval / 2)
 	defer ticks.Stop()
 	for {
-		_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+		notifySystemd(daemon.SdNotifyWatchdog)
 		select {
 		case <-ticks.C:
 		case <-ctx.Done():
