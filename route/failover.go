@@ -38,19 +38,28 @@ func (f *Failover) Run(ctx context.Context) {
 
 // notify is called when a path has gone up or down.
 func (f *Failover) notify() {
+	if best := f.change(); best != nil {
+		pathChanges.Inc()
+		best.node.logger.Info("new streams take another path", "route", Format(best.route))
+	}
+}
+
+// change takes note that a path has gone up or down, and returns the one that streams take from now
+// on, if that is another than before.
+func (f *Failover) change() *healthCheck {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	close(f.changed)
 	f.changed = make(chan struct{})
-	best := f.firstUp()
-	if best == nil || best == f.current {
-		return
-	}
-	if f.current != nil {
-		pathChanges.Inc()
-		best.node.logger.Info("new streams take another path", "route", Format(best.route))
+	best, before := f.firstUp(), f.current
+	if best == nil || best == before {
+		return nil
 	}
 	f.current = best
+	if before == nil {
+		return nil
+	}
+	return best
 }
 
 // best returns the first path that is up, or nil and a channel that is closed when that may have

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestOutputNotWritten has each command whose output cannot be written end with exit code 1, and say
-// why.
+// TestOutputNotWritten has each command whose output cannot be written end with exit code 1, and
+// say why.
 func TestOutputNotWritten(t *testing.T) {
 	t.Parallel()
 	u := newPerson(t)

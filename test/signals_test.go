@@ -56,8 +56,8 @@ func TestSignalsNotIgnored(t *testing.T) {
 	p.ends(0)
 }
 
-// TestReaderOfResultsGone has a command whose results nobody reads end as others do: by SIGPIPE, and
-// without a word.
+// TestReaderOfResultsGone has a command whose results nobody reads end as others do: by SIGPIPE,
+// and without a word.
 func TestReaderOfResultsGone(t *testing.T) {
 	t.Parallel()
 	u := newPerson(t)

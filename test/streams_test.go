@@ -109,8 +109,8 @@ func TestLogNotRead(t *testing.T) {
 	}
 }
 
-// TestDenialWithLogNotRead has who is denied lose what is open although the log, which would say so,
-// is full.
+// TestDenialWithLogNotRead has who is denied lose what is open although the log, which would say
+// so, is full.
 func TestDenialWithLogNotRead(t *testing.T) {
 	t.Parallel()
 	_, log := pipe(t)
