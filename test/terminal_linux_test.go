@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // terminal returns a new pseudoterminal: closing its controller is closing its window.
@@ -18,7 +20,7 @@ func terminal(t *testing.T) (controller, line *os.File) {
 	t.Helper()
 	controller, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
-		t.Skip("no pseudoterminals here: ", err)
+		testenv.Skip(t, "no pseudoterminals here: "+err.Error())
 	}
 	t.Cleanup(func() { _ = controller.Close() })
 	fd := int(controller.Fd())
@@ -167,6 +169,10 @@ func TestInterruptTwice(t *testing.T) {
 			}
 			interrupt()
 			p.ends(1)
+			cut := func(s string) bool { return strings.Contains(s, "sp: a second signal") }
+			if err := p.await(&seen, cut); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }
