@@ -22,16 +22,20 @@ import (
 // nohup has it, it stays so.
 func runPortals(c *call, all config.Config, o daemon.Options) error {
 	c.process.out.detach()
+	hangups := make(chan os.Signal, 1)
+	notify(hangups, syscall.SIGHUP) // now: who is told that the role is ready may send one
+	defer signal.Stop(hangups)
 	fromTerminal := hasTerminal()
+	if fromTerminal {
+		defer onEach(hangups, c.process.stop)()
+	}
 	o.Audit = true
 	d, err := daemon.Start(c.ctx, all, o)
 	if err != nil {
 		return err
 	}
-	if fromTerminal {
-		defer onHangup(c.process.stop)()
-	} else {
-		defer onHangup(d.Reload)()
+	if !fromTerminal {
+		defer onEach(hangups, d.Reload)()
 	}
 	<-c.ctx.Done()
 	return d.Shutdown()
@@ -72,10 +76,8 @@ func runStdio(ctx context.Context, c config.Config, o daemon.Options) error {
 	return daemon.ErrStopped
 }
 
-// onHangup calls do on each SIGHUP, until the returned function is called.
-func onHangup(do func()) (unwatch func()) {
-	signals := make(chan os.Signal, 1)
-	notify(signals, syscall.SIGHUP)
+// onEach calls do on each signal, until the returned function is called.
+func onEach(signals chan os.Signal, do func()) (unwatch func()) {
 	var task sync.WaitGroup
 	task.Go(func() {
 		for range signals {
