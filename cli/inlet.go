@@ -10,6 +10,7 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/shellword"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
 )
@@ -91,14 +92,14 @@ func runInlet(c *call) error {
 	return runPortals(c, all, options)
 }
 
-// nextTime is the command that does without the ticket.
+// nextTime is the command that does without the ticket. It can be pasted into a shell.
 func nextTime(in config.Inlet, ticket *identity.Ticket) string {
-	command := "sp inlet --listen " + in.Listen
+	words := []string{"sp", "inlet", "--listen", in.Listen}
 	routes, _ := in.Routes() // they have been tried
 	for _, to := range routes {
-		command += " --to " + route.Format(to)
+		words = append(words, "--to", route.Format(to))
 	}
-	return command + " --allow " + ticket.Issuer().String()
+	return shellword.Join(append(words, "--allow", ticket.Issuer().String())...)
 }
 
 // inletRoutes reads all that --to gives, or else takes the ticket's route.

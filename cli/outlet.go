@@ -5,12 +5,13 @@ import (
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/daemon"
+	"github.com/secureportal/sp/internal/printable"
+	"github.com/secureportal/sp/internal/shellword"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/transport"
 )
@@ -66,40 +67,53 @@ func runOutlet(c *call) error {
 	return runPortals(c, all, options)
 }
 
-// inletCommandLine is the command that reaches an outlet: all the routes to it.
+// inletCommandLine is the command that reaches an outlet, by all the routes to it. It can be pasted
+// into a shell.
 func inletCommandLine(entrance config.Entrance, e daemon.Event) string {
-	var b strings.Builder
-	b.WriteString("sp inlet --listen 127.0.0.1:0")
+	words := []string{"sp", "inlet", "--listen", loopbackFree}
 	if e.Portal.Address != "" {
-		b.WriteString(" --to " + reachedAt(e.Portal.Address, entrance.Name))
+		words = append(words, "--to", reachedAt(e.Portal.Address, entrance.Name))
 	}
 	for _, text := range entrance.Relays {
 		if relay, err := config.ParseRelay(text); err == nil {
-			b.WriteString(" --to " + route.Format(route.ThroughRelay(relay, entrance.Name)))
+			words = append(words, "--to", route.Format(route.ThroughRelay(relay, entrance.Name)))
 		}
 	}
-	return b.String() + " --allow " + e.Identifier.String()
+	return shellword.Join(append(words, "--allow", e.Identifier.String())...)
 }
+
+// loopbackFree is where an inlet listens for this machine alone, at whatever port is free.
+const loopbackFree = "127.0.0.1:0"
 
 // reachedAt returns the route to the outlet that listens at an address and goes by a name, if it
 // has one, as far as it can be known here: where it listens everywhere, by an address of this
-// machine that others are likely to reach.
+// machine that others are likely to reach. A Unix socket's is short, but for a path that a line
+// cannot hold.
 func reachedAt(address, name string) string {
 	ap, err := netip.ParseAddrPort(address)
-	if err != nil && name != "" {
-		return name + "@" + address
-	}
 	if err != nil {
-		return address
+		return reachedBySocket(address, name)
 	}
 	a := transport.FromAddrPort(ap)
 	if ap.Addr().IsUnspecified() {
 		a = thisMachine(ap)
+	} else if a.IP.Is6() {
+		a.IP = ap.Addr() // with its zone, without which nobody reaches it
 	}
 	if name != "" {
 		return route.Format(route.ThroughRelay(route.Route{a}, name))
 	}
 	return route.Format(route.ToOutlet(a))
+}
+
+func reachedBySocket(address, name string) string {
+	if name != "" {
+		address = name + "@" + address
+	}
+	if to, err := route.Parse(address); err == nil && !printable.Is(address) {
+		return route.Format(to)
+	}
+	return address
 }
 
 func thisMachine(ap netip.AddrPort) route.Address {

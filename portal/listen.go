@@ -103,10 +103,9 @@ func (l *Listener) listen(ctx context.Context, address string) (stop func(), err
 	return serving.Wait, nil
 }
 
-// linkAddress returns the address to dial for a listener's: a zone means something here only.
+// linkAddress returns the address to dial for a listener's.
 func linkAddress(addr net.Addr) transport.Address {
 	a, _ := transport.FromAddr(addr)
-	a.IP = a.IP.WithZone("")
 	return a
 }
 

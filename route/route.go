@@ -88,7 +88,7 @@ func Check(r Route) error {
 	seen := make(map[wire.Address]bool)
 	for i, a := range r {
 		switch {
-		case a.Kind == wire.Local && i > 0:
+		case i > 0 && isOfThisMachine(a):
 			return ErrLocal
 		case a.Kind == wire.Is && (i == 0 || r[i-1].Kind != wire.Secure):
 			return ErrExpect
@@ -102,6 +102,9 @@ func Check(r Route) error {
 	}
 	return nil
 }
+
+// isOfThisMachine tells whether an address means something here only.
+func isOfThisMachine(a wire.Address) bool { return a.Kind == wire.Local || a.IP.Zone() != "" }
 
 // parseShort reads a chain of short forms, or only one.
 func parseShort(text string) (Route, error) {

@@ -73,7 +73,7 @@ func (o Outlet) TargetAddress() (Address, error) {
 	if o.Target == "" {
 		return Address{}, fieldError("target", "{target} is missing: where is the service?")
 	}
-	a, err := transport.ParseListen(o.Target, loopback)
+	a, err := transport.ParseTarget(o.Target, loopback)
 	if err != nil {
 		return a, fieldError("target", "{target}: %w", err)
 	}

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/secureportal/sp/internal/shellword"
 )
 
 const (
@@ -95,7 +97,7 @@ func checkEntry(path string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: the mode of %s is %04o: run \"chmod go-w %s\"",
-		ErrOthersWrite, path, mode.Perm(), path)
+		ErrOthersWrite, path, mode.Perm(), shellword.Quote(path))
 }
 
 func mayOwn(user uint32) bool { return user == 0 || int64(user) == int64(os.Geteuid()) }
@@ -111,7 +113,8 @@ func CheckPrivate(path string, info fs.FileInfo) error {
 	if mode&0o077 == 0 || mode&0o037 == 0 && isHandedOver(info) {
 		return nil
 	}
-	return fmt.Errorf("%w: its mode is %04o: run \"chmod 600 %s\"", ErrNotPrivate, mode, path)
+	return fmt.Errorf("%w: its mode is %04o: run \"chmod 600 %s\"",
+		ErrNotPrivate, mode, shellword.Quote(path))
 }
 
 func isHandedOver(info fs.FileInfo) bool {

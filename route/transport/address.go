@@ -6,6 +6,9 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"path/filepath"
+	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -20,10 +23,13 @@ import (
 //	abstract:NAME    /abstract/NAME, likewise: a Unix socket of Linux's that has no file
 //	scheme:REST      /scheme/REST, likewise, for a transport that is registered
 //
+// An IPv6 address may have a zone: [fe80::1%eth0]:port, /ip6/fe80::1%eth0/tcp/port. One parser
+// and one printer is for all places where an address stands; what is printed can be read again.
+//
 // It is the address of package wire, so that it is a step of a route as it stands. Where to listen
-// is an Address too; that one may have port 0, an empty host, which is everywhere, or a zone, and
-// is never sent. No more are addresses of transports that the protocol has no kind for: those are
-// of kind wire.Local, and may only begin a route.
+// is an Address too; that one may have port 0 or an empty host, which is everywhere, and is never
+// sent. No more are an address with a zone, and those of transports that the protocol has no kind
+// for, which are of kind wire.Local: they may only begin a route.
 type Address = wire.Address
 
 const (
@@ -31,6 +37,15 @@ const (
 	abstractScheme = "abstract" // of an address that the transport for Unix sockets has
 	abstractMark   = "@"        // begins the Name of one
 )
+
+// maxSocketPath is the most bytes of a socket's path on this system. The BSDs want a zero byte
+// behind it.
+var maxSocketPath = func() int {
+	if runtime.GOOS == "linux" || runtime.GOOS == "windows" {
+		return wire.MaxPath
+	}
+	return wire.MaxPath - 1
+}()
 
 // isAbstract tells whether the name of a Unix socket is none of a file: it begins with a mark, or
 // with the zero byte that the mark stands for.
@@ -66,32 +81,47 @@ func Rest(a Address) string {
 }
 
 // Parse reads the short form of an address that can be dialed. A host is a name, an IPv4 address,
-// or an IPv6 address in brackets.
+// or an IPv6 address in brackets, perhaps with a zone. unix:@NAME is abstract:NAME here, as other
+// programs write it.
 func Parse(text string) (Address, error) {
 	if a, ok, err := parseScheme(text); ok {
 		return a, err
 	}
-	host, port, err := splitHostPort(text)
-	if err != nil {
-		return Address{}, err
+	a, err := parseHostPort(text, "", 1)
+	if err == nil && a.Kind == wire.DNS && a.Name == "" {
+		return a, fmt.Errorf("a host name or address is missing before :%d: "+
+			"this machine is 127.0.0.1:%[1]d", a.Port)
 	}
-	a, err := hostPort(host, port, 1)
-	if err != nil {
-		return a, err
-	}
-	return a, a.Validate()
+	return a, err
 }
 
-// ParseListen is Parse for where to listen, or for a service next door: host stands for an empty
-// host, the port may be 0, and an IPv6 address may have a zone. An empty host where host is empty
-// as well is everywhere.
-func ParseListen(text, host string) (Address, error) {
+// ParseTarget is Parse for a service next door: no host is loopback.
+func ParseTarget(text, loopback string) (Address, error) {
 	if a, ok, err := parseScheme(text); ok {
 		return a, err
 	}
-	if !strings.Contains(text, ":") {
-		return Address{}, fmt.Errorf("%q is not host:port or unix:PATH", Printable(text))
+	return parseHostPort(text, loopback, 1)
+}
+
+// ParseListen is Parse for where to listen: host stands for an empty host, and the port may be 0.
+// An empty host where host is empty as well is everywhere. A socket without a file, to which every
+// user of the machine can connect, is not had by accident: it is abstract:NAME and no other.
+func ParseListen(text, host string) (Address, error) {
+	a, ok, err := parseScheme(text)
+	if name, short := strings.CutPrefix(text, unixPrefix); short && err == nil && isAbstract(name) {
+		return a, fmt.Errorf("unix:%s is no file: a socket without one, which every user of this "+
+			"machine can connect to, is abstract:%s; a file of that name is unix:./%[1]s",
+			Printable(name), Printable(name[1:]))
 	}
+	if ok {
+		return a, err
+	}
+	return parseHostPort(text, host, 0)
+}
+
+// parseHostPort reads host:port, where host stands for an empty host, and the port is least or
+// more.
+func parseHostPort(text, host string, least uint16) (Address, error) {
 	name, port, err := splitHostPort(text)
 	if err != nil {
 		return Address{}, err
@@ -99,14 +129,39 @@ func ParseListen(text, host string) (Address, error) {
 	if name == "" {
 		name = host
 	}
-	a, err := hostPort(name, port, 0)
+	a, err := hostPort(name, port, least)
 	if err != nil || name == "" {
 		return a, err
 	}
-	valid := a
-	valid.Port, valid.IP = 1, a.IP.WithZone("")
-	return a, valid.Validate()
+	return a, check(a)
 }
+
+// check tells why nothing can be dialed or listened at by an address, its port aside. What a
+// message cannot hold, its first step may still have: a zone.
+func check(a Address) error {
+	if a.Kind == wire.Local {
+		return nil
+	}
+	if zone := a.IP.Zone(); zone != "" && !validZone.MatchString(zone) {
+		return fmt.Errorf("%q is not the name of an interface", Printable(zone))
+	}
+	a.IP = a.IP.WithZone("")
+	if a.Port == 0 && a.Kind != wire.Unix {
+		a.Port = 1
+	}
+	return inWords(a.Validate())
+}
+
+// inWords takes off an error what is true of bytes only: nobody has sent a message here.
+func inWords(err error) error {
+	if !errors.Is(err, wire.ErrMalformed) {
+		return err
+	}
+	return errors.New(strings.TrimPrefix(err.Error(), wire.ErrMalformed.Error()+": "))
+}
+
+// validZone is what a zone looks like: the name of an interface, or its number.
+var validZone = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
 
 // HasScheme tells whether text is the short form of an address that is not host:port: whatever
 // follows the scheme belongs to it.
@@ -132,25 +187,29 @@ func withScheme(scheme, rest string) (Address, error) {
 	}
 	switch scheme {
 	case "unix":
-		a := Address{Kind: wire.Unix, Name: rest}
-		if isAbstract(rest) {
-			return a, fmt.Errorf("unix:%s is no file: a socket without one, which every user of this "+
-				"machine can connect to, is abstract:%s; a file of that name is unix:./%[1]s",
-				Printable(rest), Printable(rest[1:]))
-		}
-		return a, a.Validate()
+		return unixAddress(rest)
 	case abstractScheme:
-		a := Address{Kind: wire.Unix, Name: abstractMark + rest}
 		if !hasAbstract {
-			return a, fmt.Errorf("%s: only Linux has such sockets", abstractScheme)
+			return Address{}, fmt.Errorf("%s: only Linux has such sockets", abstractScheme)
 		}
-		return a, a.Validate()
+		return unixAddress(abstractMark + rest)
 	}
 	if len(rest) > wire.MaxPath {
 		const what = "what follows %s: has more than %d bytes"
 		return Address{}, fmt.Errorf(what, scheme, wire.MaxPath)
 	}
 	return Address{Kind: wire.Local, Name: scheme + ":" + rest}, nil
+}
+
+// unixAddress returns the address of a Unix socket. That a system takes fewer bytes is said here,
+// and not when the socket is needed.
+func unixAddress(name string) (Address, error) {
+	a := Address{Kind: wire.Unix, Name: name}
+	if n := len(name); n > maxSocketPath {
+		return a, fmt.Errorf("a socket's path has at most %d bytes on this system, and this one %d: "+
+			"choose a shorter one, or a relative one", maxSocketPath, n)
+	}
+	return a, check(a)
 }
 
 // splitHostPort cuts host:port, and takes the brackets off an IPv6 address.
@@ -182,9 +241,30 @@ func cutPort(text string) (host, port string, err error) {
 	}
 	i := strings.LastIndexByte(text, ':')
 	if i < 0 {
-		return "", "", errors.New("a port is missing: host:port")
+		return "", "", noPort(text)
 	}
 	return text[:i], text[i+1:], nil
+}
+
+// noPort says what is missing in a text without a colon.
+func noPort(text string) error {
+	said := fmt.Sprintf("%q is not host:port or unix:PATH", Printable(text))
+	_, notNumber := parsePort(text, 1)
+	switch {
+	case text == "":
+		return errors.New("a port is missing: host:port")
+	case notNumber == nil:
+		return fmt.Errorf("%s: is :%s meant?", said, text)
+	case strings.ContainsRune(text, filepath.Separator):
+		return fmt.Errorf("%s: is unix:%s meant?", said, Printable(text))
+	case validateHost(text):
+		return fmt.Errorf("%s: a port is missing: %s:PORT", said, text)
+	}
+	return errors.New(said)
+}
+
+func validateHost(host string) bool {
+	return Address{Kind: wire.DNS, Name: host, Port: 1}.Validate() == nil
 }
 
 // hostPort returns the address of a host, without brackets, and a port from least on. It does not
@@ -217,8 +297,8 @@ func ipAddress(ip netip.Addr, port uint16) Address {
 	return a
 }
 
-// FromAddrPort returns the address of an IP socket. A zone is left out: it means something on this
-// machine only.
+// FromAddrPort returns the address of an IP socket, for others to use: a zone is left out, which
+// means something on this machine only.
 func FromAddrPort(ap netip.AddrPort) Address {
 	return ipAddress(ap.Addr().Unmap().WithZone(""), ap.Port())
 }
@@ -294,10 +374,11 @@ func parseHostStep(kind wire.Kind, words []string) (Address, error) {
 	}
 	a, err := hostPort(host, words[3], 1)
 	if err == nil {
-		err = a.Validate()
+		err = check(a)
 	}
 	if err == nil && a.Kind != kind {
-		err = fmt.Errorf("%s is not what /%s stands before", Printable(host), protocol)
+		err = fmt.Errorf("%s is not what /%s stands before: is %s meant?",
+			Printable(host), protocol, FormatStep(a))
 	}
 	return a, err
 }

@@ -12,9 +12,10 @@ import (
 func TestHostPort(t *testing.T) {
 	for _, text := range []string{
 		"127.0.0.1:7000", "[::1]:1", "example.com:65535", "unix:/run/sp.sock", "unix:relative",
+		"[fe80::1%eth0.7]:7000", "unix:/home/me@host/a  b", "unix:./@name",
 	} {
 		a, err := Parse(text)
-		if err != nil || Format(a) != text || a.Validate() != nil {
+		if err != nil || Format(a) != text || check(a) != nil {
 			t.Errorf("%s: got %s, %v", text, Format(a), err)
 		}
 	}
@@ -30,7 +31,12 @@ func TestParseErrors(t *testing.T) {
 		"a b:7000":           "only letters",
 		"::1:7000":           "in brackets",
 		"[::1:7000":          "not closed",
-		"[fe80::1%lo]:7000":  "without a zone",
+		"[fe80::1%l o]:7000": "not the name of an interface",
+		"[fe80::1%a/b]:7000": "not the name of an interface",
+		"7000":               "is :7000 meant?",
+		"/run/x":             "is unix:/run/x meant?",
+		"host.name":          "a port is missing: host.name:PORT",
+		"unix:" + long(105):  "has at most 104 bytes",
 		"http://host:7000":   "leave out http://",
 		"unix://host":        "leave out unix://",
 		"unix:":              "unix: stands without a path",
@@ -118,8 +124,10 @@ func TestSteps(t *testing.T) {
 	for _, a := range []Address{
 		{Kind: wire.IP4, IP: netip.MustParseAddr("10.0.0.2"), Port: 1},
 		{Kind: wire.IP6, IP: netip.MustParseAddr("2001:db8::1"), Port: 2},
+		{Kind: wire.IP6, IP: netip.MustParseAddr("fe80::1%br-lan.1_2"), Port: 2},
 		{Kind: wire.DNS, Name: "relay.example.com", Port: 65535},
 		{Kind: wire.Unix, Name: "/run/sp 100%/s"},
+		{Kind: wire.Unix, Name: "/home/me@host/#1  2"},
 		{Kind: wire.Local, Name: "test-echo:/a:b"},
 	} {
 		step := FormatStep(a)
@@ -136,7 +144,10 @@ func TestSteps(t *testing.T) {
 		"ip4/10.0.0.1":           "is not followed by /tcp/PORT",
 		"ip4/10.0.0.1/udp/1":     "is not followed by /tcp/PORT",
 		"ip4/::1/tcp/1":          "is not what /ip4 stands before",
-		"dnsaddr/::1/tcp/1":      "is not what /dnsaddr stands before",
+		"dnsaddr/::1/tcp/1":      "is not what /dnsaddr stands before: is /ip6/::1/tcp/1 meant?",
+		"dnsaddr/10.0.0.1/tcp/1": "is /ip4/10.0.0.1/tcp/1 meant?",
+		"ip4/host/tcp/1":         "is /dnsaddr/host/tcp/1 meant?",
+		"ip6/fe80::1%l o/tcp/1":  "not the name of an interface",
 		"dnsaddr/a/tcp/0":        "from 1 to 65535",
 		"unix/%zz":               "invalid URL escape",
 		"test-echo/" + long(300): "has more than",
@@ -153,10 +164,46 @@ func TestSteps(t *testing.T) {
 	}
 }
 
+// FuzzFormat goes the other way: what is printed of any address that could be used is read as that
+// address, in both forms.
+func FuzzFormat(f *testing.F) {
+	f.Add("a@b  c/d", "eth0", []byte(net.ParseIP("fe80::1")), uint16(7000), uint8(0))
+	f.Add("@a b", "", []byte{127, 0, 0, 1}, uint16(1), uint8(1))
+	f.Add("host.name", "", []byte{}, uint16(0), uint8(2))
+	f.Fuzz(func(t *testing.T, name, zone string, ip []byte, port uint16, kind uint8) {
+		addr, _ := netip.AddrFromSlice(ip)
+		a := ipAddress(addr.WithZone(zone), port)
+		switch kind % 3 {
+		case 1:
+			a = Address{Kind: wire.Unix, Name: name}
+		case 2:
+			a = Address{Kind: wire.DNS, Name: name, Port: port}
+		}
+		_, isIP := netip.ParseAddr(name)
+		noName := a.Kind == wire.Unix && (name == "@" || name != "" && name[0] == 0)
+		if check(a) != nil || a.Kind == wire.DNS && isIP == nil || noName {
+			return
+		}
+		if again, err := ParseListen(Format(a), ""); err != nil || again != a {
+			t.Errorf("%v to listen at is %q, which is %v, %v", a, Format(a), again, err)
+		}
+		if a.Port == 0 && a.Kind != wire.Unix {
+			return
+		}
+		if again, err := Parse(Format(a)); err != nil || again != a {
+			t.Errorf("%v is %q, which is %v, %v", a, Format(a), again, err)
+		}
+		words := strings.Split(FormatStep(a)[1:], "/")
+		if again, took, err := ParseStep(words); err != nil || again != a || took != len(words) {
+			t.Errorf("%v is %q, which is %v, %v", a, FormatStep(a), again, err)
+		}
+	})
+}
+
 func FuzzParseAddress(f *testing.F) {
 	for _, text := range []string{
 		"", ":0", "host:7000", "[::1]:1", "unix:/a", "test-echo:x", "[::ffff:1.2.3.4]:5",
-		"http://a:1",
+		"http://a:1", "[fe80::1%eth0]:1", "unix:/a@b/c  d#e", "unix:@a", "abstract:a/b", "7000",
 	} {
 		f.Add(text)
 	}

@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -41,11 +42,14 @@ func ParsePattern(text string) (Pattern, error) {
 		return p, err
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
+		if ip.Zone() != "" {
+			return p, errors.New("what a message asks for has no zone: no link would match")
+		}
 		p.prefix = netip.PrefixFrom(ip.Unmap(), ip.Unmap().BitLen())
 		return p, nil
 	}
 	p.name = strings.ToLower(host)
-	return p, Address{Kind: wire.DNS, Name: host, Port: p.first}.Validate()
+	return p, check(Address{Kind: wire.DNS, Name: host, Port: p.first})
 }
 
 // unmapped returns a network of IPv4-mapped addresses as the IPv4 network that it is.

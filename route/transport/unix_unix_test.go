@@ -110,20 +110,24 @@ func TestAbstract(t *testing.T) {
 		}
 		return
 	}
+	_, err := ParseListen("unix:@name", "")
+	if err == nil || !strings.Contains(err.Error(), "abstract:name") ||
+		!strings.Contains(err.Error(), "unix:./@name") {
+		t.Errorf("by accident: %v", err)
+	}
+	meant := Address{Kind: wire.Unix, Name: "@name"}
 	for _, parse := range []func(string) (Address, error){
-		Parse, func(text string) (Address, error) { return ParseListen(text, "") },
+		Parse, func(text string) (Address, error) { return ParseTarget(text, "") },
 	} {
-		_, err := parse("unix:@name")
-		if err == nil || !strings.Contains(err.Error(), "abstract:name") ||
-			!strings.Contains(err.Error(), "unix:./@name") {
-			t.Errorf("by accident: %v", err)
+		if a, err := parse("unix:@name"); err != nil || a != meant {
+			t.Errorf("to dial: %v, %v", a, err)
 		}
 		if a, err := parse("unix:./@name"); err != nil || isAbstract(a.Name) {
 			t.Errorf("a file: %v, %v", a, err)
 		}
 	}
-	if _, _, err := ParseStep([]string{"unix", "%40name"}); err == nil {
-		t.Error("by accident, in a route")
+	if a, took, err := ParseStep([]string{"unix", "%40name"}); err != nil || took != 2 || a != meant {
+		t.Errorf("in a route: %v, %v", a, err)
 	}
 	name := "sp-test-" + filepath.Base(t.TempDir()) + filepath.Base(filepath.Dir(t.TempDir()))
 	a, err := Parse("abstract:" + name)
