@@ -38,9 +38,9 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 		log.Close(lastWords)
 		os.Exit(exitFailed)
 	})()
-	app := newApp(build, args, shared(stdin), out, log)
+	app := newApp(build, shared(stdin), out, log)
 	app.Metadata[processKey] = &process{stop: stop, out: out, terminal: isTerminal(stderr)}
-	err := out.close(app.RunContext(ctx, args))
+	err := out.close(runApp(ctx, app, args))
 	code := report(insisting{log}, err)
 	log.Close(lastWords)
 	if isReaderGone(err) {
@@ -59,7 +59,17 @@ type process struct {
 // processKey is where an app has it.
 const processKey = "process"
 
-func newApp(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
+// runApp runs the command that a command line names.
+func runApp(ctx context.Context, app *cli.App, args []string) error {
+	args, err := arrange(app, args)
+	if err != nil {
+		return err
+	}
+	app.Metadata[givenKey] = countGiven(args)
+	return app.RunContext(ctx, args)
+}
+
+func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintln(c.App.Writer, build) }
 	app := &cli.App{
 		Name:      "sp",
@@ -80,13 +90,14 @@ func newApp(build Build, args []string, stdin io.Reader, stdout, stderr io.Write
 			pingCommand(),
 			traceCommand(),
 			routeCommand(),
+			versionCommand(build),
 		},
 		HideHelpCommand:    true,
 		SliceFlagSeparator: valueSeparator,
 		ExitErrHandler:     func(*cli.Context, error) {}, // Main reports errors
 		Action:             needCommand,
-		Description:        environmentHelp + "\n\n" + exitCodesHelp,
-		Metadata:           map[string]any{givenKey: countGiven(args)},
+		Description:        helpHelp + "\n\n" + environmentHelp + "\n\n" + exitCodesHelp,
+		Metadata:           make(map[string]any),
 	}
 	app.OnUsageError = onUsageError
 	for _, c := range app.Commands {
@@ -121,27 +132,17 @@ func checkFlags(c *cli.Context) error {
 	return inCommand(c, err)
 }
 
-// onUsageError is for what the flag parser does not take.
-func onUsageError(c *cli.Context, err error, _ bool) error {
-	return inCommand(c, usage("%w", err))
-}
-
-// needCommand is the action where a subcommand is missing or not known.
-func needCommand(c *cli.Context) error {
-	if c.Args().Present() {
-		return inCommand(c, usage("no command %q", c.Args().First()))
-	}
-	return inCommand(c, usage("a command is missing"))
-}
-
 // action makes what the flag parser calls of a command's function. The flags in needed must be
 // there: the parser's own check would print the help on stdout.
 func action(run func(*call) error, needed ...string) cli.ActionFunc {
 	return func(c *cli.Context) error {
 		call := newCall(c)
+		if err := refuseStray(call, needed); err != nil {
+			return inCommand(c, err)
+		}
 		for _, name := range needed {
 			if !call.has(name) {
-				return inCommand(c, usage("--%s is missing", name))
+				return inCommand(c, missing(call, name))
 			}
 		}
 		return inCommand(c, run(call))

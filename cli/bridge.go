@@ -38,9 +38,6 @@ func bridgeCommand() *cli.Command {
 }
 
 func runBridge(c *call) error {
-	if err := c.noArguments(); err != nil {
-		return err
-	}
 	options, err := daemonOptions(c)
 	if err != nil {
 		return err

@@ -35,14 +35,6 @@ func newCall(c *cli.Context) *call {
 	}
 }
 
-// noArguments refuses arguments that are no flags.
-func (c *call) noArguments() error {
-	if len(c.args) > 0 {
-		return usage("unexpected argument %q", c.args[0])
-	}
-	return nil
-}
-
 // oneArgument returns the only argument; what says what it is.
 func (c *call) oneArgument(what string) (string, error) {
 	if len(c.args) != 1 {

@@ -33,7 +33,7 @@ func eachCommand(commands []*cli.Command, before []string, do func([]string, *cl
 // TestEachFlagHasAVariable walks all flags of all commands: each can be given in the environment
 // and its help says so, or it is on the list of those that cannot, and says why.
 func TestEachFlagHasAVariable(t *testing.T) {
-	app := newApp(Build{}, nil, nil, nil, nil)
+	app := newApp(Build{}, nil, nil, nil)
 	unused := make(map[string]bool)
 	for name := range withoutVariable {
 		unused[name] = true
@@ -66,7 +66,7 @@ func TestEachFlagHasAVariable(t *testing.T) {
 
 // TestFieldsAreFlags has what a configuration calls a field be a flag of its command.
 func TestFieldsAreFlags(t *testing.T) {
-	app := newApp(Build{}, nil, nil, nil, nil)
+	app := newApp(Build{}, nil, nil, nil)
 	names := make(map[string][]string)
 	for _, c := range app.Commands {
 		for _, f := range c.Flags {
@@ -101,7 +101,7 @@ func TestFieldsAreFlags(t *testing.T) {
 func filled(t *testing.T, args ...string) (n config.Node, e config.Entrance, err error) {
 	t.Helper()
 	args = append([]string{"sp", "outlet"}, args...)
-	app := newApp(Build{}, args, strings.NewReader(""), new(bytes.Buffer), new(bytes.Buffer))
+	app := newApp(Build{}, strings.NewReader(""), new(bytes.Buffer), new(bytes.Buffer))
 	for _, c := range app.Commands {
 		if c.Name == "outlet" {
 			c.Action = action(func(c *call) error {
@@ -110,7 +110,7 @@ func filled(t *testing.T, args ...string) (n config.Node, e config.Entrance, err
 			})
 		}
 	}
-	return n, e, app.Run(args)
+	return n, e, runApp(t.Context(), app, args)
 }
 
 // TestFlagsFill has nothing set mean nothing, and what is set arrive.

@@ -116,9 +116,6 @@ func verifyCredentialCommand() *cli.Command {
 }
 
 func issueCredential(c *call) error {
-	if err := c.noArguments(); err != nil {
-		return err
-	}
 	subject, err := identity.ParseIdentifier(c.text("for"))
 	if err != nil {
 		return usage("--for %q: %w", c.text("for"), err)

@@ -69,7 +69,10 @@ func report(stderr io.Writer, err error) int {
 	return exitCode(err)
 }
 
-func oneLine(s string) string { return strings.Join(strings.Fields(s), " ") }
+// oneLine returns text as one line. Spaces stay as they are: they may be part of a name.
+func oneLine(text string) string {
+	return strings.Join(strings.FieldsFunc(text, func(r rune) bool { return r < ' ' }), " ")
+}
 
 func exitCode(err error) int {
 	var status *route.StatusError
@@ -191,6 +194,9 @@ func usageHint(u *usageError) string {
 	var field *config.FieldError
 	if errors.As(u, &field) && field.Field == "suite" {
 		return fmt.Sprintf("one of %v", noise.Suites())
+	}
+	if u.hint != "" {
+		return u.hint
 	}
 	return fmt.Sprintf("see %s --help", u.command)
 }

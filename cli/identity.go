@@ -19,6 +19,7 @@ func identityCommand() *cli.Command {
 	force := &cli.BoolFlag{
 		Name: "force", Usage: "replace the identity that is in FILE, for good",
 	}
+	file := keyFlag("the key `FILE`, like the argument")
 	asJSON := &cli.BoolFlag{Name: "json", Usage: "print more than the Identifier, as JSON"}
 	full := &cli.BoolFlag{
 		Name:  "full",
@@ -32,14 +33,14 @@ func identityCommand() *cli.Command {
 				Name:      "create",
 				Usage:     "make a new identity in FILE, and print its Identifier",
 				ArgsUsage: "[FILE]",
-				Flags:     []cli.Flag{force, asJSON},
+				Flags:     []cli.Flag{file, force, asJSON},
 				Action:    action(createIdentity),
 			},
 			{
 				Name:      "show",
 				Usage:     "print the Identifier of the identity in FILE",
 				ArgsUsage: "[FILE]",
-				Flags:     []cli.Flag{full, asJSON},
+				Flags:     []cli.Flag{file, full, asJSON},
 				Action:    action(showIdentity),
 			},
 			{
@@ -49,22 +50,27 @@ func identityCommand() *cli.Command {
 				Description: "Whoever has met the identity with its new key refuses the old one. " +
 					"Nodes that use FILE take up the\n" +
 					"new key by themselves; copies of FILE on other machines have to be replaced.",
-				Flags:  []cli.Flag{full, asJSON},
+				Flags:  []cli.Flag{file, full, asJSON},
 				Action: action(rotateIdentity),
 			},
 		},
 	}
 }
 
-// identityPath returns the file that a command names, or the default one.
+// identityPath returns the file that a command names, as its argument or as other commands do
+// with --identity, or the default one.
 func identityPath(c *call) (string, error) {
-	switch len(c.args) {
-	case 0:
-		return identity.DefaultPath()
-	case 1:
+	switch {
+	case len(c.args) > 1:
+		return "", usage("more than one FILE: %q and %q", c.args[0], c.args[1])
+	case len(c.args) == 1 && c.given["identity"] > 0 && c.args[0] != c.text("identity"):
+		return "", usage("more than one FILE: --identity %q and %q", c.text("identity"), c.args[0])
+	case len(c.args) == 1:
 		return c.args[0], nil
+	case c.has("identity"):
+		return c.text("identity"), nil
 	}
-	return "", usage("more than one FILE")
+	return identity.DefaultPath()
 }
 
 // argIdentity loads the identity in the file that a command names, and returns which file that is.

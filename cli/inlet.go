@@ -51,9 +51,6 @@ func inletCommand() *cli.Command {
 }
 
 func runInlet(c *call) error {
-	if err := c.noArguments(); err != nil {
-		return err
-	}
 	in := config.Inlet{Listen: c.text("listen"), NoWait: c.yes("no-wait")}
 	if _, err := in.Address(); err != nil {
 		return err

@@ -47,9 +47,6 @@ func outletCommand() *cli.Command {
 }
 
 func runOutlet(c *call) error {
-	if err := c.noArguments(); err != nil {
-		return err
-	}
 	options, err := daemonOptions(c)
 	if err != nil {
 		return err

@@ -19,7 +19,8 @@ func pingCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "ping",
 		Usage:     "measure the round trip of a whole route",
-		UsageText: "sp ping --to ROUTE [-c N]",
+		UsageText: "sp ping ROUTE [-c N]",
+		ArgsUsage: "[ROUTE]",
 		Flags: append([]cli.Flag{
 			toFlag(),
 			&cli.IntFlag{
@@ -32,12 +33,12 @@ func pingCommand() *cli.Command {
 			},
 			timeoutFlag("how long to wait for each"),
 		}, nodeFlags()...),
-		Action: action(runPing, "to"),
+		Action: action(runPing),
 	}
 }
 
 func runPing(c *call) error {
-	if err := c.noArguments(); err != nil {
+	if err := routeArgument(c); err != nil {
 		return err
 	}
 	node, to, err := openTo(c)

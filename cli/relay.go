@@ -34,9 +34,6 @@ func relayCommand() *cli.Command {
 }
 
 func runRelay(c *call) error {
-	if err := c.noArguments(); err != nil {
-		return err
-	}
 	options, err := daemonOptions(c)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/secureportal/sp/cli/daemon"
+	"github.com/secureportal/sp/internal/shellword"
 	"github.com/secureportal/sp/route"
 )
 
@@ -28,6 +29,21 @@ func timeoutFlag(usage string) cli.Flag {
 	return &cli.DurationFlag{
 		Name: "timeout", Value: defaultMessageTimeout, Category: timeCategory, Usage: usage,
 	}
+}
+
+// routeArgument takes the route from the argument where --to is missing.
+func routeArgument(c *call) error {
+	switch {
+	case len(c.args) == 0 && c.has("to"):
+		return nil
+	case len(c.args) == 0:
+		return missing(c, "to")
+	case len(c.args) > 1:
+		return usage("unexpected argument %q", c.args[1])
+	case c.given["to"] > 0:
+		return usage("both --to %s and %s: one route, please", c.text("to"), c.args[0])
+	}
+	return c.flags.Set("to", c.args[0])
 }
 
 // openTo reads the route that --to gives, and makes the node that opens it.
@@ -59,7 +75,8 @@ func sendCommand() *cli.Command {
 
 func runSend(c *call) error {
 	if len(c.args) > 1 {
-		return usage("more than one MESSAGE; quote it")
+		return usage("more than one MESSAGE: is %s meant?",
+			shellword.Quote(strings.Join(c.args, " ")))
 	}
 	var message io.Reader
 	line := len(c.args) == 1

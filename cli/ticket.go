@@ -60,9 +60,6 @@ func ticketCommand() *cli.Command {
 }
 
 func createTicket(c *call) error {
-	if err := c.noArguments(); err != nil {
-		return err
-	}
 	to, _, err := readRoute(c.text("to"), c.stdin)
 	if err == nil {
 		err = portal.CheckRoute(to)

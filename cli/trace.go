@@ -10,16 +10,17 @@ func traceCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "trace",
 		Usage:     "measure the round trip to each node of a route",
-		UsageText: "sp trace --to ROUTE",
+		UsageText: "sp trace ROUTE",
+		ArgsUsage: "[ROUTE]",
 		Flags: append([]cli.Flag{
 			toFlag(), timeoutFlag("how long to wait for each"),
 		}, nodeFlags()...),
-		Action: action(runTrace, "to"),
+		Action: action(runTrace),
 	}
 }
 
 func runTrace(c *call) error {
-	if err := c.noArguments(); err != nil {
+	if err := routeArgument(c); err != nil {
 		return err
 	}
 	node, to, err := openTo(c)

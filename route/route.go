@@ -261,7 +261,8 @@ func parseStep(words []string) (wire.Address, int, error) {
 	if err != nil || took > 0 {
 		return a, took, err
 	}
-	const what = "/%s is not one of /ip4 /ip6 /dnsaddr /unix /service /secure /is"
+	const what = "/%s is not one of /ip4 /ip6 /dnsaddr /unix /service /secure /is; " +
+		"the path of a Unix socket stands behind unix:"
 	return wire.Address{}, 0, fmt.Errorf(what, transport.Printable(protocol))
 }
 

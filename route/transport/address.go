@@ -100,6 +100,9 @@ func ParseTarget(text, loopback string) (Address, error) {
 	if a, ok, err := parseScheme(text); ok {
 		return a, err
 	}
+	if !strings.Contains(text, ":") {
+		return Address{}, notListen(text)
+	}
 	return parseHostPort(text, loopback, 1)
 }
 
@@ -115,6 +118,9 @@ func ParseListen(text, host string) (Address, error) {
 	}
 	if ok {
 		return a, err
+	}
+	if !strings.Contains(text, ":") {
+		return Address{}, notListen(text)
 	}
 	return parseHostPort(text, host, 0)
 }
@@ -248,11 +254,23 @@ func cutPort(text string) (host, port string, err error) {
 
 // noPort says what is missing in a text without a colon.
 func noPort(text string) error {
-	said := fmt.Sprintf("%q is not host:port or unix:PATH", Printable(text))
 	_, notNumber := parsePort(text, 1)
 	switch {
-	case text == "":
-		return errors.New("a port is missing: host:port")
+	case notNumber == nil:
+		return fmt.Errorf("a host is missing: is 127.0.0.1:%s meant?", text)
+	case strings.ContainsRune(text, filepath.Separator):
+		return fmt.Errorf("a port is missing: is unix:%s meant?", Printable(text))
+	case validateHost(text):
+		return fmt.Errorf("a port is missing: %s:PORT", text)
+	}
+	return errors.New("a port is missing: host:port")
+}
+
+// notListen says what is wrong with a text without a colon, where no host is one of this machine.
+func notListen(text string) error {
+	said := fmt.Sprintf("%q is not host:port or unix:PATH", Printable(text))
+	_, notNumber := parsePort(text, 0)
+	switch {
 	case notNumber == nil:
 		return fmt.Errorf("%s: is :%s meant?", said, text)
 	case strings.ContainsRune(text, filepath.Separator):

@@ -33,7 +33,7 @@ func TestParseErrors(t *testing.T) {
 		"[::1:7000":          "not closed",
 		"[fe80::1%l o]:7000": "not the name of an interface",
 		"[fe80::1%a/b]:7000": "not the name of an interface",
-		"7000":               "is :7000 meant?",
+		"7000":               "is 127.0.0.1:7000 meant?",
 		"/run/x":             "is unix:/run/x meant?",
 		"host.name":          "a port is missing: host.name:PORT",
 		"unix:" + long(105):  "has at most 104 bytes",
@@ -73,6 +73,8 @@ func TestParseListen(t *testing.T) {
 	}
 	for text, says := range map[string]string{
 		"nowhere":  `"nowhere" is not host:port or unix:PATH`,
+		"7000":     "is :7000 meant?",
+		"/run/x":   "is unix:/run/x meant?",
 		":http":    "a port is a number from 0 to 65535",
 		":65536":   "a port is a number from 0 to 65535",
 		"unix:":    "unix: stands without a path",

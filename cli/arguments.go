@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+)
+
+// The flag parser takes flags only where they stand before all arguments. Nobody knows that who
+// types sp send hello --to X: so the command line is put in that order first. Words that stand for
+// a flag are read here too: sp help, sp help inlet, sp inlet help, sp version.
+
+const (
+	helpWord    = "help"
+	versionWord = "version"
+)
+
+// arrange returns a command line with the flags of its command before the arguments. An error is
+// of wrong usage.
+func arrange(app *cli.App, args []string) ([]string, error) {
+	if len(args) < 2 {
+		return args, nil
+	}
+	words := args[1:]
+	switch {
+	case words[0] == helpWord:
+		return helpOf(args[0], words[1:]), nil
+	case words[0] == versionWord && len(words) == 1:
+		return []string{args[0], "--version"}, nil
+	}
+	path, command := find(app.Commands, words)
+	rest := words[len(path):]
+	switch {
+	case command == nil:
+		return args, flagsFirst(app, words)
+	case len(rest) > 0 && rest[0] == helpWord && !takesArguments(command):
+		return helpOf(args[0], append(slices.Clone(path), rest[1:]...)), nil
+	case asksForHelp(rest):
+		return helpOf(args[0], path), nil
+	case len(command.Subcommands) > 0:
+		return args, nil
+	}
+	rest, err := flagsBeforeArguments(command, rest)
+	if err != nil {
+		err = &usageError{err: err, command: commandName(path)}
+	}
+	return append(append(args[:1:1], path...), rest...), err
+}
+
+// helpOf is the command line that asks for the help of a command.
+func helpOf(program string, path []string) []string {
+	return append(append([]string{program}, path...), "--help")
+}
+
+// asksForHelp tells whether the first of some words, or the last before a --, is the flag for help.
+// Elsewhere it may be a value.
+func asksForHelp(words []string) bool {
+	if i := slices.Index(words, "--"); i >= 0 {
+		words = words[:i]
+	}
+	if len(words) == 0 {
+		return false
+	}
+	help := []string{"-h", "-help", "--help"}
+	return slices.Contains(help, words[0]) || slices.Contains(help, words[len(words)-1])
+}
+
+// find returns the command that words begin with, and the words that name it.
+func find(commands []*cli.Command, words []string) (path []string, command *cli.Command) {
+	for _, word := range words {
+		i := slices.IndexFunc(commands, func(c *cli.Command) bool { return c.HasName(word) })
+		if i < 0 {
+			break
+		}
+		command = commands[i]
+		path, commands = append(path, word), command.Subcommands
+	}
+	return path, command
+}
+
+func commandName(path []string) string { return strings.Join(append([]string{"sp"}, path...), " ") }
+
+// takesArguments tells whether a command takes arguments that are no flags.
+func takesArguments(c *cli.Command) bool { return c.ArgsUsage != "" }
+
+// flagsFirst tells who has begun with a flag of a command that it goes behind that.
+func flagsFirst(app *cli.App, words []string) error {
+	name, isFlag := flagName(words[0])
+	if !isFlag || slices.Contains([]string{"h", "help", "v", "version"}, name) {
+		return nil
+	}
+	for _, word := range words[1:] {
+		if _, command := find(app.Commands, []string{word}); command != nil {
+			err := fmt.Errorf("--%s stands before the command: sp %s --%s …", name, word, name)
+			return &usageError{err: err, command: commandName(nil)}
+		}
+	}
+	return nil
+}
+
+// flagName returns the name of a flag in a word that is one.
+func flagName(word string) (name string, isFlag bool) {
+	name, isFlag = strings.CutPrefix(word, "-")
+	name, _, _ = strings.Cut(strings.TrimPrefix(name, "-"), "=")
+	return name, isFlag && name != ""
+}
+
+// flagsBeforeArguments sorts what stands behind a command's name. A value stays behind its flag.
+func flagsBeforeArguments(c *cli.Command, words []string) ([]string, error) {
+	var flags, arguments []string
+	for len(words) > 0 {
+		word := words[0]
+		words = words[1:]
+		if word == "--" {
+			arguments = append(arguments, words...)
+			break
+		}
+		name, isFlag := flagName(word)
+		if !isFlag {
+			arguments = append(arguments, word)
+			continue
+		}
+		flags = append(flags, word)
+		if err := refuseWordOfBool(c, word, words); err != nil {
+			return nil, err
+		}
+		if strings.Contains(word, "=") || !takesValue(flagOf(c, name)) || len(words) == 0 {
+			continue
+		}
+		if next, isFlag := flagName(words[0]); isFlag && flagOf(c, next) != nil {
+			return nil, usage("--%s stands without a value: behind it comes %s", name, words[0])
+		}
+		flags = append(flags, words[0])
+		words = words[1:]
+	}
+	if slices.ContainsFunc(arguments, func(a string) bool { return strings.HasPrefix(a, "-") }) {
+		flags = append(flags, "--")
+	}
+	return append(flags, arguments...), nil
+}
+
+// refuseWordOfBool tells who writes --mux true that such a flag has no value.
+func refuseWordOfBool(c *cli.Command, word string, rest []string) error {
+	name, _ := flagName(word)
+	_, isBool := flagOf(c, name).(*cli.BoolFlag)
+	if !isBool || strings.Contains(word, "=") || len(rest) == 0 {
+		return nil
+	}
+	if rest[0] != "true" && rest[0] != "false" {
+		return nil
+	}
+	return usage("--%s has no value of its own: --%s=%s, or leave out the %[3]s", name, name, rest[0])
+}
+
+// flagOf returns a command's flag of a name, or nil.
+func flagOf(c *cli.Command, name string) cli.Flag {
+	for _, f := range c.Flags {
+		if slices.Contains(f.Names(), name) {
+			return f
+		}
+	}
+	return nil
+}
+
+func takesValue(f cli.Flag) bool {
+	_, isBool := f.(*cli.BoolFlag)
+	return f != nil && !isBool
+}

@@ -1,0 +1,17 @@
+package cli
+
+import "github.com/urfave/cli/v2"
+
+// helpHelp says where help is. The word help is read before anything else: see arrange.
+const helpHelp = "sp help COMMAND, or sp COMMAND --help, is the help of a command."
+
+func versionCommand(build Build) *cli.Command {
+	return &cli.Command{
+		Name:  versionWord,
+		Usage: "print version, commit and Go",
+		Action: action(func(c *call) error {
+			say(c.stdout, "%s", build)
+			return nil
+		}),
+	}
+}
