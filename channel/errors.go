@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 
 	"github.com/secureportal/sp/identity/trust"
@@ -32,6 +33,14 @@ var (
 	// ErrRefusedByPeer says that the far end does not trust this side's identity. It wraps
 	// trust.ErrNotTrusted.
 	ErrRefusedByPeer = fmt.Errorf("%w by the far end", trust.ErrNotTrusted)
+	// ErrLeft says that the far end, an initiator, ended the link when it had seen who this side is.
+	// It says no more, for it has shown nobody who it is itself. It wraps io.ErrUnexpectedEOF.
+	ErrLeft = fmt.Errorf("the far end left when it had seen this side's identity, "+
+		"and may not trust that: %w", io.ErrUnexpectedEOF)
+	// ErrGivenUp says that this side's own key has been given up, as the far end shows, which has the
+	// same identity with a newer key. It wraps ErrRefusedByPeer.
+	ErrGivenUp = fmt.Errorf("%w: this side's key was given up when the identity was rotated elsewhere",
+		ErrRefusedByPeer)
 	// ErrGoingAway says that the far end is shutting down.
 	ErrGoingAway = errors.New("the far end is shutting down")
 	// ErrBusy says that the far end is at a limit.
@@ -56,6 +65,10 @@ func handshakeError(err error) error {
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, ErrLeft):
+		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("the far end does not answer the handshake: %w", os.ErrDeadlineExceeded)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 		const text = "the far end closed the link during the handshake: %w"
 		return fmt.Errorf(text, io.ErrUnexpectedEOF)

@@ -19,8 +19,17 @@ const (
 	flowLabel      = "sp/1 flow"
 )
 
-// maxHandshakeMessage bounds each handshake message, before anything of its sender is known.
-const maxHandshakeMessage = 8192
+// maxHandshakeMessage bounds each handshake message, before anything of its sender is known. It has
+// room for the longest history beside the most credentials of the usual size.
+const maxHandshakeMessage = 16384
+
+// handshakeOverhead is the most that is in a message besides a proof, in bytes: an ephemeral key, a
+// sealed static one, a sealed ciphertext of ML-KEM, the payload's tag, and the name before it.
+const handshakeOverhead = 32 + (32 + 16) + (1088 + 16) + 16 + (1 + MaxName)
+
+// MaxProof is the most bytes of a proof that fits each handshake, on either side and with every
+// suite: see identity.ProofSize. A node whose proof is longer reaches nobody, and nobody reaches it.
+const MaxProof = maxHandshakeMessage - handshakeOverhead
 
 // MaxName is the most bytes of the name in a handshake.
 const MaxName = 80

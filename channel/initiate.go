@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/secureportal/sp/identity"
@@ -83,7 +84,20 @@ func (e *Endpoint) initiate(
 	if err != nil {
 		return nil, err
 	}
-	return s, s.control.awaitReady()
+	return s, h.refusedAs(s.control.awaitReady())
+}
+
+// refusedAs says, of a refusal, whom the far end does not trust, and if that is because this side
+// has an old key: a far end of the same identity has shown the newer one.
+func (h *handshake) refusedAs(err error) error {
+	if !errors.Is(err, ErrRefusedByPeer) {
+		return err
+	}
+	own := h.config.identity()
+	if h.peer.Identifier() == own.Identifier() && h.peer.History.Len() > own.History().Len() {
+		return ErrGivenUp
+	}
+	return fmt.Errorf("%w: this side is %s", err, own.Identifier())
 }
 
 // send writes prefix and a frame with what write appends.

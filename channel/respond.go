@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/noise"
 )
 
@@ -94,7 +96,7 @@ func (e *Endpoint) respond(
 		return nil, err
 	}
 	if message, err = l.frame(); err != nil {
-		return nil, err
+		return nil, h.left(err)
 	}
 	refused := e.compute(ctx, l, false, func() error { return h.readProof(message) })
 	if refused == nil {
@@ -107,6 +109,15 @@ func (e *Endpoint) respond(
 		return nil, refused // nobody has proved to be anybody
 	}
 	return e.greet(h, suite, l)
+}
+
+// left returns why message 3 has not come. An initiator that does not trust this side ends the link,
+// for nothing that it could say would be believed.
+func (h *handshake) left(err error) error {
+	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !netio.IsReset(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %s", ErrLeft, h.config.identity().Identifier())
 }
 
 // answer reads message 1 and returns the frame with message 2.

@@ -140,6 +140,9 @@ func issueCredential(c *call) error {
 	}
 	say(c.stdout, "%s", credential)
 	say(c.stderr, "serial %x", credential.Serial())
+	if hint := daemon.CredentialHint(credential); hint != "" {
+		say(c.stderr, "sp: hint: %s", hint)
+	}
 	return nil
 }
 

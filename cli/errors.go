@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 
@@ -77,6 +79,7 @@ func oneLine(text string) string {
 func exitCode(err error) int {
 	var status *route.StatusError
 	var dial *route.DialError
+	var foreign *route.ForeignError
 	var problem *daemon.Error
 	var output *outputError
 	switch {
@@ -93,7 +96,7 @@ func exitCode(err error) int {
 		return exitNotTrusted
 	case errors.As(err, &status):
 		return statusExitCode(status)
-	case errors.As(err, &dial), errors.Is(err, io.ErrUnexpectedEOF),
+	case errors.As(err, &dial), errors.As(err, &foreign), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, channel.ErrCut),
 		errors.Is(err, channel.ErrMissedPongs), errors.Is(err, route.ErrNoAnswer), isTimeout(err):
 		return exitUnreachable
@@ -140,18 +143,29 @@ func hintFor(err error) string {
 		return "ask for it by its name, NAME@host:port, as the line that it has printed does"
 	case errors.Is(err, trust.ErrNameless):
 		return "ask for the outlet by its name, NAME@host:port; or name its Identifier with --allow"
+	case errors.Is(err, trust.ErrOlderHistory), errors.Is(err, channel.ErrGivenUp):
+		return "sp identity rotate was run on another copy of that key file: " +
+			"copy the new file to every machine that has the old one"
+	case errors.Is(err, channel.ErrLeft):
+		return "if it is to be reached, start the far end with --allow and that Identifier, or with " +
+			"the same key file, as it is since the last sp identity rotate; its log says why it left"
 	case errors.Is(err, channel.ErrUnexpected):
 		return "the route names another Identifier (#I… or /is/I…): is this the one you mean?"
 	case errors.Is(err, channel.ErrRefusedByPeer):
 		return "the far end must be started with --allow and this side's Identifier, " +
-			"which sp identity show [FILE] prints; its log says why it refuses"
+			"which sp identity show [FILE] prints; its log says why it refuses; if the key was rotated " +
+			"on another machine, copy the new key file here"
 	case errors.Is(err, trust.ErrNotTrusted):
 		return "name the far end's Identifier with --allow, if it is the one you mean"
-	case errors.Is(err, route.ErrMalformed):
-		return "what listens there may be no sp, or of another version"
+	case errors.Is(err, route.ErrMalformed), isBadMessage(err):
+		return "what listens there may be no sp, or of another version: " + foreignHint
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "what listens there may be no sp, or be stopped: " + foreignHint
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return "the log of the far end says why: it may be no sp, accept only another --suite, " +
 			"or be at a limit"
+	case errors.Is(err, syscall.EINVAL) && isLinkLocal(err):
+		return "a link-local address stands with the interface that it is behind: [fe80::1%eth0]:7000"
 	case errors.Is(err, syscall.EADDRINUSE):
 		return "another process listens there; choose another port, or 0 for a free one"
 	}
@@ -165,6 +179,26 @@ func hintFor(err error) string {
 	return ""
 }
 
+// foreignHint is what to look at where something else listens than is meant.
+const foreignHint = "is that the port of an sp outlet, relay or bridge, and not the service's own?"
+
+// isBadMessage tells whether whoever is asked first does not understand what it is asked: a node
+// understands that, and what sends back whatever it gets says the same.
+func isBadMessage(err error) bool {
+	var status *route.StatusError
+	return errors.As(err, &status) && status.Hearsay && status.Code == route.CodeBadMessage
+}
+
+// isLinkLocal tells whether an address that cannot be dialed lacks its interface.
+func isLinkLocal(err error) bool {
+	var dial *route.DialError
+	if !errors.As(err, &dial) {
+		return false
+	}
+	at, err := netip.ParseAddrPort(dial.Where)
+	return err == nil && at.Addr().IsLinkLocalUnicast() && at.Addr().Zone() == ""
+}
+
 // problemHint is for what went wrong in a daemon.
 func problemHint(d *daemon.Error) string {
 	switch d.Problem {
@@ -172,11 +206,14 @@ func problemHint(d *daemon.Error) string {
 		return "make the folder first, if that is the file you mean"
 	case daemon.NoListFile:
 		return "create the file first; it may be empty"
+	case daemon.TooLong:
+		return "present fewer credentials, or have them issued by an authority with a short history; " +
+			"a new identity has the shortest"
 	case daemon.OwnRotation:
 		return "name another file with --seen"
 	case daemon.TicketFailed:
-		return "the ticket may be late, redeemed by another identity, or not one for this " +
-			"outlet, whose log says why: ask for a new one"
+		return "the ticket may be late, redeemed by another identity, or not one for this outlet, " +
+			"or the outlet has no --allow-file; its log says why: ask for a new one"
 	case daemon.RelayFailed:
 		if errors.Is(d, trust.ErrNotTrusted) && !errors.Is(d, channel.ErrRefusedByPeer) {
 			return "name the relay's Identifier with --relay-identity, if it is the one you mean"

@@ -12,6 +12,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/identity"
 )
 
@@ -50,7 +51,11 @@ func identityCommand() *cli.Command {
 				Description: "Whoever has met the identity with its new key refuses the old one. " +
 					"Nodes that use FILE take up the\n" +
 					"new key by themselves; copies of FILE on other machines have to be replaced.",
-				Flags:  []cli.Flag{file, full, asJSON},
+				Flags: []cli.Flag{file, full, asJSON, &cli.StringSliceFlag{
+					Name: "credential", TakesFile: true,
+					Usage: "a `FILE` with a credential that is presented with this identity: the new key " +
+						"has to fit beside all of them; repeatable",
+				}},
 				Action: action(rotateIdentity),
 			},
 		},
@@ -117,10 +122,22 @@ func rotateIdentity(c *call) error {
 	if err != nil {
 		return err
 	}
-	id, err := identity.RotateFile(path, rand.Reader, time.Now())
+	var credentials [][]byte
+	for _, file := range c.list("credential") {
+		credential, err := readCredential(file, c.stdin)
+		if err != nil {
+			return err
+		}
+		credentials = append(credentials, credential.Bytes())
+	}
+	id, err := identity.RotateFileIf(path, rand.Reader, time.Now(), func(id *identity.Identity) error {
+		return daemon.CheckProof(id.History(), credentials)
+	})
 	if err != nil {
 		return err
 	}
+	say(c.stderr, "sp: hint: copies of %s on other machines are refused as soon as somebody has seen "+
+		"the new key: copy the file there now", path)
 	return printIdentity(c.stdout, path, id, c.yes("full"), c.yes("json"))
 }
 

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"context"
+	"fmt"
+	"os"
 	"slices"
 	"time"
 
@@ -70,9 +72,14 @@ func runPing(c *call) error {
 func pingWithin(
 	ctx context.Context, node *route.Node, to route.Route, timeout time.Duration,
 ) (time.Duration, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, noAnswer(timeout))
 	defer cancel()
 	return node.Ping(ctx, to)
+}
+
+// noAnswer is the error of what has not been answered in its time.
+func noAnswer(timeout time.Duration) error {
+	return fmt.Errorf("no answer within %v: %w", timeout, os.ErrDeadlineExceeded)
 }
 
 // sleep waits for d, and reports false if ctx ends first.

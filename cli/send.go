@@ -90,7 +90,8 @@ func runSend(c *call) error {
 		return err
 	}
 	defer node.Close()
-	ctx, cancel := context.WithTimeout(c.ctx, c.duration("timeout"))
+	timeout := c.duration("timeout")
+	ctx, cancel := context.WithTimeoutCause(c.ctx, timeout, noAnswer(timeout))
 	defer cancel()
 	return send(ctx, node, to, message, c.stdout, line)
 }

@@ -99,6 +99,9 @@ func LoadOrCreate(path string) (id *Identity, created bool, err error) {
 func Load(path string) (*Identity, error) {
 	b, info, err := atomicfile.Read(path, MaxKeyFile)
 	if err == nil {
+		err = checkFamily(b) // what is no key is not to be made private
+	}
+	if err == nil {
 		err = atomicfile.CheckPrivate(path, info)
 	}
 	if err == nil {
@@ -133,6 +136,14 @@ func (id *Identity) Save(path string, force bool) error {
 // the file. Of several who rotate at once each one has its turn, and builds on the one
 // before: what it returns is in the history for good.
 func RotateFile(path string, random io.Reader, now time.Time) (*Identity, error) {
+	return RotateFileIf(path, random, now, func(*Identity) error { return nil })
+}
+
+// RotateFileIf is RotateFile that asks check about the identity with its new key, before anything is
+// written: an error leaves the file as it is.
+func RotateFileIf(
+	path string, random io.Reader, now time.Time, check func(*Identity) error,
+) (*Identity, error) {
 	unlock, err := lockKeyFile(path)
 	if err != nil {
 		return nil, err
@@ -141,6 +152,9 @@ func RotateFile(path string, random io.Reader, now time.Time) (*Identity, error)
 	id, err := Load(path)
 	if err == nil {
 		id, err = id.Rotate(random, now)
+	}
+	if err == nil {
+		err = check(id)
 	}
 	if err == nil {
 		err = id.save(path, atomicfile.Replace)
@@ -192,15 +206,23 @@ func (id *Identity) keyFile() []byte {
 	return b.Bytes()
 }
 
+// checkFamily tells whether a file is an identity file of some version.
+func checkFamily(b []byte) error {
+	switch {
+	case len(b) == 0:
+		return fmt.Errorf("%w: it is empty", ErrNotIdentityFile)
+	case !bytes.HasPrefix(b, []byte(keyFileFamily)):
+		return ErrNotIdentityFile
+	}
+	return nil
+}
+
 // parseKeyFile reads an identity file. Its errors quote nothing from the file.
 func parseKeyFile(b []byte) (*Identity, error) {
-	if len(b) == 0 {
-		return nil, fmt.Errorf("%w: it is empty", ErrNotIdentityFile)
+	if err := checkFamily(b); err != nil {
+		return nil, err
 	}
 	header, _, _ := strings.Cut(string(b[:min(len(b), 64)]), "\n")
-	if !strings.HasPrefix(header, keyFileFamily) {
-		return nil, ErrNotIdentityFile
-	}
 	if header != keyFileHeader {
 		return nil, fmt.Errorf("%w that this version can read: its first line is not %q",
 			ErrNotIdentityFile, keyFileHeader)

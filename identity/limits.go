@@ -35,6 +35,9 @@ const (
 	// 300 bytes). It fits a Noise handshake message (65535 bytes) with room to spare.
 	MaxProof = 24 << 10
 
+	// MaxProofAlone is the length of a proof with the longest history and no credential, in bytes.
+	MaxProofAlone = 1 + maxHistory + 1 + signatureSize
+
 	// MinHandshakeHash and MaxHandshakeHash bound the handshake hash, in bytes: Noise
 	// has hashes of 32 and of 64 bytes.
 	MinHandshakeHash = 32
@@ -67,6 +70,7 @@ const (
 
 	credentialFixedSize = 1 + serialSize + hashSize + 8 + 8 + 1 + signatureSize
 	ticketFixedSize     = 1 + serialSize + 8 + 2 + signatureSize
+	entryOverhead       = 1 + 2
 	minProof            = 1 + 1 + firstChangeSize + 1 + signatureSize
 )
 

@@ -85,6 +85,15 @@ func (id *Identity) Prove(
 	return append(b, sign(id.key(), contextProof, message)...), nil
 }
 
+// ProofSize returns how many bytes a proof has that presents h with some encoded credentials.
+func ProofSize(h *History, credentials [][]byte) int {
+	size := 1 + len(h.raw) + 1 + signatureSize
+	for _, c := range credentials {
+		size += entryOverhead + len(c)
+	}
+	return size
+}
+
 // appendEntries appends what comes with a proof.
 func appendEntries(b []byte, role Role, credentials [][]byte, ticket []byte) ([]byte, error) {
 	if len(credentials) > MaxCredentials {

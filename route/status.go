@@ -82,6 +82,19 @@ func (e *StatusError) Missing() (service string) {
 	return ""
 }
 
+// ForeignError says that what listens at the first address of a route answers in another protocol.
+type ForeignError struct {
+	Where string
+	Err   error // what it has sent in place of an answer
+}
+
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("what listens at %s does not speak sp, or another version of it", e.Where)
+}
+
+// Unwrap returns what is wrong with the answer.
+func (e *ForeignError) Unwrap() error { return e.Err }
+
 // Refuse returns an error with which a service answers that it will not be opened. reason goes over
 // the wire.
 func Refuse(code wire.Code, reason string) error {

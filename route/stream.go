@@ -326,7 +326,7 @@ func (s *Stream) readStatus() error {
 	for {
 		status, size, err := wire.ParseStatus(r.ahead)
 		if err != nil {
-			return err
+			return s.foreign(err)
 		}
 		if size > 0 {
 			if r.ahead = r.ahead[size:]; len(r.ahead) == 0 {
@@ -348,6 +348,15 @@ func (s *Stream) readStatus() error {
 		}
 		r.ahead = append(r.ahead, room.Filled(n)...)
 	}
+}
+
+// foreign says who has answered with something that is no status. Inside of a channel it is the node
+// at its end, or one behind that.
+func (s *Stream) foreign(err error) error {
+	if s.inside || len(s.route) == 0 {
+		return err
+	}
+	return &ForeignError{Where: where(s.route[0]), Err: err}
 }
 
 func (s *Stream) judge(status wire.Status) error {

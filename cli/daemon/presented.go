@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -42,7 +43,7 @@ func newPresented(
 		}
 	}
 	s.warnExpired(time.Now())
-	return s, nil
+	return s, CheckProof(id.History(), s.credentials)
 }
 
 // identity is the node's identity, with the key it has now.
@@ -88,6 +89,9 @@ func (s *presented) readKey() (changed bool, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := CheckProof(id.History(), s.credentials); err != nil {
+		return false, fmt.Errorf("identity file %s: %w", s.key.path, err)
+	}
 	changed = !bytes.Equal(id.History().Bytes(), s.id.History().Bytes())
 	s.id = id
 	return changed, nil
@@ -110,6 +114,11 @@ func (s *presented) readCredential(i int) (changed bool, err error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	all := slices.Clone(s.credentials)
+	all[i] = c.Bytes()
+	if err := CheckProof(s.id.History(), all); err != nil {
+		return false, fmt.Errorf("credential file %s: %w", path, err)
+	}
 	changed = !bytes.Equal(c.Bytes(), s.credentials[i])
 	s.credentials[i], s.expiry[i] = c.Bytes(), c.Expires()
 	return changed, nil

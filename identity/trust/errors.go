@@ -14,6 +14,8 @@ var (
 	ErrSpent = errors.New("already spent")
 	// ErrOlderHistory: the identity is known with a newer key; this one was given up.
 	ErrOlderHistory = errors.New("its history is older than one seen before")
+	// ErrNoTickets: a ticket was shown where none is redeemed, for there is no allow file.
+	ErrNoTickets = errors.New("a ticket was shown, and none is redeemed here without an allow file")
 	// ErrForkedHistory: two histories of one identity went different ways.
 	ErrForkedHistory = errors.New("its history contradicts one seen before")
 )

@@ -99,8 +99,11 @@ func (p *Policy) mightTrust(c identity.Claim, as As, now time.Time) error {
 	if err == nil {
 		_, err = p.anchored(lists, c, as, now)
 	}
-	if err == nil || p.issuer == nil || c.Ticket == nil {
+	switch {
+	case err == nil || c.Ticket == nil:
 		return err
+	case p.issuer == nil:
+		return join(err, ErrNoTickets)
 	}
 	if refused := p.checkTicket(c.Ticket, now); refused != nil {
 		return join(err, refused)
@@ -162,6 +165,16 @@ func conclude(peer *identity.Peer, d Decision, err error) (Decision, error) {
 }
 
 func proved(peer *identity.Peer) bool { return peer != nil && peer.History != nil }
+
+// Names tells whether somebody is trusted, whatever he is taken for and presents.
+func (p *Policy) Names(id identity.Identifier) bool {
+	lists := p.lists.Load()
+	if p.denied(lists, id) != nil {
+		return false
+	}
+	_, listed := lists.allow[id]
+	return listed || p.anyone || p.allow[id] || id == p.self && !id.IsZero()
+}
 
 // decide looks at everything but the histories known before.
 func (p *Policy) decide(peer *identity.Peer, as As, now time.Time) (Decision, error) {
