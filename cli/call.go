@@ -37,10 +37,13 @@ func newCall(c *cli.Context) *call {
 
 // oneArgument returns the only argument; what says what it is.
 func (c *call) oneArgument(what string) (string, error) {
-	if len(c.args) != 1 {
-		return "", usage("one %s, not %d", what, len(c.args))
+	switch len(c.args) {
+	case 0:
+		return "", usage("%s is missing", what)
+	case 1:
+		return c.args[0], nil
 	}
-	return c.args[0], nil
+	return "", usage("unexpected argument %q: one %s is enough", c.args[1], what)
 }
 
 // has tells whether a flag is set, and not to an empty text.

@@ -3,7 +3,6 @@ package cli
 import (
 	"crypto/rand"
 	"errors"
-	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -236,8 +235,7 @@ func verifyCredential(c *call) error {
 	if c.text("for") == "" {
 		subject = credential.Subject()
 	}
-	quiet := slog.New(slog.DiscardHandler)
-	err = daemon.CheckCredential(believe, credential, subject, quiet)
+	err = daemon.CheckCredential(believe, credential, subject)
 	var problem *daemon.Error
 	if errors.As(err, &problem) && problem.Problem == daemon.NotBelieved {
 		return invalid(err)

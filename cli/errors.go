@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -14,11 +15,13 @@ import (
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/daemon"
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/noise"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // Exit codes, also in the help and in the README.
@@ -128,12 +131,15 @@ func hintFor(err error) string {
 	var h *hinted
 	var u *usageError
 	var d *daemon.Error
+	var listen *transport.ListenError
 	var status *route.StatusError
 	switch {
 	case errors.As(err, &h):
 		return h.hint
 	case errors.As(err, &d) && problemHint(d) != "":
 		return problemHint(d)
+	case errors.Is(err, identity.ErrIdentifier):
+		return "an Identifier is I and 64 digits from 0 to 9 and a to f, as sp identity show prints it"
 	case errors.Is(err, route.ErrSyntax):
 		return "a route is host:port, unix:PATH, name@relay:port, some of these with / between, " +
 			"or like /dnsaddr/host/tcp/7000/secure/api/service/outlet"
@@ -165,9 +171,9 @@ func hintFor(err error) string {
 		return "the log of the far end says why: it may be no sp, accept only another --suite, " +
 			"or be at a limit"
 	case errors.Is(err, syscall.EINVAL) && isLinkLocal(err):
-		return "a link-local address stands with the interface that it is behind: [fe80::1%eth0]:7000"
-	case errors.Is(err, syscall.EADDRINUSE):
-		return "another process listens there; choose another port, or 0 for a free one"
+		return linkLocalHint
+	case errors.As(err, &listen):
+		return listenHint(listen)
 	}
 	if errors.As(err, &status) && status.Hearsay && status.Code == route.CodeNotAllowed {
 		return "a bridge, or a private relay, passes on whom it trusts and who enters it through a " +
@@ -178,6 +184,32 @@ func hintFor(err error) string {
 	}
 	return ""
 }
+
+// listenHint is for where nobody can listen.
+func listenHint(err *transport.ListenError) string {
+	socket := transport.Scheme(err.Address) == "unix"
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE) && socket:
+		return "another process listens there, or the file is no socket; choose another path"
+	case errors.Is(err, syscall.EADDRINUSE):
+		return "another process listens there; choose another port, or 0 for a free one"
+	case errors.Is(err, fs.ErrNotExist) && socket:
+		return "make the folder first, if that is the path you mean"
+	case errors.Is(err, fs.ErrPermission) && socket:
+		return "choose a folder where this user can write"
+	case errors.Is(err, fs.ErrPermission):
+		return "ports below 1024 take a privilege, CAP_NET_BIND_SERVICE on Linux; choose a higher one"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return "this machine has no such address; no host, as in :7000, is what it has"
+	case errors.Is(err, syscall.EINVAL) && err.Address.IP.IsLinkLocalUnicast():
+		return linkLocalHint
+	}
+	return ""
+}
+
+// linkLocalHint is for an IPv6 address that stands without its interface.
+const linkLocalHint = "a link-local address stands with the interface that it is behind: " +
+	"[fe80::1%eth0]:7000"
 
 // foreignHint is what to look at where something else listens than is meant.
 const foreignHint = "is that the port of an sp outlet, relay or bridge, and not the service's own?"
@@ -209,6 +241,8 @@ func problemHint(d *daemon.Error) string {
 	case daemon.TooLong:
 		return "present fewer credentials, or have them issued by an authority with a short history; " +
 			"a new identity has the shortest"
+	case daemon.NoPlace:
+		return "name a file with --seen in a folder where this user can write, or leave --seen out"
 	case daemon.OwnRotation:
 		return "name another file with --seen"
 	case daemon.TicketFailed:

@@ -48,6 +48,11 @@ func namesOf(commands []*cli.Command) []string {
 // meantFlag returns what somebody may have meant by a flag that a command has not got: another one
 // of its flags, or whose flag it is. Both may be empty.
 func meantFlag(app *cli.App, c *cli.Command, name string) (flag, of string) {
+	for _, f := range c.Flags { // the most important come first
+		if full := f.Names()[0]; len(name) == 1 && full[:1] == name {
+			return "--" + full, ""
+		}
+	}
 	var names []string
 	for _, f := range c.Flags {
 		names = append(names, f.Names()[0])

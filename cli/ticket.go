@@ -84,8 +84,8 @@ func createTicket(c *call) error {
 		return err
 	}
 	say(c.stdout, "%s", ticket)
-	say(c.stderr, "sp: hint: the outlet redeems it if it has been started with --allow-file FILE, which "+
-		"may be empty, and with this identity")
+	say(c.stderr, "sp: hint: the outlet redeems it if it has been started with this identity and "+
+		"with --allow-file FILE, which may be empty")
 	return nil
 }
 

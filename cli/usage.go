@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/urfave/cli/v2"
@@ -38,8 +39,8 @@ func usageWithHint(hint, format string, args ...any) error {
 }
 
 // inCommand returns a command's error as its user should see it: of a field of a configuration
-// it says which flag that is, of a flag from the environment, which variable has it, and of wrong usage,
-// which help helps.
+// it says which flag that is, of a flag from the environment, which variable has it, and of wrong
+// usage, which help helps.
 func inCommand(c *cli.Context, err error) error {
 	var field *config.FieldError
 	var u *usageError
@@ -142,15 +143,22 @@ func wrongFor(f cli.Flag) string {
 
 func noFlag(c *cli.Context, name string) error {
 	flag, of := meantFlag(c.App, c.Command, name)
-	said := "sp " + strings.TrimPrefix(c.Command.HelpName+" ", "sp ")
-	said = strings.TrimSpace(said)
+	said := fmt.Sprintf("%s has no flag %s", c.Command.HelpName, spellFlag(name))
 	switch {
 	case flag != "":
-		return usage("%s has no flag --%s: is %s meant?", said, name, flag)
+		return usage("%s: is %s meant?", said, flag)
 	case of != "":
-		return usage("%s has no flag --%s: it is one of %s", said, name, of)
+		return usage("%s: it is one of %s", said, of)
 	}
-	return usage("%s has no flag --%s", said, name)
+	return usage("%s", said)
+}
+
+// spellFlag returns a flag as one writes it.
+func spellFlag(name string) string {
+	if len(name) == 1 {
+		return "-" + name
+	}
+	return "--" + name
 }
 
 // needCommand is the action where a subcommand is missing or not known.
@@ -179,7 +187,11 @@ func refuseStray(c *call, needed []string) error {
 	}
 	for _, name := range append(slices.Clone(needed), "to") {
 		if flagOf(c.flags.Command, name) != nil && !c.has(name) {
-			return usage("unexpected argument %q: is --%s %s meant?", c.args[0], name, c.args[0])
+			value := c.args[0]
+			if _, err := strconv.ParseUint(value, 10, 16); err == nil {
+				value = ":" + value
+			}
+			return usage("unexpected argument %q: is --%s %s meant?", c.args[0], name, value)
 		}
 	}
 	return usage("unexpected argument %q", c.args[0])

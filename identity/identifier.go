@@ -10,20 +10,29 @@ import (
 // As text it is "I" and 64 lower-case hexadecimal digits. The zero value names nobody.
 type Identifier [32]byte
 
+// ErrIdentifier is what each error of [ParseIdentifier] is, whose texts say why.
+var ErrIdentifier = errors.New("not an Identifier")
+
+// identifierError is why a text is no Identifier.
+type identifierError string
+
+func (e identifierError) Error() string        { return "identifier " + string(e) }
+func (e identifierError) Is(target error) bool { return target == ErrIdentifier }
+
 // ParseIdentifier reads the text form, and only that: 65 characters, an upper-case I
 // and then lower-case digits. Errors say what is wrong with the text and do not repeat it.
 func ParseIdentifier(s string) (Identifier, error) {
 	var id Identifier
 	if len(s) != identifierText {
-		return id, fmt.Errorf("identifier has %d characters, want %d", len(s), identifierText)
+		return id, identifierError(fmt.Sprintf("has %d characters, want %d", len(s), identifierText))
 	}
 	if s[0] != 'I' {
-		return id, errors.New("identifier does not begin with an upper-case I")
+		return id, identifierError("does not begin with an upper-case I")
 	}
 	for i := 1; i < len(s); i++ {
 		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return id, fmt.Errorf("identifier has something other than "+
-				"a lower-case hexadecimal digit at character %d", i+1)
+			return id, identifierError(fmt.Sprintf("has something other than "+
+				"a lower-case hexadecimal digit at character %d", i+1))
 		}
 	}
 	_, err := hex.Decode(id[:], []byte(s[1:]))

@@ -185,7 +185,7 @@ func (id *Identity) save(path string, write func(string, []byte) error) error {
 			path, fs.ErrExist)
 	}
 	if err != nil {
-		return fmt.Errorf("identity file %s: %w", path, err)
+		return fmt.Errorf("identity file %s: %w", path, atomicfile.WithoutPath(err))
 	}
 	return nil
 }

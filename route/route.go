@@ -151,6 +151,9 @@ func parseShortNode(text string, follows bool) (Route, error) {
 	var r Route
 	if !named || rest != "" || !follows {
 		node, err := transport.Parse(rest)
+		if err != nil && follows && !named && !strings.Contains(text, ":") {
+			return nil, fmt.Errorf("%w, or %s@ for a name on that relay", err, text)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -166,7 +169,7 @@ func parseShortNode(text string, follows bool) (Route, error) {
 		return nil, errors.New("no name before the @")
 	}
 	forward := Forward(name)
-	return append(r, forward), forward.Validate()
+	return append(r, forward), transport.Validate(forward)
 }
 
 // isSent tells whether an address may stand in an opening message.
@@ -252,7 +255,7 @@ func parseStep(words []string) (wire.Address, int, error) {
 		if protocol == "secure" {
 			a.Kind = wire.Secure
 		}
-		return a, 2, a.Validate()
+		return a, 2, transport.Validate(a)
 	case "is":
 		a, err := parseExpect(value)
 		return a, 2, err

@@ -47,6 +47,11 @@ func (e Entrance) Validate() error {
 			return err
 		}
 	}
+	for _, text := range e.Relays {
+		if _, err := ParseRelay(text); err != nil {
+			return err
+		}
+	}
 	if len(e.Relays) > 0 && e.Name == "" {
 		return fieldError("name", "{relay} stands without {name}")
 	}
@@ -58,11 +63,6 @@ func (e Entrance) Validate() error {
 	}
 	if _, err := ParseIdentifiers("relay-identity", e.RelayIdentities); err != nil {
 		return err
-	}
-	for _, text := range e.Relays {
-		if _, err := ParseRelay(text); err != nil {
-			return err
-		}
 	}
 	return nil
 }
@@ -90,13 +90,18 @@ func (e Entrance) Address() (Address, error) {
 // ParseRelay reads where a relay is: host:port, a chain of short forms whose last one that is, or
 // the long form of a route that leads to its node.
 func ParseRelay(text string) (route.Route, error) {
+	name, at, named := strings.Cut(text, "@")
+	if named && !strings.Contains(text, "/") && !transport.HasScheme(text) {
+		return nil, fieldError("relay", "{relay} %q: the name to claim there stands apart: "+
+			"{relay} %s {name} %s", text, at, name)
+	}
 	to, err := parseRelay(text)
 	switch {
 	case err != nil:
 	case len(to) == 0 || !to[0].IsTransport():
 		err = route.ErrNotDialable
 	default:
-		err = route.Check(to)
+		err = errors.Join(route.Check(to), transport.Impossible(to[0]))
 	}
 	if err != nil {
 		return nil, fieldError("relay", "{relay} %q: %w", text, err)

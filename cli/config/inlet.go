@@ -54,6 +54,9 @@ func (i Inlet) Routes() ([]route.Route, error) {
 		if err == nil {
 			err = portal.CheckRoute(to)
 		}
+		if err == nil {
+			err = transport.Impossible(to[0])
+		}
 		if err != nil {
 			return nil, fieldError("to", "{to}: %w", err)
 		}

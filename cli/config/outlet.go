@@ -74,6 +74,9 @@ func (o Outlet) TargetAddress() (Address, error) {
 		return Address{}, fieldError("target", "{target} is missing: where is the service?")
 	}
 	a, err := transport.ParseTarget(o.Target, loopback)
+	if err == nil {
+		err = transport.Impossible(a)
+	}
 	if err != nil {
 		return a, fieldError("target", "{target}: %w", err)
 	}

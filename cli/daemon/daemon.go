@@ -178,6 +178,7 @@ func (d *Daemon) Apply(ctx context.Context, next config.Config) error {
 		if s, err = d.newSite(next.Node); err != nil {
 			return err
 		}
+		s.tryOut(next)
 	}
 	s.outlets.Store(&next.Outlets)
 	s.drain.Store(int64(next.Node.DrainTime()))

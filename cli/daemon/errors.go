@@ -13,6 +13,7 @@ const (
 	RelayFailed                     // a relay was not reached, or refused a name
 	TicketFailed                    // the outlet did not take the ticket
 	NotBelieved                     // a credential is not to be believed
+	NoPlace                         // the file of known histories cannot be written
 	TooLong                         // what the node presents of itself does not fit a handshake
 )
 

@@ -56,7 +56,10 @@ func newSite(n config.Node, o Options) (*site, error) {
 	if s.ticket, err = n.ParseTicket(); err != nil {
 		return nil, err
 	}
-	if s.trust, err = trustOf(n.Trust, s.logger); err != nil {
+	if s.trust, err = trustOf(n.Trust); err != nil {
+		return nil, err
+	}
+	if s.trust.Known, err = openSeen(n.Trust.Seen, s.logger); err != nil {
 		return nil, err
 	}
 	path, err := s.loadIdentity()
@@ -243,8 +246,9 @@ func (s *site) newRelayClient(
 // newPaths makes what keeps the routes of an inlet open.
 func (s *site) newPaths(to []route.Route) *route.Failover { return s.main.node.NewFailover(to) }
 
-// trustOf returns the policy that t asks for, without the node's own identity.
-func trustOf(t config.Trust, logger *slog.Logger) (p trust.Config, err error) {
+// trustOf returns the policy that t asks for, without the node's own identity and the known
+// histories.
+func trustOf(t config.Trust) (p trust.Config, err error) {
 	p = trust.Config{
 		AllowAnyone: t.AllowAnyone, AllowFiles: t.AllowFiles, DenyFiles: t.DenyFiles,
 	}
@@ -260,18 +264,44 @@ func trustOf(t config.Trust, logger *slog.Logger) (p trust.Config, err error) {
 	if p.Require, err = config.ParseAttributes("require", t.Require); err != nil {
 		return p, err
 	}
-	p.Known, err = openSeen(t.Seen, logger)
-	return p, err
+	return p, nil
 }
 
-// openSeen opens the known histories at path, or the user's own. Where there is no place for
-// those the memory is the process's own.
+// openSeen opens the known histories at path, or the user's own, and tries whether they can be
+// written. Where there is no place for the user's own, whatever the reason, the memory is the
+// process's, and the log says so; a file that was named has to do.
 func openSeen(path string, logger *slog.Logger) (*trust.KnownHistories, error) {
+	if path != "" {
+		known, err := trust.OpenKnownHistories(path)
+		if err == nil {
+			err = known.Try()
+		}
+		if err != nil {
+			return nil, &Error{NoPlace, err}
+		}
+		return known, nil
+	}
+	known := trust.NewKnownHistories()
+	path, err := trust.DefaultKnownHistoriesPath()
+	if err == nil {
+		if known, err = trust.OpenKnownHistories(path); err != nil {
+			return nil, err // it is there, and is not to be believed, or not to be read
+		}
+		err = known.Try()
+	}
+	if err != nil {
+		known.Detach()
+		logger.Warn("who has rotated keys is forgotten when this process ends: "+
+			"name a file with --seen", "error", err)
+	}
+	return known, nil
+}
+
+// readSeen opens the known histories at path, or the user's own, to be asked, and not added to.
+func readSeen(path string) (*trust.KnownHistories, error) {
 	if path == "" {
 		var err error
 		if path, err = trust.DefaultKnownHistoriesPath(); err != nil {
-			logger.Warn("who has rotated keys is forgotten when this process ends: "+
-				"name a file with --seen", "error", err)
 			return trust.NewKnownHistories(), nil
 		}
 	}
@@ -280,9 +310,12 @@ func openSeen(path string, logger *slog.Logger) (*trust.KnownHistories, error) {
 
 // CheckCredential tells why t would not believe a credential that subject presents now, or nil.
 func CheckCredential(
-	t config.Trust, c *identity.Credential, subject identity.Identifier, logger *slog.Logger,
+	t config.Trust, c *identity.Credential, subject identity.Identifier,
 ) error {
-	p, err := trustOf(t, logger)
+	p, err := trustOf(t)
+	if err == nil {
+		p.Known, err = readSeen(t.Seen)
+	}
 	if err != nil {
 		return err
 	}

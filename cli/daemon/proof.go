@@ -15,8 +15,8 @@ func CheckProof(h *identity.History, credentials [][]byte) error {
 	if size <= channel.MaxProof {
 		return nil
 	}
-	return &Error{TooLong, fmt.Errorf("%s with %d changes and %d credentials has a proof of %d bytes, "+
-		"and a handshake takes %d", h.Identifier(), h.Len(), len(credentials), size, channel.MaxProof)}
+	return &Error{TooLong, fmt.Errorf("%s with %d changes and %d credentials has a proof of %d "+
+		"bytes, and a handshake takes %d", h.Identifier(), h.Len(), len(credentials), size, channel.MaxProof)}
 }
 
 // CredentialHint says of a credential that is about to be given to somebody how many of its kind he
@@ -27,7 +27,7 @@ func CredentialHint(c *identity.Credential) string {
 	if fit >= few {
 		return ""
 	}
-	return fmt.Sprintf("this credential has %d bytes, for its authority has rotated its key often, or "+
-		"says much: who has rotated his own as often as can be can present %d of the kind",
+	return fmt.Sprintf("this credential has %d bytes, for its authority has rotated its key often "+
+		"or it says much: who has rotated his own as often as can be can present %d of the kind",
 		len(c.Bytes()), fit)
 }

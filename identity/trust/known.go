@@ -21,9 +21,8 @@ import (
 // or when it writes the file anew, what the other has seen. KnownHistories is safe for
 // concurrent use.
 type KnownHistories struct {
-	file *knownFile // set once; nil: none
-
-	mu        sync.Mutex // guards what follows, and the file
+	mu        sync.Mutex // guards what follows
+	file      *knownFile // nil: none
 	entries   map[identity.Identifier]*list.Element
 	named     *list.List // of *knownHistory, the last one met in front
 	strangers *list.List // likewise
@@ -60,6 +59,28 @@ func OpenKnownHistories(path string) (*KnownHistories, error) {
 		return nil, fmt.Errorf("seen file %s: %w", path, err)
 	}
 	return k, nil
+}
+
+// Try tells why what is learned could not be written to the file, or returns nil. It makes the
+// folders on the way to it. It is the question to ask at the start: the answer comes months later
+// otherwise, when somebody has rotated his key and is refused for it.
+func (k *KnownHistories) Try() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.file == nil {
+		return nil
+	}
+	if err := k.file.try(); err != nil {
+		return fmt.Errorf("seen file: %w", err)
+	}
+	return nil
+}
+
+// Detach has what is learned from now on be in memory only.
+func (k *KnownHistories) Detach() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.file = nil
 }
 
 func (k *KnownHistories) loadLocked() error {

@@ -118,9 +118,19 @@ func formatSeenLine(hs hashes) string {
 	return b.String()
 }
 
+// try tells whether the file could be written.
+func (f *knownFile) try() error {
+	if err := f.makeFolder(); err != nil {
+		return err
+	}
+	return atomicfile.Try(f.path)
+}
+
+func (f *knownFile) makeFolder() error { return os.MkdirAll(filepath.Dir(f.path), 0o700) }
+
 // lock keeps other processes from writing the file until unlock is called. It makes the folder.
 func (f *knownFile) lock() (unlock func(), err error) {
-	if err := os.MkdirAll(filepath.Dir(f.path), 0o700); err != nil {
+	if err := f.makeFolder(); err != nil {
 		return nil, err
 	}
 	return atomicfile.Lock(f.path, atomicfile.LockTime)

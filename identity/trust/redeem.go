@@ -122,6 +122,27 @@ func (p *Policy) checkSpentFolder() error {
 	return nil
 }
 
+// TryRedeem tells why no ticket could be redeemed here although that is meant, or returns nil: the
+// first allow file, or what remembers the spent ones beside it, cannot be written.
+func (p *Policy) TryRedeem() error {
+	if p.issuer == nil {
+		return nil
+	}
+	file := p.allowFiles[0].path
+	err := atomicfile.Try(file)
+	if err == nil {
+		if info, stat := os.Stat(p.spentFolder()); stat == nil && info.IsDir() {
+			err = atomicfile.Try(filepath.Join(p.spentFolder(), "0-0"))
+		} else if stat == nil {
+			err = fmt.Errorf("%s is no folder", p.spentFolder())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("allow file %s: %w", file, err)
+	}
+	return nil
+}
+
 // RevokeTicket spends a ticket that was made for the outlet with an allow file, so that it lets
 // nobody in. That it was spent before is [ErrSpent].
 func RevokeTicket(allowFile string, t *identity.Ticket, now time.Time) error {

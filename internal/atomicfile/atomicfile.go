@@ -97,7 +97,7 @@ func Replace(path string, data []byte) error {
 // write puts data into a temporary file beside path and has it named.
 func write(path string, data []byte, name func(tmp string) error) error {
 	dir := filepath.Dir(path)
-	tmp, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*.tmp") // of newFileMode
+	tmp, err := createTemp(path)
 	if err != nil {
 		return err
 	}
@@ -127,6 +127,33 @@ func publish(tmp, path string, data []byte) error {
 		return errors.Join(err, os.Remove(path))
 	}
 	return nil
+}
+
+// Try tells whether a file at path could be made, replaced and added to, by doing what that takes
+// and taking it back: permissions, read-only file systems, names that are too long. Its folder must
+// exist. It leaves the file as it is, and nothing beside it.
+func Try(path string) error {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
+	tmp, err := createTemp(path)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(tmp.Close(), os.Remove(tmp.Name()))
+	f, open := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	switch {
+	case open == nil:
+		err = errors.Join(err, f.Close())
+	case !errors.Is(open, fs.ErrNotExist):
+		err = errors.Join(err, open)
+	}
+	return err
+}
+
+// createTemp makes a file beside path, of newFileMode.
+func createTemp(path string) (*os.File, error) {
+	return os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.tmp")
 }
 
 // Mark makes a file whose existence is what matters. It is created under its name in one

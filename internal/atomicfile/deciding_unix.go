@@ -105,9 +105,10 @@ func mayOwn(user uint32) bool { return user == 0 || int64(user) == int64(os.Gete
 // CheckPrivate refuses a file that anybody but its owner may use, with [ErrNotPrivate].
 // info is of the file at path; the error says how to put it right.
 //
-// A file of root's that a group may read, and nobody else, passes if this process is not root
-// and the group is root's own or one of its own: that is how Kubernetes (fsGroup) and systemd
-// (LoadCredential) hand a secret to a process that is not to own it.
+// A file of root's that a group may read, and nobody else, passes if the group is one of this
+// process's own, or root's where this process is not root: that is how Kubernetes (fsGroup) and
+// systemd (LoadCredential) hand a secret to a process that is not to own it. In a container the
+// process may well be root all the same.
 func CheckPrivate(path string, info fs.FileInfo) error {
 	mode := info.Mode().Perm()
 	if mode&0o077 == 0 || mode&0o037 == 0 && isHandedOver(info) {
@@ -119,11 +120,14 @@ func CheckPrivate(path string, info fs.FileInfo) error {
 
 func isHandedOver(info fs.FileInfo) bool {
 	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !ok || owner.Uid != 0 || os.Geteuid() == 0 {
+	if !ok || owner.Uid != 0 {
 		return false
 	}
+	if owner.Gid == 0 {
+		return os.Geteuid() != 0
+	}
 	groups, _ := os.Getgroups()
-	return owner.Gid == 0 || int64(owner.Gid) == int64(os.Getegid()) ||
+	return int64(owner.Gid) == int64(os.Getegid()) ||
 		slices.Contains(groups, int(owner.Gid))
 }
 

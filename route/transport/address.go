@@ -155,7 +155,24 @@ func check(a Address) error {
 	if a.Port == 0 && a.Kind != wire.Unix {
 		a.Port = 1
 	}
-	return inWords(a.Validate())
+	return Validate(a)
+}
+
+// Validate is a.Validate for an address that a person has written: the error says nothing of
+// messages.
+func Validate(a Address) error { return inWords(a.Validate()) }
+
+// Impossible tells why nobody can be connected to by an address on any machine of this kind, or
+// returns nil.
+func Impossible(a Address) error {
+	switch {
+	case a.IP.IsMulticast(), a.IP == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return fmt.Errorf("%s is the address of many, and TCP connects two", a.IP)
+	case a.IP.Is6() && a.IP.IsLinkLocalUnicast() && a.IP.Zone() == "":
+		return fmt.Errorf("%s is link-local, and stands with its interface: [%[1]s%%eth0]:%d",
+			a.IP, a.Port)
+	}
+	return nil
 }
 
 // inWords takes off an error what is true of bytes only: nobody has sent a message here.
@@ -226,10 +243,7 @@ func splitHostPort(text string) (host, port string, err error) {
 	}
 	inside, bracketed := strings.CutPrefix(host, "[")
 	if !bracketed {
-		if strings.Contains(host, ":") {
-			err = errors.New("an IPv6 address goes in brackets: [::1]:7000")
-		}
-		return host, port, err
+		return host, port, checkHost(host, text)
 	}
 	host, closed := strings.CutSuffix(inside, "]")
 	if !closed {
@@ -238,12 +252,29 @@ func splitHostPort(text string) (host, port string, err error) {
 	return host, port, nil
 }
 
+// checkHost says of what cannot be a host what is probably meant by it.
+func checkHost(host, text string) error {
+	switch {
+	case strings.Contains(host, ":") && strings.ContainsAny(text, ", "):
+		return errors.New("one address at a time, and the flag once more for each further one")
+	case strings.Contains(host, ":"):
+		return errors.New("host:port has one colon, and an IPv6 address goes in brackets: [::1]:7000")
+	case host == "*":
+		return errors.New("* is no host: 0.0.0.0 is every IPv4 address of this machine, and [::] " +
+			"every one")
+	}
+	return nil
+}
+
 var errUnclosed = errors.New("a bracket is not closed")
 
 // cutPort cuts text at its last colon.
 func cutPort(text string) (host, port string, err error) {
 	if scheme, _, ok := strings.Cut(text, "://"); ok {
 		return "", "", fmt.Errorf("a URL is no address: leave out %s://", Printable(scheme))
+	}
+	if strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]") {
+		return "", "", fmt.Errorf("a port is missing: %s:PORT", Printable(text))
 	}
 	i := strings.LastIndexByte(text, ':')
 	if i < 0 {

@@ -21,6 +21,9 @@ type Pattern struct {
 
 // ParsePattern reads a pattern.
 func ParsePattern(text string) (Pattern, error) {
+	if !strings.Contains(text, ":") {
+		return Pattern{}, fmt.Errorf("a port is missing: %s:PORT", Printable(text))
+	}
 	host, ports, err := cutPort(text)
 	if err != nil {
 		return Pattern{}, err

@@ -138,11 +138,23 @@ type linkListener struct{ Listener }
 // Accept implements net.Listener.
 func (l linkListener) Accept() (net.Conn, error) { return l.Listener.Accept() }
 
-// cannotListen says where nobody can listen, and why, without the words of package net around it.
+// ListenError says where nobody can listen, and why.
+type ListenError struct {
+	Address Address
+	Err     error // without the words of package net around it
+}
+
+func (e *ListenError) Error() string {
+	return fmt.Sprintf("cannot listen at %s: %v", Format(e.Address), e.Err)
+}
+
+// Unwrap returns why.
+func (e *ListenError) Unwrap() error { return e.Err }
+
 func cannotListen(a Address, err error) error {
 	var operation *net.OpError
 	if errors.As(err, &operation) {
 		err = operation.Err
 	}
-	return fmt.Errorf("cannot listen at %s: %w", Format(a), err)
+	return &ListenError{Address: a, Err: err}
 }
