@@ -8,6 +8,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/netio"
 )
@@ -35,8 +36,7 @@ var (
 	ErrRefusedByPeer = fmt.Errorf("%w by the far end", trust.ErrNotTrusted)
 	// ErrLeft says that the far end, an initiator, ended the link when it had seen who this side is.
 	// It says no more, for it has shown nobody who it is itself. It wraps io.ErrUnexpectedEOF.
-	ErrLeft = fmt.Errorf("the far end left when it had seen this side's identity, "+
-		"and may not trust that: %w", io.ErrUnexpectedEOF)
+	ErrLeft = fmt.Errorf("the far end left when it had seen who is here: %w", io.ErrUnexpectedEOF)
 	// ErrGivenUp says that this side's own key has been given up, as the far end shows, which has the
 	// same identity with a newer key. It wraps ErrRefusedByPeer.
 	ErrGivenUp = fmt.Errorf("%w: this side's key was given up when the identity was rotated elsewhere",
@@ -55,6 +55,16 @@ var (
 	// ErrClosed is wrapped by uses of what has been closed on this side.
 	ErrClosed = net.ErrClosed
 )
+
+// leftError is ErrLeft, and says whom the far end has seen.
+type leftError struct{ own identity.Identifier }
+
+func (e leftError) Error() string {
+	return fmt.Sprintf("the far end left when it had seen that this side is %s: "+
+		"it may not trust that identity", e.own)
+}
+
+func (e leftError) Unwrap() error { return ErrLeft }
 
 // sessionEnded wraps the reason why a session ended in the error of what needs it.
 func sessionEnded(reason error) error { return fmt.Errorf("session ended: %w", reason) }

@@ -117,7 +117,7 @@ func (h *handshake) left(err error) error {
 	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !netio.IsReset(err) {
 		return err
 	}
-	return fmt.Errorf("%w: %s", ErrLeft, h.config.identity().Identifier())
+	return leftError{h.config.identity().Identifier()}
 }
 
 // answer reads message 1 and returns the frame with message 2.

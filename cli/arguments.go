@@ -122,6 +122,10 @@ func flagsBeforeArguments(c *cli.Command, words []string) ([]string, error) {
 			arguments = append(arguments, word)
 			continue
 		}
+		if letter, value, ok := attached(c, word); ok {
+			flags = append(flags, letter, value)
+			continue
+		}
 		flags = append(flags, word)
 		if err := refuseWordOfBool(c, word, words); err != nil {
 			return nil, err
@@ -139,6 +143,16 @@ func flagsBeforeArguments(c *cli.Command, words []string) ([]string, error) {
 		flags = append(flags, "--")
 	}
 	return append(flags, arguments...), nil
+}
+
+// attached takes -c1 apart, where -c is a flag that takes a value and -c1 none.
+func attached(c *cli.Command, word string) (letter, value string, ok bool) {
+	const least = len("-c1")
+	if len(word) < least || word[1] == '-' || strings.Contains(word, "=") {
+		return "", "", false
+	}
+	letter, value = word[:2], word[2:]
+	return letter, value, flagOf(c, word[1:]) == nil && takesValue(flagOf(c, letter[1:]))
 }
 
 // refuseWordOfBool tells who writes --mux true that such a flag has no value.

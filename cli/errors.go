@@ -157,6 +157,8 @@ func hintFor(err error) string {
 			"the same key file, as it is since the last sp identity rotate; its log says why it left"
 	case errors.Is(err, channel.ErrUnexpected):
 		return "the route names another Identifier (#I… or /is/I…): is this the one you mean?"
+	case errors.Is(err, trust.ErrNoTickets):
+		return "to redeem tickets, start this side with --allow-file FILE, which may be empty"
 	case errors.Is(err, channel.ErrRefusedByPeer):
 		return "the far end must be started with --allow and this side's Identifier, " +
 			"which sp identity show [FILE] prints; its log says why it refuses; if the key was rotated " +
@@ -234,6 +236,9 @@ func isLinkLocal(err error) bool {
 // problemHint is for what went wrong in a daemon.
 func problemHint(d *daemon.Error) string {
 	switch d.Problem {
+	case daemon.NoKeyPlace:
+		return "name a key file with --identity, in a folder where this user can write: it is made on " +
+			"first use; or one that is there, readable by this user alone"
 	case daemon.NoFolder:
 		return "make the folder first, if that is the file you mean"
 	case daemon.NoListFile:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route/admission"
 	"github.com/secureportal/sp/route/transport"
@@ -200,8 +201,21 @@ func (n *Node) log(q *Request, err error) {
 		level = slog.LevelDebug
 	}
 	more := []any{"peer", q.conn.RemoteAddr(), "error", err}
+	if hint := n.trustHint(err); hint != "" {
+		more = append(more, "hint", hint)
+	}
 	more = append(more, repeatFields(since, omitted+repeats)...)
 	n.logger.Log(n.life.ctx, level, text, more...)
+}
+
+// trustHint says what to do about an error of trust, on either side. What else ends a link of
+// somebody who is not known is his business.
+func (n *Node) trustHint(err error) string {
+	if n.config.Hint == nil ||
+		!errors.Is(err, trust.ErrNotTrusted) && !errors.Is(err, channel.ErrLeft) {
+		return ""
+	}
+	return n.config.Hint(err)
 }
 
 // isOverLimit tells whether err is a refusal for want of room.

@@ -7,7 +7,8 @@ type Problem int
 
 // The kinds of Problem.
 const (
-	NoFolder     Problem = iota + 1 // the key file's folder is not there
+	NoKeyPlace   Problem = iota + 1 // there is no place for the user's own key file
+	NoFolder                        // the key file's folder is not there
 	NoListFile                      // an allow or deny file is not there
 	OwnRotation                     // the known histories do not take the node's own key
 	RelayFailed                     // a relay was not reached, or refused a name

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/secureportal/sp/channel"
@@ -90,13 +91,16 @@ func (s *site) loadIdentity() (path string, err error) {
 	path = s.config.Identity
 	if path == "" {
 		if path, err = identity.DefaultPath(); err != nil {
-			return "", err
+			return "", &Error{NoKeyPlace, err}
 		}
 	} else if _, err := os.Stat(filepath.Dir(path)); err != nil {
 		// A folder that is not there is a slip of the pen, and not where a key should go.
 		return "", &Error{NoFolder, fmt.Errorf("identity file %s: %w", path, err)}
 	}
 	self, created, err := identity.LoadOrCreate(path)
+	if err != nil && s.config.Identity == "" && isNoPlace(err) {
+		err = &Error{NoKeyPlace, err}
+	}
 	if err != nil {
 		return "", err
 	}
@@ -105,6 +109,12 @@ func (s *site) loadIdentity() (path string, err error) {
 	}
 	s.self = self
 	return path, nil
+}
+
+// isNoPlace tells whether a file could not be made for want of a place.
+func isNoPlace(err error) bool {
+	return errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) ||
+		errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR)
 }
 
 // observeSelf remembers the node's own rotations, so that a key that was given up does not open

@@ -137,18 +137,20 @@ func Try(path string) error {
 		path = target
 	}
 	tmp, err := createTemp(path)
+	if err == nil {
+		err = errors.Join(tmp.Close(), os.Remove(tmp.Name()))
+	}
 	if err != nil {
-		return err
+		return fmt.Errorf("folder %s: %w", filepath.Dir(path), WithoutPath(err))
 	}
-	err = errors.Join(tmp.Close(), os.Remove(tmp.Name()))
-	f, open := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
-	switch {
-	case open == nil:
-		err = errors.Join(err, f.Close())
-	case !errors.Is(open, fs.ErrNotExist):
-		err = errors.Join(err, open)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, WithoutPath(err))
+	}
+	return f.Close()
 }
 
 // createTemp makes a file beside path, of newFileMode.
