@@ -19,9 +19,6 @@ var otherWords = map[string]string{
 // meantCommand returns the command that somebody may have meant by a word behind the names of
 // group, or "".
 func meantCommand(all, group []*cli.Command, word string) string {
-	if near := nearest(word, namesOf(group)); near != "" {
-		return near
-	}
 	var paths []string
 	for _, c := range all {
 		if slices.Contains(namesOf(c.Subcommands), word) {
@@ -33,6 +30,9 @@ func meantCommand(all, group []*cli.Command, word string) string {
 	}
 	if len(paths) == 0 && otherWords[word] != "" {
 		paths = append(paths, "sp "+otherWords[word])
+	}
+	if near := nearest(word, namesOf(group)); len(paths) == 0 && near != "" {
+		return near
 	}
 	return strings.Join(paths, " or ")
 }

@@ -407,3 +407,63 @@ func TestKeyFileFolder(t *testing.T) {
 	_, _, err = LoadOrCreate(path + "3")
 	wantErr(t, err, ErrOthersWrite, dir)
 }
+
+// Whoever names a file that is no key is told that, and not to make it private.
+func TestNoKeyFileIsNotMadePrivate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "passwd")
+	for _, text := range []string{"root:x:0:0::/root:/bin/sh\n", "", "sp-ticket-1:AAAA"} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Load(path)
+		wantErr(t, err, ErrNotIdentityFile, "not an identity file")
+		if errors.Is(err, ErrPermissions) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+// A rotation that is refused leaves the file as it is.
+func TestRotateFileIf(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "identity")
+	if err := newIdentity(t, "a").Save(path, false); err != nil {
+		t.Fatal(err)
+	}
+	before, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	refuse := errors.New("it would not fit")
+	_, err = RotateFileIf(path, nil, t0, func(id *Identity) error {
+		if id.History().Len() != 2 {
+			t.Errorf("asked about %d changes", id.History().Len())
+		}
+		return refuse
+	})
+	if !errors.Is(err, refuse) {
+		t.Errorf("got %v", err)
+	}
+	if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+		t.Errorf("the file is another: %v", err)
+	}
+}
+
+// ProofSize is what Prove makes.
+func TestProofSize(t *testing.T) {
+	id := newIdentity(t, "a")
+	var credentials [][]byte
+	for i := range 3 {
+		proof, err := id.Prove(Initiator, testHash, credentials, nil)
+		if err != nil || len(proof) != ProofSize(id.History(), credentials) {
+			t.Errorf("%d bytes, want %d: %v", ProofSize(id.History(), credentials), len(proof), err)
+		}
+		credentials = append(credentials, issued(t, newIdentity(t, "boss"), id.Identifier()).Bytes())
+		id = rotated(t, id, fmt.Sprint("next ", i))
+	}
+	for id.History().Len() < MaxChanges {
+		id = rotated(t, id, fmt.Sprint("change ", id.History().Len()))
+	}
+	if n := ProofSize(id.History(), nil); n != MaxProofAlone {
+		t.Errorf("the longest history makes %d bytes, want %d", n, MaxProofAlone)
+	}
+}

@@ -130,7 +130,7 @@ func scriptCommand(ts *testscript.TestScript, name string, args ...string) *exec
 	cmd.Dir = ts.MkAbs(".")
 	for _, name := range []string{
 		"HOME", "PATH", "GORACE", "TMPDIR", "SP_IDENTITY",
-		"XDG_CONFIG_HOME",
+		"XDG_CONFIG_HOME", "XDG_STATE_HOME",
 	} {
 		if value := ts.Getenv(name); value != "" {
 			cmd.Env = append(cmd.Env, name+"="+value)

@@ -114,7 +114,8 @@ func (s *site) loadIdentity() (path string, err error) {
 // isNoPlace tells whether a file could not be made for want of a place.
 func isNoPlace(err error) bool {
 	return errors.Is(err, fs.ErrPermission) || errors.Is(err, fs.ErrNotExist) ||
-		errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR)
+		errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.ENOTDIR) ||
+		errors.Is(err, syscall.ENAMETOOLONG)
 }
 
 // observeSelf remembers the node's own rotations, so that a key that was given up does not open
@@ -283,6 +284,9 @@ func trustOf(t config.Trust) (p trust.Config, err error) {
 func openSeen(path string, logger *slog.Logger) (*trust.KnownHistories, error) {
 	if path != "" {
 		known, err := trust.OpenKnownHistories(path)
+		if err != nil && !isNoPlace(err) {
+			return nil, err
+		}
 		if err == nil {
 			err = known.Try()
 		}
@@ -294,10 +298,14 @@ func openSeen(path string, logger *slog.Logger) (*trust.KnownHistories, error) {
 	known := trust.NewKnownHistories()
 	path, err := trust.DefaultKnownHistoriesPath()
 	if err == nil {
-		if known, err = trust.OpenKnownHistories(path); err != nil {
-			return nil, err // it is there, and is not to be believed, or not to be read
+		known, err = trust.OpenKnownHistories(path)
+		if err == nil {
+			err = known.Try()
+		} else if _, missing := os.Stat(path); missing == nil || !isNoPlace(err) {
+			return nil, err // it is there, and not to be read, or not to be believed
+		} else {
+			known = trust.NewKnownHistories()
 		}
-		err = known.Try()
 	}
 	if err != nil {
 		known.Detach()

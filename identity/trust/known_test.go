@@ -1,6 +1,7 @@
 package trust
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -425,5 +426,46 @@ func TestSeenFileWrittenAnewByOneOfTwo(t *testing.T) {
 		if again.entries[id.Identifier()] == nil {
 			t.Errorf("peer %d is forgotten", n)
 		}
+	}
+}
+
+// What could not be written months later is found at the start, whatever the reason. A memory
+// without its file goes on knowing what it has read.
+func TestSeenIsTried(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	write(t, file, "")
+	for name, row := range map[string]struct {
+		path string
+		fine bool
+	}{
+		"in a new folder":     {filepath.Join(dir, "new", "folder", "seen"), true},
+		"below a file":        {filepath.Join(file, "seen"), false},
+		"with too long names": {filepath.Join(dir, strings.Repeat("x", 300)), false},
+	} {
+		s := NewKnownHistories()
+		s.file = &knownFile{path: row.path}
+		if err := s.Try(); (err == nil) != row.fine {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := NewKnownHistories().Try(); err != nil {
+		t.Errorf("without a file: %v", err)
+	}
+	first := newIdentity(t, "a")
+	second := rotated(t, first, "b")
+	path := filepath.Join(dir, "seen")
+	s := openKnown(t, path)
+	if err := s.Observe(second.History()); err != nil {
+		t.Fatal(err)
+	}
+	before := read(t, path)
+	s.Detach()
+	if err := s.Observe(rotated(t, second, "c").History()); err != nil {
+		t.Errorf("in memory: %v", err)
+	}
+	wantErr(t, s.Check(first.History()), ErrOlderHistory, "")
+	if !bytes.Equal(before, read(t, path)) {
+		t.Error("the file has been written")
 	}
 }

@@ -404,3 +404,54 @@ func TestSpent(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// That no ticket can be redeemed is known before one is shown.
+func TestRedeemingIsTried(t *testing.T) {
+	i := newInn(t)
+	if err := i.TryRedeem(); err != nil || i.spent() != 0 {
+		t.Errorf("%v, %d spent", err, i.spent())
+	}
+	if _, err := os.Lstat(i.allow + spentSuffix); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a folder was made: %v", err)
+	}
+	write(t, i.allow+spentSuffix, "a file where the folder should be")
+	if err := i.TryRedeem(); err == nil {
+		t.Error("there is no folder for those that are spent")
+	}
+	none := newPolicy(t, Config{Self: i.host.Identifier()})
+	if err := none.TryRedeem(); err != nil {
+		t.Errorf("where none are redeemed: %v", err)
+	}
+	guest := newIdentity(t, "guest")
+	claim := identity.Claim{Identifier: guest.Identifier(), Ticket: ticketOf(t, i.host)}
+	wantErr(t, none.MightTrust(claim, anInlet, t0), ErrNoTickets, "without an allow file")
+}
+
+// A policy tells whom it names: what a start says about the node's own identity.
+func TestNames(t *testing.T) {
+	me, friend, foe := newIdentity(t, "me"), newIdentity(t, "friend"), newIdentity(t, "foe")
+	file := writeTemp(t, "allow", friend.Identifier().String()+"\n")
+	for name, row := range map[string]struct {
+		config Config
+		want   bool
+	}{
+		"by default":     {Config{}, true},
+		"friends only":   {Config{AllowFiles: []string{file}}, false},
+		"and itself":     {Config{AllowFiles: []string{file}, Allow: idsOf(me)}, true},
+		"anyone":         {Config{AllowAnyone: true}, true},
+		"by authorities": {Config{Authorities: idsOf(friend)}, false},
+		"denied":         {Config{AllowAnyone: true, Deny: idsOf(me, foe)}, false},
+	} {
+		row.config.Self = me.Identifier()
+		if got := newPolicy(t, row.config).Names(me.Identifier()); got != row.want {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
+func idsOf(all ...*identity.Identity) (ids []identity.Identifier) {
+	for _, id := range all {
+		ids = append(ids, id.Identifier())
+	}
+	return ids
+}

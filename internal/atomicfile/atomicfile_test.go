@@ -138,3 +138,35 @@ func TestMakeDir(t *testing.T) {
 		t.Errorf("in a folder that is not there: %v", err)
 	}
 }
+
+// To try leaves a file as it is, and nothing beside it; what cannot be written later is said.
+func TestTry(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	if err := Try(path); err != nil {
+		t.Errorf("one that is not there: %v", err)
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it was made: %v", err)
+	}
+	if err := Create(path, []byte("text")); err != nil {
+		t.Fatal(err)
+	}
+	if err := Try(path); err != nil {
+		t.Errorf("one that is there: %v", err)
+	}
+	wantFile(t, path, "text")
+	for name, bad := range map[string]string{
+		"below a file":       filepath.Join(path, "x"),
+		"in no folder":       filepath.Join(dir, "nowhere", "x"),
+		"with a long name":   filepath.Join(dir, strings.Repeat("x", 300)),
+		"a folder":           dir,
+		"with a name to fit": filepath.Join(dir, strings.Repeat("x", 250)), // and no temporary one
+	} {
+		if err := Try(bad); err == nil {
+			t.Errorf("%s: it can be written", name)
+		} else if strings.Contains(err.Error(), ".tmp") {
+			t.Errorf("%s: %v names a file that nobody knows", name, err)
+		}
+	}
+}
