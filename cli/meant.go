@@ -78,7 +78,7 @@ func meantFlag(app *cli.App, c *cli.Command, name string) (flag, of string) {
 // nearest returns the one of some names that a word is a slip of the pen of, or the beginning of,
 // or "".
 func nearest(word string, names []string) string {
-	best, least := "", len(word)/3+1
+	best, least := "", max(len(word)/3, 1)+1
 	for _, name := range names {
 		if d := edits(word, name); d < least || d == least && best == "" && d <= 2 && len(word) > 3 {
 			best, least = name, d

@@ -228,3 +228,20 @@ func FuzzParseAddress(f *testing.F) {
 		}
 	})
 }
+
+// What nobody can connect to is known before anybody tries.
+func TestImpossible(t *testing.T) {
+	for text, want := range map[string]bool{
+		"127.0.0.1:1": false, "[::1]:1": false, "host:1": false, "unix:a": false,
+		"[fe80::1%eth0]:1": false, "169.254.0.1:1": false,
+		"[fe80::1]:1": true, "224.0.0.1:1": true, "[ff02::1]:1": true, "255.255.255.255:1": true,
+	} {
+		a, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := Impossible(a); (got != nil) != want {
+			t.Errorf("%s: %v", text, got)
+		}
+	}
+}

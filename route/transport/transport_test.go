@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route/admission"
+	"github.com/secureportal/sp/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -289,5 +291,38 @@ func TestGuarded(t *testing.T) {
 	_, err := DialGuarded(t.Context(), other, testkit.Patience)
 	if !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("DialGuarded: %v", err)
+	}
+}
+
+// Every IPv4 address is where one listens who writes 0.0.0.0, and what is printed says so.
+func TestListenIPv4(t *testing.T) {
+	a, err := ParseListen("0.0.0.0:0", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	links, err := NewSet(Config{}).Listen(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer links.Close()
+	apps, err := ListenGuarded(t.Context(), a, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer apps.Close()
+	for _, l := range []net.Listener{links, apps} {
+		if at, ok := FromAddr(l.Addr()); !ok || at.Kind != wire.IP4 || at.IP != a.IP {
+			t.Errorf("it listens at %v", l.Addr())
+		}
+	}
+}
+
+// Where nobody can listen is said with the address, and why keeps its kind.
+func TestListenError(t *testing.T) {
+	a := Address{Kind: wire.Unix, Name: t.TempDir() + "/nowhere/socket"}
+	_, err := NewSet(Config{}).Listen(t.Context(), a)
+	var listen *ListenError
+	if !errors.As(err, &listen) || listen.Address != a || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("got %v", err)
 	}
 }
