@@ -28,7 +28,7 @@ const maxHandshakeMessage = 16384
 const handshakeOverhead = 32 + (32 + 16) + (1088 + 16) + 16 + (1 + MaxName)
 
 // MaxProof is the most bytes of a proof that fits each handshake, on either side and with every
-// suite: see identity.ProofSize. A node whose proof is longer reaches nobody, and nobody reaches it.
+// suite: see identity.ProofSize. A node whose proof is longer reaches nobody, and nobody it.
 const MaxProof = maxHandshakeMessage - handshakeOverhead
 
 // MaxName is the most bytes of the name in a handshake.

@@ -111,8 +111,8 @@ func (e *Endpoint) respond(
 	return e.greet(h, suite, l)
 }
 
-// left returns why message 3 has not come. An initiator that does not trust this side ends the link,
-// for nothing that it could say would be believed.
+// left returns why message 3 has not come. An initiator that does not trust this side ends the
+// link, for nothing that it could say would be believed.
 func (h *handshake) left(err error) error {
 	if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) && !netio.IsReset(err) {
 		return err

@@ -139,8 +139,8 @@ func RotateFile(path string, random io.Reader, now time.Time) (*Identity, error)
 	return RotateFileIf(path, random, now, func(*Identity) error { return nil })
 }
 
-// RotateFileIf is RotateFile that asks check about the identity with its new key, before anything is
-// written: an error leaves the file as it is.
+// RotateFileIf is RotateFile that asks check about the identity with its new key, before anything
+// is written: an error leaves the file as it is.
 func RotateFileIf(
 	path string, random io.Reader, now time.Time, check func(*Identity) error,
 ) (*Identity, error) {

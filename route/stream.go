@@ -350,8 +350,8 @@ func (s *Stream) readStatus() error {
 	}
 }
 
-// foreign says who has answered with something that is no status. Inside of a channel it is the node
-// at its end, or one behind that.
+// foreign says who has answered with something that is no status. Inside of a channel it is the
+// node at its end, or one behind that.
 func (s *Stream) foreign(err error) error {
 	if s.inside || len(s.route) == 0 {
 		return err

@@ -15,8 +15,9 @@ func CheckProof(h *identity.History, credentials [][]byte) error {
 	if size <= channel.MaxProof {
 		return nil
 	}
-	return &Error{TooLong, fmt.Errorf("%s with %d changes and %d credentials has a proof of %d "+
-		"bytes, and a handshake takes %d", h.Identifier(), h.Len(), len(credentials), size, channel.MaxProof)}
+	err := fmt.Errorf("%s with %d changes and %d credentials has a proof of %d bytes, and a "+
+		"handshake takes %d", h.Identifier(), h.Len(), len(credentials), size, channel.MaxProof)
+	return &Error{TooLong, err}
 }
 
 // CredentialHint says of a credential that is about to be given to somebody how many of its kind he
