@@ -132,6 +132,7 @@ func hintFor(err error) string {
 	var u *usageError
 	var d *daemon.Error
 	var listen *transport.ListenError
+	var foreign *route.ForeignError
 	var status *route.StatusError
 	switch {
 	case errors.As(err, &h):
@@ -165,7 +166,7 @@ func hintFor(err error) string {
 			"on another machine, copy the new key file here"
 	case errors.Is(err, trust.ErrNotTrusted):
 		return "name the far end's Identifier with --allow, if it is the one you mean"
-	case errors.Is(err, route.ErrMalformed), isBadMessage(err):
+	case errors.As(err, &foreign), errors.Is(err, route.ErrMalformed):
 		return "what listens there may be no sp, or of another version: " + foreignHint
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return "what listens there may be no sp, or be stopped: " + foreignHint
@@ -215,13 +216,6 @@ const linkLocalHint = "a link-local address stands with the interface that it is
 
 // foreignHint is what to look at where something else listens than is meant.
 const foreignHint = "is that the port of an sp outlet, relay or bridge, and not the service's own?"
-
-// isBadMessage tells whether whoever is asked first does not understand what it is asked: a node
-// understands that, and what sends back whatever it gets says the same.
-func isBadMessage(err error) bool {
-	var status *route.StatusError
-	return errors.As(err, &status) && status.Hearsay && status.Code == route.CodeBadMessage
-}
 
 // isLinkLocal tells whether an address that cannot be dialed lacks its interface.
 func isLinkLocal(err error) bool {

@@ -265,7 +265,7 @@ func parseStep(words []string) (wire.Address, int, error) {
 		return a, took, err
 	}
 	const what = "/%s is not one of /ip4 /ip6 /dnsaddr /unix /service /secure /is; " +
-		"the path of a Unix socket stands behind unix:"
+		"a Unix socket is unix:PATH"
 	return wire.Address{}, 0, fmt.Errorf(what, transport.Printable(protocol))
 }
 

@@ -141,10 +141,10 @@ func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 	as := takenFor(segs, k)
 	session, err := n.endpoint.InitiateTo(n.life.ctx, expected(segs[k]), name, as, open)
 	var foreign *ForeignError
-	if status := (*StatusError)(nil); errors.As(err, &status) {
-		err = status
-	} else if errors.As(err, &foreign) {
+	if errors.As(err, &foreign) {
 		err = foreign
+	} else if status := (*StatusError)(nil); errors.As(err, &status) {
+		err = status
 	} else if name == "" && errors.Is(err, channel.ErrWrongName) {
 		err = fmt.Errorf("%w: %w", err, ErrByName)
 	}

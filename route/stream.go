@@ -371,6 +371,9 @@ func (s *Stream) judge(status wire.Status) error {
 		hop = max(hop, 2) // it is not the node where the channel ends, whatever it says
 	}
 	err.locate(s.route, s.begin, hop)
+	if err.Code == wire.BadMessage && hop == 0 && err.Hearsay {
+		return s.foreign(err) // what sends back whatever it gets says this too
+	}
 	return err
 }
 

@@ -25,7 +25,6 @@ const (
 	CodeNameTaken  = wire.NameTaken
 	CodeNotAllowed = wire.NotAllowed
 	CodeRefused    = wire.Refused
-	CodeBadMessage = wire.BadMessage
 )
 
 // ErrMalformed is wrapped by the error of bytes, or of an address, that are not as the protocol
