@@ -51,6 +51,9 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 
 // helpOf is the command line that asks for the help of a command.
 func helpOf(program string, path []string) []string {
+	path = slices.DeleteFunc(slices.Clone(path), func(word string) bool {
+		return word == helpWord || strings.HasPrefix(word, "-")
+	})
 	return append(append([]string{program}, path...), "--help")
 }
 
@@ -91,9 +94,10 @@ func flagsFirst(app *cli.App, words []string) error {
 	if !isFlag || slices.Contains([]string{"h", "help", "v", "version"}, name) {
 		return nil
 	}
-	for _, word := range words[1:] {
-		if _, command := find(app.Commands, []string{word}); command != nil {
-			err := fmt.Errorf("--%s stands before the command: sp %s --%s …", name, word, name)
+	for i := range words[1:] {
+		if path, command := find(app.Commands, words[1+i:]); command != nil {
+			flag := spellFlag(name)
+			err := fmt.Errorf("%s stands before the command: %s %s …", flag, commandName(path), flag)
 			return &usageError{err: err, command: commandName(nil)}
 		}
 	}

@@ -26,6 +26,8 @@ func TestArrange(t *testing.T) {
 		"inlet --keepalive -1s x":        "inlet --keepalive -1s x",
 		"help":                           "--help",
 		"help identity show":             "identity show --help",
+		"help -h":                        "--help",
+		"help help":                      "--help",
 		"inlet help":                     "inlet --help",
 		"identity help show":             "identity show --help",
 		"identity show x --help":         "identity show --help",

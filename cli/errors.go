@@ -204,6 +204,8 @@ func listenHint(err *transport.ListenError) string {
 		return "ports below 1024 take a privilege, CAP_NET_BIND_SERVICE on Linux; choose a higher one"
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return "this machine has no such address; no host, as in :7000, is what it has"
+	case transport.MissingInterface(err.Address) != nil:
+		return transport.MissingInterface(err.Address).Error()
 	case errors.Is(err, syscall.EINVAL) && err.Address.IP.IsLinkLocalUnicast():
 		return linkLocalHint
 	}

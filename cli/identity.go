@@ -84,7 +84,7 @@ func argIdentity(c *call) (*identity.Identity, string, error) {
 	if err != nil {
 		return nil, "", err
 	}
-	id, err := identity.Load(path)
+	id, err := loadKey(path)
 	return id, path, err
 }
 
@@ -134,7 +134,7 @@ func rotateIdentity(c *call) error {
 		return daemon.CheckProof(id.History(), credentials)
 	})
 	if err != nil {
-		return err
+		return hintAtCreate(err, path)
 	}
 	say(c.stderr, "sp: hint: copies of %s on other machines are refused as soon as somebody has seen "+
 		"the new key: copy the file there now", path)

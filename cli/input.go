@@ -1,13 +1,16 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"time"
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/shellword"
 	"github.com/secureportal/sp/internal/textfile"
 	"github.com/secureportal/sp/route"
 )
@@ -119,5 +122,20 @@ func loadSigner(path string) (*identity.Identity, error) {
 			return nil, err
 		}
 	}
-	return identity.Load(path)
+	return loadKey(path)
+}
+
+// loadKey loads a key file that must be there.
+func loadKey(path string) (*identity.Identity, error) {
+	id, err := identity.Load(path)
+	return id, hintAtCreate(err, path)
+}
+
+// hintAtCreate says how a key file that is not there is made.
+func hintAtCreate(err error, path string) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return withHint(err, "sp identity create %s makes one, if that is the file you mean",
+		shellword.Quote(path))
 }

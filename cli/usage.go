@@ -117,10 +117,10 @@ func parserError(c *cli.Context, err error) error {
 		return noFlag(c, m[1])
 	}
 	if m := needsValue.FindStringSubmatch(text); m != nil {
-		return usage("--%s stands without a value", m[1])
+		return usage("%s stands without a value", spellFlag(m[1]))
 	}
 	if m := invalidValue.FindStringSubmatch(text); m != nil {
-		return usage("--%s %s %s", m[2], m[1], wrongFor(flagOf(c.Command, m[2])))
+		return usage("%s %s %s", spellFlag(m[2]), m[1], wrongFor(flagOf(c.Command, m[2])))
 	}
 	if m := invalidVariable.FindStringSubmatch(text); m != nil {
 		return usage("--%s %s %s", m[2], m[1], wrongFor(flagOf(c.Command, m[2]))) // see spelled
@@ -185,17 +185,21 @@ func refuseStray(c *call, needed []string) error {
 	if len(c.args) == 0 || takesArguments(c.flags.Command) {
 		return nil
 	}
+	value := c.args[0]
+	if _, err := strconv.ParseUint(value, 10, 16); err == nil {
+		value = ":" + value
+	}
 	for _, name := range append(slices.Clone(needed), "to") {
-		if flagOf(c.flags.Command, name) != nil && !c.has(name) {
-			value := c.args[0]
-			if _, err := strconv.ParseUint(value, 10, 16); err == nil {
-				value = ":" + value
-			}
+		isAddress := !slices.Contains(addressFlags, name) || strings.ContainsAny(value, ":/@")
+		if flagOf(c.flags.Command, name) != nil && !c.has(name) && isAddress {
 			return usage("unexpected argument %q: is --%s %s meant?", c.args[0], name, value)
 		}
 	}
 	return usage("unexpected argument %q", c.args[0])
 }
+
+// addressFlags are those whose values are addresses or routes.
+var addressFlags = []string{"listen", "target", "next", "to"}
 
 // missing is the error of a flag that must be there: its hint is how the command is used.
 func missing(c *call, name string) error {

@@ -45,8 +45,16 @@ func (s *site) tryOut(c config.Config) {
 // reason.
 func tryTarget(o config.Outlet) error {
 	a, err := o.TargetAddress()
-	if err != nil || transport.Scheme(a) != "unix" {
+	if err == nil {
+		err = transport.MissingInterface(a)
+	}
+	switch scheme := transport.Scheme(a); {
+	case err != nil:
 		return err
+	case scheme == "tcp" && a.Port == 0:
+		return errors.New("nobody listens at port 0")
+	case scheme != "unix":
+		return nil
 	}
 	info, err := os.Stat(a.Name)
 	if err != nil || info.Mode()&os.ModeSocket != 0 {

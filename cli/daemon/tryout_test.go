@@ -72,6 +72,12 @@ func TestTryOut(t *testing.T) {
 				t.Fatal(err)
 			}
 		}},
+		"a target behind no interface": {"no interface none", func(_ string, c *config.Config) {
+			c.Outlets[0].Target = "[fe80::1%none]:1"
+		}},
+		"a target at port 0": {"nobody listens at port 0", func(_ string, c *config.Config) {
+			c.Outlets[0].Target = ":0"
+		}},
 		"a target that is not there yet": {"", func(home string, c *config.Config) {
 			c.Outlets[0].Target = "unix:" + filepath.Join(home, "later")
 		}},

@@ -95,7 +95,8 @@ func Parse(text string) (Address, error) {
 	return a, err
 }
 
-// ParseTarget is Parse for a service next door: no host is loopback.
+// ParseTarget is Parse for a service next door: no host is loopback, and the port may be 0, where
+// nobody will ever listen.
 func ParseTarget(text, loopback string) (Address, error) {
 	if a, ok, err := parseScheme(text); ok {
 		return a, err
@@ -103,7 +104,7 @@ func ParseTarget(text, loopback string) (Address, error) {
 	if !strings.Contains(text, ":") {
 		return Address{}, notListen(text)
 	}
-	return parseHostPort(text, loopback, 1)
+	return parseHostPort(text, loopback, 0)
 }
 
 // ParseListen is Parse for where to listen: host stands for an empty host, and the port may be 0.
@@ -171,6 +172,19 @@ func Impossible(a Address) error {
 	case a.IP.Is6() && a.IP.IsLinkLocalUnicast() && a.IP.Zone() == "":
 		return fmt.Errorf("%s is link-local, and stands with its interface: [%[1]s%%eth0]:%d",
 			a.IP, a.Port)
+	}
+	return nil
+}
+
+// MissingInterface tells which interface, that an address stands with, this machine does not have
+// just now, or returns nil.
+func MissingInterface(a Address) error {
+	zone := a.IP.Zone()
+	if _, err := strconv.Atoi(zone); zone == "" || err == nil {
+		return nil
+	}
+	if _, err := net.InterfaceByName(zone); err != nil {
+		return fmt.Errorf("this machine has no interface %s", zone)
 	}
 	return nil
 }
@@ -257,6 +271,8 @@ func checkHost(host, text string) error {
 	switch {
 	case strings.Contains(host, ":") && strings.ContainsAny(text, ", "):
 		return errors.New("one address at a time, and the flag once more for each further one")
+	case strings.HasPrefix(text, "tcp:"):
+		return errors.New("an IPv6 address goes in brackets, [::1]:7000, and tcp: is left out")
 	case strings.Contains(host, ":"):
 		return errors.New("host:port has one colon, and an IPv6 address goes in brackets: [::1]:7000")
 	case host == "*":
