@@ -207,9 +207,13 @@ func HasScheme(text string) bool {
 	return ok
 }
 
-// parseScheme reads scheme:REST, and unix:PATH. It reports false if text is of another form.
+// parseScheme reads scheme:REST, and unix:PATH, also as a URL without a host. It reports false if
+// text is of another form.
 func parseScheme(text string) (a Address, ok bool, err error) {
 	scheme, rest, ok := strings.Cut(text, ":")
+	if scheme == "unix" && strings.HasPrefix(rest, "///") {
+		rest = "/" + strings.TrimLeft(rest, "/")
+	}
 	if !ok || scheme == "tcp" || strings.HasPrefix(rest, "//") || !isScheme(scheme) {
 		return Address{}, false, nil
 	}
@@ -241,6 +245,9 @@ func withScheme(scheme, rest string) (Address, error) {
 // unixAddress returns the address of a Unix socket. That a system takes fewer bytes is said here,
 // and not when the socket is needed.
 func unixAddress(name string) (Address, error) {
+	if strings.HasPrefix(name, "//") {
+		name = "/" + strings.TrimLeft(name, "/") // which is the same file
+	}
 	a := Address{Kind: wire.Unix, Name: name}
 	if n := len(name); n > maxSocketPath {
 		return a, fmt.Errorf("a socket's path has at most %d bytes on this system, and this one %d: "+

@@ -55,6 +55,18 @@ func TestParseErrors(t *testing.T) {
 
 func long(n int) string { return strings.Repeat("x", n) }
 
+// The ways to write the path of a socket are one.
+func TestPaths(t *testing.T) {
+	for _, text := range []string{"unix:/run/a", "unix:///run/a", "unix:////run/a"} {
+		if a, err := Parse(text); err != nil || a.Name != "/run/a" {
+			t.Errorf("%s: %v, %v", text, a, err)
+		}
+	}
+	if a, _, err := ParseStep([]string{"unix", "%2F%2Frun%2Fa"}); err != nil || a.Name != "/run/a" {
+		t.Errorf("in a route: %v, %v", a, err)
+	}
+}
+
 // Where to listen may have no host and no port yet, and a zone.
 func TestParseListen(t *testing.T) {
 	for _, test := range []struct{ text, host, want string }{
@@ -177,7 +189,7 @@ func FuzzFormat(f *testing.F) {
 		a := ipAddress(addr.WithZone(zone), port)
 		switch kind % 3 {
 		case 1:
-			a = Address{Kind: wire.Unix, Name: name}
+			a, _ = unixAddress(name)
 		case 2:
 			a = Address{Kind: wire.DNS, Name: name, Port: port}
 		}
