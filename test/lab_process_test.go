@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -33,6 +34,7 @@ type tidy struct{ *testing.M }
 
 func (m tidy) Run() int {
 	manyAtOnce()
+	takeHangups()
 	pulse = testkit.StartPulse()
 	defer pulse.Stop()
 	code := m.M.Run()
@@ -40,6 +42,14 @@ func (m tidy) Run() int {
 		_ = os.RemoveAll(built.dir)
 	}
 	return code
+}
+
+// takeHangups has the processes of these tests begin as a terminal's do, also under nohup: what is
+// ignored here would be ignored there.
+func takeHangups() {
+	if signal.Ignored(syscall.SIGHUP) {
+		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+	}
 }
 
 // atOnce is how many tests run at once, unless -parallel says so: most wait most of the time, for
