@@ -61,6 +61,10 @@ type Config struct {
 	// Audit has a line logged when a session with somebody who is trusted begins, and when it ends.
 	Audit bool
 
+	// Turned gets something when what Turnover counts has become more, if it has room. It may be
+	// nil.
+	Turned chan<- struct{}
+
 	// Logger gets what happens on the node. Nil means slog.Default.
 	Logger *slog.Logger
 }
@@ -265,16 +269,25 @@ func (n *Node) begin(p admission.Party) error {
 		n.life.end()
 		return Refuse(wire.Busy, err.Error())
 	}
-	n.turnover.Add(1)
+	n.turn()
 	requestsOpen.Inc()
 	return nil
 }
 
 func (n *Node) end(p admission.Party) {
-	n.turnover.Add(1)
+	n.turn()
 	requestsOpen.Dec()
 	n.admission.End(p)
 	n.life.end()
+}
+
+// turn counts that something has begun or ended.
+func (n *Node) turn() {
+	n.turnover.Add(1)
+	select {
+	case n.config.Turned <- struct{}{}:
+	default: // nobody wants to know, or has not looked since
+	}
 }
 
 // source says where a peer is, for limits.

@@ -27,7 +27,6 @@ import (
 	"log/slog"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity"
@@ -93,6 +92,8 @@ var ErrClosed = errors.New("the daemon has been shut down")
 type Daemon struct {
 	options  Options        // set once
 	instance relay.Instance // set once; on relays, a site takes over from the one before
+	files    *filewatch.Watcher
+	turned   chan struct{} // gets something when a connection has begun or ended
 
 	busy   context.Context // ends when Shutdown or Close begins
 	rest   context.CancelFunc
@@ -124,11 +125,15 @@ func Start(ctx context.Context, c config.Config, o Options) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{options: o, instance: instance, sites: make(map[*site]struct{})}
+	d := &Daemon{
+		options: o, instance: instance,
+		turned: make(chan struct{}, 1), sites: make(map[*site]struct{}),
+	}
+	d.files = filewatch.NewWatcher(d.allFiles, d.rereadChanged)
 	d.busy, d.rest = context.WithCancel(context.Background())
 	d.life, d.stop = context.WithCancel(context.Background())
-	d.tasks.Go(func() { d.watchFiles(d.life) })
-	d.tasks.Go(func() { freeMemory(d.busy, d.turnover) })
+	d.tasks.Go(func() { d.files.Run(d.life) })
+	d.tasks.Go(func() { freeMemory(d.busy, d.turned, d.turnover) })
 	d.tasks.Go(func() { feedWatchdog(d.life) })
 	if err := d.Apply(ctx, c); err != nil {
 		_ = d.Close()
@@ -238,10 +243,11 @@ func (d *Daemon) known(s *site, p *running) *running {
 
 // newSite makes the site of a node, which is looked after from now on.
 func (d *Daemon) newSite(n config.Node) (*site, error) {
-	s, err := newSite(n, d.options)
+	s, err := newSite(n, d.options, d.turned)
 	if err != nil {
 		return nil, err
 	}
+	defer d.files.Again()
 	s.changed, s.notify, s.instance = d.announce, d.notify, d.instance
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -357,19 +363,18 @@ func (d *Daemon) allSites() []*site {
 	return all
 }
 
-// watchFiles keeps the files of the node and what was read from them the same.
-func (d *Daemon) watchFiles(ctx context.Context) {
-	ticker := time.NewTicker(filewatch.Interval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			for _, s := range d.allSites() {
-				s.reread(false)
-			}
-		}
+// allFiles are the files of all nodes.
+func (d *Daemon) allFiles() (all []string) {
+	for _, s := range d.allSites() {
+		all = append(all, s.files()...)
+	}
+	return all
+}
+
+// rereadChanged keeps the files of all nodes and what was read from them the same.
+func (d *Daemon) rereadChanged() {
+	for _, s := range d.allSites() {
+		s.reread(false)
 	}
 }
 

@@ -6,12 +6,13 @@ import (
 	"time"
 )
 
-// freeMemoryPoll is how often freeMemory looks whether connections have begun or ended.
-const freeMemoryPoll = 500 * time.Millisecond
+// freeMemoryPause is how long freeMemory takes no note of more connections after one: where there
+// are many, it looks now and then.
+const freeMemoryPause = 500 * time.Millisecond
 
-// freeMemoryAfter is for how long none has when memory is freed: soon; again, since a pool keeps
-// what it had through one collection of garbage; and again when links that the last connections
-// have left behind have been closed.
+// freeMemoryAfter is for how long none has begun or ended when memory is freed: soon; again, since a
+// pool keeps what it had through one collection of garbage; and again when links that the last
+// connections have left behind have been closed.
 var freeMemoryAfter = [...]time.Duration{2 * time.Second, 4 * time.Second, 20 * time.Second}
 
 // A connection now and then must not cost so many collections of garbage: memory is freed soon
@@ -22,38 +23,55 @@ const (
 	freeMemoryInterval = 30 * time.Second
 )
 
-// freeMemory returns memory to the system whenever turnover, having grown, has not for a while:
-// what a burst of connections took must not stay with a process that runs for years. It runs
-// until ctx ends.
-func freeMemory(ctx context.Context, turnover func() uint64) {
-	ticks := time.NewTicker(freeMemoryPoll)
-	defer ticks.Stop()
-	var (
-		last, freed    uint64    // turnover: the last look's, and when memory was last freed soon
-		quiet, freedAt time.Time // since when last is the same, and when memory was last freed soon
-	)
+// freeMemory returns memory to the system whenever turnover, having grown, has not for a while: what
+// a burst of connections took must not stay with a process that runs for years. turned gets
+// something when turnover has grown: as long as it does not, nothing is done. It runs until ctx
+// ends.
+func freeMemory(ctx context.Context, turned <-chan struct{}, turnover func() uint64) {
+	var freed uint64 // turnover when memory was last freed soon
+	var freedAt time.Time
 	next := len(freeMemoryAfter) // in freeMemoryAfter; nothing has been taken yet
+	quiet := time.NewTimer(0)
+	<-quiet.C
+	defer quiet.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticks.C:
-		}
-		if now := turnover(); now != last {
-			last, quiet, next = now, time.Now(), 0
-			continue
-		}
-		if next == len(freeMemoryAfter) || time.Since(quiet) < freeMemoryAfter[next] {
-			continue
-		}
-		if next == 0 {
-			if last-freed < freeMemoryBurst && time.Since(freedAt) < freeMemoryInterval {
-				next = len(freeMemoryAfter) - 1
-				continue
+		case <-turned:
+			next = 0
+			if !pause(ctx, freeMemoryPause) {
+				return
 			}
-			freed, freedAt = last, time.Now()
+			quiet.Reset(freeMemoryAfter[0] - freeMemoryPause)
+			continue
+		case <-quiet.C:
 		}
-		debug.FreeOSMemory()
-		next++
+		before := freeMemoryAfter[next]
+		if next == 0 && turnover()-freed < freeMemoryBurst &&
+			time.Since(freedAt) < freeMemoryInterval {
+			next = len(freeMemoryAfter) - 1
+		} else {
+			if next == 0 {
+				freed, freedAt = turnover(), time.Now()
+			}
+			debug.FreeOSMemory()
+			next++
+		}
+		if next < len(freeMemoryAfter) {
+			quiet.Reset(freeMemoryAfter[next] - before)
+		}
+	}
+}
+
+// pause waits, and reports false if ctx ends meanwhile.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }

@@ -36,16 +36,18 @@ func OpenNode(n config.Node, o Options) (*route.Node, error) {
 	if err := n.Validate(); err != nil {
 		return nil, err
 	}
-	s, err := newSite(n, o)
+	s, err := newSite(n, o, nil)
 	if err != nil {
 		return nil, err
 	}
 	return s.main.node, nil
 }
 
-// newSite makes a site, and its key if there is none. n is valid.
-func newSite(n config.Node, o Options) (*site, error) {
+// newSite makes a site, and its key if there is none. n is valid. turned gets something when a
+// connection has begun or ended, if it has room.
+func newSite(n config.Node, o Options, turned chan<- struct{}) (*site, error) {
 	s := &site{
+		turned: turned,
 		config: n, options: o, logger: o.Logger, open: newConnections(),
 		changed: func() {}, notify: func(Event) {},
 		members: make(map[*member]struct{}), parts: make(map[string]part),
@@ -148,6 +150,7 @@ func (s *site) nodeConfig() (route.Config, error) {
 		},
 		ConnectTimeout: s.config.ConnectTimeout, Limits: limits(s.config.Limits, false),
 		SocketMode: mode, Audit: s.options.Audit, Logger: s.logger, Hint: s.options.Hint,
+		Turned: s.turned,
 	}, err
 }
 

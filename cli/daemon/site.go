@@ -28,13 +28,14 @@ type site struct {
 	self      *identity.Identity // as it was at the start
 	ticket    *identity.Ticket   // to redeem; nil for none
 	presented *presented
-	trust     trust.Config   // what all policies have in common
-	base      route.Config   // and all nodes
-	main      *member        // of inlets and outlets
-	open      *connections   // on main
-	instance  relay.Instance // which process this is, for relays
-	changed   func()         // is told that a part has come up; never nil
-	notify    func(Event)    // never nil
+	trust     trust.Config    // what all policies have in common
+	base      route.Config    // and all nodes
+	main      *member         // of inlets and outlets
+	open      *connections    // on main
+	instance  relay.Instance  // which process this is, for relays
+	changed   func()          // is told that a part has come up; never nil
+	notify    func(Event)     // never nil
+	turned    chan<- struct{} // gets something when a connection has begun or ended
 
 	outlets atomic.Pointer[[]config.Outlet] // which tickets are for here
 	drain   atomic.Int64                    // nanoseconds
@@ -116,6 +117,13 @@ func (s *site) close() error {
 		errs = append(errs, m.node.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// files are those that the site's nodes read again when they change.
+func (s *site) files() []string {
+	t := s.config.Trust
+	return slices.Concat(
+		[]string{s.presented.key.path}, s.config.Credentials, t.AllowFiles, t.DenyFiles)
 }
 
 // reread reads the lists, and what the node presents of itself, which the far ends hear of at

@@ -1,14 +1,16 @@
 // Package filewatch tells when a file has to be read again, and which errors of reading it
 // are worth telling.
 //
-// A [File] is looked at with stat whenever [File.Changed] is called: another inode, size
-// or time of change makes it another file. Whoever has files calls Changed for each of
-// them at an [Interval], and reads those that may have changed, with its own function and
-// its own limits. So a change is noticed in less than half a second, on every system and
-// every file system.
+// A [File] is looked at with stat whenever [File.Changed] is called: another inode, size or time of
+// change makes it another file. Whoever has files has a [Watcher] say when, calls Changed for each of
+// them then, and reads those that may have changed, with its own function and its own limits.
 //
-// The package reads no contents, starts no goroutine and logs nothing. Where the kernel can
-// tell of changes, Changed may later answer from its events; nothing else is to differ.
+// On Linux the kernel says when: a change is noticed at once, and nothing is done in between. What is
+// done to a file on a network's file system, by others, is noticed within 2 seconds, and where there
+// is no inotify, as on other systems, within 0.4; twice that if the file was in the middle of being
+// written.
+//
+// The package reads no contents and logs nothing.
 package filewatch
 
 import (
@@ -18,8 +20,8 @@ import (
 )
 
 const (
-	// Interval is how often to call Changed. A change is noticed after one interval, or
-	// after two if the file was in the middle of being written.
+	// Interval is the least time between two looks. A file that was in the middle of being
+	// written is looked at again after it.
 	Interval = 200 * time.Millisecond
 
 	// settleTime is how long a file must have been left alone before its size and time
