@@ -76,6 +76,7 @@ var errTooManyResting = fmt.Errorf("%w: more than %d links without a flow", ErrP
 // awaitFlow waits for the next flow on l: not for long if too many links do, but long enough for an
 // initiator that does not need so many to close them itself.
 func (s *Session) awaitFlow(l *link) error {
+	s.pool.uncount(l)
 	var tooMany atomic.Bool
 	if s.config.Rest != nil {
 		defer s.config.Rest(s.id, func() {

@@ -20,6 +20,8 @@ type carrier interface {
 	netio.LazyReader
 	// Quieter tells whether nothing has arrived, and no end either.
 	netio.Quieter
+	// Taker tells whether a short record can be written without waiting.
+	netio.Taker
 	// ResetAwaiter waits after the other end has ended its direction.
 	netio.ResetAwaiter
 
@@ -80,6 +82,7 @@ func (f *Flow) fillLocked() error {
 			r.from = c
 		}
 		err := r.in.fill(c)
+		f.moves.Add(1)
 		if f.carrier() == c {
 			return err
 		}
@@ -91,6 +94,7 @@ func (f *Flow) fillLocked() error {
 func (f *Flow) transmitLocked(records []byte) error {
 	for {
 		c := f.carrier()
+		f.moves.Add(1)
 		_, err := c.Write(records)
 		if err == nil || f.carrier() == c {
 			return linkError(err)

@@ -49,6 +49,11 @@ const MaxMissedPongs = 3
 const (
 	// pingSpeedup divides the time to the next ping while one is unanswered.
 	pingSpeedup = 3
+	// pingSlowdown multiplies the time to the next ping while nobody would miss the session.
+	pingSlowdown = 4
+	// pingGrace divides the time between two pings: so much longer the responder leaves them to the
+	// initiator, and so little does not count.
+	pingGrace = 8
 	// minRenewAfter is the least time between two renewals of a session's keys.
 	minRenewAfter = 5 * time.Second
 	// renewTimeout is how long a renewal of the keys may take before the session ends.

@@ -50,8 +50,12 @@ type Config struct {
 	// peer, once peer has proved its identity and is trusted. Nil presents none.
 	Ticket func(peer identity.Identifier) []byte
 
-	// Keepalive is the time between two pings of a session that answers. 0 means DefaultKeepalive.
+	// Keepalive is the time between two pings of a session that answers, while somebody would miss
+	// it. 0 means DefaultKeepalive.
 	Keepalive time.Duration
+	// Activity counts what else than a session's own flows would be missed with it. While there is
+	// neither, pings come four times as rarely. Nil means that there always is something.
+	Activity *Activity
 	// RenewAfter is the age at which a session's keys are replaced. 0 means DefaultRenewAfter; less
 	// than 5 s means 5 s.
 	RenewAfter time.Duration
@@ -61,6 +65,10 @@ type Config struct {
 	// Prewarm is how many links an initiator makes at most before they are needed. Each begins with
 	// an empty flow, which the far end's Handler must end as well. 0 makes none.
 	Prewarm int
+
+	// Probe has an initiator that has no link to spare make one, to find out on it for how long a
+	// link may carry nothing. It is like those of Prewarm, and closed when that is known.
+	Probe bool
 
 	// SessionsPerIdentity bounds the sessions that one far end may have as initiator; one more is
 	// refused with ErrBusy. 0 means DefaultSessionsPerIdentity.

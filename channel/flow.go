@@ -5,8 +5,10 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/netio"
 )
 
@@ -28,6 +30,7 @@ const (
 // is permanent. It is safe for concurrent use.
 type Flow struct {
 	session *Session
+	moves   atomic.Uint32 // how often something has passed, either way
 
 	way struct {
 		sync.Mutex // taken last
@@ -59,6 +62,7 @@ type Flow struct {
 		sync.Mutex
 		state    flowState
 		ended    int   // directions
+		sentEnd  bool  // one of them is the sending one
 		reason   error // why it is closed, where that is not an error of the link
 		readBy   time.Time
 		writeBy  time.Time
@@ -82,7 +86,16 @@ func newFlow(s *Session, l *link, k flowKeys) *Flow {
 	f.sending.cipher, f.receiving.cipher, f.sending.hello = k.send, k.receive, k.hello
 	f.way.carrier, f.receiving.from = l, l
 	f.receiving.in, l.in = l.in, nil
+	l.flow.Store(f)
 	return f
+}
+
+// Background says that nobody would miss the flow soon if it were gone: a session with no other
+// flows is pinged like one without. It is called once, before the flow ends.
+func (f *Flow) Background() {
+	if l, ok := f.carrier().(*link); ok {
+		l.pool.toBackground(l)
+	}
 }
 
 // Session returns the session that f belongs to.
@@ -100,7 +113,7 @@ func (f *Flow) Close() error {
 			_ = f.SetWriteDeadline(time.Now().Add(abortTimeout))
 			if f.sendRecordLocked(typeEnd) == nil {
 				f.sending.ended = true
-				f.endDirection()
+				f.endDirection(true)
 			}
 		}
 		f.sending.Unlock()
@@ -171,9 +184,10 @@ func (f *Flow) shutAnd(end func(carrier) error, err error) {
 
 // endDirection counts the directions that have ended. After both, the carrier is free for the next
 // flow.
-func (f *Flow) endDirection() {
+func (f *Flow) endDirection(sending bool) {
 	f.life.Lock()
 	f.life.ended++
+	f.life.sentEnd = f.life.sentEnd || sending
 	clean := f.life.ended == 2 && f.life.state == flowOpen
 	c := f.carrier()
 	if clean {
@@ -188,6 +202,8 @@ func (f *Flow) endDirection() {
 	f.life.Unlock()
 	if clean {
 		c.free()
+	} else if !sending && f.session.role == identity.Responder {
+		f.session.quiet.begin() // the initiator cannot any more
 	}
 }
 

@@ -259,7 +259,8 @@ func readFlow(e *epoch, wire []byte) ([]byte, error) {
 	_, _ = client.Write(wire)
 	_ = client.CloseWrite()
 	s := &Session{config: new(Config), role: identity.Responder, life: newLife()}
-	s.pool = newLinkPool(s.role, &s.life.goingAway, &s.prewarm)
+	s.quiet = newQuietLinks()
+	s.pool = newLinkPool(s.role, &s.life.goingAway, &s.prewarm, s.quiet)
 	l := newLink(server)
 	_ = s.pool.adopt(l)
 	var k flowKeys

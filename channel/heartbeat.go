@@ -6,39 +6,76 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/secureportal/sp/identity"
 )
 
 // heartbeat finds out whether the far end answers: by pings, which cross the whole way there and
-// back.
+// back. Of two sides one is enough to ping: the other one hears that it does, and begins itself when
+// it hears nothing any more.
+//
+//	hears the far end ──▶ hears nothing for a while ──▶ pings, ever faster ──▶ the session is over
+//	        ▲                                                  │ a pong
+//	        └──────────────────────────────────────────────────┘
 type heartbeat struct {
 	control  *control
-	interval time.Duration
+	interval time.Duration // while somebody would miss the session
+	grace    time.Duration // that the initiator has to ping before the responder does
+	timer    *time.Timer   // when beat is due
 
 	mu      sync.Mutex
+	heard   time.Time                // when the far end last said anything
 	sent    uint64                   // pings
-	missed  int                      // beats since the last pong
+	missed  int                      // pings since the last pong
 	waiting map[uint64]chan struct{} // closed when a ping's pong comes
 }
 
-func newHeartbeat(c *control, interval time.Duration) heartbeat {
-	return heartbeat{control: c, interval: interval, waiting: make(map[uint64]chan struct{})}
+func newHeartbeat(c *control, role identity.Role, interval time.Duration) heartbeat {
+	var grace time.Duration
+	if role == identity.Responder {
+		grace = interval / pingGrace
+	}
+	return heartbeat{
+		control: c, interval: interval, grace: grace,
+		heard: time.Now(), timer: time.NewTimer(interval),
+		waiting: make(map[uint64]chan struct{}),
+	}
 }
 
-// beat sends a ping, or fails after too many missed pongs. It returns when to do so again: soon if
-// the last ping has not been answered, so that a black hole shows well within three intervals.
-func (h *heartbeat) beat() (next time.Duration, err error) {
+// hear takes note that the far end has said something. If that answers all there was to ask, the
+// next beat is for when nothing more has been heard for the time rest. The initiator, who has more
+// to do then, keeps to its own time unless it has just been answered.
+func (h *heartbeat) hear(now time.Time, isPong bool, rest time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.heard = now
+	if h.missed == 0 && (isPong || h.grace > 0) {
+		h.timer.Reset(rest + h.grace)
+	}
+}
+
+// beat sends a ping if the far end has said nothing for the time rest, or fails after too many
+// missed pongs. It returns when to do so again: soon if a ping has not been answered, so that a
+// black hole shows well within three intervals.
+func (h *heartbeat) beat(now time.Time, rest time.Duration) (next time.Duration, err error) {
 	h.mu.Lock()
 	missed := h.missed
-	h.missed++
-	h.mu.Unlock()
+	quiet := now.Sub(h.heard)
+	if wait := rest + h.grace - quiet; missed == 0 && wait > rest/pingGrace {
+		h.mu.Unlock()
+		return wait, nil
+	}
 	if missed >= MaxMissedPongs {
+		h.mu.Unlock()
 		return 0, ErrMissedPongs
 	}
+	h.missed++
+	h.mu.Unlock()
 	h.send(nil)
 	if missed > 0 {
 		return h.interval / pingSpeedup, nil
 	}
-	return h.interval, nil
+	return h.interval - h.grace, nil
 }
 
 // pong takes note of the answer to a ping.

@@ -22,6 +22,15 @@ type link struct {
 	// since is when the link became idle; guarded by the pool.
 	since time.Time
 
+	// flow is the one that is on the link, or nil. moves and still are how often something had
+	// passed in it at the last look, and since when that has been so many; guarded by the pool.
+	flow  atomic.Pointer[Flow]
+	moves uint32
+	still time.Duration
+	// counted tells that the pool's activity has the flow, and background that it is none that
+	// somebody would miss; guarded by the pool.
+	counted, background bool
+
 	// resting tells that the last flow has left the link clean and no other has begun.
 	resting atomic.Bool
 	// unauthenticated tells, at the responder, that a hello has come and not the record that proves
@@ -38,6 +47,9 @@ func (l *link) ReadLazy(room netio.Room) (int, error) { return netio.ReadLazy(l.
 
 // Quiet implements carrier.
 func (l *link) Quiet() bool { return netio.Quiet(l.Conn) }
+
+// TakesMore implements netio.Taker.
+func (l *link) TakesMore() bool { return netio.TakesMore(l.Conn) }
 
 // AwaitReset implements carrier.
 func (l *link) AwaitReset() error { return netio.AwaitReset(l.Conn) }
@@ -57,6 +69,7 @@ func (l *link) Reset() error {
 // rest implements carrier.
 func (l *link) rest(in *input) {
 	l.in = in
+	l.flow.Store(nil)
 	l.resting.Store(true)
 }
 

@@ -3,6 +3,7 @@ package channel
 import (
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/secureportal/sp/identity"
 )
@@ -14,6 +15,11 @@ func (s *Session) listen() error {
 		t, data, err := s.control.read()
 		if err == nil {
 			err = s.handle(t, data)
+		}
+		if err == nil {
+			now := time.Now()
+			s.heartbeat.hear(now, t == typePong, s.rest())
+			err = s.keys.overdue(now)
 		}
 		if isTimeout(err) {
 			err = ErrCut // see control.say

@@ -16,6 +16,8 @@ type linkPool struct {
 	role      identity.Role
 	goingAway *event       // after it no idle link is kept
 	prewarm   *prewarm     // is told of the demand for links
+	quiets    *quietLinks  // is told of links that may carry nothing
+	activity  Activity     // flows that somebody would miss
 	freed     signal       // tells run that less goes on here; see freedLocked
 	resting   atomic.Int32 // responder: links that wait for their next flow
 
@@ -24,11 +26,14 @@ type linkPool struct {
 	links map[*link]struct{} // nil once all are closed
 	idle  []*link            // those without a flow, initiator only; the most recently used last
 	opens int                // calls of Open under way
+
+	background int           // flows that nobody would miss soon
+	lost       time.Duration // for how long a link had carried nothing when it ended, since the last look
 }
 
-func newLinkPool(role identity.Role, goingAway *event, w *prewarm) linkPool {
+func newLinkPool(role identity.Role, goingAway *event, w *prewarm, q *quietLinks) linkPool {
 	return linkPool{
-		role: role, goingAway: goingAway, prewarm: w,
+		role: role, goingAway: goingAway, prewarm: w, quiets: q,
 		freed: newSignal(), links: make(map[*link]struct{}),
 	}
 }
@@ -60,6 +65,10 @@ func (p *linkPool) add(l *link, empty bool) error {
 	l.pool, l.dialed = p, true
 	p.links[l] = struct{}{}
 	l.resting.Store(empty)
+	if !empty {
+		p.countLocked(l)
+	}
+	p.quiets.begin()
 	return nil
 }
 
@@ -75,7 +84,43 @@ func (p *linkPool) adopt(l *link) error {
 	l.resting.Store(true)
 	l.unauthenticated.Store(true)
 	p.links[l] = struct{}{}
+	p.countLocked(l)
 	return nil
+}
+
+// countLocked counts a flow on l that somebody would miss.
+func (p *linkPool) countLocked(l *link) {
+	l.counted = true
+	p.activity.Begin()
+}
+
+// uncountLocked takes note that there is no flow on l any more.
+func (p *linkPool) uncountLocked(l *link) {
+	if l.counted {
+		p.activity.End()
+	}
+	if l.background {
+		p.background--
+	}
+	l.counted, l.background = false, false
+}
+
+// uncount is uncountLocked.
+func (p *linkPool) uncount(l *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.uncountLocked(l)
+}
+
+// toBackground takes note that nobody would miss the flow on l soon.
+func (p *linkPool) toBackground(l *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if _, ok := p.links[l]; ok && l.counted {
+		p.uncountLocked(l)
+		p.background++
+		l.background = true
+	}
 }
 
 // forget takes l out.
@@ -83,6 +128,7 @@ func (p *linkPool) forget(l *link) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.links, l)
+	p.uncountLocked(l)
 	p.freedLocked()
 }
 
@@ -131,6 +177,7 @@ func (p *linkPool) park(l *link) {
 	l.in.drop()
 	p.mu.Lock()
 	l.since = time.Now()
+	p.uncountLocked(l)
 	keep := clean && p.err == nil && len(p.idle) < linkIdleMax
 	if keep {
 		p.idle = append(p.idle, l)

@@ -151,6 +151,13 @@ func (s *Session) openEmpty() error {
 	if err != nil {
 		return err
 	}
+	return s.emptyFlow(l)
+}
+
+// emptyFlow has an empty flow on a link, which is idle after it.
+func (s *Session) emptyFlow(l *link) error {
+	ctx, cancel := context.WithTimeout(s.life.ctx, prewarmTimeout)
+	defer cancel()
 	f, err := s.openOn(l, true)
 	if err != nil {
 		_ = l.Conn.Close()

@@ -55,7 +55,7 @@ func (f *Flow) awaitLocked() error {
 	for len(r.data) == 0 {
 		if r.ended {
 			r.ended = false
-			f.endDirection() // only now: what was delivered before was in the input's buffer
+			f.endDirection(false) // only now: what was delivered before was in the input's buffer
 		}
 		if r.err != nil {
 			return r.err
@@ -108,6 +108,9 @@ func (f *Flow) openLocked(most int) (bool, error) {
 
 // receiveFailedLocked makes err permanent and ends the flow.
 func (f *Flow) receiveFailedLocked(err error) {
+	if l, ok := f.carrier().(*link); ok && errors.Is(err, ErrCut) {
+		l.pool.lose(l, f, f.session.quiet)
+	}
 	err = f.explain(err)
 	f.receiving.err = err
 	if errors.Is(err, ErrForged) || errors.Is(err, ErrProtocol) {

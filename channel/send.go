@@ -136,6 +136,6 @@ func (f *Flow) CloseWrite() error {
 		return err
 	}
 	s.ended = true
-	f.endDirection()
+	f.endDirection(true)
 	return nil
 }

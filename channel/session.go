@@ -32,6 +32,7 @@ type Session struct {
 	trust     trustReview // whether the far end is trusted
 	pool      linkPool    // all links but the control link
 	prewarm   prewarm     // links for flows to come; initiator only
+	quiet     *quietLinks // links that carry nothing
 	hooks     endHooks    // what to call when it has ended
 
 	saidGoAway atomic.Bool // this side has told the far end that it goes away
@@ -48,7 +49,7 @@ func newSession(
 	s := &Session{config: h.config, role: h.role, id: h.peer.Identifier(), life: newLife()}
 	s.control = newControl(l, s.end)
 	s.control.send, s.control.receive = e.keys(h.role, 0)
-	s.heartbeat = newHeartbeat(&s.control, h.config.KeepaliveInterval())
+	s.heartbeat = newHeartbeat(&s.control, h.role, h.config.KeepaliveInterval())
 	s.trust = newTrustReview(h.config.Trust, h.peer, h.as, h.decision)
 	s.keys = keys{
 		config: h.config, static: static, role: h.role, suite: suite, name: h.name, id: s.id,
@@ -56,7 +57,8 @@ func newSession(
 		renewed: newSignal(), wanted: newSignal(), current: e,
 	}
 	s.prewarm = prewarm{most: h.config.Prewarm, changed: newSignal()}
-	s.pool = newLinkPool(h.role, &s.life.goingAway, &s.prewarm)
+	s.quiet = newQuietLinks()
+	s.pool = newLinkPool(h.role, &s.life.goingAway, &s.prewarm, s.quiet)
 	return s, nil
 }
 
@@ -67,7 +69,7 @@ func (s *Session) run() {
 	}
 	var tasks sync.WaitGroup
 	tasks.Go(func() { s.end(s.listen()) })
-	tasks.Go(func() { s.end(s.keepTime()) })
+	tasks.Go(func() { s.end(s.keepTime(&tasks)) })
 	tasks.Go(func() { s.end(s.trust.run(&s.life)) })
 	if s.role == identity.Initiator {
 		tasks.Go(func() { s.prewarm.run(s.Done(), &s.pool, s.openEmpty) })
@@ -78,16 +80,22 @@ func (s *Session) run() {
 	s.drain()
 }
 
-// keepTime does what a session must do in time: pings, new keys, and letting go of old links. It is
-// one goroutine for all three, since what it says goes out on the control link one after the other.
-func (s *Session) keepTime() error {
+// keepTime does what a session must do in time: pings, new keys, and looking after its links. It is
+// one goroutine for all, since what it says goes out on the control link one after the other. What
+// may wait for a link is among tasks.
+func (s *Session) keepTime(tasks *sync.WaitGroup) error {
 	if s.role == identity.Responder {
 		if err := s.control.write(typeReady, nil); err != nil { // before anything else
 			return handshakeError(err)
 		}
 	}
-	ping := time.NewTimer(s.heartbeat.interval)
+	ping := s.heartbeat.timer
 	defer ping.Stop()
+	defer s.quiet.timer.Stop()
+	if s.role == identity.Initiator {
+		s.quiet.begin()
+	}
+	missed := s.missed()
 	renewal := newRenewalTimer(&s.keys)
 	defer renewal.Stop()
 	for {
@@ -101,18 +109,55 @@ func (s *Session) keepTime() error {
 			renewal.hasten()
 		case <-renewal.C:
 			err = renewal.begin()
+		case now := <-s.quiet.timer.C:
+			s.lookAfterQuiet(now, tasks)
+		case <-missed.flow:
+			missed = s.missed()
+			err = s.beat(time.Now())
+		case <-missed.other:
+			missed = s.missed()
+			err = s.beat(time.Now())
 		case now := <-ping.C:
 			s.pool.tidy(now)
-			var next time.Duration
-			if next, err = s.heartbeat.beat(); err == nil {
-				err = s.keys.overdue(now)
-			}
-			ping.Reset(next)
+			err = s.beat(now)
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// beat does what is due of pings, and says when to do so again.
+func (s *Session) beat(now time.Time) error {
+	next, err := s.heartbeat.beat(now, s.rest())
+	if err == nil {
+		err = s.keys.overdue(now)
+	}
+	s.heartbeat.timer.Reset(next)
+	return err
+}
+
+// missed is closed when somebody would miss the session: with a flow, or with something else.
+type missed struct{ flow, other <-chan struct{} }
+
+func (s *Session) missed() missed {
+	m := missed{flow: s.pool.activity.next()}
+	if s.config.Activity != nil {
+		m.other = s.config.Activity.next()
+	}
+	return m
+}
+
+// rest is how long the far end may say nothing before it is pinged.
+func (s *Session) rest() time.Duration {
+	rest := s.heartbeat.interval
+	if a := s.config.Activity; a != nil && !a.now() && !s.pool.activity.now() {
+		rest *= pingSlowdown
+	}
+	if s.role == identity.Initiator {
+		rest = min(rest, s.quiet.way.Load().allows())
+	}
+	return rest
 }
 
 // awaitEnd returns when the session has ended. It ends the session when nothing goes on in it and

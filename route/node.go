@@ -111,7 +111,10 @@ func NewNode(config Config) (*Node, error) {
 	}
 	n.links = newLinkHealth(n.logger)
 	n.config.Channel.Compute, n.config.Channel.Rest = n.compute, n.admission.Rest
-	n.config.Channel.Prewarm = prewarmedLinks
+	n.config.Channel.Prewarm, n.config.Channel.Probe = prewarmedLinks, true
+	if n.config.Channel.Activity == nil {
+		n.config.Channel.Activity = new(channel.Activity)
+	}
 	if config.Audit {
 		n.config.Channel.Began = n.sessionBegan
 	}
@@ -270,12 +273,14 @@ func (n *Node) begin(p admission.Party) error {
 		return Refuse(wire.Busy, err.Error())
 	}
 	n.turn()
+	n.config.Channel.Activity.Begin()
 	requestsOpen.Inc()
 	return nil
 }
 
 func (n *Node) end(p admission.Party) {
 	n.turn()
+	n.config.Channel.Activity.End()
 	requestsOpen.Dec()
 	n.admission.End(p)
 	n.life.end()

@@ -156,6 +156,9 @@ func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 	a := p.attempt
 	p.attempt = nil
 	if err == nil {
+		if p.session != nil {
+			session.Follows(p.session)
+		}
 		p.session = session
 	}
 	a.session, a.err = session, err

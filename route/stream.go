@@ -401,6 +401,9 @@ func (s *Stream) Quiet() bool {
 	return len(s.reading.ahead) == 0 && netio.Quiet(s.conn)
 }
 
+// TakesMore implements netio.Taker.
+func (s *Stream) TakesMore() bool { return netio.TakesMore(s.conn) }
+
 // Stuck implements what netio.Stuck asks for.
 func (s *Stream) Stuck() int { return netio.Stuck(s.conn) }
 
@@ -422,6 +425,14 @@ func (s *Stream) Session() *channel.Session {
 		return f.Session()
 	}
 	return nil
+}
+
+// Background says that nobody would miss the stream soon if it were gone: see
+// channel.Flow.Background.
+func (s *Stream) Background() {
+	if f, ok := s.conn.(*channel.Flow); ok {
+		f.Background()
+	}
 }
 
 // GoesThrough tells whether a session's own link is one of links, or goes through one of them, in

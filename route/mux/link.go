@@ -49,6 +49,7 @@ var (
 	_ netio.Conn         = (*Link)(nil)
 	_ netio.LazyReader   = (*Link)(nil)
 	_ netio.Quieter      = (*Link)(nil)
+	_ netio.Taker        = (*Link)(nil)
 	_ netio.Resetter     = (*Link)(nil)
 	_ netio.ResetAwaiter = (*Link)(nil)
 )
@@ -290,6 +291,17 @@ func (l *Link) Quiet() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.closed && !l.wasReset && !l.muxEnded && !l.gotEnd && l.in.size == 0
+}
+
+// fewBytes is how many TakesMore asks for.
+const fewBytes = 256
+
+// TakesMore implements netio.Taker.
+func (l *Link) TakesMore() bool {
+	l.mu.Lock()
+	open := !l.closed && !l.sentEnd && !l.wasReset && !l.muxEnded && l.send >= fewBytes
+	l.mu.Unlock()
+	return open && len(l.mux.out.turn) == 0 && netio.TakesMore(l.mux.carrier)
 }
 
 // mayReceive tells whether the other side may send n bytes more.

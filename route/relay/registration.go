@@ -56,6 +56,7 @@ func (c *Client) claim(ctx context.Context) (*registration, error) {
 		_ = s.Close()
 		return nil, err
 	}
+	s.Background()
 	return &registration{
 		client: c, stream: s, standby: newStandby(c, key),
 		relayed: c.Serve.Relayed(route.Format(c.Relay)),

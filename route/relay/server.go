@@ -170,6 +170,7 @@ func (s *Server) removeKey(l *Lease) {
 // on while its owner may have the name.
 func (s *Server) hold(ctx context.Context, q *route.Request, l *Lease) error {
 	stream := q.Accept()
+	stream.Background()
 	if _, err := stream.Write(l.key.appendTo(nil)); err != nil {
 		return err
 	}

@@ -1,0 +1,243 @@
+package channel
+
+import (
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// A session's links that carry nothing are made to carry something before a box in the middle ends
+// them: see tolerance. In a flow that is an empty data record, in a direction that is open. The
+// initiator sees to it, and the responder where the initiator has ended its own direction. A link
+// without a flow tells how long it takes; where that is known to be short, a few get an empty flow
+// now and then.
+const (
+	// quietRounds is how many times a link is looked at before it has been quiet for too long.
+	quietRounds = 2
+	// quietBurst is how many links are written to at once, and quietPause the time between: many at
+	// a time would flood whoever receives that.
+	quietBurst = 64
+	quietPause = 20 * time.Millisecond
+	// probeAfter is how old a session is before it has a link made to try the way with: others may
+	// have left one by then, and many a session is over.
+	probeAfter = 10 * time.Second
+)
+
+// quietLinks is when and how links that carry nothing are looked after. Its timer is told by
+// whoever has a link for it; what is done then, is done by the session's own goroutines.
+type quietLinks struct {
+	timer   *time.Timer
+	on      atomic.Bool               // the timer is running
+	zero    time.Time                 // that links count from
+	way     atomic.Pointer[tolerance] // never nil
+	writing atomic.Bool               // links are being written to
+	trying  atomic.Bool               // a link is being made to try out what the way bears
+}
+
+func newQuietLinks() *quietLinks {
+	q := &quietLinks{timer: time.NewTimer(time.Hour), zero: time.Now()}
+	q.timer.Stop()
+	q.way.Store(new(tolerance))
+	return q
+}
+
+// begin has the links looked at from now on, as long as there is something to look after.
+func (q *quietLinks) begin() {
+	if !q.on.Swap(true) {
+		q.timer.Reset(q.pause())
+	}
+}
+
+// pause is how long until the next look, not at the same time as everybody else.
+func (q *quietLinks) pause() time.Duration {
+	d := q.way.Load().allows() / quietRounds
+	return d - rand.N(d/8)
+}
+
+// quietWork is what a look has found to do.
+type quietWork struct {
+	flows []*Flow // that have been quiet for too long
+	links []*link // without a flow, the same
+	try   bool    // how long a link may be quiet
+	again bool    // there will be something to do
+}
+
+// Follows says that the session is on the same way as one before it, so that what has been found out
+// about that holds: how long links may carry nothing. It does not hold if that one was cut off,
+// which may have been for just that.
+func (s *Session) Follows(before *Session) {
+	way := before.quiet.way.Load()
+	if err := before.Err(); errors.Is(err, ErrCut) || errors.Is(err, ErrMissedPongs) {
+		way.doubt()
+	}
+	s.quiet.way.Store(way)
+}
+
+// lookAfterQuiet looks after the links that carry nothing. tasks is what waits for that.
+func (s *Session) lookAfterQuiet(now time.Time, tasks *sync.WaitGroup) {
+	q := s.quiet
+	work := s.pool.quiet(now, q)
+	if len(work.flows)+len(work.links) > 0 && !q.writing.Swap(true) {
+		tasks.Go(func() {
+			defer q.writing.Store(false)
+			s.writeQuiet(work)
+		})
+	}
+	if work.try && s.config.Probe && !q.trying.Swap(true) {
+		tasks.Go(func() {
+			defer q.trying.Store(false)
+			_ = s.openEmpty()
+		})
+	}
+	if work.again {
+		q.timer.Reset(q.pause())
+		return
+	}
+	q.on.Store(false)
+	if s.pool.hasQuiet(q) { // since
+		q.begin()
+	}
+}
+
+// writeQuiet has links carry something, a few at a time.
+func (s *Session) writeQuiet(work quietWork) {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	<-pause.C
+	for i, f := range work.flows {
+		if i%quietBurst == quietBurst-1 {
+			pause.Reset(quietPause)
+			select {
+			case <-pause.C:
+			case <-s.Done():
+				return
+			}
+		}
+		f.keepAlive()
+	}
+	for _, l := range work.links {
+		_ = s.emptyFlow(l)
+	}
+}
+
+// quiet finds out what to do for links that carry nothing.
+func (p *linkPool) quiet(now time.Time, q *quietLinks) (work quietWork) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	way := q.way.Load()
+	if p.err != nil {
+		return quietWork{}
+	}
+	if p.lost > 0 { // and the session is here: it was not the end of everything
+		way.noteCut(p.lost, now)
+		p.lost = 0
+	}
+	if p.role == identity.Initiator {
+		p.tryQuietLocked(now, q, &work)
+	}
+	at := now.Sub(q.zero)
+	for l := range p.links {
+		f := l.flow.Load()
+		if f == nil || !f.isToKeepAlive() {
+			continue
+		}
+		work.again = true
+		if moves := f.moves.Load(); moves != l.moves {
+			l.moves, l.still = moves, at
+		} else if at-l.still >= way.allows()/(quietRounds+1) {
+			work.flows = append(work.flows, f)
+		}
+	}
+	return work
+}
+
+// tryQuietLocked learns from the initiator's links without a flow.
+func (p *linkPool) tryQuietLocked(now time.Time, q *quietLinks, work *quietWork) {
+	way := q.way.Load()
+	for len(p.idle) > 0 && !p.idle[0].Quiet() {
+		l := p.idle[0]
+		p.lost = max(p.lost, now.Sub(l.since))
+		p.idle = p.idle[1:]
+		delete(p.links, l)
+		_ = l.Conn.Close()
+		p.prewarm.fail() // more of them would not help
+	}
+	if len(p.idle) > 0 {
+		way.noteLived(now.Sub(p.idle[0].since))
+	}
+	known := way.isKnown(now)
+	switch {
+	case p.goingAway.happened():
+	case !known:
+		work.again, work.try = true, len(p.idle) == 0 && now.Sub(q.zero) > probeAfter
+	case way.isShort():
+		n := max(len(p.idle)-linkIdleKept, 0)
+		work.links = append(work.links, p.idle[n:]...)
+		p.idle = p.idle[:n]
+		work.again = work.again || len(work.links) > 0
+	case p.activity.none() && p.background > 0:
+		// Nobody will want them soon: what is left is a claim, or the like.
+		for _, l := range p.idle {
+			delete(p.links, l)
+			_ = l.Conn.Close()
+		}
+		p.idle = p.idle[:0]
+	}
+}
+
+// hasQuiet tells whether there is a link that needs to be looked after.
+func (p *linkPool) hasQuiet(q *quietLinks) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		if f := l.flow.Load(); f != nil && f.isToKeepAlive() {
+			return p.err == nil
+		}
+	}
+	return false
+}
+
+// lose takes note that l has ended. How long nothing had passed on it matters if it was long.
+func (p *linkPool) lose(l *link, f *Flow, q *quietLinks) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if f.moves.Load() == l.moves+1 && !l.unauthenticated.Load() { // one more for the end
+		p.lost = max(p.lost, time.Since(q.zero)-l.still)
+	}
+}
+
+// isToKeepAlive tells whether it is for this side to have the flow carry something.
+func (f *Flow) isToKeepAlive() bool {
+	f.life.Lock()
+	defer f.life.Unlock()
+	return f.life.state == flowOpen && !f.life.sentEnd &&
+		(f.session.role == identity.Initiator || f.life.ended > 0)
+}
+
+// keepAlive sends an empty record, unless that has to wait: then something is under way.
+func (f *Flow) keepAlive() {
+	s := &f.sending
+	if !s.TryLock() {
+		return
+	}
+	defer s.Unlock()
+	if s.err == nil && !s.ended && s.hello == nil && f.isToKeepAlive() &&
+		netio.TakesMore(f.carrier()) {
+		_ = f.sendRecordLocked(typeData)
+	}
+}
+
+// TakesMore implements netio.Taker.
+func (f *Flow) TakesMore() bool {
+	s := &f.sending
+	if !s.TryLock() {
+		return false
+	}
+	defer s.Unlock()
+	return s.err == nil && !s.ended && netio.TakesMore(f.carrier())
+}
