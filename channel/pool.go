@@ -206,7 +206,7 @@ func (p *linkPool) tidy(now time.Time) {
 		_ = l.Conn.Close()
 	}
 	for _, l := range dialed {
-		if netio.Stuck(l.Conn) >= MaxMissedPongs {
+		if times, _ := netio.Stuck(l.Conn); times >= MaxMissedPongs {
 			_ = netio.Reset(l.Conn)
 		}
 	}

@@ -19,13 +19,16 @@ import (
 // bytes may take another way or be of another size.
 type linkHealth struct {
 	logger *slog.Logger
+	sent   chan struct{} // gets something when something is sent on a link on which nothing was
 
 	mu    sync.Mutex
 	links map[netio.Conn]struct{} // nil once the node has been closed
 }
 
 func newLinkHealth(logger *slog.Logger) linkHealth {
-	return linkHealth{logger: logger, links: make(map[netio.Conn]struct{})}
+	return linkHealth{
+		logger: logger, sent: make(chan struct{}, 1), links: make(map[netio.Conn]struct{}),
+	}
 }
 
 // watch resets c when the node ends, or when what is sent on c has not arrived for three
@@ -33,6 +36,15 @@ func newLinkHealth(logger *slog.Logger) linkHealth {
 func (h *linkHealth) watch(c netio.Conn) {
 	if !h.add(c) {
 		_ = netio.Reset(c) // without mu, which the close of a link in a mux needs
+		return
+	}
+	netio.NoteSends(c, h.noteSends)
+}
+
+func (h *linkHealth) noteSends() {
+	select {
+	case h.sent <- struct{}{}:
+	default: // run knows
 	}
 }
 
@@ -71,30 +83,43 @@ func (h *linkHealth) close() []netio.Conn {
 	return links
 }
 
-// run looks at all links once in an interval, until ctx ends.
+// run looks at all links once in an interval, as long as something is on its way on one of them,
+// until ctx ends.
 func (h *linkHealth) run(ctx context.Context, interval time.Duration) {
-	look := time.NewTicker(interval)
+	look := time.NewTimer(interval)
 	defer look.Stop()
 	for {
 		select {
-		case <-look.C:
-			h.resetStuck()
+		case <-h.sent:
 		case <-ctx.Done():
 			return
+		}
+		for sending := true; sending; {
+			look.Reset(interval)
+			select {
+			case <-look.C:
+				sending = h.resetStuck()
+			case <-ctx.Done():
+				return
+			}
 		}
 	}
 }
 
-func (h *linkHealth) resetStuck() {
+// resetStuck reports whether something is on its way on one of the links.
+func (h *linkHealth) resetStuck() (sending bool) {
 	h.mu.Lock()
 	links := slices.Collect(maps.Keys(h.links))
 	h.mu.Unlock()
 	for _, c := range links {
-		if netio.Stuck(c) >= channel.MaxMissedPongs {
+		times, some := netio.Stuck(c)
+		sending = sending || some
+		if times >= channel.MaxMissedPongs {
 			linksStuck.Inc()
 			h.logger.Warn("nothing that is sent arrives, and the connection is reset",
 				"peer", c.RemoteAddr())
 			_ = netio.Reset(c)
 		}
 	}
+	return sending
 }

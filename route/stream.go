@@ -405,7 +405,10 @@ func (s *Stream) Quiet() bool {
 func (s *Stream) TakesMore() bool { return netio.TakesMore(s.conn) }
 
 // Stuck implements what netio.Stuck asks for.
-func (s *Stream) Stuck() int { return netio.Stuck(s.conn) }
+func (s *Stream) Stuck() (times int, sending bool) { return netio.Stuck(s.conn) }
+
+// NoteSends implements what netio.NoteSends asks for.
+func (s *Stream) NoteSends(do func()) { netio.NoteSends(s.conn, do) }
 
 // Err returns why the conn below has ended, if it tells and has not ended cleanly.
 func (s *Stream) Err() error {

@@ -146,7 +146,8 @@ func (s *site) nodeConfig() (route.Config, error) {
 		Channel: channel.Config{
 			Identity: s.self, Current: s.presented.identity,
 			Credentials: s.presented.list, Ticket: presentTicket(s.ticket), Suites: suites,
-			Keepalive: s.config.Keepalive, SessionsPerIdentity: sessionsLimit(s.config.Limits),
+			Keepalive: s.config.Keepalive, Activity: new(channel.Activity),
+			SessionsPerIdentity: sessionsLimit(s.config.Limits),
 		},
 		ConnectTimeout: s.config.ConnectTimeout, Limits: limits(s.config.Limits, false),
 		SocketMode: mode, Audit: s.options.Audit, Logger: s.logger, Hint: s.options.Hint,

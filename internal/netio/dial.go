@@ -2,18 +2,32 @@ package netio
 
 import (
 	"context"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"syscall"
 	"time"
 )
 
-// KeepAlive is how TCP finds out that the other end of a quiet connection is gone.
+// KeepAlive is how TCP finds out that the other end of a quiet connection is gone, where nobody else
+// does. A connection between nodes carries something before the first probe. There are as many as it
+// takes for a line that loses one packet in twenty to lose them all once in a billion times.
 var KeepAlive = net.KeepAliveConfig{
 	Enable:   true,
-	Idle:     15 * time.Second, // before the first probe
+	Idle:     60 * time.Second, // before the first probe
 	Interval: 5 * time.Second,  // between two
-	Count:    3,                // without an answer
+	Count:    9,                // without an answer
+}
+
+// keepAliveSpread is how much later the first probe of some connections is than that of others:
+// those that were dialed in one moment are not probed in one.
+const keepAliveSpread = 15 * time.Second
+
+// spreadKeepAlive is KeepAlive for one connection.
+func spreadKeepAlive() net.KeepAliveConfig {
+	k := KeepAlive
+	k.Idle += rand.N(keepAliveSpread)
+	return k
 }
 
 // Dial dials with keepalives as KeepAlive says. It does so on a goroutine of its own, for which it
@@ -58,7 +72,7 @@ func dialWith(ctx context.Context, network, address string, timeout time.Duratio
 	}
 	results := make(chan result)
 	go func() {
-		d := net.Dialer{Timeout: timeout, KeepAliveConfig: KeepAlive, Control: control}
+		d := net.Dialer{Timeout: timeout, KeepAliveConfig: spreadKeepAlive(), Control: control}
 		d.SetMultipathTCP(false) // see ListenConfig
 		c, err := d.DialContext(ctx, network, address)
 		results <- result{c, err}

@@ -162,6 +162,13 @@ func (s *Socket) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Write implements net.Conn.
+func (s *Socket) Write(p []byte) (int, error) {
+	s.noteSent()
+	defer s.noteSent()
+	return s.stream.Write(p)
+}
+
 // ReadFrom implements io.ReaderFrom, holding no memory while it waits.
 func (s *Socket) ReadFrom(src io.Reader) (int64, error) { return copyTo(s, src) }
 
@@ -172,6 +179,7 @@ func (s *Socket) WriteTo(dst io.Writer) (int64, error) { return copyTo(dst, s) }
 func (s *Socket) CloseWrite() error {
 	s.ended.Store(true)
 	err := s.stream.CloseWrite()
+	s.noteSent()
 	if s.awaiting.Load() {
 		_ = s.SetReadDeadline(time.Unix(1, 0))
 	}
@@ -180,6 +188,8 @@ func (s *Socket) CloseWrite() error {
 
 // WriteBuffers writes all of b with as few system calls as the kernel allows.
 func (s *Socket) WriteBuffers(b *net.Buffers) (int64, error) {
+	s.noteSent()
+	defer s.noteSent()
 	return b.WriteTo(s.stream)
 }
 

@@ -90,10 +90,12 @@ func splice(dst, src *Socket) (total int64, err error) {
 		case s.held == 0:
 			return total, endToNil(src.endOfData())
 		}
+		dst.noteSent()
 		for s.held > 0 {
 			if err := dst.raw.Write(drain); err != nil {
 				return total, err
 			}
+			dst.noteSent()
 			if s.err != nil {
 				return total, dst.opError("write", s.err)
 			}

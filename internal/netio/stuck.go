@@ -4,16 +4,28 @@ import "net"
 
 // stuckWatcher is a connection that knows whether what it sends arrives.
 type stuckWatcher interface {
-	Stuck() (times int)
+	Stuck() (times int, sending bool)
+	NoteSends(do func())
 }
 
 // Stuck returns how many times in a row, this one included, it was asked of c while the kernel had
 // sent the same bytes again without any of them arriving. The kernel itself goes on with that for a
 // quarter of an hour. A reader that keeps its window shut is none of it, and a connection that
 // cannot tell is never stuck. It has one caller at a time.
-func Stuck(c net.Conn) int {
+//
+// sending tells whether anything is on its way at all. Where nothing is, the kernel is not asked
+// again before something has been sent.
+func Stuck(c net.Conn) (times int, sending bool) {
 	if w, ok := c.(stuckWatcher); ok {
 		return w.Stuck()
 	}
-	return 0
+	return 0, false
+}
+
+// NoteSends has do called when something is sent on c after Stuck has found that nothing was on its
+// way, and at once if it may be. do must not wait. It is called for each connection once at most.
+func NoteSends(c net.Conn, do func()) {
+	if w, ok := c.(stuckWatcher); ok {
+		w.NoteSends(do)
+	}
 }

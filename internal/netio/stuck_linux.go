@@ -3,26 +3,65 @@ package netio
 import (
 	"encoding/binary"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
 
 // stuck is what Socket.Stuck remembers: little, since every socket has it.
 type stuck struct {
-	acked uint32 // the lower half: what matters is whether it changes
-	times uint32
+	acked uint32      // the lower half: what matters is whether it changes
+	times uint32      // that it has not, in a row
+	sent  atomic.Bool // something, since it was last seen that nothing was on its way
+
+	tell atomic.Pointer[func()] // NoteSends
 }
 
 // Stuck is what Stuck returns of a socket.
-func (s *Socket) Stuck() int {
-	sending, acked := s.retransmits()
-	if !sending || acked != s.stuck.acked {
+func (s *Socket) Stuck() (times int, sending bool) {
+	if !s.stuck.sent.Swap(false) || !s.isSending() {
+		s.stuck.times = 0
+		return 0, s.stuck.sent.Load()
+	}
+	s.stuck.sent.Store(true)
+	again, acked := s.retransmits()
+	if !again || acked != s.stuck.acked {
 		s.stuck.times = 0
 	} else {
 		s.stuck.times++
 	}
 	s.stuck.acked = acked
-	return int(s.stuck.times)
+	return int(s.stuck.times), true
+}
+
+// isSending tells whether the kernel has anything that the other end has not acknowledged.
+func (s *Socket) isSending() bool {
+	sending := false
+	_ = s.raw.Control(func(fd uintptr) {
+		n, err := unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+		sending = err == nil && n > 0
+	})
+	return sending
+}
+
+// NoteSends is what NoteSends does.
+func (s *Socket) NoteSends(do func()) {
+	s.stuck.tell.Store(&do)
+	if s.stuck.sent.Load() {
+		do()
+	}
+}
+
+// noteSent is called before and after something is sent: what Stuck has seen in between may be
+// neither.
+func (s *Socket) noteSent() {
+	if s.stuck.sent.Load() {
+		return
+	}
+	s.stuck.sent.Store(true)
+	if do := s.stuck.tell.Load(); do != nil {
+		(*do)()
+	}
 }
 
 // retransmits tells whether the kernel is sending again what has not arrived, and then how much

@@ -3,8 +3,11 @@ package netio
 import (
 	"context"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // Nobody reads, and the window is shut: that is no reason to be stuck. What arrives slowly is none
@@ -19,21 +22,46 @@ func TestShutWindowIsNotStuck(t *testing.T) {
 		}
 	}
 	for range 5 {
-		if times := Stuck(a); times != 0 {
-			t.Errorf("stuck %d times", times)
+		if times, sending := Stuck(a); times != 0 || !sending {
+			t.Errorf("stuck %d times, sending: %v", times, sending)
 		}
 	}
 	_ = b.Close()
 	_ = a.Close()
-	if times := Stuck(a); times != 0 {
+	if times, _ := Stuck(a); times != 0 {
 		t.Errorf("stuck %d times when closed", times)
 	}
 	x, y := net.Pipe()
 	defer x.Close()
 	defer y.Close()
-	if times := Stuck(x); times != 0 {
+	if times, _ := Stuck(x); times != 0 {
 		t.Errorf("a pipe is stuck %d times", times)
 	}
+}
+
+// A connection on which nothing is on its way is not asked about again before something is sent.
+func TestNoteSends(t *testing.T) {
+	a, b := socketPair(t, "tcp")
+	var sent atomic.Int32
+	NoteSends(a, func() { sent.Add(1) })
+	settled := func() bool { _, sending := Stuck(a); return !sending }
+	for i, send := range []func() error{
+		func() error { _, err := a.Write([]byte("hello")); return err },
+		func() error {
+			_, err := WriteBuffers(a, &net.Buffers{[]byte("hel"), []byte("lo")})
+			return err
+		},
+		a.CloseWrite,
+	} {
+		testkit.Eventually(t, "what was sent has arrived", settled)
+		if err := send(); err != nil {
+			t.Fatal(err)
+		}
+		if n := sent.Load(); n != int32(i+1) {
+			t.Errorf("told %d times of %d that something is sent", n, i+1)
+		}
+	}
+	_ = b.Close()
 }
 
 // What the kernel tells of a Multipath TCP socket is about its first path only.

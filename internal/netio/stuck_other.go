@@ -6,4 +6,9 @@ package netio
 type stuck struct{}
 
 // Stuck is what Stuck returns of a socket: here it cannot tell.
-func (*Socket) Stuck() int { return 0 }
+func (*Socket) Stuck() (times int, sending bool) { return 0, false }
+
+// NoteSends is what NoteSends does.
+func (*Socket) NoteSends(func()) {}
+
+func (*Socket) noteSent() {}

@@ -21,7 +21,7 @@ const (
 
 // Times of an outlet.
 const (
-	standbyRetry = time.Second     // after a standby link has failed, or ended without use
+	standbyRetry = time.Second     // between two standby links that fail, or end without use
 	keyTimeout   = 5 * time.Second // for the relay to say the rest of its answer to a claim
 	endTimeout   = 5 * time.Second // for the relay to end the mux when its outlet has
 )

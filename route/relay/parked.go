@@ -27,6 +27,8 @@ var parkedNow = metrics.NewGauge("relay_standby_links_waiting",
 type parked struct {
 	conn netio.Conn
 	fate chan struct{} // gets something when the link is used; closed when it is over or given up
+
+	since time.Time // when it was parked; guarded by the pool
 }
 
 func newParked(c netio.Conn) *parked {
@@ -77,6 +79,7 @@ type pool struct {
 	links   []*parked      // the one that came last is taken first: the others may be spared
 	waiting []chan *parked // the first is served first
 	numbers *replay.Filter // of standby links; set once
+	sparing *time.Timer    // looks whether links can be spared; nil while none can
 	closed  bool
 }
 
@@ -97,7 +100,9 @@ func (p *pool) park(l *parked) bool {
 		p.waiting = p.waiting[1:]
 		return true
 	}
+	l.since = time.Now()
 	p.links = append(p.links, l)
+	p.spareLocked()
 	parkedNow.Inc()
 	return true
 }
@@ -105,31 +110,34 @@ func (p *pool) park(l *parked) bool {
 // sleep reports true when a parked link is used, and false if it is to be closed: it has been given
 // up, or nobody has needed it for a while and there are others.
 func (p *pool) sleep(l *parked) (used bool) {
-	look := time.NewTicker(standbyIdle)
-	defer look.Stop()
-	for {
-		select {
-		case _, used := <-l.fate:
-			return used
-		case <-look.C:
-			if p.removeSurplus(l) {
-				return false
-			}
-		}
+	_, used = <-l.fate
+	return used
+}
+
+// spareLocked sees to it that links are looked at as long as there are more than an outlet keeps
+// without demand.
+func (p *pool) spareLocked() {
+	if p.sparing == nil && len(p.links) > minStandby && !p.closed {
+		p.sparing = time.AfterFunc(standbyIdle, p.spare)
 	}
 }
 
-// removeSurplus takes l out if it is there and more are than an outlet keeps without demand.
-func (p *pool) removeSurplus(l *parked) bool {
+// spare gives up the links that nobody has needed for a while, if there are others.
+func (p *pool) spare() {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	i := slices.Index(p.links, l)
-	if i < 0 || len(p.links) <= minStandby {
-		return false
+	p.sparing = nil
+	n := 0
+	for n < len(p.links)-minStandby && time.Since(p.links[n].since) >= standbyIdle {
+		n++
 	}
-	p.links = slices.Delete(p.links, i, i+1)
-	parkedNow.Dec()
-	return true
+	spared := slices.Clone(p.links[:n])
+	p.links = slices.Delete(p.links, 0, n)
+	p.spareLocked()
+	p.mu.Unlock()
+	parkedNow.Add(-int64(n))
+	for _, l := range spared {
+		l.giveUp()
+	}
 }
 
 // take returns a link that waits, or nil. It is the caller's then: he uses it or gives it up.
@@ -181,6 +189,9 @@ func (p *pool) close() {
 	p.mu.Lock()
 	links, waiting := p.links, p.waiting
 	p.links, p.waiting, p.closed = nil, nil, true
+	if p.sparing != nil {
+		p.sparing.Stop()
+	}
 	p.mu.Unlock()
 	parkedNow.Add(-int64(len(links)))
 	for _, l := range links {

@@ -103,10 +103,12 @@ func (s *standby) wantLess() {
 }
 
 // one makes one link, and has it served when it is used. It counts as waiting until then, or, if it
-// comes to nothing, until the pause before the next one is over.
+// comes to nothing soon, until the pause before the next one is over. One that has waited for longer,
+// and that a box in the middle may have ended for that, is made anew at once.
 func (s *standby) one(ctx context.Context, serve serveFunc) {
 	gone := sync.OnceFunc(s.gone)
 	defer gone()
+	began := time.Now()
 	var link *route.Stream
 	var q *route.Request
 	ended, err := s.client.Serve.CountStandbyLink()
@@ -120,7 +122,7 @@ func (s *standby) one(ctx context.Context, serve serveFunc) {
 			"relay", route.Format(s.client.Relay), "error", err)
 		select {
 		case <-ctx.Done():
-		case <-time.After(standbyRetry):
+		case <-time.After(standbyRetry - time.Since(began)):
 		}
 		return
 	}
