@@ -11,8 +11,8 @@ import (
 )
 
 // heartbeat finds out whether the far end answers: by pings, which cross the whole way there and
-// back. Of two sides one is enough to ping: the other one hears that it does, and begins itself when
-// it hears nothing any more.
+// back. Of two sides one is enough to ping: the other one hears that it does, and begins itself
+// when it hears nothing any more.
 //
 //	hears the far end ──▶ hears nothing for a while ──▶ pings, ever faster ──▶ the session is over
 //	        ▲                                                  │ a pong

@@ -27,8 +27,9 @@ type linkPool struct {
 	idle  []*link            // those without a flow, initiator only; the most recently used last
 	opens int                // calls of Open under way
 
-	background int           // flows that nobody would miss soon
-	lost       time.Duration // for how long a link had carried nothing when it ended, since the last look
+	background int // flows that nobody would miss soon
+	// lost is for how long a link had carried nothing when it ended, since the last look.
+	lost time.Duration
 }
 
 func newLinkPool(role identity.Role, goingAway *event, w *prewarm, q *quietLinks) linkPool {

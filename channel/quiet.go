@@ -67,8 +67,8 @@ type quietWork struct {
 	again bool    // there will be something to do
 }
 
-// Follows says that the session is on the same way as one before it, so that what has been found out
-// about that holds: how long links may carry nothing. It does not hold if that one was cut off,
+// Follows says that the session is on the same way as one before it, so that what has been found
+// out about that holds: how long links may carry nothing. It does not hold if that one was cut off,
 // which may have been for just that.
 func (s *Session) Follows(before *Session) {
 	way := before.quiet.way.Load()

@@ -28,8 +28,8 @@ type tolerance struct {
 	cutAt time.Time     // when that was
 }
 
-// allows returns for how long a link may carry nothing: two thirds of what one has been seen to bear,
-// and three fifths of what one has not.
+// allows returns for how long a link may carry nothing: two thirds of what one has been seen to
+// bear, and three fifths of what one has not.
 func (t *tolerance) allows() time.Duration {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -10,8 +10,8 @@ import (
 // are many, it looks now and then.
 const freeMemoryPause = 500 * time.Millisecond
 
-// freeMemoryAfter is for how long none has begun or ended when memory is freed: soon; again, since a
-// pool keeps what it had through one collection of garbage; and again when links that the last
+// freeMemoryAfter is for how long none has begun or ended when memory is freed: soon; again, since
+// a pool keeps what it had through one collection of garbage; and again when links that the last
 // connections have left behind have been closed.
 var freeMemoryAfter = [...]time.Duration{2 * time.Second, 4 * time.Second, 20 * time.Second}
 
@@ -23,8 +23,8 @@ const (
 	freeMemoryInterval = 30 * time.Second
 )
 
-// freeMemory returns memory to the system whenever turnover, having grown, has not for a while: what
-// a burst of connections took must not stay with a process that runs for years. turned gets
+// freeMemory returns memory to the system whenever turnover, having grown, has not for a while:
+// what a burst of connections took must not stay with a process that runs for years. turned gets
 // something when turnover has grown: as long as it does not, nothing is done. It runs until ctx
 // ends.
 func freeMemory(ctx context.Context, turned <-chan struct{}, turnover func() uint64) {

@@ -2,13 +2,13 @@
 // are worth telling.
 //
 // A [File] is looked at with stat whenever [File.Changed] is called: another inode, size or time of
-// change makes it another file. Whoever has files has a [Watcher] say when, calls Changed for each of
-// them then, and reads those that may have changed, with its own function and its own limits.
+// change makes it another file. Whoever has files has a [Watcher] say when, calls Changed for each
+// of them then, and reads those that may have changed, with its own function and its own limits.
 //
-// On Linux the kernel says when: a change is noticed at once, and nothing is done in between. What is
-// done to a file on a network's file system, by others, is noticed within 2 seconds, and where there
-// is no inotify, as on other systems, within 0.4; twice that if the file was in the middle of being
-// written.
+// On Linux the kernel says when: a change is noticed at once, and nothing is done in between. What
+// is done to a file on a network's file system, by others, is noticed within 2 seconds, and where
+// there is no inotify, as on other systems, within 0.4; twice that if the file was in the middle of
+// being written.
 //
 // The package reads no contents and logs nothing.
 package filewatch

@@ -9,9 +9,9 @@ import (
 	"time"
 )
 
-// KeepAlive is how TCP finds out that the other end of a quiet connection is gone, where nobody else
-// does. A connection between nodes carries something before the first probe. There are as many as it
-// takes for a line that loses one packet in twenty to lose them all once in a billion times.
+// KeepAlive is how TCP finds out that the other end of a quiet connection is gone, where nobody
+// else does. A connection between nodes carries something before the first probe. There are as many
+// as it takes for a line that loses one packet in twenty to lose them all once in a billion times.
 var KeepAlive = net.KeepAliveConfig{
 	Enable:   true,
 	Idle:     60 * time.Second, // before the first probe

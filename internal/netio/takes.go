@@ -5,8 +5,8 @@ type Taker interface {
 	TakesMore() bool
 }
 
-// TakesMore tells whether a few bytes can be written to c without waiting for the other end to read.
-// It may be wrong where somebody else writes. A connection that cannot tell takes nothing.
+// TakesMore tells whether a few bytes can be written to c without waiting for the other end to
+// read. It may be wrong where somebody else writes. A connection that cannot tell takes nothing.
 func TakesMore(c any) bool {
 	t, ok := c.(Taker)
 	return ok && t.TakesMore()

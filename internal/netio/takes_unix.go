@@ -10,7 +10,7 @@ func (s *Socket) TakesMore() bool {
 	err := s.raw.Control(func(fd uintptr) {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
 		n, err := unix.Poll(fds, 0)
-		takes = err == nil && n > 0 && fds[0].Revents&(unix.POLLOUT|unix.POLLERR|unix.POLLHUP) == unix.POLLOUT
+		takes = err == nil && n > 0 && fds[0].Revents == unix.POLLOUT
 	})
 	return err == nil && takes
 }

@@ -103,8 +103,8 @@ func (s *standby) wantLess() {
 }
 
 // one makes one link, and has it served when it is used. It counts as waiting until then, or, if it
-// comes to nothing soon, until the pause before the next one is over. One that has waited for longer,
-// and that a box in the middle may have ended for that, is made anew at once.
+// comes to nothing soon, until the pause before the next one is over. One that has waited for
+// longer, and that a box in the middle may have ended for that, is made anew at once.
 func (s *standby) one(ctx context.Context, serve serveFunc) {
 	gone := sync.OnceFunc(s.gone)
 	defer gone()
