@@ -228,8 +228,23 @@ func (f *Flow) keepAlive() {
 	defer s.Unlock()
 	if s.err == nil && !s.ended && s.hello == nil && f.isToKeepAlive() &&
 		netio.TakesMore(f.carrier()) {
+		defer f.suspendWriteDeadline()()
 		_ = f.sendRecordLocked(typeData)
 	}
+}
+
+// suspendWriteDeadline takes the write deadline off the carrier, until the returned function is
+// called: it was meant for somebody else's write, which is over.
+func (f *Flow) suspendWriteDeadline() (restore func()) {
+	set := func(by func() time.Time) {
+		f.life.Lock()
+		defer f.life.Unlock()
+		if f.life.state == flowOpen && !f.life.writeBy.IsZero() {
+			_ = f.carrier().SetWriteDeadline(by())
+		}
+	}
+	set(func() time.Time { return time.Time{} })
+	return func() { set(func() time.Time { return f.life.writeBy }) }
 }
 
 // TakesMore implements netio.Taker.

@@ -150,12 +150,19 @@ func TestQuietLinksLive(t *testing.T) {
 				t.Fatal(err)
 			}
 			expectEnd(t, atMine)
+			// Who has written in time does not take the deadline back.
+			for _, f := range []*Flow{open, atOpen.Flow} {
+				_ = f.SetWriteDeadline(time.Now().Add(time.Second))
+			}
 			theirs, atTheirs := b.lab.both(s, flows)
 			if err := atTheirs.CloseWrite(); err != nil {
 				t.Fatal(err)
 			}
 			expectEnd(t, theirs)
 			time.Sleep(time.Hour / 2)
+			for _, f := range []*Flow{open, atOpen.Flow} {
+				_ = f.SetWriteDeadline(time.Time{})
+			}
 			for _, pass := range []struct {
 				from io.Writer
 				to   io.Reader
