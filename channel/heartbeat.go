@@ -25,6 +25,8 @@ type heartbeat struct {
 
 	mu      sync.Mutex
 	heard   time.Time                // when the far end last said anything
+	pinged  time.Time                // when it last sent a ping
+	pace    time.Duration            // between its pings, while nobody here would miss the session
 	sent    uint64                   // pings
 	missed  int                      // pings since the last pong
 	waiting map[uint64]chan struct{} // closed when a ping's pong comes
@@ -37,7 +39,7 @@ func newHeartbeat(c *control, role identity.Role, interval time.Duration) heartb
 	}
 	return heartbeat{
 		control: c, interval: interval, grace: grace,
-		heard: time.Now(), timer: time.NewTimer(interval),
+		heard: time.Now(), timer: time.NewTimer(interval), pace: interval * pingSlowdown,
 		waiting: make(map[uint64]chan struct{}),
 	}
 }
@@ -45,21 +47,27 @@ func newHeartbeat(c *control, role identity.Role, interval time.Duration) heartb
 // hear takes note that the far end has said something. If that answers all there was to ask, the
 // next beat is for when nothing more has been heard for the time rest. The initiator, who has more
 // to do then, keeps to its own time unless it has just been answered.
-func (h *heartbeat) hear(now time.Time, isPong bool, rest time.Duration) {
+func (h *heartbeat) hear(t recordType, now time.Time, rest func(pace time.Duration) time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.heard = now
-	if h.missed == 0 && (isPong || h.grace > 0) {
-		h.timer.Reset(rest + h.grace)
+	if t == typePing {
+		h.pace = min(max(now.Sub(h.pinged), h.interval), h.interval*pingSlowdown)
+		h.pinged = now
+	}
+	if h.missed == 0 && (t == typePong || h.grace > 0) {
+		h.timer.Reset(rest(h.pace) + h.grace)
 	}
 }
 
 // beat sends a ping if the far end has said nothing for the time rest, or fails after too many
 // missed pongs. It returns when to do so again: soon if a ping has not been answered, so that a
 // black hole shows well within three intervals.
-func (h *heartbeat) beat(now time.Time, rest time.Duration) (next time.Duration, err error) {
+func (h *heartbeat) beat(
+	now time.Time, restAt func(pace time.Duration) time.Duration,
+) (next time.Duration, err error) {
 	h.mu.Lock()
-	missed := h.missed
+	missed, rest := h.missed, restAt(h.pace)
 	quiet := now.Sub(h.heard)
 	if wait := rest + h.grace - quiet; missed == 0 && wait > rest/pingGrace {
 		h.mu.Unlock()
@@ -70,6 +78,7 @@ func (h *heartbeat) beat(now time.Time, rest time.Duration) (next time.Duration,
 		return 0, ErrMissedPongs
 	}
 	h.missed++
+	h.pace = min(h.pace*2, h.interval*pingSlowdown)
 	h.mu.Unlock()
 	h.send(nil)
 	if missed > 0 {

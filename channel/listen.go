@@ -18,7 +18,7 @@ func (s *Session) listen() error {
 		}
 		if err == nil {
 			now := time.Now()
-			s.heartbeat.hear(now, t == typePong, s.rest())
+			s.heartbeat.hear(t, now, s.rest)
 			err = s.keys.overdue(now)
 		}
 		if isTimeout(err) {

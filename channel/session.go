@@ -129,7 +129,7 @@ func (s *Session) keepTime(tasks *sync.WaitGroup) error {
 
 // beat does what is due of pings, and says when to do so again.
 func (s *Session) beat(now time.Time) error {
-	next, err := s.heartbeat.beat(now, s.rest())
+	next, err := s.heartbeat.beat(now, s.rest)
 	if err == nil {
 		err = s.keys.overdue(now)
 	}
@@ -148,16 +148,17 @@ func (s *Session) missed() missed {
 	return m
 }
 
-// rest is how long the far end may say nothing before it is pinged.
-func (s *Session) rest() time.Duration {
+// rest is how long the far end may say nothing before it is pinged. It pings itself at pace: who
+// does so because somebody there would miss the session, is expected to go on.
+func (s *Session) rest(pace time.Duration) time.Duration {
 	rest := s.heartbeat.interval
 	if a := s.config.Activity; a != nil && !a.now() && !s.pool.activity.now() {
 		rest *= pingSlowdown
 	}
 	if s.role == identity.Initiator {
-		rest = min(rest, s.quiet.way.Load().allows())
+		return min(rest, s.quiet.way.Load().allows())
 	}
-	return rest
+	return min(rest, pace)
 }
 
 // awaitEnd returns when the session has ended. It ends the session when nothing goes on in it and

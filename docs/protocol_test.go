@@ -391,6 +391,49 @@ func TestSecondImplementation(t *testing.T) {
 	}
 }
 
+// TestQuietFlow has flows that carry nothing carry empty records: from this side, and from sp where
+// this side has ended its direction.
+func TestQuietFlow(t *testing.T) {
+	s, node, _ := trusted(t)
+	over := make(chan struct{})
+	node.Handle("wait", func(_ context.Context, q *route.Request) error {
+		stream := q.Accept()
+		if err := stream.Flush(); err != nil {
+			return err
+		}
+		if _, err := io.Copy(io.Discard, stream); err != nil {
+			return err
+		}
+		<-over
+		_, err := io.WriteString(stream, "done")
+		return errors.Join(err, stream.CloseWrite())
+	})
+	n := s.session("")
+	n.expect(5, nil)
+
+	f := n.open(nil, "echo", nil)
+	for _, word := range []string{"", "he", "", "", "llo", ""} {
+		f.link.send(f.send.record(0, []byte(word)))
+	}
+	f.end()
+	if got := f.reply(); got != "hello" {
+		t.Errorf("echo says %q", got)
+	}
+
+	f = n.open(nil, "wait", nil)
+	f.end()
+	if status := f.takeData(3); !bytes.Equal(status, []byte{0, 1, 0}) {
+		t.Fatalf("the flow's status is %x", status)
+	}
+	if kind, data := f.link.record(f.receive); kind != 0 || len(data) > 0 {
+		t.Errorf("record of type %d with %x in a flow that carries nothing", kind, data)
+	}
+	close(over)
+	if got, err := io.ReadAll(f); string(got) != "done" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // TestKeyRatchet sends more records than one key is for, each way.
 func TestKeyRatchet(t *testing.T) {
 	s, _, _ := trusted(t)

@@ -257,7 +257,9 @@ func (n *Node) Begin(app Conn) (end func(), err error) {
 		return nil, err
 	}
 	n.links.watch(app)
+	n.config.Channel.Activity.Begin()
 	return func() {
+		n.config.Channel.Activity.End()
 		n.links.unwatch(app)
 		n.end(party)
 	}, nil
@@ -273,14 +275,12 @@ func (n *Node) begin(p admission.Party) error {
 		return Refuse(wire.Busy, err.Error())
 	}
 	n.turn()
-	n.config.Channel.Activity.Begin()
 	requestsOpen.Inc()
 	return nil
 }
 
 func (n *Node) end(p admission.Party) {
 	n.turn()
-	n.config.Channel.Activity.End()
 	requestsOpen.Dec()
 	n.admission.End(p)
 	n.life.end()

@@ -41,7 +41,9 @@ type Request struct {
 	// longer if its peer has been authenticated; party is whom the request counts for, if it does.
 	slot  *admission.Slot
 	party admission.Party
-	way   *admission.Way // that the link has come by; nil for one that was accepted here
+	// missed tells that somebody would miss what the request is for: see channel.Activity.
+	missed bool
+	way    *admission.Way // that the link has come by; nil for one that was accepted here
 }
 
 // answer is how far a request's answer is.
@@ -136,6 +138,9 @@ func (q *Request) Accept() *Stream {
 // It owns next from now on, and closes it in any case.
 func (q *Request) Forward(next Conn) error {
 	q.answer = answered
+	if f, ok := q.conn.(*channel.Flow); ok {
+		f.Background() // its ends know whether anybody would miss it
+	}
 	untrack := q.node.links.track(next)
 	if code, err := q.pass(next); err != nil {
 		untrack()

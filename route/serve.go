@@ -62,6 +62,9 @@ func (n *Node) finish(q *Request, err error) {
 	if err != nil && q.answer == unanswered {
 		q.refuse(refusal(err))
 	}
+	if q.missed {
+		n.config.Channel.Activity.End()
+	}
 	if !q.party.IsZero() {
 		n.end(q.party)
 	}
@@ -168,6 +171,10 @@ func (n *Node) resolveService(q *Request) (Handler, error) {
 	}
 	if err := q.begin(); err != nil {
 		return nil, err
+	}
+	if !s.Open { // what is passed on may be a link on which nothing happens
+		q.missed = true
+		n.config.Channel.Activity.Begin()
 	}
 	return s.Handler, nil
 }

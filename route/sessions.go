@@ -135,7 +135,12 @@ func sessionKey(r Route, segs []Route, k int) string {
 // attempt makes p's session.
 func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 	open := func(ctx context.Context) (channel.Conn, error) {
-		return n.open(ctx, r, segs, k, wire.Message{})
+		s, err := n.open(ctx, r, segs, k, wire.Message{})
+		if err != nil {
+			return nil, err
+		}
+		s.Background() // whoever would miss it, would miss the session that it is for
+		return s, nil
 	}
 	name := forwardName(segs[:k+1]...)
 	as := takenFor(segs, k)
