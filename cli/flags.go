@@ -35,7 +35,7 @@ func nodeFlags() []cli.Flag {
 		&cli.DurationFlag{
 			Name: "keepalive", Value: config.DefaultKeepalive, Category: timeCategory,
 			Usage: "time between two pings of the whole way to the far end; " +
-				"three without an answer end a session",
+				"three without an answer end a session, and without connections there are fewer",
 		},
 		&cli.StringFlag{
 			Name: "log-format", Value: "text", Category: logCategory,
