@@ -100,6 +100,7 @@ func (c *control) writeLocked(t recordType, data []byte, timeout time.Duration) 
 	if err == nil {
 		_ = c.link.SetWriteDeadline(time.Now().Add(timeout))
 		_, err = c.link.Write(b)
+		_ = c.link.SetWriteDeadline(time.Time{}) // or it would wake the process for nothing
 	}
 	c.err = linkError(err)
 	return c.err

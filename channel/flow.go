@@ -16,7 +16,7 @@ import (
 //
 //	open ── both directions ended ──▶ clean    the carrier is free for the next flow
 //	  └──── Close, Reset, error ────▶ closed   the carrier is closed
-type flowState int
+type flowState uint8
 
 const (
 	flowOpen flowState = iota
@@ -60,14 +60,14 @@ type Flow struct {
 
 	life struct {
 		sync.Mutex
-		state    flowState
-		ended    int   // directions
-		sentEnd  bool  // one of them is the sending one
 		reason   error // why it is closed, where that is not an error of the link
 		readBy   time.Time
 		writeBy  time.Time
 		awaiting *resetWait
-		late     bool // the read deadline had passed when it was set
+		state    flowState
+		ended    uint8 // directions
+		sentEnd  bool  // one of them is the sending one
+		late     bool  // the read deadline had passed when it was set
 	}
 }
 

@@ -16,26 +16,26 @@ type link struct {
 	// pool is told when the link has no flow any more. Nil for a control link, and before it is
 	// known whose link it is.
 	pool *linkPool
-	// dialed tells that this side is the initiator, which keeps links without a flow in the pool.
-	// The responder waits for the next hello.
-	dialed bool
-	// since is when the link became idle; guarded by the pool.
-	since time.Time
-
+	// since is when the link became idle, by the pool's time; guarded by the pool.
+	since time.Duration
 	// flow is the one that is on the link, or nil. moves and still are how often something had
 	// passed in it at the last look, and since when that has been so many; guarded by the pool.
 	flow  atomic.Pointer[Flow]
-	moves uint32
 	still time.Duration
-	// counted tells that the pool's activity has the flow, and background that it is none that
-	// somebody would miss; guarded by the pool.
-	counted, background bool
+	moves uint32
 
 	// resting tells that the last flow has left the link clean and no other has begun.
 	resting atomic.Bool
 	// unauthenticated tells, at the responder, that a hello has come and not the record that proves
 	// it.
 	unauthenticated atomic.Bool
+
+	// dialed tells that this side is the initiator, which keeps links without a flow in the pool.
+	// The responder waits for the next hello.
+	dialed bool
+	// counted tells that the pool's activity has the flow, and background that it is none that
+	// somebody would miss; guarded by the pool.
+	counted, background bool
 }
 
 var _ carrier = (*link)(nil)

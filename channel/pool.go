@@ -177,7 +177,7 @@ func (p *linkPool) park(l *link) {
 	clean := l.in.empty()
 	l.in.drop()
 	p.mu.Lock()
-	l.since = time.Now()
+	l.since = p.quiets.at(time.Now())
 	p.uncountLocked(l)
 	keep := clean && p.err == nil && len(p.idle) < linkIdleMax
 	if keep {
@@ -220,7 +220,7 @@ func (p *linkPool) takeStaleLocked(now time.Time) []*link {
 		kept = 0
 	}
 	n := 0
-	for n < len(p.idle)-kept && now.Sub(p.idle[n].since) > linkIdleTimeout {
+	for n < len(p.idle)-kept && p.quiets.at(now)-p.idle[n].since > linkIdleTimeout {
 		delete(p.links, p.idle[n])
 		n++
 	}

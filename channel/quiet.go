@@ -53,6 +53,9 @@ func (q *quietLinks) begin() {
 	}
 }
 
+// at is a time as links remember it.
+func (q *quietLinks) at(now time.Time) time.Duration { return now.Sub(q.zero) }
+
 // pause is how long until the next look, not at the same time as everybody else.
 func (q *quietLinks) pause() time.Duration {
 	d := q.way.Load().allows() / quietRounds
@@ -140,7 +143,7 @@ func (p *linkPool) quiet(now time.Time, q *quietLinks) (work quietWork) {
 	if p.role == identity.Initiator {
 		p.tryQuietLocked(now, q, &work)
 	}
-	at := now.Sub(q.zero)
+	at := q.at(now)
 	for l := range p.links {
 		f := l.flow.Load()
 		if f == nil || !f.isToKeepAlive() {
@@ -161,20 +164,20 @@ func (p *linkPool) tryQuietLocked(now time.Time, q *quietLinks, work *quietWork)
 	way := q.way.Load()
 	for len(p.idle) > 0 && !p.idle[0].Quiet() {
 		l := p.idle[0]
-		p.lost = max(p.lost, now.Sub(l.since))
+		p.lost = max(p.lost, q.at(now)-l.since)
 		p.idle = p.idle[1:]
 		delete(p.links, l)
 		_ = l.Conn.Close()
 		p.prewarm.fail() // more of them would not help
 	}
 	if len(p.idle) > 0 {
-		way.noteLived(now.Sub(p.idle[0].since))
+		way.noteLived(q.at(now) - p.idle[0].since)
 	}
 	known := way.isKnown(now)
 	switch {
 	case p.goingAway.happened():
 	case !known:
-		work.again, work.try = true, len(p.idle) == 0 && now.Sub(q.zero) > probeAfter
+		work.again, work.try = true, len(p.idle) == 0 && q.at(now) > probeAfter
 	case way.isShort():
 		n := max(len(p.idle)-linkIdleKept, 0)
 		work.links = append(work.links, p.idle[n:]...)
@@ -207,7 +210,7 @@ func (p *linkPool) lose(l *link, f *Flow, q *quietLinks) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if f.moves.Load() == l.moves+1 && !l.unauthenticated.Load() { // one more for the end
-		p.lost = max(p.lost, time.Since(q.zero)-l.still)
+		p.lost = max(p.lost, q.at(time.Now())-l.still)
 	}
 }
 

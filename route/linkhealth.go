@@ -20,14 +20,22 @@ import (
 type linkHealth struct {
 	logger *slog.Logger
 	sent   chan struct{} // gets something when something is sent on a link on which nothing was
+	note   *netio.Note   // sees to that
 
 	mu    sync.Mutex
 	links map[netio.Conn]struct{} // nil once the node has been closed
 }
 
 func newLinkHealth(logger *slog.Logger) linkHealth {
+	sent := make(chan struct{}, 1)
+	note := &netio.Note{Do: func() {
+		select {
+		case sent <- struct{}{}:
+		default: // run knows
+		}
+	}}
 	return linkHealth{
-		logger: logger, sent: make(chan struct{}, 1), links: make(map[netio.Conn]struct{}),
+		logger: logger, sent: sent, note: note, links: make(map[netio.Conn]struct{}),
 	}
 }
 
@@ -38,14 +46,7 @@ func (h *linkHealth) watch(c netio.Conn) {
 		_ = netio.Reset(c) // without mu, which the close of a link in a mux needs
 		return
 	}
-	netio.NoteSends(c, h.noteSends)
-}
-
-func (h *linkHealth) noteSends() {
-	select {
-	case h.sent <- struct{}{}:
-	default: // run knows
-	}
+	netio.NoteSends(c, h.note)
 }
 
 func (h *linkHealth) add(c netio.Conn) bool {

@@ -408,7 +408,7 @@ func (s *Stream) TakesMore() bool { return netio.TakesMore(s.conn) }
 func (s *Stream) Stuck() (times int, sending bool) { return netio.Stuck(s.conn) }
 
 // NoteSends implements what netio.NoteSends asks for.
-func (s *Stream) NoteSends(do func()) { netio.NoteSends(s.conn, do) }
+func (s *Stream) NoteSends(n *netio.Note) { netio.NoteSends(s.conn, n) }
 
 // Err returns why the conn below has ended, if it tells and has not ended cleanly.
 func (s *Stream) Err() error {

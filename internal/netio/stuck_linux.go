@@ -14,7 +14,7 @@ type stuck struct {
 	times uint32      // that it has not, in a row
 	sent  atomic.Bool // something, since it was last seen that nothing was on its way
 
-	tell atomic.Pointer[func()] // NoteSends
+	tell atomic.Pointer[Note] // NoteSends
 }
 
 // Stuck is what Stuck returns of a socket.
@@ -45,10 +45,10 @@ func (s *Socket) isSending() bool {
 }
 
 // NoteSends is what NoteSends does.
-func (s *Socket) NoteSends(do func()) {
-	s.stuck.tell.Store(&do)
+func (s *Socket) NoteSends(n *Note) {
+	s.stuck.tell.Store(n)
 	if s.stuck.sent.Load() {
-		do()
+		n.Do()
 	}
 }
 
@@ -59,8 +59,8 @@ func (s *Socket) noteSent() {
 		return
 	}
 	s.stuck.sent.Store(true)
-	if do := s.stuck.tell.Load(); do != nil {
-		(*do)()
+	if n := s.stuck.tell.Load(); n != nil {
+		n.Do()
 	}
 }
 

@@ -43,7 +43,7 @@ func TestShutWindowIsNotStuck(t *testing.T) {
 func TestNoteSends(t *testing.T) {
 	a, b := socketPair(t, "tcp")
 	var sent atomic.Int32
-	NoteSends(a, func() { sent.Add(1) })
+	NoteSends(a, &Note{Do: func() { sent.Add(1) }})
 	settled := func() bool { _, sending := Stuck(a); return !sending }
 	for i, send := range []func() error{
 		func() error { _, err := a.Write([]byte("hello")); return err },

@@ -9,6 +9,6 @@ type stuck struct{}
 func (*Socket) Stuck() (times int, sending bool) { return 0, false }
 
 // NoteSends is what NoteSends does.
-func (*Socket) NoteSends(func()) {}
+func (*Socket) NoteSends(*Note) {}
 
 func (*Socket) noteSent() {}
