@@ -178,6 +178,8 @@ func (p *linkPool) tryQuietLocked(now time.Time, q *quietLinks, work *quietWork)
 	case p.goingAway.happened():
 	case !known:
 		work.again, work.try = true, len(p.idle) == 0 && q.at(now) > probeAfter
+	case way.isShort() && q.writing.Load():
+		work.again = true // when those before are done
 	case way.isShort():
 		n := max(len(p.idle)-linkIdleKept, 0)
 		work.links = append(work.links, p.idle[n:]...)
