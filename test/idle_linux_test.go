@@ -105,8 +105,10 @@ func TestIdleThroughLoss(t *testing.T) {
 	setRules(t, nft, space, "delete table inet lossy")
 	cut := 0
 	for _, c := range held {
+		_ = c.SetDeadline(time.Now().Add(patience)) // what dial has set may have passed
 		if err := echoes(c, "after"); err != nil {
 			cut++
+			t.Log(err)
 		}
 	}
 	t.Logf("%d connections, %d %% of packets lost for %v: %d cut", many, percent, while, cut)
