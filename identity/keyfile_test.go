@@ -335,6 +335,10 @@ func TestDefaultPath(t *testing.T) {
 		if err != nil && !strings.Contains(err.Error(), "set SP_IDENTITY") {
 			t.Errorf("the error does not say what to do: %v", err)
 		}
+		relay, err := RelayPath() // whatever SP_IDENTITY is
+		if err == nil && (filepath.Base(relay) != "relay" || relay == got) {
+			t.Errorf("%+v: a relay's is %q", test, relay)
+		}
 	}
 }
 
