@@ -53,7 +53,8 @@ type Config struct {
 	// Keepalive is the time between two pings of a session that answers. 0 means DefaultKeepalive.
 	Keepalive time.Duration
 	// RenewAfter is the age at which a session's keys are replaced. 0 means DefaultRenewAfter; less
-	// than 5 s means 5 s.
+	// than 5 s means 5 s, and more than 50 minutes 50: a responder ends a session whose keys are an
+	// hour old.
 	RenewAfter time.Duration
 	// HandshakeTimeout bounds a whole handshake. 0 means DefaultHandshakeTimeout.
 	HandshakeTimeout time.Duration
@@ -104,7 +105,7 @@ func (c *Config) KeepaliveInterval() time.Duration {
 }
 
 func (c *Config) renewAfter() time.Duration {
-	return max(orDefault(c.RenewAfter, DefaultRenewAfter), minRenewAfter)
+	return min(max(orDefault(c.RenewAfter, DefaultRenewAfter), minRenewAfter), maxRenewAfter)
 }
 
 func (c *Config) handshakeTimeout() time.Duration {
