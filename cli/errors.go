@@ -180,7 +180,7 @@ func hintFor(err error) string {
 	}
 	if errors.As(err, &status) && status.Hearsay && status.Code == route.CodeNotAllowed {
 		return "a bridge, or a private relay, passes on whom it trusts and who enters it through a " +
-			"channel: BRIDGE:8000/HOST:7000, RELAY:4000/NAME@"
+			"channel: BRIDGE:8000/HOST:7000, RELAY:4000/NAME@, BRIDGE:8000/RELAY:4000/NAME@"
 	}
 	if errors.As(err, &status) {
 		return missingHint(status.Missing())

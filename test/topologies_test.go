@@ -69,6 +69,32 @@ var topologies = []struct {
 		me.startNamed(relay, "db", target)
 		return relay + "/db@"
 	}},
+	// inlet ── bridge ── relay ◀── bridge ◀── outlet: the private relay knows who has come by a bridge
+	{"bridge, private relay, bridge", func(me person, target string) string {
+		_, relay := me.startRelay(append(me.ownKey(), "--private")...)
+		_, near := me.startBridge(relay)
+		_, far := me.startBridge(relay)
+		me.startNamed(far+"/"+relay, "db", target)
+		return near + "/" + relay + "/db@"
+	}},
+	// inlet ── relay 1 ◀── relay 2 ◀── outlet, with a channel to each
+	{"two private relays", func(me person, target string) string {
+		private := append(me.ownKey(), "--private")
+		_, first := me.startRelay(private...)
+		second, address := me.startRelay(append(private, "--relay", first, "--name", "branch")...)
+		second.says("msg=registered")
+		me.startNamed(address, "db", target)
+		return first + "/branch@/db@"
+	}},
+	// inlet ── relay 1 ◀── relay 2 ◀── outlet, with a channel to the second, which is private
+	{"relay, private relay", func(me person, target string) string {
+		_, first := me.startRelay()
+		second, address := me.startRelay(append(me.ownKey(), "--private",
+			"--relay", first, "--name", "branch")...)
+		second.says("msg=registered")
+		me.startNamed(address, "db", target)
+		return "branch@" + first + "/db@"
+	}},
 	// inlet ── bridge ── bridge ── outlet
 	{"two bridges", func(me person, target string) string {
 		_, outlet := me.startOutlet(target)
