@@ -51,7 +51,7 @@ func nodeFlags(key string) []cli.Flag {
 
 const (
 	ownKeyText   = "identity in the user's configuration, under sp"
-	relayKeyText = "relay in the user's configuration, under sp"
+	relayKeyText = "relay/identity in the user's configuration, under sp"
 	seenText     = "seen in the user's state, under sp"
 )
 

@@ -62,9 +62,10 @@ func DefaultPath() (string, error) {
 	return inConfig("identity")
 }
 
-// RelayPath returns where the key of a user's relays is kept, which no other role has: sp/relay
-// in the folder where [DefaultPath] has sp/identity if SP_IDENTITY is not set.
-func RelayPath() (string, error) { return inConfig("relay") }
+// RelayPath returns where the key of a user's relays is kept, which no other role has:
+// sp/relay/identity where [DefaultPath] has sp/identity if SP_IDENTITY is not set. It has a folder
+// of its own, so that a relay may read that and not the user's key.
+func RelayPath() (string, error) { return inConfig(filepath.Join("relay", "identity")) }
 
 func inConfig(name string) (string, error) {
 	dir, err := userdir.Config()

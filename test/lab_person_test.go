@@ -266,12 +266,18 @@ func (u person) ownKey() []string {
 // none.
 func (u person) relayIdentifier() string {
 	u.t.Helper()
-	u.identifier() // makes the folder
-	file := filepath.Join(filepath.Dir(u.keyFile()), "relay")
+	file := u.relayKeyFile()
 	if _, err := os.Stat(file); err == nil {
 		return u.must("identity", "show", file)
 	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		u.t.Fatal(err)
+	}
 	return u.must("identity", "create", file)
+}
+
+func (u person) relayKeyFile() string {
+	return filepath.Join(filepath.Dir(u.keyFile()), "relay", "identity")
 }
 
 // startBridge starts a bridge to one next hop and returns where it listens.

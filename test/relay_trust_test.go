@@ -4,7 +4,6 @@ package test
 
 import (
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -111,7 +110,7 @@ func TestRelayKey(t *testing.T) {
 	owner, host, client := newPerson(t), newPerson(t), newPerson(t)
 	hostID := host.identifier()
 	owner.fails(usageWrong, "nobody may claim a name", "relay", "--listen", anywhere)
-	file := filepath.Join(owner.home, ".config", "sp", "relay")
+	file := owner.relayKeyFile()
 	if _, err := os.Stat(file); err == nil {
 		t.Error("a relay that is for nobody has made a key")
 	}
@@ -157,7 +156,7 @@ func TestRelayWithAnothersKey(t *testing.T) {
 	stranger.fails(notTrusted, "not trusted by the far end", "outlet", "--no-wait", "--relay", at,
 		"--name", "web", "--target", "127.0.0.1:1")
 	relay.says("not our own identity, and no other is allowed")
-	if _, err := os.Stat(filepath.Join(me.home, ".config", "sp", "relay")); err == nil {
+	if _, err := os.Stat(me.relayKeyFile()); err == nil {
 		t.Error("the relay has made a key that it does not use")
 	}
 }
