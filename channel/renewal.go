@@ -54,7 +54,7 @@ func (k *keys) underWay() *renewal {
 
 // overdue fails if a renewal is not finished in time.
 func (k *keys) overdue(now time.Time) error {
-	if r := k.underWay(); r != nil && now.After(r.by) {
+	if r := k.underWay(); r != nil && !now.Before(r.by) {
 		return fmt.Errorf("%w: it did not finish a handshake for new keys", ErrMissedPongs)
 	}
 	return nil
@@ -235,16 +235,20 @@ func (t *renewalTimer) hasten() {
 
 func (t *renewalTimer) soon() { t.Reset(time.Until(t.began.Add(minRenewAfter))) }
 
-// begin begins the renewal that is due. If one is under way, what was asked for waits for the next.
-// The responder begins none, and has waited for one long enough.
+// begin begins the renewal that is due, and is called again when that has taken too long, however
+// rare pings are. If one is under way, what was asked for waits for the next. The responder begins
+// none, and has waited for one long enough.
 func (t *renewalTimer) begin() error {
 	if t.keys.role == identity.Responder {
 		return fmt.Errorf("%w: no handshake for new keys for %v", ErrProtocol, maxEpochAge)
 	}
-	if t.keys.underWay() != nil {
-		return nil
+	now := time.Now()
+	if r := t.keys.underWay(); r != nil {
+		t.Reset(r.by.Sub(now))
+		return t.keys.overdue(now)
 	}
-	t.asked, t.began = false, time.Now()
+	t.asked, t.began = false, now
+	t.Reset(renewTimeout)
 	return t.keys.begin()
 }
 
