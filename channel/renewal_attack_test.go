@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// holdsRenewal takes part in a renewal as far as message 3, which it returns: so far gets somebody in
-// between who has the old keys, and no identity.
+// holdsRenewal takes part in a renewal as far as message 3, which it returns: so far gets somebody
+// in between who has the old keys, and no identity.
 func (p *fakePeer) holdsRenewal(t *testing.T) (message3 []byte) {
 	t.Helper()
 	for {

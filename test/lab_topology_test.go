@@ -193,8 +193,13 @@ func (w *topology) beginOutlet() {
 	if w.plan.relay {
 		where = []string{"--relay", w.farRelay, "--name", w.plan.name}
 	}
-	args := append(append([]string{"outlet", "--target", w.targetAt}, where...), w.plan.flags...)
-	w.outlet = w.as("outlet").start(append(args, w.plan.outlet...)...)
+	flags := append(slices.Clone(w.plan.flags), w.plan.outlet...)
+	if w.plan.relay && slices.Contains(flags, "--authority") {
+		// It is for the inlets, and has not vouched for the relay.
+		where = append(where, "--relay-identity", w.as("relay").relayIdentifier())
+	}
+	args := append([]string{"outlet", "--target", w.targetAt}, where...)
+	w.outlet = w.as("outlet").start(append(args, flags...)...)
 	w.printed = w.outlet.ready()
 }
 
