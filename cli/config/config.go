@@ -35,14 +35,16 @@ func (c Config) KeyFile() (string, error) {
 	switch {
 	case c.Node.Identity != "":
 		return c.Node.Identity, nil
-	case c.relaysAlone():
+	case c.HasRelayKey():
 		return identity.RelayPath()
 	}
 	return identity.DefaultPath()
 }
 
-func (c Config) relaysAlone() bool {
-	return len(c.Relays) > 0 && len(c.Inlets)+len(c.Outlets)+len(c.Bridges) == 0
+// HasRelayKey tells whether the node's key is one that only relays have. Nobody comes with a copy.
+func (c Config) HasRelayKey() bool {
+	return c.Node.Identity == "" && len(c.Relays) > 0 &&
+		len(c.Inlets)+len(c.Outlets)+len(c.Bridges) == 0
 }
 
 // Validate returns nil, or the first thing that is wrong: a *FieldError where one field is.
@@ -108,7 +110,7 @@ var ErrNoClaimants = errors.New("nobody may claim a name")
 
 // validateClaimants wants relays with a key of their own to know whom they are for.
 func (c Config) validateClaimants() error {
-	if !c.relaysAlone() || c.Node.Identity != "" || c.Node.Trust.namesAnybody() {
+	if !c.HasRelayKey() || c.Node.Trust.namesAnybody() {
 		return nil
 	}
 	return fieldError("allow", "%w: the relay has a key of its own, and there is no {allow}, "+
