@@ -54,10 +54,15 @@ const (
 	// pingGrace divides the time between two pings: so much longer the responder leaves them to the
 	// initiator, and so little does not count.
 	pingGrace = 8
-	// minRenewAfter is the least time between two renewals of a session's keys.
+	// minRenewAfter is the least time between two renewals of a session's keys, and maxRenewAfter
+	// the most.
 	minRenewAfter = 5 * time.Second
+	maxRenewAfter = 50 * time.Minute
 	// renewTimeout is how long a renewal of the keys may take before the session ends.
 	renewTimeout = 15 * time.Second
+	// maxEpochAge is how long a responder has the same keys. Whoever has got hold of them, and sits
+	// in the initiator's place, begins no renewal.
+	maxEpochAge = time.Hour
 	// epochGrace is how long flows of replaced keys may still arrive.
 	epochGrace = 30 * time.Second
 	// maxOldEpochs is how many replaced keys a responder keeps: so often they may be renewed within

@@ -57,7 +57,8 @@ type Config struct {
 	// neither, pings come four times as rarely. Nil means that there always is something.
 	Activity *Activity
 	// RenewAfter is the age at which a session's keys are replaced. 0 means DefaultRenewAfter; less
-	// than 5 s means 5 s.
+	// than 5 s means 5 s, and more than 50 minutes 50: a responder ends a session whose keys are an
+	// hour old.
 	RenewAfter time.Duration
 	// HandshakeTimeout bounds a whole handshake. 0 means DefaultHandshakeTimeout.
 	HandshakeTimeout time.Duration
@@ -112,7 +113,7 @@ func (c *Config) KeepaliveInterval() time.Duration {
 }
 
 func (c *Config) renewAfter() time.Duration {
-	return max(orDefault(c.RenewAfter, DefaultRenewAfter), minRenewAfter)
+	return min(max(orDefault(c.RenewAfter, DefaultRenewAfter), minRenewAfter), maxRenewAfter)
 }
 
 func (c *Config) handshakeTimeout() time.Duration {

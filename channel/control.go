@@ -44,6 +44,17 @@ func (c *control) writeThenSwitch(t recordType, data []byte, next cipherHalf) er
 	return err
 }
 
+// writeReadyTwice says ready, and again with new keys before anything else.
+func (c *control) writeReadyTwice(next cipherHalf) error {
+	c.turn <- struct{}{}
+	defer c.done()
+	if err := c.writeLocked(typeReady, nil, controlTimeout); err != nil {
+		return err
+	}
+	c.send = next
+	return c.writeLocked(typeReady, nil, controlTimeout)
+}
+
 // say is write. A failure ends the session. But where the link is broken the far end may have said
 // why it is gone, so the reading goroutine has a moment to find out.
 func (c *control) say(t recordType, data []byte) {

@@ -110,16 +110,17 @@ func send(l *link, prefix []byte, write func([]byte) ([]byte, error)) error {
 	return err
 }
 
-// awaitReady waits for the responder's word that it trusts the initiator.
+// awaitReady waits for the responder's word that it trusts the initiator, and has the same keys.
 func (c *control) awaitReady() error {
 	t, data, err := c.read()
 	switch {
 	case err != nil:
 		return err
-	case t == typeReady:
+	case t == typeReady && len(data) == 0:
 		return nil
 	case t == typeAbort && len(data) == 1:
 		return abortReason(data[0]).err()
 	}
-	return fmt.Errorf("%w: record of type %d in place of ready", ErrProtocol, t)
+	return fmt.Errorf("%w: record of type %d with %d bytes in place of ready",
+		ErrProtocol, t, len(data))
 }

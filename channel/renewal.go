@@ -16,11 +16,15 @@ import (
 //	  handshake: message 3            ────────▶
 //	  … control records, new keys     ────────▶
 //	                                  ◀────────  ready
+//	                                  ◀────────  ready, new keys
 //	                                  ◀────────  … control records, new keys
 //
 // Each side decides again whether to trust the other. New flows use the new keys. The initiator
 // forgets the old secret at once, and the responder after epochGrace, when no flow of it can be on
 // its way any more.
+//
+// The first ready tells where the new keys begin. Whoever has the old ones can say it, and nobody
+// but the responder the second: only then has it the new keys.
 type renewal struct {
 	*handshake
 	by time.Time // when it must have ended
@@ -50,7 +54,7 @@ func (k *keys) underWay() *renewal {
 
 // overdue fails if a renewal is not finished in time.
 func (k *keys) overdue(now time.Time) error {
-	if r := k.underWay(); r != nil && now.After(r.by) {
+	if r := k.underWay(); r != nil && !now.Before(r.by) {
 		return fmt.Errorf("%w: it did not finish a handshake for new keys", ErrMissedPongs)
 	}
 	return nil
@@ -133,8 +137,8 @@ func (k *keys) confirm(r *renewal, message []byte) error {
 	return k.control.writeThenSwitch(typeHandshake, last, send)
 }
 
-// accept is the responder's: message 3 has arrived, ready goes out, and with each new keys that
-// way.
+// accept is the responder's: message 3 has arrived, ready goes out twice, and with each of these
+// new keys that way.
 func (k *keys) accept(r *renewal, message []byte) error {
 	if err := k.readSamePeer(r, message); err != nil {
 		return err
@@ -151,7 +155,8 @@ func (k *keys) accept(r *renewal, message []byte) error {
 	if err := k.replace(next); err != nil {
 		return err
 	}
-	return k.control.writeThenSwitch(typeReady, nil, send)
+	k.renewed.tell()
+	return k.control.writeReadyTwice(send)
 }
 
 // replace is replaceLocked, unless the session has ended: forget would not see what is kept then.
@@ -165,16 +170,19 @@ func (k *keys) replace(next *epoch) error {
 	return nil
 }
 
-// ready is the initiator's: the far end is ready, and with this record its keys are new too.
+// ready is the initiator's: behind this record the far end's keys are new too, and it is to say so.
 func (k *keys) ready() error {
 	r := k.underWay()
 	if k.role != identity.Initiator || r == nil || r.next == nil {
 		return fmt.Errorf("%w: ready out of place", ErrProtocol)
 	}
+	k.control.receive = r.receive
+	if err := k.control.awaitReady(); err != nil {
+		return err
+	}
 	if err := k.replace(r.next); err != nil {
 		return err
 	}
-	k.control.receive = r.receive
 	k.renewed.tell()
 	return nil
 }
@@ -227,21 +235,28 @@ func (t *renewalTimer) hasten() {
 
 func (t *renewalTimer) soon() { t.Reset(time.Until(t.began.Add(minRenewAfter))) }
 
-// begin begins the renewal that is due. If one is under way, what was asked for waits for the next.
+// begin begins the renewal that is due, and is called again when that has taken too long, however
+// rare pings are. If one is under way, what was asked for waits for the next. The responder begins
+// none, and has waited for one long enough.
 func (t *renewalTimer) begin() error {
-	if t.keys.underWay() != nil {
-		return nil
+	if t.keys.role == identity.Responder {
+		return fmt.Errorf("%w: no handshake for new keys for %v", ErrProtocol, maxEpochAge)
 	}
-	t.asked, t.began = false, time.Now()
+	now := time.Now()
+	if r := t.keys.underWay(); r != nil {
+		t.Reset(r.by.Sub(now))
+		return t.keys.overdue(now)
+	}
+	t.asked, t.began = false, now
+	t.Reset(renewTimeout)
 	return t.keys.begin()
 }
 
 // renewIn returns when to replace the keys: not at the same time as everybody else. Only the
-// initiator does.
+// initiator does; the responder's is when it does not wait for that any longer.
 func (k *keys) renewIn() time.Duration {
-	const never = 1 << 62
 	if k.role == identity.Responder {
-		return never
+		return maxEpochAge
 	}
 	after := k.config.renewAfter()
 	return after - time.Duration(rand.Int64N(int64(after)/8+1))

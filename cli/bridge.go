@@ -32,7 +32,7 @@ func bridgeCommand() *cli.Command {
 				Usage: "forward for whoever comes; without it, only for those who are trusted, " +
 					"through a secure channel with the bridge",
 			},
-		}, relayedFlags(claimedName), portalFlags()),
+		}, relayedFlags(claimedName), portalFlags(ownKeyText)),
 		Action: action(runBridge, "listen", "next"),
 	}
 }

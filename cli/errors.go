@@ -180,7 +180,7 @@ func hintFor(err error) string {
 	}
 	if errors.As(err, &status) && status.Hearsay && status.Code == route.CodeNotAllowed {
 		return "a bridge, or a private relay, passes on whom it trusts and who enters it through a " +
-			"channel: BRIDGE:8000/HOST:7000, RELAY:4000/NAME@"
+			"channel: BRIDGE:8000/HOST:7000, RELAY:4000/NAME@, BRIDGE:8000/RELAY:4000/NAME@"
 	}
 	if errors.As(err, &status) {
 		return missingHint(status.Missing())
@@ -250,21 +250,36 @@ func problemHint(d *daemon.Error) string {
 		return "the ticket may be late, redeemed by another identity, or not one for this outlet, " +
 			"or the outlet has no --allow-file; its log says why: ask for a new one"
 	case daemon.RelayFailed:
-		if errors.Is(d, trust.ErrNotTrusted) && !errors.Is(d, channel.ErrRefusedByPeer) {
-			return "name the relay's Identifier with --relay-identity, if it is the one you mean"
-		}
-		if status := (*route.StatusError)(nil); errors.As(d, &status) &&
-			status.Code == route.CodeNameTaken {
-			return "another process with this identity loses the name to one with --replace; " +
-				"one with another identity keeps it"
-		}
+		return relayHint(d)
+	}
+	return ""
+}
+
+// relayHint is for a name that could not be claimed on a relay.
+func relayHint(d *daemon.Error) string {
+	var status *route.StatusError
+	told := errors.As(d, &status) && !status.Hearsay
+	switch {
+	case errors.Is(d, channel.ErrRefusedByPeer),
+		told && status.Code == route.CodeNotTrusted:
+		return "start the relay, and a bridge on the way to it, with --allow " + d.Self.String() +
+			"; its log says why it refuses"
+	case errors.Is(d, trust.ErrNotTrusted):
+		return "name the relay's Identifier with --relay-identity, if it is the one you mean"
+	case told && status.Code == route.CodeNameTaken:
+		return "another process with this identity loses the name to one with --replace; " +
+			"one with another identity keeps it"
 	}
 	return ""
 }
 
 func usageHint(u *usageError) string {
 	var field *config.FieldError
-	if errors.As(u, &field) && field.Field == "suite" {
+	switch {
+	case errors.Is(u, config.ErrNoClaimants):
+		return "--allow I…, which sp identity show prints on the outlet's machine; or " +
+			"--allow-anyone; or --identity FILE, if relay and outlets are to have the same key"
+	case errors.As(u, &field) && field.Field == "suite":
 		return fmt.Sprintf("one of %v", noise.Suites())
 	}
 	if u.hint != "" {

@@ -16,13 +16,14 @@ const (
 	limitCategory = "Limits"
 )
 
-// nodeFlags are those of every command that is a node.
-func nodeFlags() []cli.Flag {
+// nodeFlags are those of every command that is a node, whose key is in the file that key tells of
+// unless another one is named.
+func nodeFlags(key string) []cli.Flag {
 	return append(trustFlags(), []cli.Flag{
 		&cli.StringFlag{
 			Name: "identity", Category: whoCategory, TakesFile: true,
 			Usage:       "this side's key `FILE`; made on first use",
-			DefaultText: ownKeyText,
+			DefaultText: key,
 		},
 		&cli.StringSliceFlag{
 			Name: "suite", Category: whoCategory,
@@ -49,8 +50,9 @@ func nodeFlags() []cli.Flag {
 }
 
 const (
-	ownKeyText = "identity in the user's configuration, under sp"
-	seenText   = "seen in the user's state, under sp"
+	ownKeyText   = "identity in the user's configuration, under sp"
+	relayKeyText = "relay/identity in the user's configuration, under sp"
+	seenText     = "seen in the user's state, under sp"
 )
 
 // trustFlags say whom a node trusts, and what it presents to be trusted.
@@ -100,8 +102,8 @@ func trustFlags() []cli.Flag {
 	}
 }
 
-// portalFlags are those of the commands that run until a signal.
-func portalFlags() []cli.Flag {
+// portalFlags are those of the commands that run until a signal. Of key see nodeFlags.
+func portalFlags(key string) []cli.Flag {
 	drain := &cli.DurationFlag{
 		Name: "drain", Value: config.DefaultDrain, Category: timeCategory,
 		Usage: "how long open connections may take to finish after SIGTERM or SIGINT",
@@ -117,7 +119,7 @@ func portalFlags() []cli.Flag {
 		Usage: "do not give up, once all is set up, the right to open other files and ports " +
 			"(on Linux)",
 	}
-	return slices.Concat([]cli.Flag{drain, mode, open}, limitFlags(), nodeFlags())
+	return slices.Concat([]cli.Flag{drain, mode, open}, limitFlags(), nodeFlags(key))
 }
 
 // limitFlags say how much a node takes on. What is over a limit is refused; what is there
@@ -163,7 +165,8 @@ func relayedFlags(nameUsage string) []cli.Flag {
 		&cli.StringFlag{Name: "name", Usage: nameUsage},
 		&cli.StringSliceFlag{
 			Name: "relay-identity", Category: whoCategory,
-			Usage: "the relay must have this `IDENTIFIER`; repeatable; without it, this side's own",
+			Usage: "the relay must have this `IDENTIFIER`; repeatable; without it any will do, or with " +
+				"--authority this side's own, or one that is called a relay",
 		},
 		&cli.BoolFlag{
 			Name:  "mux",

@@ -45,7 +45,7 @@ func inletCommand() *cli.Command {
 					"for it is a secret",
 			},
 			&cli.BoolFlag{Name: "no-wait", Usage: "fail at once if the outlet does not answer"},
-		}, portalFlags()...),
+		}, portalFlags(ownKeyText)...),
 		Action: action(runInlet, "listen"),
 	}
 }

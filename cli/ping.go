@@ -34,7 +34,7 @@ func pingCommand() *cli.Command {
 				Usage: "time between two of them",
 			},
 			timeoutFlag("how long to wait for each"),
-		}, nodeFlags()...),
+		}, nodeFlags(ownKeyText)...),
 		Action: action(runPing),
 	}
 }

@@ -10,10 +10,12 @@ import (
 
 func relayCommand() *cli.Command {
 	return &cli.Command{
-		Name:        "relay",
-		Usage:       "join inlets with outlets that dialed out to it; it sees only ciphertext",
-		UsageText:   "sp relay --listen [HOST]:PORT",
-		Description: "When it listens, the relay prints its address, and nothing else.",
+		Name:      "relay",
+		Usage:     "join inlets with outlets that dialed out to it; it sees only ciphertext",
+		UsageText: "sp relay --listen [HOST]:PORT --allow I…",
+		Description: "Those who are trusted may claim names. The relay has a key of its own, so " +
+			"they have to be named,\nunless --identity says that it has theirs. When it listens, " +
+			"it prints its address, and nothing else.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{
 				Name: "listen",
@@ -28,7 +30,7 @@ func relayCommand() *cli.Command {
 			limitFlag("max-names", config.DefaultMaxNames, "names at once that outlets claim"),
 			limitFlag("max-names-per-identity", config.DefaultMaxNamesPerOwner,
 				"names at once of one identity"),
-		}, relayedFlags(claimedName), portalFlags()),
+		}, relayedFlags(claimedName), portalFlags(relayKeyText)),
 		Action: action(runRelay, "listen"),
 	}
 }

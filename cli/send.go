@@ -68,7 +68,7 @@ func sendCommand() *cli.Command {
 		ArgsUsage: "[MESSAGE]",
 		Flags: append([]cli.Flag{
 			toFlag(), timeoutFlag("how long to wait for all of it"),
-		}, nodeFlags()...),
+		}, nodeFlags(ownKeyText)...),
 		Action: action(runSend, "to"),
 	}
 }

@@ -14,7 +14,7 @@ func traceCommand() *cli.Command {
 		ArgsUsage: "[ROUTE]",
 		Flags: append([]cli.Flag{
 			toFlag(), timeoutFlag("how long to wait for each"),
-		}, nodeFlags()...),
+		}, nodeFlags(ownKeyText)...),
 		Action: action(runTrace),
 	}
 }

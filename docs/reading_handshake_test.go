@@ -16,6 +16,7 @@ type readHandshake struct {
 	handshakeSecrets
 	state   *noise.HandshakeState
 	renewal bool
+	readies int // that the responder has said
 	count   int // of messages
 }
 
@@ -136,7 +137,7 @@ func (h *readHandshake) proof(r *reading, payload, hash []byte) {
 }
 
 // done takes the keys of the handshake: those of the responder's direction, in a renewal, only
-// behind its ready.
+// behind its first ready.
 func (l *readLink) done() {
 	secret, err := l.shaking.state.Secret("sp/1 session")
 	check(l.T, err)

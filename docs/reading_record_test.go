@@ -66,11 +66,18 @@ func (f *readFlow) said(r *reading, by string, kind byte, data []byte) {
 // told takes note of a record on the control link.
 func (l *readLink) told(by string, kind byte, data []byte) {
 	responder := other(l.session.initiator)
+	if l.shaking.renewal && l.shaking.readies == 1 && by == responder && kind != 5 {
+		l.Errorf("a record of type %d is the first under new keys", kind)
+	}
 	switch {
 	case kind == 2 && len(data) == 1, (kind == 3 || kind == 4) && len(data) == 8:
 	case kind == 5 && len(data) == 0 && by == responder:
-		if l.shaking.renewal { // it is the last under the old key
+		l.shaking.readies++
+		if l.shaking.renewal && l.shaking.readies == 1 { // it is the last under the old key
 			l.control[by] = l.session.ciphers(0)[by]
+		}
+		if l.shaking.readies > 1 && !l.shaking.renewal || l.shaking.readies > 2 {
+			l.Error("ready once too often")
 		}
 	case kind == 6:
 		if by == l.session.initiator && l.shaking.state.Done() {

@@ -222,6 +222,7 @@ func (h *host) renew(n *session, m1 []byte) {
 	n.control.track.handshake(r.secrets(random))
 	n.say(5, nil)
 	h.renewed(n, r.keys())
+	n.say(5, nil)
 	hand(h, h.told, told{6, nil})
 }
 

@@ -158,6 +158,7 @@ func (n *session) renew() {
 	n.expect(5, nil) // ready is the last record under the old key
 	n.keys, n.flows = i.keys(), 0
 	n.begin(n.control)
+	n.expect(5, nil) // and the first under the new one
 }
 
 // flow is one of the session's flows, and an io.ReadWriteCloser.

@@ -59,11 +59,20 @@ func DefaultPath() (string, error) {
 	if path := os.Getenv("SP_IDENTITY"); path != "" {
 		return path, nil
 	}
+	return inConfig("identity")
+}
+
+// RelayPath returns where the key of a user's relays is kept, which no other role has:
+// sp/relay/identity where [DefaultPath] has sp/identity if SP_IDENTITY is not set. It has a folder
+// of its own, so that a relay may read that and not the user's key.
+func RelayPath() (string, error) { return inConfig(filepath.Join("relay", "identity")) }
+
+func inConfig(name string) (string, error) {
 	dir, err := userdir.Config()
 	if err != nil {
 		return "", fmt.Errorf("no place for an identity file: %w: set SP_IDENTITY", err)
 	}
-	return filepath.Join(dir, "sp", "identity"), nil
+	return filepath.Join(dir, "sp", name), nil
 }
 
 // LoadOrCreate loads the identity in a file, or makes a new one and saves it there if

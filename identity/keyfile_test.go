@@ -335,6 +335,11 @@ func TestDefaultPath(t *testing.T) {
 		if err != nil && !strings.Contains(err.Error(), "set SP_IDENTITY") {
 			t.Errorf("the error does not say what to do: %v", err)
 		}
+		relay, err := RelayPath() // whatever SP_IDENTITY is
+		if err == nil && relay != filepath.Join(test.xdg, "sp/relay/identity") &&
+			relay != filepath.Join(test.home, ".config/sp/relay/identity") {
+			t.Errorf("%+v: a relay's is %q", test, relay)
+		}
 	}
 }
 

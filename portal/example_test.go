@@ -47,8 +47,8 @@ func Example() {
 	// Output: you said "hello" <nil>
 }
 
-// A listener that is a name on a relay: it needs no port that anybody can reach. It says who the
-// relay is; who dials need not know that, for the relay sees ciphertext only.
+// A listener that is a name on a relay: it needs no port that anybody can reach. Neither side needs
+// to know who the relay is, for it sees ciphertext only.
 func ExampleListen_name() {
 	here, there := newOptions(), newOptions()
 	here.Trust = trusting(here, there)
@@ -61,7 +61,6 @@ func ExampleListen_name() {
 	at, stop := serveRelay(relayOptions) // sp relay --listen :4000 --allow …
 	defer stop()
 
-	there.RelayIdentities = []identity.Identifier{relayOptions.Identity.Identifier()}
 	l, err := portal.Listen(ctx, "db@"+at, there)
 	if err != nil {
 		log.Fatal(err)

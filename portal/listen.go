@@ -39,8 +39,8 @@ type Listener struct {
 //
 // Whatever Dial takes for a name, Listen takes: the /secure/api/service/outlet at a route's end may
 // be there or not. With a name nothing listens on this machine. This side dials the relay, and
-// keeps the name until Close, claiming it anew whenever it is lost. Options say who the relay has
-// to be.
+// keeps the name until Close, claiming it anew whenever it is lost. Options may say who the relay
+// has to be.
 //
 // Listen returns when the address can be dialed, or why it cannot be. ctx bounds that, and nothing
 // afterwards.

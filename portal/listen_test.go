@@ -182,13 +182,17 @@ func expectConversation(t *testing.T, l *Listener, to string, o Options) {
 func TestListenAsAName(t *testing.T) {
 	id := testkit.NewIdentity(t)
 	r := newRelayAndBridge(t, id)
-	o := Options{
+	named := Options{
 		Identity: id, RelayIdentities: []identity.Identifier{r.relayIdentity}, Logger: quiet(),
 	}
+	whoever := Options{Identity: id, Logger: quiet()}
 	short := "db@" + transport.Format(r.relay)
 	direct := transport.FormatStep(r.relay) + "/service/forward_to_db"
 	bridged := transport.FormatStep(r.bridge) + direct
-	for _, address := range []string{short, direct, bridged, bridged + "/secure/api/service/outlet"} {
+	for address, o := range map[string]Options{
+		short: named, direct: whoever, bridged: named,
+		bridged + "/secure/api/service/outlet": whoever,
+	} {
 		l, err := Listen(testkit.Context(t), address, o)
 		if err != nil {
 			t.Fatalf("%s: %v", address, err)
@@ -249,10 +253,12 @@ func TestListenAsANameErrors(t *testing.T) {
 		relays  []identity.Identifier
 		is      func(error) bool
 	}{
-		"no name":       {"/ip4/127.0.0.1/tcp/1/secure/api/service/outlet", relays, is(ErrNoName)},
-		"no relay":      {"/service/forward_to_db", relays, is(route.ErrNotDialable)},
-		"syntax":        {"a/b@" + at, relays, is(route.ErrSyntax)},
-		"another relay": {"db@" + at, nil, is(trust.ErrNotTrusted)},
+		"no name":  {"/ip4/127.0.0.1/tcp/1/secure/api/service/outlet", relays, is(ErrNoName)},
+		"no relay": {"/service/forward_to_db", relays, is(route.ErrNotDialable)},
+		"syntax":   {"a/b@" + at, relays, is(route.ErrSyntax)},
+		"another relay": {
+			"db@" + at, []identity.Identifier{id.Identifier()}, is(trust.ErrNotTrusted),
+		},
 		"nobody there": {"db@" + gone.Addr().String(), relays, func(err error) bool {
 			return errors.As(err, new(*route.DialError))
 		}},

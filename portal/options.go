@@ -20,9 +20,10 @@ type Options struct {
 	// itself. Its files are read again only with its Poll, which its owner calls.
 	Trust *trust.Policy
 
-	// RelayIdentities are who a relay may be where Listen claims a name. Empty means Identity
-	// itself. It is for nothing else: whom Dial reaches by a relay or a bridge does not hang on
-	// who they are.
+	// RelayIdentities are who a relay may be where Listen claims a name, and whoever is entered
+	// through a channel on the way to it. Empty means anybody: a relay is trusted with nothing, and
+	// can do no more than the network. It is for nothing else: whom Dial reaches by a relay or a
+	// bridge does not hang on who they are.
 	RelayIdentities []identity.Identifier
 
 	Logger *slog.Logger // nil means slog.Default
@@ -46,18 +47,19 @@ func (o Options) newNode(id *identity.Identity) (*route.Node, error) {
 	if o.Trust != nil {
 		return o.nodeTrusting(id, o.Trust)
 	}
-	return o.nodeAllowing(id, nil)
+	return o.nodeAllowing(id, trust.Config{})
 }
 
 // newRelayDialer returns a node that trusts whom a relay may be.
 func (o Options) newRelayDialer(id *identity.Identity) (*route.Node, error) {
-	return o.nodeAllowing(id, o.RelayIdentities)
+	return o.nodeAllowing(id, trust.Config{
+		Allow: o.RelayIdentities, AllowAnyone: len(o.RelayIdentities) == 0,
+	})
 }
 
-func (o Options) nodeAllowing(
-	id *identity.Identity, others []identity.Identifier,
-) (*route.Node, error) {
-	policy, err := trust.NewPolicy(trust.Config{Self: id.Identifier(), Allow: others})
+func (o Options) nodeAllowing(id *identity.Identity, whom trust.Config) (*route.Node, error) {
+	whom.Self = id.Identifier()
+	policy, err := trust.NewPolicy(whom)
 	if err != nil {
 		return nil, err
 	}

@@ -30,8 +30,8 @@ func comesBack(t *testing.T, relayed bool) {
 	args := []string{"outlet", "--target", anywhere, "--allow-anyone", "--log-level", "error"}
 	to := at
 	if relayed {
-		me.start("relay", "--listen", at, "--max-per-source", "16384",
-			"--max-connections", "16384", "--log-level", "error").ready()
+		me.start(me.relayAt(at, "--max-per-source", "16384",
+			"--max-connections", "16384", "--log-level", "error")...).ready()
 		args, to = append(args, "--relay", at, "--name", "db", "--mux"), "db@"+at
 	} else {
 		args = append(args, "--listen", at)

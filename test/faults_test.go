@@ -264,7 +264,7 @@ func losesPackets(t *testing.T, nft string, percent int) {
 	there := me.in(space)
 	size := testenv.OfFull[int64](4<<20, 64<<20)
 	m := me.unixMirror(size)
-	there.start("relay", "--listen", "127.0.0.1:4000").ready()
+	there.start(me.relayAt("127.0.0.1:4000")...).ready()
 	there.startNamed("127.0.0.1:4000", "db", m.address)
 	listens := "unix:" + me.home + "/inlet"
 	inlet := there.start("inlet", "--listen", listens, "--to", "db@127.0.0.1:4000")

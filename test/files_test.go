@@ -199,12 +199,12 @@ func TestUnixSocketsOfOthers(t *testing.T) {
 	t.Cleanup(func() { _ = os.RemoveAll(sockets) })
 	for mode, flags := range map[fs.FileMode][]string{0o600: nil, 0o660: {"--socket-mode", "0660"}} {
 		at := filepath.Join(sockets, fmt.Sprintf("s%o", mode))
-		p.start(append([]string{"relay", "--listen", "unix:" + at}, flags...)...).ready()
+		p.start(p.relayAt("unix:"+at, flags...)...).ready()
 		info, err := os.Stat(at)
 		if err != nil || info.Mode().Perm() != mode {
 			t.Errorf("mode %v, %v, want %04o", info.Mode(), err, mode)
 		}
-		p.fails(failed, "address already in use", "relay", "--listen", "unix:"+at)
+		p.fails(failed, "address already in use", p.relayAt("unix:"+at)...)
 		if c, err := net.Dial("unix", at); err != nil {
 			t.Error(err)
 		} else {
@@ -212,6 +212,6 @@ func TestUnixSocketsOfOthers(t *testing.T) {
 		}
 	}
 	for _, mode := range []string{"0400", "0700", "rw", "1777"} {
-		p.fails(usageWrong, "--socket-mode", "relay", "--listen", anywhere, "--socket-mode", mode)
+		p.fails(usageWrong, "--socket-mode", p.relayAt(anywhere, "--socket-mode", mode)...)
 	}
 }

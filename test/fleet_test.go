@@ -45,10 +45,13 @@ func (f *fleet) join(name, kind string) {
 }
 
 // as returns a command of a member's, who presents what the authority says of it and trusts the
-// authority alone.
+// authority alone. A relay has the member's own key, which the authority knows.
 func (f *fleet) as(who string, args ...string) []string {
 	f.t.Helper()
 	args = append(args, "--authority", f.authority.identifier())
+	if args[0] == "relay" {
+		args = append(args, f.members[who].ownKey()...)
+	}
 	if f.kindOf(who) != "stranger" {
 		args = append(args, "--credential", f.members[who].home+"/credential")
 	}
@@ -154,7 +157,8 @@ func (f *fleet) trap(who, name, target string) map[string]string {
 		_, relay := mallory.startRelay("--allow", f.members[who].identifier())
 		at = name + "@"
 		routes["relay"] = at + relay
-		args = append(args, "--name", name, "--relay", relay, "--relay-identity", mallory.identifier())
+		args = append(args, "--name", name, "--relay", relay,
+			"--relay-identity", mallory.relayIdentifier())
 	}
 	_, printed := f.start(who, args...)
 	direct := hostPortOf(wordBehind(f.t, printed, "--to"))
@@ -257,19 +261,28 @@ func (f *fleet) claims() {
 	relay.says(otherName)
 }
 
-// takesClaims has each of them be the relay on which the outlet claims its name.
+// takesClaims has each of them be the relay on which the outlet claims its name. Whoever names a
+// relay, or an authority, gets no other; to whoever does not, a relay is the network, and none.
 func (f *fleet) takesClaims() {
 	f.t.Helper()
 	for who, reason := range map[string]string{
 		"relay": "", "client": noHop, "another outlet": noHop, "stranger": noWord,
 	} {
-		p := f.members[who].start(f.as(who, "relay", "--listen", anywhere)...)
-		claim := f.as(
-			"outlet", "outlet", "--no-wait", "--relay", p.ready(), "--name", "db", "--target", "127.0.0.1:1")
-		if reason == "" {
-			f.members["outlet"].start(claim...).ready()
-			continue
+		_, at := f.start(who, "relay", "--listen", anywhere)
+		outlet := f.members["outlet"]
+		claim := []string{
+			"outlet", "--no-wait", "--relay", at, "--name", "db", "--target", "127.0.0.1:1",
+			"--credential", outlet.home + "/credential",
 		}
-		f.members["outlet"].fails(notTrusted, reason, claim...)
+		byAuthority := append(claim, "--authority", f.authority.identifier())
+		byName := append(claim, "--relay-identity", f.members["relay"].identifier())
+		if reason == "" {
+			outlet.start(byAuthority...).ready()
+		} else {
+			outlet.fails(notTrusted, reason, byAuthority...)
+			outlet.fails(notTrusted, "not among the 1 allowed", byName...)
+		}
+		outlet.start(append(claim, "--replace")...).
+			says("name=db identifier=" + f.members[who].identifier())
 	}
 }

@@ -31,7 +31,7 @@ func TestOutputNotWritten(t *testing.T) {
 		"ticket show":       {"ticket", "show", ticket},
 		"credential issue":  {"credential", "issue", "--for", id},
 		"credential show":   {"credential", "show", credential},
-		"relay":             {"relay", "--listen", anywhere},
+		"relay":             u.relayAt(anywhere),
 		"bridge":            {"bridge", "--listen", anywhere, "--next", "127.0.0.1:1"},
 		"outlet":            {"outlet", "--listen", anywhere, "--target", "127.0.0.1:1"},
 		"inlet":             {"inlet", "--listen", anywhere, "--to", outlet},

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -237,8 +238,46 @@ const anywhere = "127.0.0.1:0"
 // startRelay starts a relay and returns where it listens.
 func (u person) startRelay(args ...string) (*process, string) {
 	u.t.Helper()
-	p := u.start(append([]string{"relay", "--listen", anywhere}, args...)...)
+	p := u.start(u.relayAt(anywhere, args...)...)
 	return p, p.ready()
+}
+
+// relayAt is the command of a relay with a key of its own, which is for this person unless args say
+// whom it is for.
+func (u person) relayAt(where string, args ...string) []string {
+	u.t.Helper()
+	all := append([]string{"relay", "--listen", where}, args...)
+	for _, flag := range []string{"--allow", "--allow-file", "--authority", "--identity"} {
+		if slices.Contains(args, flag) {
+			return all
+		}
+	}
+	return append(all, "--allow", u.identifier())
+}
+
+// ownKey has a relay have this person's own key: a route may then end a channel there.
+func (u person) ownKey() []string {
+	u.t.Helper()
+	u.identifier() // is made
+	return []string{"--identity", u.keyFile()}
+}
+
+// relayIdentifier returns the Identifier of this person's relays, and makes the key if there is
+// none.
+func (u person) relayIdentifier() string {
+	u.t.Helper()
+	file := u.relayKeyFile()
+	if _, err := os.Stat(file); err == nil {
+		return u.must("identity", "show", file)
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+		u.t.Fatal(err)
+	}
+	return u.must("identity", "create", file)
+}
+
+func (u person) relayKeyFile() string {
+	return filepath.Join(filepath.Dir(u.keyFile()), "relay", "identity")
 }
 
 // startBridge starts a bridge to one next hop and returns where it listens.

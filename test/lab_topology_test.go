@@ -13,6 +13,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -172,8 +173,8 @@ func (w *topology) beginRelay() {
 	if w.plan.networks != nil {
 		at = anyNetwork
 	}
-	args := append([]string{"relay", "--listen", at}, w.plan.flags...)
-	w.relay = w.as("relay").start(append(args, w.plan.relayFlags...)...)
+	args := w.person.relayAt(at, append(slices.Clone(w.plan.flags), w.plan.relayFlags...)...)
+	w.relay = w.as("relay").start(args...)
 	w.relayAt = w.relay.ready()
 	w.nearRelay, w.farRelay = w.relayAt, w.relayAt
 	if n := w.plan.networks; n != nil {
@@ -192,11 +193,13 @@ func (w *topology) beginOutlet() {
 	if w.plan.relay {
 		where = []string{"--relay", w.farRelay, "--name", w.plan.name}
 	}
-	if w.relayOfAnother() {
-		where = append(where, "--relay-identity", w.plan.relayOwner.identifier())
+	flags := append(slices.Clone(w.plan.flags), w.plan.outlet...)
+	if w.plan.relay && slices.Contains(flags, "--authority") {
+		// It is for the inlets, and has not vouched for the relay.
+		where = append(where, "--relay-identity", w.as("relay").relayIdentifier())
 	}
-	args := append(append([]string{"outlet", "--target", w.targetAt}, where...), w.plan.flags...)
-	w.outlet = w.as("outlet").start(append(args, w.plan.outlet...)...)
+	args := append([]string{"outlet", "--target", w.targetAt}, where...)
+	w.outlet = w.as("outlet").start(append(args, flags...)...)
 	w.printed = w.outlet.ready()
 }
 

@@ -166,7 +166,7 @@ func TestPrivateRelay(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
 	m := newMirror(t, meanwhile)
-	_, relay := me.startRelay("--private")
+	_, relay := me.startRelay(append(me.ownKey(), "--private")...)
 	me.startNamed(relay, "db", m.address)
 	check := undisturbed(t, me.inletTo(relay+"/db@"), m)
 	for _, name := range []string{"db", "nobody"} {

@@ -35,15 +35,15 @@ func TestRefusals(t *testing.T) {
 		own: me.identifier(), unknown: unknownID, nowhere: freeAddress(t),
 		target: m.address, keys: me.home,
 	}
-	_, s.relay = me.startRelay("--allow", s.own, "--allow", strangerID)
+	_, s.relay = me.startRelay(append(me.ownKey(), "--allow", s.own, "--allow", strangerID)...)
 	me.startNamed(s.relay, "db", m.address)
 	_, s.bridge = me.startBridge("127.0.0.1:1")
 	everywhere := "127.0.0.0/8:1-65535"
 	_, s.round = me.startBridge(everywhere, "--open", "--next", "localhost:1-65535")
 	_, s.about = me.startBridge(everywhere, "--open")
 	s.itself = freeAddress(t)
-	me.start("relay", "--listen", s.itself, "--relay", s.itself,
-		"--name", "itself").says("msg=registered")
+	me.start(me.relayAt(s.itself, append(me.ownKey(), "--relay", s.itself, "--name", "itself")...)...).
+		says("msg=registered")
 	check := undisturbed(t, me.inletTo("db@"+s.relay), m)
 	for _, c := range append(s.claims(), s.routes()...) {
 		t.Run(c.name, func(t *testing.T) {
@@ -87,16 +87,20 @@ func (s *refusalSite) claims() []refusal {
 	return []refusal{
 		{
 			"name taken", 4, "the name db belongs to another identity",
-			claim(s.relay, "db", as("stranger"), "--relay-identity", s.own),
+			claim(s.relay, "db", as("stranger")),
 		},
-		{"relay with another identity", 4, s.own, claim(s.relay, "other", as("stranger"))},
 		{
 			"relay with another identity than named", 4, s.own,
 			claim(s.relay, "other", as("stranger"), "--relay-identity", s.unknown),
 		},
 		{
+			"relay that no authority calls one", 4, s.own,
+			claim(s.relay, "other", as("stranger"), "--authority", s.unknown),
+		},
+		{"relay that is denied", 4, s.own, claim(s.relay, "other", as("stranger"), "--deny", s.own)},
+		{
 			"claimant not allowed", 4, "not trusted by the far end",
-			claim(s.relay, "other", as("unknown"), "--relay-identity", s.own),
+			claim(s.relay, "other", as("unknown")),
 		},
 		{"no relay there", 3, "cannot reach " + s.nowhere, claim(s.nowhere, "other")},
 		{"a bridge is no relay", 3, "no service named register", claim(s.bridge, "other")},
@@ -196,7 +200,7 @@ func TestClaimKeepsTrying(t *testing.T) {
 	first.ready()
 
 	second := me.start("outlet", "--relay", relay, "--name", "db", "--target", named(t, "2"),
-		"--identity", other, "--relay-identity", ownID, "--allow", ownID)
+		"--identity", other, "--allow", ownID)
 	second.says("the name db belongs to another identity")
 	reaches(t, me.inletTo("db@"+relay), "1")
 	first.kill()
@@ -297,18 +301,18 @@ func TestRegistrationFlood(t *testing.T) {
 	me.startNamed(at, "db", m.address)
 	check := undisturbed(t, me.inletTo("db@"+at), m)
 
-	claims := newCrowd(t, crowd, ownID, at)
+	claims := newCrowd(t, crowd, at)
 	claims.claim(relay.DefaultNamesPerIdentity)
 	outlet := []string{"outlet", "--no-wait", "--relay", at, "--target", m.address}
 	me.fails(3, "no more names for this identity",
-		append(outlet, "--name", "one-more", "--identity", crowd, "--relay-identity", ownID)...)
+		append(outlet, "--name", "one-more", "--identity", crowd)...)
 	me.saysHello(step(at) + forwardTo("db"))
 	// Another identity has names left.
 	me.startNamed(at, "another", m.address)
 
 	manyStrangers(t, at)
 	claims.leave()
-	me.startNamed(at, "one-more", m.address, "--identity", crowd, "--relay-identity", ownID)
+	me.startNamed(at, "one-more", m.address, "--identity", crowd)
 	check()
 }
 
@@ -323,20 +327,13 @@ type crowd struct {
 	tasks      sync.WaitGroup
 }
 
-func newCrowd(t *testing.T, file, relayID, relay string) *crowd {
+func newCrowd(t *testing.T, file, relay string) *crowd {
 	t.Helper()
 	self, err := identity.Load(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := identity.ParseIdentifier(relayID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	trust, err := trust.NewPolicy(trust.Config{
-		Self:  self.Identifier(),
-		Allow: []identity.Identifier{id},
-	})
+	trust, err := trust.NewPolicy(trust.Config{Self: self.Identifier(), AllowAnyone: true})
 	if err != nil {
 		t.Fatal(err)
 	}

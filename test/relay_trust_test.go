@@ -3,6 +3,7 @@
 package test
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -15,18 +16,18 @@ func TestRelayNames(t *testing.T) {
 	target := listen(t)
 	start := func(t *testing.T, flags ...string) (relay *process, at string) {
 		t.Helper()
-		relay = owner.start(append([]string{"relay", "--listen", anywhere}, flags...)...)
-		return relay, relay.ready()
+		return owner.startRelay(flags...)
 	}
 	claim := func(who person, at, name string, flags ...string) *process {
 		return who.start(append([]string{
 			"outlet", "--target", target.Addr().String(), "--relay", at, "--name", name,
-			"--relay-identity", owner.identifier(), "--no-wait",
+			"--no-wait",
 		}, flags...)...)
 	}
 	refused := func(t *testing.T, relay, outlet *process, reason string) {
 		t.Helper()
 		outlet.ends(notTrusted)
+		outlet.says("hint: start the relay, and a bridge on the way to it, with --allow I")
 		relay.says(reason)
 		if text := outlet.stderr.String(); strings.Contains(text, reason) ||
 			!strings.Contains(text, "not trusted") {
@@ -99,4 +100,81 @@ func TestRelayDenies(t *testing.T) {
 			host.fails(unreachable, "no outlet named db", "ping", "--to", s.route(), "-c", "1")
 		})
 	}
+}
+
+// TestRelayKey has a relay make a key of its own at its first start, and have the same one at its
+// next. It needs nobody else's, and it is nobody else: not even its owner may claim a name, unless
+// he is named.
+func TestRelayKey(t *testing.T) {
+	t.Parallel()
+	owner, host, client := newPerson(t), newPerson(t), newPerson(t)
+	hostID := host.identifier()
+	owner.fails(usageWrong, "nobody may claim a name", "relay", "--listen", anywhere)
+	file := owner.relayKeyFile()
+	if _, err := os.Stat(file); err == nil {
+		t.Error("a relay that is for nobody has made a key")
+	}
+	relay, at := owner.startRelay("--allow", hostID)
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the key: %v, %v", info, err)
+	}
+	if _, err := os.Stat(owner.keyFile()); err == nil {
+		t.Error("the relay has made its owner's key, too")
+	}
+	claims := func(more ...string) []string {
+		return append([]string{
+			"outlet", "--no-wait", "--relay", at, "--name", "db", "--target", named(t, "db"),
+			"--allow", client.identifier(),
+		}, more...)
+	}
+	registered := "name=db identifier=" + owner.relayIdentifier()
+	outlet := host.start(claims()...)
+	outlet.says(registered)
+	reaches(t, client.inletTo("db@"+at, "--allow", hostID), "db")
+
+	for _, other := range []person{owner, client} {
+		p := other.start(claims()...)
+		p.ends(notTrusted)
+		p.says("with --allow " + other.identifier() + ";")
+		relay.says("who claims to be " + other.identifier() + " is not trusted")
+	}
+	owner.startRelay("--allow-file", owner.file("none", ""))
+	host.start(claims("--replace", "--relay-identity", owner.relayIdentifier())...).
+		says(registered)
+	host.fails(notTrusted, "not among the 1 allowed",
+		claims("--replace", "--relay-identity", owner.identifier())...)
+}
+
+// TestRelayWithAnothersKey is one key for a relay and its outlets: it is asked for by --identity,
+// and trusts itself as every role does.
+func TestRelayWithAnothersKey(t *testing.T) {
+	t.Parallel()
+	me, stranger := newPerson(t), newPerson(t)
+	relay, at := me.startRelay(me.ownKey()...)
+	me.startNamed(at, "db", named(t, "db")).says("name=db identifier=" + me.identifier())
+	reaches(t, me.inletTo("db@"+at), "db")
+	stranger.fails(notTrusted, "not trusted by the far end", "outlet", "--no-wait", "--relay", at,
+		"--name", "web", "--target", "127.0.0.1:1")
+	relay.says("not our own identity, and no other is allowed")
+	if _, err := os.Stat(me.relayKeyFile()); err == nil {
+		t.Error("the relay has made a key that it does not use")
+	}
+}
+
+// TestRelayImposter has somebody be the relay who has lured an outlet and an inlet to himself. He
+// learns who the outlet is, and gets nothing of what passes: with another outlet in its place the
+// inlet finds nobody.
+func TestRelayImposter(t *testing.T) {
+	t.Parallel()
+	me, mallory := newPerson(t), newPerson(t)
+	m := newMirror(t, meanwhile)
+	relay, at := mallory.startRelay("--allow", me.identifier(), "--allow", mallory.identifier())
+	outlet := me.startNamed(at, "db", m.address)
+	relay.says("outlet registered\" name=db identifier=" + me.identifier())
+	undisturbed(t, me.inletTo("db@"+at), m)()
+	outlet.stop()
+	outlet.ends(done)
+	mallory.startNamed(at, "db", m.address, "--allow-anyone")
+	me.fails(notTrusted, "not our own identity", "inlet", "--no-wait", "--listen", anywhere,
+		"--to", "db@"+at)
 }

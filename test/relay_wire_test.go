@@ -76,17 +76,14 @@ func TestRelayWire(t *testing.T) {
 			me := newPerson(t)
 			client, clientID := me.identity("client")
 			server, serverID := me.identity("server")
-			_, relayID := me.identity("relay")
 			seen := &recorder{streams: make(map[string]*bytes.Buffer)}
 
-			relay := me.start("relay", "--listen", anywhere,
-				"--identity", me.home+"/relay.identity", "--allow", serverID)
-			address := relay.ready()
+			_, address := me.startRelay("--allow", serverID)
 			inletSide := proxy(t, address, faultnet.ProxyConfig{Tap: seen.tap("inlet's side")})
 			outletSide := proxy(t, address, faultnet.ProxyConfig{Tap: seen.tap("outlet's side")})
 			marker := []byte("the application's own words, ")
 			me.startNamed(outletSide.Addr(), name, service(t, echo), append([]string{
-				"--identity", server, "--relay-identity", relayID, "--allow", clientID,
+				"--identity", server, "--allow", clientID,
 			}, flags...)...)
 			inlet := me.inletTo(name+"@"+inletSide.Addr(), "--identity", client,
 				"--allow", serverID)

@@ -94,6 +94,26 @@ func TestConfined(t *testing.T) {
 	})
 }
 
+// TestConfinedRelay has a relay be able to read its own key, and not the one of its user.
+func TestConfinedRelay(t *testing.T) {
+	t.Parallel()
+	p := newPerson(t)
+	relay, _ := p.startRelay(confined...)
+	files := relay.isConfined()
+	p.must("identity", "rotate", p.relayKeyFile())
+	relay.says("the identity has a new key")
+	if !files {
+		return
+	}
+	if err := os.Remove(p.relayKeyFile()); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(p.keyFile(), p.relayKeyFile()); err != nil {
+		t.Fatal(err)
+	}
+	relay.says("permission denied")
+}
+
 // TestConfinedByName has a confined inlet dial a far end by its name, when that is there at last,
 // and a bridge its next hop.
 func TestConfinedByName(t *testing.T) {

@@ -25,17 +25,18 @@ func TestIgnoredSignals(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			u := newPerson(t)
-			p := start(t, u.program("sh", "-c", test.script+"; exit 9", "sh",
-				u.binary, "relay", "--listen", anywhere, "--log-level", "debug"))
-			relay := p.ready()
+			relay := u.relayAt(anywhere, append(u.ownKey(), "--log-level", "debug")...)
+			p := start(t, u.program("sh",
+				append([]string{"-c", test.script + "; exit 9", "sh", u.binary}, relay...)...))
+			at := p.ready()
 			for _, s := range test.signals {
 				// To the whole group, as a terminal does. The shell that waits is ended by it.
 				if err := syscall.Kill(-p.cmd.Process.Pid, s); err != nil {
 					t.Fatal(err)
 				}
 			}
-			u.saysHello(step(relay))
-			u.saysHello(step(relay))
+			u.saysHello(step(at))
+			u.saysHello(step(at))
 			if err := syscall.Kill(-p.cmd.Process.Pid, syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}

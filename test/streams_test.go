@@ -64,7 +64,7 @@ func newUnread(t *testing.T, part string, flags ...string) *topology {
 		}
 		return start(t, cmd)
 	}
-	w.relay = begin("relay", "relay", "--listen", w.relayAt)
+	w.relay = begin("relay", w.person.relayAt(w.relayAt)...)
 	w.relay.ready()
 	w.outlet = begin("outlet", "outlet", "--relay", w.relayAt, "--name", "db",
 		"--target", service(t, echo))
@@ -134,15 +134,15 @@ func TestDenialWithLogNotRead(t *testing.T) {
 // end as it should.
 func TestLogReaderGone(t *testing.T) {
 	t.Parallel()
+	u := newPerson(t)
 	for part, args := range map[string][]string{
-		"relay":  {"relay", "--listen", anywhere},
+		"relay":  u.relayAt(anywhere, u.ownKey()...),
 		"bridge": {"bridge", "--listen", anywhere, "--next", "127.0.0.1:1"},
 		"outlet": {"outlet", "--listen", anywhere, "--target", "127.0.0.1:1"},
 	} {
 		t.Run(part, func(t *testing.T) {
 			t.Parallel()
 			reader, log := pipe(t)
-			u := newPerson(t)
 			cmd := u.command(args...)
 			cmd.Stderr = log
 			p := start(t, cmd)
@@ -202,7 +202,8 @@ func TestLastWords(t *testing.T) {
 func TestCrashIsSeen(t *testing.T) {
 	t.Parallel()
 	reader, log := pipe(t)
-	cmd := newPerson(t).command("relay", "--listen", anywhere)
+	u := newPerson(t)
+	cmd := u.command(u.relayAt(anywhere)...)
 	cmd.Stderr = log
 	p := start(t, cmd)
 	_ = log.Close()

@@ -53,18 +53,19 @@ func TestTerminalClosed(t *testing.T) {
 			t.Parallel()
 			u := newPerson(t)
 			controller, line := terminal(t)
-			cmd := u.program("sh", "-c", test.script, "sh", u.binary, "relay", "--listen", anywhere)
+			relay := u.relayAt(anywhere, u.ownKey()...)
+			cmd := u.program("sh", append([]string{"-c", test.script, "sh", u.binary}, relay...)...)
 			cmd.Stdin = line
 			cmd.SysProcAttr = &syscall.SysProcAttr{
 				Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL,
 			}
 			p := start(t, cmd)
-			relay := p.ready()
+			at := p.ready()
 			_ = line.Close()
 			_ = controller.Close()
 			if !test.ends {
-				u.saysHello(step(relay))
-				u.saysHello(step(relay))
+				u.saysHello(step(at))
+				u.saysHello(step(at))
 				return
 			}
 			p.ends(0)
@@ -77,7 +78,8 @@ func TestTerminalClosed(t *testing.T) {
 func TestTerminalOfOthers(t *testing.T) {
 	t.Parallel()
 	_, line := terminal(t)
-	cmd := newPerson(t).command("relay", "--listen", anywhere)
+	u := newPerson(t)
+	cmd := u.command(u.relayAt(anywhere)...)
 	cmd.Stdin = line
 	p := start(t, cmd)
 	p.ready()

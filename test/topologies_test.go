@@ -43,8 +43,10 @@ var topologies = []struct {
 	}},
 	// inlet ── relay 1 ◀── relay 2 ◀── outlet
 	{"two relays", func(me person, target string) string {
-		_, first := me.startRelay()
-		second, address := me.startRelay("--relay", first, "--name", "second")
+		other := newPerson(me.t)
+		_, first := me.startRelay("--allow", other.relayIdentifier())
+		second, address := other.startRelay("--relay", first, "--name", "second",
+			"--allow", me.identifier())
 		second.says("msg=registered")
 		me.startNamed(address, "db", target)
 		return step(first) + forwardTo("second") + forwardTo("db") + toOutlet
@@ -63,9 +65,35 @@ var topologies = []struct {
 	}},
 	// inlet ── relay ◀── outlet, with a channel to the relay, in it one to the outlet
 	{"private relay", func(me person, target string) string {
-		_, relay := me.startRelay("--private")
+		_, relay := me.startRelay(append(me.ownKey(), "--private")...)
 		me.startNamed(relay, "db", target)
 		return relay + "/db@"
+	}},
+	// inlet ── bridge ── relay ◀── bridge ◀── outlet: the private relay knows who has come by a bridge
+	{"bridge, private relay, bridge", func(me person, target string) string {
+		_, relay := me.startRelay(append(me.ownKey(), "--private")...)
+		_, near := me.startBridge(relay)
+		_, far := me.startBridge(relay)
+		me.startNamed(far+"/"+relay, "db", target)
+		return near + "/" + relay + "/db@"
+	}},
+	// inlet ── relay 1 ◀── relay 2 ◀── outlet, with a channel to each
+	{"two private relays", func(me person, target string) string {
+		private := append(me.ownKey(), "--private")
+		_, first := me.startRelay(private...)
+		second, address := me.startRelay(append(private, "--relay", first, "--name", "branch")...)
+		second.says("msg=registered")
+		me.startNamed(address, "db", target)
+		return first + "/branch@/db@"
+	}},
+	// inlet ── relay 1 ◀── relay 2 ◀── outlet, with a channel to the second, which is private
+	{"relay, private relay", func(me person, target string) string {
+		_, first := me.startRelay()
+		second, address := me.startRelay(append(me.ownKey(), "--private",
+			"--relay", first, "--name", "branch")...)
+		second.says("msg=registered")
+		me.startNamed(address, "db", target)
+		return "branch@" + first + "/db@"
 	}},
 	// inlet ── bridge ── bridge ── outlet
 	{"two bridges", func(me person, target string) string {
@@ -101,7 +129,7 @@ var topologies = []struct {
 	// inlet ── bridge ── relay ◀── outlet, with a channel to the bridge, in it one to the relay, in
 	// it one to the outlet
 	{"channel to each node", func(me person, target string) string {
-		_, relay := me.startRelay()
+		_, relay := me.startRelay(me.ownKey()...)
 		_, bridge := me.startBridge(relay)
 		me.startNamed(relay, "db", target)
 		return step(bridge) + toChannel + step(relay) + toChannel + forwardTo("db") + toOutlet
@@ -178,7 +206,7 @@ func TestNetworksApart(t *testing.T) {
 		build func(me person, target string) (route string)
 	}{
 		{"relay", func(me person, target string) string {
-			me.in(n.middle).start("relay", "--listen", ":4000").ready()
+			me.in(n.middle).start(me.relayAt(":4000")...).ready()
 			me.in(n.far).startNamed(n.farNet+".1:4000", "db", target)
 			return "db@" + middle + ":4000"
 		}},
@@ -247,7 +275,7 @@ func TestSeveralRelays(t *testing.T) {
 	listens := inlet.ready()
 	reaches(t, listens, "s")
 
-	other = me.start("relay", "--listen", second)
+	other = me.start(me.relayAt(second)...)
 	other.ready()
 	outlet.saysTimes("msg=registered", 3)
 	inlet.says("far end reached")
@@ -256,7 +284,7 @@ func TestSeveralRelays(t *testing.T) {
 		second[len("127.0.0.1:"):])
 	up := reaches(t, listens, "s")
 
-	me.start("relay", "--listen", first).ready()
+	me.start(me.relayAt(first)...).ready()
 	outlet.saysTimes("msg=registered", 4)
 	inlet.saysTimes("far end reached", 2)
 	if err := echoes(up, "still here"); err != nil {

@@ -12,17 +12,39 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/route/transport"
 )
 
 // Config is one process: a node and its portals. A node without portals serves nobody, but can
 // open routes.
+//
+// A process of relays alone, for which no Node.Identity is named, has a key that no other role has.
+// Nobody else can have its identity, so it has to be told whom to trust.
 type Config struct {
 	Node    Node
 	Inlets  []Inlet
 	Outlets []Outlet
 	Relays  []Relay
 	Bridges []Bridge
+}
+
+// KeyFile returns which file has the node's key: Node.Identity, or identity.RelayPath for relays
+// alone, or identity.DefaultPath. An error is that the user has no place for such files.
+func (c Config) KeyFile() (string, error) {
+	switch {
+	case c.Node.Identity != "":
+		return c.Node.Identity, nil
+	case c.HasRelayKey():
+		return identity.RelayPath()
+	}
+	return identity.DefaultPath()
+}
+
+// HasRelayKey tells whether the node's key is one that only relays have. Nobody comes with a copy.
+func (c Config) HasRelayKey() bool {
+	return c.Node.Identity == "" && len(c.Relays) > 0 &&
+		len(c.Inlets)+len(c.Outlets)+len(c.Bridges) == 0
 }
 
 // Validate returns nil, or the first thing that is wrong: a *FieldError where one field is.
@@ -80,7 +102,19 @@ func (c Config) validateTogether() error {
 			return err
 		}
 	}
-	return nil
+	return c.validateClaimants()
+}
+
+// ErrNoClaimants says that nobody could claim a name on relays that have a key of their own.
+var ErrNoClaimants = errors.New("nobody may claim a name")
+
+// validateClaimants wants relays with a key of their own to know whom they are for.
+func (c Config) validateClaimants() error {
+	if !c.HasRelayKey() || c.Node.Trust.namesAnybody() {
+		return nil
+	}
+	return fieldError("allow", "%w: the relay has a key of its own, and there is no {allow}, "+
+		"{allow-file}, {authority} or {allow-anyone}", ErrNoClaimants)
 }
 
 // validateServices wants each outlet to have a service name of its own, and a way in.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -279,6 +280,49 @@ func TestNextHops(t *testing.T) {
 		}
 		if hops.Allow(a) != want {
 			t.Errorf("%s: allowed is %v, want %v", text, !want, want)
+		}
+	}
+}
+
+// TestRelaysAlone has relays that share no key with anybody be for somebody.
+func TestRelaysAlone(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Setenv("SP_IDENTITY", "")
+	const own, user = "relay/identity", "sp/identity"
+	alone := func(change func(*Config)) Config {
+		return with(func(c *Config) {
+			*c = Config{Relays: c.Relays}
+			change(c)
+		})
+	}
+	for name, row := range map[string]struct {
+		config    Config
+		key       string // the end of its path
+		claimants bool
+	}{
+		"nobody":  {alone(func(*Config) {}), own, false},
+		"denied":  {alone(func(c *Config) { c.Node.Trust.Deny = []string{anybody} }), own, false},
+		"private": {alone(func(c *Config) { c.Relays[0].Private = true }), own, false},
+		"allow":   {alone(func(c *Config) { c.Node.Trust.Allow = []string{anybody} }), own, true},
+		"list":    {alone(func(c *Config) { c.Node.Trust.AllowFiles = []string{"f"} }), own, true},
+		"anyone":  {alone(func(c *Config) { c.Node.Trust.AllowAnyone = true }), own, true},
+		"authority": {
+			alone(func(c *Config) { c.Node.Trust.Authorities = []string{anybody} }), own, true,
+		},
+		"with a key":    {alone(func(c *Config) { c.Node.Identity = "own.key" }), "own.key", true},
+		"with a friend": {with(func(*Config) {}), user, true},
+		"with a bridge": {
+			with(func(c *Config) { c.Inlets, c.Outlets = nil, nil }), user, true,
+		},
+		"nothing": {Config{}, user, true},
+	} {
+		err := row.config.Validate()
+		if (err == nil) != row.claimants || err != nil && !errors.Is(err, ErrNoClaimants) {
+			t.Errorf("%s: %v", name, err)
+		}
+		path, err := row.config.KeyFile()
+		if err != nil || !strings.HasSuffix(filepath.ToSlash(path), row.key) {
+			t.Errorf("%s: the key is in %s, %v", name, path, err)
 		}
 	}
 }

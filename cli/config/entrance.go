@@ -23,8 +23,10 @@ type Entrance struct {
 	// listens. An outlet without one is asked for without. Field "name".
 	Name string
 
-	// RelayIdentities are the Identifiers of which a relay must have one. Empty means the
-	// node's own. Field "relay-identity".
+	// RelayIdentities are the Identifiers of which a relay must have one, and each node that is
+	// entered through a channel on the way to it. Empty means that a relay may be whoever answers
+	// there: it is trusted with nothing. If the node has authorities, it then must have the node's
+	// own Identifier, or a credential of theirs. Field "relay-identity".
 	RelayIdentities []string
 
 	// Mux keeps no standby links to the relays: everything goes over one connection to each, at

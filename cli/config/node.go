@@ -24,8 +24,8 @@ const (
 // Node is what all portals of a process share: who it is, whom it trusts, and how much it takes
 // on.
 type Node struct {
-	// Identity is the key file, made on first use. Empty means the user's own:
-	// identity.DefaultPath. Field "identity".
+	// Identity is the key file, made on first use. Empty means the user's own,
+	// identity.DefaultPath, or one that only relays have: see Config.KeyFile. Field "identity".
 	Identity string
 
 	// Trust says whom the node trusts. The zero value trusts its own identity only.

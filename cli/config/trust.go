@@ -40,6 +40,11 @@ type Trust struct {
 	Seen string
 }
 
+// namesAnybody tells whether somebody is trusted by another anchor than the node's own identity.
+func (t Trust) namesAnybody() bool {
+	return t.AllowAnyone || len(t.Allow)+len(t.AllowFiles)+len(t.Authorities) > 0
+}
+
 // Validate says which field is wrong, or returns nil.
 func (t Trust) Validate() error {
 	for _, f := range []struct {

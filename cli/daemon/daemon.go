@@ -176,11 +176,14 @@ func (d *Daemon) Apply(ctx context.Context, next config.Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.busy, cancel)()
+	key, err := keyFile(next)
+	if err != nil {
+		return err
+	}
 	old := d.current()
 	s := old
-	if old == nil || !sameNode(old.config, next.Node) {
-		var err error
-		if s, err = d.newSite(next.Node); err != nil {
+	if old == nil || old.key != key || !sameNode(old.config, next.Node) {
+		if s, err = d.newSite(next.Node, key); err != nil {
 			return err
 		}
 		s.tryOut(next)
@@ -191,7 +194,7 @@ func (d *Daemon) Apply(ctx context.Context, next config.Config) error {
 		old.stopListening()
 		defer d.drainSite(old)
 	}
-	err := d.change(ctx, s, s.plan(next))
+	err = d.change(ctx, s, s.plan(next))
 	d.announce()
 	return err
 }
@@ -241,9 +244,9 @@ func (d *Daemon) known(s *site, p *running) *running {
 	return p
 }
 
-// newSite makes the site of a node, which is looked after from now on.
-func (d *Daemon) newSite(n config.Node) (*site, error) {
-	s, err := newSite(n, d.options, d.turned)
+// newSite makes the site of a node whose key is in a file. It is looked after from now on.
+func (d *Daemon) newSite(n config.Node, key string) (*site, error) {
+	s, err := newSite(n, key, d.options, d.turned)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/testkit"
 )
 
@@ -528,6 +529,45 @@ func TestRelayGoes(t *testing.T) {
 		s := l.status(t, OutletKind, "web")
 		return !s.Ready && s.Err != nil
 	})
+}
+
+// TestRelayAlone has relays alone have a key of their own, and no more when somebody joins them.
+func TestRelayAlone(t *testing.T) {
+	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
+	t.Setenv("SP_IDENTITY", "")
+	l := newLab(t)
+	l.node.Identity = ""
+	l.node.Trust.AllowAnyone = true
+	c := config.Config{
+		Relays: []config.Relay{{Entrance: config.Entrance{Listen: loopback}}},
+	}
+	l.start(t, c)
+	own := l.Identifier()
+	l.apply(t, c)
+	if l.Identifier() != own {
+		t.Error("the same relay is somebody else")
+	}
+	with := c
+	with.Outlets = []config.Outlet{{
+		Entrance: config.Entrance{Listen: loopback}, Target: serviceThatSays(t, "one"),
+	}}
+	l.apply(t, with)
+	user := l.Identifier()
+	l.apply(t, c)
+	if user == own || l.Identifier() != own {
+		t.Errorf("the relay is %s, with an outlet %s, and then %s", own, user, l.Identifier())
+	}
+	for want, where := range map[identity.Identifier]func() (string, error){
+		own: identity.RelayPath, user: identity.DefaultPath,
+	} {
+		path, err := where()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if id, err := identity.Load(path); err != nil || id.Identifier() != want {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
 }
 
 // TestStdio carries one connection that somebody else makes, and tells how it ended.

@@ -1,6 +1,10 @@
 package daemon
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/secureportal/sp/identity"
+)
 
 // Problem is what kind of thing went wrong: those that a user can do something about.
 type Problem int
@@ -22,6 +26,7 @@ const (
 type Error struct {
 	Problem Problem
 	Err     error
+	Self    identity.Identifier // of RelayFailed: the node's own
 }
 
 // Error implements error.

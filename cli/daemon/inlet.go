@@ -108,7 +108,7 @@ func (i *inlet) redeem(ctx context.Context, to []route.Route) error {
 	}
 	err := i.try(ctx, to)
 	if errors.Is(err, trust.ErrNotTrusted) {
-		return &Error{TicketFailed, err}
+		return &Error{Problem: TicketFailed, Err: err}
 	}
 	if err == nil {
 		i.tell(Redeemed, nil)

@@ -36,19 +36,23 @@ func OpenNode(n config.Node, o Options) (*route.Node, error) {
 	if err := n.Validate(); err != nil {
 		return nil, err
 	}
-	s, err := newSite(n, o, nil)
+	key, err := keyFile(config.Config{Node: n})
+	if err != nil {
+		return nil, err
+	}
+	s, err := newSite(n, key, o, nil)
 	if err != nil {
 		return nil, err
 	}
 	return s.main.node, nil
 }
 
-// newSite makes a site, and its key if there is none. n is valid. turned gets something when a
-// connection has begun or ended, if it has room.
-func newSite(n config.Node, o Options, turned chan<- struct{}) (*site, error) {
+// newSite makes a site, and its key if there is none in the file key. n is valid. turned gets
+// something when a connection has begun or ended, if it has room.
+func newSite(n config.Node, key string, o Options, turned chan<- struct{}) (*site, error) {
 	s := &site{
 		turned: turned,
-		config: n, options: o, logger: o.Logger, open: newConnections(),
+		config: n, key: key, options: o, logger: o.Logger, open: newConnections(),
 		changed: func() {}, notify: func(Event) {},
 		members: make(map[*member]struct{}), parts: make(map[string]part),
 	}
@@ -65,14 +69,13 @@ func newSite(n config.Node, o Options, turned chan<- struct{}) (*site, error) {
 	if s.trust.Known, err = openSeen(n.Trust.Seen, s.logger); err != nil {
 		return nil, err
 	}
-	path, err := s.loadIdentity()
-	if err != nil {
+	if err := s.loadIdentity(); err != nil {
 		return nil, err
 	}
 	if err := s.observeSelf(s.self); err != nil {
 		return nil, err
 	}
-	if s.presented, err = newPresented(s.self, path, n.Credentials, s.logger); err != nil {
+	if s.presented, err = newPresented(s.self, key, n.Credentials, s.logger); err != nil {
 		return nil, err
 	}
 	s.trust.Self = s.self.Identifier()
@@ -88,29 +91,35 @@ func newSite(n config.Node, o Options, turned chan<- struct{}) (*site, error) {
 	return s, err
 }
 
-// loadIdentity loads the key file, and makes it if it is not there. It returns which file it is.
-func (s *site) loadIdentity() (path string, err error) {
-	path = s.config.Identity
-	if path == "" {
-		if path, err = identity.DefaultPath(); err != nil {
-			return "", &Error{NoKeyPlace, err}
-		}
-	} else if _, err := os.Stat(filepath.Dir(path)); err != nil {
-		// A folder that is not there is a slip of the pen, and not where a key should go.
-		return "", &Error{NoFolder, fmt.Errorf("identity file %s: %w", path, err)}
+// keyFile returns which file has the key of a configuration's node.
+func keyFile(c config.Config) (string, error) {
+	path, err := c.KeyFile()
+	if err != nil {
+		return "", &Error{Problem: NoKeyPlace, Err: err}
 	}
-	self, created, err := identity.LoadOrCreate(path)
+	return path, nil
+}
+
+// loadIdentity loads the key file, and makes it if it is not there.
+func (s *site) loadIdentity() error {
+	if s.config.Identity != "" {
+		// A folder that is not there is a slip of the pen, and not where a key should go.
+		if _, err := os.Stat(filepath.Dir(s.key)); err != nil {
+			return &Error{Problem: NoFolder, Err: fmt.Errorf("identity file %s: %w", s.key, err)}
+		}
+	}
+	self, created, err := identity.LoadOrCreate(s.key)
 	if err != nil && s.config.Identity == "" && isNoPlace(err) {
-		err = &Error{NoKeyPlace, err}
+		err = &Error{Problem: NoKeyPlace, Err: err}
 	}
 	if err != nil {
-		return "", err
+		return err
 	}
 	if created {
-		s.logger.Info("made a new identity", "file", path, "identifier", self.Identifier())
+		s.logger.Info("made a new identity", "file", s.key, "identifier", self.Identifier())
 	}
 	s.self = self
-	return path, nil
+	return nil
 }
 
 // isNoPlace tells whether a file could not be made for want of a place.
@@ -130,7 +139,7 @@ func (s *site) observeSelf(self *identity.Identity) error {
 		s.logger.Warn(
 			"this side's key was given up: take the identity file from where it was rotated")
 	default:
-		return &Error{OwnRotation, fmt.Errorf("this side's own rotation: %w", err)}
+		return &Error{Problem: OwnRotation, Err: fmt.Errorf("this side's own rotation: %w", err)}
 	}
 	return nil
 }
@@ -174,7 +183,7 @@ func (s *site) newMember(
 ) (*member, error) {
 	policy, err := trust.NewPolicy(t)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &Error{NoListFile, err}
+		return nil, &Error{Problem: NoListFile, Err: err}
 	}
 	if err != nil {
 		return nil, err
@@ -224,8 +233,7 @@ func makeRelay(m *member, r config.Relay) {
 }
 
 // newRelayClient makes what keeps a claim of e.Name on a relay for m, and the node that dials
-// the relay: it trusts the relay's identities and what authorities say of relays, and m those who
-// come. hint is the node's.
+// the relay. hint is the node's.
 func (s *site) newRelayClient(
 	m *member, at string, e config.Entrance, hint func(error) string,
 ) (*relay.Client, *member, error) {
@@ -233,17 +241,11 @@ func (s *site) newRelayClient(
 	if err != nil {
 		return nil, nil, err
 	}
-	allow, err := config.ParseIdentifiers("relay-identity", e.RelayIdentities)
+	trusted, err := s.trustInRelays(e)
 	if err != nil {
 		return nil, nil, err
 	}
-	if len(allow) == 0 {
-		allow = append(allow, s.self.Identifier())
-	}
-	dialer, err := s.newMember(trust.Config{
-		Self: s.self.Identifier(), Allow: allow, Authorities: s.trust.Authorities,
-		Deny: s.trust.Deny, DenyFiles: s.trust.DenyFiles, Known: s.trust.Known,
-	}, true, func(c *route.Config) { c.Hint = hint })
+	dialer, err := s.newMember(trusted, true, func(c *route.Config) { c.Hint = hint })
 	if err != nil {
 		return nil, nil, err
 	}
@@ -256,6 +258,26 @@ func (s *site) newRelayClient(
 		return nil, nil, err
 	}
 	return client, dialer, nil
+}
+
+// trustInRelays says who a relay may be on which e.Name is claimed. Whoever it is, it can only
+// refuse, delay and cut: so it may be anybody who is not denied, unless e names it, or there are
+// authorities, who say of relays that they are some.
+func (s *site) trustInRelays(e config.Entrance) (trust.Config, error) {
+	t := trust.Config{
+		Self: s.self.Identifier(), Authorities: s.trust.Authorities,
+		Deny: s.trust.Deny, DenyFiles: s.trust.DenyFiles, Known: s.trust.Known,
+	}
+	var err error
+	t.Allow, err = config.ParseIdentifiers("relay-identity", e.RelayIdentities)
+	switch {
+	case len(t.Allow) > 0:
+	case len(t.Authorities) > 0:
+		t.Allow = append(t.Allow, t.Self)
+	default:
+		t.AllowAnyone = true
+	}
+	return t, err
 }
 
 // newPaths makes what keeps the routes of an inlet open.
@@ -295,7 +317,7 @@ func openSeen(path string, logger *slog.Logger) (*trust.KnownHistories, error) {
 			err = known.Try()
 		}
 		if err != nil {
-			return nil, &Error{NoPlace, err}
+			return nil, &Error{Problem: NoPlace, Err: err}
 		}
 		return known, nil
 	}
@@ -346,7 +368,7 @@ func CheckCredential(
 		return err
 	}
 	if err := policy.CheckCredential(c, subject, time.Now()); err != nil {
-		return &Error{NotBelieved, err}
+		return &Error{Problem: NotBelieved, Err: err}
 	}
 	return nil
 }

@@ -108,7 +108,7 @@ func (s *presented) readCredential(i int) (changed bool, err error) {
 	if err != nil {
 		err = fmt.Errorf("credential file %s: %w", path, err)
 		if c != nil { // it can be read, and says what is not so
-			err = &Error{NotBelieved, err}
+			err = &Error{Problem: NotBelieved, Err: err}
 		}
 		return false, err
 	}

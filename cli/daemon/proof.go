@@ -17,7 +17,7 @@ func CheckProof(h *identity.History, credentials [][]byte) error {
 	}
 	err := fmt.Errorf("%s with %d changes and %d credentials has a proof of %d bytes, and a "+
 		"handshake takes %d", h.Identifier(), h.Len(), len(credentials), size, channel.MaxProof)
-	return &Error{TooLong, err}
+	return &Error{Problem: TooLong, Err: err}
 }
 
 // CredentialHint says of a credential that is about to be given to somebody how many of its kind he

@@ -63,7 +63,7 @@ func (r *registration) start(ctx context.Context) (err error) {
 	}
 	if err != nil {
 		r.end(endedContext())
-		return &Error{RelayFailed, err}
+		return r.problem(err)
 	}
 	return nil
 }
@@ -94,7 +94,11 @@ func (r *registration) failed(err error) string {
 	if r.site.options.Hint == nil {
 		return ""
 	}
-	return r.site.options.Hint(&Error{RelayFailed, err})
+	return r.site.options.Hint(r.problem(err))
+}
+
+func (r *registration) problem(err error) error {
+	return &Error{Problem: RelayFailed, Err: err, Self: r.site.self.Identifier()}
 }
 
 func (r *registration) registered() {

@@ -23,6 +23,7 @@ import (
 type site struct {
 	// Set once.
 	config    config.Node // but for its Drain
+	key       string      // which file has its key
 	options   Options
 	logger    *slog.Logger
 	self      *identity.Identity // as it was at the start

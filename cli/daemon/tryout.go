@@ -22,7 +22,8 @@ func (s *site) tryOut(c config.Config) {
 				"several, that can be written", "error", err)
 		}
 	}
-	if len(c.Outlets)+len(c.Relays)+len(c.Bridges) > 0 && !s.main.policy.Names(s.self.Identifier()) {
+	served := len(c.Outlets)+len(c.Relays)+len(c.Bridges) > 0 && !c.HasRelayKey()
+	if served && !s.main.policy.Names(s.self.Identifier()) {
 		s.logger.Info("this side's own identity is not in what it allows: whoever comes with a copy of "+
 			"this key file is refused; add it with --allow or to an --allow-file if he is not to be",
 			"identifier", s.self.Identifier())

@@ -20,7 +20,8 @@ type Client struct {
 	Relay route.Route // to the relay's node, without a service
 	Name  string      // to claim there: 1 to 69 letters, digits, dots, dashes and underscores
 
-	// Dial walks the route to the relay. Its trust decides which identity the relay must have.
+	// Dial walks the route to the relay. Its trust decides which identity the relay must have: any
+	// will do, for what the relay leads here proves to Serve who it is.
 	Dial *route.Node
 	// Serve serves what the relay leads here. Its trust decides who may come.
 	Serve *route.Node
@@ -105,11 +106,15 @@ func (c *Client) register(ctx context.Context, old *departing) (lived time.Durat
 	}
 	c.hadOne = true
 	began := time.Now()
-	about := []any{"relay", route.Format(c.Relay), "name", c.Name}
+	logger := c.Serve.Logger().With("relay", route.Format(c.Relay), "name", c.Name)
+	if s := r.stream.Session(); s != nil {
+		logger = logger.With("identifier", s.Peer().Identifier())
+	}
+	var about []any
 	if down := c.down.Ended(began); down > 0 {
 		about = append(about, "was down", down.Round(time.Millisecond).Seconds())
 	}
-	c.Serve.Logger().Info("registered", about...)
+	logger.Info("registered", about...)
 	if c.Registered != nil {
 		c.Registered()
 	}
@@ -127,8 +132,7 @@ func (c *Client) register(ctx context.Context, old *departing) (lived time.Durat
 		old.add(stop)
 		err = fmt.Errorf("registration: %w", channel.ErrGoingAway)
 	}
-	c.Serve.Logger().Info("name lost", "relay", route.Format(c.Relay), "name", c.Name,
-		"reason", err)
+	logger.Info("name lost", "reason", err)
 	return time.Since(began), err
 }
 

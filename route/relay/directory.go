@@ -62,7 +62,9 @@ type Answer struct {
 	// Route leads to the node that holds the name, without a service. If it is Elsewhere, it is
 	// for the asker, who is told of it in the reason of a refusal: the protocol has no redirect.
 	// If it is PassOn, it is for this relay: it has no secure step, and the link goes on to that
-	// node's service of the same name. A route that comes back here is refused as a loop.
+	// node's service of the same name. A route that comes back here is refused as a loop. A relay
+	// that is private refuses the link: it asks who comes, and this one cannot answer for him.
+	// Those who may use it are sent there, with Elsewhere.
 	Route route.Route
 }
 

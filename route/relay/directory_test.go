@@ -102,6 +102,8 @@ func TestPassOnToTheWrongPlace(t *testing.T) {
 	r := newRelays(t)
 	other, otherAt := r.listening(t)
 	NewServer(other, ServerConfig{})
+	private, privateAt := r.listening(t)
+	NewServer(private, ServerConfig{Private: true})
 	impostor := newWorld(t)
 	liar, liarAt := impostor.listening(t)
 	NewServer(liar, ServerConfig{})
@@ -123,6 +125,7 @@ func TestPassOnToTheWrongPlace(t *testing.T) {
 		is func(error) bool
 	}{
 		"a relay that has not got it": {route.Route{otherAt}, status(wire.NoService)},
+		"one that asks who comes":     {route.Route{privateAt}, status(wire.NotAllowed)},
 		"another's of that name":      {route.Route{liarAt}, notTrusted},
 		"back to where it came from":  {route.Route{r.frontAt}, status(wire.Loop)},
 		"where nobody listens":        {route.Route{goneAt}, status(wire.Unreachable)},
