@@ -39,6 +39,8 @@ type carrier interface {
 	// and not an end, where the carrier can tell the two apart.
 	Close() error
 	Reset() error
+	// ResetDelivered is Reset when what has been written has arrived, after wait at the latest.
+	ResetDelivered(wait time.Duration) error
 }
 
 // carrier returns the flow's carrier as it is now.

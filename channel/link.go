@@ -54,6 +54,13 @@ func (l *link) Reset() error {
 	return netio.Reset(l.Conn)
 }
 
+// ResetDelivered implements carrier.
+func (l *link) ResetDelivered(wait time.Duration) error {
+	l.pool.forget(l)
+	netio.ResetDelivered(l.Conn, wait)
+	return nil
+}
+
 // rest implements carrier.
 func (l *link) rest(in *input) {
 	l.in = in

@@ -163,10 +163,11 @@ func (f *Flow) writeOpenedLocked(dst io.Writer) (int64, error) {
 	}
 	if len(r.segments) == 1 {
 		n, err := dst.Write(r.segments[0])
-		return int64(n), err
+		return int64(n), netio.ToDestination(err)
 	}
 	r.buffers = r.segments // a field, because it escapes
-	return netio.WriteBuffers(dst, &r.buffers)
+	n, err := netio.WriteBuffers(dst, &r.buffers)
+	return n, netio.ToDestination(err)
 }
 
 // Quiet implements netio.Quieter.

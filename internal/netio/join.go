@@ -3,12 +3,18 @@ package netio
 import (
 	"io"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Proxy copies between two conns, each way, until both directions have ended, and closes both. An
 // end of data passes as CloseWrite. An error in either direction resets both; so does a reset of
 // one whose direction has ended while the other one goes on. Between sockets on Linux the bytes
 // stay in the kernel, and a direction that waits holds no memory.
+//
+// What a conn has said before an error arrives at the other one first, within a bounded time: a
+// conn that takes nothing any more is still read to its end, and the other one is reset when what
+// has been written to it has arrived.
 //
 // It is used once, by Run or Start. The fields are set before. Its methods give goroutines their
 // names in stacks.
@@ -18,8 +24,15 @@ type Proxy struct {
 
 	other sync.WaitGroup // the direction that has a goroutine of its own
 	sent  int64          // by that one
-	once  sync.Once
-	err   error
+
+	resets atomic.Bool // or has reset the conns
+
+	mu     sync.Mutex // guards what follows
+	failed bool       // err is set
+	err    error
+	over   bool        // it does not fail any more
+	dead   Conn        // takes nothing any more, and is being read to its end
+	late   *time.Timer // when that has taken too long
 }
 
 // Owner is told about a Proxy of its.
@@ -54,16 +67,27 @@ func (p *Proxy) Start(done func(error)) {
 	go func() { done(p.bToA()) }()
 }
 
-// Fail resets both conns because of err, if nothing has failed before and they are not closed.
+// Fail resets both conns at once because of err, if they are not closed. It waits for nothing.
 func (p *Proxy) Fail(err error) {
-	p.once.Do(func() {
+	if p.because(err) {
+		_ = Reset(p.B)
+		_ = Reset(p.A)
+	}
+}
+
+// because makes err the error of the Proxy, unless there is one. It reports whether the conns may
+// still be reset.
+func (p *Proxy) because(err error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.failed && !p.over {
+		err = withoutMark(err)
 		if p.Owner != nil {
 			err = p.Owner.Failed(err)
 		}
-		p.err = err
-		_ = Reset(p.B)
-		_ = Reset(p.A)
-	})
+		p.failed, p.err = true, err
+	}
+	return !p.over
 }
 
 func (p *Proxy) aToB() {
@@ -78,7 +102,15 @@ func (p *Proxy) bToA() error {
 	if p.Owner != nil {
 		p.Owner.Copied(p.sent, received)
 	}
-	p.once.Do(func() {}) // what is over does not fail any more
+	p.mu.Lock()
+	p.over = true
+	if p.late != nil {
+		p.late.Stop()
+	}
+	p.mu.Unlock()
+	if p.dead != nil { // unless it has been reset already, it has said its last words
+		p.resetAround(p.dead)
+	}
 	_ = p.A.Close()
 	_ = p.B.Close()
 	return p.err
@@ -89,15 +121,47 @@ func (p *Proxy) bToA() error {
 func (p *Proxy) copy(dst, src Conn) int64 {
 	n, err := copyTo(dst, src)
 	if err == nil {
-		err = dst.CloseWrite()
+		err = ToDestination(dst.CloseWrite())
 	}
 	if err == nil {
 		err = AwaitReset(src)
 	}
 	if err != nil {
-		p.Fail(err)
+		p.failedTo(dst, src, err)
 	}
 	return n
+}
+
+// failedTo is the end of a direction by err. Where dst has failed, it may have said something before
+// that: the other direction reads it out, and ends by itself. Where src has, there is nothing more
+// to be had from it, and nobody to write to.
+func (p *Proxy) failedTo(dst, src Conn, err error) {
+	if !p.because(err) {
+		return
+	}
+	if !isOfDestination(err) {
+		p.resetAround(src)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.late == nil {
+		p.dead = dst
+		p.late = time.AfterFunc(lastWords, func() { p.Fail(err) })
+	}
+}
+
+// resetAround resets a conn that has failed, and then the other one, unless that is being done.
+func (p *Proxy) resetAround(dead Conn) {
+	if !p.resets.CompareAndSwap(false, true) {
+		return
+	}
+	other := p.A
+	if dead == p.A {
+		other = p.B
+	}
+	_ = Reset(dead)
+	ResetDelivered(other, lastWords)
 }
 
 // socketed is a *Socket, or something that embeds one.
@@ -146,7 +210,8 @@ func copyOnce(dst io.Writer, src io.Reader, room *PooledRoom) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return dst.Write(room.Filled(n))
+	n, err = dst.Write(room.Filled(n))
+	return n, ToDestination(err)
 }
 
 // PooledRoom is a Room of one pooled buffer, which grows while reads fill it and shrinks again when

@@ -49,3 +49,15 @@ func hasFailed(fd uintptr) bool {
 	_, err := unix.Poll(fds, 0)
 	return err == nil && fds[0].Revents&unix.POLLERR != 0
 }
+
+// unsent returns how many bytes that have been written the other end's kernel has not acknowledged.
+func (s *Socket) unsent() int {
+	if _, ok := s.stream.(*net.TCPConn); !ok {
+		return 0
+	}
+	n := 0
+	_ = s.raw.Control(func(fd uintptr) {
+		n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+	})
+	return n
+}

@@ -92,10 +92,10 @@ func splice(dst, src *Socket) (total int64, err error) {
 		}
 		for s.held > 0 {
 			if err := dst.raw.Write(drain); err != nil {
-				return total, err
+				return total, ToDestination(err)
 			}
 			if s.err != nil {
-				return total, dst.opError("write", s.err)
+				return total, ToDestination(dst.opError("write", s.err))
 			}
 			total += int64(s.moved)
 		}
