@@ -47,6 +47,9 @@ func (s *Socket) AwaitReset() error {
 func hasFailed(fd uintptr) bool {
 	fds := []unix.PollFd{{Fd: int32(fd)}}
 	_, err := unix.Poll(fds, 0)
+	if isRefusal(err) {
+		_, err = unix.Ppoll(fds, &unix.Timespec{}, nil)
+	}
 	return err == nil && fds[0].Revents&unix.POLLERR != 0
 }
 

@@ -1,6 +1,7 @@
 package netio
 
 import (
+	"cmp"
 	"io"
 	"runtime"
 	"sync"
@@ -60,7 +61,7 @@ type spliceState int
 const (
 	spliceReady   spliceState = iota
 	spliceNoPipe              // just now: no descriptors
-	spliceUnknown             // ever: the system does not do it for this socket
+	spliceUnknown             // ever: the system does not do it, or not for this socket
 )
 
 // splice copies from src to dst in the kernel until src ends. What comes while no pipe is to be had
@@ -94,6 +95,14 @@ func splice(dst, src *Socket) (total int64, err error) {
 			if err := dst.raw.Write(drain); err != nil {
 				return total, ToDestination(err)
 			}
+			if isRefusal(s.err) {
+				n, err := s.carry(dst)
+				total += int64(n)
+				if err != nil {
+					return total, ToDestination(err)
+				}
+				continue
+			}
 			if s.err != nil {
 				return total, ToDestination(dst.opError("write", s.err))
 			}
@@ -125,8 +134,10 @@ func (s *splicer) fill(fd uintptr) bool {
 		putPipe(s.pipe)
 		s.pipe = nil
 		return false
-	case unix.EINVAL, unix.ENOSYS:
-		s.state = spliceUnknown
+	default:
+		if isRefusal(s.err) {
+			s.state = spliceUnknown
+		}
 	}
 	return true
 }
@@ -143,6 +154,22 @@ func (s *splicer) drain(fd uintptr) bool {
 	}
 	s.held -= s.moved
 	return true
+}
+
+// carry moves what the pipe holds to the destination by hand.
+func (s *splicer) carry(dst *Socket) (moved int, err error) {
+	b := GetBuffer(Large)
+	defer b.Free()
+	for s.held > 0 && err == nil {
+		var n int
+		if n, err = unix.Read(s.pipe.r, b.Bytes); n <= 0 {
+			return moved, cmp.Or(err, error(unix.EIO))
+		}
+		s.held -= n
+		n, err = dst.Write(b.Bytes[:n])
+		moved += n
+	}
+	return moved, err
 }
 
 // drop gives the pipe back if it is empty and closes it otherwise.
