@@ -18,6 +18,8 @@ type carrier interface {
 	Write(records []byte) (int, error)
 	// LazyReader brings what arrives, cut anywhere.
 	netio.LazyReader
+	// Taker tells whether what is written is taken.
+	netio.Taker
 	// Quieter tells whether nothing has arrived, and no end either.
 	netio.Quieter
 	// ResetAwaiter waits after the other end has ended its direction.
@@ -99,3 +101,9 @@ func (f *Flow) transmitLocked(records []byte) error {
 		}
 	}
 }
+
+// Takes implements netio.Taker.
+func (f *Flow) Takes() int { return f.carrier().Takes() }
+
+// AwaitTakes implements netio.Taker.
+func (f *Flow) AwaitTakes() { f.carrier().AwaitTakes() }

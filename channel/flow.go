@@ -123,12 +123,14 @@ func (f *Flow) Reset() error {
 
 // abort ends the flow, tells the other end why if that can be done soon, and makes err the error of
 // what is blocked.
+//
+//go:noinline
 func (f *Flow) abort(reason abortReason, err error) {
 	f.abortAnd(carrier.Close, carrier.Close, reason, err)
 }
 
-// abortAnd is abort. It ends the carrier with told if the other end has been told, and with ended if
-// that cannot be because this side's direction has ended.
+// abortAnd is abort. It ends the carrier with told if the other end has been told, and with ended
+// if that cannot be because this side's direction has ended.
 func (f *Flow) abortAnd(told, ended func(carrier) error, reason abortReason, err error) {
 	end := carrier.Close
 	if f.because(err) && f.sending.TryLock() {

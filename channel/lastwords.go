@@ -9,18 +9,19 @@ import (
 // lingerQuiet is for how long nothing may come from an other end that is to be told of a reset.
 const lingerQuiet = 250 * time.Millisecond
 
-// ResetDelivered implements netio.DeliveredResetter. A link that is closed while the other end still
-// sends takes back what it has not brought there. So what comes is read and thrown away: behind an
-// abort, until the other end, which has read it, closes the link; and behind the end of this side's
-// direction, for as long as something comes. If that ends in good order the link is clean, and the
-// other end may have sent the next flow on it.
+// ResetDelivered implements netio.DeliveredResetter. A link that is closed while the other end
+// still sends takes back what it has not brought there. So what comes is read and thrown away:
+// behind an abort, until the other end, which has read it, closes the link; and behind the end of
+// this side's direction, for as long as something comes. If that ends in good order the link is
+// clean, and the other end may have sent the next flow on it.
 func (f *Flow) ResetDelivered(wait time.Duration) {
 	by := time.Now().Add(wait)
-	f.sending.Lock()
-	ended := f.sending.ended
-	f.sending.Unlock()
-	if ended && f.endsBy(by) {
-		return
+	if f.sending.TryLock() { // or somebody still writes
+		ended := f.sending.ended
+		f.sending.Unlock()
+		if ended && f.endsBy(by) {
+			return
+		}
 	}
 	linger := func(c carrier) error { return f.linger(c, by) }
 	reset := func(c carrier) error { return c.ResetDelivered(time.Until(by)) }

@@ -36,6 +36,12 @@ func newLink(conn Conn) *link { return &link{Conn: conn, in: new(input)} }
 // ReadLazy implements carrier.
 func (l *link) ReadLazy(room netio.Room) (int, error) { return netio.ReadLazy(l.Conn, room) }
 
+// Takes implements carrier.
+func (l *link) Takes() int { return netio.Takes(l.Conn) }
+
+// AwaitTakes implements carrier.
+func (l *link) AwaitTakes() { netio.AwaitTakes(l.Conn) }
+
 // Quiet implements carrier.
 func (l *link) Quiet() bool { return netio.Quiet(l.Conn) }
 

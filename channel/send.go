@@ -45,7 +45,7 @@ func (f *Flow) ReadFrom(src io.Reader) (int64, error) {
 	if _, err := f.Write(nil); err != nil {
 		return 0, netio.ToDestination(err)
 	}
-	var out output
+	out := output{to: f}
 	defer out.Release()
 	var total int64
 	for {
@@ -55,6 +55,9 @@ func (f *Flow) ReadFrom(src io.Reader) (int64, error) {
 		}
 		if err != nil {
 			return total, err
+		}
+		if out.short {
+			f.AwaitTakes()
 		}
 		s.Lock()
 		if err = f.sendableLocked(); err == nil {

@@ -398,6 +398,12 @@ func (s *Stream) ResetDelivered(wait time.Duration) { netio.ResetDelivered(s.con
 // AwaitReset implements netio.ResetAwaiter.
 func (s *Stream) AwaitReset() error { return netio.AwaitReset(s.conn) }
 
+// Takes implements netio.Taker.
+func (s *Stream) Takes() int { return netio.Takes(s.conn) }
+
+// AwaitTakes implements netio.Taker.
+func (s *Stream) AwaitTakes() { netio.AwaitTakes(s.conn) }
+
 // Quiet implements netio.Quieter.
 func (s *Stream) Quiet() bool {
 	s.reading.Lock()

@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
+	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
@@ -51,7 +51,8 @@ var optional = map[string][]call{
 	},
 	"TCP_INFO": {{unix.SYS_GETSOCKOPT, optionAt, unix.TCP_INFO}},
 	"landlock": {
-		{number: unix.SYS_LANDLOCK_CREATE_RULESET}, {number: unix.SYS_LANDLOCK_ADD_RULE},
+		{number: unix.SYS_LANDLOCK_CREATE_RULESET},
+		{number: unix.SYS_LANDLOCK_ADD_RULE},
 		{number: unix.SYS_LANDLOCK_RESTRICT_SELF},
 	},
 	"landlock's last step": {{number: unix.SYS_LANDLOCK_RESTRICT_SELF}},
@@ -68,9 +69,12 @@ var optional = map[string][]call{
 	"files":     {{number: unix.SYS_COPY_FILE_RANGE}, {number: unix.SYS_SENDFILE}},
 	"MPTCP":     {{unix.SYS_SOCKET, 2, mptcp}},
 	"new calls": {
-		{number: unix.SYS_CLOSE_RANGE}, {number: unix.SYS_OPENAT2},
-		{number: unix.SYS_FACCESSAT2}, {number: unix.SYS_EPOLL_PWAIT2},
-		{number: unix.SYS_IO_URING_SETUP}, {number: unix.SYS_RSEQ},
+		{number: unix.SYS_CLOSE_RANGE},
+		{number: unix.SYS_OPENAT2},
+		{number: unix.SYS_FACCESSAT2},
+		{number: unix.SYS_EPOLL_PWAIT2},
+		{number: unix.SYS_IO_URING_SETUP},
+		{number: unix.SYS_RSEQ},
 	},
 }
 
@@ -78,27 +82,54 @@ var optional = map[string][]call{
 var profiles = map[string][]call{
 	// moby/profiles/seccomp, default.json, without capabilities.
 	"Docker's": {
-		{number: unix.SYS_BPF}, {number: unix.SYS_FANOTIFY_INIT},
-		{number: unix.SYS_FSOPEN}, {number: unix.SYS_IO_URING_SETUP}, {number: unix.SYS_KCMP},
-		{number: unix.SYS_KEYCTL}, {number: unix.SYS_MOUNT}, {number: unix.SYS_PERF_EVENT_OPEN},
-		{number: unix.SYS_PIDFD_GETFD}, {number: unix.SYS_PROCESS_VM_READV},
-		{number: unix.SYS_PTRACE}, {number: unix.SYS_QUOTACTL}, {number: unix.SYS_SETNS},
-		{number: unix.SYS_SYSLOG}, {number: unix.SYS_UMOUNT2}, {number: unix.SYS_UNSHARE},
-		{number: unix.SYS_USERFAULTFD}, {number: unix.SYS_VMSPLICE},
-		{number: unix.SYS_LANDLOCK_CREATE_RULESET}, {number: unix.SYS_LANDLOCK_ADD_RULE},
-		{number: unix.SYS_LANDLOCK_RESTRICT_SELF}, {number: unix.SYS_STATX},
+		{number: unix.SYS_BPF},
+		{number: unix.SYS_FANOTIFY_INIT},
+		{number: unix.SYS_FSOPEN},
+		{number: unix.SYS_IO_URING_SETUP},
+		{number: unix.SYS_KCMP},
+		{number: unix.SYS_KEYCTL},
+		{number: unix.SYS_MOUNT},
+		{number: unix.SYS_PERF_EVENT_OPEN},
+		{number: unix.SYS_PIDFD_GETFD},
+		{number: unix.SYS_PROCESS_VM_READV},
+		{number: unix.SYS_PTRACE},
+		{number: unix.SYS_QUOTACTL},
+		{number: unix.SYS_SETNS},
+		{number: unix.SYS_SYSLOG},
+		{number: unix.SYS_UMOUNT2},
+		{number: unix.SYS_UNSHARE},
+		{number: unix.SYS_USERFAULTFD},
+		{number: unix.SYS_VMSPLICE},
+		{number: unix.SYS_LANDLOCK_CREATE_RULESET},
+		{number: unix.SYS_LANDLOCK_ADD_RULE},
+		{number: unix.SYS_LANDLOCK_RESTRICT_SELF},
+		{number: unix.SYS_STATX},
 	},
 	// systemd's @system-service, with what its groups leave out.
 	"systemd's": {
-		{number: unix.SYS_ADJTIMEX}, {number: unix.SYS_BPF}, {number: unix.SYS_CHROOT},
-		{number: unix.SYS_CLOCK_SETTIME}, {number: unix.SYS_DELETE_MODULE},
-		{number: unix.SYS_FANOTIFY_INIT}, {number: unix.SYS_KCMP}, {number: unix.SYS_KEXEC_LOAD},
-		{number: unix.SYS_MOUNT}, {number: unix.SYS_PERF_EVENT_OPEN}, {number: unix.SYS_PTRACE},
-		{number: unix.SYS_PIDFD_GETFD}, {number: unix.SYS_PROCESS_VM_READV},
-		{number: unix.SYS_QUOTACTL}, {number: unix.SYS_REBOOT}, {number: unix.SYS_SETNS},
-		{number: unix.SYS_SWAPON}, {number: unix.SYS_SYSLOG}, {number: unix.SYS_UMOUNT2},
-		{number: unix.SYS_USERFAULTFD}, {number: unix.SYS_VHANGUP},
-		{number: unix.SYS_LANDLOCK_CREATE_RULESET}, {number: unix.SYS_LANDLOCK_ADD_RULE},
+		{number: unix.SYS_ADJTIMEX},
+		{number: unix.SYS_BPF},
+		{number: unix.SYS_CHROOT},
+		{number: unix.SYS_CLOCK_SETTIME},
+		{number: unix.SYS_DELETE_MODULE},
+		{number: unix.SYS_FANOTIFY_INIT},
+		{number: unix.SYS_KCMP},
+		{number: unix.SYS_KEXEC_LOAD},
+		{number: unix.SYS_MOUNT},
+		{number: unix.SYS_PERF_EVENT_OPEN},
+		{number: unix.SYS_PTRACE},
+		{number: unix.SYS_PIDFD_GETFD},
+		{number: unix.SYS_PROCESS_VM_READV},
+		{number: unix.SYS_QUOTACTL},
+		{number: unix.SYS_REBOOT},
+		{number: unix.SYS_SETNS},
+		{number: unix.SYS_SWAPON},
+		{number: unix.SYS_SYSLOG},
+		{number: unix.SYS_UMOUNT2},
+		{number: unix.SYS_USERFAULTFD},
+		{number: unix.SYS_VHANGUP},
+		{number: unix.SYS_LANDLOCK_CREATE_RULESET},
+		{number: unix.SYS_LANDLOCK_ADD_RULE},
 		{number: unix.SYS_LANDLOCK_RESTRICT_SELF},
 	},
 }
@@ -155,11 +186,10 @@ func (u person) denied(errno syscall.Errno, calls []call) person {
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	script := fmt.Sprintf("#!/bin/sh\n%s='%s' exec '%s' '%s' \"$@\"\n",
-		deniedVariable, what, self, u.binary)
-	u.binary = filepath.Join(u.home, "sp-denied")
-	if err := os.WriteFile(u.binary, []byte(script), 0o700); err != nil {
-		u.t.Fatal(err)
+	u.through = func(cmd *exec.Cmd) {
+		cmd.Args = append([]string{self, cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = self
+		cmd.Env = append(cmd.Env, deniedVariable+"="+what)
 	}
 	return u
 }

@@ -25,12 +25,11 @@ type Proxy struct {
 	other sync.WaitGroup // the direction that has a goroutine of its own
 	sent  int64          // by that one
 
+	mu     sync.Mutex  // guards what follows, but for resets
 	resets atomic.Bool // or has reset the conns
-
-	mu     sync.Mutex // guards what follows
-	failed bool       // err is set
-	err    error
+	failed bool        // err is set
 	over   bool        // it does not fail any more
+	err    error
 	dead   Conn        // takes nothing any more, and is being read to its end
 	late   *time.Timer // when that has taken too long
 }
@@ -91,13 +90,16 @@ func (p *Proxy) because(err error) bool {
 }
 
 func (p *Proxy) aToB() {
-	p.sent = p.copy(p.B, p.A)
+	n, err := copyTo(p.B, p.A)
+	p.sent = n
+	p.copied(p.B, p.A, err)
 	p.other.Done()
 }
 
 // bToA copies, waits for the other direction, and closes both conns.
 func (p *Proxy) bToA() error {
-	received := p.copy(p.A, p.B)
+	received, err := copyTo(p.A, p.B)
+	p.copied(p.A, p.B, err)
 	p.other.Wait()
 	if p.Owner != nil {
 		p.Owner.Copied(p.sent, received)
@@ -116,10 +118,13 @@ func (p *Proxy) bToA() error {
 	return p.err
 }
 
-// copy ends with src's direction, and then stays to notice if src is reset while the other one goes
-// on: nobody else would. It returns how many bytes it has copied.
-func (p *Proxy) copy(dst, src Conn) int64 {
-	n, err := copyTo(dst, src)
+// copied is the end of a copy: the destination's direction ends, and the source is watched for as
+// long as the other direction goes on, since nobody else would notice that it is reset. Like all
+// that is not done while a direction copies, it is a function of its own: the stacks of thousands
+// of goroutines are a little smaller for it.
+//
+//go:noinline
+func (p *Proxy) copied(dst, src Conn, err error) {
 	if err == nil {
 		err = ToDestination(dst.CloseWrite())
 	}
@@ -129,12 +134,11 @@ func (p *Proxy) copy(dst, src Conn) int64 {
 	if err != nil {
 		p.failedTo(dst, src, err)
 	}
-	return n
 }
 
-// failedTo is the end of a direction by err. Where dst has failed, it may have said something before
-// that: the other direction reads it out, and ends by itself. Where src has, there is nothing more
-// to be had from it, and nobody to write to.
+// failedTo is the end of a direction by err. Where dst has failed, it may have said something
+// before that: the other direction reads it out, and ends by itself. Where src has, there is
+// nothing more to be had from it, and nobody to write to.
 func (p *Proxy) failedTo(dst, src Conn, err error) {
 	if !p.because(err) {
 		return
@@ -189,7 +193,7 @@ func copyTo(dst io.Writer, src io.Reader) (int64, error) {
 
 // copyBuffered copies through pooled memory.
 func copyBuffered(dst io.Writer, src io.Reader) (int64, error) {
-	var room PooledRoom
+	room := PooledRoom{to: dst}
 	defer room.Release()
 	var total int64
 	for {
@@ -210,13 +214,26 @@ func copyOnce(dst io.Writer, src io.Reader, room *PooledRoom) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	n, err = dst.Write(room.Filled(n))
+	return writeRead(dst, room, n)
+}
+
+// writeRead writes the n bytes that a read left in room.
+//
+//go:noinline
+func writeRead(dst io.Writer, room *PooledRoom, n int) (int, error) {
+	filled := room.Filled(n)
+	if room.short {
+		AwaitTakes(dst)
+	}
+	n, err := dst.Write(filled)
 	return n, ToDestination(err)
 }
 
 // PooledRoom is a Room of one pooled buffer, which grows while reads fill it and shrinks again when
 // they do not. The zero value is ready. It has one user at a time.
 type PooledRoom struct {
+	to     io.Writer // where what is read goes; nil is unknown
+	short  bool      // the last buffer was smaller than it could be, for the sake of memory
 	class  Class
 	buffer *Buffer
 	bufs   [1][]byte
@@ -224,11 +241,13 @@ type PooledRoom struct {
 
 // Acquire implements Room.
 func (r *PooledRoom) Acquire() [][]byte {
-	if r.buffer != nil && r.buffer.class != r.class {
+	class := ClassTo(r.to, r.class)
+	r.short = class < r.class
+	if r.buffer != nil && r.buffer.class != class {
 		r.Release()
 	}
 	if r.buffer == nil {
-		r.buffer = GetBuffer(r.class)
+		r.buffer = GetBuffer(class)
 		r.bufs[0] = r.buffer.Bytes
 	}
 	return r.bufs[:]
@@ -242,7 +261,9 @@ func (r *PooledRoom) Release() {
 
 // Filled returns the n bytes that a read left in the room, valid until the next Acquire or Release.
 func (r *PooledRoom) Filled(n int) []byte {
-	r.class = Adapt(r.class, n)
+	if !r.short {
+		r.class = Adapt(r.class, n)
+	}
 	return r.buffer.Bytes[:n]
 }
 

@@ -18,6 +18,8 @@ func (e destinationError) Unwrap() error { return e.error }
 // ToDestination marks err as one of a copy's destination. What copies on its own, an io.ReaderFrom
 // or an io.WriterTo, marks its errors so for a Proxy, which then still reads out what that
 // destination has said. Nil stays nil.
+//
+//go:noinline
 func ToDestination(err error) error {
 	if err == nil || isOfDestination(err) {
 		return err

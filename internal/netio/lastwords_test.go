@@ -44,8 +44,8 @@ func TestJoinDeliversBeforeReset(t *testing.T) {
 	})
 }
 
-// Last words are waited for, but not for ever: the destination of one direction fails, and the other
-// direction has nothing to say and does not end.
+// Last words are waited for, but not for ever: the destination of one direction fails, and the
+// other one has nothing to say and does not end.
 func TestJoinWaitsForLastWordsOnlySoLong(t *testing.T) {
 	testkit.Bubble(t, func(t *testing.T) {
 		left, a := joinKinds["pipe"](t)

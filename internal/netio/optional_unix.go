@@ -15,7 +15,7 @@ import (
 
 // ofConnections are the errors that a connection itself fails with. A system call that returns one
 // has been done.
-var ofConnections = []error{
+var ofConnections = []syscall.Errno{
 	syscall.EAGAIN, syscall.EINTR, syscall.ECONNRESET, syscall.EPIPE, syscall.ETIMEDOUT,
 	syscall.ECONNABORTED, syscall.ECONNREFUSED, syscall.ENOTCONN, syscall.ENETDOWN,
 	syscall.ENETUNREACH, syscall.ENETRESET, syscall.EHOSTDOWN, syscall.EHOSTUNREACH,
@@ -23,9 +23,22 @@ var ofConnections = []error{
 }
 
 // isRefusal tells whether err is how a system says that it does not do an optional system call.
+// A bare number costs nothing: copies ask after each system call.
+//
+//go:noinline
 func isRefusal(err error) bool {
+	if err == nil {
+		return false
+	}
+	if number, ok := err.(syscall.Errno); ok {
+		return !slices.Contains(ofConnections, number)
+	}
+	return wrapsRefusal(err)
+}
+
+func wrapsRefusal(err error) bool {
 	var number syscall.Errno
-	return errors.As(err, &number) && !slices.Contains(ofConnections, error(number))
+	return errors.As(err, &number) && !slices.Contains(ofConnections, number)
 }
 
 // optional is err, or nil if that is a refusal.

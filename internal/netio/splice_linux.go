@@ -7,10 +7,15 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/secureportal/sp/internal/budget"
 )
 
 // spliceChunk is the most that one system call moves, and the size asked for a pipe.
 const spliceChunk = 256 << 10
+
+// sparePiece is what is moved into a pipe when memory is short and the destination takes nothing.
+const sparePiece = 4 << 10
 
 // pipe is the kernel's buffer between two sockets. One is held only while bytes are in it: io.Copy,
 // which also splices, holds one for as long as it waits, and with it two descriptors for each idle
@@ -49,6 +54,8 @@ func (p *pipe) close() {
 type splicer struct {
 	pipe  *pipe
 	held  int // bytes in the pipe
+	most  int // that are moved into it at once
+	taken int // of the process's budget, while the pipe waits for the destination
 	moved int
 	err   error
 	state spliceState
@@ -71,6 +78,10 @@ func splice(dst, src *Socket) (total int64, err error) {
 	defer s.drop()
 	fill, drain := s.fill, s.drain
 	for {
+		s.most = spliceChunk
+		if !budget.Process.Plenty() {
+			s.most = min(spliceChunk, max(dst.Takes(), sparePiece))
+		}
 		if err := src.raw.Read(fill); err != nil {
 			return total, err
 		}
@@ -108,6 +119,15 @@ func splice(dst, src *Socket) (total int64, err error) {
 			}
 			total += int64(s.moved)
 		}
+		s.settle(0)
+	}
+}
+
+// settle takes n bytes of the process's budget in place of what is taken.
+func (s *splicer) settle(n int) {
+	if n != s.taken {
+		budget.Process.Take(int64(n - s.taken))
+		s.taken = n
 	}
 }
 
@@ -128,7 +148,7 @@ func (s *splicer) fill(fd uintptr) bool {
 		}
 	}
 	s.state = spliceReady
-	s.held, s.err = spliceOnce(int(fd), s.pipe.w, spliceChunk)
+	s.held, s.err = spliceOnce(int(fd), s.pipe.w, s.most)
 	switch s.err {
 	case unix.EAGAIN:
 		putPipe(s.pipe)
@@ -147,6 +167,7 @@ func (s *splicer) fill(fd uintptr) bool {
 func (s *splicer) drain(fd uintptr) bool {
 	s.moved, s.err = spliceOnce(s.pipe.r, int(fd), s.held)
 	if s.err == unix.EAGAIN {
+		s.settle(s.held)
 		return false
 	}
 	if s.err == nil && s.moved == 0 {
@@ -174,6 +195,7 @@ func (s *splicer) carry(dst *Socket) (moved int, err error) {
 
 // drop gives the pipe back if it is empty and closes it otherwise.
 func (s *splicer) drop() {
+	s.settle(0)
 	switch {
 	case s.pipe == nil:
 	case s.held == 0:
