@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"sync/atomic"
 	"time"
 
@@ -29,7 +28,7 @@ func (e *Endpoint) serveFlows(
 		}
 		authenticated()
 		handle(ctx, f)
-		f.abort(abortReset, fmt.Errorf("flow: %w", net.ErrClosed))
+		f.abort(abortReset, errFlowClosed)
 		if !f.is(flowClean) {
 			f.abandon()
 			return f.Err()

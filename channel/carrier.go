@@ -18,6 +18,8 @@ type carrier interface {
 	Write(records []byte) (int, error)
 	// LazyReader brings what arrives, cut anywhere.
 	netio.LazyReader
+	// Taker tells whether what is written is taken.
+	netio.Taker
 	// Quieter tells whether nothing has arrived, and no end either.
 	netio.Quieter
 	// Taker tells whether a short record can be written without waiting.
@@ -41,6 +43,8 @@ type carrier interface {
 	// and not an end, where the carrier can tell the two apart.
 	Close() error
 	Reset() error
+	// ResetDelivered is Reset when what has been written has arrived, after wait at the latest.
+	ResetDelivered(wait time.Duration) error
 }
 
 // carrier returns the flow's carrier as it is now.
@@ -101,3 +105,9 @@ func (f *Flow) transmitLocked(records []byte) error {
 		}
 	}
 }
+
+// Takes implements netio.Taker.
+func (f *Flow) Takes() int { return f.carrier().Takes() }
+
+// AwaitTakes implements netio.Taker.
+func (f *Flow) AwaitTakes() { f.carrier().AwaitTakes() }

@@ -27,6 +27,9 @@ func (m *memory) ReadLazy(room netio.Room) (int, error) { return netio.ReadLazy(
 func (m *memory) Quiet() bool                           { return netio.Quiet(m.Conn) }
 func (m *memory) TakesMore() bool                       { return true }
 func (m *memory) AwaitReset() error                     { return netio.AwaitReset(m.Conn) }
+func (m *memory) Takes() int                            { return netio.Takes(m.Conn) }
+func (m *memory) AwaitTakes()                           { netio.AwaitTakes(m.Conn) }
+func (m *memory) ResetDelivered(time.Duration) error    { return m.Reset() }
 
 func (m *memory) rest(in *input) {
 	m.mu.Lock()

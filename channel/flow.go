@@ -24,6 +24,9 @@ const (
 	flowClosed
 )
 
+// errFlowClosed is the error of what is done with a flow that this side has closed.
+var errFlowClosed = fmt.Errorf("flow: %w", net.ErrClosed)
+
 // Flow is one stream through a session: a net.Conn with CloseWrite. Data is delivered in order,
 // unchanged and without gaps. Read returns io.EOF only where the other end called CloseWrite or
 // Close, and an error where the link broke or somebody interfered. The first error of a direction
@@ -75,9 +78,11 @@ var (
 	_ netio.Conn       = (*Flow)(nil)
 	_ netio.LazyReader = (*Flow)(nil)
 	_ netio.Resetter   = (*Flow)(nil)
-	_ netio.Quieter    = (*Flow)(nil)
-	_ io.WriterTo      = (*Flow)(nil)
-	_ io.ReaderFrom    = (*Flow)(nil)
+
+	_ netio.DeliveredResetter = (*Flow)(nil)
+	_ netio.Quieter           = (*Flow)(nil)
+	_ io.WriterTo             = (*Flow)(nil)
+	_ io.ReaderFrom           = (*Flow)(nil)
 )
 
 // newFlow makes a flow on l, whose input becomes the flow's.
@@ -118,35 +123,41 @@ func (f *Flow) Close() error {
 		}
 		f.sending.Unlock()
 	}
-	f.shut(fmt.Errorf("flow: %w", net.ErrClosed))
+	f.shut(errFlowClosed)
 	return nil
 }
 
 // Reset ends the flow so that the other end gets ErrReset. After CloseWrite, when the other end
 // reads no more, it is the link that is reset, for the other end's AwaitReset.
 func (f *Flow) Reset() error {
-	f.abortAnd(carrier.Reset, abortReset, fmt.Errorf("flow: %w", net.ErrClosed))
+	f.abortAnd(carrier.Close, carrier.Reset, abortReset, errFlowClosed)
 	return nil
 }
 
 // abort ends the flow, tells the other end why if that can be done soon, and makes err the error of
 // what is blocked.
-func (f *Flow) abort(reason abortReason, err error) { f.abortAnd(carrier.Close, reason, err) }
+//
+//go:noinline
+func (f *Flow) abort(reason abortReason, err error) {
+	f.abortAnd(carrier.Close, carrier.Close, reason, err)
+}
 
-// abortAnd is abort. If the other end cannot be told any more, it ends the carrier with end.
-func (f *Flow) abortAnd(end func(carrier) error, reason abortReason, err error) {
+// abortAnd is abort. It ends the carrier with told if the other end has been told, and with ended
+// if that cannot be because this side's direction has ended.
+func (f *Flow) abortAnd(told, ended func(carrier) error, reason abortReason, err error) {
+	end := carrier.Close
 	if f.because(err) && f.sending.TryLock() {
-		if !f.sending.ended {
-			end = carrier.Close
-		}
-		if f.sending.err == nil && !f.sending.ended {
+		switch {
+		case f.sending.ended:
+			end = ended
+		case f.sending.err == nil:
 			_ = f.SetWriteDeadline(time.Now().Add(abortTimeout))
-			_ = f.sendRecordLocked(typeAbort, byte(reason))
+			if f.sendRecordLocked(typeAbort, byte(reason)) == nil {
+				end = told
+			}
 			f.sending.err = err // nothing follows an abort
 		}
 		f.sending.Unlock()
-	} else {
-		end = carrier.Close
 	}
 	f.shutAnd(end, err)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/secureportal/sp/internal/budget"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/noise"
 )
@@ -19,12 +20,27 @@ type input struct {
 	end    int
 	want   int // how many bytes from begin on the taker waits for
 	bufs   [1][]byte
+
+	to     io.Writer // where what is opened goes, while somebody copies it there
+	spared bool      // the last read was of less than it could have been, for the sake of memory
+}
+
+// spareRead is how much is read behind what is wanted when memory is to be spared.
+const spareRead = 4 << 10
+
+// spares tells whether reads are to be of no more than a record, for whom it goes to may not take
+// it: while memory is plenty they are not.
+func (in *input) spares() bool {
+	return in.to != nil && in.class > netio.Medium && !budget.Process.Plenty()
 }
 
 var _ netio.Room = (*input)(nil)
 
 // fill reads once from src, waiting if need be.
 func (in *input) fill(src netio.LazyReader) error {
+	if in.to != nil {
+		in.spare()
+	}
 	n, err := src.ReadLazy(in)
 	if err != nil {
 		in.Release()
@@ -35,10 +51,21 @@ func (in *input) fill(src netio.LazyReader) error {
 	return nil
 }
 
+// spare waits, in the middle of a record and where memory is to be spared, until the record can be
+// delivered: rather hold its beginning than all of it.
+//
+//go:noinline
+func (in *input) spare() {
+	if in.spares() && !in.empty() && in.want > spareRead {
+		netio.AwaitTakes(in.to)
+	}
+}
+
 // adapt chooses the next buffer's class after a read of n bytes. Only a read into an empty buffer
 // tells that less would do.
 func (in *input) adapt(n int) {
 	switch {
+	case in.spared:
 	case n == len(in.bufs[0]):
 		in.class = min(in.buffer.Class()+1, netio.Huge)
 	case in.end == 0:
@@ -49,15 +76,24 @@ func (in *input) adapt(n int) {
 // Acquire implements netio.Room: it makes sure that the wanted bytes fit behind what is there.
 func (in *input) Acquire() [][]byte {
 	held := in.end - in.begin
+	class := in.class
+	if in.spared = in.spares(); in.spared {
+		class = netio.Small
+		in.Release() // it may be a large one
+	}
+	class = max(class, netio.ClassFor(in.want))
 	switch {
 	case in.buffer == nil:
-		in.buffer = netio.GetBuffer(max(in.class, netio.ClassFor(in.want)))
-	case in.class > in.buffer.Class() || in.want > len(in.buffer.Bytes):
-		in.move(netio.GetBuffer(max(in.class, netio.ClassFor(in.want))))
+		in.buffer = netio.GetBuffer(class)
+	case class > in.buffer.Class():
+		in.move(netio.GetBuffer(class))
 	case in.begin+in.want > len(in.buffer.Bytes) || held == 0:
 		in.move(in.buffer)
 	}
 	in.bufs[0] = in.buffer.Bytes[in.end:]
+	if most := max(in.want, spareRead) - held; in.spared && most < len(in.bufs[0]) {
+		in.bufs[0] = in.bufs[0][:most]
+	}
 	return in.bufs[:]
 }
 

@@ -45,10 +45,16 @@ func newLink(conn Conn) *link { return &link{Conn: conn, in: new(input)} }
 // ReadLazy implements carrier.
 func (l *link) ReadLazy(room netio.Room) (int, error) { return netio.ReadLazy(l.Conn, room) }
 
+// Takes implements carrier.
+func (l *link) Takes() int { return netio.Takes(l.Conn) }
+
+// AwaitTakes implements carrier.
+func (l *link) AwaitTakes() { netio.AwaitTakes(l.Conn) }
+
 // Quiet implements carrier.
 func (l *link) Quiet() bool { return netio.Quiet(l.Conn) }
 
-// TakesMore implements netio.Taker.
+// TakesMore implements netio.MoreTaker.
 func (l *link) TakesMore() bool { return netio.TakesMore(l.Conn) }
 
 // AwaitReset implements carrier.
@@ -64,6 +70,13 @@ func (l *link) Close() error {
 func (l *link) Reset() error {
 	l.pool.forget(l)
 	return netio.Reset(l.Conn)
+}
+
+// ResetDelivered implements carrier.
+func (l *link) ResetDelivered(wait time.Duration) error {
+	l.pool.forget(l)
+	netio.ResetDelivered(l.Conn, wait)
+	return nil
 }
 
 // rest implements carrier.

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"io"
 	"sync"
 
 	"github.com/secureportal/sp/internal/netio"
@@ -9,6 +10,8 @@ import (
 // output is the room in which one flow makes records. It holds memory only while there is something
 // in it.
 type output struct {
+	to     io.Writer // the flow, if what is read goes there; nil is unknown
+	short  bool      // the last slots were fewer than they could be, for the sake of memory
 	class  netio.Class
 	room   int // of the last slots
 	*slots     // nil while nothing is in it
@@ -35,11 +38,13 @@ var _ netio.Room = (*output)(nil)
 
 // Acquire implements netio.Room: the data parts of the slots.
 func (o *output) Acquire() [][]byte {
-	if o.slots != nil && o.buffer.Class() != o.class {
+	class := netio.ClassTo(o.to, o.class)
+	o.short = class < o.class
+	if o.slots != nil && o.buffer.Class() != class {
 		o.Release()
 	}
 	if o.slots == nil {
-		o.take(o.class, nil)
+		o.take(class, nil)
 	}
 	return o.data[:o.used]
 }
@@ -112,6 +117,9 @@ func (o *output) one(c *cipherHalf, prefix []byte, t recordType, data []byte) ([
 
 // fit chooses the size of the next buffer after a read of n bytes from the application.
 func (o *output) fit(n int) {
+	if o.short {
+		return
+	}
 	if n == o.room && o.class < netio.Huge {
 		o.class++
 	} else {

@@ -252,7 +252,7 @@ func (f *Flow) suspendWriteDeadline() (restore func()) {
 	return func() { set(func() time.Time { return f.life.writeBy }) }
 }
 
-// TakesMore implements netio.Taker.
+// TakesMore implements netio.MoreTaker.
 func (f *Flow) TakesMore() bool {
 	s := &f.sending
 	if !s.TryLock() {

@@ -55,6 +55,7 @@ func (f *Flow) awaitLocked() error {
 	for len(r.data) == 0 {
 		if r.ended {
 			r.ended = false
+			r.in.to = nil         // the link's again, soon
 			f.endDirection(false) // only now: what was delivered before was in the input's buffer
 		}
 		if r.err != nil {
@@ -127,16 +128,22 @@ func (f *Flow) WriteTo(dst io.Writer) (int64, error) {
 	r := &f.receiving
 	r.Lock()
 	defer r.Unlock()
+	if r.err == nil {
+		r.in.to = dst
+	}
 	var total int64
 	for {
-		if err := f.awaitLocked(); err == io.EOF {
+		err := f.awaitLocked()
+		if err == io.EOF {
 			return total, nil
-		} else if err != nil {
-			return total, err
 		}
-		n, err := f.writeOpenedLocked(dst)
-		total += n
+		var n int64
+		if err == nil {
+			n, err = f.writeOpenedLocked(dst)
+			total += n
+		}
 		if err != nil {
+			r.in.to = nil
 			return total, err
 		}
 	}
@@ -166,10 +173,11 @@ func (f *Flow) writeOpenedLocked(dst io.Writer) (int64, error) {
 	}
 	if len(r.segments) == 1 {
 		n, err := dst.Write(r.segments[0])
-		return int64(n), err
+		return int64(n), netio.ToDestination(err)
 	}
 	r.buffers = r.segments // a field, because it escapes
-	return netio.WriteBuffers(dst, &r.buffers)
+	n, err := netio.WriteBuffers(dst, &r.buffers)
+	return n, netio.ToDestination(err)
 }
 
 // Quiet implements netio.Quieter.

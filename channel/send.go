@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -42,9 +43,9 @@ func (f *Flow) Write(p []byte) (int, error) {
 func (f *Flow) ReadFrom(src io.Reader) (int64, error) {
 	s := &f.sending
 	if _, err := f.Write(nil); err != nil {
-		return 0, err
+		return 0, netio.ToDestination(err)
 	}
-	var out output
+	out := output{to: f}
 	defer out.Release()
 	var total int64
 	for {
@@ -55,13 +56,16 @@ func (f *Flow) ReadFrom(src io.Reader) (int64, error) {
 		if err != nil {
 			return total, err
 		}
+		if out.short {
+			f.AwaitTakes()
+		}
 		s.Lock()
 		if err = f.sendableLocked(); err == nil {
 			err = f.sendLocked(&out, n)
 		}
 		s.Unlock()
 		if err != nil {
-			return total, err
+			return total, netio.ToDestination(err)
 		}
 		total += int64(n)
 		out.fit(n)
@@ -100,12 +104,23 @@ func (f *Flow) sendLocked(out *output, n int) error {
 }
 
 // sentLocked makes an error of the sending direction permanent: part of a record may be on its way.
+// Where the link has failed, what the other end has said before is still there to be read, an abort
+// that says why among it; whoever reads ends the flow then.
 func (f *Flow) sentLocked(err error) error {
 	if err != nil {
 		f.sending.err = f.explain(err)
-		f.shut(f.sending.err)
+		if !errors.Is(err, ErrCut) || !f.receives() {
+			f.shut(f.sending.err)
+		}
 	}
 	return f.sending.err
+}
+
+// receives tells whether the other end's direction has not ended, as far as this side has read.
+func (f *Flow) receives() bool {
+	f.life.Lock()
+	defer f.life.Unlock()
+	return f.life.state == flowOpen && f.life.ended == 0
 }
 
 // sendRecordLocked sends a record on its own.

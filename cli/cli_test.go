@@ -77,7 +77,7 @@ func TestFieldsAreFlags(t *testing.T) {
 		"identity", "credential", "suite", "connect-timeout", "keepalive", "drain",
 		"allow", "allow-file", "allow-anyone", "authority", "require", "deny", "deny-file", "seen",
 		"max-connections", "max-per-identity", "max-per-source", "max-sessions",
-		"max-unauthenticated", "handshake-rate", "listen", "no-wait",
+		"max-unauthenticated", "handshake-rate", "memory", "listen", "no-wait",
 	}
 	entrance := []string{"relay", "name", "relay-identity", "mux"}
 	for command, fields := range map[string][]string{

@@ -26,6 +26,7 @@ func nodeConfig(c *call) config.Node {
 			Sessions:        c.number("max-sessions"),
 			Unauthenticated: c.number("max-unauthenticated"),
 			HandshakeRate:   c.number("handshake-rate"),
+			Memory:          c.text("memory"),
 		},
 	}
 	if n.Drain == 0 {

@@ -143,6 +143,12 @@ func limitFlags() []cli.Flag {
 		limitFlag("handshake-rate", config.DefaultHandshakeRate,
 			"handshakes a second from one IPv4 address or IPv6 /64, and 16 times as many from "+
 				"known ones"),
+		&cli.StringFlag{
+			Name: "memory", Category: limitCategory,
+			Usage: "use no more than this `SIZE` of memory, like 64M or 1G: connections whose " +
+				"readers are slow get less of it",
+			DefaultText: "what the control group allows",
+		},
 	}
 }
 

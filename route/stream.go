@@ -181,7 +181,8 @@ func (s *Stream) readFirst(src io.Reader) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return s.Write(room.Filled(n))
+	n, err = s.Write(room.Filled(n))
+	return n, netio.ToDestination(err)
 }
 
 func endToNil(err error) error {
@@ -202,7 +203,7 @@ func (s *Stream) WriteTo(dst io.Writer) (int64, error) {
 	if len(ahead) > 0 {
 		n, err := dst.Write(ahead)
 		if total = int64(n); err != nil {
-			return total, err
+			return total, netio.ToDestination(err)
 		}
 	}
 	w, ok := s.conn.(io.WriterTo)
@@ -391,8 +392,17 @@ func (s *Stream) Close() error { return s.conn.Close() }
 // Reset implements netio.Resetter.
 func (s *Stream) Reset() error { return netio.Reset(s.conn) }
 
+// ResetDelivered implements netio.DeliveredResetter.
+func (s *Stream) ResetDelivered(wait time.Duration) { netio.ResetDelivered(s.conn, wait) }
+
 // AwaitReset implements netio.ResetAwaiter.
 func (s *Stream) AwaitReset() error { return netio.AwaitReset(s.conn) }
+
+// Takes implements netio.Taker.
+func (s *Stream) Takes() int { return netio.Takes(s.conn) }
+
+// AwaitTakes implements netio.Taker.
+func (s *Stream) AwaitTakes() { netio.AwaitTakes(s.conn) }
 
 // Quiet implements netio.Quieter.
 func (s *Stream) Quiet() bool {
@@ -401,7 +411,7 @@ func (s *Stream) Quiet() bool {
 	return len(s.reading.ahead) == 0 && netio.Quiet(s.conn)
 }
 
-// TakesMore implements netio.Taker.
+// TakesMore implements netio.MoreTaker.
 func (s *Stream) TakesMore() bool { return netio.TakesMore(s.conn) }
 
 // Stuck implements what netio.Stuck asks for.

@@ -22,6 +22,8 @@ type person struct {
 	home   string
 	binary string // the sp that this person runs
 	inside string // the network namespace in which it runs; empty is the test's own
+
+	through func(*exec.Cmd) // has a command of sp's run through something else; nil does not
 }
 
 func newPerson(t testing.TB) person {
@@ -54,7 +56,11 @@ func (u person) command(args ...string) *exec.Cmd {
 	if u.inside != "" {
 		return u.program("ip", append([]string{"netns", "exec", u.inside, u.binary}, args...)...)
 	}
-	return u.program(u.binary, args...)
+	cmd := u.program(u.binary, args...)
+	if u.through != nil {
+		u.through(cmd)
+	}
+	return cmd
 }
 
 // program returns a command that this person gives.

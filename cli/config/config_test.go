@@ -75,7 +75,10 @@ func TestValidate(t *testing.T) {
 		"strangers": {
 			"max-unauthenticated", "-1", func(c *Config) { c.Node.Limits.Unauthenticated = -1 },
 		},
-		"rate": {"handshake-rate", "-1", func(c *Config) { c.Node.Limits.HandshakeRate = -1 }},
+		"memory":        {"memory", "64X", func(c *Config) { c.Node.Limits.Memory = "64X" }},
+		"little memory": {"memory", "16M", func(c *Config) { c.Node.Limits.Memory = "1M" }},
+		"enough memory": {"", "", func(c *Config) { c.Node.Limits.Memory = "64M" }},
+		"rate":          {"handshake-rate", "-1", func(c *Config) { c.Node.Limits.HandshakeRate = -1 }},
 
 		"inlet listens nowhere": {
 			"listen", "missing", func(c *Config) { c.Inlets[0].Listen = "" },

@@ -2,6 +2,8 @@ package config
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/route/admission"
@@ -39,10 +41,16 @@ type Limits struct {
 	// HandshakeRate is the most handshakes a second from one IPv4 address or IPv6 /64.
 	// Field "handshake-rate".
 	HandshakeRate int
+	// Memory is how much memory the process may use, as ParseMemory reads it. Empty means what its
+	// control group allows, or the machine has. Field "memory".
+	Memory string
 }
 
 // Validate says which field is wrong, or returns nil.
 func (l Limits) Validate() error {
+	if _, err := l.ParseMemory(); err != nil {
+		return err
+	}
 	return checkLimits([]limit{
 		{"max-connections", l.Connections},
 		{"max-per-identity", l.PerIdentity},
@@ -51,6 +59,35 @@ func (l Limits) Validate() error {
 		{"max-unauthenticated", l.Unauthenticated},
 		{"handshake-rate", l.HandshakeRate},
 	})
+}
+
+// minMemory is the least memory that a process can do something useful with.
+const minMemory = 16 << 20
+
+var memoryUnits = map[string]int64{
+	"": 1, "b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40,
+}
+
+// ParseMemory returns how many bytes Memory says, or 0 if it says none: a number with K, M, G or T
+// behind it, as in 64M, 512MiB or 1.5G.
+func (l Limits) ParseMemory() (int64, error) {
+	if l.Memory == "" {
+		return 0, nil
+	}
+	text := strings.ToLower(strings.TrimSpace(l.Memory))
+	digits := strings.TrimRight(text, "bikmgt")
+	unit := strings.TrimSuffix(strings.TrimSuffix(text[len(digits):], "b"), "i")
+	size, known := memoryUnits[unit]
+	number, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
+	if err != nil || !known || !(number >= 0) || number*float64(size) >= 1<<62 {
+		return 0, fieldError("memory", "{memory} %q is not a size, like 64M or 1G", l.Memory)
+	}
+	bytes := int64(number * float64(size))
+	if bytes < minMemory {
+		return 0, fieldError("memory", "{memory} %s is too little: %dM at least",
+			l.Memory, minMemory>>20)
+	}
+	return bytes, nil
 }
 
 type limit struct {

@@ -91,6 +91,7 @@ var ErrClosed = errors.New("the daemon has been shut down")
 // Daemon runs a configuration. It is safe for concurrent use.
 type Daemon struct {
 	options  Options        // set once
+	memory   memory         // set once: it cannot be looked up once the process is confined
 	instance relay.Instance // set once; on relays, a site takes over from the one before
 	files    *filewatch.Watcher
 	turned   chan struct{} // gets something when a connection has begun or ended
@@ -135,6 +136,7 @@ func Start(ctx context.Context, c config.Config, o Options) (*Daemon, error) {
 	d.tasks.Go(func() { d.files.Run(d.life) })
 	d.tasks.Go(func() { freeMemory(d.busy, d.turned, d.turnover) })
 	d.tasks.Go(func() { feedWatchdog(d.life) })
+	d.memory = availableMemory("/")
 	if err := d.Apply(ctx, c); err != nil {
 		_ = d.Close()
 		return nil, err
@@ -246,6 +248,7 @@ func (d *Daemon) known(s *site, p *running) *running {
 
 // newSite makes the site of a node whose key is in a file. It is looked after from now on.
 func (d *Daemon) newSite(n config.Node, key string) (*site, error) {
+	d.memory.share(n.Limits)
 	s, err := newSite(n, key, d.options, d.turned)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,12 @@
 package netio
 
-import "sync"
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/secureportal/sp/internal/budget"
+)
 
 // Class is a size of Buffer. A copy loop starts at Small and moves up while its reads fill what
 // they are given.
@@ -31,23 +37,61 @@ var pools [Classes]sync.Pool
 
 // Buffer is a piece of pooled memory. It belongs to whoever got it until Free.
 type Buffer struct {
-	Bytes []byte // the whole of it, always Size long
-	class Class
+	Bytes  []byte // the whole of it, always Size long
+	class  Class
+	charge *charge // nil for a small one
 }
 
-// GetBuffer returns a buffer of class c with undefined contents.
-func GetBuffer(c Class) *Buffer {
-	if b, ok := pools[c].Get().(*Buffer); ok {
-		return b
+// charge is what a buffer takes from the process's budget. It outlives the buffer: where a
+// connection ends while somebody may still look at what it holds, its buffer is left to the
+// collector of garbage.
+type charge struct {
+	size int64
+	held atomic.Bool
+}
+
+func (c *charge) take() {
+	c.held.Store(true)
+	budget.Process.Take(c.size)
+}
+
+func (c *charge) give() {
+	if c.held.Swap(false) {
+		budget.Process.Give(c.size)
 	}
-	return &Buffer{Bytes: make([]byte, classSize[c]), class: c}
+}
+
+func newBuffer(c Class) *Buffer {
+	b := &Buffer{Bytes: make([]byte, classSize[c]), class: c}
+	if c > Small {
+		b.charge = &charge{size: int64(classSize[c])}
+		runtime.AddCleanup(b, (*charge).give, b.charge)
+	}
+	return b
+}
+
+// GetBuffer returns a buffer of class c with undefined contents. Until Free it counts as taken from
+// the process's budget, which has no say here: see ClassTo.
+func GetBuffer(c Class) *Buffer {
+	b, ok := pools[c].Get().(*Buffer)
+	if !ok {
+		b = newBuffer(c)
+	}
+	if b.charge != nil {
+		b.charge.take()
+	}
+	return b
 }
 
 // Free gives b back; its memory must not be used afterwards. Freeing nil does nothing.
 func (b *Buffer) Free() {
-	if b != nil {
-		pools[b.class].Put(b)
+	if b == nil {
+		return
 	}
+	if b.charge != nil {
+		b.charge.give()
+	}
+	pools[b.class].Put(b)
 }
 
 // Class returns b's class.

@@ -1,6 +1,12 @@
 package netio
 
-import "testing"
+import (
+	"runtime"
+	"testing"
+
+	"github.com/secureportal/sp/internal/budget"
+	"github.com/secureportal/sp/internal/testkit"
+)
 
 func TestClasses(t *testing.T) {
 	last := 0
@@ -13,6 +19,30 @@ func TestClasses(t *testing.T) {
 		b.Free()
 	}
 	(*Buffer)(nil).Free()
+}
+
+// A buffer that is lost, as with a connection that ends while it is read, is given back to the
+// budget by the collector of garbage, and one that has been freed is not given back twice.
+func TestLostBuffers(t *testing.T) {
+	runtime.GC()
+	before := budget.Process.Taken()
+	kept := GetBuffer(Huge)
+	for range 10 {
+		GetBuffer(Large).Free()
+		_ = GetBuffer(Huge)
+	}
+	if budget.Process.Taken() < before+10*int64(classSize[Huge]) {
+		t.Error("buffers in use do not count")
+	}
+	testkit.Eventually(t, "giving lost buffers back", func() bool {
+		runtime.GC()
+		return budget.Process.Taken() <= before+int64(classSize[Huge])
+	})
+	kept.Free()
+	runtime.GC()
+	if after := budget.Process.Taken(); after > before {
+		t.Errorf("%d bytes are left", after-before)
+	}
 }
 
 func TestClassFor(t *testing.T) {

@@ -3,12 +3,18 @@ package netio
 import (
 	"io"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Proxy copies between two conns, each way, until both directions have ended, and closes both. An
 // end of data passes as CloseWrite. An error in either direction resets both; so does a reset of
 // one whose direction has ended while the other one goes on. Between sockets on Linux the bytes
 // stay in the kernel, and a direction that waits holds no memory.
+//
+// What a conn has said before an error arrives at the other one first, within a bounded time: a
+// conn that takes nothing any more is still read to its end, and the other one is reset when what
+// has been written to it has arrived.
 //
 // It is used once, by Run or Start. The fields are set before. Its methods give goroutines their
 // names in stacks.
@@ -18,8 +24,14 @@ type Proxy struct {
 
 	other sync.WaitGroup // the direction that has a goroutine of its own
 	sent  int64          // by that one
-	once  sync.Once
-	err   error
+
+	mu     sync.Mutex  // guards what follows, but for resets
+	resets atomic.Bool // or has reset the conns
+	failed bool        // err is set
+	over   bool        // it does not fail any more
+	err    error
+	dead   Conn        // takes nothing any more, and is being read to its end
+	late   *time.Timer // when that has taken too long
 }
 
 // Owner is told about a Proxy of its.
@@ -54,50 +66,106 @@ func (p *Proxy) Start(done func(error)) {
 	go func() { done(p.bToA()) }()
 }
 
-// Fail resets both conns because of err, if nothing has failed before and they are not closed.
+// Fail resets both conns at once because of err, if they are not closed. It waits for nothing.
 func (p *Proxy) Fail(err error) {
-	p.once.Do(func() {
+	if p.because(err) {
+		_ = Reset(p.B)
+		_ = Reset(p.A)
+	}
+}
+
+// because makes err the error of the Proxy, unless there is one. It reports whether the conns may
+// still be reset.
+func (p *Proxy) because(err error) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.failed && !p.over {
+		err = withoutMark(err)
 		if p.Owner != nil {
 			err = p.Owner.Failed(err)
 		}
-		p.err = err
-		_ = Reset(p.B)
-		_ = Reset(p.A)
-	})
+		p.failed, p.err = true, err
+	}
+	return !p.over
 }
 
 func (p *Proxy) aToB() {
-	p.sent = p.copy(p.B, p.A)
+	n, err := copyTo(p.B, p.A)
+	p.sent = n
+	p.copied(p.B, p.A, err)
 	p.other.Done()
 }
 
 // bToA copies, waits for the other direction, and closes both conns.
 func (p *Proxy) bToA() error {
-	received := p.copy(p.A, p.B)
+	received, err := copyTo(p.A, p.B)
+	p.copied(p.A, p.B, err)
 	p.other.Wait()
 	if p.Owner != nil {
 		p.Owner.Copied(p.sent, received)
 	}
-	p.once.Do(func() {}) // what is over does not fail any more
+	p.mu.Lock()
+	p.over = true
+	if p.late != nil {
+		p.late.Stop()
+	}
+	p.mu.Unlock()
+	if p.dead != nil { // unless it has been reset already, it has said its last words
+		p.resetAround(p.dead)
+	}
 	_ = p.A.Close()
 	_ = p.B.Close()
 	return p.err
 }
 
-// copy ends with src's direction, and then stays to notice if src is reset while the other one goes
-// on: nobody else would. It returns how many bytes it has copied.
-func (p *Proxy) copy(dst, src Conn) int64 {
-	n, err := copyTo(dst, src)
+// copied is the end of a copy: the destination's direction ends, and the source is watched for as
+// long as the other direction goes on, since nobody else would notice that it is reset. Like all
+// that is not done while a direction copies, it is a function of its own: the stacks of thousands
+// of goroutines are a little smaller for it.
+//
+//go:noinline
+func (p *Proxy) copied(dst, src Conn, err error) {
 	if err == nil {
-		err = dst.CloseWrite()
+		err = ToDestination(dst.CloseWrite())
 	}
 	if err == nil {
 		err = AwaitReset(src)
 	}
 	if err != nil {
-		p.Fail(err)
+		p.failedTo(dst, src, err)
 	}
-	return n
+}
+
+// failedTo is the end of a direction by err. Where dst has failed, it may have said something
+// before that: the other direction reads it out, and ends by itself. Where src has, there is
+// nothing more to be had from it, and nobody to write to.
+func (p *Proxy) failedTo(dst, src Conn, err error) {
+	if !p.because(err) {
+		return
+	}
+	if !isOfDestination(err) {
+		p.resetAround(src)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.late == nil {
+		p.dead = dst
+		p.late = time.AfterFunc(lastWords, func() { p.Fail(err) })
+	}
+}
+
+// resetAround resets a conn that has failed, and then the other one, unless that is being done.
+func (p *Proxy) resetAround(dead Conn) {
+	if !p.resets.CompareAndSwap(false, true) {
+		return
+	}
+	other := p.A
+	if dead == p.A {
+		other = p.B
+	}
+	_ = Reset(dead)
+	ResetDelivered(other, lastWords)
 }
 
 // socketed is a *Socket, or something that embeds one.
@@ -125,7 +193,7 @@ func copyTo(dst io.Writer, src io.Reader) (int64, error) {
 
 // copyBuffered copies through pooled memory.
 func copyBuffered(dst io.Writer, src io.Reader) (int64, error) {
-	var room PooledRoom
+	room := PooledRoom{to: dst}
 	defer room.Release()
 	var total int64
 	for {
@@ -146,12 +214,26 @@ func copyOnce(dst io.Writer, src io.Reader, room *PooledRoom) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return dst.Write(room.Filled(n))
+	return writeRead(dst, room, n)
+}
+
+// writeRead writes the n bytes that a read left in room.
+//
+//go:noinline
+func writeRead(dst io.Writer, room *PooledRoom, n int) (int, error) {
+	filled := room.Filled(n)
+	if room.short {
+		AwaitTakes(dst)
+	}
+	n, err := dst.Write(filled)
+	return n, ToDestination(err)
 }
 
 // PooledRoom is a Room of one pooled buffer, which grows while reads fill it and shrinks again when
 // they do not. The zero value is ready. It has one user at a time.
 type PooledRoom struct {
+	to     io.Writer // where what is read goes; nil is unknown
+	short  bool      // the last buffer was smaller than it could be, for the sake of memory
 	class  Class
 	buffer *Buffer
 	bufs   [1][]byte
@@ -159,11 +241,13 @@ type PooledRoom struct {
 
 // Acquire implements Room.
 func (r *PooledRoom) Acquire() [][]byte {
-	if r.buffer != nil && r.buffer.class != r.class {
+	class := ClassTo(r.to, r.class)
+	r.short = class < r.class
+	if r.buffer != nil && r.buffer.class != class {
 		r.Release()
 	}
 	if r.buffer == nil {
-		r.buffer = GetBuffer(r.class)
+		r.buffer = GetBuffer(class)
 		r.bufs[0] = r.buffer.Bytes
 	}
 	return r.bufs[:]
@@ -177,7 +261,9 @@ func (r *PooledRoom) Release() {
 
 // Filled returns the n bytes that a read left in the room, valid until the next Acquire or Release.
 func (r *PooledRoom) Filled(n int) []byte {
-	r.class = Adapt(r.class, n)
+	if !r.short {
+		r.class = Adapt(r.class, n)
+	}
 	return r.buffer.Bytes[:n]
 }
 

@@ -24,7 +24,7 @@ func keepAliveControl(network, _ string, raw syscall.RawConn) error {
 	var err error
 	set := func(fd uintptr, level, option, value int) {
 		if err == nil {
-			err = unix.SetsockoptInt(int(fd), level, option, value)
+			err = optional(unix.SetsockoptInt(int(fd), level, option, value))
 		}
 	}
 	control := raw.Control(func(fd uintptr) {

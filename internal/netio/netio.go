@@ -190,7 +190,11 @@ func (s *Socket) CloseWrite() error {
 func (s *Socket) WriteBuffers(b *net.Buffers) (int64, error) {
 	s.noteSent()
 	defer s.noteSent()
-	return b.WriteTo(s.stream)
+	n, err := b.WriteTo(s.stream)
+	if n == 0 && isRefusal(err) {
+		return b.WriteTo(struct{ io.Writer }{s.stream}) // one by one
+	}
+	return n, err
 }
 
 // Reset closes the socket; over TCP the other end gets an RST.

@@ -10,7 +10,7 @@ func (s *Socket) Quiet() bool {
 	err := s.raw.Control(func(fd uintptr) {
 		var b [1]byte
 		_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
-		quiet = err == unix.EAGAIN
+		quiet = err == unix.EAGAIN || isRefusal(err) // which says nothing about the socket
 	})
 	return err == nil && quiet
 }

@@ -47,5 +47,20 @@ func (s *Socket) AwaitReset() error {
 func hasFailed(fd uintptr) bool {
 	fds := []unix.PollFd{{Fd: int32(fd)}}
 	_, err := unix.Poll(fds, 0)
+	if isRefusal(err) {
+		_, err = unix.Ppoll(fds, &unix.Timespec{}, nil)
+	}
 	return err == nil && fds[0].Revents&unix.POLLERR != 0
+}
+
+// unsent returns how many bytes that have been written the other end's kernel has not acknowledged.
+func (s *Socket) unsent() int {
+	if _, ok := s.stream.(*net.TCPConn); !ok {
+		return 0
+	}
+	n := 0
+	_ = s.raw.Control(func(fd uintptr) {
+		n, _ = unix.IoctlGetInt(int(fd), unix.SIOCOUTQ)
+	})
+	return n
 }

@@ -1,15 +1,21 @@
 package netio
 
 import (
+	"cmp"
 	"io"
 	"runtime"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/secureportal/sp/internal/budget"
 )
 
 // spliceChunk is the most that one system call moves, and the size asked for a pipe.
 const spliceChunk = 256 << 10
+
+// sparePiece is what is moved into a pipe when memory is short and the destination takes nothing.
+const sparePiece = 4 << 10
 
 // pipe is the kernel's buffer between two sockets. One is held only while bytes are in it: io.Copy,
 // which also splices, holds one for as long as it waits, and with it two descriptors for each idle
@@ -48,6 +54,8 @@ func (p *pipe) close() {
 type splicer struct {
 	pipe  *pipe
 	held  int // bytes in the pipe
+	most  int // that are moved into it at once
+	taken int // of the process's budget, while the pipe waits for the destination
 	moved int
 	err   error
 	state spliceState
@@ -60,7 +68,7 @@ type spliceState int
 const (
 	spliceReady   spliceState = iota
 	spliceNoPipe              // just now: no descriptors
-	spliceUnknown             // ever: the system does not do it for this socket
+	spliceUnknown             // ever: the system does not do it, or not for this socket
 )
 
 // splice copies from src to dst in the kernel until src ends. What comes while no pipe is to be had
@@ -70,6 +78,10 @@ func splice(dst, src *Socket) (total int64, err error) {
 	defer s.drop()
 	fill, drain := s.fill, s.drain
 	for {
+		s.most = spliceChunk
+		if !budget.Process.Plenty() {
+			s.most = min(spliceChunk, max(dst.Takes(), sparePiece))
+		}
 		if err := src.raw.Read(fill); err != nil {
 			return total, err
 		}
@@ -93,14 +105,31 @@ func splice(dst, src *Socket) (total int64, err error) {
 		dst.noteSent()
 		for s.held > 0 {
 			if err := dst.raw.Write(drain); err != nil {
-				return total, err
+				return total, ToDestination(err)
+			}
+			if isRefusal(s.err) {
+				n, err := s.carry(dst)
+				total += int64(n)
+				if err != nil {
+					return total, ToDestination(err)
+				}
+				continue
 			}
 			dst.noteSent()
 			if s.err != nil {
-				return total, dst.opError("write", s.err)
+				return total, ToDestination(dst.opError("write", s.err))
 			}
 			total += int64(s.moved)
 		}
+		s.settle(0)
+	}
+}
+
+// settle takes n bytes of the process's budget in place of what is taken.
+func (s *splicer) settle(n int) {
+	if n != s.taken {
+		budget.Process.Take(int64(n - s.taken))
+		s.taken = n
 	}
 }
 
@@ -121,14 +150,16 @@ func (s *splicer) fill(fd uintptr) bool {
 		}
 	}
 	s.state = spliceReady
-	s.held, s.err = spliceOnce(int(fd), s.pipe.w, spliceChunk)
+	s.held, s.err = spliceOnce(int(fd), s.pipe.w, s.most)
 	switch s.err {
 	case unix.EAGAIN:
 		putPipe(s.pipe)
 		s.pipe = nil
 		return false
-	case unix.EINVAL, unix.ENOSYS:
-		s.state = spliceUnknown
+	default:
+		if isRefusal(s.err) {
+			s.state = spliceUnknown
+		}
 	}
 	return true
 }
@@ -138,6 +169,7 @@ func (s *splicer) fill(fd uintptr) bool {
 func (s *splicer) drain(fd uintptr) bool {
 	s.moved, s.err = spliceOnce(s.pipe.r, int(fd), s.held)
 	if s.err == unix.EAGAIN {
+		s.settle(s.held)
 		return false
 	}
 	if s.err == nil && s.moved == 0 {
@@ -147,8 +179,25 @@ func (s *splicer) drain(fd uintptr) bool {
 	return true
 }
 
+// carry moves what the pipe holds to the destination by hand.
+func (s *splicer) carry(dst *Socket) (moved int, err error) {
+	b := GetBuffer(Large)
+	defer b.Free()
+	for s.held > 0 && err == nil {
+		var n int
+		if n, err = unix.Read(s.pipe.r, b.Bytes); n <= 0 {
+			return moved, cmp.Or(err, error(unix.EIO))
+		}
+		s.held -= n
+		n, err = dst.Write(b.Bytes[:n])
+		moved += n
+	}
+	return moved, err
+}
+
 // drop gives the pipe back if it is empty and closes it otherwise.
 func (s *splicer) drop() {
+	s.settle(0)
 	switch {
 	case s.pipe == nil:
 	case s.held == 0:

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/secureportal/sp/internal/budget"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testkit"
 )
@@ -118,6 +119,27 @@ func TestStalledJoinHoldsOnePipeUntilItEnds(t *testing.T) {
 	if after := noPooledPipes(t); after != before {
 		t.Errorf("%d descriptors of pipes are left after the join", after-before)
 	}
+}
+
+// What waits in a pipe counts as held, and is little when memory is short.
+func TestStalledPipesCount(t *testing.T) {
+	_ = noPooledPipes(t) // and no garbage that still counts
+	before := budget.Process.Taken()
+	plenty := join(t, "tcp", "tcp")
+	stall(t, plenty)
+	testkit.Eventually(t, "counting", func() bool { return budget.Process.Taken() > before })
+	_ = Reset(plenty.right)
+	_ = testkit.Within(t, plenty.done, "Join")
+	testkit.Eventually(t, "giving back", func() bool { return budget.Process.Taken() <= before })
+	shortOfMemory(t)
+	short := join(t, "tcp", "tcp")
+	stall(t, short)
+	testkit.Eventually(t, "counting", func() bool { return holds() > before })
+	if held := holds() - before; held > sparePiece {
+		t.Errorf("%d bytes are held", held)
+	}
+	_ = Reset(short.right)
+	_ = testkit.Within(t, short.done, "Join")
 }
 
 // withoutDescriptors makes the kernel refuse new ones, until the returned function is called.

@@ -1,6 +1,10 @@
 package mux
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/secureportal/sp/internal/budget"
+)
 
 // Budget bounds what the other sides of some muxes may have this one keep for readers that do not
 // read: the windows of their links beyond the first 256 KiB of each. It is safe for concurrent use.
@@ -9,8 +13,11 @@ type Budget struct {
 	taken atomic.Int64
 }
 
-// NewBudget returns a budget of so many bytes.
-func NewBudget(most int64) *Budget { return &Budget{most: most} }
+// NewBudget returns a budget of so many bytes, or of as many as the process may take now, if those
+// are fewer.
+func NewBudget(most int64) *Budget {
+	return &Budget{most: min(most, budget.Process.Most())}
+}
 
 // Taken returns how many bytes are given to windows now.
 func (b *Budget) Taken() int64 { return b.taken.Load() }

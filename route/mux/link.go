@@ -66,10 +66,11 @@ type deadline struct {
 func (d *deadline) passed() bool { return !d.at.IsZero() && !time.Now().Before(d.at) }
 
 func newLink(m *Mux, id uint32) *Link {
+	now := time.Now()
 	l := &Link{
 		mux: m, id: id, send: firstWindow,
 		window: window{
-			size: firstWindow, left: firstWindow, granted: time.Now(),
+			size: firstWindow, left: firstWindow, granted: now, grown: now,
 			budgets: [2]*Budget{m.own, m.config.Budget},
 		},
 		acknowledged: id%2 != m.next%2,
@@ -188,6 +189,30 @@ func (l *Link) takeWindow(want int) (n int, by time.Time, err error) {
 	}
 }
 
+// Takes implements netio.Taker.
+func (l *Link) Takes() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.send == 0 && !l.refusesLocked() {
+		return 0
+	}
+	return max(l.send, maxData)
+}
+
+// AwaitTakes implements netio.Taker.
+func (l *Link) AwaitTakes() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for l.send == 0 && !l.refusesLocked() {
+		l.changed.Wait()
+	}
+}
+
+// refusesLocked tells whether a write would fail.
+func (l *Link) refusesLocked() bool {
+	return l.closed || l.sentEnd || l.wasReset || l.muxEnded || l.writeBy.passed()
+}
+
 // CloseWrite implements netio.Conn: the other side reads io.EOF behind what has been written.
 func (l *Link) CloseWrite() error {
 	l.writing.Lock()
@@ -296,7 +321,7 @@ func (l *Link) Quiet() bool {
 // fewBytes is how many TakesMore asks for.
 const fewBytes = 256
 
-// TakesMore implements netio.Taker.
+// TakesMore implements netio.MoreTaker.
 func (l *Link) TakesMore() bool {
 	l.mu.Lock()
 	open := !l.closed && !l.sentEnd && !l.wasReset && !l.muxEnded && l.send >= fewBytes

@@ -1,6 +1,10 @@
 package mux
 
-import "time"
+import (
+	"time"
+
+	"github.com/secureportal/sp/internal/budget"
+)
 
 const (
 	// maxWindow is how large one link's window grows: twice what a line of 1 Gbit/s and 100 ms
@@ -9,6 +13,14 @@ const (
 	// growWithin is the time in which half a window must have been read for it to grow: the reader
 	// keeps up, and the round trip is what holds the sender back.
 	growWithin = time.Second
+	// growPause is the least time between two growths. A reader who stops soon after he has begun
+	// has not had it grow: what is between here and him swallows megabytes in no time.
+	growPause = 50 * time.Millisecond
+
+	// leastWindow is how small a window gets when memory is short: spareParts of them would be a
+	// share of what is free.
+	leastWindow = 16 << 10
+	spareParts  = 8
 )
 
 // window is how much one link's sender may send, as its receiver accounts for it. It is not safe
@@ -18,6 +30,7 @@ type window struct {
 	left    int       // what it may still send
 	charged int64     // to the budgets
 	granted time.Time // when it was last told more
+	grown   time.Time // when it last grew, or was made
 	drained bool      // nothing has waited to be read at some time since
 	budgets [2]*Budget
 }
@@ -31,18 +44,19 @@ func (w *window) receive(n int) { w.left = max(w.left-n, 0) } // stop may have b
 
 // grant returns how many bytes more the sender may be told, while so many wait to be read.
 func (w *window) grant(waiting int, now time.Time) uint32 {
+	w.fit()
 	more := w.size - waiting - w.left
 	w.drained = w.drained || waiting == 0
 	if more < w.size/2 {
 		w.settle(w.charge(waiting))
 		return 0
 	}
-	if w.drained && now.Sub(w.granted) < growWithin {
-		w.size = min(2*w.size, maxWindow)
+	if w.drained && w.mayGrow(now) {
+		w.size, w.grown = min(2*w.size, maxWindow), now
 		more = w.size - waiting - w.left
 	}
 	if !w.settle(w.charge(waiting + more)) { // there is not so much: it is small again
-		w.size = firstWindow
+		w.size = min(w.size, firstWindow)
 		more = max(w.size-waiting-w.left, 0)
 		w.settle(w.charge(waiting + more))
 	}
@@ -51,6 +65,22 @@ func (w *window) grant(waiting int, now time.Time) uint32 {
 		w.granted, w.drained = now, waiting == 0
 	}
 	return uint32(more)
+}
+
+// fit has a window that is small be no larger than the process can bear now.
+func (w *window) fit() {
+	switch {
+	case budget.Process.Plenty():
+		w.size = max(w.size, firstWindow)
+	default:
+		most := budget.Process.Share() / spareParts
+		w.size = min(w.size, max(int(min(most, firstWindow)), leastWindow))
+	}
+}
+
+func (w *window) mayGrow(now time.Time) bool {
+	return now.Sub(w.granted) < growWithin && now.Sub(w.grown) >= growPause &&
+		w.size >= firstWindow && budget.Process.Fits(int64(w.size))
 }
 
 // charge returns what counts against the budgets with so many bytes here besides what is left.

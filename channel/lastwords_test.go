@@ -1,0 +1,137 @@
+package channel
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
+)
+
+// A responder that has answered, and is gone while the initiator still sends, has said its answer:
+// neither its reset nor the initiator's failing writes take it back.
+func TestAnswerBeforeReset(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		handle, flows := accepted()
+		l.handle = handle
+		f, a := l.both(l.session(), flows)
+		sent := make(chan error, 1)
+		go func() {
+			for {
+				if _, err := f.Write(pattern(100_000)); err != nil {
+					sent <- err
+					return
+				}
+			}
+		}()
+		answer := pattern(20_000)
+		write(t, a, string(answer))
+		go func() {
+			a.ResetDelivered(testkit.Patience)
+			a.release()
+		}()
+		expect(t, f, string(answer))
+		_, err := f.Read(make([]byte, 1))
+		wantErr(t, err, ErrReset)
+		if err := <-sent; !errors.Is(err, ErrReset) && !errors.Is(err, ErrCut) {
+			t.Errorf("writing: %v", err)
+		}
+	})
+}
+
+// What has come when a write fails is still there for a reader.
+func TestFailedWriteLeavesWhatHasCome(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		handle, flows := accepted()
+		l.handle = handle
+		f, a := l.both(l.session(), flows)
+		write(t, a, "the answer")
+		a.ResetDelivered(0)
+		a.release()
+		for {
+			if _, err := f.Write(pattern(100_000)); err != nil {
+				break
+			}
+		}
+		expect(t, f, "the answer")
+		_, err := f.Read(make([]byte, 1))
+		wantErr(t, err, ErrReset)
+	})
+}
+
+// A side that has ended its direction, and then resets a flow that the other end is ending, leaves
+// the link clean: the other end may have begun the next flow on it.
+func TestResetOfWhatEndsLeavesTheLinkClean(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		handle, flows := accepted()
+		l.handle = handle
+		s := l.session()
+		f, a := l.both(s, flows)
+		write(t, a, "the answer")
+		if err := a.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		resets := make(chan struct{})
+		go func() {
+			defer close(resets)
+			a.ResetDelivered(testkit.Patience)
+			a.release()
+		}()
+		expect(t, f, "the answer")
+		expectEnd(t, f)
+		for range 5 { // what is thrown away comes without a long pause
+			write(t, f, string(pattern(10_000)))
+			time.Sleep(lingerQuiet / 2)
+		}
+		first := linkOf(f)
+		if err := f.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		<-resets
+		f, a = l.both(s, flows)
+		if linkOf(f) != first {
+			t.Error("the next flow is on another link")
+		}
+		write(t, f, "next")
+		expect(t, a, "next")
+		a.release()
+	})
+}
+
+// An other end that says nothing is reset soon, and one that goes on sending in a while.
+func TestResetOfWhatDoesNotEnd(t *testing.T) {
+	const wait = 2 * time.Second
+	for name, test := range map[string]struct{ pause, took time.Duration }{
+		"quiet":   {wait, lingerQuiet},
+		"sending": {lingerQuiet / 2, wait},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, nil, func(t *testing.T, l *lab) {
+				handle, flows := accepted()
+				l.handle = handle
+				f, a := l.both(l.session(), flows)
+				if err := a.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				expectEnd(t, f)
+				sent := make(chan struct{})
+				go func() {
+					defer close(sent)
+					for time.Sleep(test.pause); f.isOpen(); time.Sleep(test.pause) {
+						_, _ = f.Write([]byte("x"))
+					}
+				}()
+				began := time.Now()
+				a.ResetDelivered(wait)
+				if took := time.Since(began); took != test.took {
+					t.Errorf("it took %v, want %v", took, test.took)
+				}
+				a.release()
+				if err := f.AwaitReset(); err == nil {
+					t.Error("the initiator was not reset")
+				}
+				<-sent
+			})
+		})
+	}
+}

@@ -1,0 +1,87 @@
+// Package budget shares a process's memory out among its connections.
+//
+// What a connection holds while somebody does not read is held for as long as he likes, and there
+// may be thousands of them. So whoever wants a large buffer, or lets a peer send so much ahead,
+// asks first. What is taken is never waited for: a connection always gets the little that it needs
+// to go on, and more only while there is plenty. The one who holds much leaves less for the next,
+// and who reads gives it back.
+//
+// The package knows no sockets and no system; what the limit is, its caller finds out.
+package budget
+
+import (
+	"sync/atomic"
+
+	"github.com/secureportal/sp/internal/metrics"
+)
+
+const (
+	// DefaultMost is the most bytes of a process that nobody has limited.
+	DefaultMost = 256 << 20
+
+	// ofMemory is the part of a process's memory that may be taken: a fourth. The rest is for
+	// what each connection costs at least, and for the collector of garbage.
+	ofMemory = 4
+	// plentyPart is the part of the budget below which nobody needs to save: an eighth.
+	plentyPart = 8
+	// sharePart is the part of what is free that one taker may have: an eighth. So the large
+	// requests are refused first, and what is left lasts for many small ones. This is how switches
+	// share a buffer among queues (Choudhury and Hahne, 1998).
+	sharePart = 8
+)
+
+// Budget is bytes that are shared out. It is safe for concurrent use, and takes no lock.
+type Budget struct {
+	most  atomic.Int64
+	taken *metrics.Gauge
+}
+
+// Process is the budget of this process: what it holds in large buffers for its connections.
+var Process = &Budget{
+	taken: metrics.NewGauge("memory_held_bytes",
+		"bytes that connections hold beyond the least that they need"),
+}
+
+var processMost = metrics.NewGauge("memory_budget_bytes",
+	"bytes that connections may hold before they have to save")
+
+func init() { SetProcess(0) }
+
+// New returns a budget of so many bytes.
+func New(most int64) *Budget {
+	b := &Budget{taken: new(metrics.Gauge)}
+	b.most.Store(most)
+	return b
+}
+
+// SetProcess makes Process what a process may take that has so many bytes of memory; 0 is unknown.
+// It may be called at any time.
+func SetProcess(memory int64) {
+	most := int64(DefaultMost)
+	if memory > 0 {
+		most = min(most, memory/ofMemory)
+	}
+	Process.most.Store(most)
+	processMost.Set(most)
+}
+
+// Most returns how many bytes there are.
+func (b *Budget) Most() int64 { return b.most.Load() }
+
+// Taken returns how many bytes are taken. It may be more than there are.
+func (b *Budget) Taken() int64 { return b.taken.Value() }
+
+// Take takes n bytes, whatever there is: see Fits.
+func (b *Budget) Take(n int64) { b.taken.Add(n) }
+
+// Give gives n bytes back.
+func (b *Budget) Give(n int64) { b.taken.Add(-n) }
+
+// Plenty tells whether so little is taken that nobody needs to save.
+func (b *Budget) Plenty() bool { return b.Taken() < b.Most()/plentyPart }
+
+// Share returns how many bytes one taker may have now: less, the more is taken.
+func (b *Budget) Share() int64 { return max(b.Most()-b.Taken(), 0) / sharePart }
+
+// Fits tells whether n bytes are no more than a share.
+func (b *Budget) Fits(n int64) bool { return n <= b.Share() }

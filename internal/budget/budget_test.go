@@ -1,0 +1,102 @@
+package budget
+
+import (
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Whoever takes much leaves less for the next, and never nothing at all: the large requests are
+// refused first, and all of it is there again when it is given back.
+func TestShares(t *testing.T) {
+	const most = 16 << 20
+	b := New(most)
+	taken := func(n int64) (times int) {
+		for b.Fits(n) {
+			b.Take(n)
+			times++
+		}
+		return times
+	}
+	if !b.Plenty() {
+		t.Error("nothing is taken, and there is no plenty")
+	}
+	large, middle, small := taken(512<<10), taken(64<<10), taken(16<<10)
+	if large < 16 || middle < 32 || small < 16 {
+		t.Errorf("%d large, %d middle and %d small ones fit", large, middle, small)
+	}
+	if b.Taken() > most || b.Plenty() || b.Fits(512<<10) || !b.Fits(1<<10) {
+		t.Errorf("%d of %d bytes are taken", b.Taken(), most)
+	}
+	b.Give(int64(large)*512<<10 + int64(middle)*64<<10 + int64(small)*16<<10)
+	if b.Taken() != 0 || !b.Plenty() {
+		t.Errorf("%d bytes are left", b.Taken())
+	}
+}
+
+// A budget of which more is taken than there is, since somebody needed it, gives no shares.
+func TestTakenBeyond(t *testing.T) {
+	b := New(1 << 20)
+	b.Take(3 << 20)
+	if b.Share() != 0 || b.Fits(1) || b.Plenty() || !b.Fits(0) {
+		t.Errorf("share %d", b.Share())
+	}
+	b.Give(3 << 20)
+	if b.Share() != 1<<20/sharePart {
+		t.Errorf("share %d", b.Share())
+	}
+}
+
+func TestProcess(t *testing.T) {
+	defer SetProcess(0)
+	for memory, want := range map[int64]int64{
+		0: DefaultMost, 64 << 20: 16 << 20, 8 << 30: DefaultMost,
+	} {
+		if SetProcess(memory); Process.Most() != want {
+			t.Errorf("%d bytes of memory: %d, want %d", memory, Process.Most(), want)
+		}
+	}
+}
+
+// Readers who stop at some time, or never, hold no more together than the budget, however many they
+// are; those who read get large pieces again when the others have gone.
+func TestStalledReaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const most, readers = 16 << 20, 5000
+		b := New(most)
+		r := rand.New(rand.NewPCG(1, 2))
+		for range readers {
+			stops := time.Duration(r.IntN(1000)) * time.Millisecond
+			go func() {
+				for began := time.Now(); ; time.Sleep(50 * time.Millisecond) {
+					n := int64(512 << 10)
+					for n > 4<<10 && !b.Fits(n) {
+						n /= 8
+					}
+					if n <= 4<<10 {
+						n = 0 // the least of all does not count
+					}
+					b.Take(n)
+					if b.Taken() > most {
+						t.Errorf("%d bytes are taken", b.Taken())
+					}
+					if time.Since(began) >= stops {
+						time.Sleep(time.Minute)
+						b.Give(n)
+						return
+					}
+					b.Give(n)
+				}
+			}()
+		}
+		time.Sleep(30 * time.Second)
+		if b.Taken() > most || b.Plenty() {
+			t.Errorf("%d bytes are held by those who have stopped", b.Taken())
+		}
+		time.Sleep(time.Minute)
+		if b.Taken() != 0 || !b.Fits(512<<10) {
+			t.Errorf("%d bytes are left", b.Taken())
+		}
+	})
+}

@@ -1,0 +1,42 @@
+//go:build unix
+
+package netio
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
+)
+
+// A socket takes bytes until nobody reads them, and again when somebody does; one that has failed
+// takes them, so that the write fails.
+func TestSocketTakes(t *testing.T) {
+	for _, network := range networks {
+		t.Run(network, func(t *testing.T) {
+			a, b := socketPair(t, network)
+			if a.Takes() == 0 {
+				t.Fatal("a new socket takes nothing")
+			}
+			_ = a.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+			_, _ = a.Write(make([]byte, 64<<20))
+			testkit.Hurry(t, a)
+			if got := a.Takes(); got != 0 {
+				t.Fatalf("a socket that is full takes %d", got)
+			}
+			awaited := make(chan struct{})
+			go func() {
+				defer close(awaited)
+				a.AwaitTakes()
+			}()
+			go func() { _, _ = io.Copy(io.Discard, struct{ io.Reader }{b}) }()
+			testkit.Within(t, awaited, "a reader who reads")
+			if a.Takes() == 0 {
+				t.Error("a socket that is read takes nothing")
+			}
+			_ = a.Close()
+			a.AwaitTakes()
+		})
+	}
+}

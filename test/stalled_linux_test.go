@@ -1,0 +1,122 @@
+package test
+
+import (
+	"crypto/sha256"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
+)
+
+// littleMemory is what each process of TestStalledReaders may use: held in large buffers, what
+// those who do not read have not taken would be several times as much.
+const (
+	littleMemory    = "64M"
+	littleMemoryKiB = 64 << 10
+)
+
+// TestStalledReaders has many connections whose reader does not read, downloads and uploads, in
+// processes with little memory. All live, take new connections meanwhile, and deliver everything
+// once it is read. Only one of them runs at a time: the kernel's own memory for sockets is limited.
+func TestStalledReaders(t *testing.T) {
+	for name, p := range map[string]plan{
+		"direct": {}, "relay": {relay: true}, "mux": {relay: true, outlet: []string{"--mux"}},
+	} {
+		for _, upload := range []bool{false, true} {
+			title := name + ", downloads"
+			if upload {
+				title = name + ", uploads"
+			}
+			t.Run(title, func(t *testing.T) {
+				p.inlets, p.flags = 1, []string{"--memory", littleMemory}
+				stalled(t, p, upload)
+			})
+		}
+	}
+}
+
+func stalled(t *testing.T, p plan, upload bool) {
+	const size = 1 << 20
+	n := testenv.OfFull(250, 1000)
+	if p.relay && p.outlet != nil {
+		n /= 2 // each has 256 KiB of the mux's own to begin with
+	}
+	reads := make(chan struct{})
+	digests := make(chan digest, n)
+	p.target = service(t, func(c conn) {
+		_ = c.SetDeadline(time.Now().Add(pulse.Stretch(10*patience, time.Now().Add(-recently))))
+		switch first := make([]byte, 1); {
+		case readFirst(c, first) != nil:
+		case first[0] == 'e':
+			_, _ = c.Write([]byte("e"))
+		case upload:
+			<-reads
+			d, _ := receiveStream(c)
+			digests <- d
+		default:
+			_ = sendStream(c, 7, size)
+		}
+	})
+	w := newTopology(t, p)
+	var all []conn
+	var sending sync.WaitGroup
+	for range n {
+		c := dial(t, w.address)
+		_ = c.SetDeadline(time.Now().Add(pulse.Stretch(10*patience, time.Now().Add(-recently))))
+		send(t, c, "x")
+		all = append(all, c)
+		if upload {
+			sending.Go(func() {
+				_ = sendStream(c, 7, size)
+				_ = c.CloseWrite()
+			})
+		}
+	}
+	ask := func() {
+		c := dial(t, w.address)
+		send(t, c, "e")
+		receives(t, c, "e")
+		_ = c.Close()
+	}
+	for range 20 { // while buffers fill
+		ask()
+		<-time.After(50 * time.Millisecond)
+	}
+	for _, part := range []*process{w.inlet, w.outlet, w.relay} {
+		if part == nil {
+			continue
+		}
+		if u := part.use(); u.peak > littleMemoryKiB && !raceDetector {
+			t.Errorf("%d stalled readers: %s had %d KiB", n, part.cmd.Args[1], u.peak)
+		}
+	}
+	close(reads)
+	want := digestOf(7, size)
+	for i, c := range all {
+		var got digest
+		if upload {
+			got = testkit.Within(t, digests, "an upload")
+		} else {
+			h := sha256.New()
+			read, err := io.Copy(h, struct{ io.Reader }{c})
+			if err != nil {
+				t.Fatalf("download %d: %v", i, err)
+			}
+			got = digest{read, [sha256.Size]byte(h.Sum(nil))}
+		}
+		if got != want {
+			t.Fatalf("connection %d: other bytes came, or not all of %d", i, size)
+		}
+		_ = c.Close()
+	}
+	sending.Wait()
+	ask()
+}
+
+func readFirst(c conn, b []byte) error {
+	_, err := io.ReadFull(c, b)
+	return err
+}
