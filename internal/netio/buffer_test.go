@@ -27,13 +27,16 @@ func TestLostBuffers(t *testing.T) {
 	runtime.GC()
 	before := budget.Process.Taken()
 	kept := GetBuffer(Huge)
-	for range 10 {
+	lost := make([]*Buffer, 10)
+	for k := range lost {
 		GetBuffer(Large).Free()
-		_ = GetBuffer(Huge)
+		lost[k] = GetBuffer(Huge)
 	}
 	if budget.Process.Taken() < before+10*int64(classSize[Huge]) {
 		t.Error("buffers in use do not count")
 	}
+	runtime.KeepAlive(lost)
+	lost = nil
 	testkit.Eventually(t, "giving lost buffers back", func() bool {
 		runtime.GC()
 		return budget.Process.Taken() <= before+int64(classSize[Huge])
