@@ -29,7 +29,7 @@ func inletCommand() *cli.Command {
 			&cli.StringFlag{
 				Name: "listen",
 				Usage: "`WHERE` clients connect: [host]:port, unix:PATH, or - for stdin and stdout; " +
-					"no host is loopback, port 0 a free one",
+					"no host is localhost, IPv4 and IPv6; port 0 is a free one",
 			},
 			&cli.StringSliceFlag{
 				Name: "to",

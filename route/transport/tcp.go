@@ -36,7 +36,7 @@ func (t tcp) check(a Address) func(netip.AddrPort) error {
 
 // Listen implements Transport.
 func (tcp) Listen(ctx context.Context, a Address) (Listener, error) {
-	l, err := netio.ListenConfig().Listen(ctx, tcpNetwork(a), Format(a))
+	l, err := listenTCP(ctx, netio.ListenConfig(), a)
 	if err != nil {
 		return nil, err
 	}
