@@ -15,7 +15,8 @@ func (s *Session) Open(ctx context.Context) (*Flow, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l == nil {
+	fresh := l == nil
+	if fresh {
 		if l, err = s.dialLink(ctx); err != nil {
 			return nil, err
 		}
@@ -24,6 +25,9 @@ func (s *Session) Open(ctx context.Context) (*Flow, error) {
 	if err != nil {
 		_ = l.Conn.Close()
 		return nil, err
+	}
+	if fresh {
+		f.unproven.Store(new(unproven))
 	}
 	return f, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
@@ -33,7 +34,8 @@ func (n *Node) OpenWith(
 		return nil, err
 	}
 	segs := segments(r)
-	return n.open(ctx, r, segs, len(segs)-1, wire.Message{Flags: flags, Payload: payload})
+	m := wire.Message{Flags: flags, Payload: payload}
+	return n.open(ctx, r, segs, len(segs)-1, m, nil)
 }
 
 // OpenAndAwait is OpenWith, and returns when the far end has answered that the route is open. ctx
@@ -80,9 +82,10 @@ func (n *Node) Probe(ctx context.Context, r Route) error {
 }
 
 // open opens segment k: on a new link if it is the first, and otherwise in a flow of the session
-// before it. m is what the opening message says besides its routes.
+// before it. m is what the opening message says besides its routes. A link goes where to says, and
+// where the route does if that is nil.
 func (n *Node) open(
-	ctx context.Context, r Route, segs []Route, k int, m wire.Message,
+	ctx context.Context, r Route, segs []Route, k int, m wire.Message, to *whereabouts,
 ) (*Stream, error) {
 	var (
 		conn   netio.Conn
@@ -92,7 +95,7 @@ func (n *Node) open(
 	)
 	if k == 0 {
 		onward = onward[1:]
-		conn, err = n.dialTransport(ctx, r[0])
+		conn, err = n.dialFollowing(ctx, r[0], to)
 	} else {
 		begin = length(segs[:k])
 		conn, err = n.openFlow(ctx, r, segs, k)
@@ -134,10 +137,44 @@ func (n *Node) dialTransport(ctx context.Context, a wire.Address) (netio.Conn, e
 	return link, nil
 }
 
+// whereabouts is where a session is: the address that its control link has. A name says where new
+// sessions go. Where it stands for something else by now, or several processes share it, or nobody
+// can look it up, the links of a session still go where the session is. The zero value is a session
+// whose control link is to be made. It is safe for concurrent use once that is there.
+type whereabouts struct{ at atomic.Pointer[wire.Address] }
+
+// dialFollowing is dialTransport to where to says, and takes note of where that is if it does not
+// say yet.
+func (n *Node) dialFollowing(
+	ctx context.Context, a wire.Address, to *whereabouts,
+) (netio.Conn, error) {
+	if to == nil || a.Kind != wire.DNS {
+		return n.dialTransport(ctx, a)
+	}
+	if at := to.at.Load(); at != nil {
+		link, err := n.dialTransport(ctx, *at)
+		if failed := (*DialError)(nil); errors.As(err, &failed) {
+			failed.Where = transport.Format(a) + " (" + failed.Where + ")"
+			failed.moved = true
+		}
+		return link, err
+	}
+	link, err := n.dialTransport(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if at, ok := transport.FromAddr(link.RemoteAddr()); ok {
+		to.at.Store(&at)
+	}
+	return link, nil
+}
+
 // DialError says that a node could not be reached from this one.
 type DialError struct {
 	Where string
 	Err   error
+
+	moved bool // it is where a session was: its name may stand for somewhere else by now
 }
 
 func (e *DialError) Error() string {

@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -12,7 +13,10 @@ import (
 // probeGrace is for a probe's answer, beyond the time for making a link.
 const probeGrace = 5 * time.Second
 
-var errLeaving = Refuse(wire.GoingAway, "the far end is shutting down")
+var (
+	errLeaving = Refuse(wire.GoingAway, "the far end is shutting down")
+	errLost    = errors.New("new links lead to somebody who does not know the session")
+)
 
 // healthCheck keeps one path up: it makes the session that the path's streams need before the
 // first of them, asks whether the service is there, and does both again whenever the session is
@@ -62,16 +66,22 @@ func (h *healthCheck) hold(ctx context.Context, changed func()) (lived time.Dura
 	began := time.Now()
 	h.set(true)
 	changed()
-	select {
-	case <-session.Done():
-	case <-session.GoingAway():
-	case <-ctx.Done():
+	for session != nil {
+		last := session
+		select {
+		case <-session.Done():
+		case <-session.GoingAway():
+		case <-ctx.Done():
+		}
+		session, err = h.node.successor(h.route, last), last.Err()
+		if last.Retired() {
+			err = errLost
+		} else if err == nil {
+			err = errLeaving
+		}
 	}
 	h.set(false)
 	changed()
-	if err = session.Err(); err == nil {
-		err = errLeaving
-	}
 	return time.Since(began), err
 }
 

@@ -112,6 +112,7 @@ func NewNode(config Config) (*Node, error) {
 	n.links = newLinkHealth(n.logger)
 	n.config.Channel.Compute, n.config.Channel.Rest = n.compute, n.admission.Rest
 	n.config.Channel.Prewarm, n.config.Channel.Probe = prewarmedLinks, true
+	n.config.Channel.Unknown = n.unknownSession
 	if n.config.Channel.Activity == nil {
 		n.config.Channel.Activity = new(channel.Activity)
 	}

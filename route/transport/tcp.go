@@ -43,15 +43,6 @@ func (tcp) Listen(ctx context.Context, a Address) (Listener, error) {
 	return sockets{l}, nil
 }
 
-// tcpNetwork is package net's name of where to listen: 0.0.0.0 is every IPv4 address, as written,
-// and no IPv6 one.
-func tcpNetwork(a Address) string {
-	if a.Kind == wire.IP4 {
-		return "tcp4"
-	}
-	return "tcp"
-}
-
 // Source implements Transport: an IPv4 address, or an IPv6 /64.
 func (tcp) Source(peer net.Addr) admission.Source {
 	t, ok := peer.(*net.TCPAddr)
