@@ -94,8 +94,8 @@ func (n *Node) unknownSession(link channel.Conn) {
 	}
 	countRefusal(wire.NoSession)
 	stream.refuse(wire.Status{Code: wire.NoSession, Hop: stream.asker.ordinal})
-	_ = stream.conn.SetReadDeadline(time.Now().Add(refuseTimeout))
-	_, _ = io.CopyN(io.Discard, stream.conn, refuseDrain)
+	_ = stream.first.SetReadDeadline(time.Now().Add(refuseTimeout))
+	_, _ = io.CopyN(io.Discard, stream.first, refuseDrain)
 }
 
 // displace resets a link that has to make room for another one.

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/secureportal/sp/internal/tokenbucket"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -16,7 +17,12 @@ type Failover struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed, and made anew, whenever a path goes up or down
 	current *healthCheck  // what the log says that new streams take
+	again   tokenbucket.Bucket
 }
+
+// againRate is how many streams are opened again: all of a burst that a restart or a stall has
+// refused, and in the long run no more than a far end can take that is busy anyway.
+var againRate = tokenbucket.Rate{PerSecond: 50, Burst: 2000}
 
 // NewFailover returns the paths that routes name, at least one. They do nothing before Run.
 func (n *Node) NewFailover(routes []Route) *Failover {
@@ -127,24 +133,68 @@ func (f *Failover) await(
 
 // OpenWith opens a stream on the first path that is up, with a few bytes for the service in the
 // opening message. While no path is up, it waits for one, as long as ctx lets it.
+//
+// As long as nothing of the stream has been carried, it is opened again if it could not be, on
+// another path if there is one, and no later than ctx lets it. Somebody has to read from the stream
+// for that. What is written until then is kept, up to a limit, and may seem to have gone out.
 func (f *Failover) OpenWith(
 	ctx context.Context, flags wire.Flags, payload []byte,
 ) (*Stream, error) {
+	s, on, err := f.open(ctx, nil, flags, payload)
+	if err != nil {
+		return nil, err
+	}
+	by, ok := ctx.Deadline()
+	if !ok {
+		by = time.Now().Add(on.node.connectTimeout())
+	}
+	s.again = newAgain(on.node.life.ctx, by, f.mayOpenAgain,
+		func(ctx context.Context) (next *Stream, err error) {
+			next, on, err = f.open(ctx, on, flags, payload)
+			return next, err
+		})
+	return s, nil
+}
+
+// open opens a stream on the first path that is up, or rather on another one than that which has
+// failed just now.
+func (f *Failover) open(
+	ctx context.Context, failed *healthCheck, flags wire.Flags, payload []byte,
+) (s *Stream, on *healthCheck, err error) {
 	for {
-		path, err := f.awaitNow(ctx)
-		if err != nil {
-			return nil, err
+		if on, err = f.awaitNow(ctx); err != nil {
+			return nil, nil, err
 		}
-		s, err := path.node.OpenWith(ctx, path.route, flags, payload)
+		if other := f.upBut(failed); other != nil {
+			on = other
+		}
+		s, err = on.node.OpenWith(ctx, on.route, flags, payload)
 		if err == nil || ctx.Err() != nil {
-			return s, err
+			return s, on, err
 		}
 		select { // the path is down, and its health check will say so
 		case <-time.After(firstRetry):
 		case <-ctx.Done():
-			return nil, err
+			return nil, nil, err
 		}
 	}
+}
+
+// upBut returns the first path that is up and is not failed, or nil.
+func (f *Failover) upBut(failed *healthCheck) *healthCheck {
+	for _, path := range f.paths {
+		if path != failed && path.isUp() {
+			return path
+		}
+	}
+	return nil
+}
+
+// mayOpenAgain counts a stream that is opened again, and tells whether there are not too many.
+func (f *Failover) mayOpenAgain() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.again.Take(againRate, time.Now())
 }
 
 // whyDown says why the first path is not up, if that is known.
