@@ -25,6 +25,10 @@ const DefaultConnectTimeout = transport.DefaultConnectTimeout
 // the demand.
 const prewarmedLinks = 32
 
+// leaveTimeout is how long a node that shuts down goes on serving until those who have been told have
+// ended their sessions: what they had sent by then would be lost otherwise.
+const leaveTimeout = 500 * time.Millisecond
+
 // Config is what a node is made of. It must not be changed once it is in use.
 type Config struct {
 	Channel channel.Config
@@ -197,8 +201,10 @@ func (n *Node) Close() error {
 // Shutdown tells the nodes that have sessions with this one, refuses new requests, waits until
 // those being served have ended or ctx has, and closes the node.
 func (n *Node) Shutdown(ctx context.Context) error {
-	n.life.drain()
 	n.endpoint.GoAway()
+	n.awaitLeave(ctx)
+	n.life.drain()
+	n.endpoint.GoAway() // those who have come meanwhile
 	select {
 	case <-n.life.idle:
 		n.life.awaitDetached(ctx)
@@ -207,6 +213,18 @@ func (n *Node) Shutdown(ctx context.Context) error {
 			"connections", n.life.activeNow())
 	}
 	return n.Close()
+}
+
+// awaitLeave gives those who have been told that the node goes away time to end their sessions. What
+// they had sent by then is served, where they have sent it to. A node that only passes on does not
+// wait: those who are registered with it are to go elsewhere soon, and stay until then.
+func (n *Node) awaitLeave(ctx context.Context) {
+	if !n.config.ByName {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	n.endpoint.AwaitLeave(ctx)
 }
 
 // Go runs f on a goroutine that Close waits for. It reports false, and runs nothing, if the node
