@@ -26,19 +26,23 @@ type healthCheck struct {
 	route    Route
 	retryNow chan struct{} // somebody waits for the path
 
-	mu   sync.Mutex
-	up   bool
-	err  error // of the last attempt
-	down logthrottle.Outage
+	mu    sync.Mutex
+	up    bool
+	err   error // of the last attempt
+	down  logthrottle.Outage
+	since time.Time // when it was up last, or begun to be kept up
+	tried uint64    // attempts that have failed
 }
 
 // newHealthCheck returns the health check of r. It does nothing before run.
 func (n *Node) newHealthCheck(r Route) *healthCheck {
-	return &healthCheck{node: n, route: r, retryNow: make(chan struct{}, 1)}
+	return &healthCheck{
+		node: n, route: r, retryNow: make(chan struct{}, 1), since: time.Now(),
+	}
 }
 
-// run keeps the path up until ctx ends, and calls changed when it goes up or down. That it is down
-// is logged at once, and then ever more rarely.
+// run keeps the path up until ctx ends, and calls changed when it goes up or down, and when an
+// attempt to get it up has failed. That it is down is logged at once, and then ever more rarely.
 func (h *healthCheck) run(ctx context.Context, changed func()) {
 	var retry Backoff
 	for {
@@ -47,6 +51,7 @@ func (h *healthCheck) run(ctx context.Context, changed func()) {
 			return
 		}
 		h.failed(err)
+		changed()
 		if !retry.Wait(ctx, lived, err, h.retryNow) {
 			return
 		}
@@ -100,7 +105,7 @@ func (h *healthCheck) set(up bool) {
 	if up {
 		h.err, down = nil, h.down.Ended(time.Now())
 	}
-	h.up = up
+	h.up, h.since = up, time.Now()
 	h.mu.Unlock()
 	if down > 0 {
 		h.node.logger.Info("far end reached", "route", Format(h.route), "was down", secondsOf(down))
@@ -116,12 +121,28 @@ func (h *healthCheck) isUp() bool {
 func (h *healthCheck) failed(err error) {
 	h.mu.Lock()
 	h.err = err
+	h.tried++
 	due, since := h.down.Failed(err.Error(), time.Now())
 	h.mu.Unlock()
 	if due {
 		h.node.WarnDown("far end not reached, and goes on trying", err, since,
 			"route", Format(h.route))
 	}
+}
+
+// attempts returns how many attempts have failed.
+func (h *healthCheck) attempts() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tried
+}
+
+// isKnownDown tells whether the path has been down for so long that nobody waits for it any more,
+// and an attempt has failed since there were before.
+func (h *healthCheck) isKnownDown(before uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.up && h.tried > before && time.Since(h.since) >= h.node.connectTimeout()/2
 }
 
 func (h *healthCheck) lastError() error {

@@ -20,6 +20,11 @@ type Inlet struct {
 	// NoWait has the start fail if no route is open. Otherwise the inlet waits for one.
 	// Field "no-wait".
 	NoWait bool
+
+	// ListenWhenReady has the inlet listen while a route is open, and not before or after: who
+	// connects is refused at once otherwise. Without it connections are accepted at any time, and
+	// reset if no route opens. Field "listen-when-ready".
+	ListenWhenReady bool
 }
 
 // Validate says which field is wrong, or returns nil.
