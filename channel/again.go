@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,12 +33,12 @@ type Misled interface {
 	Misled() (elsewhere, later bool)
 }
 
-// unproven is a flow on a link of which it is not known yet that it leads to the session. A flow's
-// sending lock guards it.
+// unproven is a flow on a link of which it is not known yet that it leads to the session. The flow's
+// sending lock guards it, but for broken.
 type unproven struct {
-	sent   []byte // all that has been written
-	misled int    // links that led to somebody else
-	broken int    // links that failed in another way
+	sent   []byte      // all that has been written
+	misled int         // links that led to somebody else
+	broken atomic.Bool // a link has failed in another way
 }
 
 // prove takes note that the link leads to the session, or that it does not matter any more.
@@ -66,6 +67,7 @@ func (f *Flow) again(failed carrier, err error) bool {
 		return false
 	}
 	_ = failed.Close() // whoever writes must not wait for it
+	f.pause(err)
 	f.sending.Lock()
 	defer f.sending.Unlock()
 	return f.againLocked(failed, err)
@@ -81,7 +83,7 @@ func (f *Flow) againLocked(failed carrier, err error) bool {
 		if u == nil || f.Err() != nil || f.session.Err() != nil || !u.more(err) {
 			break
 		}
-		next, dialing := f.nextLink(err)
+		next, dialing := f.nextLink()
 		if dialing != nil {
 			break
 		}
@@ -107,32 +109,36 @@ func (u *unproven) more(err error) bool {
 	}
 	var m Misled
 	if !errors.As(err, &m) {
-		u.broken++
-		return u.broken == 1
+		return !u.broken.Swap(true)
 	}
 	elsewhere, later := m.Misled()
 	if elsewhere {
 		u.misled++
 		return u.misled < againElsewhere
 	}
-	u.broken++
-	return u.broken == 1 && later
+	return !u.broken.Swap(true) && later
 }
 
-// nextLink makes another link, now or after a moment, as err says.
-func (f *Flow) nextLink(err error) (*link, error) {
+// pause waits before a flow is sent again to who had no time for it.
+func (f *Flow) pause(err error) {
+	u := f.unproven.Load()
+	var m Misled
+	if u == nil || u.broken.Load() || !errors.As(err, &m) {
+		return
+	}
+	if elsewhere, later := m.Misled(); elsewhere || !later {
+		return
+	}
+	select {
+	case <-time.After(againPause/2 + rand.N(againPause/2)):
+	case <-f.session.Done():
+	}
+}
+
+// nextLink makes another link.
+func (f *Flow) nextLink() (*link, error) {
 	ctx, cancel := context.WithDeadline(f.session.life.ctx, f.againBy())
 	defer cancel()
-	var m Misled
-	if errors.As(err, &m) {
-		if _, later := m.Misled(); later {
-			select {
-			case <-time.After(againPause/2 + rand.N(againPause/2)):
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
-		}
-	}
 	next, err := f.session.dialLink(ctx)
 	if err != nil {
 		return nil, err
