@@ -33,8 +33,8 @@ type Misled interface {
 	Misled() (elsewhere, later bool)
 }
 
-// unproven is a flow on a link of which it is not known yet that it leads to the session. The flow's
-// sending lock guards it, but for broken.
+// unproven is a flow on a link of which it is not known yet that it leads to the session. The
+// flow's sending lock guards it, but for broken.
 type unproven struct {
 	sent   []byte      // all that has been written
 	misled int         // links that led to somebody else

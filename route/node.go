@@ -25,8 +25,8 @@ const DefaultConnectTimeout = transport.DefaultConnectTimeout
 // the demand.
 const prewarmedLinks = 32
 
-// leaveTimeout is how long a node that shuts down goes on serving until those who have been told have
-// ended their sessions: what they had sent by then would be lost otherwise.
+// leaveTimeout is how long a node that shuts down goes on serving until those who have been told
+// have ended their sessions: what they had sent by then would be lost otherwise.
 const leaveTimeout = 500 * time.Millisecond
 
 // Config is what a node is made of. It must not be changed once it is in use.
@@ -215,9 +215,9 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	return n.Close()
 }
 
-// awaitLeave gives those who have been told that the node goes away time to end their sessions. What
-// they had sent by then is served, where they have sent it to. A node that only passes on does not
-// wait: those who are registered with it are to go elsewhere soon, and stay until then.
+// awaitLeave gives those who have been told that the node goes away time to end their sessions.
+// What they had sent by then is served, where they have sent it to. A node that only passes on does
+// not wait: those who are registered with it are to go elsewhere soon, and stay until then.
 func (n *Node) awaitLeave(ctx context.Context) {
 	if !n.config.ByName {
 		return

@@ -45,8 +45,8 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("hop %d (%s): %s", e.Hop, e.Where, what)
 }
 
-// Misled implements channel.Misled: of a link of a session that lives, it tells whether another link
-// is likely to get there.
+// Misled implements channel.Misled: of a link of a session that lives, it tells whether another
+// link is likely to get there.
 func (e *StatusError) Misled() (elsewhere, later bool) {
 	switch e.Code {
 	case wire.NoSession, wire.NoService: // it is there, for the session is
