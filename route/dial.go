@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
@@ -47,11 +48,35 @@ func (n *Node) OpenAndAwait(
 	if err != nil {
 		return nil, err
 	}
+	return awaited(ctx, s)
+}
+
+func awaited(ctx context.Context, s *Stream) (*Stream, error) {
 	if err := s.Await(ctx); err != nil {
 		_ = s.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// OpenBeside is OpenAndAwait of a route that has a link of its own and begins as the one to a
+// session does: it goes where the session is, whatever the name stands for by now.
+func (n *Node) OpenBeside(
+	ctx context.Context, session *channel.Session, r Route, payload []byte,
+) (*Stream, error) {
+	if err := CheckDialable(r); err != nil {
+		return nil, err
+	}
+	var to whereabouts
+	if at, ok := transport.FromAddr(session.Link().RemoteAddr()); ok {
+		to.at.Store(&at)
+	}
+	segs := segments(r)
+	s, err := n.open(ctx, r, segs, len(segs)-1, wire.Message{Payload: payload}, &to)
+	if err != nil {
+		return nil, err
+	}
+	return awaited(ctx, s)
 }
 
 // CheckDialable is Check for a route that is to be dialed: ErrNotDialable says that it does not

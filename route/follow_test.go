@@ -111,6 +111,47 @@ func TestSessionMoves(t *testing.T) {
 	}
 }
 
+// A bridge leads the links of somebody to where his others are, whatever the name stands for by
+// now, and to where it leads once nobody is there or he has none.
+func TestBridgeFollows(t *testing.T) {
+	names := testkit.NewNames(t)
+	w := newWorld(t)
+	port, by := moving(t, w)
+	bridge, at := w.listening(t, anywhere)
+	near := w.node(t)
+	to := Route{at, named("moving.test", port), secure(), svc(EchoName)}
+	names.Set("moving.test", "127.0.0.1")
+	hold := func(n *Node) *Stream {
+		t.Helper()
+		s, err := n.OpenAndAwait(testkit.Context(t), to, 0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		testkit.Hurry(t, s)
+		return s
+	}
+	held := hold(near)
+	old := held.Session()
+	names.Set("moving.test", "127.0.0.2")
+	for range 3 {
+		if hold(near).Session() != old {
+			t.Error("the name moves, and the session is given up")
+		}
+	}
+	_ = by["127.0.0.1"].Close()
+	other := w.node(t)
+	_ = hold(other)
+	testkit.Write(t, held, "still here")
+	testkit.Expect(t, held, "still here")
+	_, _ = near.Close(), other.Close()
+	testkit.Eventually(t, "nobody is followed any more", func() bool {
+		bridge.followed.mu.Lock()
+		defer bridge.followed.mu.Unlock()
+		return len(bridge.followed.by) == 0
+	})
+}
+
 // balancer has each connection, counted from 0, go where next says, and returns where it listens.
 func balancer(t *testing.T, next func(n int) wire.Address) wire.Address {
 	t.Helper()
@@ -209,4 +250,28 @@ func TestBalancerMoves(t *testing.T) {
 	if _, err := io.ReadAll(before); err != nil {
 		t.Error(err)
 	}
+}
+
+// What belongs to a session is opened where the session is.
+func TestOpenBeside(t *testing.T) {
+	names := testkit.NewNames(t)
+	w := newWorld(t)
+	port, by := moving(t, w)
+	near := w.node(t)
+	step := named("moving.test", port)
+	names.Set("moving.test", "127.0.0.1")
+	s, err := near.Session(testkit.Context(t), Route{step, secure()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	names.Set("moving.test", "127.0.0.2")
+	_ = by["127.0.0.2"].Close()
+	if _, err := near.OpenAndAwait(testkit.Context(t), Route{step, svc(HopName)}, 0, nil); err == nil {
+		t.Error("somebody is where the name leads")
+	}
+	beside, err := near.OpenBeside(testkit.Context(t), s, Route{step, svc(HopName)}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = beside.Close()
 }

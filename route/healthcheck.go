@@ -32,6 +32,7 @@ type healthCheck struct {
 	down  logthrottle.Outage
 	since time.Time // when it was up last, or begun to be kept up
 	tried uint64    // attempts that have failed
+	inRow int       // of them, since it was up last
 }
 
 // newHealthCheck returns the health check of r. It does nothing before run.
@@ -105,7 +106,7 @@ func (h *healthCheck) set(up bool) {
 	if up {
 		h.err, down = nil, h.down.Ended(time.Now())
 	}
-	h.up, h.since = up, time.Now()
+	h.up, h.since, h.inRow = up, time.Now(), 0
 	h.mu.Unlock()
 	if down > 0 {
 		h.node.logger.Info("far end reached", "route", Format(h.route), "was down", secondsOf(down))
@@ -122,6 +123,7 @@ func (h *healthCheck) failed(err error) {
 	h.mu.Lock()
 	h.err = err
 	h.tried++
+	h.inRow++
 	due, since := h.down.Failed(err.Error(), time.Now())
 	h.mu.Unlock()
 	if due {
@@ -138,11 +140,11 @@ func (h *healthCheck) attempts() uint64 {
 }
 
 // isKnownDown tells whether the path has been down for so long that nobody waits for it any more,
-// and an attempt has failed since there were before.
+// and several attempts have failed, one of them since there were before.
 func (h *healthCheck) isKnownDown(before uint64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.up && h.tried > before && time.Since(h.since) >= h.node.connectTimeout()/2
+	return !h.up && h.inRow > 1 && h.tried > before && time.Since(h.since) >= h.node.connectTimeout()/2
 }
 
 func (h *healthCheck) lastError() error {

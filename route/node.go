@@ -87,6 +87,7 @@ type Node struct {
 	offers    offers
 	sessions  sessions
 	links     linkHealth
+	followed  followed
 	admission *admission.Admission
 
 	turnover atomic.Uint64
@@ -107,7 +108,7 @@ func NewNode(config Config) (*Node, error) {
 			ConnectTimeout: config.ConnectTimeout, Reach: config.Reach,
 			SocketMode: config.SocketMode,
 		}),
-		offers: newOffers(config.ByName), sessions: newSessions(),
+		offers: newOffers(config.ByName), sessions: newSessions(), followed: newFollowed(),
 		admission: admission.New(config.Limits),
 	}
 	if n.logger == nil {
