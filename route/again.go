@@ -32,8 +32,8 @@ const (
 type again struct {
 	open     func(context.Context) (*Stream, error)
 	allowed  func() bool // whether there are not too many of them
-	ctx      context.Context
-	cancel   context.CancelFunc
+	life     context.Context
+	by       time.Time // when to give up
 	answerBy time.Time // set before anything is done with the stream
 
 	possible atomic.Bool // until the far end has answered, or too much has been written
@@ -48,6 +48,12 @@ type again struct {
 		do      func()
 		settled bool // it is the conn's by now
 	}
+
+	ending struct {
+		sync.Mutex
+		stopped bool
+		cancel  context.CancelFunc // of what is under way
+	}
 }
 
 // newAgain returns what opens a stream again with open, no later than by and while life does not
@@ -55,8 +61,7 @@ type again struct {
 func newAgain(life context.Context, by time.Time, allowed func() bool,
 	open func(context.Context) (*Stream, error),
 ) *again {
-	a := &again{open: open, allowed: allowed, left: againTries}
-	a.ctx, a.cancel = context.WithDeadline(life, by)
+	a := &again{open: open, allowed: allowed, life: life, by: by, left: againTries}
 	a.possible.Store(true)
 	return a
 }
@@ -94,7 +99,6 @@ func (a *again) settle(on netio.Conn) {
 		return
 	}
 	a.possible.Store(false)
-	a.cancel()
 	a.hook.Lock()
 	a.hook.settled = true
 	do := a.hook.do
@@ -106,10 +110,27 @@ func (a *again) settle(on netio.Conn) {
 
 // stop has the stream not opened again.
 func (a *again) stop() {
-	if a != nil {
-		a.possible.Store(false)
-		a.cancel()
+	if a == nil {
+		return
 	}
+	a.possible.Store(false)
+	a.ending.Lock()
+	defer a.ending.Unlock()
+	a.ending.stopped = true
+	if a.ending.cancel != nil {
+		a.ending.cancel()
+	}
+}
+
+// begin returns what bounds the stream's being opened again. The caller cancels it.
+func (a *again) begin() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithDeadline(a.life, a.by)
+	a.ending.Lock()
+	defer a.ending.Unlock()
+	if a.ending.cancel = cancel; a.ending.stopped {
+		cancel()
+	}
+	return ctx, cancel
 }
 
 // openAgain opens the stream again, if it has failed because of err and that may be done. It is
@@ -128,23 +149,25 @@ func (s *Stream) openAgain(err error) bool {
 	if !a.mayHappen() || !notCarried(err, silent) || !a.allowed() {
 		return false
 	}
+	ctx, cancel := a.begin()
+	defer cancel()
 	select {
 	case <-time.After(rand.N(againPause)):
-	case <-a.ctx.Done():
+	case <-ctx.Done():
 		return false
 	}
-	next, err := a.open(a.ctx)
+	next, err := a.open(ctx)
 	if err != nil {
 		return false
 	}
-	return s.moveLocked(next)
+	return s.moveLocked(ctx, next)
 }
 
 // moveLocked has the stream go on where next would, and says again what has been said.
-func (s *Stream) moveLocked(next *Stream) bool {
+func (s *Stream) moveLocked(ctx context.Context, next *Stream) bool {
 	a, conn := s.again, next.first
 	s.later.Store(&conn)
-	if a.ctx.Err() != nil { // closed meanwhile
+	if ctx.Err() != nil { // closed meanwhile
 		_ = conn.Close()
 		return false
 	}
