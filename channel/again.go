@@ -18,7 +18,10 @@ const (
 	// againElsewhere is how many links are made until one leads to the session, where others lead
 	// to somebody else. Of two who take turns one of two does.
 	againElsewhere = 16
-	// againPause is the longest pause before a flow is sent again to who had no time for it.
+	// againBroken is how many links are made that break, or lead to who has no time for them.
+	againBroken = 3
+	// againPause is the longest pause before a flow is sent again, but for the first time to who has
+	// not said anything, and elsewhere.
 	againPause = 250 * time.Millisecond
 	// againTime bounds all of this where nobody has set a deadline.
 	againTime = 10 * time.Second
@@ -36,9 +39,9 @@ type Misled interface {
 // unproven is a flow on a link of which it is not known yet that it leads to the session. The
 // flow's sending lock guards it, but for broken.
 type unproven struct {
-	sent   []byte      // all that has been written
-	misled int         // links that led to somebody else
-	broken atomic.Bool // a link has failed in another way
+	sent   []byte       // all that has been written
+	misled int          // links that led to somebody else
+	broken atomic.Int32 // links that failed in another way
 }
 
 // prove takes note that the link leads to the session, or that it does not matter any more.
@@ -109,24 +112,31 @@ func (u *unproven) more(err error) bool {
 	}
 	var m Misled
 	if !errors.As(err, &m) {
-		return !u.broken.Swap(true)
+		return u.broken.Add(1) <= againBroken
 	}
 	elsewhere, later := m.Misled()
 	if elsewhere {
 		u.misled++
 		return u.misled < againElsewhere
 	}
-	return !u.broken.Swap(true) && later
+	return u.broken.Add(1) <= againBroken && later
 }
 
-// pause waits before a flow is sent again to who had no time for it.
+// pause waits before a flow is sent again, if it should.
 func (f *Flow) pause(err error) {
 	u := f.unproven.Load()
-	var m Misled
-	if u == nil || u.broken.Load() || !errors.As(err, &m) {
+	if u == nil {
 		return
 	}
-	if elsewhere, later := m.Misled(); elsewhere || !later {
+	pauses := u.broken.Load()
+	if m := Misled(nil); errors.As(err, &m) {
+		elsewhere, later := m.Misled()
+		if elsewhere || !later {
+			return
+		}
+		pauses++
+	}
+	if pauses == 0 || pauses > againBroken || isTimeout(err) {
 		return
 	}
 	select {

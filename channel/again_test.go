@@ -70,9 +70,10 @@ func TestFlowIsSentAgain(t *testing.T) {
 		{"many have", repeated(errElsewhere, againElsewhere-1), true, false},
 		{"all have", repeated(errElsewhere, againElsewhere), false, true},
 		{"one broke", repeated(io.EOF, 1), true, false},
-		{"two broke", repeated(io.EOF, 2), false, false},
+		{"some broke", repeated(io.EOF, againBroken), true, false},
+		{"too many broke", repeated(io.EOF, againBroken+1), false, false},
 		{"somebody was busy", repeated(errLater, 1), true, false},
-		{"somebody stays busy", repeated(errLater, 2), false, false},
+		{"somebody stays busy", repeated(errLater, againBroken+1), false, false},
 		{"one broke, and one leads elsewhere", []error{io.EOF, errElsewhere}, true, false},
 		{"it is refused for good", repeated(errForGood, 1), false, false},
 	} {
@@ -89,7 +90,7 @@ func TestFlowIsSentAgain(t *testing.T) {
 				if (err == nil) != test.arrives {
 					t.Errorf("it ends with %v", err)
 				}
-				if took := time.Since(began); took > 2*againPause {
+				if took := time.Since(began); took > (againBroken+1)*againPause {
 					t.Errorf("that took %v", took)
 				}
 				if n := int(flows.Load()); n > 1 || (n == 1) != test.arrives {

@@ -27,7 +27,7 @@ const prewarmedLinks = 32
 
 // leaveTimeout is how long a node that shuts down goes on serving until those who have been told
 // have ended their sessions: what they had sent by then would be lost otherwise.
-const leaveTimeout = 500 * time.Millisecond
+const leaveTimeout = time.Second
 
 // Config is what a node is made of. It must not be changed once it is in use.
 type Config struct {
