@@ -20,8 +20,7 @@ const (
 	againElsewhere = 16
 	// againBroken is how many links are made that break, or lead to who has no time for them.
 	againBroken = 3
-	// againPause is the longest pause before a flow is sent again, but for the first time to who has
-	// not said anything, and elsewhere.
+	// againPause is the longest pause before a flow is sent again to who had no time for it.
 	againPause = 250 * time.Millisecond
 	// againTime bounds all of this where nobody has set a deadline.
 	againTime = 10 * time.Second
@@ -122,21 +121,15 @@ func (u *unproven) more(err error) bool {
 	return u.broken.Add(1) <= againBroken && later
 }
 
-// pause waits before a flow is sent again, if it should.
+// pause waits before a flow is sent again to who had no time for it. Whoever writes does not wait:
+// others wait for his lock.
 func (f *Flow) pause(err error) {
 	u := f.unproven.Load()
-	if u == nil {
+	var m Misled
+	if u == nil || u.broken.Load() >= againBroken || !errors.As(err, &m) {
 		return
 	}
-	pauses := u.broken.Load()
-	if m := Misled(nil); errors.As(err, &m) {
-		elsewhere, later := m.Misled()
-		if elsewhere || !later {
-			return
-		}
-		pauses++
-	}
-	if pauses == 0 || pauses > againBroken || isTimeout(err) {
+	if elsewhere, later := m.Misled(); elsewhere || !later {
 		return
 	}
 	select {

@@ -100,9 +100,6 @@ func (f *Flow) transmitLocked(records []byte) error {
 		c := f.carrier()
 		f.moves.Add(1)
 		_, err := c.Write(records)
-		if err != nil && f.carrier() == c {
-			f.pause(err)
-		}
 		if err != nil && f.carrier() == c && f.againLocked(c, err) {
 			return nil // with all that had been written
 		}

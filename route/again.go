@@ -137,10 +137,12 @@ func (a *again) begin() (context.Context, context.CancelFunc) {
 // called with reading locked.
 func (s *Stream) openAgain(err error) bool {
 	a := s.again
-	if !a.mayHappen() || a.left == 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+	if !a.mayHappen() || a.left == 0 || errors.Is(err, os.ErrDeadlineExceeded) ||
+		!notCarried(err, true) {
 		return false
 	}
 	a.left--
+	s.failure.Store(&err) // whoever else fails now, fails because of that
 	_ = netio.Reset(s.conn()) // nothing more goes out on it, and whoever writes does not wait for it
 	w := &s.writing
 	w.Lock()
@@ -174,6 +176,7 @@ func (s *Stream) moveLocked(ctx context.Context, next *Stream) bool {
 	s.route, s.begin = next.route, next.begin
 	s.inside, s.passing, s.passed = next.inside, next.passing, false
 	s.reading.ahead = nil
+	s.failure.Store(nil)
 	if s.answerBy.Load() {
 		_ = conn.SetReadDeadline(a.answerBy)
 	}
