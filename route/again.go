@@ -142,7 +142,7 @@ func (s *Stream) openAgain(err error) bool {
 		return false
 	}
 	a.left--
-	s.failure.Store(&err) // whoever else fails now, fails because of that
+	s.failure.Store(&err)     // whoever else fails now, fails because of that
 	_ = netio.Reset(s.conn()) // nothing more goes out on it, and whoever writes does not wait for it
 	w := &s.writing
 	w.Lock()

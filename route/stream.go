@@ -344,9 +344,9 @@ func (s *Stream) status() error {
 		}
 		err = ErrNoAnswer
 	}
-	s.again.settle(nil)
 	r.err = err
-	s.failure.Store(&err)
+	s.failure.Store(&err) // before anybody else fails because of it
+	s.again.settle(nil)
 	return err
 }
 
