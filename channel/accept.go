@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync/atomic"
@@ -23,6 +24,9 @@ func (e *Endpoint) serveFlows(
 				f.abandon()
 			} else {
 				l.in.drop()
+			}
+			if errors.Is(err, ErrUnknownSession) && e.config.Unknown != nil {
+				e.config.Unknown(l.Conn)
 			}
 			return err
 		}

@@ -87,6 +87,9 @@ func (f *Flow) fillLocked() error {
 		}
 		err := r.in.fill(c)
 		f.moves.Add(1)
+		if err != nil && f.carrier() == c && f.again(c, err) {
+			continue
+		}
 		if f.carrier() == c {
 			return err
 		}
@@ -96,10 +99,14 @@ func (f *Flow) fillLocked() error {
 // transmitLocked writes sealed records to the carrier. Where that is replaced meanwhile, they go
 // out on the next one.
 func (f *Flow) transmitLocked(records []byte) error {
+	f.keepLocked(records)
 	for {
 		c := f.carrier()
 		f.moves.Add(1)
 		_, err := c.Write(records)
+		if err != nil && f.carrier() == c && f.againLocked(c, err) {
+			return nil // with all that had been written
+		}
 		if err == nil || f.carrier() == c {
 			return linkError(err)
 		}

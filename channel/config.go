@@ -81,6 +81,10 @@ type Config struct {
 	// once, whoever they are for.
 	Compute func(ctx context.Context, link Conn, begins bool, f func() error) error
 
+	// Unknown is called with a link that an initiator has made for a flow of a session that is not
+	// here, before the link is closed: to say so. Nil says nothing.
+	Unknown func(link Conn)
+
 	// Rest is told that a link of peer's, as initiator, waits for its next flow, until the returned
 	// function is called, once. Meanwhile closeLink may be called, which does not wait. Nil is told
 	// of none.

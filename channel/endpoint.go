@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"context"
 	"crypto/ecdh"
 	"crypto/rand"
 	"errors"
@@ -59,6 +60,25 @@ func (e *Endpoint) GoAway() { e.each((*Session).sayGoAway) }
 func (e *Endpoint) GoAwayFunc(which func(*Session) bool) {
 	untold := func(s *Session) bool { return !s.saidGoAway.Load() && which(s) }
 	e.eachOf(untold, (*Session).sayGoAway)
+}
+
+// AwaitLeave returns when all initiators that have been told of going away have ended their
+// sessions, as they do when no flow is open, or when ctx ends. What they sent before they were told
+// has come by then, and been answered.
+func (e *Endpoint) AwaitLeave(ctx context.Context) {
+	e.mu.RLock()
+	sessions := slices.Collect(maps.Keys(e.sessions))
+	e.mu.RUnlock()
+	for _, s := range sessions {
+		if s.role == identity.Initiator {
+			continue
+		}
+		select {
+		case <-s.Done():
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Renew has both sides of all sessions prove themselves anew, with the keys and credentials that

@@ -40,6 +40,8 @@ type Flow struct {
 		carrier    carrier
 	}
 
+	unproven atomic.Pointer[unproven] // nil once the far end has said something in the flow
+
 	sending struct {
 		sync.Mutex
 		cipher cipherHalf
@@ -112,6 +114,7 @@ func (f *Flow) Close() error {
 	if !f.isOpen() {
 		return nil
 	}
+	f.prove()
 	if f.sending.TryLock() {
 		if !f.sending.ended && f.sending.err == nil {
 			// The flow's deadline, and not the link's own: a link that stays must lose it.

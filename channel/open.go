@@ -6,8 +6,9 @@ import "context"
 // may call it. ctx bounds dialing only, which also ends with the session.
 //
 // Nothing is sent before the flow's first write. That must come soon: on a new link the far end
-// waits for it no longer than its HandshakeTimeout. It takes a flow's number no longer than 30 s
-// after the keys were replaced, nor after 16384 higher ones.
+// waits for it no longer than its HandshakeTimeout. Until the far end has said something in the
+// flow, what is sent may be sent again, on another link: see Misled. The far end takes a flow's
+// number no longer than 30 s after the keys were replaced, nor after 16384 higher ones.
 func (s *Session) Open(ctx context.Context) (*Flow, error) {
 	s.pool.opening(1)
 	defer s.pool.opening(-1)
@@ -15,7 +16,8 @@ func (s *Session) Open(ctx context.Context) (*Flow, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l == nil {
+	fresh := l == nil
+	if fresh {
 		if l, err = s.dialLink(ctx); err != nil {
 			return nil, err
 		}
@@ -24,6 +26,9 @@ func (s *Session) Open(ctx context.Context) (*Flow, error) {
 	if err != nil {
 		_ = l.Conn.Close()
 		return nil, err
+	}
+	if fresh {
+		f.unproven.Store(new(unproven))
 	}
 	return f, nil
 }

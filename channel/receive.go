@@ -88,6 +88,7 @@ func (f *Flow) openLocked(most int) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	f.prove()
 	switch t {
 	case typeData:
 		r.data = data

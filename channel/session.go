@@ -36,6 +36,7 @@ type Session struct {
 	hooks     endHooks    // what to call when it has ended
 
 	saidGoAway atomic.Bool // this side has told the far end that it goes away
+	retired    atomic.Bool // this side opens no new flows
 }
 
 // newSession makes the session that a finished handshake on l is for.

@@ -29,7 +29,7 @@ func inletCommand() *cli.Command {
 			&cli.StringFlag{
 				Name: "listen",
 				Usage: "`WHERE` clients connect: [host]:port, unix:PATH, or - for stdin and stdout; " +
-					"no host is loopback, port 0 a free one",
+					"no host is localhost, IPv4 and IPv6; port 0 is a free one",
 			},
 			&cli.StringSliceFlag{
 				Name: "to",
@@ -45,13 +45,21 @@ func inletCommand() *cli.Command {
 					"for it is a secret",
 			},
 			&cli.BoolFlag{Name: "no-wait", Usage: "fail at once if the outlet does not answer"},
+			&cli.BoolFlag{
+				Name: "listen-when-ready",
+				Usage: "listen only while a route is open, so that whoever connects otherwise is refused, " +
+					"and checks of the port tell",
+			},
 		}, portalFlags(ownKeyText)...),
 		Action: action(runInlet, "listen"),
 	}
 }
 
 func runInlet(c *call) error {
-	in := config.Inlet{Listen: c.text("listen"), NoWait: c.yes("no-wait")}
+	in := config.Inlet{
+		Listen: c.text("listen"), NoWait: c.yes("no-wait"),
+		ListenWhenReady: c.yes("listen-when-ready"),
+	}
 	if _, err := in.Address(); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"errors"
+	"io"
 	"time"
 
 	"github.com/secureportal/sp/channel"
@@ -82,6 +83,19 @@ func isBusy(err error) bool {
 		}
 	}
 	return false
+}
+
+// unknownSession tells the asker that the session of his flow is not here. He may have sent more of
+// it already: closing a socket that has unread data could take the answer back.
+func (n *Node) unknownSession(link channel.Conn) {
+	stream, ok := link.(*Stream)
+	if !ok || stream.asker == nil {
+		return
+	}
+	countRefusal(wire.NoSession)
+	stream.refuse(wire.Status{Code: wire.NoSession, Hop: stream.asker.ordinal})
+	_ = stream.first.SetReadDeadline(time.Now().Add(refuseTimeout))
+	_, _ = io.CopyN(io.Discard, stream.first, refuseDrain)
 }
 
 // displace resets a link that has to make room for another one.

@@ -61,7 +61,7 @@ func TestSilentFlowEnds(t *testing.T) {
 	}
 	_ = f.SetDeadline(time.Now().Add(testkit.Patience))
 	status := make([]byte, 3)
-	if _, err := io.ReadFull(f, status); err != nil || wire.Code(status[0]) != wire.BadMessage {
+	if _, err := io.ReadFull(f, status); err != nil || wire.Code(status[0]) != wire.Timeout {
 		t.Errorf("it hears %x, %v", status, err)
 	}
 }

@@ -7,8 +7,10 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync/atomic"
 	"time"
 
+	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
@@ -33,7 +35,8 @@ func (n *Node) OpenWith(
 		return nil, err
 	}
 	segs := segments(r)
-	return n.open(ctx, r, segs, len(segs)-1, wire.Message{Flags: flags, Payload: payload})
+	m := wire.Message{Flags: flags, Payload: payload}
+	return n.open(ctx, r, segs, len(segs)-1, m, nil)
 }
 
 // OpenAndAwait is OpenWith, and returns when the far end has answered that the route is open. ctx
@@ -45,11 +48,35 @@ func (n *Node) OpenAndAwait(
 	if err != nil {
 		return nil, err
 	}
+	return awaited(ctx, s)
+}
+
+func awaited(ctx context.Context, s *Stream) (*Stream, error) {
 	if err := s.Await(ctx); err != nil {
 		_ = s.Close()
 		return nil, err
 	}
 	return s, nil
+}
+
+// OpenBeside is OpenAndAwait of a route that has a link of its own and begins as the one to a
+// session does: it goes where the session is, whatever the name stands for by now.
+func (n *Node) OpenBeside(
+	ctx context.Context, session *channel.Session, r Route, payload []byte,
+) (*Stream, error) {
+	if err := CheckDialable(r); err != nil {
+		return nil, err
+	}
+	var to whereabouts
+	if at, ok := transport.FromAddr(session.Link().RemoteAddr()); ok {
+		to.at.Store(&at)
+	}
+	segs := segments(r)
+	s, err := n.open(ctx, r, segs, len(segs)-1, wire.Message{Payload: payload}, &to)
+	if err != nil {
+		return nil, err
+	}
+	return awaited(ctx, s)
 }
 
 // CheckDialable is Check for a route that is to be dialed: ErrNotDialable says that it does not
@@ -80,9 +107,10 @@ func (n *Node) Probe(ctx context.Context, r Route) error {
 }
 
 // open opens segment k: on a new link if it is the first, and otherwise in a flow of the session
-// before it. m is what the opening message says besides its routes.
+// before it. m is what the opening message says besides its routes. A link goes where to says, and
+// where the route does if that is nil.
 func (n *Node) open(
-	ctx context.Context, r Route, segs []Route, k int, m wire.Message,
+	ctx context.Context, r Route, segs []Route, k int, m wire.Message, to *whereabouts,
 ) (*Stream, error) {
 	var (
 		conn   netio.Conn
@@ -92,7 +120,7 @@ func (n *Node) open(
 	)
 	if k == 0 {
 		onward = onward[1:]
-		conn, err = n.dialTransport(ctx, r[0])
+		conn, err = n.dialFollowing(ctx, r[0], to)
 	} else {
 		begin = length(segs[:k])
 		conn, err = n.openFlow(ctx, r, segs, k)
@@ -134,10 +162,44 @@ func (n *Node) dialTransport(ctx context.Context, a wire.Address) (netio.Conn, e
 	return link, nil
 }
 
+// whereabouts is where a session is: the address that its control link has. A name says where new
+// sessions go. Where it stands for something else by now, or several processes share it, or nobody
+// can look it up, the links of a session still go where the session is. The zero value is a session
+// whose control link is to be made. It is safe for concurrent use once that is there.
+type whereabouts struct{ at atomic.Pointer[wire.Address] }
+
+// dialFollowing is dialTransport to where to says, and takes note of where that is if it does not
+// say yet.
+func (n *Node) dialFollowing(
+	ctx context.Context, a wire.Address, to *whereabouts,
+) (netio.Conn, error) {
+	if to == nil || a.Kind != wire.DNS {
+		return n.dialTransport(ctx, a)
+	}
+	if at := to.at.Load(); at != nil {
+		link, err := n.dialTransport(ctx, *at)
+		if failed := (*DialError)(nil); errors.As(err, &failed) {
+			failed.Where = transport.Format(a) + " (" + failed.Where + ")"
+			failed.moved = true
+		}
+		return link, err
+	}
+	link, err := n.dialTransport(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	if at, ok := transport.FromAddr(link.RemoteAddr()); ok {
+		to.at.Store(&at)
+	}
+	return link, nil
+}
+
 // DialError says that a node could not be reached from this one.
 type DialError struct {
 	Where string
 	Err   error
+
+	moved bool // it is where a session was: its name may stand for somewhere else by now
 }
 
 func (e *DialError) Error() string {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/secureportal/sp/internal/tokenbucket"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -16,7 +17,12 @@ type Failover struct {
 	mu      sync.Mutex
 	changed chan struct{} // closed, and made anew, whenever a path goes up or down
 	current *healthCheck  // what the log says that new streams take
+	again   tokenbucket.Bucket
 }
+
+// againRate is how many streams are opened again: all of a burst that a restart or a stall has
+// refused, and in the long run no more than a far end can take that is busy anyway.
+var againRate = tokenbucket.Rate{PerSecond: 50, Burst: 2000}
 
 // NewFailover returns the paths that routes name, at least one. They do nothing before Run.
 func (n *Node) NewFailover(routes []Route) *Failover {
@@ -36,7 +42,7 @@ func (f *Failover) Run(ctx context.Context) {
 	}
 }
 
-// notify is called when a path has gone up or down.
+// notify is called when a path has gone up or down, or could not be got up.
 func (f *Failover) notify() {
 	if best := f.change(); best != nil {
 		pathChanges.Inc()
@@ -79,8 +85,8 @@ func (f *Failover) firstUp() *healthCheck {
 	return nil
 }
 
-// retryNow has all paths that are down tried soon: somebody waits.
-func (f *Failover) retryNow() {
+// RetryNow has all paths that are down tried soon: somebody waits.
+func (f *Failover) RetryNow() {
 	for _, path := range f.paths {
 		select {
 		case path.retryNow <- struct{}{}:
@@ -91,60 +97,137 @@ func (f *Failover) retryNow() {
 
 // Await returns when a path is up, or why none is when ctx ends. It has nothing retried now.
 func (f *Failover) Await(ctx context.Context) error {
-	_, err := f.await(ctx, func() {}, nil)
-	return err
+	for {
+		path, changed := f.best()
+		if path != nil {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return f.whyDown(ctx)
+		}
+	}
 }
 
-// awaitNow is Await for an application that waits.
+// IsOpen tells whether a path is up. The channel is closed when that may have changed.
+func (f *Failover) IsOpen() (open bool, changed <-chan struct{}) {
+	path, changed := f.best()
+	return path != nil, changed
+}
+
+// answerSoon is how long somebody waits for paths that are known to be down.
+const answerSoon = time.Second
+
+// awaitNow is Await for an application that waits. It has the paths tried now and again, and does
+// not wait for ctx where it knows better: all have been down for a while, and another attempt has
+// failed or takes its time.
 func (f *Failover) awaitNow(ctx context.Context) (*healthCheck, error) {
 	if path, _ := f.best(); path != nil {
 		return path, nil
 	}
 	again := time.NewTicker(retryNowAfter)
 	defer again.Stop()
-	return f.await(ctx, f.retryNow, again.C)
-}
-
-// await returns the first path that is up. It calls retryNow when it begins to wait, and each time
-// that again says so: by then a path may have been tried, and would take its time.
-func (f *Failover) await(
-	ctx context.Context, retryNow func(), again <-chan time.Time,
-) (*healthCheck, error) {
+	soon := time.NewTimer(answerSoon)
+	defer soon.Stop()
+	before := make([]uint64, len(f.paths))
+	for i, path := range f.paths {
+		before[i] = path.attempts()
+	}
 	for {
 		path, changed := f.best()
 		if path != nil {
 			return path, nil
 		}
-		retryNow()
+		if f.areKnownDown(before) {
+			return nil, f.whyDown(ctx)
+		}
+		f.RetryNow()
 		select {
 		case <-changed:
-		case <-again:
+		case <-again.C:
+		case <-soon.C:
+			clear(before) // whatever has failed so far counts
 		case <-ctx.Done():
 			return nil, f.whyDown(ctx)
 		}
 	}
 }
 
+func (f *Failover) areKnownDown(before []uint64) bool {
+	for i, path := range f.paths {
+		if !path.isKnownDown(before[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 // OpenWith opens a stream on the first path that is up, with a few bytes for the service in the
-// opening message. While no path is up, it waits for one, as long as ctx lets it.
+// opening message. While no path is up, it waits for one, as long as ctx lets it, or until it is
+// known that all have been down for longer than a restart takes.
+//
+// As long as nothing of the stream has been carried, it is opened again if it could not be, on
+// another path if there is one, and no later than ctx lets it. Somebody has to read from the stream
+// for that. What is written until then is kept, up to a limit, and may seem to have gone out.
 func (f *Failover) OpenWith(
 	ctx context.Context, flags wire.Flags, payload []byte,
 ) (*Stream, error) {
+	s, on, err := f.open(ctx, nil, flags, payload)
+	if err != nil {
+		return nil, err
+	}
+	by, ok := ctx.Deadline()
+	if !ok {
+		by = time.Now().Add(on.node.connectTimeout())
+	}
+	s.again = newAgain(on.node.life.ctx, by, f.mayOpenAgain,
+		func(ctx context.Context) (next *Stream, err error) {
+			next, on, err = f.open(ctx, on, flags, payload)
+			return next, err
+		})
+	return s, nil
+}
+
+// open opens a stream on the first path that is up, or rather on another one than that which has
+// failed just now.
+func (f *Failover) open(
+	ctx context.Context, failed *healthCheck, flags wire.Flags, payload []byte,
+) (s *Stream, on *healthCheck, err error) {
 	for {
-		path, err := f.awaitNow(ctx)
-		if err != nil {
-			return nil, err
+		if on, err = f.awaitNow(ctx); err != nil {
+			return nil, nil, err
 		}
-		s, err := path.node.OpenWith(ctx, path.route, flags, payload)
+		if other := f.upBut(failed); other != nil {
+			on = other
+		}
+		s, err = on.node.OpenWith(ctx, on.route, flags, payload)
 		if err == nil || ctx.Err() != nil {
-			return s, err
+			return s, on, err
 		}
 		select { // the path is down, and its health check will say so
 		case <-time.After(firstRetry):
 		case <-ctx.Done():
-			return nil, err
+			return nil, nil, err
 		}
 	}
+}
+
+// upBut returns the first path that is up and is not failed, or nil.
+func (f *Failover) upBut(failed *healthCheck) *healthCheck {
+	for _, path := range f.paths {
+		if path != failed && path.isUp() {
+			return path
+		}
+	}
+	return nil
+}
+
+// mayOpenAgain counts a stream that is opened again, and tells whether there are not too many.
+func (f *Failover) mayOpenAgain() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.again.Take(againRate, time.Now())
 }
 
 // whyDown says why the first path is not up, if that is known.
@@ -152,5 +235,8 @@ func (f *Failover) whyDown(ctx context.Context) error {
 	if err := f.paths[0].lastError(); err != nil {
 		return err
 	}
-	return context.Cause(ctx)
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return errLost
 }

@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -12,7 +13,10 @@ import (
 // probeGrace is for a probe's answer, beyond the time for making a link.
 const probeGrace = 5 * time.Second
 
-var errLeaving = Refuse(wire.GoingAway, "the far end is shutting down")
+var (
+	errLeaving = Refuse(wire.GoingAway, "the far end is shutting down")
+	errLost    = errors.New("new links lead to somebody who does not know the session")
+)
 
 // healthCheck keeps one path up: it makes the session that the path's streams need before the
 // first of them, asks whether the service is there, and does both again whenever the session is
@@ -22,19 +26,24 @@ type healthCheck struct {
 	route    Route
 	retryNow chan struct{} // somebody waits for the path
 
-	mu   sync.Mutex
-	up   bool
-	err  error // of the last attempt
-	down logthrottle.Outage
+	mu    sync.Mutex
+	up    bool
+	err   error // of the last attempt
+	down  logthrottle.Outage
+	since time.Time // when it was up last, or begun to be kept up
+	tried uint64    // attempts that have failed
+	inRow int       // of them, since it was up last
 }
 
 // newHealthCheck returns the health check of r. It does nothing before run.
 func (n *Node) newHealthCheck(r Route) *healthCheck {
-	return &healthCheck{node: n, route: r, retryNow: make(chan struct{}, 1)}
+	return &healthCheck{
+		node: n, route: r, retryNow: make(chan struct{}, 1), since: time.Now(),
+	}
 }
 
-// run keeps the path up until ctx ends, and calls changed when it goes up or down. That it is down
-// is logged at once, and then ever more rarely.
+// run keeps the path up until ctx ends, and calls changed when it goes up or down, and when an
+// attempt to get it up has failed. That it is down is logged at once, and then ever more rarely.
 func (h *healthCheck) run(ctx context.Context, changed func()) {
 	var retry Backoff
 	for {
@@ -43,6 +52,7 @@ func (h *healthCheck) run(ctx context.Context, changed func()) {
 			return
 		}
 		h.failed(err)
+		changed()
 		if !retry.Wait(ctx, lived, err, h.retryNow) {
 			return
 		}
@@ -62,16 +72,22 @@ func (h *healthCheck) hold(ctx context.Context, changed func()) (lived time.Dura
 	began := time.Now()
 	h.set(true)
 	changed()
-	select {
-	case <-session.Done():
-	case <-session.GoingAway():
-	case <-ctx.Done():
+	for session != nil {
+		last := session
+		select {
+		case <-session.Done():
+		case <-session.GoingAway():
+		case <-ctx.Done():
+		}
+		session, err = h.node.successor(h.route, last), last.Err()
+		if last.Retired() {
+			err = errLost
+		} else if err == nil {
+			err = errLeaving
+		}
 	}
 	h.set(false)
 	changed()
-	if err = session.Err(); err == nil {
-		err = errLeaving
-	}
 	return time.Since(began), err
 }
 
@@ -90,7 +106,7 @@ func (h *healthCheck) set(up bool) {
 	if up {
 		h.err, down = nil, h.down.Ended(time.Now())
 	}
-	h.up = up
+	h.up, h.since, h.inRow = up, time.Now(), 0
 	h.mu.Unlock()
 	if down > 0 {
 		h.node.logger.Info("far end reached", "route", Format(h.route), "was down", secondsOf(down))
@@ -106,12 +122,29 @@ func (h *healthCheck) isUp() bool {
 func (h *healthCheck) failed(err error) {
 	h.mu.Lock()
 	h.err = err
+	h.tried++
+	h.inRow++
 	due, since := h.down.Failed(err.Error(), time.Now())
 	h.mu.Unlock()
 	if due {
 		h.node.WarnDown("far end not reached, and goes on trying", err, since,
 			"route", Format(h.route))
 	}
+}
+
+// attempts returns how many attempts have failed.
+func (h *healthCheck) attempts() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.tried
+}
+
+// isKnownDown tells whether the path has been down for so long that nobody waits for it any more,
+// and several attempts have failed, one of them since there were before.
+func (h *healthCheck) isKnownDown(before uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.up && h.inRow > 1 && h.tried > before && time.Since(h.since) >= h.node.connectTimeout()/2
 }
 
 func (h *healthCheck) lastError() error {

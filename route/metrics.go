@@ -20,12 +20,15 @@ var (
 	pathChanges  = metrics.NewCounter("path_changes_total",
 		"times that new streams were moved to another path")
 
+	streamsAgain = metrics.NewCounter("streams_opened_again_total",
+		"streams that were opened again, because nothing of them had been carried")
+
 	requestsRefused = refusedByReason()
 )
 
 // refusedByReason returns a counter for each status; OK has none.
-func refusedByReason() (by [wire.GoingAway + 1]*metrics.Counter) {
-	for code := wire.BadMessage; code <= wire.GoingAway; code++ {
+func refusedByReason() (by [wire.NoSession + 1]*metrics.Counter) {
+	for code := wire.BadMessage; code <= wire.NoSession; code++ {
 		by[code] = metrics.NewCounter("requests_refused_total", "requests that were refused",
 			metrics.Label{Name: "reason", Value: code.String()})
 	}

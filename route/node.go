@@ -25,6 +25,10 @@ const DefaultConnectTimeout = transport.DefaultConnectTimeout
 // the demand.
 const prewarmedLinks = 32
 
+// leaveTimeout is how long a node that shuts down goes on serving until those who have been told
+// have ended their sessions: what they had sent by then would be lost otherwise.
+const leaveTimeout = time.Second
+
 // Config is what a node is made of. It must not be changed once it is in use.
 type Config struct {
 	Channel channel.Config
@@ -83,6 +87,7 @@ type Node struct {
 	offers    offers
 	sessions  sessions
 	links     linkHealth
+	followed  followed
 	admission *admission.Admission
 
 	turnover atomic.Uint64
@@ -103,7 +108,7 @@ func NewNode(config Config) (*Node, error) {
 			ConnectTimeout: config.ConnectTimeout, Reach: config.Reach,
 			SocketMode: config.SocketMode,
 		}),
-		offers: newOffers(config.ByName), sessions: newSessions(),
+		offers: newOffers(config.ByName), sessions: newSessions(), followed: newFollowed(),
 		admission: admission.New(config.Limits),
 	}
 	if n.logger == nil {
@@ -112,6 +117,7 @@ func NewNode(config Config) (*Node, error) {
 	n.links = newLinkHealth(n.logger)
 	n.config.Channel.Compute, n.config.Channel.Rest = n.compute, n.admission.Rest
 	n.config.Channel.Prewarm, n.config.Channel.Probe = prewarmedLinks, true
+	n.config.Channel.Unknown = n.unknownSession
 	if n.config.Channel.Activity == nil {
 		n.config.Channel.Activity = new(channel.Activity)
 	}
@@ -196,8 +202,10 @@ func (n *Node) Close() error {
 // Shutdown tells the nodes that have sessions with this one, refuses new requests, waits until
 // those being served have ended or ctx has, and closes the node.
 func (n *Node) Shutdown(ctx context.Context) error {
-	n.life.drain()
 	n.endpoint.GoAway()
+	n.awaitLeave(ctx)
+	n.life.drain()
+	n.endpoint.GoAway() // those who have come meanwhile
 	select {
 	case <-n.life.idle:
 		n.life.awaitDetached(ctx)
@@ -206,6 +214,18 @@ func (n *Node) Shutdown(ctx context.Context) error {
 			"connections", n.life.activeNow())
 	}
 	return n.Close()
+}
+
+// awaitLeave gives those who have been told that the node goes away time to end their sessions.
+// What they had sent by then is served, where they have sent it to. A node that only passes on does
+// not wait: those who are registered with it are to go elsewhere soon, and stay until then.
+func (n *Node) awaitLeave(ctx context.Context) {
+	if !n.config.ByName {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
+	defer cancel()
+	n.endpoint.AwaitLeave(ctx)
 }
 
 // Go runs f on a goroutine that Close waits for. It reports false, and runs nothing, if the node

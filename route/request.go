@@ -257,8 +257,11 @@ func (q *Request) readOrRefuse() bool {
 }
 
 func codeOf(err error) wire.Code {
-	if errors.Is(err, wire.ErrTooLong) {
+	switch {
+	case errors.Is(err, wire.ErrTooLong):
 		return wire.TooLong
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return wire.Timeout
 	}
 	return wire.BadMessage
 }

@@ -140,13 +140,14 @@ func notForwarded(a wire.Address) string {
 
 // forward goes on to another node.
 func (n *Node) forward(ctx context.Context, q *Request) error {
-	next, err := n.dialTransport(ctx, q.address)
+	next, ended, err := n.dialFor(ctx, q.source(), q.address)
 	if errors.Is(err, transport.ErrWithheld) {
 		return RefuseBecause(wire.NotAllowed, notForwarded(q.address), err)
 	}
 	if err != nil {
 		return RefuseBecause(wire.Unreachable, "cannot reach "+transport.Format(q.address), err)
 	}
+	defer ended()
 	return q.Forward(next)
 }
 

@@ -84,26 +84,56 @@ func (n *Node) Session(ctx context.Context, r Route) (*channel.Session, error) {
 	if len(segs) < 2 {
 		return nil, errors.New("the route has no /secure step")
 	}
-	return n.session(ctx, r, segs, len(segs)-2)
+	return n.session(ctx, r, segs, len(segs)-2, nil)
+}
+
+// successor returns the session that has taken the place of another one on a route, if it is there
+// already, or nil.
+func (n *Node) successor(r Route, of *channel.Session) *channel.Session {
+	segs := segments(r)
+	p := n.sessions.lock(sessionKey(r, segs, len(segs)-2))
+	defer p.mu.Unlock()
+	if s := p.session; s != nil && s != of && usable(s) {
+		return s
+	}
+	return nil
 }
 
 func (n *Node) openFlow(
 	ctx context.Context, r Route, segs []Route, k int,
 ) (netio.Conn, error) {
-	session, err := n.session(ctx, r, segs, k-1)
+	session, err := n.session(ctx, r, segs, k-1, nil)
 	if err != nil {
 		return nil, err
 	}
-	return session.Open(ctx)
+	f, err := session.Open(ctx)
+	if failed := (*DialError)(nil); errors.As(err, &failed) && failed.moved {
+		// Whoever is there takes no new links. What the session has goes on.
+		session, anew := n.session(ctx, r, segs, k-1, session)
+		if anew != nil {
+			return nil, err
+		}
+		return asConn(session.Open(ctx))
+	}
+	return asConn(f, err)
 }
 
-// session returns the session with the node that segments 0 to k lead to. Who comes while it is
-// being made waits for the same one.
+// asConn keeps a flow that is nil from becoming a conn that is none.
+func asConn(f *channel.Flow, err error) (netio.Conn, error) {
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// session returns the session with the node that segments 0 to k lead to, but for one that is not
+// wanted any more, which ends when its flows have. Who comes while it is being made waits for the
+// same one.
 func (n *Node) session(
-	ctx context.Context, r Route, segs []Route, k int,
+	ctx context.Context, r Route, segs []Route, k int, unwanted *channel.Session,
 ) (*channel.Session, error) {
 	p := n.sessions.lock(sessionKey(r, segs, k))
-	if s := p.session; s != nil && usable(s) {
+	if s := p.session; s != nil && s != unwanted && usable(s) {
 		p.mu.Unlock()
 		return s, nil
 	}
@@ -134,8 +164,9 @@ func sessionKey(r Route, segs []Route, k int) string {
 
 // attempt makes p's session.
 func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
+	var at whereabouts
 	open := func(ctx context.Context) (channel.Conn, error) {
-		s, err := n.open(ctx, r, segs, k, wire.Message{})
+		s, err := n.open(ctx, r, segs, k, wire.Message{}, &at)
 		if err != nil {
 			return nil, err
 		}
@@ -163,6 +194,7 @@ func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 	if err == nil {
 		if p.session != nil {
 			session.Follows(p.session)
+			p.session.Retire()
 		}
 		p.session = session
 	}

@@ -50,7 +50,7 @@ func TestSlowOpeningMessage(t *testing.T) {
 					send(near, message)
 				}()
 				got, err := io.ReadAll(near)
-				if s := statusIn(t, string(got)); s.Code != wire.BadMessage || err != nil {
+				if s := statusIn(t, string(got)); s.Code != wire.Timeout || err != nil {
 					t.Errorf("got %v, %v", s, err)
 				}
 				if d := time.Since(begin); d != openingTimeout {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
@@ -43,6 +44,20 @@ func (e *StatusError) Error() string {
 	}
 	return fmt.Sprintf("hop %d (%s): %s", e.Hop, e.Where, what)
 }
+
+// Misled implements channel.Misled: of a link of a session that lives, it tells whether another
+// link is likely to get there.
+func (e *StatusError) Misled() (elsewhere, later bool) {
+	switch e.Code {
+	case wire.NoSession, wire.NoService: // it is there, for the session is
+		return true, false
+	case wire.Busy, wire.GoingAway, wire.Timeout, wire.Unreachable:
+		return false, true
+	}
+	return false, false
+}
+
+var _ channel.Misled = (*StatusError)(nil)
 
 // refusal is an error of a service, to be told to the asker.
 func refusal(err error) wire.Status {

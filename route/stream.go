@@ -21,7 +21,9 @@ import (
 // acceptor's status goes out before its first write. It is a net.Conn with CloseWrite, and like any
 // net.Conn safe for concurrent use.
 type Stream struct {
-	conn netio.Conn
+	first netio.Conn                 // what it was opened on
+	later atomic.Pointer[netio.Conn] // what it is on in place of that: see again
+	again *again                     // nil for a stream that is not opened again
 
 	pending atomic.Bool // out is not empty
 	writing struct {
@@ -61,7 +63,7 @@ var (
 // opened returns the dialer's side of a stream on conn: the addresses of r from begin on are still
 // to be walked, and out is the opening message that says so.
 func opened(conn netio.Conn, r Route, begin int, out []byte) *Stream {
-	s := &Stream{conn: conn, route: r, begin: begin}
+	s := &Stream{first: conn, route: r, begin: begin}
 	s.writing.out = out
 	s.pending.Store(true)
 	s.awaiting.Store(true)
@@ -71,7 +73,7 @@ func opened(conn netio.Conn, r Route, begin int, out []byte) *Stream {
 // accepted returns the acceptor's side of a stream on conn: ahead is what has been read from it
 // already, and out is the status.
 func accepted(conn netio.Conn, ahead, out []byte) *Stream {
-	s := &Stream{conn: conn}
+	s := &Stream{first: conn}
 	if len(ahead) > 0 {
 		s.reading.ahead = ahead
 	}
@@ -90,8 +92,16 @@ func (s *Stream) refuse(status wire.Status) {
 	w.Unlock()
 	_ = s.SetWriteDeadline(time.Now().Add(refuseTimeout))
 	if s.Flush() == nil {
-		_ = s.conn.CloseWrite()
+		_ = s.conn().CloseWrite()
 	}
+}
+
+// conn is what the stream is on now. It stays the same once the far end has answered.
+func (s *Stream) conn() netio.Conn {
+	if later := s.later.Load(); later != nil {
+		return *later
+	}
+	return s.first
 }
 
 // Flush sends the opening message or the status if that has not been done.
@@ -115,7 +125,10 @@ func (s *Stream) FlushWithin(d time.Duration) {
 // called before anything else is done with the stream.
 func (s *Stream) AnswerBy(t time.Time) {
 	s.answerBy.Store(true)
-	_ = s.conn.SetReadDeadline(t)
+	if s.again != nil {
+		s.again.answerBy = t
+	}
+	_ = s.conn().SetReadDeadline(t)
 }
 
 // ErrNoAnswer says that nobody answered an opening message in time.
@@ -123,11 +136,11 @@ var ErrNoAnswer = errors.New("no answer in time, although the far end is there")
 
 // Write implements net.Conn.
 func (s *Stream) Write(p []byte) (int, error) {
-	if !s.pending.Load() {
+	if !s.isBeginning() {
 		if len(p) == 0 {
 			return 0, nil
 		}
-		return s.conn.Write(p)
+		return s.conn().Write(p)
 	}
 	w := &s.writing
 	w.Lock()
@@ -140,18 +153,28 @@ func (s *Stream) Write(p []byte) (int, error) {
 		w.soon = nil
 	}
 	before := len(w.out)
-	n, err := s.conn.Write(append(w.out, p...))
+	s.again.keepLocked(p)
+	n, err := s.conn().Write(append(w.out, p...))
 	w.out = nil
 	s.pending.Store(false)
+	if err != nil && s.again.mayHappen() {
+		return len(p), nil // whoever waits for the answer sees to it
+	}
 	return max(n-before, 0), err
 }
+
+// isBeginning tells whether what is written does not simply go out.
+func (s *Stream) isBeginning() bool { return s.pending.Load() || s.again.mayHappen() }
 
 // WriteBuffers implements netio.BuffersWriter.
 func (s *Stream) WriteBuffers(b *net.Buffers) (int64, error) {
 	if err := s.Flush(); err != nil {
 		return 0, err
 	}
-	return netio.WriteBuffers(s.conn, b)
+	if s.again.mayHappen() {
+		return b.WriteTo(struct{ io.Writer }{s})
+	}
+	return netio.WriteBuffers(s.conn(), b)
 }
 
 // ReadFrom implements io.ReaderFrom: it sends whatever src gives, until src ends. What has to go
@@ -159,30 +182,33 @@ func (s *Stream) WriteBuffers(b *net.Buffers) (int64, error) {
 func (s *Stream) ReadFrom(src io.Reader) (int64, error) {
 	first, err := s.readFirst(src)
 	if err != nil {
-		return int64(first), endToNil(err)
+		return first, endToNil(err)
 	}
 	var rest int64
-	if r, ok := s.conn.(io.ReaderFrom); ok {
+	if r, ok := s.conn().(io.ReaderFrom); ok {
 		rest, err = r.ReadFrom(src)
 	} else {
-		rest, err = io.Copy(struct{ io.Writer }{s.conn}, src)
+		rest, err = io.Copy(struct{ io.Writer }{s.conn()}, src)
 	}
-	return int64(first) + rest, err
+	return first + rest, err
 }
 
-// readFirst sends src's first data, if something has to go out before.
-func (s *Stream) readFirst(src io.Reader) (int, error) {
-	if !s.pending.Load() {
-		return 0, nil
-	}
+// readFirst sends src's first data, if something has to go out before, and all that it may have to
+// send again.
+func (s *Stream) readFirst(src io.Reader) (total int64, err error) {
 	var room netio.PooledRoom
 	defer room.Release()
-	n, err := netio.ReadLazy(src, &room)
-	if err != nil {
-		return 0, err
+	for s.isBeginning() {
+		n, err := netio.ReadLazy(src, &room)
+		if err != nil {
+			return total, err
+		}
+		n, err = s.Write(room.Filled(n))
+		if total += int64(n); err != nil {
+			return total, netio.ToDestination(err)
+		}
 	}
-	n, err = s.Write(room.Filled(n))
-	return n, netio.ToDestination(err)
+	return total, nil
 }
 
 func endToNil(err error) error {
@@ -206,9 +232,9 @@ func (s *Stream) WriteTo(dst io.Writer) (int64, error) {
 			return total, netio.ToDestination(err)
 		}
 	}
-	w, ok := s.conn.(io.WriterTo)
+	w, ok := s.conn().(io.WriterTo)
 	if !ok {
-		n, err := io.Copy(dst, struct{ io.Reader }{s.conn})
+		n, err := io.Copy(dst, struct{ io.Reader }{s.conn()})
 		return total + n, err
 	}
 	n, err := w.WriteTo(dst)
@@ -236,7 +262,7 @@ func (s *Stream) Read(p []byte) (int, error) {
 	if n := s.readAhead(p); n > 0 || len(p) == 0 {
 		return n, nil
 	}
-	return s.conn.Read(p)
+	return s.conn().Read(p)
 }
 
 // ReadLazy implements netio.LazyReader.
@@ -250,7 +276,7 @@ func (s *Stream) ReadLazy(room netio.Room) (int, error) {
 	if some {
 		return s.readAhead(room.Acquire()[0]), nil
 	}
-	return netio.ReadLazy(s.conn, room)
+	return netio.ReadLazy(s.conn(), room)
 }
 
 func (s *Stream) readAhead(p []byte) int {
@@ -272,14 +298,14 @@ func (s *Stream) Await(ctx context.Context) error {
 	over := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(over)
-		_ = s.conn.SetReadDeadline(time.Unix(1, 0))
+		_ = s.conn().SetReadDeadline(time.Unix(1, 0))
 	})
 	err := s.status()
 	if stop() {
 		return err
 	}
 	<-over
-	_ = s.conn.SetReadDeadline(time.Time{})
+	_ = s.conn().SetReadDeadline(time.Time{})
 	if err != nil {
 		return context.Cause(ctx)
 	}
@@ -301,11 +327,15 @@ func (s *Stream) status() error {
 		return r.err
 	}
 	err := s.readStatus()
+	for err != nil && s.openAgain(err) {
+		err = s.readStatus()
+	}
 	switch {
 	case err == nil:
 		if s.answerBy.Load() {
-			_ = s.conn.SetReadDeadline(time.Time{})
+			_ = s.conn().SetReadDeadline(time.Time{})
 		}
+		s.again.settle(s.conn())
 		s.awaiting.Store(false)
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -315,7 +345,8 @@ func (s *Stream) status() error {
 		err = ErrNoAnswer
 	}
 	r.err = err
-	s.failure.Store(&err)
+	s.failure.Store(&err) // before anybody else fails because of it
+	s.again.settle(nil)
 	return err
 }
 
@@ -339,7 +370,7 @@ func (s *Stream) readStatus() error {
 			}
 			return s.judge(status)
 		}
-		n, err := netio.ReadLazy(s.conn, &room)
+		n, err := netio.ReadLazy(s.conn(), &room)
 		if err == io.EOF {
 			err = fmt.Errorf("the link was closed before the far end answered: %w",
 				io.ErrUnexpectedEOF)
@@ -383,42 +414,58 @@ func (s *Stream) CloseWrite() error {
 	if err := s.Flush(); err != nil {
 		return err
 	}
-	return s.conn.CloseWrite()
+	if s.again == nil {
+		return s.conn().CloseWrite()
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.again.ended = true
+	err := s.conn().CloseWrite()
+	if s.again.mayHappen() {
+		return nil
+	}
+	return err
 }
 
 // Close implements net.Conn.
-func (s *Stream) Close() error { return s.conn.Close() }
+func (s *Stream) Close() error {
+	s.again.stop()
+	return s.conn().Close()
+}
 
 // Reset implements netio.Resetter.
-func (s *Stream) Reset() error { return netio.Reset(s.conn) }
+func (s *Stream) Reset() error {
+	s.again.stop()
+	return netio.Reset(s.conn())
+}
 
 // ResetDelivered implements netio.DeliveredResetter.
-func (s *Stream) ResetDelivered(wait time.Duration) { netio.ResetDelivered(s.conn, wait) }
+func (s *Stream) ResetDelivered(wait time.Duration) { netio.ResetDelivered(s.conn(), wait) }
 
 // AwaitReset implements netio.ResetAwaiter.
-func (s *Stream) AwaitReset() error { return netio.AwaitReset(s.conn) }
+func (s *Stream) AwaitReset() error { return netio.AwaitReset(s.conn()) }
 
 // Takes implements netio.Taker.
-func (s *Stream) Takes() int { return netio.Takes(s.conn) }
+func (s *Stream) Takes() int { return netio.Takes(s.conn()) }
 
 // AwaitTakes implements netio.Taker.
-func (s *Stream) AwaitTakes() { netio.AwaitTakes(s.conn) }
+func (s *Stream) AwaitTakes() { netio.AwaitTakes(s.conn()) }
 
 // Quiet implements netio.Quieter.
 func (s *Stream) Quiet() bool {
 	s.reading.Lock()
 	defer s.reading.Unlock()
-	return len(s.reading.ahead) == 0 && netio.Quiet(s.conn)
+	return len(s.reading.ahead) == 0 && netio.Quiet(s.conn())
 }
 
 // TakesMore implements netio.MoreTaker.
-func (s *Stream) TakesMore() bool { return netio.TakesMore(s.conn) }
+func (s *Stream) TakesMore() bool { return netio.TakesMore(s.conn()) }
 
 // Stuck implements what netio.Stuck asks for.
-func (s *Stream) Stuck() (times int, sending bool) { return netio.Stuck(s.conn) }
+func (s *Stream) Stuck() (times int, sending bool) { return netio.Stuck(s.conn()) }
 
 // NoteSends implements what netio.NoteSends asks for.
-func (s *Stream) NoteSends(n *netio.Note) { netio.NoteSends(s.conn, n) }
+func (s *Stream) NoteSends(n *netio.Note) { netio.NoteSends(s.conn(), n) }
 
 // Err returns why the conn below has ended, if it tells and has not ended cleanly.
 func (s *Stream) Err() error {
@@ -426,7 +473,7 @@ func (s *Stream) Err() error {
 	if failure := s.failure.Load(); failure != nil {
 		return *failure
 	}
-	if e, ok := s.conn.(interface{ Err() error }); ok {
+	if e, ok := s.conn().(interface{ Err() error }); ok {
 		return e.Err()
 	}
 	return nil
@@ -434,7 +481,7 @@ func (s *Stream) Err() error {
 
 // Session returns the session that the stream is opened in, or nil if it has a link of its own.
 func (s *Stream) Session() *channel.Session {
-	if f, ok := s.conn.(*channel.Flow); ok {
+	if f, ok := s.conn().(*channel.Flow); ok {
 		return f.Session()
 	}
 	return nil
@@ -443,7 +490,7 @@ func (s *Stream) Session() *channel.Session {
 // Background says that nobody would miss the stream soon if it were gone: see
 // channel.Flow.Background.
 func (s *Stream) Background() {
-	if f, ok := s.conn.(*channel.Flow); ok {
+	if f, ok := s.conn().(*channel.Flow); ok {
 		f.Background()
 	}
 }
@@ -457,7 +504,7 @@ func GoesThrough(s *channel.Session, isLink func(net.Conn) bool) bool {
 		}
 		switch outer := conn.(type) {
 		case *Stream:
-			conn = outer.conn
+			conn = outer.conn()
 		case *channel.Flow:
 			conn = outer.Session().Link()
 		default:
@@ -469,22 +516,25 @@ func GoesThrough(s *channel.Session, isLink func(net.Conn) bool) bool {
 // OnEnd has do called when the channel below has ended. Nil takes that back. It is for a stream
 // that is not closed.
 func (s *Stream) OnEnd(do func()) {
-	if e, ok := s.conn.(interface{ OnEnd(func()) }); ok {
+	if s.again.keepsHook(do) {
+		return
+	}
+	if e, ok := s.conn().(interface{ OnEnd(func()) }); ok {
 		e.OnEnd(do)
 	}
 }
 
 // LocalAddr implements net.Conn.
-func (s *Stream) LocalAddr() net.Addr { return s.conn.LocalAddr() }
+func (s *Stream) LocalAddr() net.Addr { return s.conn().LocalAddr() }
 
 // RemoteAddr implements net.Conn.
-func (s *Stream) RemoteAddr() net.Addr { return s.conn.RemoteAddr() }
+func (s *Stream) RemoteAddr() net.Addr { return s.conn().RemoteAddr() }
 
 // SetDeadline implements net.Conn.
-func (s *Stream) SetDeadline(t time.Time) error { return s.conn.SetDeadline(t) }
+func (s *Stream) SetDeadline(t time.Time) error { return s.conn().SetDeadline(t) }
 
 // SetReadDeadline implements net.Conn.
-func (s *Stream) SetReadDeadline(t time.Time) error { return s.conn.SetReadDeadline(t) }
+func (s *Stream) SetReadDeadline(t time.Time) error { return s.conn().SetReadDeadline(t) }
 
 // SetWriteDeadline implements net.Conn.
-func (s *Stream) SetWriteDeadline(t time.Time) error { return s.conn.SetWriteDeadline(t) }
+func (s *Stream) SetWriteDeadline(t time.Time) error { return s.conn().SetWriteDeadline(t) }

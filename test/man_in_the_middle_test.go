@@ -82,13 +82,21 @@ func TestManInTheMiddleOfFlows(t *testing.T) {
 			if !hasFired(link) {
 				continue // pieces were put together, and the place did not come
 			}
-			if e.untouchable(f) {
+			if e.untouchable(f) && !sentAgain(f) {
 				t.Errorf("%v: the direction has ended well", f)
 			}
 			return
 		}
 		t.Errorf("%v: has not happened", f)
 	})
+}
+
+// sentAgain tells whether a flow may get over an interference: nothing has come back on it yet, and
+// it is sent again on another link, which the man in the middle leaves alone. The conversation
+// checks every byte all the same.
+func sentAgain(f faultnet.Fault) bool {
+	const unanswered = 16 // messages of the conversation, of which no more are kept
+	return f.Dir == faultnet.ClientToServer && f.At <= unanswered
 }
 
 // TestManInTheMiddleOfShortFlows attacks links on which short connections follow one another: their

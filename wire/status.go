@@ -19,14 +19,17 @@ const (
 	Busy        Code = 9  // a limit of the node is reached
 	NameTaken   Code = 10 // the name belongs to another identity
 	GoingAway   Code = 11 // the node is shutting down
+	Timeout     Code = 12 // the opening message did not come in time
+	NoSession   Code = 13 // the flow's session is not known on the node
 
-	lastCode = GoingAway
+	lastCode = NoSession
 )
 
 var codeText = [...]string{
 	OK: "ok", BadMessage: "bad message", NoService: "no such service", NotAllowed: "not allowed",
 	Unreachable: "not reachable", Refused: "connection refused", NotTrusted: "not trusted",
 	Loop: "loop", TooLong: "too long", Busy: "busy", NameTaken: "name taken", GoingAway: "going away",
+	Timeout: "too late", NoSession: "no such session",
 }
 
 func (c Code) String() string {

@@ -9,8 +9,8 @@ import (
 // Inlet listens where clients are, and opens a stream to an outlet for each of their
 // connections.
 type Inlet struct {
-	// Listen is where clients connect: host:port, unix:PATH, or Stdio. No host is loopback,
-	// port 0 is a free one. Field "listen".
+	// Listen is where clients connect: host:port, unix:PATH, or Stdio. No host is localhost:
+	// loopback, in IPv4 and in IPv6 where there is both. Port 0 is a free one. Field "listen".
 	Listen string
 
 	// To is the routes to the outlet, the best first: a connection takes the first that is
@@ -20,6 +20,11 @@ type Inlet struct {
 	// NoWait has the start fail if no route is open. Otherwise the inlet waits for one.
 	// Field "no-wait".
 	NoWait bool
+
+	// ListenWhenReady has the inlet listen while a route is open, and not before or after: who
+	// connects is refused at once otherwise. Without it connections are accepted at any time, and
+	// reset if no route opens. Field "listen-when-ready".
+	ListenWhenReady bool
 }
 
 // Validate says which field is wrong, or returns nil.
@@ -39,7 +44,7 @@ func (i Inlet) Address() (Address, error) {
 	if i.Listen == Stdio {
 		return Address{}, nil
 	}
-	a, err := transport.ParseListen(i.Listen, loopback)
+	a, err := transport.ParseListen(i.Listen, transport.Localhost)
 	if err != nil {
 		return a, fieldError("listen", "{listen}: %w", err)
 	}

@@ -16,6 +16,13 @@ import (
 // known. What the system cannot do is logged, and no error.
 func (d *Daemon) confine(c config.Config) {
 	needs := needsOf(c, d.current().presented.key.path)
+	for _, p := range d.current().allParts() {
+		if in, ok := p.(*inlet); ok {
+			if port, ok := in.listensAnew(); ok {
+				needs.Listen = append(needs.Listen, port)
+			}
+		}
+	}
 	for _, folder := range needs.WriteIn {
 		// The one of the known histories may not be there yet, and what is not cannot be kept.
 		_ = os.MkdirAll(folder, 0o700)

@@ -23,7 +23,7 @@ type inlet struct {
 	site   *site
 	config config.Inlet
 	paths  *route.Failover
-	socket net.Listener // nil for stdin and stdout
+	where  transport.Address // that it listens at, with the port that it has got
 
 	accepting  context.Context
 	stopAccept context.CancelFunc
@@ -33,7 +33,8 @@ type inlet struct {
 	served     chan struct{} // closed when all connections have ended
 
 	mu      sync.Mutex
-	address string // once it listens, and until it does not
+	socket  net.Listener // nil while it does not listen, and for stdin and stdout
+	address string       // once it listens, and until it does not
 }
 
 func (s *site) planInlet(i config.Inlet) planned {
@@ -59,8 +60,7 @@ func (i *inlet) start(ctx context.Context) error {
 	}
 	var socket net.Listener
 	if i.config.Listen != config.Stdio {
-		mode := transport.Config{SocketMode: i.site.base.SocketMode}
-		if socket, err = transport.ListenGuarded(ctx, where, mode); err != nil {
+		if socket, err = i.listen(ctx, where); err != nil {
 			return err
 		}
 	}
@@ -74,24 +74,37 @@ func (i *inlet) start(ctx context.Context) error {
 	}
 	i.accepting, i.stopAccept = context.WithCancel(context.Background())
 	i.working, i.stopWork = context.WithCancel(context.Background())
-	i.socket = socket
-	i.run(to)
+	i.where = where
+	i.run(to, socket)
 	return nil
+}
+
+func (i *inlet) listen(ctx context.Context, at transport.Address) (net.Listener, error) {
+	mode := transport.Config{SocketMode: i.site.base.SocketMode}
+	return transport.ListenGuarded(ctx, at, mode)
 }
 
 // run begins to keep the routes open, and to carry connections: those that the socket accepts,
 // or the one that is stdin and stdout.
-func (i *inlet) run(to []route.Route) {
+func (i *inlet) run(to []route.Route, socket net.Listener) {
 	i.paths = i.site.newPaths(to)
 	i.tasks.Go(func() { i.paths.Run(i.working) })
-	if i.socket == nil {
+	if socket == nil {
 		go i.carryStdio() // end waits for served, but not for ever
 		return
 	}
-	i.setAddress(describe(i.socket))
+	if at, ok := transport.ListensAt(socket); ok {
+		i.where.Port = at.Port
+	}
+	if i.config.ListenWhenReady {
+		_ = socket.Close() // it could listen, which is what had to be known
+		i.tasks.Go(i.serveWhenReady)
+		return
+	}
+	i.setSocket(socket)
 	i.tasks.Go(func() {
 		defer close(i.served)
-		i.portal().Serve(i.accepting, i.working, i.socket)
+		i.portal().Serve(i.accepting, i.working, socket)
 	})
 	i.tasks.Go(func() {
 		if i.paths.Await(i.accepting) == nil {
@@ -173,19 +186,25 @@ func (i *inlet) carryStdio() {
 	i.tell(Ended, err)
 }
 
-func (i *inlet) setAddress(address string) {
+func (i *inlet) setSocket(socket net.Listener) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.address = address
+	i.socket, i.address = socket, describe(socket)
 }
 
 // stopListening returns when the address is free for another.
 func (i *inlet) stopListening() {
 	i.stopAccept()
+	i.closeSocket()
+}
+
+func (i *inlet) closeSocket() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
 	if i.socket != nil {
 		_ = i.socket.Close()
 	}
-	i.setAddress("")
+	i.socket, i.address = nil, ""
 }
 
 func (i *inlet) withdraw() { i.stopListening() }
@@ -223,6 +242,9 @@ func (i *inlet) state() partState {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	now.address = i.address
+	if i.config.ListenWhenReady && i.address == "" && i.config.Listen != config.Stdio {
+		now.up = false
+	}
 	return now
 }
 

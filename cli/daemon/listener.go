@@ -69,7 +69,7 @@ func (l *listener) state() partState {
 
 // describe returns where l listens, as a configuration says it.
 func describe(l net.Listener) string {
-	a, ok := transport.FromAddr(l.Addr())
+	a, ok := transport.ListensAt(l)
 	if !ok {
 		return l.Addr().String()
 	}

@@ -66,10 +66,13 @@ func Process(n Needs) (Result, error) {
 	return r, errors.Join(wrap("not dumpable", dumpable), wrap("ports", err))
 }
 
-// restrictPorts takes away listening, and connecting to ports that are not needed.
+// restrictPorts takes away listening and connecting to ports that are not needed.
 func restrictPorts(n Needs) error {
 	config := landlock.V7
 	var rules []landlock.Rule
+	for _, port := range n.Listen {
+		rules = append(rules, landlock.BindTCP(port))
+	}
 	if n.ConnectAnywhere || len(n.Connect) > MaxConnect {
 		config = landlock.Config{HandledAccessNet: ll.AccessNetBindTCP}
 	} else {

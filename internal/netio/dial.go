@@ -30,10 +30,11 @@ func spreadKeepAlive() net.KeepAliveConfig {
 	return k
 }
 
-// Dial dials with keepalives as KeepAlive says. It does so on a goroutine of its own, for which it
-// waits: dialing takes a stack that the caller would then keep for as long as the connection lives.
+// Dial dials with keepalives as KeepAlive says. A name that stands for several addresses is dialed
+// as RFC 8305 has it: see race. It does so on a goroutine of its own, for which it waits: dialing
+// takes a stack that the caller would then keep for as long as the connection lives.
 func Dial(ctx context.Context, network, address string, timeout time.Duration) (net.Conn, error) {
-	return dialWith(ctx, network, address, timeout, nil)
+	return dialing{network: network}.dial(ctx, address, timeout)
 }
 
 // DialChecked is Dial that asks check before it connects to an address, each time: an error keeps
@@ -41,16 +42,7 @@ func Dial(ctx context.Context, network, address string, timeout time.Duration) (
 func DialChecked(ctx context.Context, network, address string, timeout time.Duration,
 	check func(netip.AddrPort) error,
 ) (net.Conn, error) {
-	if check == nil {
-		return Dial(ctx, network, address, timeout)
-	}
-	return dialWith(ctx, network, address, timeout, func(_, address string, _ syscall.RawConn) error {
-		at, err := netip.ParseAddrPort(address)
-		if err != nil {
-			return err
-		}
-		return check(at)
-	})
+	return dialing{network: network, check: check}.dial(ctx, address, timeout)
 }
 
 // DialGuarded is Dial for a connection that the kernel resets, and does not end, when this process
@@ -60,23 +52,79 @@ func DialGuarded(
 	network, address string,
 	timeout time.Duration,
 ) (net.Conn, error) {
-	return dialWith(ctx, network, address, timeout, guardControl)
+	return dialing{network: network, guarded: true}.dial(ctx, address, timeout)
 }
 
-func dialWith(ctx context.Context, network, address string, timeout time.Duration,
-	control func(network, address string, raw syscall.RawConn) error,
+// dialing is how an address is dialed.
+type dialing struct {
+	network string
+	check   func(netip.AddrPort) error // nil asks nobody
+	guarded bool
+}
+
+// dial dials address on a goroutine of its own. timeout bounds the looking up of a name, and the
+// dialing of all addresses that it stands for, together.
+func (d dialing) dial(
+	ctx context.Context, address string, timeout time.Duration,
 ) (net.Conn, error) {
-	type result struct {
-		conn net.Conn
-		err  error
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
 	}
-	results := make(chan result)
+	results := make(chan dialed)
 	go func() {
-		d := net.Dialer{Timeout: timeout, KeepAliveConfig: spreadKeepAlive(), Control: control}
-		d.SetMultipathTCP(false) // see ListenConfig
-		c, err := d.DialContext(ctx, network, address)
-		results <- result{c, err}
+		c, err := d.any(ctx, address)
+		results <- dialed{c, err}
 	}()
 	r := <-results
 	return r.conn, r.err
+}
+
+type dialed struct {
+	conn net.Conn
+	err  error
+}
+
+// any dials address, whatever it is.
+func (d dialing) any(ctx context.Context, address string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(address)
+	if d.network != "tcp" || err != nil || host == "" || isIP(host) {
+		return d.one(ctx, address)
+	}
+	all, err := lookUp(ctx, host, port)
+	if err != nil {
+		return nil, &net.OpError{Op: "dial", Net: d.network, Err: err}
+	}
+	return race(ctx, address, all, func(ctx context.Context, at netip.AddrPort) (net.Conn, error) {
+		return d.one(ctx, at.String())
+	})
+}
+
+func isIP(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
+// one dials an address that is one, and no name.
+func (d dialing) one(ctx context.Context, address string) (net.Conn, error) {
+	dialer := net.Dialer{KeepAliveConfig: spreadKeepAlive(), Control: d.control()}
+	dialer.SetMultipathTCP(false) // see ListenConfig
+	return dialer.DialContext(ctx, d.network, address)
+}
+
+func (d dialing) control() func(network, address string, raw syscall.RawConn) error {
+	switch {
+	case d.guarded:
+		return guardControl
+	case d.check == nil:
+		return nil
+	}
+	return func(_, address string, _ syscall.RawConn) error {
+		at, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return err
+		}
+		return d.check(at)
+	}
 }

@@ -58,7 +58,7 @@ func (c *Client) claim(ctx context.Context) (*registration, error) {
 	}
 	s.Background()
 	return &registration{
-		client: c, stream: s, standby: newStandby(c, key),
+		client: c, stream: s, standby: newStandby(c, key, s.Session()),
 		relayed: c.Serve.Relayed(route.Format(c.Relay)),
 	}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/metrics"
 	"github.com/secureportal/sp/route"
 )
@@ -23,7 +24,8 @@ var standbyNow = metrics.NewGauge("standby_links_waiting",
 type standby struct {
 	client *Client
 	key    standbyKey
-	number atomic.Uint64 // of the last link
+	beside *channel.Session // with the relay that knows the key; nil goes where the name leads
+	number atomic.Uint64    // of the last link
 
 	wake chan struct{} // gets something when keep may have something to do
 
@@ -33,8 +35,10 @@ type standby struct {
 	owed    int // links to be made however many wait, since the relay waits for them
 }
 
-func newStandby(c *Client, key standbyKey) *standby {
-	return &standby{client: c, key: key, want: minStandby, wake: make(chan struct{}, 1)}
+func newStandby(c *Client, key standbyKey, beside *channel.Session) *standby {
+	return &standby{
+		client: c, key: key, beside: beside, want: minStandby, wake: make(chan struct{}, 1),
+	}
 }
 
 // demand takes note that n links were wanted and not there: they are made at once, and more kept
@@ -158,5 +162,8 @@ func (s *standby) dial(ctx context.Context) (*route.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, route.DefaultConnectTimeout)
 	defer cancel()
 	proof := s.key.appendProof(nil, s.number.Add(1))
-	return s.client.Dial.OpenAndAwait(ctx, s.client.standbyRoute(), 0, proof)
+	if s.beside == nil {
+		return s.client.Dial.OpenAndAwait(ctx, s.client.standbyRoute(), 0, proof)
+	}
+	return s.client.Dial.OpenBeside(ctx, s.beside, s.client.standbyRoute(), proof)
 }

@@ -86,7 +86,7 @@ func standbyLinksClosedByRelay(t *testing.T, step ...wire.Address) {
 	}, Open: true, Waits: true})
 	outlet := w.node(t)
 	c := &Client{Relay: append(route.Route{at}, step...), Name: "x", Dial: outlet, Serve: outlet}
-	p := newStandby(c, standbyKey{})
+	p := newStandby(c, standbyKey{}, nil)
 	p.demand(maxStandby)
 	ctx, cancel := context.WithCancel(context.Background())
 	var keeping sync.WaitGroup

@@ -22,7 +22,7 @@ func ListenGuarded(ctx context.Context, a Address, c Config) (net.Listener, erro
 	var err error
 	switch Scheme(a) {
 	case "tcp":
-		l, err = netio.GuardedListenConfig().Listen(ctx, tcpNetwork(a), Format(a))
+		l, err = listenTCP(ctx, netio.GuardedListenConfig(), a)
 	case "unix":
 		l, err = listenUnix(ctx, netio.GuardedListenConfig(), a.Name, c.withDefaults().SocketMode)
 	default:

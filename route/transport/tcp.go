@@ -36,20 +36,11 @@ func (t tcp) check(a Address) func(netip.AddrPort) error {
 
 // Listen implements Transport.
 func (tcp) Listen(ctx context.Context, a Address) (Listener, error) {
-	l, err := netio.ListenConfig().Listen(ctx, tcpNetwork(a), Format(a))
+	l, err := listenTCP(ctx, netio.ListenConfig(), a)
 	if err != nil {
 		return nil, err
 	}
 	return sockets{l}, nil
-}
-
-// tcpNetwork is package net's name of where to listen: 0.0.0.0 is every IPv4 address, as written,
-// and no IPv6 one.
-func tcpNetwork(a Address) string {
-	if a.Kind == wire.IP4 {
-		return "tcp4"
-	}
-	return "tcp"
 }
 
 // Source implements Transport: an IPv4 address, or an IPv6 /64.

@@ -1,0 +1,203 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/wire"
+)
+
+// An application's stream that was not opened is opened again where nothing of it has been carried:
+// its outlet is being restarted, or was busy, or the message came too late. That nothing has been
+// is known if the node where the channel ends says so in it, or if the application has said nothing
+// yet. What anybody else says is no reason to send the application's data twice.
+const (
+	// againTries is how often a stream is opened again.
+	againTries = 2
+	// againPause is the longest pause before that: not all come back at once.
+	againPause = 200 * time.Millisecond
+	// againBytes is how much of what the application says is kept until the far end has answered.
+	// What says more is not opened again.
+	againBytes = 32 << 10
+)
+
+// again is what it takes to open a stream again. Nil is a stream that is not.
+type again struct {
+	open     func(context.Context) (*Stream, error)
+	allowed  func() bool // whether there are not too many of them
+	life     context.Context
+	by       time.Time // when to give up
+	answerBy time.Time // set before anything is done with the stream
+
+	possible atomic.Bool // until the far end has answered, or too much has been written
+	left     int         // tries; the stream's reading lock guards it
+
+	// The stream's writing lock guards these.
+	sent  []byte // by the application
+	ended bool   // so has its direction
+
+	hook struct {
+		sync.Mutex
+		do      func()
+		settled bool // it is the conn's by now
+	}
+
+	ending struct {
+		sync.Mutex
+		stopped bool
+		cancel  context.CancelFunc // of what is under way
+	}
+}
+
+// newAgain returns what opens a stream again with open, no later than by and while life does not
+// end.
+func newAgain(life context.Context, by time.Time, allowed func() bool,
+	open func(context.Context) (*Stream, error),
+) *again {
+	a := &again{open: open, allowed: allowed, life: life, by: by, left: againTries}
+	a.possible.Store(true)
+	return a
+}
+
+// mayHappen tells whether the stream may be opened again.
+func (a *again) mayHappen() bool { return a != nil && a.possible.Load() }
+
+// keepLocked keeps what the application says. If it is too much, the stream is not opened again.
+func (a *again) keepLocked(p []byte) {
+	switch {
+	case !a.mayHappen():
+	case len(a.sent)+len(p) > againBytes:
+		a.possible.Store(false)
+		a.sent = nil
+	default:
+		a.sent = append(a.sent, p...)
+	}
+}
+
+// keepsHook keeps what is to be called when the stream's channel has ended, until the far end has
+// answered: until then, who waits for that sees it.
+func (a *again) keepsHook(do func()) bool {
+	if a == nil {
+		return false
+	}
+	a.hook.Lock()
+	defer a.hook.Unlock()
+	a.hook.do = do
+	return !a.hook.settled
+}
+
+// settle is called when the stream is on the conn on which it stays, or with nil if it has failed.
+func (a *again) settle(on netio.Conn) {
+	if a == nil {
+		return
+	}
+	a.possible.Store(false)
+	a.hook.Lock()
+	a.hook.settled = true
+	do := a.hook.do
+	a.hook.Unlock()
+	if e, ok := on.(interface{ OnEnd(func()) }); ok && do != nil {
+		e.OnEnd(do)
+	}
+}
+
+// stop has the stream not opened again.
+func (a *again) stop() {
+	if a == nil {
+		return
+	}
+	a.possible.Store(false)
+	a.ending.Lock()
+	defer a.ending.Unlock()
+	a.ending.stopped = true
+	if a.ending.cancel != nil {
+		a.ending.cancel()
+	}
+}
+
+// begin returns what bounds the stream's being opened again. The caller cancels it.
+func (a *again) begin() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithDeadline(a.life, a.by)
+	a.ending.Lock()
+	defer a.ending.Unlock()
+	if a.ending.cancel = cancel; a.ending.stopped {
+		cancel()
+	}
+	return ctx, cancel
+}
+
+// openAgain opens the stream again, if it has failed because of err and that may be done. It is
+// called with reading locked.
+func (s *Stream) openAgain(err error) bool {
+	a := s.again
+	if !a.mayHappen() || a.left == 0 || errors.Is(err, os.ErrDeadlineExceeded) ||
+		!notCarried(err, true) {
+		return false
+	}
+	a.left--
+	s.failure.Store(&err)     // whoever else fails now, fails because of that
+	_ = netio.Reset(s.conn()) // nothing more goes out on it, and whoever writes does not wait for it
+	w := &s.writing
+	w.Lock()
+	defer w.Unlock()
+	silent := len(a.sent) == 0 && !a.ended
+	if !a.mayHappen() || !notCarried(err, silent) || !a.allowed() {
+		return false
+	}
+	ctx, cancel := a.begin()
+	defer cancel()
+	select {
+	case <-time.After(rand.N(againPause)):
+	case <-ctx.Done():
+		return false
+	}
+	next, err := a.open(ctx)
+	if err != nil {
+		return false
+	}
+	return s.moveLocked(ctx, next)
+}
+
+// moveLocked has the stream go on where next would, and says again what has been said.
+func (s *Stream) moveLocked(ctx context.Context, next *Stream) bool {
+	a, conn := s.again, next.first
+	s.later.Store(&conn)
+	if ctx.Err() != nil { // closed meanwhile
+		_ = conn.Close()
+		return false
+	}
+	s.route, s.begin = next.route, next.begin
+	s.inside, s.passing, s.passed = next.inside, next.passing, false
+	s.reading.ahead = nil
+	s.failure.Store(nil)
+	if s.answerBy.Load() {
+		_ = conn.SetReadDeadline(a.answerBy)
+	}
+	streamsAgain.Inc()
+	// The answer says what is wrong with it, if these fail.
+	if _, err := conn.Write(append(next.writing.out, a.sent...)); err == nil && a.ended {
+		_ = conn.CloseWrite()
+	}
+	return true
+}
+
+// notCarried tells whether a stream that has failed because of err has certainly not brought
+// anything to the service. silent says that the application has said nothing, of which there is
+// nothing that could arrive twice.
+func notCarried(err error, silent bool) bool {
+	var status *StatusError
+	if !errors.As(err, &status) {
+		return silent
+	}
+	transient := slices.Contains([]wire.Code{
+		wire.Busy, wire.GoingAway, wire.Timeout, wire.NoSession,
+	}, status.Code)
+	return transient && (silent || !status.Hearsay)
+}
