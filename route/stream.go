@@ -439,8 +439,15 @@ func (s *Stream) Reset() error {
 	return netio.Reset(s.conn())
 }
 
-// ResetDelivered implements netio.DeliveredResetter.
-func (s *Stream) ResetDelivered(wait time.Duration) { netio.ResetDelivered(s.conn(), wait) }
+// ResetDelivered implements netio.DeliveredResetter. What waits to go out with the first data is
+// written first: an answer says that the service was reached, whatever became of it.
+func (s *Stream) ResetDelivered(wait time.Duration) {
+	by := time.Now().Add(wait)
+	_ = s.SetWriteDeadline(by)
+	_ = s.Flush()
+	s.again.stop()
+	netio.ResetDelivered(s.conn(), time.Until(by))
+}
 
 // AwaitReset implements netio.ResetAwaiter.
 func (s *Stream) AwaitReset() error { return netio.AwaitReset(s.conn()) }
