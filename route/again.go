@@ -72,7 +72,9 @@ func (a *again) mayHappen() bool { return a != nil && a.possible.Load() }
 // keepLocked keeps what the application says. If it is too much, the stream is not opened again.
 func (a *again) keepLocked(p []byte) {
 	switch {
-	case !a.mayHappen():
+	case a == nil:
+	case !a.possible.Load():
+		a.sent = nil
 	case len(a.sent)+len(p) > againBytes:
 		a.possible.Store(false)
 		a.sent = nil
@@ -105,6 +107,16 @@ func (a *again) settle(on netio.Conn) {
 	a.hook.Unlock()
 	if e, ok := on.(interface{ OnEnd(func()) }); ok && do != nil {
 		e.OnEnd(do)
+	}
+}
+
+// settle is again's, and forgets what has been kept. Somebody who writes just now forgets it when he
+// writes again.
+func (s *Stream) settle(on netio.Conn) {
+	s.again.settle(on)
+	if s.again != nil && s.writing.TryLock() {
+		s.again.sent = nil
+		s.writing.Unlock()
 	}
 }
 

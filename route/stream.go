@@ -335,7 +335,7 @@ func (s *Stream) status() error {
 		if s.answerBy.Load() {
 			_ = s.conn().SetReadDeadline(time.Time{})
 		}
-		s.again.settle(s.conn())
+		s.settle(s.conn())
 		s.awaiting.Store(false)
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -346,7 +346,7 @@ func (s *Stream) status() error {
 	}
 	r.err = err
 	s.failure.Store(&err) // before anybody else fails because of it
-	s.again.settle(nil)
+	s.settle(nil)
 	return err
 }
 
