@@ -31,6 +31,9 @@ type Build struct {
 func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	if isPeers(stdin, stderr) {
+		stderr = io.Discard
+	}
 	log := linequeue.New(shared(stderr), linequeue.Config{})
 	out := &results{w: shared(stdout), stop: stop}
 	defer watchSignals(ctx, stop, func() {

@@ -30,6 +30,20 @@ func shared[T any](stream T) T {
 	return stream
 }
 
+// isPeers tells whether stderr is the socket that is stdin as well: as a super-server has it, or
+// systemd with Accept=yes. What is said there would get into the connection that it is.
+func isPeers(stdin io.Reader, stderr io.Writer) bool {
+	in, ok1 := stdin.(*os.File)
+	err, ok2 := stderr.(*os.File)
+	if !ok1 || !ok2 {
+		return false
+	}
+	inInfo, fault1 := in.Stat()
+	errInfo, fault2 := err.Stat()
+	return fault1 == nil && fault2 == nil && inInfo.Mode()&os.ModeSocket != 0 &&
+		os.SameFile(inInfo, errInfo)
+}
+
 // isTerminal tells whether w is a device that somebody may sit at.
 func isTerminal(w io.Writer) bool {
 	f, ok := w.(*os.File)

@@ -3,12 +3,9 @@
 package test
 
 import (
-	"math/rand/v2"
-	"os"
 	"testing"
 	"time"
 
-	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testenv"
 )
 
@@ -38,74 +35,4 @@ func TestKilled(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestSoak has a random fault each second while talks go on, for as long as SP_SOAK says.
-func TestSoak(t *testing.T) {
-	t.Parallel()
-	lasts := testenv.OfFull(10*time.Second, time.Minute)
-	if s := os.Getenv("SP_SOAK"); s != "" {
-		var err error
-		if lasts, err = time.ParseDuration(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for seed := range faultnet.Seeds(t, 1) {
-		t.Logf("seed %d: %s=%d replays it", seed, faultnet.SeedVariable, seed)
-		soak(t, seed, lasts)
-	}
-}
-
-func soak(t *testing.T, seed uint64, lasts time.Duration) {
-	t.Helper()
-	c := newCourse(t, "--log-level", "error", "--keepalive", "1s", "--connect-timeout", "5s")
-	d, stop := under(t, c.address, testenv.OfFull(2, 4), testenv.OfFull[int64](256<<10, 1<<20),
-		seed)
-	r := rand.New(rand.NewPCG(seed, 1))
-	count := make(map[string]int)
-	second := time.NewTicker(time.Second)
-	defer second.Stop()
-	for over := time.After(lasts); ; {
-		select {
-		case <-over:
-			c.heal()
-			took := c.firstGood()
-			stop()
-			t.Logf("%v with seed %d, race detector %t: %v; faults %v; well again after %v",
-				lasts, seed, raceDetector, d, count, took.Round(time.Millisecond))
-			return
-		case <-second.C:
-			c.heal()
-			count[c.harm(r)]++
-		}
-	}
-}
-
-// harm does one thing that goes wrong, and returns what.
-func (c *topology) harm(r *rand.Rand) string {
-	where := []*faultnet.ProxyServer{c.near, c.far}[r.IntN(2)]
-	switch kind := r.IntN(8); kind {
-	case 0, 1, 2, 3:
-		c.kill(parts[kind])
-		c.revive(parts[kind])
-		return parts[kind] + " killed"
-	case 4:
-		where.Cut()
-		return "cut"
-	case 5:
-		where.Reset()
-		return "reset"
-	case 6:
-		where.BlackHole(true)
-		return "black hole"
-	default:
-		where.BlackHole(true, faultnet.Direction(r.IntN(2)))
-		return "black hole one way"
-	}
-}
-
-// heal ends what harm has left.
-func (c *topology) heal() {
-	c.near.BlackHole(false)
-	c.far.BlackHole(false)
 }

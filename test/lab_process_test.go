@@ -89,6 +89,9 @@ func executable(t testing.TB) string {
 		built.path = filepath.Join(built.dir, "sp")
 		build := exec.Command("go", "build", fmt.Sprintf("-race=%t", raceDetector),
 			"-o", built.path, "..")
+		if !raceDetector {
+			build.Env = append(os.Environ(), "CGO_ENABLED=0") // one that is static
+		}
 		if out, err := build.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("%v: %w\n%s", build, err, out)
 		}

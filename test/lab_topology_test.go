@@ -292,8 +292,12 @@ func (w *topology) kill(part string) { (*w.part(part)).kill() }
 // revive starts a part again that was killed, and waits until it is ready.
 func (w *topology) revive(part string) {
 	w.t.Helper()
-	p := w.part(part)
-	*p = (*p).again()
+	w.begun(part, (*w.part(part)).again())
+}
+
+// begun takes note of a process that has taken the place of a part that was killed.
+func (w *topology) begun(part string, p *process) {
+	*w.part(part) = p
 	switch part {
 	case "target":
 		w.targetProcesses = append(w.targetProcesses, w.targetProcess)

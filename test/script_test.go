@@ -248,6 +248,28 @@ func scriptMode(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+// prompt is the listener of a web server that answers at once whatever is no HTTP. Go's waits for
+// the end of a line first, and by chance there is none in a handshake.
+type prompt struct{ net.Listener }
+
+// Accept implements net.Listener.
+func (l prompt) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	return promptConn{c}, err
+}
+
+type promptConn struct{ net.Conn }
+
+// Read implements net.Conn.
+func (c promptConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if n > 0 && n < len(p) && (p[0] < 'A' || p[0] > 'Z') { // no method begins so
+		p[n] = '\n'
+		n++
+	}
+	return n, err
+}
+
 // serviceMain is a program for scripts: service http|echo [WHERE]. It prints where it listens, and
 // a line on stderr for each connection. http answers with a page, echo with "you said: " and what
 // it has read to the end.
@@ -268,7 +290,7 @@ func serviceMain() {
 		fmt.Println(l.Addr())
 	}
 	if os.Args[1] == "http" {
-		fatal(http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fatal(http.Serve(prompt{l}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			fmt.Fprintln(os.Stderr, r.Method, r.URL)
 			fmt.Fprintln(w, "it works")
 		})))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +20,12 @@ import (
 // oneSocket starts an inlet whose stdin and stdout are one socket, as inetd does, and returns it
 // and the other end.
 func (u person) oneSocket(network, to string) (*process, conn) {
+	u.t.Helper()
+	return u.oneSocketFor(network, false, u.command("inlet", "--listen", "-", "--to", to))
+}
+
+// oneSocketFor is oneSocket for any command. Stderr may be that socket as well.
+func (u person) oneSocketFor(network string, stderr bool, cmd *exec.Cmd) (*process, conn) {
 	u.t.Helper()
 	where := anywhere
 	if network == "unix" {
@@ -44,8 +51,10 @@ func (u person) oneSocket(network, to string) (*process, conn) {
 		u.t.Fatal(err)
 	}
 	defer file.Close()
-	cmd := u.command("inlet", "--listen", "-", "--to", to)
 	cmd.Stdin, cmd.Stdout = file, file
+	if stderr {
+		cmd.Stderr = file
+	}
 	testkit.Hurry(u.t, far)
 	return start(u.t, cmd), far.(conn)
 }
@@ -100,6 +109,34 @@ func TestOneSocketReset(t *testing.T) {
 	reset(t, far)
 	receivesReset(t, c)
 	p.ends(1)
+}
+
+// TestOneSocketForAll has nothing that sp says get into a connection that is its stderr, too: no
+// warning, no log, no error.
+func TestOneSocketForAll(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			w := newOutlet(t)
+			p, c := w.oneSocketFor(network, true, w.program("env", "-u", "HOME", w.binary, "inlet",
+				"--listen", "-", "--to", w.route(), "--identity", w.keyFile(), "--log-level", "debug"))
+			far := w.accept()
+			send(t, far, "greeting")
+			receives(t, c, "greeting")
+			_ = far.Close()
+			receivesEnd(t, c)
+			halfClose(t, c)
+			p.ends(0)
+
+			p, c = w.oneSocketFor(network, true,
+				w.command("inlet", "--listen", "-", "--to", freeAddress(t), "--no-wait"))
+			if e := endOf(c); e.read > 0 {
+				t.Errorf("%d bytes came that nobody sent", e.read)
+			}
+			p.ends(3)
+		})
+	}
 }
 
 // TestUnderSocat is that with a program that makes such sockets.

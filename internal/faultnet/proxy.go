@@ -55,13 +55,14 @@ type ProxyServer struct {
 	done     chan struct{} // closed when all it started has ended
 
 	// Guarded by mu.
-	mu     sync.Mutex
-	target string
-	refuse bool
-	hole   [2]bool
-	links  map[int]*Link // that are not done, or held
-	past   []Event       // of links that are done
-	closed bool
+	mu      sync.Mutex
+	targets []string // in turn
+	turn    int
+	refuse  bool
+	hole    [2]bool
+	links   map[int]*Link // that are not done, or held
+	past    []Event       // of links that are done
+	closed  bool
 }
 
 // Proxy listens on the TCP address listen and joins each connection with one of
@@ -74,7 +75,7 @@ func Proxy(ctx context.Context, listen, target string, cfg ProxyConfig) (*ProxyS
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	p := &ProxyServer{
-		cfg: cfg, listener: ln, cancel: cancel, target: target,
+		cfg: cfg, listener: ln, cancel: cancel, targets: []string{target},
 		done:  make(chan struct{}),
 		links: make(map[int]*Link),
 	}
@@ -133,7 +134,8 @@ func (p *ProxyServer) serve(ctx context.Context, n int, client net.Conn) {
 
 func (p *ProxyServer) dial(ctx context.Context) (net.Conn, error) {
 	p.mu.Lock()
-	target, refuse := p.target, p.refuse
+	target, refuse := p.targets[p.turn%len(p.targets)], p.refuse
+	p.turn++
 	p.mu.Unlock()
 	if refuse {
 		return nil, net.ErrClosed
@@ -213,11 +215,12 @@ func (p *ProxyServer) Fired() []Event {
 	return events
 }
 
-// SetTarget makes new connections go to another address.
-func (p *ProxyServer) SetTarget(target string) {
+// SetTarget makes new connections go to another address, or to several in turn, as a balancer has
+// it. There must be one.
+func (p *ProxyServer) SetTarget(targets ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.target = target
+	p.targets = slices.Clone(targets)
 }
 
 // Refuse switches whether new connections are reset at once. Those that are up

@@ -177,7 +177,12 @@ func TestProxySwitches(t *testing.T) {
 	refused(t, p)
 	p.Refuse(false)
 	dial()
+	before := p.targets[0]
 	p.SetTarget("127.0.0.1:1")
+	refused(t, p)
+	p.SetTarget(before, "127.0.0.1:1")
+	refused(t, p)
+	dial()
 	refused(t, p)
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -30,6 +31,12 @@ func lookUp(ctx context.Context, host, port string) ([]netip.AddrPort, error) {
 	if err != nil {
 		return nil, err
 	}
+	if isLocalhost(host) {
+		return []netip.AddrPort{
+			netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(number)),
+			netip.AddrPortFrom(netip.IPv6Loopback(), uint16(number)),
+		}, nil
+	}
 	found, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
 	if err != nil {
 		return nil, err
@@ -42,6 +49,12 @@ func lookUp(ctx context.Context, host, port string) ([]netip.AddrPort, error) {
 		return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
 	}
 	return interleave(all), nil
+}
+
+// isLocalhost tells whether host is the name for which no name service is asked, whatever files of
+// this machine may be missing: RFC 6761, section 6.3.
+func isLocalhost(host string) bool {
+	return strings.EqualFold(strings.TrimSuffix(host, "."), "localhost")
 }
 
 // interleave has the two families take turns, beginning with the one that came first: RFC 8305,

@@ -178,6 +178,24 @@ func TestMemoryIsBounded(t *testing.T) {
 	}
 }
 
+// localhost is both loopbacks, as it is for who listens there, and nobody is asked.
+func TestLocalhost(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // whoever is asked now does not answer
+	for _, name := range []string{"localhost", "LocalHost", "localhost."} {
+		all, err := lookUp(ctx, name, "80")
+		if want := addresses("127.0.0.1 ::1"); err != nil || len(all) != 2 ||
+			all[0].Addr() != want[0].Addr() || all[1].Addr() != want[1].Addr() {
+			t.Errorf("%s: %v, %v", name, all, err)
+		}
+	}
+	for _, name := range []string{"localhost.example", "mylocalhost"} {
+		if isLocalhost(name) {
+			t.Error(name)
+		}
+	}
+}
+
 // A name is dialed at whichever of its addresses answers, and one that is none says so.
 func TestDialName(t *testing.T) {
 	l, err := ListenConfig().Listen(t.Context(), "tcp4", "127.0.0.1:0")
