@@ -25,6 +25,11 @@ type Config struct {
 	// policy is made. Reload and Poll read them again.
 	AllowFiles []string
 
+	// AllowLater are files like AllowFiles that need not exist yet: until one does, it names
+	// nobody. From then on it is as they are. One that has just appeared is found without Reload
+	// or Poll when somebody would be refused. An error in one that is there is one, at once.
+	AllowLater []string
+
 	// AllowAnyone trusts every identity that proves itself.
 	AllowAnyone bool
 
@@ -69,8 +74,8 @@ type Config struct {
 
 // anchored reports whether anybody is named, so that Self is not implied.
 func (cfg *Config) anchored() bool {
-	return len(cfg.Allow) > 0 || len(cfg.AllowFiles) > 0 || cfg.AllowAnyone ||
-		len(cfg.Authorities) > 0
+	return len(cfg.Allow)+len(cfg.AllowFiles)+len(cfg.AllowLater)+len(cfg.Authorities) > 0 ||
+		cfg.AllowAnyone
 }
 
 func (cfg *Config) check() error {

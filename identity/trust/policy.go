@@ -1,9 +1,11 @@
 package trust
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,7 +14,7 @@ import (
 )
 
 // Policy decides whom to trust. It is safe for concurrent use. Check never waits for a
-// disk. Accept does when a ticket is redeemed, or when a history that is new is written to
+// disk. MightTrust does while a file of Config.AllowLater is not there. Accept does when a ticket is redeemed, or when a history that is new is written to
 // the file of known histories. Changes of the allow and deny files are seen by Poll and
 // Reload only.
 type Policy struct {
@@ -31,7 +33,8 @@ type Policy struct {
 
 	redeeming sync.Mutex // held while a ticket is redeemed
 
-	lists atomic.Pointer[lists] // what Check reads
+	lists    atomic.Pointer[lists] // what Check reads
+	awaiting atomic.Bool           // some allow file has not been there yet
 
 	mu         sync.Mutex // held while files are read; guards what follows
 	allowFiles []*listFile
@@ -55,7 +58,7 @@ func NewPolicy(cfg Config) (*Policy, error) {
 		issuer:      cfg.TicketIssuer,
 		leadsHere:   cfg.TicketRoute,
 		onSpent:     cfg.Spent,
-		allowFiles:  listFiles(allowKind, cfg.AllowFiles),
+		allowFiles:  slices.Concat(listFiles(allowKind, cfg.AllowFiles), laterFiles(cfg.AllowLater)),
 		denyFiles:   listFiles(denyKind, cfg.DenyFiles),
 	}
 	if !cfg.anchored() {
@@ -65,6 +68,7 @@ func NewPolicy(cfg Config) (*Policy, error) {
 		p.known = NewKnownHistories()
 	}
 	p.lists.Store(&lists{changed: make(chan struct{})})
+	p.awaiting.Store(len(cfg.AllowLater) > 0)
 	if err := p.Reload(); err != nil {
 		return nil, err
 	}
@@ -87,7 +91,11 @@ func set(ids []identity.Identifier) map[identity.Identifier]bool {
 // and of what comes with that no more than what decides. Who presents a ticket that is good may go
 // on, for that is to be spent. An error wraps [ErrNotTrusted] and gives the reason.
 func (p *Policy) MightTrust(c identity.Claim, as As, now time.Time) error {
-	if err := p.mightTrust(c, as, now); err != nil {
+	err := p.mightTrust(c, as, now)
+	if err != nil && p.appeared() {
+		err = p.mightTrust(c, as, now)
+	}
+	if err != nil {
 		return fmt.Errorf("who claims to be %s is %w: %w", c.Identifier, ErrNotTrusted, err)
 	}
 	return nil
@@ -174,6 +182,21 @@ func (p *Policy) Names(id identity.Identifier) bool {
 	}
 	_, listed := lists.allow[id]
 	return listed || p.anyone || p.allow[id] || id == p.self && !id.IsZero()
+}
+
+// Allowed returns those who are named, and not denied, in order.
+func (p *Policy) Allowed() []identity.Identifier {
+	lists := p.lists.Load()
+	named := maps.Clone(p.allow)
+	for id := range lists.allow {
+		named[id] = true
+	}
+	maps.DeleteFunc(named, func(id identity.Identifier, _ bool) bool {
+		return p.denied(lists, id) != nil
+	})
+	return slices.SortedFunc(maps.Keys(named), func(a, b identity.Identifier) int {
+		return bytes.Compare(a[:], b[:])
+	})
 }
 
 // decide looks at everything but the histories known before.
