@@ -20,8 +20,7 @@ import (
 // open routes.
 //
 // A process of relays alone, for which no Node.Identity is named, has a key that no other role has.
-// Nobody else can have its identity: if Node.Trust names nobody, it trusts its user's own in place
-// of it.
+// Nobody else has its identity: if Node.Trust names nobody, it trusts its user's own as well.
 type Config struct {
 	Node    Node
 	Inlets  []Inlet
@@ -49,7 +48,7 @@ func (c Config) HasRelayKey() bool {
 }
 
 // TrustsOwner tells whether the node trusts its user's own identity, which identity.PublicPath names,
-// in place of one that nobody else has.
+// beside its own.
 func (c Config) TrustsOwner() bool { return c.HasRelayKey() && !c.Node.Trust.namesAnybody() }
 
 // Validate returns nil, or the first thing that is wrong: a *FieldError where one field is.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"io/fs"
+	"slices"
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity"
@@ -12,8 +13,8 @@ import (
 type selfFiles struct {
 	key string // which file has its key
 
-	// owner is the file that names its user, whom it trusts in place of itself; empty if others
-	// are named. It need not be there yet.
+	// owner is the file that names its user, whom it trusts beside itself; empty if others are
+	// named. It need not be there yet.
 	owner string
 }
 
@@ -30,10 +31,10 @@ func filesOf(c config.Config) (selfFiles, error) {
 	return selfFiles{key, owner}, nil
 }
 
-// trustOwner has the site trust its user's own identity in place of its own, which nobody else has.
-// The user's key file may have been copied here, and nothing else been done: then it says who that
-// is. It is told of by a file that can be read without the key, also later on; where that cannot be
-// written, what the key file says now is all there is.
+// trustOwner has the site trust its user's own identity beside its own, which only this user's other
+// relays have. Who that is stands in a file that is read without the key, also later on. It is made
+// here as well, for the key file may have been copied to this machine, and nothing else been done.
+// Where it cannot be made, there is what the key file says now.
 func (s *site) trustOwner() {
 	owner, err := identity.PublishOwn()
 	switch {
@@ -42,7 +43,7 @@ func (s *site) trustOwner() {
 		s.logger.Warn("the user's own identity is not read", "error", err)
 	case err != nil:
 		s.logger.Info("the user's own identity is trusted as it is now", "error", err)
-		s.trust.Allow = append(s.trust.Allow, owner)
+		s.trust.Allow = append(s.trust.Allow, owner, s.trust.Self)
 		return
 	}
 	// What is not there when the process confines itself cannot be read later. Where it cannot be
@@ -56,7 +57,10 @@ func (s *site) tryOwner() {
 	if s.owner == "" {
 		return
 	}
-	if owners := s.main.policy.Allowed(); len(owners) > 0 {
+	owners := slices.DeleteFunc(s.main.policy.Allowed(), func(id identity.Identifier) bool {
+		return id == s.trust.Self
+	})
+	if len(owners) > 0 {
 		s.logger.Info("this user's own identity may claim names, since nobody else is named",
 			"identifier", owners[0], "file", s.owner)
 		return

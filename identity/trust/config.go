@@ -11,8 +11,8 @@ import (
 var errZero = errors.New("the zero Identifier names nobody")
 
 // Config says whom to trust. The fields from Allow to Authorities are anchors, and one
-// that holds is enough. If none of them is set, only Self is trusted. If any is set, Self
-// is trusted only if it is named there too.
+// that holds is enough. If none of them is set but AllowLater, Self is trusted as well, and nobody
+// else. If any is set, Self is trusted only if it is named there too.
 type Config struct {
 	// Self is the node's own Identifier. It may be zero if there is an anchor. No authority
 	// vouches for it: whoever has a node's key is not somebody else to that node.
@@ -26,8 +26,9 @@ type Config struct {
 	AllowFiles []string
 
 	// AllowLater are files like AllowFiles that need not exist yet: until one does, it names
-	// nobody. From then on it is as they are. One that has just appeared is found without Reload
-	// or Poll when somebody would be refused. An error in one that is there is one, at once.
+	// nobody. From then on it is as they are. They are looked at without Reload or Poll
+	// as well, before somebody is refused. What is wrong with one that is there is an error when
+	// the policy is made.
 	AllowLater []string
 
 	// AllowAnyone trusts every identity that proves itself.
@@ -74,8 +75,8 @@ type Config struct {
 
 // anchored reports whether anybody is named, so that Self is not implied.
 func (cfg *Config) anchored() bool {
-	return len(cfg.Allow)+len(cfg.AllowFiles)+len(cfg.AllowLater)+len(cfg.Authorities) > 0 ||
-		cfg.AllowAnyone
+	return len(cfg.Allow) > 0 || len(cfg.AllowFiles) > 0 || cfg.AllowAnyone ||
+		len(cfg.Authorities) > 0
 }
 
 func (cfg *Config) check() error {

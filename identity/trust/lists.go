@@ -24,15 +24,6 @@ type location struct {
 
 func (l location) String() string { return fmt.Sprintf("%s:%d", l.path, l.line) }
 
-// laterFiles are allow files that need not be there yet.
-func laterFiles(paths []string) []*listFile {
-	files := listFiles(allowKind, paths)
-	for _, f := range files {
-		f.later = true
-	}
-	return files
-}
-
 func listFiles(kind string, paths []string) []*listFile {
 	files := make([]*listFile, len(paths))
 	for i, path := range paths {
@@ -74,7 +65,6 @@ func (p *Policy) refresh(read func(*listFile) error) error {
 
 // publish lets Check see what has been read, and tells those who wait for a change.
 func (p *Policy) publish() {
-	p.awaiting.Store(slices.ContainsFunc(p.allowFiles, (*listFile).isAwaited))
 	old := p.lists.Load()
 	fresh := &lists{
 		allow:   merge(p.allowFiles, (*listFile).identities),
@@ -94,25 +84,28 @@ func (p *Policy) publish() {
 func (f *listFile) identities() map[identity.Identifier]int { return f.ids }
 func (f *listFile) credentials() map[Serial]int             { return f.serials }
 
-// appeared reads the files that were not there yet, as far as they are now, and reports whether there
-// are some. It is for the moment before somebody is refused: who has just made such a file, and comes
-// at once, must not be faster than whoever calls Poll. What is wrong with a file Poll will say.
-func (p *Policy) appeared() bool {
-	if !p.awaiting.Load() {
+// lookAgain reads the files that came later than the policy, or may still, if they have changed, and
+// reports whether they have. It is for the moment before somebody is refused: who has just made such
+// a file, and comes at once, must not be faster than whoever calls Poll. What is wrong with a file
+// Poll will say.
+func (p *Policy) lookAgain() bool {
+	if len(p.laterFiles) == 0 {
 		return false
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	found := false
-	for _, f := range p.allowFiles {
-		if f.isAwaited() && f.read(false) == nil && !f.isAwaited() {
-			f.fresh, found = false, true
+	changed := false
+	for _, f := range p.laterFiles {
+		if f.file.Changed() && f.read(true) != nil {
+			f.file.Again()
 		}
+		changed = changed || f.fresh
+		f.fresh = false
 	}
-	if found {
+	if changed {
 		p.publish()
 	}
-	return found
+	return changed
 }
 
 // merge returns what some files name; the first file that names one counts.

@@ -14,7 +14,7 @@ import (
 )
 
 // Policy decides whom to trust. It is safe for concurrent use. Check never waits for a
-// disk. MightTrust does while a file of Config.AllowLater is not there. Accept does when a ticket is redeemed, or when a history that is new is written to
+// disk. MightTrust does where there is a Config.AllowLater. Accept does when a ticket is redeemed, or when a history that is new is written to
 // the file of known histories. Changes of the allow and deny files are seen by Poll and
 // Reload only.
 type Policy struct {
@@ -33,12 +33,12 @@ type Policy struct {
 
 	redeeming sync.Mutex // held while a ticket is redeemed
 
-	lists    atomic.Pointer[lists] // what Check reads
-	awaiting atomic.Bool           // some allow file has not been there yet
+	lists atomic.Pointer[lists] // what Check reads
 
 	mu         sync.Mutex // held while files are read; guards what follows
 	allowFiles []*listFile
 	denyFiles  []*listFile
+	laterFiles []*listFile // those of allowFiles that need not be there yet
 }
 
 // NewPolicy checks that a policy makes sense, and reads its files. Errors name the file
@@ -58,8 +58,12 @@ func NewPolicy(cfg Config) (*Policy, error) {
 		issuer:      cfg.TicketIssuer,
 		leadsHere:   cfg.TicketRoute,
 		onSpent:     cfg.Spent,
-		allowFiles:  slices.Concat(listFiles(allowKind, cfg.AllowFiles), laterFiles(cfg.AllowLater)),
+		allowFiles:  listFiles(allowKind, cfg.AllowFiles),
 		denyFiles:   listFiles(denyKind, cfg.DenyFiles),
+	}
+	for _, f := range listFiles(allowKind, cfg.AllowLater) {
+		f.later = true
+		p.allowFiles, p.laterFiles = append(p.allowFiles, f), append(p.laterFiles, f)
 	}
 	if !cfg.anchored() {
 		p.self = cfg.Self
@@ -68,7 +72,6 @@ func NewPolicy(cfg Config) (*Policy, error) {
 		p.known = NewKnownHistories()
 	}
 	p.lists.Store(&lists{changed: make(chan struct{})})
-	p.awaiting.Store(len(cfg.AllowLater) > 0)
 	if err := p.Reload(); err != nil {
 		return nil, err
 	}
@@ -92,7 +95,7 @@ func set(ids []identity.Identifier) map[identity.Identifier]bool {
 // on, for that is to be spent. An error wraps [ErrNotTrusted] and gives the reason.
 func (p *Policy) MightTrust(c identity.Claim, as As, now time.Time) error {
 	err := p.mightTrust(c, as, now)
-	if err != nil && p.appeared() {
+	if err != nil && p.lookAgain() {
 		err = p.mightTrust(c, as, now)
 	}
 	if err != nil {
@@ -252,6 +255,8 @@ func (p *Policy) anchored(
 // notNamed is the reason for refusing who is in no list; nil if there are none.
 func (p *Policy) notNamed(lists *lists) error {
 	switch {
+	case !p.self.IsZero() && len(p.allowFiles) > 0:
+		return fmt.Errorf("not our own identity, and not among the %d allowed", len(lists.allow))
 	case !p.self.IsZero():
 		return errors.New("not our own identity, and no other is allowed")
 	case len(p.allow)+len(p.allowFiles) > 0:
