@@ -8,9 +8,6 @@ import (
 	"testing"
 )
 
-// confined has a process confine itself, whatever its environment says, and say so.
-var confined = []string{"--no-sandbox=false", "--log-level", "debug"}
-
 // noNewPrivileges is what the kernel says of a process that has confined itself.
 func (p *process) noNewPrivileges() string {
 	p.t.Helper()
