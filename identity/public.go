@@ -11,19 +11,19 @@ import (
 	"github.com/secureportal/sp/internal/atomicfile"
 )
 
-// The Identifier of a user's own identity is no secret, and lies in a file apart: a line of its own,
-// as in a list of whom to trust. So who has to know whose a machine is, as a relay has, need not be
-// able to read the key. Whoever loads or saves the user's own key file, at [DefaultPath] without
-// SP_IDENTITY, has the other one follow it.
+// The Identifier of a user's own identity is no secret, and lies in a file apart: a line of its
+// own, as in a list of whom to trust. So who has to know whose a machine is, as a relay has, need
+// not be able to read the key. Whoever loads or saves the user's own key file, at [DefaultPath]
+// without SP_IDENTITY, has the other one follow it.
 
 const (
 	publicFolderMode = 0o755
 	maxPublicFile    = identifierText + 1 // what has more is wrong
 )
 
-// PublicPath returns where the Identifier of a user's own identity is published: sp/public/identity
-// where [DefaultPath] has sp/identity if SP_IDENTITY is not set. It has a folder of its own, so that
-// a process may read that, and not the key.
+// PublicPath returns where the Identifier of a user's own identity is published:
+// sp/public/identity where [DefaultPath] has sp/identity if SP_IDENTITY is not set. It has a
+// folder of its own, so that a process may read that, and not the key.
 func PublicPath() (string, error) { return inConfig(filepath.Join("public", "identity")) }
 
 // PublishOwn publishes the Identifier of the user's own identity, and returns it. It does not read

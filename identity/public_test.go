@@ -159,7 +159,7 @@ func TestPublishOwn(t *testing.T) {
 		"no secret in it":  {good[:strings.Index(good, "# created")], nil},
 		"empty":            {"", ErrNotIdentityFile},
 		"cut":              {good[:40], ErrNotIdentityFile},
-		"another version":  {strings.Replace(good, keyFileHeader, "sp-identity-2", 1), ErrNotIdentityFile},
+		"another version":  {strings.Replace(good, "y-1", "y-2", 1), ErrNotIdentityFile},
 		"something else":   {strings.Repeat("x", len(good)), ErrNotIdentityFile},
 		"no Identifier":    {strings.Replace(good, ": I", ": J", 1), ErrDamaged},
 		"more on its line": {strings.Replace(start, "\n# created", " # created", 1), ErrDamaged},

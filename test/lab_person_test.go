@@ -237,7 +237,8 @@ func (u person) vouch(about string, flags ...string) string {
 	return u.must(append([]string{"credential", "issue", "--for", about}, flags...)...)
 }
 
-// confined has a process confine itself, where that can be and whatever its environment says, and say so.
+// confined has a process confine itself, where that can be and whatever its environment says, and
+// say so.
 var confined = []string{"--no-sandbox=false", "--log-level", "debug"}
 
 // anywhere is where a role listens that takes a free port.

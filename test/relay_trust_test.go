@@ -103,8 +103,8 @@ func TestRelayDenies(t *testing.T) {
 }
 
 // TestRelayKey has a relay make a key of its own at its first start, and have the same one at its
-// next. It needs nobody else's, and it is nobody else: where others are named, not even its owner may
-// claim a name.
+// next. It needs nobody else's, and it is nobody else: where others are named, not even its owner
+// may claim a name.
 func TestRelayKey(t *testing.T) {
 	t.Parallel()
 	owner, host, client := newPerson(t), newPerson(t), newPerson(t)

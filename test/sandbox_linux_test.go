@@ -91,8 +91,8 @@ func TestConfined(t *testing.T) {
 	})
 }
 
-// TestConfinedRelay has a relay be able to read its own key, and who its user is, and not its user's
-// key: neither where that is, nor under a name that it may read.
+// TestConfinedRelay has a relay be able to read its own key, and who its user is, and not its
+// user's key: neither where that is, nor under a name that it may read.
 func TestConfinedRelay(t *testing.T) {
 	t.Parallel()
 	p := newPerson(t)

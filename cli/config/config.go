@@ -47,8 +47,8 @@ func (c Config) HasRelayKey() bool {
 		len(c.Inlets)+len(c.Outlets)+len(c.Bridges) == 0
 }
 
-// TrustsOwner tells whether the node trusts its user's own identity, which identity.PublicPath names,
-// beside its own.
+// TrustsOwner tells whether the node trusts its user's own identity, which identity.PublicPath
+// names, beside its own.
 func (c Config) TrustsOwner() bool { return c.HasRelayKey() && !c.Node.Trust.namesAnybody() }
 
 // Validate returns nil, or the first thing that is wrong: a *FieldError where one field is.

@@ -31,10 +31,10 @@ func filesOf(c config.Config) (selfFiles, error) {
 	return selfFiles{key, owner}, nil
 }
 
-// trustOwner has the site trust its user's own identity beside its own, which only this user's other
-// relays have. Who that is stands in a file that is read without the key, also later on. It is made
-// here as well, for the key file may have been copied to this machine, and nothing else been done.
-// Where it cannot be made, there is what the key file says now.
+// trustOwner has the site trust its user's own identity beside its own, which only this user's
+// other relays have. Who that is stands in a file that is read without the key, also later on. It
+// is made here as well, for the key file may have been copied to this machine, and nothing else
+// been done. Where it cannot be made, there is what the key file says now.
 func (s *site) trustOwner() {
 	owner, err := identity.PublishOwn()
 	switch {

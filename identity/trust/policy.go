@@ -13,10 +13,10 @@ import (
 	"github.com/secureportal/sp/identity"
 )
 
-// Policy decides whom to trust. It is safe for concurrent use. Check never waits for a
-// disk. MightTrust does where there is a Config.AllowLater. Accept does when a ticket is redeemed, or when a history that is new is written to
-// the file of known histories. Changes of the allow and deny files are seen by Poll and
-// Reload only.
+// Policy decides whom to trust. It is safe for concurrent use. Check never waits for a disk.
+// MightTrust does where there is a Config.AllowLater. Accept does when a ticket is redeemed, or
+// when a history that is new is written to the file of known histories. Changes of the allow and
+// deny files are seen by Poll and Reload only.
 type Policy struct {
 	// Set once.
 	own         identity.Identifier // no authority vouches for it here
