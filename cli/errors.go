@@ -249,6 +249,10 @@ func problemHint(d *daemon.Error) string {
 	case daemon.TicketFailed:
 		return "the ticket may be late, redeemed by another identity, or not one for this outlet, " +
 			"or the outlet has no --allow-file; its log says why: ask for a new one"
+	case daemon.NoClaimants:
+		return "name who may with --allow I…, which sp identity show prints on the outlet's machine; " +
+			"or --allow-anyone; or --identity FILE, if relay and outlets are to have the same key. An " +
+			"identity that this user gets on this machine may as well, from then on"
 	case daemon.RelayFailed:
 		return relayHint(d)
 	}
@@ -276,9 +280,6 @@ func relayHint(d *daemon.Error) string {
 func usageHint(u *usageError) string {
 	var field *config.FieldError
 	switch {
-	case errors.Is(u, config.ErrNoClaimants):
-		return "--allow I…, which sp identity show prints on the outlet's machine; or " +
-			"--allow-anyone; or --identity FILE, if relay and outlets are to have the same key"
 	case errors.As(u, &field) && field.Field == "suite":
 		return fmt.Sprintf("one of %v", noise.Suites())
 	}

@@ -12,10 +12,10 @@ func relayCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "relay",
 		Usage:     "join inlets with outlets that dialed out to it; it sees only ciphertext",
-		UsageText: "sp relay --listen [HOST]:PORT --allow I…",
-		Description: "Those who are trusted may claim names. The relay has a key of its own, so " +
-			"they have to be named,\nunless --identity says that it has theirs. When it listens, " +
-			"it prints its address, and nothing else.",
+		UsageText: "sp relay --listen [HOST]:PORT [--allow I…]",
+		Description: "Those who are trusted may claim names: if nobody is named, the identity that " +
+			"this user has or gets on\nthis machine. The relay has a key of its own, unless --identity " +
+			"says that it has theirs. When it\nlistens, it prints its address, and nothing else.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{
 				Name: "listen",

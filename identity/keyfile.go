@@ -34,6 +34,7 @@ import (
 const (
 	keyFileFamily   = "sp-identity-"
 	keyFileHeader   = keyFileFamily + "1"
+	keyFileName     = "# identifier: "
 	keyFileWarning  = "# this file is a secret: whoever can read it can be this identity\n"
 	keyFileSecret   = "secret: "
 	keyFileHistory  = "history: "
@@ -59,13 +60,16 @@ func DefaultPath() (string, error) {
 	if path := os.Getenv("SP_IDENTITY"); path != "" {
 		return path, nil
 	}
-	return inConfig("identity")
+	return ownPath()
 }
 
 // RelayPath returns where the key of a user's relays is kept, which no other role has:
 // sp/relay/identity where [DefaultPath] has sp/identity if SP_IDENTITY is not set. It has a folder
 // of its own, so that a relay may read that and not the user's key.
 func RelayPath() (string, error) { return inConfig(filepath.Join("relay", "identity")) }
+
+// ownPath is [DefaultPath] whatever SP_IDENTITY is.
+func ownPath() (string, error) { return inConfig("identity") }
 
 func inConfig(name string) (string, error) {
 	dir, err := userdir.Config()
@@ -104,7 +108,7 @@ func LoadOrCreate(path string) (id *Identity, created bool, err error) {
 // Load reads an identity file, at most [MaxKeyFile] bytes. Where files have modes it
 // must be readable by its owner only, and nobody but that one and root may be able to put
 // another in its place: see [atomicfile.CheckPrivate] and [atomicfile.CheckDeciding]. A
-// symbolic link to it is fine.
+// symbolic link to it is fine. The user's own Identifier is published: see [PublicPath].
 func Load(path string) (*Identity, error) {
 	b, info, err := atomicfile.Read(path, MaxKeyFile)
 	if err == nil {
@@ -123,12 +127,14 @@ func Load(path string) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity file %s: %w", path, err)
 	}
+	publishOwn(path, id.Identifier())
 	return id, nil
 }
 
 // Save writes the identity file, mode 0600, whole or not at all. It replaces a file that
 // is there only if force is true; else the error is fs.ErrExist, also when two processes
-// save at once. The folder must exist, and nobody else may write in it.
+// save at once. The folder must exist, and nobody else may write in it. The user's own Identifier
+// is published: see [PublicPath].
 func (id *Identity) Save(path string, force bool) error {
 	if !force {
 		return id.save(path, atomicfile.Create)
@@ -196,12 +202,13 @@ func (id *Identity) save(path string, write func(string, []byte) error) error {
 	if err != nil {
 		return fmt.Errorf("identity file %s: %w", path, atomicfile.WithoutPath(err))
 	}
+	publishOwn(path, id.Identifier())
 	return nil
 }
 
 func (id *Identity) keyFile() []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "%s\n# identifier: %s\n", keyFileHeader, id.Identifier())
+	fmt.Fprintf(&b, "%s\n%s%s\n", keyFileHeader, keyFileName, id.Identifier())
 	fmt.Fprintf(&b, "# created: %s\n", unix(id.history.changes[0].created).Format(time.RFC3339))
 	b.WriteString(keyFileWarning)
 	fmt.Fprintf(&b, "%s%s\n", keyFileSecret, keyEncoding.EncodeToString(id.key().Seed()))

@@ -8,9 +8,6 @@ import (
 	"testing"
 )
 
-// confined has a process confine itself, whatever its environment says, and say so.
-var confined = []string{"--no-sandbox=false", "--log-level", "debug"}
-
 // noNewPrivileges is what the kernel says of a process that has confined itself.
 func (p *process) noNewPrivileges() string {
 	p.t.Helper()
@@ -94,24 +91,33 @@ func TestConfined(t *testing.T) {
 	})
 }
 
-// TestConfinedRelay has a relay be able to read its own key, and not the one of its user.
+// TestConfinedRelay has a relay be able to read its own key, and who its user is, and not its
+// user's key: neither where that is, nor under a name that it may read.
 func TestConfinedRelay(t *testing.T) {
 	t.Parallel()
 	p := newPerson(t)
+	p.identifier() // is made
 	relay, _ := p.startRelay(confined...)
 	files := relay.isConfined()
 	p.must("identity", "rotate", p.relayKeyFile())
 	relay.says("the identity has a new key")
+	p.must("identity", "create", "--force")
+	relay.says("the lists have changed")
 	if !files {
 		return
 	}
-	if err := os.Remove(p.relayKeyFile()); err != nil {
-		t.Fatal(err)
+	for i, path := range []string{p.relayKeyFile(), p.publicFile()} {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(p.keyFile(), path); err != nil {
+			t.Fatal(err)
+		}
+		relay.saysTimes("permission denied", i+1)
 	}
-	if err := os.Symlink(p.keyFile(), p.relayKeyFile()); err != nil {
-		t.Fatal(err)
+	if relay.said(p.publicFile()+": permission denied") == 0 {
+		t.Error("it may read what a link beside its user's Identifier leads to")
 	}
-	relay.says("permission denied")
 }
 
 // TestConfinedByName has a confined inlet dial a far end by its name, when that is there at last,

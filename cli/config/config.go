@@ -20,7 +20,7 @@ import (
 // open routes.
 //
 // A process of relays alone, for which no Node.Identity is named, has a key that no other role has.
-// Nobody else can have its identity, so it has to be told whom to trust.
+// Nobody else has its identity: if Node.Trust names nobody, it trusts its user's own as well.
 type Config struct {
 	Node    Node
 	Inlets  []Inlet
@@ -46,6 +46,10 @@ func (c Config) HasRelayKey() bool {
 	return c.Node.Identity == "" && len(c.Relays) > 0 &&
 		len(c.Inlets)+len(c.Outlets)+len(c.Bridges) == 0
 }
+
+// TrustsOwner tells whether the node trusts its user's own identity, which identity.PublicPath
+// names, beside its own.
+func (c Config) TrustsOwner() bool { return c.HasRelayKey() && !c.Node.Trust.namesAnybody() }
 
 // Validate returns nil, or the first thing that is wrong: a *FieldError where one field is.
 // It tells what cannot work whatever the machine; a port that is taken it does not see.
@@ -102,19 +106,7 @@ func (c Config) validateTogether() error {
 			return err
 		}
 	}
-	return c.validateClaimants()
-}
-
-// ErrNoClaimants says that nobody could claim a name on relays that have a key of their own.
-var ErrNoClaimants = errors.New("nobody may claim a name")
-
-// validateClaimants wants relays with a key of their own to know whom they are for.
-func (c Config) validateClaimants() error {
-	if !c.HasRelayKey() || c.Node.Trust.namesAnybody() {
-		return nil
-	}
-	return fieldError("allow", "%w: the relay has a key of its own, and there is no {allow}, "+
-		"{allow-file}, {authority} or {allow-anyone}", ErrNoClaimants)
+	return nil
 }
 
 // validateServices wants each outlet to have a service name of its own, and a way in.

@@ -287,7 +287,8 @@ func TestNextHops(t *testing.T) {
 	}
 }
 
-// TestRelaysAlone has relays that share no key with anybody be for somebody.
+// TestRelaysAlone has relays that share no key with anybody be for their user, unless others are
+// named.
 func TestRelaysAlone(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", t.TempDir())
 	t.Setenv("SP_IDENTITY", "")
@@ -299,29 +300,31 @@ func TestRelaysAlone(t *testing.T) {
 		})
 	}
 	for name, row := range map[string]struct {
-		config    Config
-		key       string // the end of its path
-		claimants bool
+		config Config
+		key    string // the end of its path
+		owner  bool   // is trusted
 	}{
-		"nobody":  {alone(func(*Config) {}), own, false},
-		"denied":  {alone(func(c *Config) { c.Node.Trust.Deny = []string{anybody} }), own, false},
-		"private": {alone(func(c *Config) { c.Relays[0].Private = true }), own, false},
-		"allow":   {alone(func(c *Config) { c.Node.Trust.Allow = []string{anybody} }), own, true},
-		"list":    {alone(func(c *Config) { c.Node.Trust.AllowFiles = []string{"f"} }), own, true},
-		"anyone":  {alone(func(c *Config) { c.Node.Trust.AllowAnyone = true }), own, true},
+		"nobody":  {alone(func(*Config) {}), own, true},
+		"denied":  {alone(func(c *Config) { c.Node.Trust.Deny = []string{anybody} }), own, true},
+		"private": {alone(func(c *Config) { c.Relays[0].Private = true }), own, true},
+		"allow":   {alone(func(c *Config) { c.Node.Trust.Allow = []string{anybody} }), own, false},
+		"list":    {alone(func(c *Config) { c.Node.Trust.AllowFiles = []string{"f"} }), own, false},
+		"anyone":  {alone(func(c *Config) { c.Node.Trust.AllowAnyone = true }), own, false},
 		"authority": {
-			alone(func(c *Config) { c.Node.Trust.Authorities = []string{anybody} }), own, true,
+			alone(func(c *Config) { c.Node.Trust.Authorities = []string{anybody} }), own, false,
 		},
-		"with a key":    {alone(func(c *Config) { c.Node.Identity = "own.key" }), "own.key", true},
-		"with a friend": {with(func(*Config) {}), user, true},
+		"with a key":    {alone(func(c *Config) { c.Node.Identity = "own.key" }), "own.key", false},
+		"with a friend": {with(func(*Config) {}), user, false},
 		"with a bridge": {
-			with(func(c *Config) { c.Inlets, c.Outlets = nil, nil }), user, true,
+			with(func(c *Config) { c.Inlets, c.Outlets = nil, nil }), user, false,
 		},
-		"nothing": {Config{}, user, true},
+		"nothing": {Config{}, user, false},
 	} {
-		err := row.config.Validate()
-		if (err == nil) != row.claimants || err != nil && !errors.Is(err, ErrNoClaimants) {
+		if err := row.config.Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+		if row.config.TrustsOwner() != row.owner {
+			t.Errorf("%s: whether its user is trusted is %v", name, !row.owner)
 		}
 		path, err := row.config.KeyFile()
 		if err != nil || !strings.HasSuffix(filepath.ToSlash(path), row.key) {

@@ -7,8 +7,8 @@ import (
 )
 
 // Trust says whom a node trusts. One of Allow, AllowFiles, AllowAnyone and Authorities is
-// enough to be trusted by. If none is set, only the node's own identity is trusted; if one is,
-// the own identity must be named as well.
+// enough to be trusted by. If none is set, only the node's own identity is trusted, and that of a
+// relay's user: see Config.TrustsOwner. If one is, these must be named as well.
 type Trust struct {
 	// Allow names identities that are trusted, each an Identifier. Field "allow".
 	Allow []string

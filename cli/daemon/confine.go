@@ -15,7 +15,7 @@ import (
 // confine has the process give up what c does not need: its listeners are open, and its files
 // known. What the system cannot do is logged, and no error.
 func (d *Daemon) confine(c config.Config) {
-	needs := needsOf(c, d.current().presented.key.path)
+	needs := needsOf(c, d.current().files())
 	for _, p := range d.current().allParts() {
 		if in, ok := p.(*inlet); ok {
 			if port, ok := in.listensAnew(); ok {
@@ -36,11 +36,9 @@ func (d *Daemon) confine(c config.Config) {
 		"connect", needs.Connect, "anywhere", needs.ConnectAnywhere)
 }
 
-// needsOf returns what a configuration needs once it runs, with the key file at key.
-func needsOf(c config.Config, key string) confine.Needs {
+// needsOf returns what a configuration needs once it runs, and reads these files again.
+func needsOf(c config.Config, files []string) confine.Needs {
 	t := c.Node.Trust
-	files := append([]string{key}, t.AllowFiles...)
-	files = append(append(files, t.DenyFiles...), c.Node.Credentials...)
 	needs := confine.Needs{ReadIn: confine.Folders(files...)}
 	seen := t.Seen
 	if seen == "" {

@@ -178,14 +178,14 @@ func (d *Daemon) Apply(ctx context.Context, next config.Config) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.busy, cancel)()
-	key, err := keyFile(next)
+	files, err := filesOf(next)
 	if err != nil {
 		return err
 	}
 	old := d.current()
 	s := old
-	if old == nil || old.key != key || !sameNode(old.config, next.Node) {
-		if s, err = d.newSite(next.Node, key); err != nil {
+	if old == nil || old.selfFiles != files || !sameNode(old.config, next.Node) {
+		if s, err = d.newSite(next.Node, files); err != nil {
 			return err
 		}
 		s.tryOut(next)
@@ -246,10 +246,10 @@ func (d *Daemon) known(s *site, p *running) *running {
 	return p
 }
 
-// newSite makes the site of a node whose key is in a file. It is looked after from now on.
-func (d *Daemon) newSite(n config.Node, key string) (*site, error) {
+// newSite makes the site of a node that is who files say. It is looked after from now on.
+func (d *Daemon) newSite(n config.Node, files selfFiles) (*site, error) {
 	d.memory.share(n.Limits)
-	s, err := newSite(n, key, d.options, d.turned)
+	s, err := newSite(n, files, d.options, d.turned)
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ const (
 	NotBelieved                     // a credential is not to be believed
 	NoPlace                         // the file of known histories cannot be written
 	TooLong                         // what the node presents of itself does not fit a handshake
+	NoClaimants                     // nobody may claim a name on the node's relays
 )
 
 // Error is an error together with the kind of problem that it is. Its text is the error's.

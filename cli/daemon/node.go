@@ -36,23 +36,25 @@ func OpenNode(n config.Node, o Options) (*route.Node, error) {
 	if err := n.Validate(); err != nil {
 		return nil, err
 	}
-	key, err := keyFile(config.Config{Node: n})
+	files, err := filesOf(config.Config{Node: n})
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSite(n, key, o, nil)
+	s, err := newSite(n, files, o, nil)
 	if err != nil {
 		return nil, err
 	}
 	return s.main.node, nil
 }
 
-// newSite makes a site, and its key if there is none in the file key. n is valid. turned gets
-// something when a connection has begun or ended, if it has room.
-func newSite(n config.Node, key string, o Options, turned chan<- struct{}) (*site, error) {
+// newSite makes a site, and its key if there is none in its file. n is valid. turned gets something
+// when a connection has begun or ended, if it has room.
+func newSite(
+	n config.Node, files selfFiles, o Options, turned chan<- struct{},
+) (*site, error) {
 	s := &site{
 		turned: turned,
-		config: n, key: key, options: o, logger: o.Logger, open: newConnections(),
+		config: n, selfFiles: files, options: o, logger: o.Logger, open: newConnections(),
 		changed: func() {}, notify: func(Event) {},
 		members: make(map[*member]struct{}), parts: make(map[string]part),
 	}
@@ -75,12 +77,15 @@ func newSite(n config.Node, key string, o Options, turned chan<- struct{}) (*sit
 	if err := s.observeSelf(s.self); err != nil {
 		return nil, err
 	}
-	if s.presented, err = newPresented(s.self, key, n.Credentials, s.logger); err != nil {
+	if s.presented, err = newPresented(s.self, s.key, n.Credentials, s.logger); err != nil {
 		return nil, err
 	}
 	s.trust.Self = s.self.Identifier()
 	if s.ticket != nil {
 		s.trust.Allow = append(s.trust.Allow, s.ticket.Issuer())
+	}
+	if s.owner != "" {
+		s.trustOwner()
 	}
 	if s.base, err = s.nodeConfig(); err != nil {
 		return nil, err
@@ -89,15 +94,6 @@ func newSite(n config.Node, key string, o Options, turned chan<- struct{}) (*sit
 		c.ByName = true
 	})
 	return s, err
-}
-
-// keyFile returns which file has the key of a configuration's node.
-func keyFile(c config.Config) (string, error) {
-	path, err := c.KeyFile()
-	if err != nil {
-		return "", &Error{Problem: NoKeyPlace, Err: err}
-	}
-	return path, nil
 }
 
 // loadIdentity loads the key file, and makes it if it is not there.

@@ -22,8 +22,8 @@ import (
 // and the nodes. It is safe for concurrent use.
 type site struct {
 	// Set once.
-	config    config.Node // but for its Drain
-	key       string      // which file has its key
+	config config.Node // but for its Drain
+	selfFiles
 	options   Options
 	logger    *slog.Logger
 	self      *identity.Identity // as it was at the start
@@ -122,9 +122,12 @@ func (s *site) close() error {
 
 // files are those that the site's nodes read again when they change.
 func (s *site) files() []string {
-	t := s.config.Trust
-	return slices.Concat(
-		[]string{s.presented.key.path}, s.config.Credentials, t.AllowFiles, t.DenyFiles)
+	return slices.Concat([]string{s.key}, s.config.Credentials, s.lists())
+}
+
+// lists are those of the site's files that say whom to trust.
+func (s *site) lists() []string {
+	return slices.Concat(s.trust.AllowFiles, s.trust.AllowLater, s.trust.DenyFiles)
 }
 
 // reread reads the lists, and what the node presents of itself, which the far ends hear of at

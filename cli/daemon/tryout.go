@@ -22,6 +22,7 @@ func (s *site) tryOut(c config.Config) {
 				"several, that can be written", "error", err)
 		}
 	}
+	s.tryOwner()
 	served := len(c.Outlets)+len(c.Relays)+len(c.Bridges) > 0 && !c.HasRelayKey()
 	if served && !s.main.policy.Names(s.self.Identifier()) {
 		s.logger.Info("this side's own identity is not in what it allows: whoever comes with a copy of "+

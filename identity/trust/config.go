@@ -11,8 +11,8 @@ import (
 var errZero = errors.New("the zero Identifier names nobody")
 
 // Config says whom to trust. The fields from Allow to Authorities are anchors, and one
-// that holds is enough. If none of them is set, only Self is trusted. If any is set, Self
-// is trusted only if it is named there too.
+// that holds is enough. If none of them is set but AllowLater, Self is trusted as well, and nobody
+// else. If any is set, Self is trusted only if it is named there too.
 type Config struct {
 	// Self is the node's own Identifier. It may be zero if there is an anchor. No authority
 	// vouches for it: whoever has a node's key is not somebody else to that node.
@@ -24,6 +24,12 @@ type Config struct {
 	// AllowFiles are files that name some more, one a line. They must exist when the
 	// policy is made. Reload and Poll read them again.
 	AllowFiles []string
+
+	// AllowLater are files like AllowFiles that need not exist yet: until one does, it names
+	// nobody. From then on it is as they are. They are looked at without Reload or Poll
+	// as well, before somebody is refused. What is wrong with one that is there is an error when
+	// the policy is made.
+	AllowLater []string
 
 	// AllowAnyone trusts every identity that proves itself.
 	AllowAnyone bool

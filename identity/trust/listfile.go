@@ -3,6 +3,7 @@ package trust
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/secureportal/sp/internal/atomicfile"
 	"github.com/secureportal/sp/internal/filewatch"
@@ -18,6 +19,7 @@ const (
 // policy, under its lock.
 type listFile struct {
 	kind, path string // set once; kind is allowKind or denyKind
+	later      bool   // set once: it need not be there before it has been read
 	file       *filewatch.File
 
 	named        // ids is nil if it was never read
@@ -49,6 +51,10 @@ func (f *listFile) poll() error {
 // read again before the file changes; a file that cannot be read is.
 func (f *listFile) read(patient bool) error {
 	b, _, err := atomicfile.ReadDeciding(f.path, MaxListFile)
+	if f.isAwaited() && errors.Is(err, fs.ErrNotExist) {
+		f.file.Again()
+		return nil
+	}
 	if err != nil {
 		f.file.Again()
 		return f.error(err)
@@ -64,6 +70,9 @@ func (f *listFile) read(patient bool) error {
 	f.named, f.fresh = all, true
 	return nil
 }
+
+// isAwaited reports whether the file may be missing: it has not been there yet.
+func (f *listFile) isAwaited() bool { return f.later && f.ids == nil }
 
 // unfinished reports whether somebody seems to be writing what was read as b.
 func (f *listFile) unfinished(b []byte) bool {

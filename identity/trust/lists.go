@@ -84,6 +84,30 @@ func (p *Policy) publish() {
 func (f *listFile) identities() map[identity.Identifier]int { return f.ids }
 func (f *listFile) credentials() map[Serial]int             { return f.serials }
 
+// lookAgain reads the files that came later than the policy, or may still, if they have changed,
+// and reports whether they have. It is for the moment before somebody is refused: who has just
+// made such a file, and comes at once, must not be faster than whoever calls Poll. What is wrong
+// with a file Poll will say.
+func (p *Policy) lookAgain() bool {
+	if len(p.laterFiles) == 0 {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	changed := false
+	for _, f := range p.laterFiles {
+		if f.file.Changed() && f.read(true) != nil {
+			f.file.Again()
+		}
+		changed = changed || f.fresh
+		f.fresh = false
+	}
+	if changed {
+		p.publish()
+	}
+	return changed
+}
+
 // merge returns what some files name; the first file that names one counts.
 func merge[K comparable](
 	files []*listFile, of func(*listFile) map[K]int,

@@ -1,9 +1,11 @@
 package trust
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,10 +13,10 @@ import (
 	"github.com/secureportal/sp/identity"
 )
 
-// Policy decides whom to trust. It is safe for concurrent use. Check never waits for a
-// disk. Accept does when a ticket is redeemed, or when a history that is new is written to
-// the file of known histories. Changes of the allow and deny files are seen by Poll and
-// Reload only.
+// Policy decides whom to trust. It is safe for concurrent use. Check never waits for a disk.
+// MightTrust does where there is a Config.AllowLater. Accept does when a ticket is redeemed, or
+// when a history that is new is written to the file of known histories. Changes of the allow and
+// deny files are seen by Poll and Reload only.
 type Policy struct {
 	// Set once.
 	own         identity.Identifier // no authority vouches for it here
@@ -36,6 +38,7 @@ type Policy struct {
 	mu         sync.Mutex // held while files are read; guards what follows
 	allowFiles []*listFile
 	denyFiles  []*listFile
+	laterFiles []*listFile // those of allowFiles that need not be there yet
 }
 
 // NewPolicy checks that a policy makes sense, and reads its files. Errors name the file
@@ -57,6 +60,10 @@ func NewPolicy(cfg Config) (*Policy, error) {
 		onSpent:     cfg.Spent,
 		allowFiles:  listFiles(allowKind, cfg.AllowFiles),
 		denyFiles:   listFiles(denyKind, cfg.DenyFiles),
+	}
+	for _, f := range listFiles(allowKind, cfg.AllowLater) {
+		f.later = true
+		p.allowFiles, p.laterFiles = append(p.allowFiles, f), append(p.laterFiles, f)
 	}
 	if !cfg.anchored() {
 		p.self = cfg.Self
@@ -87,7 +94,11 @@ func set(ids []identity.Identifier) map[identity.Identifier]bool {
 // and of what comes with that no more than what decides. Who presents a ticket that is good may go
 // on, for that is to be spent. An error wraps [ErrNotTrusted] and gives the reason.
 func (p *Policy) MightTrust(c identity.Claim, as As, now time.Time) error {
-	if err := p.mightTrust(c, as, now); err != nil {
+	err := p.mightTrust(c, as, now)
+	if err != nil && p.lookAgain() {
+		err = p.mightTrust(c, as, now)
+	}
+	if err != nil {
 		return fmt.Errorf("who claims to be %s is %w: %w", c.Identifier, ErrNotTrusted, err)
 	}
 	return nil
@@ -176,6 +187,21 @@ func (p *Policy) Names(id identity.Identifier) bool {
 	return listed || p.anyone || p.allow[id] || id == p.self && !id.IsZero()
 }
 
+// Allowed returns those who are named, and not denied, in order.
+func (p *Policy) Allowed() []identity.Identifier {
+	lists := p.lists.Load()
+	named := maps.Clone(p.allow)
+	for id := range lists.allow {
+		named[id] = true
+	}
+	maps.DeleteFunc(named, func(id identity.Identifier, _ bool) bool {
+		return p.denied(lists, id) != nil
+	})
+	return slices.SortedFunc(maps.Keys(named), func(a, b identity.Identifier) int {
+		return bytes.Compare(a[:], b[:])
+	})
+}
+
 // decide looks at everything but the histories known before.
 func (p *Policy) decide(peer *identity.Peer, as As, now time.Time) (Decision, error) {
 	if !proved(peer) {
@@ -229,6 +255,8 @@ func (p *Policy) anchored(
 // notNamed is the reason for refusing who is in no list; nil if there are none.
 func (p *Policy) notNamed(lists *lists) error {
 	switch {
+	case !p.self.IsZero() && len(p.allowFiles) > 0:
+		return fmt.Errorf("not our own identity, and not among the %d allowed", len(lists.allow))
 	case !p.self.IsZero():
 		return errors.New("not our own identity, and no other is allowed")
 	case len(p.allow)+len(p.allowFiles) > 0:

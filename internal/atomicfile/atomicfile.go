@@ -28,25 +28,19 @@ var (
 	ErrNotPrivate = errors.New("open to others than its owner")
 )
 
-// newFileMode is the mode of all files that are made here.
-const newFileMode = 0o600
+const (
+	newFileMode  = 0o600 // of files that are made here
+	openFileMode = 0o644 // of those that everybody may read
+)
 
 // Read reads a regular file of at most limit bytes. The FileInfo is of the file that was
 // read, as it was before reading. Errors do not name the path: callers do.
 func Read(path string, limit int64) ([]byte, fs.FileInfo, error) {
-	// To open a FIFO would block, so its kind is looked at first.
-	if err := checkRegular(os.Stat(path)); err != nil {
-		return nil, nil, err
-	}
-	f, err := os.Open(path)
+	f, info, err := open(path)
 	if err != nil {
-		return nil, nil, WithoutPath(err)
+		return nil, nil, err
 	}
 	defer f.Close()
-	info, err := f.Stat()
-	if err := checkRegular(info, err); err != nil {
-		return nil, nil, err
-	}
 	if info.Size() > limit {
 		return nil, nil, fmt.Errorf("it has %d bytes, at most %d are allowed", info.Size(), limit)
 	}
@@ -58,6 +52,40 @@ func Read(path string, limit int64) ([]byte, fs.FileInfo, error) {
 		return nil, nil, fmt.Errorf("it has more than %d bytes", limit)
 	}
 	return b, info, nil
+}
+
+// ReadStart reads the first size bytes of a regular file, and nothing behind them: what a secret
+// follows. If there are fewer the error is io.ErrUnexpectedEOF, or io.EOF of an empty file. It is
+// like Read otherwise.
+func ReadStart(path string, size int) ([]byte, fs.FileInfo, error) {
+	f, info, err := open(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	b := make([]byte, size)
+	if _, err := io.ReadFull(f, b); err != nil {
+		return nil, nil, WithoutPath(err)
+	}
+	return b, info, nil
+}
+
+// open opens a regular file, which the caller closes.
+func open(path string) (*os.File, fs.FileInfo, error) {
+	// To open a FIFO would block, so its kind is looked at first.
+	if err := checkRegular(os.Stat(path)); err != nil {
+		return nil, nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, nil, WithoutPath(err)
+	}
+	info, err := f.Stat()
+	if err := checkRegular(info, err); err != nil {
+		_ = f.Close()
+		return nil, nil, err
+	}
+	return f, info, nil
 }
 
 func checkRegular(info fs.FileInfo, err error) error {
@@ -82,7 +110,7 @@ func WithoutPath(err error) error {
 // Create makes a file whole or not at all. If the name is taken, the error is
 // fs.ErrExist and nothing is written; of several that create it at once one succeeds.
 func Create(path string, data []byte) error {
-	return write(path, data, func(tmp string) error { return publish(tmp, path, data) })
+	return write(path, data, newFileMode, func(tmp string) error { return publish(tmp, path, data) })
 }
 
 // Replace makes a file, or takes the place of the one that is there, whole or not at
@@ -91,17 +119,29 @@ func Replace(path string, data []byte) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	return write(path, data, func(tmp string) error { return os.Rename(tmp, path) })
+	return write(path, data, newFileMode, func(tmp string) error { return os.Rename(tmp, path) })
 }
 
-// write puts data into a temporary file beside path and has it named.
-func write(path string, data []byte, name func(tmp string) error) error {
+// ReplaceOpen is Replace for a file that everybody may read, mode 0644. A symbolic link at path is
+// replaced itself, and what it points to stays: it may point to what is not for everybody.
+func ReplaceOpen(path string, data []byte) error {
+	return write(path, data, openFileMode, func(tmp string) error { return os.Rename(tmp, path) })
+}
+
+// write puts data into a temporary file beside path, of some mode, and has it named.
+func write(path string, data []byte, mode fs.FileMode, name func(tmp string) error) error {
 	dir := filepath.Dir(path)
 	tmp, err := createTemp(path)
 	if err != nil {
 		return err
 	}
 	defer os.Remove(tmp.Name()) // gone already if it was renamed
+	if mode != newFileMode {
+		err = tmp.Chmod(mode)
+	}
+	if err != nil {
+		return errors.Join(err, tmp.Close())
+	}
 	if err := fill(tmp, data); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package atomicfile
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -121,6 +122,57 @@ func TestRead(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// What stands before a secret is read without it.
+func TestReadStart(t *testing.T) {
+	dir := t.TempDir()
+	path, empty := filepath.Join(dir, "file"), filepath.Join(dir, "empty")
+	for path, text := range map[string]string{path: "12345", empty: ""} {
+		if err := Create(path, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for size, want := range map[int]string{0: "", 3: "123", 5: "12345"} {
+		b, info, err := ReadStart(path, size)
+		if err != nil || string(b) != want || info.Size() != 5 {
+			t.Errorf("%d bytes: %q, %v, %v", size, b, info, err)
+		}
+	}
+	for name, row := range map[string]struct {
+		path string
+		is   error
+	}{
+		"too short": {path, io.ErrUnexpectedEOF}, "empty": {empty, io.EOF},
+		"folder": {dir, ErrNotRegular}, "missing": {path + ".no", fs.ErrNotExist},
+	} {
+		if _, _, err := ReadStart(row.path, 6); !errors.Is(err, row.is) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// A file for everybody takes the place of a link, and not of what that leads to.
+func TestReplaceOpen(t *testing.T) {
+	dir := t.TempDir()
+	secret, path := filepath.Join(dir, "secret"), filepath.Join(dir, "open")
+	if err := Create(secret, []byte("secret")); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(secret, path); err != nil && runtime.GOOS != "windows" {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"first", "second"} {
+		if err := ReplaceOpen(path, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		wantFile(t, path, text)
+		info, err := os.Lstat(path)
+		if err != nil || runtime.GOOS != "windows" && info.Mode() != 0o644 {
+			t.Errorf("mode %v, %v", info.Mode(), err)
+		}
+	}
+	wantFile(t, secret, "secret")
 }
 
 func TestMakeDir(t *testing.T) {

@@ -1,0 +1,74 @@
+package daemon
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+
+	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/identity"
+)
+
+// selfFiles say who a configuration's node is.
+type selfFiles struct {
+	key string // which file has its key
+
+	// owner is the file that names its user, whom it trusts beside itself; empty if others are
+	// named. It need not be there yet.
+	owner string
+}
+
+// filesOf returns what says who the node of a configuration is.
+func filesOf(c config.Config) (selfFiles, error) {
+	key, err := c.KeyFile()
+	var owner string
+	if err == nil && c.TrustsOwner() {
+		owner, err = identity.PublicPath()
+	}
+	if err != nil {
+		return selfFiles{}, &Error{Problem: NoKeyPlace, Err: err}
+	}
+	return selfFiles{key, owner}, nil
+}
+
+// trustOwner has the site trust its user's own identity beside its own, which only this user's
+// other relays have. Who that is stands in a file that is read without the key, also later on. It
+// is made here as well, for the key file may have been copied to this machine, and nothing else
+// been done. Where it cannot be made, there is what the key file says now.
+func (s *site) trustOwner() {
+	owner, err := identity.PublishOwn()
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && owner.IsZero():
+	case err != nil && owner.IsZero():
+		s.logger.Warn("the user's own identity is not read", "error", err)
+	case err != nil:
+		s.logger.Info("the user's own identity is trusted as it is now", "error", err)
+		s.trust.Allow = append(s.trust.Allow, owner, s.trust.Self)
+		return
+	}
+	// What is not there when the process confines itself cannot be read later. Where it cannot be
+	// made, nobody else will make it.
+	_ = identity.MakePublicFolder()
+	s.trust.AllowLater = []string{s.owner}
+}
+
+// tryOwner logs for whom the site's relays are if nobody has said so.
+func (s *site) tryOwner() {
+	if s.owner == "" {
+		return
+	}
+	owners := slices.DeleteFunc(s.main.policy.Allowed(), func(id identity.Identifier) bool {
+		return id == s.trust.Self
+	})
+	if len(owners) > 0 {
+		s.logger.Info("this user's own identity may claim names, since nobody else is named",
+			"identifier", owners[0], "file", s.owner)
+		return
+	}
+	err := &Error{Problem: NoClaimants, Err: errors.New("nobody may claim a name yet")}
+	more := []any{"file", s.owner}
+	if s.options.Hint != nil {
+		more = append(more, "hint", s.options.Hint(err))
+	}
+	s.logger.Warn(err.Error(), more...)
+}
