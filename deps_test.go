@@ -248,10 +248,11 @@ func without(a, b []string) []string {
 	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return slices.Contains(b, s) })
 }
 
-// maxColumns is how long a line of code may be; a tab counts as one.
+// maxColumns is how long a line of code or prose may be; a tab counts as one.
 const maxColumns = 100
 
-// TestColumns keeps lines short enough for two files beside each other.
+// TestColumns keeps lines short enough for two files beside each other. In the documents that is
+// prose: a command has to be pasted whole, and tables and drawings have their own width.
 func TestColumns(t *testing.T) {
 	for _, pkg := range packages(t) {
 		files, err := filepath.Glob(filepath.Join(pkg.Dir, "*.go"))
@@ -259,15 +260,41 @@ func TestColumns(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, file := range files {
-			text, err := os.ReadFile(file)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for i, line := range strings.Split(string(text), "\n") {
-				if n := utf8.RuneCountInString(line); n > maxColumns {
-					t.Errorf("%s:%d has %d columns", file, i+1, n)
-				}
-			}
+			fits(t, file, func(string) bool { return true })
 		}
+	}
+	for _, files := range []string{"*.md", "docs/*.md", "docs/*/*.md", "bench/*.md"} {
+		documents, err := filepath.Glob(files)
+		if err != nil || len(documents) == 0 {
+			t.Fatalf("%s: %d files, %v", files, len(documents), err)
+		}
+		for _, file := range documents {
+			fits(t, file, prose())
+		}
+	}
+}
+
+// fits fails the test for lines of a file that are too long, of those that count.
+func fits(t *testing.T, file string, counts func(line string) bool) {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, line := range strings.Split(string(text), "\n") {
+		if n := utf8.RuneCountInString(line); counts(line) && n > maxColumns {
+			t.Errorf("%s:%d has %d columns", file, i+1, n)
+		}
+	}
+}
+
+// prose returns what tells whether a line of a document is prose. It is asked for each, in order.
+func prose() func(line string) bool {
+	fenced := false
+	return func(line string) bool {
+		if strings.HasPrefix(strings.TrimSpace(line), "```") {
+			fenced = !fenced
+		}
+		return !fenced && !strings.HasPrefix(line, "    ") && !strings.HasPrefix(line, "|")
 	}
 }

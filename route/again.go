@@ -110,8 +110,8 @@ func (a *again) settle(on netio.Conn) {
 	}
 }
 
-// settle is again's, and forgets what has been kept. Somebody who writes just now forgets it when he
-// writes again.
+// settle is again's, and forgets what has been kept. Somebody who writes just now forgets it when
+// he writes again.
 func (s *Stream) settle(on netio.Conn) {
 	s.again.settle(on)
 	if s.again != nil && s.writing.TryLock() {
