@@ -70,5 +70,6 @@ func (s *site) tryOwner() {
 	if s.options.Hint != nil {
 		more = append(more, "hint", s.options.Hint(err))
 	}
-	s.logger.Warn(err.Error(), more...)
+	// It is no warning: on one machine a relay may well be the first that its user starts.
+	s.logger.Info(err.Error(), more...)
 }
