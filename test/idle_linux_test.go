@@ -79,7 +79,7 @@ func TestIdleThroughLoss(t *testing.T) {
 	testenv.NeedNetns(t)
 	many := testenv.OfFull(100, 500)
 	percent := testenv.OfFull(15, 5)
-	while := testenv.OfFull(45*time.Second, 10*time.Minute)
+	while := testenv.OfFull(25*time.Second, 10*time.Minute)
 
 	space := fmt.Sprintf("sp%d-idle", os.Getpid())
 	ip(t, "netns", "add", space)

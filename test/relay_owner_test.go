@@ -95,8 +95,7 @@ func TestRelayOfCopiedKey(t *testing.T) {
 
 	// Another key in its place is another user, from the next start on.
 	stranger.copyKey(there)
-	relay.stop()
-	relay.ends(done)
+	relay.kill()
 	relay, at = there.startRelay()
 	relay.says("identifier=" + stranger.identifier())
 	me.fails(notTrusted, "not trusted", claims(at, "127.0.0.1:1")...)

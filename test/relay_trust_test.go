@@ -165,8 +165,7 @@ func TestRelayImposter(t *testing.T) {
 	outlet := me.startNamed(at, "db", m.address)
 	relay.says("outlet registered\" name=db identifier=" + me.identifier())
 	undisturbed(t, me.inletTo("db@"+at), m)()
-	outlet.stop()
-	outlet.ends(done)
+	outlet.kill()
 	mallory.startNamed(at, "db", m.address, "--allow-anyone")
 	me.fails(notTrusted, "not our own identity", "inlet", "--no-wait", "--listen", anywhere,
 		"--to", "db@"+at)

@@ -3,10 +3,13 @@ package netio
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,14 +19,18 @@ import (
 // one if that is negative.
 type course struct {
 	takes  map[string]time.Duration
+	closed atomic.Int32
+
+	mu     sync.Mutex
 	dialed []string
-	closed int
 }
 
 var errCourse = errors.New("refused")
 
 func (c *course) one(ctx context.Context, at netip.AddrPort) (net.Conn, error) {
+	c.mu.Lock()
 	c.dialed = append(c.dialed, at.Addr().String())
+	c.mu.Unlock()
 	takes := c.takes[at.Addr().String()]
 	select {
 	case <-time.After(max(takes, -takes)):
@@ -39,10 +46,10 @@ func (c *course) one(ctx context.Context, at netip.AddrPort) (net.Conn, error) {
 type raced struct {
 	net.Conn
 	at     netip.AddrPort
-	closed *int
+	closed *atomic.Int32
 }
 
-func (r *raced) Close() error { *r.closed++; return nil }
+func (r *raced) Close() error { r.closed.Add(1); return nil }
 
 func addresses(text string) (all []netip.AddrPort) {
 	for a := range strings.FieldsSeq(text) {
@@ -52,6 +59,11 @@ func addresses(text string) (all []netip.AddrPort) {
 }
 
 const swallows = time.Hour
+
+var names atomic.Int64
+
+// newName returns a name of which nothing is remembered.
+func newName(t *testing.T) string { return fmt.Sprint(t.Name(), " ", names.Add(1)) }
 
 // An address that does not answer, or refuses, costs no more than a moment, whatever its family,
 // and nothing the next time.
@@ -86,10 +98,10 @@ func TestRace(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := &course{takes: test.takes}
+				c, name := &course{takes: test.takes}, newName(t)
 				for _, want := range []time.Duration{test.first, test.next, test.next} {
 					began := time.Now()
-					conn, err := race(t.Context(), t.Name(), addresses(test.all), c.one)
+					conn, err := race(t.Context(), name, addresses(test.all), c.one)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -109,9 +121,10 @@ func TestRace(t *testing.T) {
 func TestRaceForgets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &course{takes: map[string]time.Duration{"10.0.0.1": swallows}}
+		name := newName(t)
 		dial := func(want string) {
 			t.Helper()
-			conn, err := race(t.Context(), t.Name(), addresses("10.0.0.1 10.0.0.2"), c.one)
+			conn, err := race(t.Context(), name, addresses("10.0.0.1 10.0.0.2"), c.one)
 			if err != nil || conn.(*raced).at.Addr().String() != want {
 				t.Errorf("%v, %v", conn, err)
 			}
@@ -148,8 +161,8 @@ func TestRaceFails(t *testing.T) {
 		if _, err = race(t.Context(), t.Name(), addresses("10.0.0.1 10.0.0.2"), late); err != nil {
 			t.Error(err)
 		}
-		if c.closed != 1 {
-			t.Errorf("%d have been closed", c.closed)
+		if n := c.closed.Load(); n != 1 {
+			t.Errorf("%d have been closed", n)
 		}
 	})
 }
