@@ -76,7 +76,7 @@ func TestFlowIsSentAgain(t *testing.T) {
 		{"somebody was busy", repeated(errLater, 1), true, false},
 		{"somebody stays busy", repeated(errLater, 2*againBroken+1), false, false},
 		{"one broke, and one leads elsewhere", []error{io.EOF, errElsewhere}, true, false},
-		{"it is refused for good", repeated(errForGood, 1), false, false},
+		{"it is refused for good", repeated(errForGood, 8), false, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			inBubble(t, nil, func(t *testing.T, l *lab) {
