@@ -35,8 +35,8 @@ func (p *process) wakes() (sum int64) {
 // One event of Go's wakes two or three threads, twice.
 func TestIdleSleeps(t *testing.T) {
 	t.Parallel()
-	settle := testenv.OfFull(10*time.Second, 3*time.Minute)
-	watch := testenv.OfFull(10*time.Second, time.Minute)
+	settle := testenv.OfFull(5*time.Second, 3*time.Minute)
+	watch := testenv.OfFull(5*time.Second, time.Minute)
 	// Files were looked at five times a second once, and there were 57 and more.
 	most := testenv.OfFull(40.0, 5.0)
 	for _, relay := range []bool{false, true} {
