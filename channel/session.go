@@ -138,6 +138,13 @@ func (s *Session) beat(now time.Time) error {
 	return err
 }
 
+// WouldBeMissed says that somebody would miss the session although it has no flows, until end is
+// called, once: meanwhile it is pinged as if it had some.
+func (s *Session) WouldBeMissed() (end func()) {
+	s.pool.activity.Begin()
+	return s.pool.activity.End
+}
+
 // missed is closed when somebody would miss the session: with a flow, or with something else.
 type missed struct{ flow, other <-chan struct{} }
 

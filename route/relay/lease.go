@@ -208,6 +208,7 @@ func (l *Lease) forward(ctx context.Context, q *route.Request) error {
 		return l.unreachable(trust.ErrNotTrusted)
 	}
 	defer l.used.remove(next.Conn)
+	defer l.session.WouldBeMissed()() // what goes to the outlet does not go through it
 	defer next.use()()
 	return q.Forward(next.Conn)
 }
