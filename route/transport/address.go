@@ -249,6 +249,9 @@ func unixAddress(name string) (Address, error) {
 		name = "/" + strings.TrimLeft(name, "/") // which is the same file
 	}
 	a := Address{Kind: wire.Unix, Name: name}
+	if name == abstractMark && hasAbstract {
+		return a, fmt.Errorf("%s: stands without a name", abstractScheme)
+	}
 	if n := len(name); n > maxSocketPath {
 		return a, fmt.Errorf("a socket's path has at most %d bytes on this system, and this one %d: "+
 			"choose a shorter one, or a relative one", maxSocketPath, n)
