@@ -402,7 +402,7 @@ func FromAddr(addr net.Addr) (Address, bool) {
 func Format(a Address) string {
 	switch a.Kind {
 	case wire.Unix:
-		if isAbstract(a.Name) {
+		if isAbstract(a.Name) && !strings.HasPrefix(a.Name[1:], "//") { // that reads like a URL
 			return abstractScheme + ":" + a.Name[1:]
 		}
 		return unixPrefix + a.Name
