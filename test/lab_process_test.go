@@ -34,7 +34,7 @@ type tidy struct{ *testing.M }
 
 func (m tidy) Run() int {
 	manyAtOnce()
-	takeHangups()
+	unignoreSignals()
 	pulse = testkit.StartPulse()
 	defer pulse.Stop()
 	code := m.M.Run()
@@ -44,11 +44,13 @@ func (m tidy) Run() int {
 	return code
 }
 
-// takeHangups has the processes of these tests begin as a terminal's do, also under nohup: what is
-// ignored here would be ignored there.
-func takeHangups() {
-	if signal.Ignored(syscall.SIGHUP) {
-		signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP)
+// unignoreSignals has the processes of these tests begin as a terminal's do, also under nohup and in
+// the background of a script: what is ignored here would be ignored there.
+func unignoreSignals() {
+	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
+		if signal.Ignored(s) {
+			signal.Notify(make(chan os.Signal, 1), s)
+		}
 	}
 }
 

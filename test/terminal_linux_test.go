@@ -185,7 +185,9 @@ func TestInterruptTwice(t *testing.T) {
 func TestStoppingIsLogged(t *testing.T) {
 	t.Parallel()
 	w := newTopology(t, plan{relay: true, inlets: 1})
-	c, _ := w.open()
+	c, target := w.open()
+	send(t, c, "hello")
+	receives(t, target, "hello") // so that all parts know of it
 	for part, text := range map[string]string{
 		"inlet":  `connections=1 to=` + w.route() + ` open=\d+s idle=\d+s`,
 		"outlet": `connections=1 to=` + w.targetAt + ` open=\d+s idle=\d+s`,
