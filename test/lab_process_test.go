@@ -44,8 +44,8 @@ func (m tidy) Run() int {
 	return code
 }
 
-// unignoreSignals has the processes of these tests begin as a terminal's do, also under nohup and in
-// the background of a script: what is ignored here would be ignored there.
+// unignoreSignals has the processes of these tests begin as a terminal's do, also under nohup and
+// in the background of a script: what is ignored here would be ignored there.
 func unignoreSignals() {
 	for _, s := range []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT} {
 		if signal.Ignored(s) {
