@@ -97,7 +97,7 @@ func TestRelayFilled(t *testing.T) {
 	t.Run("connections", func(t *testing.T) {
 		t.Parallel()
 		// Fewer than an outlet lets wait that say nothing, or it makes room there.
-		relayFilled(t, plan{relayFlags: []string{"--max-connections", "200"}})
+		relayFilled(t, plan{relayFlags: []string{"--max-connections", "150"}})
 	})
 	t.Run("descriptors", func(t *testing.T) {
 		t.Parallel()
