@@ -20,10 +20,10 @@ type carrier interface {
 	netio.LazyReader
 	// Taker tells whether what is written is taken.
 	netio.Taker
+	// MoreTaker tells whether a short record can be written without waiting.
+	netio.MoreTaker
 	// Quieter tells whether nothing has arrived, and no end either.
 	netio.Quieter
-	// Taker tells whether a short record can be written without waiting.
-	netio.Taker
 	// ResetAwaiter waits after the other end has ended its direction.
 	netio.ResetAwaiter
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
-	"github.com/secureportal/sp/internal/netio"
 )
 
 // A session's links that carry nothing are made to carry something before a box in the middle ends
@@ -232,7 +231,7 @@ func (f *Flow) keepAlive() {
 	}
 	defer s.Unlock()
 	if s.err == nil && !s.ended && s.hello == nil && f.isToKeepAlive() &&
-		netio.TakesMore(f.carrier()) {
+		f.carrier().TakesMore() {
 		defer f.suspendWriteDeadline()()
 		_ = f.sendRecordLocked(typeData)
 	}
@@ -259,5 +258,5 @@ func (f *Flow) TakesMore() bool {
 		return false
 	}
 	defer s.Unlock()
-	return s.err == nil && !s.ended && netio.TakesMore(f.carrier())
+	return s.err == nil && !s.ended && f.carrier().TakesMore()
 }

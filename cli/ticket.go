@@ -6,6 +6,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
@@ -89,12 +90,17 @@ func createTicket(c *call) error {
 	return nil
 }
 
-func showTicket(c *call) error {
+// ticketArgument reads the ticket that the command is about.
+func ticketArgument(c *call) (*identity.Ticket, error) {
 	text, err := c.oneArgument("TICKET")
 	if err != nil {
-		return err
+		return nil, err
 	}
-	t, err := readTicket(text, c.stdin)
+	return readTicket(text, c.stdin)
+}
+
+func showTicket(c *call) error {
+	t, err := ticketArgument(c)
 	if err != nil {
 		return err
 	}
@@ -108,11 +114,7 @@ func showTicket(c *call) error {
 }
 
 func revokeTicket(c *call) error {
-	text, err := c.oneArgument("TICKET")
-	if err != nil {
-		return err
-	}
-	t, err := readTicket(text, c.stdin)
+	t, err := ticketArgument(c)
 	if err != nil {
 		return err
 	}

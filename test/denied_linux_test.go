@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"slices"
 	"strconv"
@@ -189,16 +188,7 @@ func (u person) denied(errno syscall.Errno, calls []call) person {
 	for _, c := range calls {
 		what += fmt.Sprintf(" %d,%d,%d", c.number, c.argument, c.value)
 	}
-	self, err := os.Executable()
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	u.through = func(cmd *exec.Cmd) {
-		cmd.Args = append([]string{self, cmd.Path}, cmd.Args[1:]...)
-		cmd.Path = self
-		cmd.Env = append(cmd.Env, deniedVariable+"="+what)
-	}
-	return u
+	return u.throughSelf(deniedVariable, what)
 }
 
 func init() {

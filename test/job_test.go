@@ -229,8 +229,7 @@ func TestTargetHalfClosesThenResets(t *testing.T) {
 // TestTargetDown refuses the client at once, and says why.
 func TestTargetDown(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
-	_ = s.target.Close()
+	s := newTopology(t, plan{inlets: 1, target: lastingAddress(t)})
 	isRefused(t, s.address)
 	s.inlet.says("refused the connection")
 	s.outlet.says("refused")

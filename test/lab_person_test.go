@@ -62,6 +62,22 @@ func (u person) command(args ...string) *exec.Cmd {
 	return cmd
 }
 
+// throughSelf returns this person whose commands are run by this test binary, which is told by a
+// variable in the environment to do something before.
+func (u person) throughSelf(variable, what string) person {
+	u.t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	u.through = func(cmd *exec.Cmd) {
+		cmd.Args = append([]string{self, cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = self
+		cmd.Env = append(cmd.Env, variable+"="+what)
+	}
+	return u
+}
+
 // program returns a command that this person gives.
 func (u person) program(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)

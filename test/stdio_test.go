@@ -59,6 +59,15 @@ func (u person) oneSocketFor(network string, stderr bool, cmd *exec.Cmd) (*proce
 	return start(u.t, cmd), far.(conn)
 }
 
+// says has one end say something and end its direction, and the other one see both.
+func says(t *testing.T, from, to conn, text string) {
+	t.Helper()
+	send(t, from, text)
+	halfClose(t, from)
+	receives(t, to, text)
+	receivesEnd(t, to)
+}
+
 // TestOneSocket has each end be passed on while the other direction goes on, whichever ends first,
 // where stdin and stdout are one socket.
 func TestOneSocket(t *testing.T) {
@@ -69,14 +78,8 @@ func TestOneSocket(t *testing.T) {
 			w := newOutlet(t)
 			p, c := w.oneSocket(network, w.route())
 			far := w.accept()
-			send(t, far, "greeting")
-			halfClose(t, far)
-			receives(t, c, "greeting")
-			receivesEnd(t, c)
-			send(t, c, "late")
-			halfClose(t, c)
-			receives(t, far, "late")
-			receivesEnd(t, far)
+			says(t, far, c, "greeting")
+			says(t, c, far, "late")
 			p.ends(0)
 		})
 		t.Run(network+", the client first", func(t *testing.T) {
@@ -84,10 +87,7 @@ func TestOneSocket(t *testing.T) {
 			w := newOutlet(t)
 			p, c := w.oneSocket(network, w.route())
 			far := w.accept()
-			send(t, c, "question")
-			halfClose(t, c)
-			receives(t, far, "question")
-			receivesEnd(t, far)
+			says(t, c, far, "question")
 			send(t, far, "answer")
 			_ = far.Close()
 			receives(t, c, "answer")
@@ -156,10 +156,7 @@ func TestUnderSocat(t *testing.T) {
 	})
 	defer c.Close()
 	far := w.accept()
-	send(t, far, "greeting")
-	halfClose(t, far)
-	receives(t, c, "greeting")
-	receivesEnd(t, c)
+	says(t, far, c, "greeting")
 	send(t, c, "late")
 	receives(t, far, "late")
 }
