@@ -8,16 +8,14 @@ import (
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/daemon"
+	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/route/transport"
 )
 
 // TestPrintedCommand has a shell and this program's own parser read back what an outlet prints,
 // wherever it listens.
 func TestPrintedCommand(t *testing.T) {
-	shell, err := exec.LookPath("sh")
-	if err != nil {
-		t.Skip("there is no sh here")
-	}
+	shell := testenv.NeedTool(t, "sh")
 	for _, address := range []string{
 		"127.0.0.1:7000", "[::1]:7000", "[fe80::1%eth0]:7000", "unix:/run/sp.sock", "unix:a b",
 		"unix:/home/me@host/it's  a (folder)/$HOME;#1", "unix:relative/@x", "unix:a\nb", "unix:\u202e",
