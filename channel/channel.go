@@ -45,6 +45,9 @@ const (
 // MaxMissedPongs is how many pings without an answer end a session.
 const MaxMissedPongs = 3
 
+// MaxSurvive is the longest that a flow may wait for another link.
+const MaxSurvive = 24 * time.Hour
+
 // Limits and times that are not part of the protocol, and that nobody needs to change.
 const (
 	// pingSpeedup divides the time to the next ping while one is unanswered.

@@ -71,6 +71,10 @@ type Config struct {
 	// link may carry nothing. It is like those of Prewarm, and closed when that is known.
 	Probe bool
 
+	// Survive is how long a flow whose link is lost waits for another one; with the smaller of
+	// both sides' times it is reset. 0 has a flow end with its link. At most MaxSurvive.
+	Survive time.Duration
+
 	// SessionsPerIdentity bounds the sessions that one far end may have as initiator; one more is
 	// refused with ErrBusy. 0 means DefaultSessionsPerIdentity.
 	SessionsPerIdentity int
@@ -118,6 +122,11 @@ func (c *Config) KeepaliveInterval() time.Duration {
 
 func (c *Config) renewAfter() time.Duration {
 	return min(max(orDefault(c.RenewAfter, DefaultRenewAfter), minRenewAfter), maxRenewAfter)
+}
+
+// surviveMillis is Survive as a handshake says it.
+func (c *Config) surviveMillis() uint32 {
+	return uint32(min(max(c.Survive, 0), MaxSurvive) / time.Millisecond)
 }
 
 func (c *Config) handshakeTimeout() time.Duration {

@@ -48,6 +48,9 @@ var (
 	// ErrWrongName says that the far end does not answer to the name by which the route reaches it:
 	// somebody on the way has led the link elsewhere, or the route is wrong.
 	ErrWrongName = errors.New("the far end does not go by that name")
+	// ErrGone says that the far end does not have the flow any more that this side would go on with
+	// on another link.
+	ErrGone = errors.New("the far end does not have this connection any more")
 	// ErrUnknownSession says that a flow names a session that is not here, or not any more.
 	ErrUnknownSession = errors.New("flow of an unknown session")
 	// ErrReplayed says that a flow's number has been used before.

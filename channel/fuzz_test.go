@@ -94,9 +94,10 @@ func FuzzReadProof(f *testing.F) {
 	f.Add([]byte{0}, false)
 	f.Add([]byte{MaxName + 1}, false)
 	f.Add([]byte{2, 'd'}, false)
-	f.Add([]byte{2, 'd', 'b'}, true)
-	f.Add([]byte{0, 1}, true)
-	f.Add(append([]byte{0}, proof...), false)
+	f.Add([]byte{2, 'd', 'b', 0, 0, 0, 0}, true)
+	f.Add([]byte{2, 'd', 'b', 0, 0, 0}, true)
+	f.Add([]byte{0, 1, 2, 3, 4, 5}, true)
+	f.Add(append([]byte{0, 1, 2, 3, 4}, proof...), false)
 	f.Fuzz(func(t *testing.T, payload []byte, signed bool) {
 		if len(payload) > 7000 {
 			return
@@ -115,7 +116,8 @@ func FuzzReadProof(f *testing.F) {
 				return payload, nil
 			}
 			proof, err := id.Prove(identity.Initiator, hash, nil, nil)
-			honest = len(payload) > 0 && int(payload[0]) == len(payload)-1 && payload[0] <= MaxName
+			honest = len(payload) > surviveSize && payload[0] <= MaxName &&
+				int(payload[0]) == len(payload)-1-surviveSize
 			return append(bytes.Clone(payload), proof...), err
 		})
 		if err != nil {

@@ -2,6 +2,7 @@ package channel
 
 import (
 	"crypto/ecdh"
+	"encoding/binary"
 	"fmt"
 	"net"
 	"time"
@@ -17,6 +18,7 @@ const (
 	secretLabel    = "sp/1 session"
 	sessionIDLabel = "sp/1 session id"
 	flowLabel      = "sp/1 flow"
+	resumeLabel    = "sp/1 resume"
 )
 
 // maxHandshakeMessage bounds each handshake message, before anything of its sender is known. It has
@@ -24,8 +26,12 @@ const (
 const maxHandshakeMessage = 16384
 
 // handshakeOverhead is the most that is in a message besides a proof, in bytes: an ephemeral key, a
-// sealed static one, a sealed ciphertext of ML-KEM, the payload's tag, and the name before it.
-const handshakeOverhead = 32 + (32 + 16) + (1088 + 16) + 16 + (1 + MaxName)
+// sealed static one, a sealed ciphertext of ML-KEM, the payload's tag, and the name and the time
+// before it.
+const handshakeOverhead = 32 + (32 + 16) + (1088 + 16) + 16 + (1 + MaxName) + surviveSize
+
+// surviveSize is how many bytes say for how long a flow is kept that has lost its link.
+const surviveSize = 4
 
 // MaxProof is the most bytes of a proof that fits each handshake, on either side and with every
 // suite: see identity.ProofSize. A node whose proof is longer reaches nobody, and nobody it.
@@ -50,7 +56,8 @@ type handshake struct {
 	// Known once the peer's proof has been read and found good.
 	peer     *identity.Peer
 	decision trust.Decision
-	name     string // what the initiator believes it has reached
+	name     string        // what the initiator believes it has reached
+	survive  time.Duration // for how long the peer keeps a flow that has lost its link
 }
 
 // newHandshake begins a handshake with a peer that is taken for as. previous is the epoch that it
@@ -108,7 +115,9 @@ func (h *handshake) writeProof(dst []byte, name string) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return append(append([]byte{byte(len(name))}, name...), proof...), nil
+		payload := append([]byte{byte(len(name))}, name...)
+		payload = binary.BigEndian.AppendUint32(payload, h.config.surviveMillis())
+		return append(payload, proof...), nil
 	})
 }
 
@@ -120,11 +129,11 @@ func (h *handshake) readProof(message []byte) error {
 	if err != nil {
 		return err
 	}
-	if len(payload) < 1 || int(payload[0]) > MaxName || len(payload) < 1+int(payload[0]) {
-		return fmt.Errorf("%w: handshake payload cut short", ErrProtocol)
+	payload, err = h.readNameAndTime(payload)
+	if err != nil {
+		return err
 	}
-	h.name = string(payload[1 : 1+payload[0]])
-	proof, err := identity.ParseProof(h.other(), payload[1+payload[0]:])
+	proof, err := identity.ParseProof(h.other(), payload)
 	if err != nil {
 		return err
 	}
@@ -145,6 +154,18 @@ func (h *handshake) readProof(message []byte) error {
 	h.peer = peer
 	h.decision, err = decide(h.config.Trust.Accept, peer, h.as, time.Now())
 	return err
+}
+
+// readNameAndTime reads what is in a payload before the proof, and returns the proof.
+func (h *handshake) readNameAndTime(payload []byte) (proof []byte, err error) {
+	if len(payload) < 1 || int(payload[0]) > MaxName ||
+		len(payload) < 1+int(payload[0])+surviveSize {
+		return nil, fmt.Errorf("%w: handshake payload cut short", ErrProtocol)
+	}
+	name, rest := payload[1:1+payload[0]], payload[1+payload[0]:]
+	h.name = string(name)
+	h.survive = time.Duration(binary.BigEndian.Uint32(rest)) * time.Millisecond
+	return rest[surviveSize:], nil
 }
 
 func (h *handshake) other() identity.Role {

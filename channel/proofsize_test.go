@@ -83,7 +83,7 @@ func TestMaxProof(t *testing.T) {
 		}
 		_, err = appendFrame(nil, func(dst []byte) ([]byte, error) {
 			return g.WriteMessage(dst, func([]byte) ([]byte, error) {
-				return make([]byte, 1+MaxName+size), nil
+				return make([]byte, 1+MaxName+surviveSize+size), nil
 			})
 		})
 		if fits := err == nil; fits != (size == MaxProof) {

@@ -42,6 +42,12 @@ const (
 	typeHandshake recordType = 6 // control: a message of the handshake for new keys
 	typeGoingAway recordType = 7 // control: no new flows, please
 	typeRenew     recordType = 8 // control: the responder asks for a handshake for new keys
+
+	// For flows that outlive their links.
+	typeResume      recordType = 9  // first in a flow that is the new link of another one
+	typeAcknowledge recordType = 10 // control: how many records of flows have been opened
+	typeLost        recordType = 11 // control: session (16), number (8) of a flow without a link
+	typeGone        recordType = 12 // control: session (16), number (8) of a flow not to resume
 )
 
 // controlSizes is the size of each type's data on the control link, where it is fixed.
@@ -59,6 +65,7 @@ const (
 	abortBusy       abortReason = 3
 	abortProtocol   abortReason = 4
 	abortWrongName  abortReason = 5
+	abortGone       abortReason = 6
 )
 
 var abortErrors = map[abortReason]error{
@@ -67,6 +74,7 @@ var abortErrors = map[abortReason]error{
 	abortGoingAway:  ErrGoingAway,
 	abortBusy:       ErrBusy,
 	abortWrongName:  ErrWrongName,
+	abortGone:       ErrGone,
 	abortProtocol:   fmt.Errorf("%w, says the far end", ErrProtocol),
 }
 
