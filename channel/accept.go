@@ -19,29 +19,28 @@ func (e *Endpoint) serveFlows(
 	for {
 		f, err := e.acceptFlow(l)
 		if err = unguard(err); err != nil {
-			if f != nil {
-				f.session.pool.forget(l)
-				f.abandon()
-			} else {
-				l.in.drop()
-			}
-			if errors.Is(err, ErrUnknownSession) && e.config.Unknown != nil {
-				e.config.Unknown(l.Conn)
-			}
+			e.refuse(l, f, err)
 			return err
 		}
 		authenticated()
-		handle(ctx, f)
-		f.abort(abortReset, errFlowClosed)
-		if !f.is(flowClean) {
-			f.abandon()
-			return f.Err()
+		s := f.Session()
+		if f.receiving.request != nil {
+			if err := e.takeOver(l, f); err != nil {
+				return err
+			}
+		} else {
+			handle(ctx, f)
+			f.abort(abortReset, errFlowClosed)
+			if !f.is(flowClean) {
+				f.abandon()
+				return f.Err()
+			}
+			if f.carrier() != carrier(l) {
+				return nil // the flow has gone on without the link, and closed it
+			}
 		}
-		if f.carrier() != carrier(l) {
-			return nil // the flow has gone on without the link, and closed it
-		}
-		err = f.session.awaitFlow(l)
-		f.session.pool.forget(l)
+		err = s.awaitFlow(l)
+		s.pool.forget(l)
 		if err != nil {
 			l.in.drop()
 			if err == io.EOF {
@@ -54,6 +53,19 @@ func (e *Endpoint) serveFlows(
 			_ = l.SetReadDeadline(time.Time{})
 			return err
 		}
+	}
+}
+
+// refuse lets go of a link on which f, which may be nil, has not become a flow because of err.
+func (e *Endpoint) refuse(l *link, f *Flow, err error) {
+	if f != nil {
+		f.Session().pool.forget(l)
+		f.abandon()
+	} else {
+		l.in.drop()
+	}
+	if errors.Is(err, ErrUnknownSession) && e.config.Unknown != nil {
+		e.config.Unknown(l.Conn)
 	}
 }
 
@@ -148,14 +160,20 @@ func (e *Endpoint) acceptFlow(l *link) (*Flow, error) {
 		return nil, err
 	}
 	f := newFlow(s, l, keys)
+	f.receiving.opens, f.receiving.id = s.survive > 0, keys.lasting.id
 	if err := f.first(); err != nil {
 		return f, err
 	}
+	f.receiving.opens = false
 	if number == 0 || !used.Use(number) { // 0 is the control link's
 		return f, ErrReplayed
 	}
 	l.resting.Store(f.receiving.ended) // true for an empty flow
 	l.unauthenticated.Store(false)
+	if f.receiving.request == nil && !f.receiving.ended {
+		s.outlive(f, keys.lasting)
+		f.lasting.openedFirst(f)
+	}
 	return f, nil
 }
 
@@ -168,7 +186,8 @@ func (e *Endpoint) lookUp(id sessionID, number uint64) (*Session, flowKeys, *rep
 		return nil, flowKeys{}, nil, ErrUnknownSession
 	}
 	send, receive := a.epoch.keys(identity.Responder, number)
-	return a.session, flowKeys{send: send, receive: receive}, a.epoch.used, nil
+	keys := flowKeys{send: send, receive: receive, lasting: a.epoch.lasting(number)}
+	return a.session, keys, a.epoch.used, nil
 }
 
 // first waits for the flow's first record and opens it.

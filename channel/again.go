@@ -82,7 +82,7 @@ func (f *Flow) againLocked(failed carrier, err error) bool {
 		if f.carrier() != failed {
 			return true // the other goroutine was faster
 		}
-		if u == nil || f.Err() != nil || f.session.Err() != nil || !u.more(err) {
+		if u == nil || f.Err() != nil || f.Session().Err() != nil || !u.more(err) {
 			break
 		}
 		next, dialing := f.nextLink()
@@ -99,7 +99,7 @@ func (f *Flow) againLocked(failed carrier, err error) bool {
 		failed = next
 	}
 	if u := f.unproven.Swap(nil); u != nil && u.misled >= againElsewhere {
-		f.session.Retire()
+		f.Session().Retire()
 	}
 	return false
 }
@@ -134,19 +134,19 @@ func (f *Flow) pause(err error) {
 	}
 	select {
 	case <-time.After(againPause/2 + rand.N(againPause/2)):
-	case <-f.session.Done():
+	case <-f.Session().Done():
 	}
 }
 
 // nextLink makes another link.
 func (f *Flow) nextLink() (*link, error) {
-	ctx, cancel := context.WithDeadline(f.session.life.ctx, f.againBy())
+	ctx, cancel := context.WithDeadline(f.Session().life.ctx, f.againBy())
 	defer cancel()
-	next, err := f.session.dialLink(ctx)
+	next, err := f.Session().dialLink(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := f.session.pool.add(next, false); err != nil {
+	if err := f.Session().pool.add(next, false); err != nil {
 		_ = next.Conn.Close()
 		return nil, err
 	}

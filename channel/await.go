@@ -73,8 +73,8 @@ func (f *Flow) AwaitReset() error {
 	if f.is(flowClean) {
 		return nil
 	}
-	if err == nil {
-		err = f.session.Err()
+	if err == nil && f.lasting == nil {
+		err = f.Session().Err()
 	}
 	if err == nil {
 		return f.Err()
@@ -87,7 +87,7 @@ func (f *Flow) awaitCarrier() error {
 	for {
 		c := f.carrier()
 		err := c.AwaitReset()
-		if f.carrier() == c {
+		if f.carrier() == c && (err == nil || !f.suspend(c, linkError(err))) {
 			return err
 		}
 	}
@@ -96,13 +96,27 @@ func (f *Flow) awaitCarrier() error {
 // awaitEnd returns when the flow is no longer open, a deadline has passed, or the session has
 // ended.
 func (f *Flow) awaitEnd(w *resetWait) error {
-	select {
-	case <-w.done:
-	case <-w.late:
-		return os.ErrDeadlineExceeded
-	case <-f.session.Done():
+	for s := f.Session(); ; s = f.Session() {
+		ended, moved := s.Done(), (<-chan struct{})(nil)
+		if s.isLost() {
+			ended = nil
+		}
+		if a, ok := f.carrier().(*absent); ok {
+			moved = a.over.c
+		}
+		select {
+		case <-w.done:
+		case <-w.late:
+			return os.ErrDeadlineExceeded
+		case <-moved:
+			continue
+		case <-ended:
+			if s.isLost() {
+				continue
+			}
+		}
+		return nil
 	}
-	return nil
 }
 
 // awaitAbort waits until the other end has ended its direction, if it has not: for a flow inside

@@ -82,12 +82,12 @@ func (f *Flow) fillLocked() error {
 	for {
 		c := f.carrier()
 		if r.from != c {
-			r.in.discard()
+			r.in = r.in.over(c)
 			r.from = c
 		}
 		err := r.in.fill(c)
 		f.moves.Add(1)
-		if err != nil && f.carrier() == c && f.again(c, err) {
+		if err != nil && f.carrier() == c && (f.again(c, err) || f.suspend(c, err)) {
 			continue
 		}
 		if f.carrier() == c {
@@ -98,8 +98,11 @@ func (f *Flow) fillLocked() error {
 
 // transmitLocked writes sealed records to the carrier. Where that is replaced meanwhile, they go
 // out on the next one.
-func (f *Flow) transmitLocked(records []byte) error {
+func (f *Flow) transmitLocked(out *output, records []byte) error {
 	f.keepLocked(records)
+	if f.lasting != nil {
+		return f.transmitLastingLocked(out, records)
+	}
 	for {
 		c := f.carrier()
 		f.moves.Add(1)
@@ -111,6 +114,33 @@ func (f *Flow) transmitLocked(records []byte) error {
 			return linkError(err)
 		}
 	}
+}
+
+// transmitLastingLocked is transmitLocked for a flow that outlives its links: the records are kept,
+// and go out with all that is missing where there is another link.
+func (f *Flow) transmitLastingLocked(out *output, records []byte) error {
+	kept := &f.lasting.kept
+	whole := records[out.prefix:]
+	count := countRecords(whole)
+	kept.make(count)
+	c := f.carrier()
+	f.moves.Add(1)
+	_, err := c.Write(records)
+	if kept.keep(out.buffer, whole, count) {
+		out.leave()
+	}
+	if keptTooMuch() {
+		f.Session().endpoint.keepWhatFits()
+	}
+	switch {
+	case err == nil:
+		return nil
+	case f.carrier() == c && f.againLocked(c, err):
+		return nil // with all that had been written
+	case f.suspend(c, err):
+		return f.awaitLinkLocked()
+	}
+	return linkError(err)
 }
 
 // Takes implements netio.Taker.

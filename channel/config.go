@@ -94,6 +94,12 @@ type Config struct {
 	// of none.
 	Rest func(peer identity.Identifier, closeLink func()) (end func())
 
+	// Suspended is told when flows of a session begin to wait for another link, and again when none
+	// waits any more. GaveUp is told of a flow that will end with its link, since what it takes to
+	// go on without is given up for want of memory. Neither may wait. Nil is told nothing.
+	Suspended func(s *Session, now Suspension)
+	GaveUp    func(f *Flow)
+
 	// Began is told of each session when it begins, its far end trusted, and what it returns is
 	// called once when the session has ended: Err says how. Neither may wait for the session. Nil
 	// is told nothing.

@@ -19,7 +19,7 @@ func (s *Session) drain() {
 		return
 	}
 	s.awaitLinks()
-	hooks := s.hooks.take()
+	hooks := s.takeHooks()
 	s.pool.closeLinks()
 	hooks.call()
 	s.life.drained()

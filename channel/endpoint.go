@@ -19,7 +19,10 @@ type Endpoint struct {
 	config Config
 	static *ecdh.PrivateKey // in memory only, new in each process
 	busy   chan struct{}    // a slot for each handshake that may compute at once
-	tasks  sync.WaitGroup   // sessions
+	tasks  sync.WaitGroup   // sessions, and flows that wait for links
+	ctx    context.Context  // ends with Close
+	cancel context.CancelFunc
+	flows  flowTable
 
 	mu       sync.RWMutex // guards what follows; taken after any lock of a session, never before
 	epochs   map[sessionID]acceptable
@@ -43,8 +46,9 @@ func New(config Config) (*Endpoint, error) {
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := context.WithCancel(context.Background())
 	return &Endpoint{
-		config: config, static: static,
+		config: config, static: static, ctx: ctx, cancel: cancel,
 		busy:     make(chan struct{}, 2*runtime.GOMAXPROCS(0)),
 		epochs:   make(map[sessionID]acceptable),
 		sessions: make(map[*Session]struct{}),
@@ -93,8 +97,20 @@ func (e *Endpoint) Close() error {
 	e.closed = true
 	e.mu.Unlock()
 	e.each((*Session).quit)
+	e.cancel()
 	e.tasks.Wait()
 	return nil
+}
+
+// run runs f on a goroutine that Close waits for. It reports false if the endpoint has been closed.
+func (e *Endpoint) run(f func()) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closed {
+		return false
+	}
+	e.tasks.Go(f)
+	return true
 }
 
 // CloseFunc ends the sessions that which selects. It waits until their links are closed

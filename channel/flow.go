@@ -32,8 +32,9 @@ var errFlowClosed = fmt.Errorf("flow: %w", net.ErrClosed)
 // Close, and an error where the link broke or somebody interfered. The first error of a direction
 // is permanent. It is safe for concurrent use.
 type Flow struct {
-	session *Session
+	in      atomic.Pointer[Session]
 	moves   atomic.Uint32 // how often something has passed, either way
+	lasting *lasting      // nil: it ends with its link
 
 	way struct {
 		sync.Mutex // taken last
@@ -49,6 +50,8 @@ type Flow struct {
 		hello  []byte // goes out before the first record
 		err    error  // permanent
 		ended  bool
+
+		hurried bool // what is sent does not wait for a link that the flow has lost
 	}
 
 	receiving struct {
@@ -61,6 +64,9 @@ type Flow struct {
 		buffers  net.Buffers
 		err      error // permanent; io.EOF after the end
 		ended    bool  // the end has been seen, and life does not know yet
+		opens    bool  // the next record may ask to go on with another flow, and request is that
+		request  []byte
+		id       flowID // where it asks
 	}
 
 	life struct {
@@ -89,7 +95,8 @@ var (
 
 // newFlow makes a flow on l, whose input becomes the flow's.
 func newFlow(s *Session, l *link, k flowKeys) *Flow {
-	f := &Flow{session: s}
+	f := new(Flow)
+	f.in.Store(s)
 	f.sending.cipher, f.receiving.cipher, f.sending.hello = k.send, k.receive, k.hello
 	f.way.carrier, f.receiving.from = l, l
 	f.receiving.in, l.in = l.in, nil
@@ -105,8 +112,9 @@ func (f *Flow) Background() {
 	}
 }
 
-// Session returns the session that f belongs to.
-func (f *Flow) Session() *Session { return f.session }
+// Session returns the session that f belongs to. A flow that has lost its link may go on in another
+// one, with the same far end.
+func (f *Flow) Session() *Session { return f.in.Load() }
 
 // Close ends the sending direction if that has not been done, and gives up the other one if that
 // has not ended. The link stays for the next flow if both have ended.
@@ -119,6 +127,7 @@ func (f *Flow) Close() error {
 		if !f.sending.ended && f.sending.err == nil {
 			// The flow's deadline, and not the link's own: a link that stays must lose it.
 			_ = f.SetWriteDeadline(time.Now().Add(abortTimeout))
+			f.sending.hurried = true
 			if f.sendRecordLocked(typeEnd) == nil {
 				f.sending.ended = true
 				f.endDirection(true)
@@ -126,7 +135,7 @@ func (f *Flow) Close() error {
 		}
 		f.sending.Unlock()
 	}
-	f.shut(errFlowClosed)
+	f.shutAnd(carrier.Close, errFlowClosed, false)
 	return nil
 }
 
@@ -148,21 +157,22 @@ func (f *Flow) abort(reason abortReason, err error) {
 // abortAnd is abort. It ends the carrier with told if the other end has been told, and with ended
 // if that cannot be because this side's direction has ended.
 func (f *Flow) abortAnd(told, ended func(carrier) error, reason abortReason, err error) {
-	end := carrier.Close
+	end, said := carrier.Close, false
 	if f.because(err) && f.sending.TryLock() {
 		switch {
 		case f.sending.ended:
 			end = ended
 		case f.sending.err == nil:
 			_ = f.SetWriteDeadline(time.Now().Add(abortTimeout))
+			f.sending.hurried = true
 			if f.sendRecordLocked(typeAbort, byte(reason)) == nil {
-				end = told
+				end, said = told, true
 			}
 			f.sending.err = err // nothing follows an abort
 		}
 		f.sending.Unlock()
 	}
-	f.shutAnd(end, err)
+	f.shutAnd(end, err, said)
 }
 
 // because makes err the reason of what comes, unless there is one already. It reports whether the
@@ -180,9 +190,11 @@ func (f *Flow) because(err error) bool {
 }
 
 // shut closes the carrier with the flow, unless the flow has left it clean.
-func (f *Flow) shut(err error) { f.shutAnd(carrier.Close, err) }
+func (f *Flow) shut(err error) { f.shutAnd(carrier.Close, err, false) }
 
-func (f *Flow) shutAnd(end func(carrier) error, err error) {
+// shutAnd ends the flow, unless it is clean, and its carrier with end. said tells that the last
+// record says so.
+func (f *Flow) shutAnd(end func(carrier) error, err error, said bool) {
 	f.because(err)
 	f.life.Lock()
 	open := f.life.state == flowOpen
@@ -192,7 +204,11 @@ func (f *Flow) shutAnd(end func(carrier) error, err error) {
 	}
 	f.life.Unlock()
 	if open {
-		_ = end(f.carrier())
+		c := f.carrier()
+		if f.lasting != nil {
+			f.part(c, said)
+		}
+		_ = end(c)
 	}
 }
 
@@ -216,8 +232,11 @@ func (f *Flow) endDirection(sending bool) {
 	f.life.Unlock()
 	if clean {
 		c.free()
-	} else if !sending && f.session.role == identity.Responder {
-		f.session.quiet.begin() // the initiator cannot any more
+		if f.lasting != nil {
+			f.remain()
+		}
+	} else if !sending && f.Session().role == identity.Responder {
+		f.Session().quiet.begin() // the initiator cannot any more
 	}
 }
 
@@ -232,7 +251,16 @@ func (f *Flow) is(state flowState) bool {
 // OnEnd has do called when the session has ended, and with it the flow, unless that has ended well.
 // It is for those who would not notice, because they are busy elsewhere. Nil takes that back, which
 // must be done when the flow is done with. A closed flow must not be given another one.
-func (f *Flow) OnEnd(do func()) { f.session.hooks.set(f, do) }
+func (f *Flow) OnEnd(do func()) {
+	if f.lasting == nil {
+		f.Session().hooks.set(f, do)
+		return
+	}
+	f.lasting.setHook(do)
+	if s := f.Session(); do != nil && s.Err() != nil && !s.isLost() && s.hooks.isTaken() {
+		f.callHook()
+	}
+}
 
 // Err returns why the flow ended, or nil if it is open or both directions ended cleanly.
 func (f *Flow) Err() error {
@@ -241,12 +269,19 @@ func (f *Flow) Err() error {
 	return f.life.reason
 }
 
+// callHook calls what OnEnd has been given, unless the flow has ended well.
+func (f *Flow) callHook() {
+	if do := f.lasting.takeHook(); do != nil && !f.is(flowClean) {
+		do()
+	}
+}
+
 // explain returns the reason behind err, if it is known.
 func (f *Flow) explain(err error) error {
 	if reason := f.Err(); reason != nil {
 		return reason
 	}
-	if reason := f.session.Err(); reason != nil {
+	if reason := f.Session().Err(); reason != nil {
 		return sessionEnded(reason)
 	}
 	return err

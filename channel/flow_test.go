@@ -402,7 +402,7 @@ func TestEverythingAtOnce(t *testing.T) {
 			_ = f.Reset()
 			g.Wait()
 		},
-		"session": func(f *Flow) { _ = f.session.Close() },
+		"session": func(f *Flow) { _ = f.Session().Close() },
 		"end":     func(f *Flow) { _ = f.CloseWrite(); _ = f.Close() },
 	}
 	for name, end := range ends {
@@ -583,7 +583,7 @@ func TestNested(t *testing.T) {
 		var sessions []*Session
 		dial := l.countingDial(&link)
 		l.handle = func(ctx context.Context, f *Flow) {
-			if f.session.keys.name == "inner" {
+			if f.Session().keys.name == "inner" {
 				echo(ctx, f)
 				return
 			}

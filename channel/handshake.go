@@ -168,6 +168,15 @@ func (h *handshake) readNameAndTime(payload []byte) (proof []byte, err error) {
 	return rest[surviveSize:], nil
 }
 
+// processKey is a process's static key, which it has for as long as it runs.
+type processKey [32]byte
+
+// process returns the peer's.
+func (h *handshake) process() (k processKey) {
+	copy(k[:], h.noise.PeerStatic().Bytes())
+	return k
+}
+
 func (h *handshake) other() identity.Role {
 	if h.role == identity.Initiator {
 		return identity.Responder

@@ -37,7 +37,7 @@ func (e *Endpoint) InitiateTo(
 	unguard := guard(ctx, conn, e.config.handshakeTimeout())
 	s, err := e.initiate(l, expect, name, as)
 	if err = unguard(err); err == nil {
-		s.dial = dial
+		s.dial, s.endpoint = dial, e
 		err = e.admit(s)
 	}
 	if err != nil {

@@ -121,6 +121,21 @@ func (in *input) drop() {
 	in.begin, in.end = 0, 0
 }
 
+// over returns the input to go on with where c has taken the place of the carrier before. What that
+// has brought and has not been taken is dropped; what c has brought already is not.
+func (in *input) over(c carrier) *input {
+	in.discard()
+	l, ok := c.(*link)
+	if !ok || l.in == nil {
+		return in
+	}
+	next := l.in
+	l.in = nil
+	next.to, next.class = in.to, max(in.class, next.class)
+	in.drop()
+	return next
+}
+
 // discard drops what has not been taken. What has been taken last stays valid.
 func (in *input) discard() { in.end = in.begin }
 

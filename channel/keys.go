@@ -16,6 +16,7 @@ import (
 type epoch struct {
 	id     sessionID
 	secret *noise.Secret
+	resume resumeKey      // of its flows
 	flows  uint64         // initiator: numbers given out; guarded by keys
 	used   *replay.Filter // responder: numbers accepted
 }
@@ -26,7 +27,9 @@ func (h *handshake) epoch() (*epoch, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &epoch{id: secret.ID(sessionIDLabel), secret: secret}
+	e := &epoch{
+		id: secret.ID(sessionIDLabel), secret: secret, resume: secret.ID(resumeLabel),
+	}
 	if h.role == identity.Responder {
 		e.used = replay.NewFilter(flowsRemembered)
 	}
@@ -42,6 +45,9 @@ func (e *epoch) keys(role identity.Role, n uint64) (send, receive cipherHalf) {
 	}
 	return cipherHalf{state: responder}, cipherHalf{state: initiator}
 }
+
+// lasting returns what flow number n needs to outlive its links.
+func (e *epoch) lasting(n uint64) lastingKeys { return lastingKeys{flowID{e.id, n}, e.resume} }
 
 // keys is what a session's flows get their keys from: the current epoch, those before whose flows
 // may still be on their way, and the one to come.
@@ -79,6 +85,7 @@ type oldEpoch struct {
 type flowKeys struct {
 	send, receive cipherHalf
 	hello         []byte // tells the responder which
+	lasting       lastingKeys
 }
 
 // nextFlow numbers a new flow. It is the initiator's.
@@ -91,7 +98,7 @@ func (k *keys) nextFlow() (flowKeys, error) {
 	e := k.current
 	e.flows++
 	send, receive := e.keys(k.role, e.flows)
-	return flowKeys{send, receive, appendFlowHello(nil, e.id, e.flows)}, nil
+	return flowKeys{send, receive, appendFlowHello(nil, e.id, e.flows), e.lasting(e.flows)}, nil
 }
 
 // replaceLocked makes next the current epoch. The responder accepts flows of the one before for a

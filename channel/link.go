@@ -24,6 +24,10 @@ type link struct {
 	still time.Duration
 	moves uint32
 
+	// left is closed when a flow that has come to the link from another one leaves it; nil if none
+	// has.
+	left atomic.Pointer[chan struct{}]
+
 	// resting tells that the last flow has left the link clean and no other has begun.
 	resting atomic.Bool
 	// unauthenticated tells, at the responder, that a hello has come and not the record that proves
@@ -62,18 +66,21 @@ func (l *link) AwaitReset() error { return netio.AwaitReset(l.Conn) }
 
 // Close implements carrier: the link ends with its flow.
 func (l *link) Close() error {
+	l.leave()
 	l.pool.forget(l)
 	return l.Conn.Close()
 }
 
 // Reset implements carrier: the link is reset with its flow.
 func (l *link) Reset() error {
+	l.leave()
 	l.pool.forget(l)
 	return netio.Reset(l.Conn)
 }
 
 // ResetDelivered implements carrier.
 func (l *link) ResetDelivered(wait time.Duration) error {
+	l.leave()
 	l.pool.forget(l)
 	netio.ResetDelivered(l.Conn, wait)
 	return nil
@@ -84,6 +91,14 @@ func (l *link) rest(in *input) {
 	l.in = in
 	l.flow.Store(nil)
 	l.resting.Store(true)
+	l.leave()
+}
+
+// leave tells who waits for the flow to leave the link.
+func (l *link) leave() {
+	if left := l.left.Swap(nil); left != nil {
+		close(*left)
+	}
 }
 
 // free implements carrier.

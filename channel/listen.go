@@ -56,6 +56,13 @@ func (s *Session) handle(t recordType, data []byte) error {
 		s.life.goAway()
 		s.pool.freed.tell() // the session may have nothing left to do
 		return nil
+	case typeAcknowledge:
+		return s.acknowledged(data)
+	case typeLost:
+		return s.heardOfLost(parseFlowID(data))
+	case typeGone:
+		s.heardOfGone(parseFlowID(data))
+		return nil
 	case typeAbort:
 		return abortReason(data[0]).err()
 	}

@@ -54,5 +54,9 @@ func (s *Session) openOn(l *link, empty bool) (*Flow, error) {
 	if err := s.pool.add(l, empty); err != nil {
 		return nil, err
 	}
-	return newFlow(s, l, k), nil
+	f := newFlow(s, l, k)
+	if !empty {
+		s.outlive(f, k.lasting)
+	}
+	return f, nil
 }

@@ -86,6 +86,13 @@ func (o *output) Release() {
 	o.slots = nil
 }
 
+// leave is Release where somebody else has the buffer now.
+func (o *output) leave() {
+	*o.slots = slots{}
+	slotsPool.Put(o.slots)
+	o.slots = nil
+}
+
 // begin makes room for n bytes of data behind prefix, or for as many as the largest buffer holds.
 func (o *output) begin(prefix []byte, n int) [][]byte {
 	o.Release()

@@ -220,7 +220,7 @@ func (f *Flow) isToKeepAlive() bool {
 	f.life.Lock()
 	defer f.life.Unlock()
 	return f.life.state == flowOpen && !f.life.sentEnd &&
-		(f.session.role == identity.Initiator || f.life.ended > 0)
+		(f.Session().role == identity.Initiator || f.life.ended > 0)
 }
 
 // keepAlive sends an empty record, unless that has to wait: then something is under way.

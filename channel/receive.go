@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -79,6 +80,20 @@ func (f *Flow) awaitLocked() error {
 // openLocked opens the next record, whose body has at most most bytes, if all of it has been read.
 // It reports whether there was one.
 func (f *Flow) openLocked(most int) (bool, error) {
+	l := f.lasting
+	if l == nil {
+		return f.openNextLocked(most)
+	}
+	l.opening.Lock()
+	defer l.opening.Unlock()
+	if f.carrier() != f.receiving.from {
+		return false, nil // what is left of it is not for us
+	}
+	return f.openNextLocked(most)
+}
+
+// openNextLocked is openLocked.
+func (f *Flow) openNextLocked(most int) (bool, error) {
 	r := &f.receiving
 	body, err := r.in.record(most)
 	if body == nil || err != nil {
@@ -89,6 +104,9 @@ func (f *Flow) openLocked(most int) (bool, error) {
 		return false, err
 	}
 	f.prove()
+	if f.lasting != nil {
+		f.lasting.openedLocked(f, t, len(data))
+	}
 	switch t {
 	case typeData:
 		r.data = data
@@ -102,6 +120,11 @@ func (f *Flow) openLocked(most int) (bool, error) {
 			return false, fmt.Errorf("%w: abort of %d bytes", ErrProtocol, len(data))
 		}
 		return false, abortReason(data[0]).err()
+	case typeResume:
+		if !r.opens || len(data) != requestSize {
+			return false, fmt.Errorf("%w: resume of %d bytes out of place", ErrProtocol, len(data))
+		}
+		r.request = bytes.Clone(data)
 	default:
 		return false, fmt.Errorf("%w: record of type %d in a flow", ErrProtocol, t)
 	}
@@ -111,7 +134,7 @@ func (f *Flow) openLocked(most int) (bool, error) {
 // receiveFailedLocked makes err permanent and ends the flow.
 func (f *Flow) receiveFailedLocked(err error) {
 	if l, ok := f.carrier().(*link); ok && errors.Is(err, ErrCut) {
-		l.pool.lose(l, f, f.session.quiet)
+		l.pool.lose(l, f, f.Session().quiet)
 	}
 	err = f.explain(err)
 	f.receiving.err = err

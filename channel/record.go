@@ -53,6 +53,7 @@ const (
 // controlSizes is the size of each type's data on the control link, where it is fixed.
 var controlSizes = map[recordType]int{
 	typeAbort: 1, typePing: 8, typePong: 8, typeReady: 0, typeGoingAway: 0, typeRenew: 0,
+	typeLost: flowIDSize, typeGone: flowIDSize,
 }
 
 // abortReason goes with an abort record.

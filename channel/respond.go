@@ -155,6 +155,7 @@ func (e *Endpoint) greet(h *handshake, suite noise.Suite, l *link) (*Session, er
 	if err != nil {
 		return nil, err
 	}
+	s.endpoint = e
 	s.keys.keep = func(epoch *epoch) { e.keep(s, epoch) }
 	s.keys.drop = e.drop
 	if refused := e.admit(s); refused != nil {

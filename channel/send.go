@@ -100,7 +100,7 @@ func (f *Flow) sendLocked(out *output, n int) error {
 		return f.sentLocked(err)
 	}
 	s.hello = nil
-	return f.sentLocked(f.transmitLocked(b))
+	return f.sentLocked(f.transmitLocked(out, b))
 }
 
 // sentLocked makes an error of the sending direction permanent: part of a record may be on its way.
@@ -129,7 +129,7 @@ func (f *Flow) sendRecordLocked(t recordType, data ...byte) error {
 	b, err := s.out.one(&s.cipher, s.hello, t, data)
 	if err == nil {
 		s.hello = nil
-		err = f.transmitLocked(b)
+		err = f.transmitLocked(&s.out, b)
 	}
 	s.out.Release()
 	return f.sentLocked(err)
@@ -147,10 +147,10 @@ func (f *Flow) CloseWrite() error {
 	if s.err != nil {
 		return s.err
 	}
+	s.ended = true // nobody may send behind it, while it waits for a link
 	if err := f.sendRecordLocked(typeEnd); err != nil {
 		return err
 	}
-	s.ended = true
 	f.endDirection(true)
 	return nil
 }

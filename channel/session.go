@@ -25,6 +25,18 @@ type Session struct {
 	id     identity.Identifier                     // the peer's
 	dial   func(ctx context.Context) (Conn, error) // initiator only
 
+	endpoint  *Endpoint
+	process   processKey    // the peer's
+	survive   time.Duration // how long flows wait for another link; both sides want that
+	ways      atomic.Pointer[func() []Way]
+	reports   *reports // of flows that outlive their links
+	lingering lingering
+
+	suspending struct {
+		sync.Mutex
+		now *suspension // nil while no flow waits for a link
+	}
+
 	life      life
 	control   control     // its own link
 	keys      keys        // of its flows, and their renewal
@@ -43,11 +55,16 @@ type Session struct {
 func newSession(
 	h *handshake, static *ecdh.PrivateKey, suite noise.Suite, l *link,
 ) (*Session, error) {
+	process := h.process() // before the handshake is forgotten
 	e, err := h.epoch()
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{config: h.config, role: h.role, id: h.peer.Identifier(), life: newLife()}
+	s := &Session{
+		config: h.config, role: h.role, id: h.peer.Identifier(), life: newLife(),
+		process: process, reports: newReports(),
+		survive: min(h.survive, h.config.Survive, MaxSurvive),
+	}
 	s.control = newControl(l, s.end)
 	s.control.send, s.control.receive = e.keys(h.role, 0)
 	s.heartbeat = newHeartbeat(&s.control, h.role, h.config.KeepaliveInterval())
@@ -93,6 +110,7 @@ func (s *Session) keepTime(tasks *sync.WaitGroup) error {
 	ping := s.heartbeat.timer
 	defer ping.Stop()
 	defer s.quiet.timer.Stop()
+	defer s.reports.timer.Stop()
 	if s.role == identity.Initiator {
 		s.quiet.begin()
 	}
@@ -112,6 +130,8 @@ func (s *Session) keepTime(tasks *sync.WaitGroup) error {
 			err = renewal.begin()
 		case now := <-s.quiet.timer.C:
 			s.lookAfterQuiet(now, tasks)
+		case <-s.reports.timer.C:
+			err = s.report()
 		case <-missed.flow:
 			missed = s.missed()
 			err = s.beat(time.Now())
@@ -120,7 +140,10 @@ func (s *Session) keepTime(tasks *sync.WaitGroup) error {
 			err = s.beat(time.Now())
 		case now := <-ping.C:
 			s.pool.tidy(now)
-			err = s.beat(now)
+			s.lingering.tidy(now.Add(-s.survive))
+			if err = s.report(); err == nil {
+				err = s.beat(now)
+			}
 		}
 		if err != nil {
 			return err
@@ -205,10 +228,39 @@ func (s *Session) sayEnd() {
 		s.control.close(s.Err())
 		return
 	}
-	hooks := s.hooks.take()
+	hooks := s.takeHooks()
 	s.pool.closeLinks()
 	s.control.close(s.Err())
 	hooks.call()
+}
+
+// takeHooks returns what is to be called now that the session has ended. Flows that may go on
+// without it are suspended, and are not to be told.
+func (s *Session) takeHooks() hookList {
+	lasting := s.endpoint.flows.of(s)
+	if s.isLost() {
+		for _, f := range lasting {
+			f.linkLost()
+		}
+	}
+	list := s.hooks.take()
+	if s.isLost() {
+		return list
+	}
+	for _, f := range lasting {
+		if !f.isOpen() {
+			f.lasting.finish()
+			f.tidy()
+			continue
+		}
+		if do := f.lasting.takeHook(); do != nil {
+			if list == nil {
+				list = make(hookList)
+			}
+			list[f] = do
+		}
+	}
+	return list
 }
 
 // Peer returns the far end, as it proved itself in the last handshake.
@@ -313,6 +365,12 @@ func (h *endHooks) set(f *Flow, do func()) {
 	if taken && do != nil {
 		do()
 	}
+}
+
+func (h *endHooks) isTaken() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.taken
 }
 
 // take returns all that is to be called. From now on set calls at once.

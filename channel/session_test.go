@@ -108,7 +108,7 @@ func TestTrustWithdrawn(t *testing.T) {
 					f, a := l.both(s, flows)
 					if stuck { // the far end does not take what is said on the control link
 						link.BlackHole(true)
-						for _, c := range []*control{&s.control, &a.session.control} {
+						for _, c := range []*control{&s.control, &a.Session().control} {
 							l.tasks.Go(func() {
 								for c.write(typeData, make([]byte, 10_000)) == nil {
 								}
@@ -308,8 +308,8 @@ func TestCloseFunc(t *testing.T) {
 		first, second := l.session(), l.session()
 		_, a := l.both(first, flows)
 		_, b := l.both(second, flows)
-		l.responder.CloseFunc(func(s *Session) bool { return s == a.session })
-		if !a.session.life.closeSent.happened() {
+		l.responder.CloseFunc(func(s *Session) bool { return s == a.Session() })
+		if !a.Session().life.closeSent.happened() {
 			t.Error("the far end has not been told")
 		}
 		<-first.Done()
@@ -401,7 +401,7 @@ func TestGoingAwayDelivers(t *testing.T) {
 			time.Sleep(pace)
 		}
 		far.release()
-		<-far.session.life.over.c
+		<-far.Session().life.over.c
 	})
 }
 

@@ -94,6 +94,14 @@ func (b *Buffer) Free() {
 	pools[b.class].Put(b)
 }
 
+// Uncharge has b not count as taken from the process's budget any more: whoever has it counts it in
+// another way.
+func (b *Buffer) Uncharge() {
+	if b.charge != nil {
+		b.charge.give()
+	}
+}
+
 // Class returns b's class.
 func (b *Buffer) Class() Class { return b.class }
 

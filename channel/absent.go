@@ -1,0 +1,124 @@
+package channel
+
+import (
+	"errors"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/internal/netio"
+)
+
+// absent is the carrier of a flow that has lost its link, until it has another one or ends: who
+// reads waits, and what is written waits in kept.
+type absent struct {
+	local, remote net.Addr // of the link before
+	over          event
+
+	mu     sync.Mutex
+	readBy time.Time
+	set    chan struct{} // closed, and made anew, when readBy is set
+}
+
+var _ carrier = (*absent)(nil)
+
+// errAbsent is the error of using an absent carrier. It is told to nobody who uses a flow.
+var errAbsent = errors.New("the link is lost")
+
+func newAbsent(lost carrier) *absent {
+	return &absent{
+		local: lost.LocalAddr(), remote: lost.RemoteAddr(),
+		over: newEvent(), set: make(chan struct{}),
+	}
+}
+
+// Write implements carrier: it takes nothing.
+func (a *absent) Write([]byte) (int, error) { return 0, errAbsent }
+
+// ReadLazy implements carrier: it waits until the carrier is over.
+func (a *absent) ReadLazy(netio.Room) (int, error) {
+	for {
+		a.mu.Lock()
+		by, set := a.readBy, a.set
+		a.mu.Unlock()
+		if done, err := a.wait(by, set); done {
+			return 0, err
+		}
+	}
+}
+
+func (a *absent) wait(by time.Time, set <-chan struct{}) (done bool, err error) {
+	var late <-chan time.Time
+	if !by.IsZero() {
+		timer := time.NewTimer(time.Until(by))
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-a.over.c:
+		return true, errAbsent
+	case <-late:
+		return true, os.ErrDeadlineExceeded
+	case <-set:
+		return false, nil
+	}
+}
+
+// AwaitReset implements carrier.
+func (a *absent) AwaitReset() error {
+	_, err := a.ReadLazy(nil)
+	return err
+}
+
+// Takes implements carrier.
+func (a *absent) Takes() int { return 0 }
+
+// AwaitTakes implements carrier.
+func (a *absent) AwaitTakes() { <-a.over.c }
+
+// TakesMore implements carrier.
+func (a *absent) TakesMore() bool { return false }
+
+// Quiet implements carrier.
+func (a *absent) Quiet() bool { return true }
+
+// SetReadDeadline implements carrier.
+func (a *absent) SetReadDeadline(t time.Time) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.readBy = t
+	close(a.set)
+	a.set = make(chan struct{})
+	return nil
+}
+
+// SetWriteDeadline implements carrier: nobody waits in Write.
+func (a *absent) SetWriteDeadline(time.Time) error { return nil }
+
+// SetDeadline implements carrier.
+func (a *absent) SetDeadline(t time.Time) error { return a.SetReadDeadline(t) }
+
+// LocalAddr implements carrier.
+func (a *absent) LocalAddr() net.Addr { return a.local }
+
+// RemoteAddr implements carrier.
+func (a *absent) RemoteAddr() net.Addr { return a.remote }
+
+// rest implements carrier.
+func (a *absent) rest(in *input) { in.drop() }
+
+// free implements carrier.
+func (a *absent) free() {}
+
+// Close implements carrier.
+func (a *absent) Close() error {
+	a.over.happen()
+	return nil
+}
+
+// Reset implements carrier.
+func (a *absent) Reset() error { return a.Close() }
+
+// ResetDelivered implements carrier.
+func (a *absent) ResetDelivered(time.Duration) error { return a.Close() }

@@ -1,0 +1,317 @@
+package channel
+
+import (
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/secureportal/sp/internal/budget"
+)
+
+// A flow may outlive its link. What its sender has sealed is kept until the other end says that it
+// has opened it; when the link is lost the flow is suspended, and whoever uses it waits. The
+// initiator makes another link, of the same session or of a new one with the same far end, the two
+// prove that they are the flow's two ends, say how many records each of them has opened, and what
+// is missing is sent again as it was.
+//
+//	on a link ── the link is lost ──▶ suspended ── resumed ──▶ on another link
+//	    │                                 │
+//	    │ given up: too much is kept      │ the time is over, trust has ended, the far end has it no more
+//	    ▼                                 ▼
+//	ends with its link                  reset
+//
+// A flow that has ended on this side lingers until the other end has opened its last record.
+
+// flowID names a flow for as long as it lives, whatever session it is in by then: the keys that it
+// was opened with, and its number under them.
+type flowID struct {
+	session sessionID
+	number  uint64
+}
+
+// lasting is what a flow has that outlives its links.
+type lasting struct {
+	id  flowID
+	key resumeKey
+
+	kept kept // what this side has sent
+
+	// opening is held while a record is opened, and guards what has been: once another link is to
+	// take the carrier's place nothing more of the carrier is opened.
+	opening struct {
+		sync.Mutex
+		position uint64 // records
+		unsaid   int    // bytes since the other end was told
+	}
+	urgency atomic.Uint32 // of acknowledging that; the session's reports'
+
+	mu      sync.Mutex // taken after the flow's life
+	attempt uint32     // how often it has been tried to resume the flow; the highest counts
+	hook    func()     // see Flow.OnEnd
+	over    bool       // it is not resumed any more
+}
+
+// errGivenUp says that a flow cannot go on elsewhere: what it takes is not kept any more.
+var errGivenUp = errors.New("its link was lost, and what it takes to go on with another one was " +
+	"given up for want of memory")
+
+// lastingKeys is what a flow's keys say for one that outlives its links.
+type lastingKeys struct {
+	id  flowID
+	key resumeKey
+}
+
+// outlive makes f, which nobody else has yet, a flow that outlives its links, if both sides want
+// that.
+func (s *Session) outlive(f *Flow, k lastingKeys) {
+	if s.survive > 0 {
+		f.lasting = &lasting{id: k.id, key: k.key}
+		s.endpoint.flows.add(f)
+	}
+}
+
+// openedLocked takes note of a record that has been opened.
+func (l *lasting) openedLocked(f *Flow, t recordType, size int) {
+	o := &l.opening
+	o.position++
+	o.unsaid += size
+	u := urgencyDelay
+	switch {
+	case o.unsaid >= ackBytes:
+		u = urgencyNow
+	case t == typeData && size == 0:
+		u = urgencySome
+	}
+	f.Session().reports.opened(f, u)
+}
+
+// openedFirst takes note of the first record, which was opened before it was known what f is.
+func (l *lasting) openedFirst(f *Flow) {
+	if l == nil {
+		return
+	}
+	l.opening.Lock()
+	defer l.opening.Unlock()
+	l.openedLocked(f, typeData, 1)
+}
+
+// position returns how many records have been opened.
+func (l *lasting) position() uint64 {
+	l.opening.Lock()
+	defer l.opening.Unlock()
+	return l.opening.position
+}
+
+// say returns the position, to be told to the other end.
+func (l *lasting) say() uint64 {
+	l.opening.Lock()
+	defer l.opening.Unlock()
+	l.opening.unsaid = 0
+	return l.opening.position
+}
+
+// lasts tells whether the flow's being resumed is worth anything: it is open, or the other end may
+// not have all of it.
+func (f *Flow) lasts() bool {
+	return f.lasting != nil && !f.lasting.isOver() && (f.isOpen() || !f.lasting.kept.isAll())
+}
+
+func (l *lasting) isOver() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.over
+}
+
+// finish has the flow not resumed any more.
+func (l *lasting) finish() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+}
+
+// setHook is Flow.OnEnd.
+func (l *lasting) setHook(do func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.hook = do
+}
+
+func (l *lasting) takeHook() func() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	do := l.hook
+	l.hook = nil
+	return do
+}
+
+// nextAttempt numbers an attempt to resume the flow. It is the initiator's.
+func (l *lasting) nextAttempt() uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.attempt++
+	return l.attempt
+}
+
+// takeAttempt takes note of an attempt of the initiator's. It reports false if there has been a
+// later one.
+func (l *lasting) takeAttempt(n uint32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over || n <= l.attempt {
+		return false
+	}
+	l.attempt = n
+	return true
+}
+
+func (l *lasting) isAttempt(n uint32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.over && l.attempt == n
+}
+
+// flowTable is an endpoint's flows that outlive their links, until nothing of them is left to do.
+type flowTable struct {
+	mu sync.RWMutex
+	by map[flowID]*Flow
+}
+
+func (t *flowTable) add(f *Flow) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.by == nil {
+		t.by = make(map[flowID]*Flow)
+	}
+	t.by[f.lasting.id] = f
+}
+
+func (t *flowTable) remove(f *Flow) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.by[f.lasting.id] == f {
+		delete(t.by, f.lasting.id)
+	}
+}
+
+func (t *flowTable) get(id flowID) *Flow {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.by[id]
+}
+
+// of returns the flows that are s's now.
+func (t *flowTable) of(s *Session) (all []*Flow) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for _, f := range t.by {
+		if f.Session() == s {
+			all = append(all, f)
+		}
+	}
+	return all
+}
+
+// largest returns the flow that keeps most.
+func (t *flowTable) largest() (most *Flow) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var held int64
+	for _, f := range t.by {
+		if n := f.lasting.kept.holds(); n > held {
+			most, held = f, n
+		}
+	}
+	return most
+}
+
+// tidy takes the flow out of the endpoint's table when nothing of it is left to do.
+func (f *Flow) tidy() {
+	if f.lasting != nil && !f.lasts() {
+		f.lasting.kept.giveUp()
+		f.Session().endpoint.flows.remove(f)
+	}
+}
+
+// keepWhatFits gives up what the flow that holds most keeps, while all together keep too much.
+func (e *Endpoint) keepWhatFits() {
+	for keptTooMuch() {
+		f := e.flows.largest()
+		if f == nil {
+			return
+		}
+		f.lasting.kept.giveUp()
+		if e.config.GaveUp != nil {
+			e.config.GaveUp(f)
+		}
+		f.failSuspended(errGivenUp)
+	}
+}
+
+// timeLeft returns until when a flow that is suspended now waits.
+func (s *Session) timeLeft() time.Time { return time.Now().Add(s.survive) }
+
+func keptTooMuch() bool { return budget.Kept.Taken() > budget.Kept.Most() }
+
+// part is called when the flow ends on this side otherwise than in both directions. said tells that
+// its last record says so: that is kept until the other end has opened it. Otherwise the other end
+// is told not to wait for another link.
+func (f *Flow) part(c carrier, said bool) {
+	if said {
+		f.remain()
+		return
+	}
+	f.lasting.finish()
+	f.Session().reports.part(f.lasting.id)
+	f.tidy()
+}
+
+// remain leaves the flow, which has ended on this side, to be resumed until the other end has
+// opened all of it.
+func (f *Flow) remain() {
+	if f.lasts() {
+		f.Session().lingering.add(f)
+	}
+	f.tidy()
+}
+
+// lingering is a session's flows that have ended on this side, the oldest first.
+type lingering struct {
+	mu    sync.Mutex
+	flows []lingerer
+}
+
+type lingerer struct {
+	flow  *Flow
+	since time.Time
+}
+
+// lingeringMost is how many flows of a session linger at most.
+const lingeringMost = 16384
+
+func (l *lingering) add(f *Flow) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.flows = append(l.flows, lingerer{f, time.Now()})
+	if n := len(l.flows); n > lingeringMost {
+		l.tidyLocked(l.flows[n/2].since)
+	}
+}
+
+// tidy lets go of those that have ended before a time.
+func (l *lingering) tidy(before time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.tidyLocked(before)
+}
+
+func (l *lingering) tidyLocked(before time.Time) {
+	l.flows = slices.DeleteFunc(l.flows, func(f lingerer) bool {
+		if !f.since.After(before) {
+			f.flow.lasting.finish()
+			f.flow.tidy()
+		}
+		return !f.flow.lasts()
+	})
+}

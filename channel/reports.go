@@ -1,0 +1,235 @@
+package channel
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+)
+
+// What the two ends of a session tell each other of flows that outlive their links goes out on the
+// control link, for all flows together: so a direction that has ended needs no way back, and who
+// passes links on looks at none of it.
+//
+//	acknowledge = session (16) | (number (8) | records (8)) × n
+//	lost, gone  = session (16) | number (8)
+const (
+	// ackBytes is how many bytes are acknowledged at once, and ackDelay how long fewer wait.
+	ackBytes = 256 << 10
+	ackDelay = 200 * time.Millisecond
+	// ackPause is the least time between two reports.
+	ackPause = 5 * time.Millisecond
+	// maxAcks is how many flows are in one acknowledgement.
+	maxAcks = 4000
+
+	flowIDSize = len(sessionID{}) + 8
+	ackSize    = 8 + 8
+)
+
+// urgency is how soon what a flow has opened is to be acknowledged.
+type urgency = uint32
+
+const (
+	urgencyNone  urgency = iota // nothing has been opened
+	urgencySome                 // with the next report, for it says nothing
+	urgencyDelay                // within ackDelay
+	urgencyNow
+)
+
+// reports is what a session has to tell of its flows. keepTime tells it.
+type reports struct {
+	timer *time.Timer // when that is due
+
+	mu     sync.Mutex
+	due    time.Time // zero: never
+	last   time.Time
+	unsaid []*Flow // have opened something that the other end does not know
+	lost   []flowID
+	gone   []flowID
+}
+
+func newReports() *reports {
+	r := &reports{timer: time.NewTimer(time.Hour)}
+	r.timer.Stop()
+	return r
+}
+
+// opened takes note that f has opened a record. Nearly always that is known already.
+func (r *reports) opened(f *Flow, u urgency) {
+	if f.lasting.urgency.Load() < u {
+		r.list(f, u)
+	}
+}
+
+func (r *reports) list(f *Flow, u urgency) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.lasting.urgency.Swap(u) == urgencyNone {
+		r.unsaid = append(r.unsaid, f)
+	}
+	switch u {
+	case urgencyNow:
+		r.dueLocked(0)
+	case urgencyDelay:
+		r.dueLocked(ackDelay)
+	}
+}
+
+// dueLocked has the reports told in wait, but not too soon after the last ones.
+func (r *reports) dueLocked(wait time.Duration) {
+	now := time.Now()
+	at := now.Add(wait)
+	if soonest := r.last.Add(ackPause); at.Before(soonest) {
+		at = soonest
+	}
+	if r.due.IsZero() || at.Before(r.due) {
+		r.due = at
+		r.timer.Reset(at.Sub(now))
+	}
+}
+
+// lose reports that a flow has lost its link.
+func (r *reports) lose(id flowID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lost = append(r.lost, id)
+	r.dueLocked(0)
+}
+
+// part reports that a flow is not here any more.
+func (r *reports) part(id flowID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.gone = append(r.gone, id)
+	r.dueLocked(0)
+}
+
+// forget has nothing reported of f: it goes on in another session, where all has been said.
+func (r *reports) forget(f *Flow) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unsaid = slices.DeleteFunc(r.unsaid, func(u *Flow) bool { return u == f })
+	f.lasting.urgency.Store(urgencyNone)
+}
+
+// take returns what is to be told now.
+func (r *reports) take() (unsaid []*Flow, lost, gone []flowID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	unsaid, lost, gone = r.unsaid, r.lost, r.gone
+	r.unsaid, r.lost, r.gone = nil, nil, nil
+	for _, f := range unsaid {
+		f.lasting.urgency.Store(urgencyNone)
+	}
+	r.due, r.last = time.Time{}, time.Now()
+	return unsaid, lost, gone
+}
+
+// report tells what there is to be told. It is keepTime's.
+func (s *Session) report() error {
+	unsaid, lost, gone := s.reports.take()
+	acks := make(map[sessionID][]byte)
+	for _, f := range unsaid {
+		id := f.lasting.id
+		b := acks[id.session]
+		if b == nil {
+			b = append(b, id.session[:]...)
+		}
+		b = binary.BigEndian.AppendUint64(b, id.number)
+		acks[id.session] = binary.BigEndian.AppendUint64(b, f.lasting.say())
+		if len(acks[id.session]) == len(sessionID{})+maxAcks*ackSize {
+			if err := s.control.write(typeAcknowledge, acks[id.session]); err != nil {
+				return err
+			}
+			delete(acks, id.session)
+		}
+	}
+	for _, b := range acks {
+		if err := s.control.write(typeAcknowledge, b); err != nil {
+			return err
+		}
+	}
+	if err := s.tellOf(typeLost, lost); err != nil {
+		return err
+	}
+	return s.tellOf(typeGone, gone)
+}
+
+func (s *Session) tellOf(t recordType, flows []flowID) error {
+	for _, id := range flows {
+		if err := s.control.write(t, appendFlowID(nil, id)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func appendFlowID(b []byte, id flowID) []byte {
+	return binary.BigEndian.AppendUint64(append(b, id.session[:]...), id.number)
+}
+
+func parseFlowID(b []byte) (id flowID) {
+	copy(id.session[:], b)
+	id.number = binary.BigEndian.Uint64(b[len(id.session):])
+	return id
+}
+
+// flowOf returns the flow of this session's that a report of the other end is about, or nil: it may
+// be over.
+func (s *Session) flowOf(id flowID) *Flow {
+	if f := s.endpoint.flows.get(id); f != nil && f.Session() == s {
+		return f
+	}
+	return nil
+}
+
+// acknowledged reads an acknowledgement.
+func (s *Session) acknowledged(data []byte) error {
+	n := len(data) - len(sessionID{})
+	if n < ackSize || n%ackSize != 0 || n > maxAcks*ackSize {
+		return fmt.Errorf("%w: acknowledgement of %d bytes", ErrProtocol, len(data))
+	}
+	for b := data[len(sessionID{}):]; len(b) > 0; b = b[ackSize:] {
+		var id flowID
+		copy(id.session[:], data)
+		id.number = binary.BigEndian.Uint64(b)
+		f := s.flowOf(id)
+		if f == nil {
+			continue
+		}
+		f.prove()
+		if err := f.lasting.kept.acknowledge(binary.BigEndian.Uint64(b[8:])); err != nil {
+			return err
+		}
+		f.tidy()
+	}
+	return nil
+}
+
+// heardOfLost is told by the responder that a flow has lost its link there. The initiator makes
+// another one, or says that there is no such flow.
+func (s *Session) heardOfLost(id flowID) error {
+	if s.role != identity.Initiator {
+		return fmt.Errorf("%w: lost, from an initiator", ErrProtocol)
+	}
+	f := s.endpoint.flows.get(id)
+	switch {
+	case f == nil || !f.lasts():
+		s.reports.part(id)
+	case f.Session() == s:
+		f.linkLost()
+	}
+	return nil
+}
+
+// heardOfGone is told that the other end does not have a flow any more.
+func (s *Session) heardOfGone(id flowID) {
+	if f := s.flowOf(id); f != nil {
+		f.lasting.finish()
+		f.failSuspended(ErrGone)
+		f.tidy()
+	}
+}

@@ -1,0 +1,276 @@
+package channel
+
+import (
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+)
+
+// resumeKey proves that somebody is one of a flow's two ends. It opens nothing.
+type resumeKey [16]byte
+
+const (
+	macSize = 16
+	// request = session (16) | number (8) | epoch (4) | position (8) | MAC (16)
+	requestSize = flowIDSize + 4 + 8 + macSize
+	// answer = epoch (4) | position (8) | MAC (16)
+	answerSize = 4 + 8 + macSize
+)
+
+// stand is what an end of a flow says when the flow is to go on: which attempt that is, and how
+// many records it has opened.
+type stand struct {
+	attempt  uint32
+	position uint64
+}
+
+// mac proves a stand that role says in the flow on, under k.
+func (k resumeKey) mac(role identity.Role, on flowID, st stand) (out [macSize]byte) {
+	m := hmac.New(sha256.New, k[:])
+	b := append([]byte(resumeLabel), byte(role))
+	b = appendFlowID(b, on)
+	b = st.append(b)
+	m.Write(b)
+	copy(out[:], m.Sum(nil))
+	return out
+}
+
+func (st stand) append(b []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, st.attempt)
+	return binary.BigEndian.AppendUint64(b, st.position)
+}
+
+// appendStand appends a stand and the proof of it.
+func (k resumeKey) appendStand(b []byte, role identity.Role, on flowID, st stand) []byte {
+	mac := k.mac(role, on, st)
+	return append(st.append(b), mac[:]...)
+}
+
+// readStand reads a stand that role says in the flow on, if it is proved.
+func (k resumeKey) readStand(b []byte, role identity.Role, on flowID) (st stand, err error) {
+	st.attempt = binary.BigEndian.Uint32(b)
+	st.position = binary.BigEndian.Uint64(b[4:])
+	mac := k.mac(role, on, st)
+	if !hmac.Equal(mac[:], b[4+8:]) {
+		return st, fmt.Errorf("%w: not an end of that flow", ErrForged)
+	}
+	return st, nil
+}
+
+// errOvertaken says that another attempt was faster.
+var errOvertaken = errors.New("another attempt to resume the flow was faster")
+
+// resumeIn makes a link in s, which leads to the flow's far end, and has the flow go on with it.
+func (f *Flow) resumeIn(ctx context.Context, s *Session) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*resumeTimeout)
+	defer cancel()
+	c := f.carrier()
+	if f.isOpen() && !f.setAside(c) {
+		return errOvertaken
+	}
+	l, err := s.pool.take()
+	if err == nil && l == nil {
+		l, err = s.dialLink(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	k, err := s.keys.nextFlow()
+	if err == nil {
+		err = s.pool.add(l, false)
+	}
+	if err != nil {
+		_ = l.Conn.Close()
+		return err
+	}
+	st := stand{f.lasting.nextAttempt(), f.lasting.position()}
+	unguard := guard(ctx, l.Conn, resumeTimeout)
+	theirs, err := f.ask(l, k, st)
+	if err = unguard(err); err == nil {
+		err = f.goOn(l, s, theirs)
+	}
+	if err != nil {
+		_ = l.Close()
+	}
+	return err
+}
+
+// ask says on l where this side stands, and returns where the other one does.
+func (f *Flow) ask(l *link, k flowKeys, st stand) (theirs stand, err error) {
+	key := f.lasting.key
+	data := key.appendStand(appendFlowID(nil, f.lasting.id), identity.Initiator, k.lasting.id, st)
+	var out output
+	defer out.Release()
+	b, err := out.one(&k.send, k.hello, typeResume, data)
+	if err != nil {
+		return theirs, err
+	}
+	if _, err = l.Write(b); err != nil {
+		return theirs, linkError(err)
+	}
+	t, data, err := l.readRecord(&k.receive)
+	switch {
+	case err != nil:
+		return theirs, err
+	case t == typeAbort && len(data) == 1:
+		return theirs, abortReason(data[0]).err()
+	case t != typeResume || len(data) != answerSize:
+		return theirs, fmt.Errorf("%w: record of type %d with %d bytes in place of an answer",
+			ErrProtocol, t, len(data))
+	}
+	theirs, err = key.readStand(data, identity.Responder, k.lasting.id)
+	if err == nil && theirs.attempt != st.attempt {
+		err = fmt.Errorf("%w: answer to another attempt", ErrForged)
+	}
+	return theirs, err
+}
+
+// readRecord reads the next record on a link that no flow is on.
+func (l *link) readRecord(c *cipherHalf) (recordType, []byte, error) {
+	for {
+		body, err := l.in.record(maxFirstBody)
+		if err != nil {
+			return 0, nil, err
+		}
+		if body != nil {
+			return c.open(body)
+		}
+		if err := l.in.fill(l); err != nil {
+			return 0, nil, linkError(err)
+		}
+	}
+}
+
+// goOn has the flow go on with l, a link of s, where the other end stands where theirs says: what
+// that lacks is sent again. A flow that has ended on this side only delivers what is left.
+func (f *Flow) goOn(l *link, s *Session, theirs stand) error {
+	f.sending.Lock()
+	defer f.sending.Unlock()
+	if !f.lasting.isAttempt(theirs.attempt) {
+		return errOvertaken
+	}
+	pieces, err := f.lasting.kept.from(theirs.position)
+	if err != nil {
+		return err
+	}
+	defer f.lasting.kept.sent()
+	before := f.Session()
+	put := f.putOn(l, s)
+	for _, p := range pieces {
+		if _, err := l.Write(p); err != nil {
+			if !put {
+				return linkError(err)
+			}
+			before.unsuspend(f)
+			f.suspend(l, linkError(err))
+			return nil
+		}
+	}
+	if !put {
+		l.closeDelivered()
+	}
+	before.unsuspend(f)
+	return nil
+}
+
+// putOn puts the flow on l. It reports false if this side's part of it has ended: then l is still
+// the caller's.
+func (f *Flow) putOn(l *link, s *Session) bool {
+	before := f.Session()
+	f.life.Lock()
+	if f.life.state != flowOpen {
+		f.life.Unlock()
+		f.in.Store(s)
+		return false
+	}
+	before.reports.forget(f)
+	f.in.Store(s)
+	l.flow.Store(f)
+	f.way.Lock()
+	old := f.way.carrier
+	f.way.carrier = l
+	f.way.Unlock()
+	_ = l.SetReadDeadline(f.life.readBy)
+	_ = l.SetWriteDeadline(f.life.writeBy)
+	f.life.Unlock()
+	_ = old.Close()
+	return true
+}
+
+// closeDelivered closes a link when what has been written has arrived, or soon.
+func (l *link) closeDelivered() {
+	if w, ok := l.Conn.(interface{ CloseWrite() error }); ok && w.CloseWrite() == nil {
+		_ = l.SetReadDeadline(time.Now().Add(resumeTimeout))
+		b := make([]byte, 512)
+		for {
+			if _, err := l.Conn.Read(b); err != nil {
+				break
+			}
+		}
+	}
+	_ = l.Close()
+}
+
+// takeOver is the responder's part of resumeIn: what has come on l, in the flow opener, asks to go
+// on with another flow there. It returns when that has left the link, clean, and with an error when
+// the link is at its end.
+func (e *Endpoint) takeOver(l *link, opener *Flow) error {
+	s, data := opener.Session(), opener.receiving.request
+	on := opener.receiving.id
+	f := e.flows.get(parseFlowID(data))
+	if f == nil || !f.mayGoOnIn(s) {
+		opener.abort(abortGone, ErrGone)
+		opener.abandon()
+		return ErrGone
+	}
+	st, err := f.lasting.key.readStand(data[flowIDSize:], identity.Initiator, on)
+	if err == nil && !f.lasting.takeAttempt(st.attempt) {
+		err = errOvertaken
+	}
+	if err != nil {
+		opener.abort(abortProtocol, err)
+		opener.abandon()
+		return err
+	}
+	f.linkLost() // it waits for this link from here on
+	if err = opener.answer(f, on, st.attempt); err == nil {
+		left := make(chan struct{})
+		l.left.Store(&left)
+		l.in, opener.receiving.in = opener.receiving.in, nil
+		if err = f.goOn(l, s, st); err == nil {
+			<-left
+		}
+	}
+	if err == nil && l.resting.Load() && f.is(flowClean) {
+		return nil
+	}
+	_ = l.Close()
+	if err == nil {
+		err = f.Err()
+	}
+	return cmp.Or(err, ErrCut)
+}
+
+// mayGoOnIn tells whether the flow's other end may be the far end of s.
+func (f *Flow) mayGoOnIn(s *Session) bool {
+	before := f.Session()
+	return f.lasts() && before.role == s.role && before.id == s.id && before.Name() == s.Name()
+}
+
+// answer says, in the flow on its link, where f stands.
+func (opener *Flow) answer(f *Flow, on flowID, attempt uint32) error {
+	st := stand{attempt, f.lasting.position()}
+	data := f.lasting.key.appendStand(nil, identity.Responder, on, st)
+	opener.sending.Lock()
+	defer opener.sending.Unlock()
+	_ = opener.SetWriteDeadline(time.Now().Add(resumeTimeout))
+	defer func() { _ = opener.SetWriteDeadline(time.Time{}) }()
+	return opener.sendRecordLocked(typeResume, data...)
+}

@@ -1,0 +1,508 @@
+package channel
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
+)
+
+const (
+	// resumeAtOnce is how many of a session's flows are resumed at the same time.
+	resumeAtOnce = 64
+	// resumeTimeout is how long one attempt may take, once its link has been made.
+	resumeTimeout = 5 * time.Second
+	// resumeRetry is the pause after an attempt that failed, and resumeRetryMax after many.
+	resumeRetry     = 50 * time.Millisecond
+	resumeRetryMax  = 2 * time.Second
+	resumeRetryMost = 6 // doublings
+)
+
+// Way makes a session, or returns one that is there already, that may lead to the far end of
+// another one. It is called again when it has failed, and when what it has returned has ended.
+type Way func(ctx context.Context) (*Session, error)
+
+// ResumeBy says by which ways flows of the session may go on elsewhere when its links are lost.
+// The initiator calls it, before it opens the first. Without it they go on in the session itself.
+func (s *Session) ResumeBy(ways func() []Way) { s.ways.Store(&ways) }
+
+// isLost tells whether the session has ended because nothing came through any more, which is no
+// reason for its flows to end.
+func (s *Session) isLost() bool {
+	err := s.Err()
+	return s.survive > 0 && (errors.Is(err, ErrCut) || errors.Is(err, ErrMissedPongs) || isTimeout(err))
+}
+
+// suspend has a flow whose carrier has failed wait for another one. It reports whether the flow
+// goes on: it may have another one already. Nothing of it waits.
+func (f *Flow) suspend(failed carrier, err error) bool {
+	if f.lasting == nil || isTimeout(err) {
+		return false
+	}
+	s := f.Session()
+	if s.Err() != nil && !s.isLost() || f.lasting.isOver() || f.lasting.kept.isLost() {
+		return false
+	}
+	if f.carrier() == failed && !f.setAside(failed) {
+		return f.isOpen() && f.carrier() != failed
+	}
+	s.reportLost(f)
+	s.suspend(f)
+	return true
+}
+
+// setAside takes the flow off a carrier, which it closes. It reports false if it is not on it any
+// more, or has ended.
+func (f *Flow) setAside(c carrier) bool {
+	if _, ok := c.(*absent); ok {
+		return f.isOpen()
+	}
+	a := newAbsent(c)
+	f.life.Lock()
+	f.way.Lock()
+	ok := f.life.state == flowOpen && f.way.carrier == c
+	if ok {
+		f.way.carrier = a
+		_ = a.SetReadDeadline(f.life.readBy)
+	}
+	f.way.Unlock()
+	f.life.Unlock()
+	if ok {
+		_ = c.Close()
+	}
+	return ok
+}
+
+// linkLost has the flow resumed, because its other end has lost the link.
+func (f *Flow) linkLost() {
+	if f.isOpen() {
+		f.setAside(f.carrier())
+	}
+	f.Session().suspend(f)
+}
+
+// failSuspended ends the flow because of err, if it is suspended.
+func (f *Flow) failSuspended(err error) {
+	if _, ok := f.carrier().(*absent); ok {
+		f.fail(err)
+	}
+}
+
+// fail ends the flow because of err: nothing resumes it any more.
+func (f *Flow) fail(err error) {
+	open := f.isOpen()
+	f.lasting.finish()
+	f.shut(err)
+	f.tidy()
+	if do := f.lasting.takeHook(); do != nil && open {
+		do()
+	}
+}
+
+// awaitLinkLocked waits until a flow that has been suspended is on a link again, with all that has
+// been sent. The sending lock is not held meanwhile.
+func (f *Flow) awaitLinkLocked() error {
+	for !f.sending.hurried {
+		a, ok := f.carrier().(*absent)
+		if !ok {
+			break
+		}
+		f.life.Lock()
+		by := f.life.writeBy
+		f.life.Unlock()
+		f.sending.Unlock()
+		_, err := a.wait(by, nil)
+		f.sending.Lock()
+		if isTimeout(err) {
+			return err
+		}
+		if !f.isOpen() {
+			return f.explain(ErrCut)
+		}
+	}
+	return nil
+}
+
+// suspension is a session's flows that wait for a link, and the making of those links. It outlives
+// the session, and ends when nothing waits any more.
+type suspension struct {
+	session *Session
+	began   time.Time
+	wake    signal
+	ways    chan *Session // brings sessions that may take the session's place
+
+	mu      sync.Mutex
+	waiting map[*Flow]*wait
+	ready   []*Flow  // of those, whose turn it is, the first first
+	trying  int      // of those
+	next    *Session // that has been found in place of the session
+	resumed int
+	over    bool
+}
+
+// wait is one flow's.
+type wait struct {
+	until time.Time // when it is given up
+	again time.Time // when its turn is; zero while it is, or is being resumed
+	tries int
+}
+
+// suspend has f, which has no link, resumed, or ends it if that cannot be.
+func (s *Session) suspend(f *Flow) {
+	for u := s.suspension(); !u.add(f); u = s.suspension() {
+		if u.isDead() {
+			f.fail(ErrClosed)
+			return
+		}
+	}
+}
+
+// suspension returns what there is, or begins one.
+func (s *Session) suspension() *suspension {
+	s.suspending.Lock()
+	defer s.suspending.Unlock()
+	if s.suspending.now == nil {
+		u := &suspension{
+			session: s, began: time.Now(), wake: newSignal(),
+			waiting: make(map[*Flow]*wait), ways: make(chan *Session),
+		}
+		if !s.endpoint.run(u.run) {
+			u.over = true
+			return u
+		}
+		s.suspending.now = u
+	}
+	return s.suspending.now
+}
+
+// isDead tells whether the suspension is over because its endpoint has been closed.
+func (u *suspension) isDead() bool { return u.session.endpoint.ctx.Err() != nil }
+
+// add reports false if the suspension is over.
+func (u *suspension) add(f *Flow) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.over {
+		return false
+	}
+	if _, ok := u.waiting[f]; !ok {
+		u.waiting[f] = &wait{until: u.session.timeLeft()}
+		u.ready = append(u.ready, f)
+		flowsSuspended.Inc()
+		u.wake.tell()
+	}
+	return true
+}
+
+// reportLost has the responder tell that a flow has lost its link, if there is still somebody whom
+// it can tell.
+func (s *Session) reportLost(f *Flow) {
+	if s.role == identity.Responder && s.Err() == nil {
+		s.reports.lose(f.lasting.id)
+	}
+}
+
+// remove takes out a flow that waits no more.
+func (u *suspension) remove(f *Flow, resumed bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, ok := u.waiting[f]; !ok {
+		return
+	}
+	delete(u.waiting, f)
+	flowsSuspended.Dec()
+	if resumed {
+		u.resumed++
+		flowsResumed.Inc()
+	}
+	if len(u.waiting) == 0 {
+		u.wake.tell()
+	}
+}
+
+// unsuspend takes f, which has been resumed, out of what waits in the session.
+func (s *Session) unsuspend(f *Flow) {
+	s.suspending.Lock()
+	u := s.suspending.now
+	s.suspending.Unlock()
+	if u != nil {
+		u.remove(f, true)
+	}
+}
+
+// finishIfEmpty ends the suspension if nothing waits.
+func (u *suspension) finishIfEmpty() bool {
+	s := u.session
+	s.suspending.Lock()
+	defer s.suspending.Unlock()
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if len(u.waiting) > 0 {
+		return false
+	}
+	u.over = true
+	s.suspending.now = nil
+	return true
+}
+
+// run resumes what waits, or gives it up, until nothing waits.
+func (u *suspension) run() {
+	s := u.session
+	var tasks sync.WaitGroup
+	ctx, cancel := context.WithCancel(s.endpoint.ctx)
+	defer func() {
+		cancel()
+		tasks.Wait()
+		u.tell(true)
+	}()
+	lost := s.Done()
+	changed := s.config.Trust.Changed()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for !u.finishIfEmpty() {
+		select {
+		case <-u.wake:
+		case <-timer.C:
+		case <-changed:
+			changed = s.config.Trust.Changed()
+			u.reviewTrust()
+		case <-lost:
+			lost = nil
+			u.sessionEnded(ctx, &tasks)
+		case next := <-u.ways:
+			u.found(next)
+		case <-ctx.Done():
+			u.failAll(ErrClosed)
+			continue
+		}
+		u.work(ctx, &tasks)
+		timer.Reset(u.expire(time.Now()))
+	}
+}
+
+// tell tells whoever wants to know.
+func (u *suspension) tell(over bool) {
+	s := u.session
+	if s.config.Suspended == nil {
+		return
+	}
+	u.mu.Lock()
+	now := Suspension{
+		Reason: s.Err(), Over: over, Waiting: len(u.waiting), Resumed: u.resumed,
+		Took: time.Since(u.began),
+	}
+	u.mu.Unlock()
+	s.config.Suspended(s, now)
+}
+
+// sessionEnded has what waits resumed elsewhere, if the session has ended because nothing came
+// through any more.
+func (u *suspension) sessionEnded(ctx context.Context, tasks *sync.WaitGroup) {
+	s := u.session
+	if !s.isLost() {
+		u.failAll(sessionEnded(s.Err()))
+		return
+	}
+	u.tell(false)
+	if s.role == identity.Initiator {
+		u.seek(ctx, tasks)
+	}
+}
+
+// reviewTrust ends what waits if the far end is not trusted any more.
+func (u *suspension) reviewTrust() {
+	if _, err := u.session.trust.review(); err != nil {
+		u.failAll(err)
+	}
+}
+
+// found has flows resumed in a session that has been found.
+func (u *suspension) found(next *Session) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.next = next
+	for f, w := range u.waiting {
+		if !w.again.IsZero() {
+			w.again = time.Time{}
+			u.ready = append(u.ready, f)
+		}
+	}
+}
+
+// expireEvery is how often it is looked whose time is over, and whose turn it is.
+const expireEvery = 100 * time.Millisecond
+
+// expire gives up whatever has waited for as long as it may, and returns when to do so again.
+func (u *suspension) expire(now time.Time) time.Duration {
+	var late []*Flow
+	u.mu.Lock()
+	for f, w := range u.waiting {
+		switch {
+		case !now.Before(w.until):
+			late = append(late, f)
+		case !w.again.IsZero() && !now.Before(w.again):
+			w.again = time.Time{}
+			u.ready = append(u.ready, f)
+			u.wake.tell()
+		}
+	}
+	u.mu.Unlock()
+	for _, f := range late {
+		f.fail(errNoWay)
+		u.remove(f, false)
+	}
+	return expireEvery
+}
+
+// errNoWay says that a flow has waited for as long as it may.
+var errNoWay = fmt.Errorf("%w: its link was lost, and no other way was found in time", ErrCut)
+
+func (u *suspension) failAll(err error) {
+	u.mu.Lock()
+	all := slices.Collect(maps.Keys(u.waiting))
+	u.mu.Unlock()
+	for _, f := range all {
+		f.fail(err)
+		u.remove(f, false)
+	}
+}
+
+// targetLocked returns the session in which flows can be resumed now, or nil.
+func (u *suspension) targetLocked() *Session {
+	switch {
+	case u.session.role != identity.Initiator:
+		return nil
+	case u.session.Err() == nil:
+		return u.session
+	case u.next != nil && u.next.Err() == nil:
+		return u.next
+	}
+	return nil
+}
+
+// work begins to resume those whose turn it is, a number at a time.
+func (u *suspension) work(ctx context.Context, tasks *sync.WaitGroup) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for u.trying < resumeAtOnce {
+		f, in := u.takeLocked()
+		if f == nil {
+			break
+		}
+		u.trying++
+		tasks.Go(func() { u.resume(ctx, f, in) })
+	}
+	if u.session.role == identity.Responder {
+		u.ready = nil // it is the initiator's to do
+	}
+}
+
+// takeLocked returns the next flow that is to be resumed, and where, or nil.
+func (u *suspension) takeLocked() (*Flow, *Session) {
+	in := u.targetLocked()
+	for in != nil && len(u.ready) > 0 {
+		f := u.ready[0]
+		u.ready = u.ready[1:]
+		if _, ok := u.waiting[f]; ok {
+			return f, in
+		}
+	}
+	return nil, nil
+}
+
+// resume resumes f, and then others as long as it is somebody's turn.
+func (u *suspension) resume(ctx context.Context, f *Flow, in *Session) {
+	for f != nil {
+		err := f.resumeIn(ctx, in)
+		if err == nil || errors.Is(err, ErrGone) || errors.Is(err, errGivenUp) {
+			if err != nil {
+				f.fail(err)
+			}
+			u.remove(f, err == nil)
+		}
+		u.mu.Lock()
+		if w, ok := u.waiting[f]; ok {
+			w.again = time.Now().Add(min(resumeRetry<<w.tries, resumeRetryMax))
+			w.tries = min(w.tries+1, resumeRetryMost)
+		}
+		if f, in = u.takeLocked(); f == nil {
+			u.trying--
+		}
+		u.mu.Unlock()
+	}
+}
+
+// seek looks for another session on all ways. If there is none at all, nothing waits for it.
+func (u *suspension) seek(ctx context.Context, tasks *sync.WaitGroup) {
+	var ways []Way
+	if f := u.session.ways.Load(); f != nil {
+		ways = (*f)()
+	}
+	var left sync.WaitGroup
+	for _, way := range ways {
+		left.Add(1)
+		tasks.Go(func() {
+			defer left.Done()
+			u.seekBy(ctx, way)
+		})
+	}
+	tasks.Go(func() {
+		left.Wait()
+		if ctx.Err() == nil {
+			u.failAll(sessionEnded(u.session.Err()))
+		}
+	})
+}
+
+// seekBy brings sessions that a way leads to, as long as they may be with the same far end. It
+// returns when the way leads elsewhere for good.
+func (u *suspension) seekBy(ctx context.Context, way Way) {
+	pause := resumeRetry
+	for ctx.Err() == nil {
+		s, err := way(ctx)
+		switch {
+		case errors.Is(err, trust.ErrNotTrusted), errors.Is(err, ErrWrongName):
+			return
+		case err == nil && !s.continues(u.session):
+			return
+		case err == nil:
+			select {
+			case u.ways <- s:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case <-s.Done():
+			case <-ctx.Done():
+			}
+			pause = resumeRetry
+			continue
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+		}
+		pause = min(2*pause, resumeRetryMax)
+	}
+}
+
+// continues tells whether s is with the same process as before, which it takes for the same.
+func (s *Session) continues(before *Session) bool {
+	return s != before && s.survive > 0 && s.id == before.id && s.process == before.process &&
+		s.Name() == before.Name() && s.trust.as == before.trust.as
+}
+
+// Suspension is what is told of a session's flows that have lost their links.
+type Suspension struct {
+	Reason  error         // why the session has ended, or nil if it has not
+	Over    bool          // none waits any more
+	Waiting int           // how many wait
+	Resumed int           // how many have gone on
+	Took    time.Duration // since the first was suspended
+}
