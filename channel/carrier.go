@@ -84,6 +84,9 @@ func (f *Flow) fillLocked() error {
 		if r.from != c {
 			r.in = r.in.over(c)
 			r.from = c
+			if !r.in.empty() {
+				return nil // it has come with the other end's answer
+			}
 		}
 		err := r.in.fill(c)
 		f.moves.Add(1)

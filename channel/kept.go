@@ -78,7 +78,8 @@ func (k *kept) keep(buffer *netio.Buffer, records []byte, count uint64) (taken b
 func (k *kept) joinLocked(records []byte, first, count uint64) {
 	if n := len(k.pieces); n > 0 {
 		last := &k.pieces[n-1]
-		if last.buffer == nil && len(last.records)+len(records) <= keptTogether {
+		if last.buffer == nil && last.end() == first &&
+			len(last.records)+len(records) <= keptTogether {
 			before := last.size()
 			last.records = append(last.records, records...)
 			last.count += count

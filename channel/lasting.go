@@ -49,6 +49,7 @@ type lasting struct {
 
 	mu      sync.Mutex // taken after the flow's life
 	attempt uint32     // how often it has been tried to resume the flow; the highest counts
+	last    *link      // on which what is left of a flow is delivered that has ended here
 	hook    func()     // see Flow.OnEnd
 	over    bool       // it is not resumed any more
 }
@@ -164,6 +165,28 @@ func (l *lasting) takeAttempt(n uint32) bool {
 	}
 	l.attempt = n
 	return true
+}
+
+// deliverOn takes note of the link on which an attempt delivers what is left. It reports false if
+// there has been a later one.
+func (l *lasting) deliverOn(on *link, attempt uint32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over || l.attempt != attempt {
+		return false
+	}
+	l.last = on
+	return true
+}
+
+// takeLast returns the link on which what is left is being delivered, for another attempt to close
+// it.
+func (l *lasting) takeLast() *link {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	last := l.last
+	l.last = nil
+	return last
 }
 
 func (l *lasting) isAttempt(n uint32) bool {

@@ -151,33 +151,43 @@ func (l *link) readRecord(c *cipherHalf) (recordType, []byte, error) {
 // goOn has the flow go on with l, a link of s, where the other end stands where theirs says: what
 // that lacks is sent again. A flow that has ended on this side only delivers what is left.
 func (f *Flow) goOn(l *link, s *Session, theirs stand) error {
-	f.sending.Lock()
-	defer f.sending.Unlock()
-	if !f.lasting.isAttempt(theirs.attempt) {
-		return errOvertaken
-	}
-	pieces, err := f.lasting.kept.from(theirs.position)
-	if err != nil {
-		return err
-	}
-	defer f.lasting.kept.sent()
 	before := f.Session()
-	put := f.putOn(l, s)
-	for _, p := range pieces {
-		if _, err := l.Write(p); err != nil {
-			if !put {
-				return linkError(err)
-			}
-			before.unsuspend(f)
-			f.suspend(l, linkError(err))
-			return nil
-		}
-	}
-	if !put {
+	put, err := f.sendAgain(l, s, theirs)
+	switch {
+	case put && err != nil:
+		before.unsuspend(f)
+		f.suspend(l, err)
+		return nil
+	case err != nil:
+		return err
+	case !put:
 		l.closeDelivered()
 	}
 	before.unsuspend(f)
 	return nil
+}
+
+// sendAgain puts the flow on l, and sends what the other end lacks.
+func (f *Flow) sendAgain(l *link, s *Session, theirs stand) (put bool, err error) {
+	f.sending.Lock()
+	defer f.sending.Unlock()
+	if !f.lasting.isAttempt(theirs.attempt) {
+		return false, errOvertaken
+	}
+	pieces, err := f.lasting.kept.from(theirs.position)
+	if err != nil {
+		return false, err
+	}
+	defer f.lasting.kept.sent()
+	if put = f.putOn(l, s); !put && !f.lasting.deliverOn(l, theirs.attempt) {
+		return false, errOvertaken
+	}
+	for _, p := range pieces {
+		if _, err := l.Write(p); err != nil {
+			return put, linkError(err)
+		}
+	}
+	return put, nil
 }
 
 // putOn puts the flow on l. It reports false if this side's part of it has ended: then l is still

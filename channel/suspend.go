@@ -84,6 +84,9 @@ func (f *Flow) linkLost() {
 	if f.isOpen() {
 		f.setAside(f.carrier())
 	}
+	if last := f.lasting.takeLast(); last != nil {
+		_ = last.Close()
+	}
 	f.Session().suspend(f)
 }
 

@@ -1,0 +1,347 @@
+package channel
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testenv"
+)
+
+const testSurvive = time.Minute
+
+// surviving has both sides keep flows that have lost their links.
+func surviving(a, b *Config) { a.Survive, b.Survive = testSurvive, testSurvive }
+
+// peer is the initiator's side of a lab whose sessions are made anew when they are lost.
+type peer struct {
+	*lab
+	turn chan struct{} // a lock on which a bubble's time goes on
+	now  *Session
+}
+
+// session returns the session that there is, or makes one.
+func (p *peer) session(ctx context.Context) (*Session, error) {
+	p.turn <- struct{}{}
+	defer func() { <-p.turn }()
+	if p.now != nil && p.now.Err() == nil {
+		return p.now, nil
+	}
+	s, err := p.initiator.Initiate(ctx, "", trust.As{Role: trust.Node}, p.dial)
+	if err != nil {
+		return nil, err
+	}
+	s.ResumeBy(func() []Way { return []Way{p.session} })
+	p.now = s
+	return s, nil
+}
+
+func (p *peer) mustSession() *Session {
+	p.t.Helper()
+	s, err := p.session(context.Background())
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return s
+}
+
+// inSurvivingBubble is inBubble with a peer, and links on which faults can happen.
+func inSurvivingBubble(t *testing.T, f func(t *testing.T, p *peer)) {
+	t.Helper()
+	inBubble(t, surviving, func(t *testing.T, l *lab) {
+		l.tap = func(int, faultnet.Direction, []byte) {}
+		f(t, &peer{lab: l, turn: make(chan struct{}, 1)})
+	})
+}
+
+func (l *lab) liveLinks() (live []*faultnet.Link) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, k := range l.links {
+		select {
+		case <-k.Done():
+		default:
+			live = append(live, k)
+		}
+	}
+	return live
+}
+
+// A flow goes on when its link is cut, whoever has something to say, and whether or not the session
+// is cut with it.
+func TestFlowGoesOn(t *testing.T) {
+	for _, control := range []bool{false, true} {
+		t.Run(fmt.Sprint("session lost ", control), func(t *testing.T) {
+			inSurvivingBubble(t, func(t *testing.T, p *peer) {
+				f := p.greeted(p.mustSession())
+				synctest.Wait()
+				links := p.liveLinks()
+				if !control {
+					links = links[1:]
+				}
+				for _, k := range links {
+					k.Cut()
+				}
+				write(t, f, "are you there?")
+				expect(t, f, "are you there?")
+				if err := f.CloseWrite(); err != nil {
+					t.Error(err)
+				}
+				expectEnd(t, f)
+				_ = f.Close()
+			})
+		})
+	}
+}
+
+// talk is what one end of a flow says, and how it ends.
+type talk struct {
+	data  []byte
+	reset bool // in place of an end
+	piece int
+	pause time.Duration
+}
+
+func randomTalk(r *rand.Rand) talk {
+	sizes := []int{0, 1, 100, 5000, 70_000, 400_000}
+	data := make([]byte, r.IntN(sizes[r.IntN(len(sizes))]+1))
+	for i := range data {
+		data[i] = byte(r.Uint32())
+	}
+	return talk{
+		data: data, reset: r.IntN(8) == 0, piece: 1 + r.IntN(40_000),
+		pause: time.Duration(r.IntN(100)) * time.Millisecond,
+	}
+}
+
+// say says it all.
+func (k talk) say(f *Flow) error {
+	for rest := k.data; len(rest) > 0; {
+		n, err := f.Write(rest[:min(len(rest), k.piece)])
+		if err != nil {
+			return err
+		}
+		rest = rest[n:]
+		time.Sleep(k.pause)
+	}
+	if k.reset {
+		return f.Reset()
+	}
+	return f.CloseWrite()
+}
+
+// hears reports what is wrong with what has come of it.
+func (k talk) hears(got []byte, err error, otherReset bool) error {
+	switch {
+	case !bytes.HasPrefix(k.data, got):
+		return fmt.Errorf("wrong bytes: %d of %d, %x and %x", len(got), len(k.data),
+			sha256.Sum256(got), sha256.Sum256(k.data[:min(len(got), len(k.data))]))
+	case err == nil && (k.reset || len(got) != len(k.data)):
+		return fmt.Errorf("a clean end after %d of %d bytes, reset %v", len(got), len(k.data), k.reset)
+	case err != nil && !k.reset && !otherReset:
+		return fmt.Errorf("after %d of %d bytes: %w", len(got), len(k.data), err)
+	}
+	return nil
+}
+
+// converse has one end of a flow say mine and hear theirs.
+func converse(f *Flow, mine, theirs talk) error {
+	said := make(chan error)
+	go func() { said <- mine.say(f) }()
+	got, heard := io.ReadAll(f)
+	err := <-said
+	if e := theirs.hears(got, heard, mine.reset); e != nil {
+		return fmt.Errorf("hears %w", e)
+	}
+	if err != nil && !theirs.reset && !mine.reset {
+		return fmt.Errorf("says: %w", err)
+	}
+	return f.Close()
+}
+
+// Whatever happens to links, and at whatever byte: each end gets exactly the bytes that the other
+// one has sent, once and in order, and the ending that it has sent.
+func TestFlowsSurvive(t *testing.T) {
+	for seed := range faultnet.Seeds(t, testenv.OfFull(200, 10_000)) {
+		inSurvivingBubble(t, func(t *testing.T, p *peer) { surviveSeed(t, p, seed) })
+	}
+}
+
+func surviveSeed(t *testing.T, p *peer, seed uint64) {
+	t.Helper()
+	r := rand.New(rand.NewPCG(seed, 0))
+	p.plan = func(link int) faultnet.Plan {
+		return randomLosses(rand.New(rand.NewPCG(seed, uint64(link))))
+	}
+	flows := 1 + r.IntN(4)
+	clients, services := make([]talk, flows), make([]talk, flows)
+	for i := range flows {
+		clients[i], services[i] = randomTalk(r), randomTalk(r)
+	}
+	served := make([]chan struct{}, flows)
+	for i := range served {
+		served[i] = make(chan struct{})
+	}
+	p.handle = func(_ context.Context, f *Flow) {
+		var number [1]byte
+		if _, err := io.ReadFull(f, number[:]); err != nil {
+			return // it has never been answered
+		}
+		_, _ = f.Write(number[:])
+		i := int(number[0])
+		if err := converse(f, services[i], clients[i]); err != nil {
+			t.Errorf("seed %d: service %d %v", seed, i, err)
+		}
+		close(served[i])
+	}
+	chaos := make(chan struct{})
+	var tasks sync.WaitGroup
+	for i := range flows {
+		pause := time.Duration(r.IntN(1000)) * time.Millisecond
+		tasks.Go(func() {
+			time.Sleep(pause)
+			if f := p.answered(byte(i)); f != nil {
+				if err := converse(f, clients[i], services[i]); err != nil {
+					t.Errorf("seed %d: client %d %v", seed, i, err)
+				}
+				<-served[i]
+			}
+		})
+	}
+	go func() {
+		tasks.Wait()
+		close(chaos)
+	}()
+	p.rage(r, chaos)
+}
+
+// answered returns a flow that the service has answered.
+func (p *peer) answered(number byte) *Flow {
+	for range 100 {
+		s, err := p.session(context.Background())
+		if err != nil {
+			time.Sleep(100 * time.Millisecond)
+			continue
+		}
+		f, err := s.Open(context.Background())
+		if err != nil {
+			continue
+		}
+		b := []byte{number}
+		if _, err = f.Write(b); err == nil {
+			_, err = io.ReadFull(f, b)
+		}
+		if err == nil {
+			return f
+		}
+		_ = f.Reset()
+	}
+	return nil
+}
+
+// randomLosses is a line, which may be cut at some byte.
+func randomLosses(r *rand.Rand) faultnet.Plan {
+	plan := faultnet.Line(time.Duration(r.IntN(30))*time.Millisecond, 0)
+	if r.IntN(3) == 0 {
+		plan = append(plan, faultnet.Fault{
+			Kind: []faultnet.Kind{faultnet.Cut, faultnet.Reset}[r.IntN(2)],
+			Dir:  faultnet.Direction(r.IntN(2)), Unit: faultnet.Byte,
+			At: int64(1 + r.IntN(1<<r.IntN(18))),
+		})
+	}
+	return plan
+}
+
+// rage has links cut, reset and swallowed, until over is closed; not so often that nothing could
+// go on.
+func (p *peer) rage(r *rand.Rand, over <-chan struct{}) {
+	for n := 0; ; n++ {
+		pause := time.Duration(r.IntN(3000)) * time.Millisecond
+		if n > 30 {
+			pause = time.Minute
+		}
+		select {
+		case <-time.After(pause):
+		case <-over:
+			return
+		}
+		live := p.liveLinks()
+		if len(live) == 0 {
+			continue
+		}
+		k := live[r.IntN(len(live))]
+		switch r.IntN(4) {
+		case 0:
+			k.Cut()
+		case 1:
+			k.Reset()
+		case 2:
+			k.BlackHole(true)
+		case 3:
+			for _, k := range live {
+				k.Reset()
+			}
+		}
+	}
+}
+
+// What is not resumed in time ends with an error at both ends, and not before.
+func TestSurviveEnds(t *testing.T) {
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		handle, flows := accepted()
+		p.handle = handle
+		f, far := p.both(p.mustSession(), flows)
+		defer far.release()
+		synctest.Wait()
+		p.plan = func(int) faultnet.Plan {
+			return faultnet.Plan{{Kind: faultnet.Reset, Unit: faultnet.Byte, At: 0}}
+		}
+		began := time.Now()
+		for _, k := range p.liveLinks() {
+			k.Cut()
+		}
+		for name, f := range map[string]*Flow{"initiator": f, "responder": far.Flow} {
+			_, err := f.Read(make([]byte, 1))
+			wantNoEOF(t, err)
+			if took := time.Since(began); took < testSurvive || took > testSurvive+time.Second {
+				t.Errorf("%s: %v after %v", name, err, took)
+			}
+		}
+	})
+}
+
+// A flow of which the other end knows nothing any more ends at once.
+func TestResumeOfNothing(t *testing.T) {
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		handle, flows := accepted()
+		p.handle = handle
+		f, far := p.both(p.mustSession(), flows)
+		write(t, far, "x")
+		expect(t, f, "x")
+		far.lasting.finish()
+		far.tidy()
+		far.release()
+		began := time.Now()
+		for _, k := range p.liveLinks() {
+			k.Cut()
+		}
+		_, err := f.Read(make([]byte, 1))
+		wantNoEOF(t, err)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("%v after %v", err, took)
+		}
+		if errors.Is(err, errNoWay) {
+			t.Error(err)
+		}
+	})
+}
