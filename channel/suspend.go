@@ -146,6 +146,8 @@ type suspension struct {
 	trying  int      // of those
 	next    *Session // that has been found in place of the session
 	resumed int
+	lost    int
+	failure error // of the last one that was lost
 	over    bool
 }
 
@@ -298,7 +300,7 @@ func (u *suspension) tell(over bool) {
 	u.mu.Lock()
 	now := Suspension{
 		Reason: s.Err(), Over: over, Waiting: len(u.waiting), Resumed: u.resumed,
-		Took: time.Since(u.began),
+		Lost: u.lost, Failure: u.failure, Took: time.Since(u.began),
 	}
 	u.mu.Unlock()
 	s.config.Suspended(s, now)
@@ -357,8 +359,7 @@ func (u *suspension) expire(now time.Time) time.Duration {
 	}
 	u.mu.Unlock()
 	for _, f := range late {
-		f.fail(errNoWay)
-		u.remove(f, false)
+		u.fail(f, errNoWay)
 	}
 	return expireEvery
 }
@@ -371,9 +372,20 @@ func (u *suspension) failAll(err error) {
 	all := slices.Collect(maps.Keys(u.waiting))
 	u.mu.Unlock()
 	for _, f := range all {
-		f.fail(err)
-		u.remove(f, false)
+		u.fail(f, err)
 	}
+}
+
+// fail ends what waits because of err.
+func (u *suspension) fail(f *Flow, err error) {
+	if f.isOpen() {
+		u.mu.Lock()
+		u.lost++
+		u.failure = err
+		u.mu.Unlock()
+	}
+	f.fail(err)
+	u.remove(f, false)
 }
 
 // targetLocked returns the session in which flows can be resumed now, or nil.
@@ -423,11 +435,11 @@ func (u *suspension) takeLocked() (*Flow, *Session) {
 func (u *suspension) resume(ctx context.Context, f *Flow, in *Session) {
 	for f != nil {
 		err := f.resumeIn(ctx, in)
-		if err == nil || errors.Is(err, ErrGone) || errors.Is(err, errGivenUp) {
-			if err != nil {
-				f.fail(err)
-			}
-			u.remove(f, err == nil)
+		switch {
+		case err == nil:
+			u.remove(f, true)
+		case errors.Is(err, ErrGone), errors.Is(err, errGivenUp):
+			u.fail(f, err)
 		}
 		u.mu.Lock()
 		if w, ok := u.waiting[f]; ok {
@@ -507,5 +519,7 @@ type Suspension struct {
 	Over    bool          // none waits any more
 	Waiting int           // how many wait
 	Resumed int           // how many have gone on
+	Lost    int           // how many were open and could not
+	Failure error         // why the last one of them could not
 	Took    time.Duration // since the first was suspended
 }

@@ -18,6 +18,8 @@ func nodeConfig(c *call) config.Node {
 		ConnectTimeout: c.duration("connect-timeout"),
 		Keepalive:      c.duration("keepalive"),
 		Drain:          c.duration("drain"),
+		Survive:        c.duration("survive"),
+		SurviveMemory:  c.text("survive-memory"),
 		SocketMode:     c.text("socket-mode"),
 		Limits: config.Limits{
 			Connections:     c.number("max-connections"),
@@ -31,6 +33,9 @@ func nodeConfig(c *call) config.Node {
 	}
 	if n.Drain == 0 {
 		n.Drain = config.NoDrain
+	}
+	if n.Survive == 0 {
+		n.Survive = config.NoSurvive
 	}
 	return n
 }

@@ -122,6 +122,23 @@ func portalFlags(key string) []cli.Flag {
 	return slices.Concat([]cli.Flag{drain, mode, open}, limitFlags(), nodeFlags(key))
 }
 
+// surviveFlags are those of the commands at the two ends of a connection.
+func surviveFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.DurationFlag{
+			Name: "survive", Value: config.DefaultSurvive, Category: timeCategory,
+			Usage: "how long a connection whose link is lost waits for another way, at most as long " +
+				"as the other end says; 0 has it end with its link",
+		},
+		&cli.StringFlag{
+			Name: "survive-memory", Category: limitCategory,
+			Usage: "keep no more than this `SIZE` of what far ends have not acknowledged: a " +
+				"connection that keeps too much ends with its link",
+			DefaultText: "256M, or an eighth of the memory",
+		},
+	}
+}
+
 // limitFlags say how much a node takes on. What is over a limit is refused; what is there
 // already does not suffer.
 func limitFlags() []cli.Flag {
@@ -222,4 +239,4 @@ func checkNumbers(c *cli.Context) error {
 }
 
 // mayBeZero are the flags for times that need not be waited.
-var mayBeZero = []string{"drain", "interval"}
+var mayBeZero = []string{"drain", "interval", "survive"}

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -25,7 +26,7 @@ func inletCommand() *cli.Command {
 			"sp inlet --listen [HOST]:PORT --ticket TICKET",
 		Description: "When the outlet has answered, the inlet prints the address where it listens, " +
 			"and nothing else.",
-		Flags: append([]cli.Flag{
+		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{
 				Name: "listen",
 				Usage: "`WHERE` clients connect: [host]:port, unix:PATH, or - for stdin and stdout; " +
@@ -50,7 +51,7 @@ func inletCommand() *cli.Command {
 				Usage: "listen only while a route is open, so that whoever connects otherwise is refused, " +
 					"and checks of the port tell",
 			},
-		}, portalFlags(ownKeyText)...),
+		}, surviveFlags(), portalFlags(ownKeyText)),
 		Action: action(runInlet, "listen"),
 	}
 }

@@ -41,7 +41,7 @@ func outletCommand() *cli.Command {
 			},
 		}, relayedFlags(
 			"`NAME` that inlets ask for: where the outlet listens, and claimed on the relays",
-		), portalFlags(ownKeyText)),
+		), surviveFlags(), portalFlags(ownKeyText)),
 		Action: action(runOutlet, "target"),
 	}
 }

@@ -37,6 +37,11 @@ func (n *Node) NewFailover(routes []Route) *Failover {
 func (f *Failover) Run(ctx context.Context) {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
+	var routes []Route
+	for _, path := range f.paths {
+		routes = append(routes, path.route)
+	}
+	defer f.paths[0].node.besides.add(f, routes)()
 	for _, path := range f.paths {
 		tasks.Go(func() { path.run(ctx, f.notify) })
 	}

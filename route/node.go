@@ -87,6 +87,7 @@ type Node struct {
 	offers    offers
 	sessions  sessions
 	links     linkHealth
+	besides   besides
 	followed  followed
 	admission *admission.Admission
 
@@ -96,6 +97,7 @@ type Node struct {
 	linkRefusals logthrottle.Throttle
 	overLimits   logthrottle.Throttle
 	failures     logthrottle.Throttle
+	keptTooMuch  logthrottle.Throttle
 	missing      logthrottle.Repeats[missed]
 	anonymous    logthrottle.Sources[admission.Source]
 }
@@ -109,6 +111,7 @@ func NewNode(config Config) (*Node, error) {
 			SocketMode: config.SocketMode,
 		}),
 		offers: newOffers(config.ByName), sessions: newSessions(), followed: newFollowed(),
+		besides:   newBesides(),
 		admission: admission.New(config.Limits),
 	}
 	if n.logger == nil {
@@ -118,6 +121,7 @@ func NewNode(config Config) (*Node, error) {
 	n.config.Channel.Compute, n.config.Channel.Rest = n.compute, n.admission.Rest
 	n.config.Channel.Prewarm, n.config.Channel.Probe = prewarmedLinks, true
 	n.config.Channel.Unknown = n.unknownSession
+	n.config.Channel.Suspended, n.config.Channel.GaveUp = n.suspended, n.gaveUp
 	if n.config.Channel.Activity == nil {
 		n.config.Channel.Activity = new(channel.Activity)
 	}

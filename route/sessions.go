@@ -186,6 +186,7 @@ func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 	}
 	if err == nil {
 		sessionsMade.Inc()
+		n.resumable(session, r, segs, k)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

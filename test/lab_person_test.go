@@ -89,6 +89,8 @@ func (u person) program(name string, args ...string) *exec.Cmd {
 	}
 	path := filepath.Dir(executable(u.t)) + ":" + os.Getenv("PATH")
 	cmd.Env = append(cmd.Env, "HOME="+u.home, raceOptions, "PATH="+path)
+	// Most stories are of connections that end with their link. Who tells of others says --survive.
+	cmd.Env = append(cmd.Env, "SP_SURVIVE=0")
 	if os.Geteuid() != 0 {
 		// Only root can look at the memory and the descriptors of a process that is not dumpable.
 		cmd.Env = append(cmd.Env, "SP_NO_SANDBOX=true")

@@ -70,22 +70,25 @@ var memoryUnits = map[string]int64{
 
 // ParseMemory returns how many bytes Memory says, or 0 if it says none: a number with K, M, G or T
 // behind it, as in 64M, 512MiB or 1.5G.
-func (l Limits) ParseMemory() (int64, error) {
-	if l.Memory == "" {
+func (l Limits) ParseMemory() (int64, error) { return parseSize("memory", l.Memory, minMemory) }
+
+// parseSize returns how many bytes a field says, or 0 if it says none.
+func parseSize(field, value string, least int64) (int64, error) {
+	if value == "" {
 		return 0, nil
 	}
-	text := strings.ToLower(strings.TrimSpace(l.Memory))
+	text := strings.ToLower(strings.TrimSpace(value))
 	digits := strings.TrimRight(text, "bikmgt")
 	unit := strings.TrimSuffix(strings.TrimSuffix(text[len(digits):], "b"), "i")
 	size, known := memoryUnits[unit]
 	number, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
 	if err != nil || !known || !(number >= 0) || number*float64(size) >= 1<<62 {
-		return 0, fieldError("memory", "{memory} %q is not a size, like 64M or 1G", l.Memory)
+		return 0, fieldError(field, "{"+field+"} %q is not a size, like 64M or 1G", value)
 	}
 	bytes := int64(number * float64(size))
-	if bytes < minMemory {
-		return 0, fieldError("memory", "{memory} %s is too little: %dM at least",
-			l.Memory, minMemory>>20)
+	if bytes < least {
+		return 0, fieldError(field, "{"+field+"} %s is too little: %dM at least",
+			value, max(least>>20, 1))
 	}
 	return bytes, nil
 }

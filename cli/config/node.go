@@ -16,9 +16,13 @@ const (
 	DefaultConnectTimeout = route.DefaultConnectTimeout
 	DefaultKeepalive      = channel.DefaultKeepalive
 	DefaultDrain          = 30 * time.Second
+	DefaultSurvive        = time.Minute
 
 	// NoDrain, as Node.Drain, cuts open connections at once.
 	NoDrain time.Duration = -1
+
+	// NoSurvive, as Node.Survive, has a connection end with its link.
+	NoSurvive time.Duration = -1
 )
 
 // Node is what all portals of a process share: who it is, whom it trusts, and how much it takes
@@ -55,6 +59,16 @@ type Node struct {
 	// DefaultDrain, and NoDrain no time at all. Field "drain".
 	Drain time.Duration
 
+	// Survive is how long a connection whose link is lost waits for another way; the smaller of the
+	// two ends' times holds. 0 means DefaultSurvive, and NoSurvive no time at all. Relays and
+	// bridges have no use for it. Field "survive".
+	Survive time.Duration
+
+	// SurviveMemory is the most memory for what connections have sent and the far end has not
+	// acknowledged, as ParseSurviveMemory reads it. Empty means budget.DefaultKept, or less where
+	// memory is short. Field "survive-memory".
+	SurviveMemory string
+
 	// SocketMode is the mode of the files of Unix sockets that the node listens at, in octal: its
 	// owner, or others too, may read and write. Empty means transport.DefaultSocketMode.
 	// Field "socket-mode".
@@ -85,6 +99,14 @@ func (n Node) Validate() error {
 		return notATime("keepalive", n.Keepalive)
 	case n.Drain < 0 && n.Drain != NoDrain:
 		return notATime("drain", n.Drain)
+	case n.Survive < 0 && n.Survive != NoSurvive:
+		return notATime("survive", n.Survive)
+	case n.Survive > channel.MaxSurvive:
+		return fieldError("survive", "{survive} %v is too long: %v at most",
+			n.Survive, channel.MaxSurvive)
+	}
+	if _, err := n.ParseSurviveMemory(); err != nil {
+		return err
 	}
 	return n.Limits.Validate()
 }
@@ -99,6 +121,19 @@ func (n Node) DrainTime() time.Duration {
 		return DefaultDrain
 	}
 	return max(n.Drain, 0)
+}
+
+// SurviveTime is Survive with its default filled in, at least 0.
+func (n Node) SurviveTime() time.Duration {
+	if n.Survive == 0 {
+		return DefaultSurvive
+	}
+	return max(n.Survive, 0)
+}
+
+// ParseSurviveMemory returns how many bytes SurviveMemory says, or 0 if it says none.
+func (n Node) ParseSurviveMemory() (int64, error) {
+	return parseSize("survive-memory", n.SurviveMemory, 1)
 }
 
 // DialTime is ConnectTimeout with its default filled in.

@@ -248,7 +248,7 @@ func (d *Daemon) known(s *site, p *running) *running {
 
 // newSite makes the site of a node that is who files say. It is looked after from now on.
 func (d *Daemon) newSite(n config.Node, files selfFiles) (*site, error) {
-	d.memory.share(n.Limits)
+	d.memory.share(n)
 	s, err := newSite(n, files, d.options, d.turned)
 	if err != nil {
 		return nil, err

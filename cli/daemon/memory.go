@@ -22,12 +22,14 @@ const kernelPart = 4
 const goMemoryLimit = "GOMEMLIMIT"
 
 // share says how much memory connections may take, and the collector of garbage may let be used.
-func (m memory) share(l config.Limits) {
-	limit, _ := l.ParseMemory()
+func (m memory) share(n config.Node) {
+	limit, _ := n.Limits.ParseMemory()
 	if limit == 0 {
 		limit = m.allowed
 	}
+	kept, _ := n.ParseSurviveMemory()
 	budget.SetProcess(least(limit, m.machine))
+	budget.SetKept(kept, least(limit, m.machine))
 	if limit > 0 && os.Getenv(goMemoryLimit) == "" {
 		debug.SetMemoryLimit(limit - limit/kernelPart)
 	}

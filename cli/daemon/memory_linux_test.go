@@ -94,7 +94,7 @@ func TestMemoryIsShared(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Setenv(goMemoryLimit, test.env)
 			debug.SetMemoryLimit(before)
-			test.m.share(config.Limits{Memory: test.flag})
+			test.m.share(config.Node{Limits: config.Limits{Memory: test.flag}})
 			if got := budget.Process.Most(); got != test.most {
 				t.Errorf("connections may take %d bytes, want %d", got, test.most)
 			}

@@ -91,7 +91,7 @@ func newSite(
 		return nil, err
 	}
 	s.main, err = s.newMember(s.withTickets(s.trust), false, func(c *route.Config) {
-		c.ByName = true
+		c.ByName, c.Channel.Survive = true, n.SurviveTime()
 	})
 	return s, err
 }

@@ -1,0 +1,108 @@
+package route
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/channel"
+)
+
+// besides is which routes lead to the same service as others: connections that one of them has lost
+// may go on by another one. It has a lock of its own.
+type besides struct {
+	mu   sync.Mutex
+	sets map[*Failover][]Route
+}
+
+func newBesides() besides { return besides{sets: make(map[*Failover][]Route)} }
+
+// add takes note of routes that lead to the same, until remove is called.
+func (b *besides) add(f *Failover, routes []Route) (remove func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.sets[f] = routes
+	return func() {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		delete(b.sets, f)
+	}
+}
+
+// of returns the routes that lead where a route does whose session has the key, but for that one.
+func (b *besides) of(key string) (all []Route) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	seen := []string{key}
+	for _, set := range b.sets {
+		if !slices.ContainsFunc(set, func(r Route) bool { return lastSessionKey(r) == key }) {
+			continue
+		}
+		for _, r := range set {
+			if k := lastSessionKey(r); !slices.Contains(seen, k) {
+				seen = append(seen, k)
+				all = append(all, r)
+			}
+		}
+	}
+	return all
+}
+
+// lastSessionKey is the sessionKey of a route's last secure step.
+func lastSessionKey(r Route) string {
+	segs := segments(r)
+	if len(segs) < 2 {
+		return ""
+	}
+	return sessionKey(r, segs, len(segs)-2)
+}
+
+// resumable has connections in a session, which segments 0 to k of r lead to, go on in another one
+// if it is lost: on the same route, or on one beside it.
+func (n *Node) resumable(s *channel.Session, r Route, segs []Route, k int) {
+	s.ResumeBy(func() []channel.Way {
+		ways := []channel.Way{func(ctx context.Context) (*channel.Session, error) {
+			return n.session(ctx, r, segs, k, nil)
+		}}
+		for _, other := range n.besides.of(sessionKey(r, segs, k)) {
+			ways = append(ways, func(ctx context.Context) (*channel.Session, error) {
+				return n.Session(ctx, other)
+			})
+		}
+		return ways
+	})
+}
+
+// suspended logs that connections have lost their links, and how that has ended. Single ones that
+// go on at once are nobody's concern.
+func (n *Node) suspended(s *channel.Session, now channel.Suspension) {
+	about := []any{"identifier", s.Peer().Identifier(), "name", s.Name()}
+	took := now.Took.Round(time.Millisecond).Seconds()
+	switch {
+	case !now.Over:
+		n.logger.Info("connections have lost their way, and wait for another one",
+			append(about, "connections", now.Waiting, "reason", now.Reason)...)
+	case now.Lost > 0:
+		n.logger.Warn("connections were lost: no way was found to go on",
+			append(about, "connections", now.Lost, "gone on", now.Resumed, "took", took,
+				"error", now.Failure)...)
+	case now.Resumed > 0:
+		level := slog.LevelInfo
+		if now.Reason == nil {
+			level = slog.LevelDebug
+		}
+		n.logger.Log(context.Background(), level, "connections have gone on another way",
+			append(about, "connections", now.Resumed, "took", took)...)
+	}
+}
+
+// gaveUp logs that a connection will not outlive its link.
+func (n *Node) gaveUp(f *channel.Flow) {
+	if n.keptTooMuch.Due(time.Now()) {
+		n.logger.Warn("too much is kept that far ends have not acknowledged: "+
+			"the connection that keeps most will end with its link",
+			"identifier", f.Session().Peer().Identifier())
+	}
+}
