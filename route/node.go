@@ -88,6 +88,7 @@ type Node struct {
 	sessions  sessions
 	links     linkHealth
 	followed  followed
+	network   network
 	admission *admission.Admission
 
 	turnover atomic.Uint64
