@@ -98,16 +98,16 @@ func TestParseAddress(t *testing.T) {
 
 func TestParseWay(t *testing.T) {
 	device := attribute(unix.RTA_OIF, binary.NativeEndian.AppendUint32(nil, 3)...)
-	gateway := attribute(unix.RTA_GATEWAY, 10, 0, 0, 1)
-	other := netip.MustParseAddr("fe80::1").AsSlice()
-	via := attribute(unix.RTA_VIA, append([]byte{unix.AF_INET6, 0}, other...)...)
+	near, other := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("fe80::1")
+	gateway := attribute(unix.RTA_GATEWAY, near.AsSlice()...)
+	via := attribute(unix.RTA_VIA, append([]byte{unix.AF_INET6, 0}, other.AsSlice()...)...)
 	for name, c := range map[string]struct {
 		b    []byte
 		want way
 		ok   bool
 	}{
-		"gateway":   {routeTo(0, device, gateway), way{device: 3, gateway: addresses("10.0.0.1")[0]}, true},
-		"other":     {routeTo(0, via, device), way{device: 3, gateway: addresses("fe80::1")[0]}, true},
+		"gateway":   {routeTo(0, device, gateway), way{device: 3, gateway: near}, true},
+		"other":     {routeTo(0, via, device), way{device: 3, gateway: other}, true},
 		"direct":    {routeTo(0, device), way{device: 3}, true},
 		"no device": {routeTo(0, gateway), way{}, false},
 	} {
