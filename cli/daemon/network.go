@@ -33,14 +33,14 @@ func dials(c config.Config) bool {
 	return n > 0
 }
 
-// networkChanged tells the nodes, unless there is nothing that they could try: what is lost for a
-// moment may come back, and then it is not lost what is open. They are told when something comes.
+// networkChanged tells the nodes, unless there is nothing that they could try: a network that is
+// lost for a moment comes back, and what is open goes on. They are told when something comes.
 func (d *Daemon) networkChanged(c netwatch.Change) {
 	if c.Offline {
-		d.options.Logger.Info("the network is gone", "what", c)
+		d.options.Logger.Info("the network is gone", "what", c.String())
 		return
 	}
-	d.options.Logger.Info("the network has changed", "what", c)
+	d.options.Logger.Info("the network has changed", "what", c.String())
 	for _, s := range d.allSites() {
 		for _, m := range s.allMembers() {
 			m.node.NetworkChanged()

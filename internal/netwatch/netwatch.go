@@ -2,18 +2,18 @@
 // another way leads out, or the clock has jumped because the machine slept or the process stood
 // still. What was connected before may be dead by then, and nobody says so.
 //
-// Where the kernel tells of such things, on Linux, a Watcher learns of them at once and does
-// nothing meanwhile, but for a look at the clock every 10 seconds. Elsewhere, and where a sandbox
-// keeps the kernel from telling, it looks at the addresses: every second while somebody has
-// something to lose, and every 10 seconds otherwise.
+// Where the kernel tells of such things, on Linux, a Watcher learns of them at once and does little
+// meanwhile: it looks at the clock every 10 seconds, and at the rest every minute. Elsewhere, and
+// where a sandbox keeps the kernel from telling, it looks at the addresses: every second while
+// somebody has something to lose, and every 10 seconds otherwise.
 //
 // Told is only what matters. Addresses count if they are of use beyond their line: none of
 // loopback's, no link-local ones as those of containers' devices, none that IPv6 has not tried out
-// yet. Of routes, the one counts that leads to the Internet. What was put off for a moment and is
-// as it was has not changed.
+// yet. Of routes, the one counts that leads to the Internet. What has been different for a moment
+// only has not changed.
 //
-// A process that stands still for less than 12 seconds may go unnoticed. A machine that sleeps for
-// more than a second does not.
+// A process that stands still for less than 12 seconds may go unnoticed. A machine that sleeps is
+// noticed after a second of it.
 package netwatch
 
 import (
@@ -30,8 +30,11 @@ const (
 	// busyInterval is how often is looked where the kernel does not tell, while somebody has
 	// something to lose.
 	busyInterval = time.Second
-	// restInterval is how often is looked otherwise.
+	// restInterval is how often is looked otherwise, and at the clock where the kernel tells of the
+	// rest.
 	restInterval = 10 * time.Second
+	// doubtInterval is how often is looked in any case: not every kernel tells what it promises.
+	doubtInterval = time.Minute
 )
 
 // Config is what a Watcher is made of.
@@ -74,9 +77,9 @@ func (w *Watcher) Run(ctx context.Context) {
 	defer from.close()
 	r := run{watcher: w, from: from, clocks: newClocks(w.now()), timer: time.NewTimer(0)}
 	defer r.timer.Stop()
-	now, err := from.look()
-	r.known.learn(now, new(Change))
-	r.stale = err != nil
+	seen, err := from.look()
+	r.known.learn(seen, new(Change))
+	r.stale, r.looked = err != nil, time.Now()
 	r.wait(w.interval(from))
 	for {
 		select {
@@ -98,6 +101,7 @@ type run struct {
 	clocks  *clocks
 	known   outlook
 	stale   bool      // what is known may not be so any more
+	looked  time.Time // when the last look was
 	first   time.Time // when there was the first hint since the last look; zero if there was none
 }
 
@@ -120,10 +124,11 @@ func (r *run) look() {
 	r.first = time.Time{}
 	r.wait(r.watcher.interval(r.from))
 	change := Change{Jumped: r.clocks.jumped(), Offline: r.known.offline}
-	if r.stale || change.Jumped > 0 || r.from.isDeaf() {
-		now, err := r.from.look()
-		if r.stale = err != nil; err == nil {
-			r.known.learn(now, &change)
+	now := time.Now()
+	if r.stale || change.Jumped > 0 || r.from.isDeaf() || now.Sub(r.looked) >= doubtInterval {
+		seen, err := r.from.look()
+		if r.stale, r.looked = err != nil, now; err == nil {
+			r.known.learn(seen, &change)
 		}
 	}
 	if change.matters() {
