@@ -81,6 +81,9 @@ func (w *Watcher) Run(ctx context.Context) {
 	r.known.learn(seen, new(Change))
 	r.stale, r.looked = err != nil, time.Now()
 	r.wait(w.interval(from))
+	if r.clocks.missing > 0 { // since the beginning
+		r.hinted(time.Now())
+	}
 	for {
 		select {
 		case <-ctx.Done():
@@ -105,9 +108,10 @@ type run struct {
 	first   time.Time // when there was the first hint since the last look; zero if there was none
 }
 
+// wait has the next look be after d.
 func (r *run) wait(d time.Duration) {
+	r.timer.Reset(d) // first: who stands still between the two is woken late, and sees it
 	r.clocks.expect(r.watcher.now(), d)
-	r.timer.Reset(d)
 }
 
 // hinted has a look be soon: when nothing has happened for a moment, or for too long already.

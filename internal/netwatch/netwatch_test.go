@@ -23,16 +23,21 @@ type world struct {
 	deaf  bool
 	busy  bool
 	looks int
-	slept time.Duration // by which the time of day is ahead
-	stood time.Duration // by which both clocks are
-	told  []Change
-	at    []time.Duration // when
+
+	standsAt int           // a look, in which the process stands still
+	slept    time.Duration // by which the time of day is ahead
+	stood    time.Duration // by which both clocks are
+	told     []Change
+	at       []time.Duration // when
 }
 
 func (w *world) look() (view, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.looks++
+	if w.looks == w.standsAt {
+		w.stood += 40 * time.Second
+	}
 	return view{slices.Clone(w.now.addresses), slices.Clone(w.now.ways)}, w.err
 }
 func (w *world) hints() <-chan struct{} { return w.hint }
@@ -270,6 +275,14 @@ func TestClocks(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestStandsStillAtTheStart checks that this is told soon, and not with the next look.
+func TestStandsStillAtTheStart(t *testing.T) {
+	watched(t, func(w *world) { w.standsAt = 1 }, func(t *testing.T, w *world) {
+		time.Sleep(time.Second)
+		w.expects(t, "the clock has jumped by 40s")
+	})
 }
 
 func TestCounts(t *testing.T) {
