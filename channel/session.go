@@ -49,6 +49,8 @@ type Session struct {
 
 	saidGoAway atomic.Bool // this side has told the far end that it goes away
 	retired    atomic.Bool // this side opens no new flows
+
+	probes atomic.Uint64 // how many have begun: see Endpoint.Probe
 }
 
 // newSession makes the session that a finished handshake on l is for.

@@ -22,10 +22,14 @@ const (
 )
 
 // Backoff spaces attempts: each waits about twice as long as the one before, and no two processes
-// wait alike. The zero value is ready. It belongs to one goroutine.
+// wait alike. The zero value is ready; one of Node.NewBackoff also knows of the node's network. It
+// belongs to one goroutine.
 type Backoff struct {
 	delay time.Duration
 	since time.Time // of the first of these attempts
+
+	network *network        // nil: knows of none
+	changed <-chan struct{} // closed when that is another one than when the last attempt began
 }
 
 // Wait returns when to try again, after something that lived for a while and ended because of err,
@@ -34,8 +38,11 @@ type Backoff struct {
 func (b *Backoff) Wait(
 	ctx context.Context, lived time.Duration, err error, retryNow <-chan struct{},
 ) bool {
+	if b.network != nil {
+		defer func() { b.changed = b.network.now().Done() }()
+	}
 	if lived >= stableAfter {
-		*b = Backoff{since: time.Now()}
+		b.forget()
 		return ctx.Err() == nil
 	}
 	b.next(lived, err)
@@ -58,11 +65,19 @@ func (b *Backoff) Wait(
 			passed = true
 		case <-wanted:
 			return true
+		case <-b.changed:
+			if !decided(err) {
+				b.forget()
+			}
+			return true
 		case <-ctx.Done():
 			return false
 		}
 	}
 }
+
+// forget has the next failure be the first.
+func (b *Backoff) forget() { b.delay, b.since = 0, time.Now() }
 
 // next makes the delay longer.
 func (b *Backoff) next(lived time.Duration, err error) {

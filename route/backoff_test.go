@@ -125,3 +125,36 @@ type decidedError struct{}
 func (decidedError) Error() string { return "superseded" }
 
 func (decidedError) Decided() bool { return true }
+
+// TestBackoffOnAnotherNetwork checks that another network ends the waiting, once, and with it what
+// has failed so far; what somebody has decided is tried once. An attempt that was begun on the
+// network before does not count.
+func TestBackoffOnAnotherNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := new(Node)
+		b := n.NewBackoff()
+		b.delay, b.since = lastRetry, time.Now().Add(-time.Hour)
+		go func() {
+			time.Sleep(time.Second)
+			n.network.change()
+		}()
+		if got := waits(t, &b, 0, nil); got != time.Second {
+			t.Errorf("it waited %v, and the network had changed after a second", got)
+		}
+		if got := waits(t, &b, 0, nil); got == 0 || got > firstRetry {
+			t.Errorf("then it waited %v", got)
+		}
+		n.network.change() // while something is tried
+		if got := waits(t, &b, 0, nil); got != 0 {
+			t.Errorf("after an attempt on another network it waited %v", got)
+		}
+		b.delay = lastRetry
+		n.network.change()
+		if got := waits(t, &b, 0, trust.ErrNotTrusted); got != 0 {
+			t.Errorf("what was decided on another network waited %v", got)
+		}
+		if got := waits(t, &b, 0, trust.ErrNotTrusted); got < lastRetry/2 {
+			t.Errorf("what was decided on this one waited %v", got)
+		}
+	})
+}

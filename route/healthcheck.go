@@ -45,7 +45,7 @@ func (n *Node) newHealthCheck(r Route) *healthCheck {
 // run keeps the path up until ctx ends, and calls changed when it goes up or down, and when an
 // attempt to get it up has failed. That it is down is logged at once, and then ever more rarely.
 func (h *healthCheck) run(ctx context.Context, changed func()) {
-	var retry Backoff
+	retry := h.node.NewBackoff()
 	for {
 		lived, err := h.hold(ctx, changed)
 		if ctx.Err() != nil || ctxEnded(h.node.life.ctx) {

@@ -89,6 +89,7 @@ type Node struct {
 	links     linkHealth
 	besides   besides
 	followed  followed
+	network   network
 	admission *admission.Admission
 
 	turnover atomic.Uint64

@@ -175,7 +175,10 @@ func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 	}
 	name := forwardName(segs[:k+1]...)
 	as := takenFor(segs, k)
-	session, err := n.endpoint.InitiateTo(n.life.ctx, expected(segs[k]), name, as, open)
+	session, err := n.onThisNetwork(func(ctx context.Context) (*channel.Session, error) {
+		at.at.Store(nil)
+		return n.endpoint.InitiateTo(ctx, expected(segs[k]), name, as, open)
+	})
 	var foreign *ForeignError
 	if errors.As(err, &foreign) {
 		err = foreign

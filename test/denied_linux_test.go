@@ -57,6 +57,8 @@ var optional = map[string][]call{
 	"landlock's last step": {{number: unix.SYS_LANDLOCK_RESTRICT_SELF}},
 	"prctl":                {{number: unix.SYS_PRCTL}},
 	"inotify":              {{number: unix.SYS_INOTIFY_INIT1}, {number: unix.SYS_INOTIFY_ADD_WATCH}},
+	"netlink":              {{unix.SYS_SOCKET, 0, unix.AF_NETLINK}},
+	"timerfd":              {{number: unix.SYS_TIMERFD_CREATE}},
 	"affinity":             {{number: unix.SYS_SCHED_GETAFFINITY}},
 	"limits":               {{number: unix.SYS_PRLIMIT64}, {number: unix.SYS_SETRLIMIT}},
 	"statfs":               {{number: unix.SYS_STATFS}, {number: unix.SYS_FSTATFS}},

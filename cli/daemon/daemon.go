@@ -2,8 +2,9 @@
 //
 // Start begins all of it, Apply changes what is different in another configuration and leaves
 // the rest alone, Shutdown lets open connections finish. In between the daemon keeps what the
-// portals need: it reads lists, credentials and the key again when their files change, tells
-// systemd how it does, and returns memory to the system after a burst.
+// portals need: it reads lists, credentials and the key again when their files change, notices that
+// the network is another one, tells systemd how it does, and returns memory to the system after a
+// burst.
 //
 // What the portals of a process share. There is one identity, one set of credentials, one
 // policy of trust and one memory of known histories. Inlets and outlets are on one node: they
@@ -105,6 +106,7 @@ type Daemon struct {
 
 	changing sync.Mutex // held while a configuration is applied, or ended
 	closed   bool       // guarded by changing
+	watching bool       // the network; guarded by changing
 
 	notifying sync.Mutex // held while Notify is called
 
@@ -196,6 +198,7 @@ func (d *Daemon) Apply(ctx context.Context, next config.Config) error {
 		old.stopListening()
 		defer d.drainSite(old)
 	}
+	d.watchNetwork(next)
 	err = d.change(ctx, s, s.plan(next))
 	d.announce()
 	return err

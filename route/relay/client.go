@@ -70,7 +70,7 @@ func (c *Client) Run(ctx context.Context) {
 	var old departing
 	defer old.wait()
 	defer cancel()
-	var retry route.Backoff
+	retry := c.Dial.NewBackoff()
 	for !c.Serve.IsDraining() {
 		lived, err := c.register(ctx, &old)
 		if ctx.Err() != nil || c.Serve.IsDraining() {
