@@ -71,10 +71,6 @@ var errOvertaken = errors.New("another attempt to resume the flow was faster")
 func (f *Flow) resumeIn(ctx context.Context, s *Session) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*resumeTimeout)
 	defer cancel()
-	c := f.carrier()
-	if f.isOpen() && !f.setAside(c) {
-		return errOvertaken
-	}
 	l, err := s.pool.take()
 	if err == nil && l == nil {
 		l, err = s.dialLink(ctx)
@@ -89,6 +85,10 @@ func (f *Flow) resumeIn(ctx context.Context, s *Session) error {
 	if err != nil {
 		_ = l.Conn.Close()
 		return err
+	}
+	if f.isOpen() && !f.setAside(f.carrier()) { // nothing more comes by the link that it has
+		_ = l.Close()
+		return errOvertaken
 	}
 	st := stand{f.lasting.nextAttempt(), f.lasting.position()}
 	unguard := guard(ctx, l.Conn, resumeTimeout)

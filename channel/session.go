@@ -92,6 +92,9 @@ func (s *Session) run() {
 	tasks.Go(func() { s.end(s.keepTime(&tasks)) })
 	tasks.Go(func() { s.end(s.trust.run(&s.life)) })
 	if s.role == identity.Initiator {
+		if s.survive > 0 {
+			tasks.Go(s.handOver)
+		}
 		tasks.Go(func() { s.prewarm.run(s.Done(), &s.pool, s.openEmpty) })
 	}
 	s.awaitEnd()

@@ -31,17 +31,20 @@ type peer struct {
 }
 
 // session returns the session that there is, or makes one.
-func (p *peer) session(ctx context.Context) (*Session, error) {
+func (p *peer) session(ctx context.Context) (*Session, error) { return p.another(ctx, nil) }
+
+// another is session, but for one that is not wanted.
+func (p *peer) another(ctx context.Context, instead *Session) (*Session, error) {
 	p.turn <- struct{}{}
 	defer func() { <-p.turn }()
-	if p.now != nil && p.now.Err() == nil {
+	if p.now != nil && p.now != instead && p.now.Err() == nil {
 		return p.now, nil
 	}
 	s, err := p.initiator.Initiate(ctx, "", trust.As{Role: trust.Node}, p.dial)
 	if err != nil {
 		return nil, err
 	}
-	s.ResumeBy(func() []Way { return []Way{p.session} })
+	s.ResumeBy(func() []Way { return []Way{p.another} })
 	p.now = s
 	return s, nil
 }
@@ -102,6 +105,27 @@ func TestFlowGoesOn(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A session that is going away hands its flows over to another one with the same far end, while
+// they are in use, and is over soon.
+func TestHandOver(t *testing.T) {
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		s := p.mustSession()
+		f := p.greeted(s)
+		synctest.Wait()
+		p.responder.GoAway()
+		write(t, f, "still there?")
+		expect(t, f, "still there?")
+		<-s.Done()
+		if f.Session() == s {
+			t.Error("the flow is in the session that has ended")
+		}
+		write(t, f, "and now?")
+		expect(t, f, "and now?")
+		_ = f.CloseWrite()
+		expectEnd(t, f)
+	})
 }
 
 // talk is what one end of a flow says, and how it ends.

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,11 +26,13 @@ const (
 )
 
 // Way makes a session, or returns one that is there already, that may lead to the far end of
-// another one. It is called again when it has failed, and when what it has returned has ended.
-type Way func(ctx context.Context) (*Session, error)
+// another one, which it never returns. It is called again when it has failed, and when what it has
+// returned has ended.
+type Way func(ctx context.Context, instead *Session) (*Session, error)
 
-// ResumeBy says by which ways flows of the session may go on elsewhere when its links are lost.
-// The initiator calls it, before it opens the first. Without it they go on in the session itself.
+// ResumeBy says by which ways flows of the session may go on elsewhere when its links are lost, or
+// the session is going away. The initiator calls it, before it opens the first. Without it they go
+// on in the session itself.
 func (s *Session) ResumeBy(ways func() []Way) { s.ways.Store(&ways) }
 
 // isLost tells whether the session has ended because nothing came through any more, which is no
@@ -77,6 +80,27 @@ func (f *Flow) setAside(c carrier) bool {
 		_ = c.Close()
 	}
 	return ok
+}
+
+// isAbsent tells whether the flow has no link.
+func (f *Flow) isAbsent() bool {
+	_, ok := f.carrier().(*absent)
+	return ok
+}
+
+// handOver has the flows of a session that is going away go on in another one, if there is one with
+// the same far end. They stay where they are until then.
+func (s *Session) handOver() {
+	select {
+	case <-s.Done():
+		return
+	case <-s.GoingAway():
+	}
+	for _, f := range s.endpoint.flows.of(s) {
+		if f.lasts() && f.isOpen() {
+			s.suspend(f)
+		}
+	}
 }
 
 // linkLost has the flow resumed, because its other end has lost the link.
@@ -139,6 +163,7 @@ type suspension struct {
 	began   time.Time
 	wake    signal
 	ways    chan *Session // brings sessions that may take the session's place
+	seeks   bool          // somebody looks for those
 
 	mu      sync.Mutex
 	waiting map[*Flow]*wait
@@ -266,7 +291,10 @@ func (u *suspension) run() {
 		tasks.Wait()
 		u.tell(true)
 	}()
-	lost := s.Done()
+	lost, leaving := s.Done(), s.GoingAway()
+	if s.role == identity.Responder {
+		leaving = nil
+	}
 	changed := s.config.Trust.Changed()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -280,6 +308,9 @@ func (u *suspension) run() {
 		case <-lost:
 			lost = nil
 			u.sessionEnded(ctx, &tasks)
+		case <-leaving:
+			leaving = nil
+			u.seek(ctx, &tasks)
 		case next := <-u.ways:
 			u.found(next)
 		case <-ctx.Done():
@@ -349,7 +380,7 @@ func (u *suspension) expire(now time.Time) time.Duration {
 	u.mu.Lock()
 	for f, w := range u.waiting {
 		switch {
-		case !now.Before(w.until):
+		case !now.Before(w.until) && f.isAbsent():
 			late = append(late, f)
 		case !w.again.IsZero() && !now.Before(w.again):
 			w.again = time.Time{}
@@ -393,10 +424,10 @@ func (u *suspension) targetLocked() *Session {
 	switch {
 	case u.session.role != identity.Initiator:
 		return nil
-	case u.session.Err() == nil:
-		return u.session
 	case u.next != nil && u.next.Err() == nil:
 		return u.next
+	case u.session.Err() == nil && !u.session.life.goingAway.happened():
+		return u.session
 	}
 	return nil
 }
@@ -455,6 +486,10 @@ func (u *suspension) resume(ctx context.Context, f *Flow, in *Session) {
 
 // seek looks for another session on all ways. If there is none at all, nothing waits for it.
 func (u *suspension) seek(ctx context.Context, tasks *sync.WaitGroup) {
+	if u.seeks {
+		return
+	}
+	u.seeks = true
 	var ways []Way
 	if f := u.session.ways.Load(); f != nil {
 		ways = (*f)()
@@ -470,9 +505,23 @@ func (u *suspension) seek(ctx context.Context, tasks *sync.WaitGroup) {
 	tasks.Go(func() {
 		left.Wait()
 		if ctx.Err() == nil {
-			u.failAll(sessionEnded(u.session.Err()))
+			u.noWay()
 		}
 	})
+}
+
+// noWay ends what has no link, once no way is left. What still has one goes on with it.
+func (u *suspension) noWay() {
+	u.mu.Lock()
+	all := slices.Collect(maps.Keys(u.waiting))
+	u.mu.Unlock()
+	for _, f := range all {
+		if f.isAbsent() || !f.isOpen() {
+			u.fail(f, cmp.Or(u.session.Err(), errNoWay))
+		} else {
+			u.remove(f, false)
+		}
+	}
 }
 
 // seekBy brings sessions that a way leads to, as long as they may be with the same far end. It
@@ -480,7 +529,7 @@ func (u *suspension) seek(ctx context.Context, tasks *sync.WaitGroup) {
 func (u *suspension) seekBy(ctx context.Context, way Way) {
 	pause := resumeRetry
 	for ctx.Err() == nil {
-		s, err := way(ctx)
+		s, err := way(ctx, u.session)
 		switch {
 		case errors.Is(err, trust.ErrNotTrusted), errors.Is(err, ErrWrongName):
 			return

@@ -63,16 +63,42 @@ func lastSessionKey(r Route) string {
 // if it is lost: on the same route, or on one beside it.
 func (n *Node) resumable(s *channel.Session, r Route, segs []Route, k int) {
 	s.ResumeBy(func() []channel.Way {
-		ways := []channel.Way{func(ctx context.Context) (*channel.Session, error) {
-			return n.session(ctx, r, segs, k, nil)
-		}}
+		ways := []channel.Way{
+			func(ctx context.Context, instead *channel.Session) (*channel.Session, error) {
+				return n.session(ctx, r, segs, k, instead)
+			},
+		}
 		for _, other := range n.besides.of(sessionKey(r, segs, k)) {
-			ways = append(ways, func(ctx context.Context) (*channel.Session, error) {
-				return n.Session(ctx, other)
-			})
+			ways = append(ways,
+				func(ctx context.Context, _ *channel.Session) (*channel.Session, error) {
+					return n.Session(ctx, other)
+				})
 		}
 		return ways
 	})
+	if outer := outerOf(s); outer != nil {
+		n.Go(func() { retireWith(s, outer) })
+	}
+}
+
+// outerOf returns the session whose flow is s's own link, or nil.
+func outerOf(s *channel.Session) *channel.Session {
+	stream, ok := s.Link().(*Stream)
+	if !ok {
+		return nil
+	}
+	return stream.Session()
+}
+
+// retireWith has a session go elsewhere when the one that it goes through is going away: that ends
+// with the node which it is with.
+func retireWith(s, outer *channel.Session) {
+	select {
+	case <-outer.GoingAway():
+		s.Retire()
+	case <-outer.Done():
+	case <-s.Done():
+	}
 }
 
 // suspended logs that connections have lost their links, and how that has ended. Single ones that
