@@ -155,7 +155,7 @@ func (f *Flow) goOn(l *link, s *Session, theirs stand) error {
 	put, err := f.sendAgain(l, s, theirs)
 	switch {
 	case put && err != nil:
-		before.unsuspend(f)
+		before.unsuspend(f, true)
 		f.suspend(l, err)
 		return nil
 	case err != nil:
@@ -163,7 +163,7 @@ func (f *Flow) goOn(l *link, s *Session, theirs stand) error {
 	case !put:
 		l.closeDelivered()
 	}
-	before.unsuspend(f)
+	before.unsuspend(f, true)
 	return nil
 }
 
@@ -249,7 +249,7 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 		opener.abandon()
 		return err
 	}
-	f.linkLost() // it waits for this link from here on
+	f.waitIn(s)
 	if err = opener.answer(f, on, st.attempt); err == nil {
 		left := make(chan struct{})
 		l.left.Store(&left)

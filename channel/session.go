@@ -34,7 +34,8 @@ type Session struct {
 
 	suspending struct {
 		sync.Mutex
-		now *suspension // nil while no flow waits for a link
+		now *suspension  // nil while no flow waits for a link
+		all atomic.Int64 // how many do
 	}
 
 	life      life
@@ -207,9 +208,17 @@ func (s *Session) awaitEnd() {
 		case <-s.pool.freed:
 		}
 		if s.role == identity.Initiator && s.life.goingAway.happened() {
-			s.endIf(ErrGoingAway, (*linkPool).shutUnused)
+			s.endIf(ErrGoingAway, s.shutUnused)
 		}
 	}
+}
+
+// shutUnused shuts the pool, but objects if there is a flow, be it one that waits for a link.
+func (s *Session) shutUnused(p *linkPool, reason error) (busy, ok bool) {
+	if s.suspending.all.Load() > 0 {
+		return false, false
+	}
+	return p.shutUnused(reason)
 }
 
 // end ends the session because of err; only the first call does. run does what has to be done then.

@@ -105,13 +105,17 @@ func (s *Session) handOver() {
 
 // linkLost has the flow resumed, because its other end has lost the link.
 func (f *Flow) linkLost() {
+	f.loseLink()
+	f.Session().suspend(f)
+}
+
+func (f *Flow) loseLink() {
 	if f.isOpen() {
 		f.setAside(f.carrier())
 	}
 	if last := f.lasting.takeLast(); last != nil {
 		_ = last.Close()
 	}
-	f.Session().suspend(f)
 }
 
 // failSuspended ends the flow because of err, if it is suspended.
@@ -224,6 +228,7 @@ func (u *suspension) add(f *Flow) bool {
 	if _, ok := u.waiting[f]; !ok {
 		u.waiting[f] = &wait{until: u.session.timeLeft()}
 		u.ready = append(u.ready, f)
+		u.session.suspending.all.Add(1)
 		flowsSuspended.Inc()
 		u.wake.tell()
 	}
@@ -246,6 +251,8 @@ func (u *suspension) remove(f *Flow, resumed bool) {
 		return
 	}
 	delete(u.waiting, f)
+	u.session.suspending.all.Add(-1)
+	u.session.pool.freed.tell()
 	flowsSuspended.Dec()
 	if resumed {
 		u.resumed++
@@ -256,14 +263,27 @@ func (u *suspension) remove(f *Flow, resumed bool) {
 	}
 }
 
-// unsuspend takes f, which has been resumed, out of what waits in the session.
-func (s *Session) unsuspend(f *Flow) {
+// unsuspend takes f, which has been resumed or waits elsewhere, out of what waits in the session.
+func (s *Session) unsuspend(f *Flow, resumed bool) {
 	s.suspending.Lock()
 	u := s.suspending.now
 	s.suspending.Unlock()
 	if u != nil {
-		u.remove(f, true)
+		u.remove(f, resumed)
 	}
+}
+
+// waitIn has f, which the initiator goes on with in s, wait for its link there: the session that it
+// was in may end before that is done.
+func (f *Flow) waitIn(s *Session) {
+	before := f.Session()
+	f.loseLink()
+	if before != s {
+		before.reports.forget(f)
+		f.in.Store(s)
+		before.unsuspend(f, true)
+	}
+	s.suspend(f)
 }
 
 // finishIfEmpty ends the suspension if nothing waits.
