@@ -125,10 +125,11 @@ func BenchmarkFlowOpened(b *testing.B) {
 	}
 }
 
-// tcpFlow returns a flow over loopback whose far end copies what arrives to w.
-func tcpFlow(t testing.TB, w io.Writer) *Flow {
+// tcpFlow returns a flow over loopback whose far end copies what arrives to w. It outlives its
+// links for a time.
+func tcpFlow(t testing.TB, w io.Writer, survive time.Duration) *Flow {
 	t.Helper()
-	p := samePair(t)
+	p := survivingPair(t, survive)
 	p.handle = func(_ context.Context, f *Flow) {
 		_, _ = f.WriteTo(w)
 		_ = f.CloseWrite()
@@ -143,9 +144,16 @@ func tcpFlow(t testing.TB, w io.Writer) *Flow {
 // Bytes from a socket through a flow to a socket, all over loopback: what an inlet and an outlet
 // do, in one process.
 func BenchmarkThroughput(b *testing.B) {
+	for _, survive := range []time.Duration{0, testSurvive} {
+		b.Run(fmt.Sprintf("survive %v", survive), func(b *testing.B) { throughput(b, survive) })
+	}
+}
+
+func throughput(b *testing.B, survive time.Duration) {
+	b.Helper()
 	in, source := tcpPair(b)
 	out, sink := tcpPair(b)
-	f := tcpFlow(b, out)
+	f := tcpFlow(b, out, survive)
 	go func() {
 		_, _ = f.ReadFrom(in)
 		_ = f.CloseWrite()
@@ -194,7 +202,7 @@ func tcpPair(t testing.TB) (a, b net.Conn) {
 func TestNoAllocations(t *testing.T) {
 	in, source := tcpPair(t)
 	out, sink := tcpPair(t)
-	f := tcpFlow(t, out)
+	f := tcpFlow(t, out, 0)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)

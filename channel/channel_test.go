@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -89,9 +90,12 @@ func (p *pair) dial(context.Context) (Conn, error) {
 	return netio.Wrap(c), nil
 }
 
-func samePair(t testing.TB) *pair {
+func samePair(t testing.TB) *pair { return survivingPair(t, 0) }
+
+// survivingPair is samePair, whose flows outlive their links for a time.
+func survivingPair(t testing.TB, survive time.Duration) *pair {
 	id := testkit.NewIdentity(t)
-	config := Config{Identity: id, Trust: testkit.Trusting(t, id)}
+	config := Config{Identity: id, Trust: testkit.Trusting(t, id), Survive: survive}
 	return newPair(t, config, config)
 }
 

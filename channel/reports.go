@@ -21,7 +21,7 @@ const (
 	ackBytes = 256 << 10
 	ackDelay = 200 * time.Millisecond
 	// ackPause is the least time between two reports.
-	ackPause = 5 * time.Millisecond
+	ackPause = 20 * time.Millisecond
 	// maxAcks is how many flows are in one acknowledgement.
 	maxAcks = 4000
 
