@@ -263,6 +263,7 @@ func (g *gauntlet) run(t *testing.T, seed uint64) {
 // TestPacketLoss has a network namespace lose packets at random: transfers complete, and many short
 // connections beside a long one do not wait for what it has lost.
 func TestPacketLoss(t *testing.T) {
+	alone(t)
 	nft := testenv.NeedTool(t, "nft")
 	testenv.NeedNetns(t)
 	for _, percent := range testenv.OfFull([]int{5}, []int{0, 1, 5}) {

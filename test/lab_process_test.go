@@ -57,7 +57,7 @@ func unignoreSignals() {
 // atOnce is how many tests run at once, unless -parallel says so: most wait most of the time, for
 // clocks and processes. Beside four programs that do nothing but compute, on two cores and with the
 // race detector, all tests took 254 s with 4 and 152 s with 8.
-const atOnce = 8
+const atOnce = 20
 
 func manyAtOnce() {
 	flag.Parse()
