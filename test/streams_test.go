@@ -33,8 +33,8 @@ func pipe(t testing.TB) (r, w *os.File) {
 	return r, w
 }
 
-// hangUp closes an end of a pipe, while no process that is being started for another test has a copy
-// of it for a moment: who is at the other end is told by his next write.
+// hangUp closes an end of a pipe, at a moment when no process that another test starts
+// has a copy of it: who is at the other end is told by his next write.
 func hangUp(end *os.File) {
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
