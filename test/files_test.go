@@ -174,9 +174,7 @@ func TestListSpoilt(t *testing.T) {
 	guest, intruder := newPerson(t), newPerson(t)
 	list := guest.file("allow", guest.identifier()+"\n")
 	d := newDoor(t, false, "--allow-file", list)
-	if err := os.WriteFile(list, []byte(intruder.identifier()+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	guest.file("allow", intruder.identifier()+"\n")
 	d.outlet.says("the lists have changed")
 	if err := os.Chmod(list, 0o666); err != nil {
 		t.Fatal(err)

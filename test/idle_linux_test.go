@@ -35,7 +35,7 @@ func (p *process) wakes() (sum int64) {
 // One event of Go's wakes two or three threads, twice.
 func TestIdleSleeps(t *testing.T) {
 	t.Parallel()
-	settle := testenv.OfFull(5*time.Second, 3*time.Minute)
+	settle := testenv.OfFull(3*time.Second, 3*time.Minute)
 	watch := testenv.OfFull(5*time.Second, time.Minute)
 	// Files were looked at five times a second once, and there were 57 and more.
 	most := testenv.OfFull(40.0, 5.0)
@@ -79,7 +79,7 @@ func TestIdleThroughLoss(t *testing.T) {
 	testenv.NeedNetns(t)
 	many := testenv.OfFull(100, 500)
 	percent := testenv.OfFull(15, 5)
-	while := testenv.OfFull(25*time.Second, 10*time.Minute)
+	while := testenv.OfFull(15*time.Second, 10*time.Minute)
 
 	space := fmt.Sprintf("sp%d-idle", os.Getpid())
 	ip(t, "netns", "add", space)

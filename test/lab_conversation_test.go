@@ -29,7 +29,7 @@ type dialogue struct {
 const (
 	// how long a piece may take to arrive before the next one follows
 	pieceTime   = 20 * time.Millisecond
-	silenceTime = time.Second // after which a side gives up
+	silenceTime = 500 * time.Millisecond // after which a side gives up
 )
 
 // conversation is one connection between client and target whose bytes both know beforehand. It

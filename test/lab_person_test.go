@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -44,7 +45,10 @@ func (u person) withFewFiles() person {
 	u.t.Helper()
 	script := fmt.Sprintf("#!/bin/sh\nulimit -n %d\nexec '%s' \"$@\"\n", fewFiles, u.binary)
 	u.binary = filepath.Join(u.home, "sp-with-few-files")
-	if err := os.WriteFile(u.binary, []byte(script), 0o700); err != nil {
+	syscall.ForkLock.RLock() // a process that has a copy of the open file would make it busy
+	err := os.WriteFile(u.binary, []byte(script), 0o700)
+	syscall.ForkLock.RUnlock()
+	if err != nil {
 		u.t.Fatal(err)
 	}
 	return u

@@ -55,16 +55,23 @@ func unignoreSignals() {
 }
 
 // atOnce is how many tests run at once, unless -parallel says so: most wait most of the time, for
-// clocks and processes. Beside four programs that do nothing but compute, on two cores and with the
-// race detector, all tests took 254 s with 4 and 152 s with 8.
-const atOnce = 8
+// clocks and processes. With many more, a busy machine's processes are too slow for sp's own
+// timers, and sooner so with the race detector, with which they compute several times as much.
+const (
+	atOnce     = 12
+	atOnceRace = 8
+)
 
 func manyAtOnce() {
 	flag.Parse()
 	given := false
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "test.parallel" })
 	if !given {
-		_ = flag.Set("test.parallel", strconv.Itoa(max(atOnce, runtime.GOMAXPROCS(0))))
+		n := atOnce
+		if raceDetector {
+			n = atOnceRace
+		}
+		_ = flag.Set("test.parallel", strconv.Itoa(max(n, runtime.GOMAXPROCS(0))))
 	}
 }
 
@@ -130,7 +137,8 @@ func launch(cmd *exec.Cmd) (*process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = processAttributes()
 	}
-	cmd.WaitDelay = time.Second // a child of its own may keep the pipes open
+	// A child of its own may keep the pipes open; and it takes a slow machine a while to read them.
+	cmd.WaitDelay = unhurried(time.Second)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

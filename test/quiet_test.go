@@ -11,14 +11,14 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // boxTime is for how long connections may carry nothing through a box, on a slow machine up to
-// boxTimeMost; and they do for quietTimes as long.
+// boxTimeMost.
 const (
 	boxTime     = 6 * time.Second
 	boxTimeMost = 12 * time.Second
-	quietTimes  = 2
 )
 
 // newBox listens in front of an address, and ends the connections through it that carry nothing for
@@ -107,7 +107,8 @@ func TestQuietThroughBox(t *testing.T) {
 			halfClose(t, half)
 			receives(t, halfTarget, "question")
 			receivesEnd(t, halfTarget)
-			time.Sleep(quietTimes * patience)
+			// and in the long form until it has been tried out what the way bears, and longer
+			time.Sleep(testenv.OfFull(patience*3/2, patience*5))
 			send(t, client, "here still")
 			receives(t, target, "here still")
 			send(t, target, "here too")

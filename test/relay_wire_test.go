@@ -236,6 +236,9 @@ func TestMuxConnections(t *testing.T) {
 		made[conn] = true
 	}})
 	me.startNamed(counter.Addr(), "db", m.address, "--mux")
+	mu.Lock()
+	most := max(len(made), 2) // a slow machine's outlet may have begun anew
+	mu.Unlock()
 	inlet := me.inletTo("db@" + relay)
 	var tasks sync.WaitGroup
 	for range 20 {
@@ -249,8 +252,8 @@ func TestMuxConnections(t *testing.T) {
 	tasks.Wait()
 	mu.Lock()
 	defer mu.Unlock()
-	if len(made) > 2 {
-		t.Errorf("the outlet made %d connections to its relay", len(made))
+	if len(made) > most {
+		t.Errorf("the outlet made %d connections to its relay, want %d", len(made), most)
 	}
 }
 

@@ -74,7 +74,7 @@ func TestReaderOfResultsGone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			reader, out := pipe(t)
-			_ = reader.Close()
+			hangUp(reader)
 			cmd := u.command(args...)
 			cmd.Stdout = out
 			p := start(t, cmd)

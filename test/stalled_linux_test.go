@@ -22,6 +22,7 @@ const (
 // processes with little memory. All live, take new connections meanwhile, and deliver everything
 // once it is read. Only one of them runs at a time: the kernel's own memory for sockets is limited.
 func TestStalledReaders(t *testing.T) {
+	alone(t)
 	for name, p := range map[string]plan{
 		"direct": {}, "relay": {relay: true}, "mux": {relay: true, outlet: []string{"--mux"}},
 	} {

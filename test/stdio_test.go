@@ -242,7 +242,7 @@ func TestReaderOfStreamGone(t *testing.T) {
 	p := start(t, cmd)
 	far := w.accept()
 	_ = out.Close()
-	_ = reader.Close()
+	hangUp(reader)
 	send(t, far, "anybody there?")
 	if _, err := far.Read(make([]byte, 1)); !netio.IsReset(err) {
 		t.Errorf("read %v", err)

@@ -19,15 +19,26 @@ const lastWords = 5 * time.Second
 func pipe(t testing.TB) (r, w *os.File) {
 	t.Helper()
 	var fds [2]int
-	if err := syscall.Pipe(fds[:]); err != nil {
-		t.Fatal(err)
-	}
+	syscall.ForkLock.RLock() // or a process of another test would inherit it
+	err := syscall.Pipe(fds[:])
 	for _, fd := range fds {
 		syscall.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
+	if err != nil {
+		t.Fatal(err)
 	}
 	r, w = os.NewFile(uintptr(fds[0]), "r"), os.NewFile(uintptr(fds[1]), "w")
 	t.Cleanup(func() { _ = r.Close(); _ = w.Close() })
 	return r, w
+}
+
+// hangUp closes an end of a pipe, at a moment when no process that another test starts
+// has a copy of it: who is at the other end is told by his next write.
+func hangUp(end *os.File) {
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	_ = end.Close()
 }
 
 // fillPipe writes to a pipe until it takes nothing any more, to the last byte.
@@ -148,7 +159,7 @@ func TestLogReaderGone(t *testing.T) {
 			p := start(t, cmd)
 			line := p.ready()
 			_ = log.Close()
-			_ = reader.Close()
+			hangUp(reader)
 			p.signal(syscall.SIGHUP) // which is logged
 			to := line
 			if part == "outlet" {

@@ -18,7 +18,7 @@ import (
 // briefly is how long a credential is valid that is to expire while a test looks on: not before
 // everything is up.
 func briefly() time.Duration {
-	const quiet, up = 8 * time.Second, 2 * time.Second
+	const quiet, up = 5 * time.Second, 2 * time.Second
 	return max(quiet, unhurried(up).Round(time.Second))
 }
 

@@ -3,8 +3,10 @@ package netio
 import (
 	"cmp"
 	"io"
+	"math"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -24,7 +26,26 @@ type pipe struct {
 	r, w int
 }
 
-var pipes sync.Pool
+const (
+	pipesPart  = 16 // pipes take two of so many descriptors, an eighth of them, at most,
+	pipesLeast = 4  // but there may be so many pipes
+)
+
+var (
+	pipes     sync.Pool
+	pipesOpen atomic.Int64 // the pool's too, and those that it has dropped and that wait to be closed
+	pipesMost = sync.OnceValue(pipesAllowed)
+)
+
+// pipesAllowed returns how many pipes there may be at once: without a bound, copies whose
+// destinations take nothing would hold the descriptors that new connections need.
+func pipesAllowed() int64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return math.MaxInt64
+	}
+	return max(int64(min(limit.Cur/pipesPart, math.MaxInt32)), pipesLeast)
+}
 
 // getPipe returns an empty pipe, or nil if none is to be had.
 func getPipe() *pipe {
@@ -32,7 +53,9 @@ func getPipe() *pipe {
 		return p
 	}
 	var fds [2]int
-	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {
+	if pipesOpen.Add(1) > pipesMost() ||
+		unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK) != nil {
+		pipesOpen.Add(-1)
 		return nil
 	}
 	// A smaller pipe works as well, only slower.
@@ -48,6 +71,7 @@ func (p *pipe) close() {
 	runtime.SetFinalizer(p, nil)
 	_ = unix.Close(p.r)
 	_ = unix.Close(p.w)
+	pipesOpen.Add(-1)
 }
 
 // splicer moves bytes one way. Its callbacks are made once, so that moving allocates nothing.
@@ -67,7 +91,7 @@ type spliceState int
 
 const (
 	spliceReady   spliceState = iota
-	spliceNoPipe              // just now: no descriptors
+	spliceNoPipe              // just now: no descriptors, or too many pipes
 	spliceUnknown             // ever: the system does not do it, or not for this socket
 )
 

@@ -189,6 +189,41 @@ func TestJoinWithoutDescriptors(t *testing.T) {
 	}
 }
 
+// Copies whose destinations take nothing hold as many pipes as there may be, and no more
+// descriptors. Others go on without.
+func TestPipesAreBounded(t *testing.T) {
+	before := noPooledPipes(t)
+	open := pipesOpen.Load()
+	was, most := pipesMost, open+2
+	pipesMost = func() int64 { return most }
+	t.Cleanup(func() { pipesMost = was })
+	var stalled []*joined
+	for range 5 {
+		j := join(t, "tcp", "tcp")
+		stall(t, j)
+		stalled = append(stalled, j)
+	}
+	testkit.Eventually(t, "stalling", func() bool { return noPooledPipes(t) == before+2*2 })
+	j := join(t, "tcp", "tcp")
+	testkit.Write(t, j.left, "up")
+	testkit.Expect(t, j.right, "up")
+	testkit.Write(t, j.right, "down")
+	testkit.Expect(t, j.left, "down")
+	if _, now := descriptors(t); now > before+2*2 {
+		t.Errorf("%d descriptors are pipes', want %d", now-before, 2*2)
+	}
+	for _, s := range append(stalled, j) {
+		_ = Reset(s.right)
+		if err := testkit.Within(t, s.done, "Join"); !IsReset(err) {
+			t.Errorf("Join: %v, want a reset", err)
+		}
+	}
+	if after := noPooledPipes(t); after != before || pipesOpen.Load() != open {
+		t.Errorf("%d descriptors of pipes are left, and %d pipes counted", after-before,
+			pipesOpen.Load()-open)
+	}
+}
+
 func TestJoinEndsWithoutDescriptors(t *testing.T) {
 	_ = noPooledPipes(t)
 	j := join(t, "tcp", "tcp")
