@@ -24,7 +24,7 @@ func (e *Endpoint) serveFlows(
 		}
 		authenticated()
 		s := f.Session()
-		if f.receiving.request != nil {
+		if f.request() != nil {
 			if err := e.takeOver(l, f); err != nil {
 				return err
 			}
@@ -160,19 +160,23 @@ func (e *Endpoint) acceptFlow(l *link) (*Flow, error) {
 		return nil, err
 	}
 	f := newFlow(s, l, keys)
-	f.receiving.opens, f.receiving.id = s.survive > 0, keys.lasting.id
+	if s.survive > 0 {
+		f.receiving.opener = &opener{on: keys.lasting.id}
+	}
 	if err := f.first(); err != nil {
 		return f, err
 	}
-	f.receiving.opens = false
 	if number == 0 || !used.Use(number) { // 0 is the control link's
 		return f, ErrReplayed
 	}
 	l.resting.Store(f.receiving.ended) // true for an empty flow
 	l.unauthenticated.Store(false)
-	if f.receiving.request == nil && !f.receiving.ended {
-		s.outlive(f, keys.lasting)
-		f.lasting.openedFirst(f)
+	if f.request() == nil {
+		f.receiving.opener = nil
+		if !f.receiving.ended {
+			s.outlive(f, keys.lasting)
+			f.lasting.openedFirst(f)
+		}
 	}
 	return f, nil
 }

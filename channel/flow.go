@@ -46,7 +46,6 @@ type Flow struct {
 	sending struct {
 		sync.Mutex
 		cipher cipherHalf
-		out    output
 		hello  []byte // goes out before the first record
 		err    error  // permanent
 		ended  bool
@@ -56,17 +55,13 @@ type Flow struct {
 
 	receiving struct {
 		sync.Mutex
-		cipher   cipherHalf
-		in       *input   // read and not yet opened; the carrier's again once the flow is clean
-		from     carrier  // that in comes from
-		data     []byte   // opened and not yet delivered; in the input's buffer
-		segments [][]byte // room for WriteTo's system calls
-		buffers  net.Buffers
-		err      error // permanent; io.EOF after the end
-		ended    bool  // the end has been seen, and life does not know yet
-		opens    bool  // the next record may ask to go on with another flow, and request is that
-		request  []byte
-		id       flowID // where it asks
+		cipher cipherHalf
+		in     *input  // read and not yet opened; the carrier's again once the flow is clean
+		from   carrier // that in comes from
+		data   []byte  // opened and not yet delivered; in the input's buffer
+		err    error   // permanent; io.EOF after the end
+		ended  bool    // the end has been seen, and life does not know yet
+		opener *opener // while it is not known whether it goes on with another flow
 	}
 
 	life struct {

@@ -15,14 +15,14 @@ import (
 // end: the next flow may begin in the same read. It has one owner at a time, and no lock.
 type input struct {
 	buffer *netio.Buffer
-	class  netio.Class
 	begin  int // buffer.Bytes[begin:end] has been read and not yet taken
 	end    int
 	want   int // how many bytes from begin on the taker waits for
 	bufs   [1][]byte
 
 	to     io.Writer // where what is opened goes, while somebody copies it there
-	spared bool      // the last read was of less than it could have been, for the sake of memory
+	class  netio.Class
+	spared bool // the last read was of less than it could have been, for the sake of memory
 }
 
 // spareRead is how much is read behind what is wanted when memory is to be spared.

@@ -50,8 +50,10 @@ type lasting struct {
 	mu      sync.Mutex // taken after the flow's life
 	attempt uint32     // how often it has been tried to resume the flow; the highest counts
 	last    *link      // on which what is left of a flow is delivered that has ended here
-	hook    func()     // see Flow.OnEnd
-	over    bool       // it is not resumed any more
+	on      *link      // that the flow has come to, and left is closed when it leaves that
+	left    chan struct{}
+	hook    func() // see Flow.OnEnd
+	over    bool   // it is not resumed any more
 }
 
 // errGivenUp says that a flow cannot go on elsewhere: what it takes is not kept any more.
@@ -80,8 +82,10 @@ func (l *lasting) openedLocked(f *Flow, t recordType, size int) {
 	o.unsaid += size
 	u := urgencyDelay
 	switch {
-	case o.unsaid >= ackBytes:
+	case o.unsaid >= ackMost:
 		u = urgencyNow
+	case o.unsaid >= ackBytes:
+		u = urgencySoon
 	case t == typeData && size == 0:
 		u = urgencySome
 	}
@@ -177,6 +181,28 @@ func (l *lasting) deliverOn(on *link, attempt uint32) bool {
 	}
 	l.last = on
 	return true
+}
+
+// leaves returns a channel that is closed when the flow, which is about to come to a link, leaves
+// that.
+func (l *lasting) leaves(on *link) <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.left != nil {
+		close(l.left) // of an attempt that has been overtaken
+	}
+	l.on, l.left = on, make(chan struct{})
+	return l.left
+}
+
+// leave takes note that the flow leaves a link.
+func (l *lasting) leave(from *link) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.on == from && l.left != nil {
+		close(l.left)
+		l.on, l.left = nil, nil
+	}
 }
 
 // takeLast returns the link on which what is left is being delivered, for another attempt to close

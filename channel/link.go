@@ -16,17 +16,12 @@ type link struct {
 	// pool is told when the link has no flow any more. Nil for a control link, and before it is
 	// known whose link it is.
 	pool *linkPool
-	// since is when the link became idle, by the pool's time; guarded by the pool.
+	// flow is the one that is on the link, or nil.
+	flow atomic.Pointer[Flow]
+	// since is when the link became idle, by the pool's time, or when it was first seen that nothing
+	// passes in the flow on it any more: moves is how often something had. The pool guards both.
 	since time.Duration
-	// flow is the one that is on the link, or nil. moves and still are how often something had
-	// passed in it at the last look, and since when that has been so many; guarded by the pool.
-	flow  atomic.Pointer[Flow]
-	still time.Duration
 	moves uint32
-
-	// left is closed when a flow that has come to the link from another one leaves it; nil if none
-	// has.
-	left atomic.Pointer[chan struct{}]
 
 	// resting tells that the last flow has left the link clean and no other has begun.
 	resting atomic.Bool
@@ -47,7 +42,12 @@ var _ carrier = (*link)(nil)
 func newLink(conn Conn) *link { return &link{Conn: conn, in: new(input)} }
 
 // ReadLazy implements carrier.
-func (l *link) ReadLazy(room netio.Room) (int, error) { return netio.ReadLazy(l.Conn, room) }
+func (l *link) ReadLazy(room netio.Room) (int, error) {
+	if lazy, ok := l.Conn.(netio.LazyReader); ok { // a frame less on the stack of who waits
+		return lazy.ReadLazy(room)
+	}
+	return netio.ReadLazy(l.Conn, room)
+}
 
 // Takes implements carrier.
 func (l *link) Takes() int { return netio.Takes(l.Conn) }
@@ -89,15 +89,15 @@ func (l *link) ResetDelivered(wait time.Duration) error {
 // rest implements carrier.
 func (l *link) rest(in *input) {
 	l.in = in
-	l.flow.Store(nil)
 	l.resting.Store(true)
 	l.leave()
+	l.flow.Store(nil)
 }
 
 // leave tells who waits for the flow to leave the link.
 func (l *link) leave() {
-	if left := l.left.Swap(nil); left != nil {
-		close(*left)
+	if f := l.flow.Load(); f != nil && f.lasting != nil {
+		f.lasting.leave(l)
 	}
 }
 

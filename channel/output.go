@@ -13,8 +13,8 @@ type output struct {
 	to     io.Writer // the flow, if what is read goes there; nil is unknown
 	short  bool      // the last slots were fewer than they could be, for the sake of memory
 	class  netio.Class
-	room   int // of the last slots
-	*slots     // nil while nothing is in it
+	room   int32 // of the last slots
+	*slots       // nil while nothing is in it
 }
 
 // slots are a buffer that is cut, each with room for a record's header and tag around its data.
@@ -54,7 +54,7 @@ func (o *output) take(c netio.Class, prefix []byte) {
 	o.slots = slotsPool.Get().(*slots)
 	o.buffer = netio.GetBuffer(c)
 	o.prefix = copy(o.buffer.Bytes, prefix)
-	o.room = o.cut()
+	o.room = int32(o.cut())
 }
 
 // cut lays the slots out behind the prefix, and returns their room. The first record behind a hello
@@ -127,7 +127,7 @@ func (o *output) fit(n int) {
 	if o.short {
 		return
 	}
-	if n == o.room && o.class < netio.Huge {
+	if n == int(o.room) && o.class < netio.Huge {
 		o.class++
 	} else {
 		o.class = netio.Adapt(o.class, n)

@@ -150,8 +150,8 @@ func (p *linkPool) quiet(now time.Time, q *quietLinks) (work quietWork) {
 		}
 		work.again = true
 		if moves := f.moves.Load(); moves != l.moves {
-			l.moves, l.still = moves, at
-		} else if at-l.still >= way.allows()/(quietRounds+1) {
+			l.moves, l.since = moves, at
+		} else if at-l.since >= way.allows()/(quietRounds+1) {
 			work.flows = append(work.flows, f)
 		}
 	}
@@ -211,7 +211,7 @@ func (p *linkPool) lose(l *link, f *Flow, q *quietLinks) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if f.moves.Load() == l.moves+1 && !l.unauthenticated.Load() { // one more for the end
-		p.lost = max(p.lost, q.at(time.Now())-l.still)
+		p.lost = max(p.lost, q.at(time.Now())-l.since)
 	}
 }
 

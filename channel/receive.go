@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"sync"
 
 	"github.com/secureportal/sp/internal/netio"
 )
@@ -121,10 +123,10 @@ func (f *Flow) openNextLocked(most int) (bool, error) {
 		}
 		return false, abortReason(data[0]).err()
 	case typeResume:
-		if !r.opens || len(data) != requestSize {
+		if r.opener == nil || len(data) != requestSize {
 			return false, fmt.Errorf("%w: resume of %d bytes out of place", ErrProtocol, len(data))
 		}
-		r.request = bytes.Clone(data)
+		r.opener.request = bytes.Clone(data)
 	default:
 		return false, fmt.Errorf("%w: record of type %d in a flow", ErrProtocol, t)
 	}
@@ -180,9 +182,29 @@ const maxSegments = 64
 // dst.
 func (f *Flow) writeOpenedLocked(dst io.Writer) (int64, error) {
 	r := &f.receiving
-	r.segments = append(r.segments[:0], r.data)
+	first := r.data
 	r.data = nil
-	for len(r.segments) < maxSegments && r.err == nil {
+	if !f.openMoreLocked() {
+		n, err := dst.Write(first)
+		return int64(n), netio.ToDestination(err)
+	}
+	s := segmentsPool.Get().(*segments)
+	defer s.free()
+	s.all = append(s.all, first, r.data)
+	r.data = nil
+	for len(s.all) < maxSegments && f.openMoreLocked() {
+		s.all = append(s.all, r.data)
+		r.data = nil
+	}
+	s.left = s.all
+	n, err := netio.WriteBuffers(dst, &s.left)
+	return n, netio.ToDestination(err)
+}
+
+// openMoreLocked opens the next data that has been read. It reports whether there was some.
+func (f *Flow) openMoreLocked() bool {
+	r := &f.receiving
+	for r.err == nil && len(r.data) == 0 {
 		opened, err := f.openLocked(maxBody)
 		if err != nil {
 			f.receiveFailedLocked(err) // after what came before it
@@ -190,18 +212,23 @@ func (f *Flow) writeOpenedLocked(dst io.Writer) (int64, error) {
 		if !opened {
 			break
 		}
-		if len(r.data) > 0 {
-			r.segments = append(r.segments, r.data)
-			r.data = nil
-		}
 	}
-	if len(r.segments) == 1 {
-		n, err := dst.Write(r.segments[0])
-		return int64(n), netio.ToDestination(err)
-	}
-	r.buffers = r.segments // a field, because it escapes
-	n, err := netio.WriteBuffers(dst, &r.buffers)
-	return n, netio.ToDestination(err)
+	return len(r.data) > 0
+}
+
+// segments are the data of several records, for one system call. A flow holds them no longer than
+// that takes.
+type segments struct {
+	all  [][]byte
+	left net.Buffers // of all, while it is being written
+}
+
+var segmentsPool = sync.Pool{New: func() any { return new(segments) }}
+
+func (s *segments) free() {
+	clear(s.all)
+	s.all, s.left = s.all[:0], nil
+	segmentsPool.Put(s)
 }
 
 // Quiet implements netio.Quieter.

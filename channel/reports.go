@@ -17,11 +17,13 @@ import (
 //	acknowledge = session (16) | (number (8) | records (8)) × n
 //	lost, gone  = session (16) | number (8)
 const (
-	// ackBytes is how many bytes are acknowledged at once, and ackDelay how long fewer wait.
+	// ackBytes is how many bytes are acknowledged soon, and ackDelay how long fewer wait. An
+	// acknowledgement costs about as much as 128 KiB of data, so a busy flow sends none within
+	// ackPause of another, unless that would be ackMost bytes.
 	ackBytes = 256 << 10
+	ackMost  = 16 << 20
 	ackDelay = 200 * time.Millisecond
-	// ackPause is the least time between two reports.
-	ackPause = 20 * time.Millisecond
+	ackPause = 50 * time.Millisecond
 	// maxAcks is how many flows are in one acknowledgement.
 	maxAcks = 4000
 
@@ -36,6 +38,7 @@ const (
 	urgencyNone  urgency = iota // nothing has been opened
 	urgencySome                 // with the next report, for it says nothing
 	urgencyDelay                // within ackDelay
+	urgencySoon                 // ackPause after the last one
 	urgencyNow
 )
 
@@ -73,18 +76,17 @@ func (r *reports) list(f *Flow, u urgency) {
 	switch u {
 	case urgencyNow:
 		r.dueLocked(0)
+	case urgencySoon:
+		r.dueLocked(time.Until(r.last.Add(ackPause)))
 	case urgencyDelay:
 		r.dueLocked(ackDelay)
 	}
 }
 
-// dueLocked has the reports told in wait, but not too soon after the last ones.
+// dueLocked has the reports told in wait, or sooner.
 func (r *reports) dueLocked(wait time.Duration) {
 	now := time.Now()
 	at := now.Add(wait)
-	if soonest := r.last.Add(ackPause); at.Before(soonest) {
-		at = soonest
-	}
 	if r.due.IsZero() || at.Before(r.due) {
 		r.due = at
 		r.timer.Reset(at.Sub(now))

@@ -64,6 +64,21 @@ func (k resumeKey) readStand(b []byte, role identity.Role, on flowID) (st stand,
 	return st, nil
 }
 
+// opener is what a flow has at the responder until it is known whether it is the new link of another
+// one.
+type opener struct {
+	on      flowID
+	request []byte // to go on with the other one; nil: none has come
+}
+
+// request returns what the flow's first record asks, if it is the new link of another one.
+func (f *Flow) request() []byte {
+	if o := f.receiving.opener; o != nil {
+		return o.request
+	}
+	return nil
+}
+
 // errOvertaken says that another attempt was faster.
 var errOvertaken = errors.New("another attempt to resume the flow was faster")
 
@@ -94,7 +109,7 @@ func (f *Flow) resumeIn(ctx context.Context, s *Session) error {
 	unguard := guard(ctx, l.Conn, resumeTimeout)
 	theirs, err := f.ask(l, k, st)
 	if err = unguard(err); err == nil {
-		err = f.goOn(l, s, theirs)
+		_, err = f.goOn(l, s, theirs)
 	}
 	if err != nil {
 		_ = l.Close()
@@ -149,22 +164,23 @@ func (l *link) readRecord(c *cipherHalf) (recordType, []byte, error) {
 }
 
 // goOn has the flow go on with l, a link of s, where the other end stands where theirs says: what
-// that lacks is sent again. A flow that has ended on this side only delivers what is left.
-func (f *Flow) goOn(l *link, s *Session, theirs stand) error {
+// that lacks is sent again. A flow that has ended on this side only delivers what is left, and put
+// is false.
+func (f *Flow) goOn(l *link, s *Session, theirs stand) (put bool, err error) {
 	before := f.Session()
-	put, err := f.sendAgain(l, s, theirs)
+	put, err = f.sendAgain(l, s, theirs)
 	switch {
 	case put && err != nil:
 		before.unsuspend(f, true)
 		f.suspend(l, err)
-		return nil
+		return true, nil
 	case err != nil:
-		return err
+		return false, err
 	case !put:
 		l.closeDelivered()
 	}
 	before.unsuspend(f, true)
-	return nil
+	return put, nil
 }
 
 // sendAgain puts the flow on l, and sends what the other end lacks.
@@ -232,8 +248,7 @@ func (l *link) closeDelivered() {
 // on with another flow there. It returns when that has left the link, clean, and with an error when
 // the link is at its end.
 func (e *Endpoint) takeOver(l *link, opener *Flow) error {
-	s, data := opener.Session(), opener.receiving.request
-	on := opener.receiving.id
+	s, data, on := opener.Session(), opener.request(), opener.receiving.opener.on
 	f := e.flows.get(parseFlowID(data))
 	if f == nil || !f.mayGoOnIn(s) {
 		opener.abort(abortGone, ErrGone)
@@ -251,10 +266,10 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 	}
 	f.waitIn(s)
 	if err = opener.answer(f, on, st.attempt); err == nil {
-		left := make(chan struct{})
-		l.left.Store(&left)
+		left := f.lasting.leaves(l)
 		l.in, opener.receiving.in = opener.receiving.in, nil
-		if err = f.goOn(l, s, st); err == nil {
+		var put bool
+		if put, err = f.goOn(l, s, st); put {
 			<-left
 		}
 	}

@@ -25,9 +25,10 @@ func (f *Flow) Write(p []byte) (int, error) {
 		if len(p) == 0 {
 			return 0, f.introduceLocked()
 		}
-		n := copyIn(s.out.begin(s.hello, len(p)-total), p[total:])
-		err := f.sendLocked(&s.out, n)
-		s.out.Release()
+		var out output
+		n := copyIn(out.begin(s.hello, len(p)-total), p[total:])
+		err := f.sendLocked(&out, n)
+		out.Release()
 		if err != nil {
 			return total, err
 		}
@@ -126,12 +127,13 @@ func (f *Flow) receives() bool {
 // sendRecordLocked sends a record on its own.
 func (f *Flow) sendRecordLocked(t recordType, data ...byte) error {
 	s := &f.sending
-	b, err := s.out.one(&s.cipher, s.hello, t, data)
+	var out output
+	b, err := out.one(&s.cipher, s.hello, t, data)
 	if err == nil {
 		s.hello = nil
-		err = f.transmitLocked(&s.out, b)
+		err = f.transmitLocked(&out, b)
 	}
-	s.out.Release()
+	out.Release()
 	return f.sentLocked(err)
 }
 

@@ -110,15 +110,14 @@ func (a *again) settle(on netio.Conn) {
 	}
 }
 
-// settle is again's, and forgets what has been kept. Somebody who writes just now forgets it when
-// he writes again.
+// settle is again's, and forgets what it would have taken to open the stream again.
 func (s *Stream) settle(on netio.Conn) {
-	s.again.settle(on)
-	if s.again != nil && s.writing.TryLock() {
-		s.again.sent = nil
-		s.writing.Unlock()
-	}
+	s.again.Load().settle(on)
+	s.again.Store(nil)
 }
+
+// mayOpenAgain tells whether the stream may be opened again.
+func (s *Stream) mayOpenAgain() bool { return s.again.Load().mayHappen() }
 
 // stop has the stream not opened again.
 func (a *again) stop() {
@@ -148,7 +147,7 @@ func (a *again) begin() (context.Context, context.CancelFunc) {
 // openAgain opens the stream again, if it has failed because of err and that may be done. It is
 // called with reading locked.
 func (s *Stream) openAgain(err error) bool {
-	a := s.again
+	a := s.again.Load()
 	if !a.mayHappen() || a.left == 0 || errors.Is(err, os.ErrDeadlineExceeded) ||
 		!notCarried(err, true) {
 		return false
@@ -179,15 +178,13 @@ func (s *Stream) openAgain(err error) bool {
 
 // moveLocked has the stream go on where next would, and says again what has been said.
 func (s *Stream) moveLocked(ctx context.Context, next *Stream) bool {
-	a, conn := s.again, next.first
+	a, conn := s.again.Load(), next.first
 	s.later.Store(&conn)
 	if ctx.Err() != nil { // closed meanwhile
 		_ = conn.Close()
 		return false
 	}
-	s.route, s.begin = next.route, next.begin
-	s.inside, s.passing, s.passed = next.inside, next.passing, false
-	s.reading.ahead = nil
+	s.reading.from, s.reading.ahead = next.reading.from, nil
 	s.failure.Store(nil)
 	if s.answerBy.Load() {
 		_ = conn.SetReadDeadline(a.answerBy)

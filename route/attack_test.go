@@ -103,7 +103,7 @@ func TestSwallowedProbe(t *testing.T) {
 func TestAwaitLeavesNoDeadline(t *testing.T) {
 	for range 1000 {
 		near, far := faultnet.Pipe()
-		s := opened(near, nil, 0, []byte{1})
+		s := opened(near, new(answerer), []byte{1})
 		ctx, cancel := context.WithCancel(context.Background())
 		var tasks sync.WaitGroup
 		tasks.Go(cancel)

@@ -134,9 +134,9 @@ func (n *Node) open(
 		_ = conn.Close()
 		return nil, err
 	}
-	s := opened(conn, r, begin, out)
-	s.inside, s.passing = k > 0, k > 0 && slices.ContainsFunc(onward, moves)
-	return s, nil
+	passing := k > 0 && slices.ContainsFunc(onward, moves)
+	from := &answerer{route: r, begin: begin, inside: k > 0, passing: passing}
+	return opened(conn, from, out), nil
 }
 
 func (n *Node) connectTimeout() time.Duration {

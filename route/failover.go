@@ -186,11 +186,11 @@ func (f *Failover) OpenWith(
 	if !ok {
 		by = time.Now().Add(on.node.connectTimeout())
 	}
-	s.again = newAgain(on.node.life.ctx, by, f.mayOpenAgain,
+	s.again.Store(newAgain(on.node.life.ctx, by, f.mayOpenAgain,
 		func(ctx context.Context) (next *Stream, err error) {
 			next, on, err = f.open(ctx, on, flags, payload)
 			return next, err
-		})
+		}))
 	return s, nil
 }
 

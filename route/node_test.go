@@ -569,7 +569,7 @@ func TestStatusAndDataCutAnywhere(t *testing.T) {
 	for i := range b {
 		near, far := faultnet.Pipe()
 		_ = near.SetDeadline(time.Now().Add(testkit.Patience))
-		s := opened(near, Route{}, 0, []byte("opening"))
+		s := opened(near, new(answerer), []byte("opening"))
 		if _, err := far.Write(b[:i]); err != nil {
 			t.Fatal(err)
 		}

@@ -47,7 +47,7 @@ func (l leading) link(from string) *Stream {
 		l.ServeLink(far)
 	})
 	l.t.Cleanup(func() { _ = near.Close() })
-	return opened(near, nil, 0, opening(l.t, wire.Message{
+	return opened(near, new(answerer), opening(l.t, wire.Message{
 		Onward: wire.Route{secure()},
 		Return: wire.Route{{Kind: wire.Label, Name: sourceLabel(from)}},
 	}))

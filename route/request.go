@@ -32,18 +32,17 @@ type Request struct {
 
 	node    *Node
 	conn    netio.Conn
-	ahead   []byte       // read behind the message
-	address wire.Address // what was taken off the onward route last
+	ahead   []byte        // read behind the message
+	address *wire.Address // what was taken off the onward route last; nil once it is answered
 	answer  answer
 	end     end
+	missed  bool // somebody would miss what the request is for: see channel.Activity
 
 	// What limits count. A link from the network has a slot until something else counts it, and for
 	// longer if its peer has been authenticated; party is whom the request counts for, if it does.
 	slot  *admission.Slot
 	party admission.Party
-	// missed tells that somebody would miss what the request is for: see channel.Activity.
-	missed bool
-	way    *admission.Way // that the link has come by; nil for one that was accepted here
+	way   *admission.Way // that the link has come by; nil for one that was accepted here
 }
 
 // answer is how far a request's answer is.
@@ -130,7 +129,7 @@ func (q *Request) Accept() *Stream {
 	q.answer = answered
 	out := wire.AppendStatus(nil, wire.Status{Code: wire.OK, Hop: q.ordinal()})
 	s := accepted(q.conn, q.ahead, out)
-	q.Message, q.ahead = wire.Message{}, nil
+	q.Message, q.ahead, q.address = wire.Message{}, nil, nil
 	return s
 }
 
@@ -176,7 +175,7 @@ func (q *Request) pass(next netio.Conn) (wire.Code, error) {
 		return wire.TooLong, err
 	}
 	_, err = next.Write(append(out, q.ahead...))
-	q.Message, q.ahead = wire.Message{Return: q.Message.Return}, nil
+	q.Message, q.ahead, q.address = wire.Message{Return: q.Message.Return}, nil, nil
 	if err == nil && q.Session != nil {
 		// The asker can believe this status, and what comes behind it is somebody else's.
 		passed := wire.Status{Code: wire.OK, Hop: q.ordinal()}

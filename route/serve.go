@@ -81,7 +81,7 @@ func (n *Node) resolve(q *Request) (Handler, error) {
 	for ok && a.Kind == wire.Service && (a.Name == HopName || n.offers.stays(a.Name)) {
 		a, ok = q.next()
 	}
-	q.address = a
+	q.address = &a
 	switch {
 	case !ok:
 		q.refuse(wire.Status{Code: wire.OK}) // the node itself was asked for: it is here
@@ -116,10 +116,10 @@ func (n *Node) secure(ctx context.Context, q *Request) error {
 
 func (n *Node) resolveForward(q *Request) (_ Handler, err error) {
 	if n.config.Forward != nil && !n.config.OpenForward && q.Session == nil {
-		return nil, refuseStranger("forwarded to " + transport.Format(q.address))
+		return nil, refuseStranger("forwarded to " + transport.Format(*q.address))
 	}
-	if n.config.Forward == nil || !n.config.Forward(q.address) {
-		return nil, Refuse(wire.NotAllowed, notForwarded(q.address))
+	if n.config.Forward == nil || !n.config.Forward(*q.address) {
+		return nil, Refuse(wire.NotAllowed, notForwarded(*q.address))
 	}
 	if err = q.begin(); err != nil {
 		return nil, err
@@ -140,12 +140,12 @@ func notForwarded(a wire.Address) string {
 
 // forward goes on to another node.
 func (n *Node) forward(ctx context.Context, q *Request) error {
-	next, ended, err := n.dialFor(ctx, q.source(), q.address)
+	next, ended, err := n.dialFor(ctx, q.source(), *q.address)
 	if errors.Is(err, transport.ErrWithheld) {
-		return RefuseBecause(wire.NotAllowed, notForwarded(q.address), err)
+		return RefuseBecause(wire.NotAllowed, notForwarded(*q.address), err)
 	}
 	if err != nil {
-		return RefuseBecause(wire.Unreachable, "cannot reach "+transport.Format(q.address), err)
+		return RefuseBecause(wire.Unreachable, "cannot reach "+transport.Format(*q.address), err)
 	}
 	defer ended()
 	return q.Forward(next)

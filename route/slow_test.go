@@ -120,7 +120,7 @@ func nextFlowOnSlowLine(t *testing.T, over func(here, there netio.Conn) (near, f
 			t.Cleanup(func() { _ = link.Close() })
 			here, there := over(client, server)
 			links.Go(func() { far.serveLink(there, nil) })
-			return opened(here, to, 0, opening(t, wire.Message{Onward: to})), nil
+			return opened(here, &answerer{route: to}, opening(t, wire.Message{Onward: to})), nil
 		}
 		session, err := near.endpoint.Initiate(t.Context(), "", trust.As{}, dial)
 		if err != nil {
@@ -133,7 +133,7 @@ func nextFlowOnSlowLine(t *testing.T, over func(here, there netio.Conn) (near, f
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := opened(flow, m.Onward, 0, opening(t, m))
+			s := opened(flow, &answerer{route: m.Onward}, opening(t, m))
 			defer s.Close()
 			if _, err := io.WriteString(s, text); err != nil {
 				t.Fatal(err)

@@ -23,32 +23,36 @@ import (
 type Stream struct {
 	first netio.Conn                 // what it was opened on
 	later atomic.Pointer[netio.Conn] // what it is on in place of that: see again
-	again *again                     // nil for a stream that is not opened again
+	again atomic.Pointer[again]      // nil for a stream that is not opened again, or not any more
 
-	pending atomic.Bool // out is not empty
+	failure  atomic.Pointer[error] // why it could not be opened, or what the status said
+	pending  atomic.Bool           // out is not empty
+	awaiting atomic.Bool           // the status has not been read
+	answerBy atomic.Bool           // it has a time limit
+
 	writing struct {
 		sync.Mutex
 		out  []byte      // goes out before the next write
 		soon *time.Timer // or when this says so
 	}
 
-	awaiting atomic.Bool           // the status has not been read
-	answerBy atomic.Bool           // it has a time limit
-	failure  atomic.Pointer[error] // why it could not be, or what it said
-	reading  struct {
+	reading struct {
 		sync.Mutex
-		ahead []byte // read and not yet taken
-		err   error  // permanent
+		ahead []byte    // read and not yet taken
+		from  *answerer // of the dialer's side, while the status has not been read
 	}
 
-	// Of the dialer's side: where the status comes from. Passing is used with reading locked.
+	asker *asker // of the acceptor's side of a secure channel; nil otherwise
+}
+
+// answerer is where a stream's status comes from. Like all that is of no use once that has been
+// read, it is not in the stream itself, which may live for years.
+type answerer struct {
 	route   Route
-	begin   int
+	begin   int  // the first of the route's addresses that is still to be walked
 	inside  bool // it comes in a channel
 	passing bool // and the node where the channel ends says first that it has passed the message on
 	passed  bool // it has, and what is read now comes from behind it
-
-	asker *asker // of the acceptor's side of a secure channel; nil otherwise
 }
 
 var (
@@ -60,10 +64,10 @@ var (
 	_ io.WriterTo      = (*Stream)(nil)
 )
 
-// opened returns the dialer's side of a stream on conn: the addresses of r from begin on are still
-// to be walked, and out is the opening message that says so.
-func opened(conn netio.Conn, r Route, begin int, out []byte) *Stream {
-	s := &Stream{first: conn, route: r, begin: begin}
+// opened returns the dialer's side of a stream on conn, whose opening message is out.
+func opened(conn netio.Conn, from *answerer, out []byte) *Stream {
+	s := &Stream{first: conn}
+	s.reading.from = from
 	s.writing.out = out
 	s.pending.Store(true)
 	s.awaiting.Store(true)
@@ -125,8 +129,8 @@ func (s *Stream) FlushWithin(d time.Duration) {
 // called before anything else is done with the stream.
 func (s *Stream) AnswerBy(t time.Time) {
 	s.answerBy.Store(true)
-	if s.again != nil {
-		s.again.answerBy = t
+	if a := s.again.Load(); a != nil {
+		a.answerBy = t
 	}
 	_ = s.conn().SetReadDeadline(t)
 }
@@ -153,25 +157,25 @@ func (s *Stream) Write(p []byte) (int, error) {
 		w.soon = nil
 	}
 	before := len(w.out)
-	s.again.keepLocked(p)
+	s.again.Load().keepLocked(p)
 	n, err := s.conn().Write(append(w.out, p...))
 	w.out = nil
 	s.pending.Store(false)
-	if err != nil && s.again.mayHappen() {
+	if err != nil && s.mayOpenAgain() {
 		return len(p), nil // whoever waits for the answer sees to it
 	}
 	return max(n-before, 0), err
 }
 
 // isBeginning tells whether what is written does not simply go out.
-func (s *Stream) isBeginning() bool { return s.pending.Load() || s.again.mayHappen() }
+func (s *Stream) isBeginning() bool { return s.pending.Load() || s.mayOpenAgain() }
 
 // WriteBuffers implements netio.BuffersWriter.
 func (s *Stream) WriteBuffers(b *net.Buffers) (int64, error) {
 	if err := s.Flush(); err != nil {
 		return 0, err
 	}
-	if s.again.mayHappen() {
+	if s.mayOpenAgain() {
 		return b.WriteTo(struct{ io.Writer }{s})
 	}
 	return netio.WriteBuffers(s.conn(), b)
@@ -184,13 +188,19 @@ func (s *Stream) ReadFrom(src io.Reader) (int64, error) {
 	if err != nil {
 		return first, endToNil(err)
 	}
-	var rest int64
-	if r, ok := s.conn().(io.ReaderFrom); ok {
-		rest, err = r.ReadFrom(src)
-	} else {
-		rest, err = io.Copy(struct{ io.Writer }{s.conn()}, src)
+	r, ok := s.conn().(io.ReaderFrom)
+	if !ok {
+		r = writer{s.conn()}
 	}
+	rest, err := r.ReadFrom(src)
 	return first + rest, err
+}
+
+// writer is a conn that cannot read from another one by itself.
+type writer struct{ io.Writer }
+
+func (w writer) ReadFrom(src io.Reader) (int64, error) {
+	return io.Copy(struct{ io.Writer }{w}, src)
 }
 
 // readFirst sends src's first data, if something has to go out before, and all that it may have to
@@ -221,24 +231,36 @@ func endToNil(err error) error {
 // WriteTo implements io.WriterTo: it writes whatever arrives to dst, until the far end has ended
 // its direction.
 func (s *Stream) WriteTo(dst io.Writer) (int64, error) {
-	ahead, err := s.takeAhead()
+	first, err := s.writeAhead(dst)
 	if err != nil {
-		return 0, err
-	}
-	var total int64
-	if len(ahead) > 0 {
-		n, err := dst.Write(ahead)
-		if total = int64(n); err != nil {
-			return total, netio.ToDestination(err)
-		}
+		return first, err
 	}
 	w, ok := s.conn().(io.WriterTo)
 	if !ok {
-		n, err := io.Copy(dst, struct{ io.Reader }{s.conn()})
-		return total + n, err
+		w = reader{s.conn()}
 	}
-	n, err := w.WriteTo(dst)
-	return total + n, err
+	rest, err := w.WriteTo(dst)
+	return first + rest, err
+}
+
+// writeAhead waits for the status and writes what was read with it. It is a function of its own for
+// the sake of the stack of who waits for the rest.
+//
+//go:noinline
+func (s *Stream) writeAhead(dst io.Writer) (int64, error) {
+	ahead, err := s.takeAhead()
+	if err != nil || len(ahead) == 0 {
+		return 0, err
+	}
+	n, err := dst.Write(ahead)
+	return int64(n), netio.ToDestination(err)
+}
+
+// reader is a conn that cannot write to another one by itself.
+type reader struct{ io.Reader }
+
+func (r reader) WriteTo(dst io.Writer) (int64, error) {
+	return io.Copy(dst, struct{ io.Reader }{r})
 }
 
 // takeAhead waits for the status and returns what was read with it.
@@ -275,6 +297,9 @@ func (s *Stream) ReadLazy(room netio.Room) (int, error) {
 	s.reading.Unlock()
 	if some {
 		return s.readAhead(room.Acquire()[0]), nil
+	}
+	if lazy, ok := s.conn().(netio.LazyReader); ok { // a frame less on the stack of who waits
+		return lazy.ReadLazy(room)
 	}
 	return netio.ReadLazy(s.conn(), room)
 }
@@ -323,8 +348,11 @@ func (s *Stream) status() error {
 	r := &s.reading
 	r.Lock()
 	defer r.Unlock()
-	if r.err != nil || !s.awaiting.Load() {
-		return r.err
+	if failure := s.failure.Load(); failure != nil {
+		return *failure
+	}
+	if !s.awaiting.Load() {
+		return nil
 	}
 	err := s.readStatus()
 	for err != nil && s.openAgain(err) {
@@ -336,6 +364,7 @@ func (s *Stream) status() error {
 			_ = s.conn().SetReadDeadline(time.Time{})
 		}
 		s.settle(s.conn())
+		r.from = nil
 		s.awaiting.Store(false)
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -344,8 +373,8 @@ func (s *Stream) status() error {
 		}
 		err = ErrNoAnswer
 	}
-	r.err = err
-	s.failure.Store(&err) // before anybody else fails because of it
+	failure := err
+	s.failure.Store(&failure) // before anybody else fails because of it
 	s.settle(nil)
 	return err
 }
@@ -364,8 +393,8 @@ func (s *Stream) readStatus() error {
 			if r.ahead = r.ahead[size:]; len(r.ahead) == 0 {
 				r.ahead = nil
 			}
-			if s.passing && status.Code == wire.OK {
-				s.passing, s.passed = false, true
+			if r.from.passing && status.Code == wire.OK {
+				r.from.passing, r.from.passed = false, true
 				continue
 			}
 			return s.judge(status)
@@ -385,24 +414,26 @@ func (s *Stream) readStatus() error {
 // foreign says who has answered with something that is no status. Inside of a channel it is the
 // node at its end, or one behind that.
 func (s *Stream) foreign(err error) error {
-	if s.inside || len(s.route) == 0 {
+	from := s.reading.from
+	if from.inside || len(from.route) == 0 {
 		return err
 	}
-	return &ForeignError{Where: where(s.route[0]), Err: err}
+	return &ForeignError{Where: where(from.route[0]), Err: err}
 }
 
 func (s *Stream) judge(status wire.Status) error {
 	if status.Code == wire.OK {
 		return nil
 	}
+	from := s.reading.from
 	err := &StatusError{
-		Code: status.Code, Reason: status.Reason, Hearsay: !s.inside || s.passed,
+		Code: status.Code, Reason: status.Reason, Hearsay: !from.inside || from.passed,
 	}
 	hop := int(status.Hop)
-	if s.passed {
+	if from.passed {
 		hop = max(hop, 2) // it is not the node where the channel ends, whatever it says
 	}
-	err.locate(s.route, s.begin, hop)
+	err.locate(from.route, from.begin, hop)
 	if err.Code == wire.BadMessage && hop == 0 && err.Hearsay {
 		return s.foreign(err) // what sends back whatever it gets says this too
 	}
@@ -414,14 +445,15 @@ func (s *Stream) CloseWrite() error {
 	if err := s.Flush(); err != nil {
 		return err
 	}
-	if s.again == nil {
+	a := s.again.Load()
+	if a == nil {
 		return s.conn().CloseWrite()
 	}
 	s.writing.Lock()
 	defer s.writing.Unlock()
-	s.again.ended = true
+	a.ended = true
 	err := s.conn().CloseWrite()
-	if s.again.mayHappen() {
+	if a.mayHappen() {
 		return nil
 	}
 	return err
@@ -429,13 +461,13 @@ func (s *Stream) CloseWrite() error {
 
 // Close implements net.Conn.
 func (s *Stream) Close() error {
-	s.again.stop()
+	s.again.Load().stop()
 	return s.conn().Close()
 }
 
 // Reset implements netio.Resetter.
 func (s *Stream) Reset() error {
-	s.again.stop()
+	s.again.Load().stop()
 	return netio.Reset(s.conn())
 }
 
@@ -445,7 +477,7 @@ func (s *Stream) ResetDelivered(wait time.Duration) {
 	by := time.Now().Add(wait)
 	_ = s.SetWriteDeadline(by)
 	_ = s.Flush()
-	s.again.stop()
+	s.again.Load().stop()
 	netio.ResetDelivered(s.conn(), time.Until(by))
 }
 
@@ -523,7 +555,7 @@ func GoesThrough(s *channel.Session, isLink func(net.Conn) bool) bool {
 // OnEnd has do called when the channel below has ended. Nil takes that back. It is for a stream
 // that is not closed.
 func (s *Stream) OnEnd(do func()) {
-	if s.again.keepsHook(do) {
+	if s.again.Load().keepsHook(do) {
 		return
 	}
 	if e, ok := s.conn().(interface{ OnEnd(func()) }); ok {

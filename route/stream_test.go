@@ -34,7 +34,7 @@ func TestFlushWhileAnotherFlushes(t *testing.T) {
 	for range 1000 {
 		var readers sync.WaitGroup
 		conn := new(endedConn)
-		s := opened(conn, nil, 0, []byte("opening"))
+		s := opened(conn, new(answerer), []byte("opening"))
 		conn.during = func() {
 			readers.Go(func() {
 				if err := s.Flush(); err != nil {

@@ -14,36 +14,51 @@ const drainPoll = 50 * time.Millisecond
 
 // connections are those that are open, each of a portal. It is safe for concurrent use.
 type connections struct {
+	zero time.Time // that the connections' times count from
+
 	mu    sync.Mutex
 	open  map[route.Conn]opened
-	count map[part]int
+	parts map[part]*counted // those that have some
 }
 
-// opened is how a connection has begun.
+// opened is how a connection has begun. There may be very many.
 type opened struct {
-	by part
-	to string // where it leads, as its configuration says it
-	at time.Time
+	by *counted
+	at time.Duration
+}
+
+// counted is a part that has connections.
+type counted struct {
+	part  part
+	to    string // where they lead, as its configuration says it
+	count int
 }
 
 func newConnections() *connections {
-	return &connections{open: make(map[route.Conn]opened), count: make(map[part]int)}
+	return &connections{
+		zero: time.Now(), open: make(map[route.Conn]opened), parts: make(map[part]*counted),
+	}
 }
 
 func (c *connections) begin(of part, to string, app route.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.open[app] = opened{of, to, time.Now()}
-	c.count[of]++
+	by := c.parts[of]
+	if by == nil {
+		by = &counted{part: of, to: to}
+		c.parts[of] = by
+	}
+	by.count++
+	c.open[app] = opened{by, time.Since(c.zero)}
 }
 
 func (c *connections) end(app route.Conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	of := c.open[app].by
+	by := c.open[app].by
 	delete(c.open, app)
-	if c.count[of]--; c.count[of] == 0 {
-		delete(c.count, of)
+	if by.count--; by.count == 0 {
+		delete(c.parts, by.part)
 	}
 }
 
@@ -51,7 +66,10 @@ func (c *connections) end(app route.Conn) {
 func (c *connections) number(of part) int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.count[of]
+	if by := c.parts[of]; by != nil {
+		return by.count
+	}
+	return 0
 }
 
 // of returns those of a portal, or all if it is nil.
@@ -60,7 +78,7 @@ func (c *connections) of(of part) []route.Conn {
 	defer c.mu.Unlock()
 	var all []route.Conn
 	for app, begun := range c.open {
-		if of == nil || begun.by == of {
+		if of == nil || begun.by.part == of {
 			all = append(all, app)
 		}
 	}
@@ -71,9 +89,10 @@ func (c *connections) of(of part) []route.Conn {
 func (c *connections) waiting() []OpenConnection {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Since(c.zero)
 	all := make([]OpenConnection, 0, len(c.open))
 	for app, begun := range c.open {
-		one := OpenConnection{To: begun.to, Open: time.Since(begun.at)}
+		one := OpenConnection{To: begun.by.to, Open: now - begun.at}
 		one.Idle, one.IdleKnown = netio.Idle(app)
 		all = append(all, one)
 	}

@@ -67,7 +67,7 @@ type dialing struct {
 func (d dialing) dial(
 	ctx context.Context, address string, timeout time.Duration,
 ) (net.Conn, error) {
-	if timeout > 0 {
+	if by, ok := ctx.Deadline(); timeout > 0 && (!ok || time.Until(by) > timeout) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, timeout)
 		defer cancel()

@@ -25,13 +25,17 @@ type Proxy struct {
 	other sync.WaitGroup // the direction that has a goroutine of its own
 	sent  int64          // by that one
 
-	mu     sync.Mutex  // guards what follows, but for resets
-	resets atomic.Bool // or has reset the conns
-	failed bool        // err is set
-	over   bool        // it does not fail any more
-	err    error
-	dead   Conn        // takes nothing any more, and is being read to its end
-	late   *time.Timer // when that has taken too long
+	mu      sync.Mutex  // guards what follows, but for resets
+	resets  atomic.Bool // or has reset the conns
+	over    bool        // it does not fail any more
+	failure *failure    // nil if it has not failed
+}
+
+// failure is what there is to know of a Proxy once it has failed, which few do.
+type failure struct {
+	err  error
+	dead Conn        // takes nothing any more, and is being read to its end
+	late *time.Timer // when that has taken too long
 }
 
 // Owner is told about a Proxy of its.
@@ -79,18 +83,23 @@ func (p *Proxy) Fail(err error) {
 func (p *Proxy) because(err error) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.failed && !p.over {
+	if p.failure == nil && !p.over {
 		err = withoutMark(err)
 		if p.Owner != nil {
 			err = p.Owner.Failed(err)
 		}
-		p.failed, p.err = true, err
+		p.failure = &failure{err: err}
 	}
 	return !p.over
 }
 
 func (p *Proxy) aToB() {
 	n, err := copyTo(p.B, p.A)
+	p.hasSent(n, err)
+}
+
+//go:noinline
+func (p *Proxy) hasSent(n int64, err error) {
 	p.sent = n
 	p.copied(p.B, p.A, err)
 	p.other.Done()
@@ -98,30 +107,45 @@ func (p *Proxy) aToB() {
 
 // bToA copies, waits for the other direction, and closes both conns.
 func (p *Proxy) bToA() error {
-	received, err := copyTo(p.A, p.B)
+	n, err := copyTo(p.A, p.B)
+	return p.hasReceived(n, err)
+}
+
+//go:noinline
+func (p *Proxy) hasReceived(received int64, err error) error {
 	p.copied(p.A, p.B, err)
 	p.other.Wait()
 	if p.Owner != nil {
 		p.Owner.Copied(p.sent, received)
 	}
-	p.mu.Lock()
-	p.over = true
-	if p.late != nil {
-		p.late.Stop()
-	}
-	p.mu.Unlock()
-	if p.dead != nil { // unless it has been reset already, it has said its last words
-		p.resetAround(p.dead)
-	}
+	err = p.end()
 	_ = p.A.Close()
 	_ = p.B.Close()
-	return p.err
+	return err
+}
+
+// end has the Proxy fail no more, and returns why it has.
+func (p *Proxy) end() error {
+	p.mu.Lock()
+	p.over = true
+	p.mu.Unlock()
+	f := p.failure
+	if f == nil {
+		return nil
+	}
+	if f.late != nil {
+		f.late.Stop()
+	}
+	if f.dead != nil { // unless it has been reset already, it has said its last words
+		p.resetAround(f.dead)
+	}
+	return f.err
 }
 
 // copied is the end of a copy: the destination's direction ends, and the source is watched for as
 // long as the other direction goes on, since nobody else would notice that it is reset. Like all
 // that is not done while a direction copies, it is a function of its own: the stacks of thousands
-// of goroutines are a little smaller for it.
+// of goroutines are smaller for it, and the runtime begins new ones as large as those are.
 //
 //go:noinline
 func (p *Proxy) copied(dst, src Conn, err error) {
@@ -149,9 +173,9 @@ func (p *Proxy) failedTo(dst, src Conn, err error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.late == nil {
-		p.dead = dst
-		p.late = time.AfterFunc(lastWords, func() { p.Fail(err) })
+	if f := p.failure; f.late == nil {
+		f.dead = dst
+		f.late = time.AfterFunc(lastWords, func() { p.Fail(err) })
 	}
 }
 

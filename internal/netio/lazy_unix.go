@@ -12,9 +12,9 @@ import (
 type lazy struct {
 	read func(fd uintptr) bool
 	room Room
-	n    int
 	err  error
-	lost error // one that a read outside of ReadLazy took from the kernel, which tells it once
+	n    int32 // of at most as many bytes as buffers hold
+	lost bool  // err is one that a read outside of ReadLazy took from the kernel, which tells it once
 }
 
 func (s *Socket) init() {
@@ -24,8 +24,8 @@ func (s *Socket) init() {
 // ReadLazy implements LazyReader: a buffer is held only for the length of a system call that does
 // not block.
 func (s *Socket) ReadLazy(room Room) (int, error) {
-	if s.lost != nil {
-		return 0, s.readError(s.lost)
+	if s.lost {
+		return 0, s.readError(s.err)
 	}
 	s.room = room
 	err := s.raw.Read(s.read)
@@ -38,15 +38,15 @@ func (s *Socket) ReadLazy(room Room) (int, error) {
 	case s.n == 0:
 		return 0, s.endOfData()
 	}
-	return s.n, nil
+	return int(s.n), nil
 }
 
 // endOfData returns io.EOF, or ECONNRESET if the other end did not end its direction but reset the
 // connection: the kernel tells that to one system call only, which may have been a write's. What
 // CloseWrite has done by now must not look like it, so the state is asked for first.
 func (s *Socket) endOfData() error {
-	if s.lost != nil {
-		return s.readError(s.lost)
+	if s.lost {
+		return s.readError(s.err)
 	}
 	if s.wasReset() && !s.ended.Load() {
 		return s.readError(syscall.ECONNRESET)
@@ -65,8 +65,9 @@ func (s *Socket) tryRead(fd uintptr) bool {
 		return true
 	}
 	for {
-		s.n, s.err = readv(int(fd), bufs)
-		if s.err != syscall.EINTR {
+		var n int
+		n, s.err = readv(int(fd), bufs)
+		if s.n = int32(n); s.err != syscall.EINTR {
 			break
 		}
 	}

@@ -9,7 +9,7 @@ func (s *Socket) tryReadInto(p []byte) int {
 	_ = s.raw.Control(func(fd uintptr) {
 		var err error
 		if n, err = unix.Read(int(fd), p); err != nil && err != unix.EAGAIN && err != unix.EINTR {
-			s.lost = err
+			s.err, s.lost = err, true
 		}
 	})
 	return max(n, 0)

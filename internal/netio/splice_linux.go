@@ -83,7 +83,7 @@ type splicer struct {
 	moved int
 	err   error
 	state spliceState
-	room  PooledRoom // while no pipe is to be had
+	room  *PooledRoom // while no pipe is to be had; nil before
 }
 
 // spliceState says what is in the way of splicing.
@@ -114,7 +114,10 @@ func splice(dst, src *Socket) (total int64, err error) {
 			n, err := copyBuffered(dst, src)
 			return total + n, err
 		case s.state == spliceNoPipe:
-			n, err := copyOnce(dst, src, &s.room)
+			if s.room == nil {
+				s.room = new(PooledRoom)
+			}
+			n, err := copyOnce(dst, src, s.room)
 			total += int64(n)
 			s.room.Release()
 			if err != nil {
