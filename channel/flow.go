@@ -118,6 +118,7 @@ func (f *Flow) Close() error {
 		return nil
 	}
 	f.prove()
+	said := false
 	if f.sending.TryLock() {
 		if !f.sending.ended && f.sending.err == nil {
 			// The flow's deadline, and not the link's own: a link that stays must lose it.
@@ -128,9 +129,10 @@ func (f *Flow) Close() error {
 				f.endDirection(true)
 			}
 		}
+		said = f.sending.ended
 		f.sending.Unlock()
 	}
-	f.shutAnd(carrier.Close, errFlowClosed, false)
+	f.shutAnd(carrier.Close, errFlowClosed, said)
 	return nil
 }
 

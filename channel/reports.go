@@ -206,6 +206,9 @@ func (s *Session) acknowledged(data []byte) error {
 		if err := f.lasting.kept.acknowledge(binary.BigEndian.Uint64(b[8:])); err != nil {
 			return err
 		}
+		if f.is(flowClosed) && f.lasting.kept.isAll() {
+			s.reports.part(id) // it knows all that there is to know, and need not look for a link
+		}
 		f.tidy()
 	}
 	return nil

@@ -319,6 +319,33 @@ func (p *peer) rage(r *rand.Rand, over <-chan struct{}) {
 	}
 }
 
+// What has been written before a flow is closed arrives, although the link is lost by then, and
+// nobody reads any more.
+func TestCloseWhileSuspended(t *testing.T) {
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		handle, flows := accepted()
+		p.handle = handle
+		f, far := p.both(p.mustSession(), flows)
+		defer far.release()
+		synctest.Wait()
+		for _, k := range p.liveLinks() {
+			k.BlackHole(true)
+		}
+		write(t, far, "last words")
+		_ = far.Close()
+		for _, k := range p.liveLinks() {
+			k.Cut()
+		}
+		expect(t, f, "last words")
+		expectEnd(t, f)
+		_ = f.Close()
+		time.Sleep(time.Second)
+		if n := len(p.initiator.flows.by) + len(p.responder.flows.by); n > 0 {
+			t.Errorf("%d flows linger", n)
+		}
+	})
+}
+
 // What is not resumed in time ends with an error at both ends, and not before.
 func TestSurviveEnds(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
