@@ -13,8 +13,8 @@ import (
 
 // quick are the proofs that take seconds. The others take minutes: SP_PROOFS=1 has them as well.
 var quick = map[string]bool{
-	"contexts.pv": true, "flows.pv": true, "hiding-reach.pv": true, "rotation.pv": true,
-	"ticket.pv": true,
+	"contexts.pv": true, "flows.pv": true, "hiding-reach.pv": true, "resume.pv": true,
+	"rotation.pv": true, "ticket.pv": true,
 }
 
 // TestProofs proves what PROOFS.md says, and that each mutation breaks what it should. ProVerif is
