@@ -12,7 +12,9 @@ package docs_test
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -107,7 +109,10 @@ func (e *example) is(name string, got []byte) {
 }
 
 // The fixed values of the worked example.
-const exampleSuite = "Noise_XX_25519_AESGCM_SHA256"
+const (
+	exampleSuite   = "Noise_XX_25519_AESGCM_SHA256"
+	exampleSurvive = 60_000 // milliseconds
+)
 
 var (
 	exampleCreated    = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -193,16 +198,17 @@ func exampleHandshake(e *example, initiator, responder *identity.Identity) (hell
 	check(e.T, err)
 	_, _, err = b.ReadMessage(m1)
 	check(e.T, err)
-	m2, err := b.WriteMessage(nil, proving(responder, identity.Responder, ""))
+	m2, err := b.WriteMessage(nil, proving(responder, identity.Responder, "", exampleSurvive))
 	check(e.T, err)
 	e.is("message 2", frame(m2))
 	payload, hash, err := a.ReadMessage(m2)
 	check(e.T, err)
 	e.is("payload 2", payload)
 	e.is("hash 2", hash)
-	_, err = identity.VerifyProof(identity.Responder, hash, payload[1:])
+	_, _, proof := parsePayload(payload)
+	_, err = identity.VerifyProof(identity.Responder, hash, proof)
 	check(e.T, err)
-	m3, err := a.WriteMessage(nil, proving(initiator, identity.Initiator, "forward_to_db"))
+	m3, err := a.WriteMessage(nil, proving(initiator, identity.Initiator, "forward_to_db", exampleSurvive))
 	check(e.T, err)
 	e.is("message 3", frame(m3))
 	payload, hash, err = b.ReadMessage(m3)
@@ -214,8 +220,8 @@ func exampleHandshake(e *example, initiator, responder *identity.Identity) (hell
 	check(e.T, err)
 	id := secret.ID("sp/1 session id")
 	e.is("session", id[:])
-	_, send := secret.CipherStates("sp/1 flow", 0)
-	e.is("ready", sealed(e.T, send, 5, nil))
+	exampleControl(e, secret)
+	exampleResume(e, secret)
 	send, answer := secret.CipherStates("sp/1 flow", 1)
 	flow = append([]byte{2}, id[:]...)
 	flow = binary.BigEndian.AppendUint64(flow, 1)
@@ -226,10 +232,46 @@ func exampleHandshake(e *example, initiator, responder *identity.Identity) (hell
 	return append(append([]byte{1, byte(len(exampleSuite))}, exampleSuite...), frame(m1)...), flow
 }
 
-func proving(id *identity.Identity, role identity.Role, name string) func([]byte) ([]byte, error) {
+// exampleControl is what is said on the control link.
+func exampleControl(e *example, secret *noise.Secret) {
+	id := secret.ID("sp/1 session id")
+	initiator, responder := secret.CipherStates("sp/1 flow", 0)
+	one := binary.BigEndian.AppendUint64(id[:], 1)
+	e.is("ready", sealed(e.T, responder, 5, nil))
+	two := binary.BigEndian.AppendUint64(bytes.Clone(one), 2)
+	e.is("acknowledge", sealed(e.T, responder, 10, two))
+	e.is("lost", sealed(e.T, responder, 11, one))
+	e.is("gone", sealed(e.T, initiator, 12, one))
+}
+
+// exampleResume is flow 1 going on as flow 2. What each side has opened of the other is fixed.
+func exampleResume(e *example, secret *noise.Secret) {
+	id, key := secret.ID("sp/1 session id"), secret.ID("sp/1 resume")
+	e.is("resume key", key[:])
+	stands := func(role byte, position uint64) []byte {
+		b := binary.BigEndian.AppendUint32(nil, 1) // epoch
+		b = binary.BigEndian.AppendUint64(b, position)
+		m := hmac.New(sha256.New, key[:])
+		_, _ = m.Write(append([]byte("sp/1 resume"), role))
+		_, _ = m.Write(binary.BigEndian.AppendUint64(id[:], 2))
+		_, _ = m.Write(b)
+		return m.Sum(b)[:4+8+16]
+	}
+	send, answer := secret.CipherStates("sp/1 flow", 2)
+	hello := binary.BigEndian.AppendUint64(append([]byte{2}, id[:]...), 2)
+	request := append(binary.BigEndian.AppendUint64(id[:], 1), stands(1, 1)...)
+	e.is("resume", append(hello, sealed(e.T, send, 9, request)...))
+	e.is("resumed", sealed(e.T, answer, 9, stands(2, 2)))
+	_, answer = secret.CipherStates("sp/1 flow", 2)
+	e.is("not resumed", sealed(e.T, answer, 2, []byte{6}))
+}
+
+func proving(
+	id *identity.Identity, role identity.Role, name string, survive uint32,
+) func([]byte) ([]byte, error) {
 	return func(h []byte) ([]byte, error) {
 		proof, err := id.Prove(role, h, nil, nil)
-		return append(append([]byte{byte(len(name))}, name...), proof...), err
+		return payload(name, survive, proof), err
 	}
 }
 
@@ -270,7 +312,7 @@ func bySecondImplementation(e *example) {
 	e.is("prologue", prologue(exampleSuite, [16]byte{}))
 	i := &initiator{
 		T: e.T, symmetric: newSymmetric(exampleSuite, e.document["prologue"]), self: self,
-		s: privateKey(repeated(0x03)), e: privateKey(repeated(0x05)),
+		s: privateKey(repeated(0x03)), e: privateKey(repeated(0x05)), survive: exampleSurvive,
 	}
 	hello := append([]byte{1, byte(len(exampleSuite))}, exampleSuite...)
 	e.is("hello", append(hello, frame(i.message1())...))
@@ -299,6 +341,37 @@ func bySecondImplementation(e *example) {
 	if kind != 0 || !bytes.Equal(data, []byte{0, 1, 0}) {
 		e.Errorf("the answer is of type %d and says %x", kind, data)
 	}
+	e.resumes(k, send, receive)
+}
+
+// resumes has the second implementation resume flow 1, of which it has opened the answer.
+func (e *example) resumes(k *keys, send, receive *direction) {
+	f := &flow{named: k.named(1), send: send, receive: receive}
+	e.is("resume key", k.resume)
+	n := &session{second: &second{T: e.T}, initiator: true, keys: k, flows: 1}
+	hello, attempt := n.hello()
+	e.is("resume", append(hello.Bytes, attempt.send.seal(9, f.request(attempt.named))...))
+	kind, data := attempt.receive.open(e.T, e.document["resumed"][2:])
+	position, ok := f.answered(data, attempt.named)
+	if kind != 9 || !ok || position != 2 {
+		e.Fatalf("the answer is of type %d and says %x", kind, data)
+	}
+	e.is("sent again", bytes.Join(f.send.sealed[position:], nil))
+	_, again := k.flow(2)
+	if kind, data := again.open(e.T, e.document["not resumed"][2:]); kind != 2 || data[0] != 6 {
+		e.Errorf("the refusal is of type %d and says %x", kind, data)
+	}
+	_, control := k.flow(0)
+	one := k.named(1).append(nil)
+	for i, want := range [][]byte{nil, binary.BigEndian.AppendUint64(bytes.Clone(one), 2), one} {
+		name := []string{"ready", "acknowledge", "lost"}[i]
+		kind, data := control.open(e.T, e.document[name][2:])
+		if kind != []byte{5, 10, 11}[i] || !bytes.Equal(data, want) {
+			e.Errorf("%s is of type %d and says %x", name, kind, data)
+		}
+	}
+	control, _ = k.flow(0)
+	e.is("gone", control.seal(12, one))
 }
 
 // ---- the first implementation, to talk to

@@ -91,7 +91,7 @@ func (h *readHandshake) write(r *reading, said []byte) ([]byte, error) {
 		role, name = identity.Responder, ""
 		h.encapsulation(r)
 	}
-	prove := proving(r.people[h.Self], role, name)
+	prove := proving(r.people[h.Self], role, name, h.Survive)
 	return h.state.WriteMessage(nil, func(hash []byte) ([]byte, error) {
 		payload, err := prove(hash)
 		if said != nil && !bytes.Equal(payload, said) {
@@ -125,11 +125,11 @@ func (h *readHandshake) proof(r *reading, payload, hash []byte) {
 	if !h.Initiator {
 		role, want = identity.Initiator, h.Name
 	}
-	size := int(payload[0])
-	if name := string(payload[1 : 1+size]); name != want {
+	name, _, proof := parsePayload(payload)
+	if name != want {
 		r.Errorf("the name is %q, want %q", name, want)
 	}
-	peer, err := identity.VerifyProof(role, hash, payload[1+size:])
+	peer, err := identity.VerifyProof(role, hash, proof)
 	check(r.T, err)
 	if peer.Identifier() != h.Peer {
 		r.Errorf("message %d is by %s, want %s", h.count, peer.Identifier(), h.Peer)

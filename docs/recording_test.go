@@ -49,6 +49,7 @@ type handshakeSecrets struct {
 	Self      identity.Identifier // who the second implementation is
 	Peer      identity.Identifier // who sp is
 	Name      string              // that the initiator has sent
+	Survive   uint32              `json:",omitempty"` // what the second implementation has sent
 	Suite     string
 	Static    []byte // private X25519 key
 	Ephemeral []byte // private X25519 key
@@ -173,14 +174,16 @@ func (t *tape) person(p *person) {
 // secrets are what the handshake was made from. They are known when it is done.
 func (i *initiator) secrets(name string) handshakeSecrets {
 	return handshakeSecrets{
-		Initiator: true, Self: i.self.identifier(), Peer: i.peer, Name: name, Suite: hybrid,
+		Initiator: true, Self: i.self.identifier(), Peer: i.peer, Name: name,
+		Survive: i.survive, Suite: hybrid,
 		Static: i.s.Bytes(), Ephemeral: i.e.Bytes(), KEM: i.kem.Bytes(),
 	}
 }
 
 func (r *responder) secrets(random uint64) handshakeSecrets {
 	return handshakeSecrets{
-		Self: r.self.identifier(), Peer: r.peer, Name: r.name, Suite: hybrid,
+		Self: r.self.identifier(), Peer: r.peer, Name: r.name,
+		Survive: r.survive, Suite: hybrid,
 		Static: r.s.Bytes(), Ephemeral: r.e.Bytes(), KEM: kemRandom(random), Random: random,
 	}
 }

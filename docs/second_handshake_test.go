@@ -123,6 +123,7 @@ type initiator struct {
 	s, e    *ecdh.PrivateKey
 	kem     *mlkem.DecapsulationKey768 // nil in a suite that is not hybrid
 	peer    identity.Identifier
+	survive uint32 // for how long this side keeps a flow that has lost its link, in ms
 	payload []byte // of message 2
 	sent    []byte // the payload of message 3
 	hash2   []byte // what the responder signs
@@ -158,10 +159,11 @@ func (i *initiator) message2(m []byte) (re []byte) {
 	i.mixDH(i.T, i.e, rs)
 	i.hash2 = i.h
 	i.payload = i.open(i.T, m[48:])
-	if i.payload[0] != 0 {
+	name, _, proof := parsePayload(i.payload)
+	if name != "" {
 		i.Fatal("a responder has no name to give")
 	}
-	i.peer = verifyProof(i.T, 2, i.hash2, i.payload[1:])
+	i.peer = verifyProof(i.T, 2, i.hash2, proof)
 	return re
 }
 
@@ -169,9 +171,19 @@ func (i *initiator) message3(re []byte, name string) []byte {
 	out := i.seal(i.s.PublicKey().Bytes())
 	i.mixDH(i.T, i.s, re)
 	i.hash3 = i.h
-	i.sent = append([]byte{byte(len(name))}, name...)
-	i.sent = append(i.sent, i.self.prove(1, i.hash3)...)
+	i.sent = payload(name, i.survive, i.self.prove(1, i.hash3))
 	return append(out, i.seal(i.sent)...)
+}
+
+// payload is that of the messages 2 and 3.
+func payload(name string, survive uint32, proof []byte) []byte {
+	b := append([]byte{byte(len(name))}, name...)
+	return append(binary.BigEndian.AppendUint32(b, survive), proof...)
+}
+
+func parsePayload(b []byte) (name string, survive uint32, proof []byte) {
+	name, b = string(b[1:1+b[0]]), b[1+b[0]:]
+	return name, binary.BigEndian.Uint32(b), b[4:]
 }
 
 // responder is one handshake in which the second implementation answers, with the hybrid suite.
@@ -184,6 +196,7 @@ type responder struct {
 	re1     *mlkem.EncapsulationKey768
 	peer    identity.Identifier
 	name    string // what the initiator believes it has reached
+	survive uint32 // for how long this side keeps a flow that has lost its link, in ms
 	sent    []byte // the payload of message 2
 	payload []byte // of message 3
 }
@@ -210,7 +223,7 @@ func (r *responder) message2(
 	r.mixKey(shared)
 	out = append(out, r.seal(r.s.PublicKey().Bytes())...)
 	r.mixDH(r.T, r.s, r.re)
-	r.sent = append([]byte{0}, r.self.prove(2, r.h)...)
+	r.sent = payload("", r.survive, r.self.prove(2, r.h))
 	return append(out, r.seal(r.sent)...)
 }
 
@@ -218,15 +231,16 @@ func (r *responder) message3(m []byte) {
 	r.mixDH(r.T, r.e, r.open(r.T, m[:48]))
 	hash := r.h
 	r.payload = r.open(r.T, m[48:])
-	size := int(r.payload[0])
-	r.name = string(r.payload[1 : 1+size])
-	r.peer = verifyProof(r.T, 1, hash, r.payload[1+size:])
+	var proof []byte
+	r.name, _, proof = parsePayload(r.payload)
+	r.peer = verifyProof(r.T, 1, hash, proof)
 }
 
 // keys are what a handshake gives.
 type keys struct {
 	secret []byte
 	id     [16]byte
+	resume []byte // proves, when a flow is resumed, that one has had these keys
 }
 
 // keys are what follows from a handshake that is done.
@@ -234,6 +248,7 @@ func (s *symmetric) keys() *keys {
 	secret, _ := hkdf(s.ck, append([]byte("sp/1 session"), s.h...))
 	k := &keys{secret: secret}
 	copy(k.id[:], mac(secret, []byte("id"+"sp/1 session id")))
+	k.resume = mac(secret, []byte("id"+"sp/1 resume"))[:16]
 	return k
 }
 
@@ -244,14 +259,17 @@ func (k *keys) flow(n uint64) (initiator, responder *direction) {
 }
 
 type direction struct {
-	key []byte
-	n   uint64
+	key    []byte
+	n      uint64
+	sealed [][]byte // all there was, in case that it has to be sent again
 }
 
 func (d *direction) seal(kind byte, data []byte) []byte {
 	body := gcm(d.key).Seal(nil, nonce(d.n), append([]byte{kind}, data...), nil)
 	d.next()
-	return frame(body)
+	b := frame(body)
+	d.sealed = append(d.sealed, b)
+	return b
 }
 
 func (d *direction) open(t *testing.T, body []byte) (kind byte, data []byte) {

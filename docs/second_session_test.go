@@ -164,17 +164,18 @@ func (n *session) renew() {
 // flow is one of the session's flows, and an io.ReadWriteCloser.
 type flow struct {
 	*link
+	named
 	send, receive *direction
 	left          []byte
+	epoch         uint32 // how often it was resumed
 }
 
 // hello returns the hello of the session's next flow, and its keys.
 func (n *session) hello() (piece, *flow) {
 	n.flows++
-	f := new(flow)
+	f := &flow{named: n.keys.named(n.flows)}
 	f.send, f.receive = n.directions(n.flows)
-	hello := binary.BigEndian.AppendUint64(append([]byte{2}, n.keys.id[:]...), n.flows)
-	return piece{Kind: isFlow, Bytes: hello}, f
+	return piece{Kind: isFlow, Bytes: f.named.append([]byte{2})}, f
 }
 
 // open starts a flow on l, or on a new link, that asks for a service.
