@@ -208,7 +208,8 @@ func exampleHandshake(e *example, initiator, responder *identity.Identity) (hell
 	_, _, proof := parsePayload(payload)
 	_, err = identity.VerifyProof(identity.Responder, hash, proof)
 	check(e.T, err)
-	m3, err := a.WriteMessage(nil, proving(initiator, identity.Initiator, "forward_to_db", exampleSurvive))
+	prove := proving(initiator, identity.Initiator, "forward_to_db", exampleSurvive)
+	m3, err := a.WriteMessage(nil, prove)
 	check(e.T, err)
 	e.is("message 3", frame(m3))
 	payload, hash, err = b.ReadMessage(m3)
@@ -335,8 +336,10 @@ func bySecondImplementation(e *example) {
 	}
 	send, receive := k.flow(1)
 	flow := append([]byte{2}, k.id[:]...)
-	flow = append(binary.BigEndian.AppendUint64(flow, 1), send.seal(0, e.document["inner"])...)
-	e.is("flow", append(append(flow, send.seal(0, []byte("hello"))...), send.seal(1, nil)...))
+	flow = binary.BigEndian.AppendUint64(flow, 1)
+	flow = append(flow, send.record(0, e.document["inner"]).Bytes...)
+	flow = append(flow, send.record(0, []byte("hello")).Bytes...)
+	e.is("flow", append(flow, send.record(1, nil).Bytes...))
 	kind, data := receive.open(e.T, e.document["answer"][2:])
 	if kind != 0 || !bytes.Equal(data, []byte{0, 1, 0}) {
 		e.Errorf("the answer is of type %d and says %x", kind, data)
@@ -356,9 +359,13 @@ func (e *example) resumes(k *keys, send, receive *direction) {
 	if kind != 9 || !ok || position != 2 {
 		e.Fatalf("the answer is of type %d and says %x", kind, data)
 	}
-	e.is("sent again", bytes.Join(f.send.sealed[position:], nil))
-	_, again := k.flow(2)
-	if kind, data := again.open(e.T, e.document["not resumed"][2:]); kind != 2 || data[0] != 6 {
+	var again []byte
+	for _, p := range f.send.kept[position:] {
+		again = append(again, p.Bytes...)
+	}
+	e.is("sent again", again)
+	_, refusal := k.flow(2)
+	if kind, data := refusal.open(e.T, e.document["not resumed"][2:]); kind != 2 || data[0] != 6 {
 		e.Errorf("the refusal is of type %d and says %x", kind, data)
 	}
 	_, control := k.flow(0)

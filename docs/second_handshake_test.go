@@ -259,17 +259,15 @@ func (k *keys) flow(n uint64) (initiator, responder *direction) {
 }
 
 type direction struct {
-	key    []byte
-	n      uint64
-	sealed [][]byte // all there was, in case that it has to be sent again
+	key  []byte
+	n    uint64
+	kept []piece // all that record has made, in case that it has to be sent again
 }
 
 func (d *direction) seal(kind byte, data []byte) []byte {
 	body := gcm(d.key).Seal(nil, nonce(d.n), append([]byte{kind}, data...), nil)
 	d.next()
-	b := frame(body)
-	d.sealed = append(d.sealed, b)
-	return b
+	return frame(body)
 }
 
 func (d *direction) open(t *testing.T, body []byte) (kind byte, data []byte) {

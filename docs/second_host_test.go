@@ -26,6 +26,7 @@ type host struct {
 	calls    chan *call    // flows that ask for a service
 	asked    chan *asking  // links that ask for a service, outside of a channel
 	told     chan told     // on the control links: what is no ping
+	resuming chan *resuming
 
 	mu    sync.Mutex
 	known map[[16]byte]*keys
@@ -58,6 +59,7 @@ func (s *second) listen() *host {
 		second: s, listener: l, known: make(map[[16]byte]*keys),
 		sessions: make(chan *session, 8), calls: make(chan *call, 8),
 		asked: make(chan *asking, 8), told: make(chan told, 8),
+		resuming: make(chan *resuming, 8),
 	}
 	var serving sync.WaitGroup
 	var conns []net.Conn
@@ -150,10 +152,8 @@ func hand[T any](h *host, c chan<- T, v T) {
 
 // answer shakes hands on a link whose hello has been read.
 func (h *host) answer(l *link) *session {
-	static, err := ecdh.X25519().GenerateKey(rand.Reader)
-	check(h.T, err)
-	n := &session{second: h.second, control: l, static: static}
-	r, encapsulate, random := h.responder(static, [16]byte{})
+	n := &session{second: h.second, control: l}
+	r, encapsulate, random := h.responder([16]byte{})
 	m1 := l.frame()
 	l.heard(isFrame, frame(m1), nil)
 	r.message1(m1)
@@ -178,7 +178,7 @@ func (h *host) renewed(n *session, k *keys) {
 }
 
 // responder begins a handshake. What it encapsulates with follows from random.
-func (s *second) responder(static *ecdh.PrivateKey, previous [16]byte) (
+func (s *second) responder(previous [16]byte) (
 	r *responder, encapsulate func(*mlkem.EncapsulationKey768) ([]byte, []byte), random uint64,
 ) {
 	e, err := ecdh.X25519().GenerateKey(rand.Reader)
@@ -186,7 +186,7 @@ func (s *second) responder(static *ecdh.PrivateKey, previous [16]byte) (
 	random = mathrand.Uint64()
 	r = &responder{
 		T: s.T, symmetric: newSymmetric(hybrid, prologue(hybrid, previous)),
-		self: s.self, s: static, e: e,
+		self: s.self, s: s.static, e: e, survive: s.survive,
 	}
 	return r, func(key *mlkem.EncapsulationKey768) ([]byte, []byte) {
 		shared, ciphertext, err := mlkemtest.Encapsulate768(key, kemRandom(random))
@@ -211,7 +211,7 @@ func (h *host) control(n *session) {
 
 // renew answers a renewal.
 func (h *host) renew(n *session, m1 []byte) {
-	r, encapsulate, random := h.responder(n.static, n.keys.id)
+	r, encapsulate, random := h.responder(n.keys.id)
 	r.message1(m1)
 	n.say(6, r.message2(encapsulate))
 	kind, m3 := n.hear()
@@ -235,9 +235,14 @@ func (h *host) flow(l *link, hello []byte) (clean bool) {
 		l.Errorf("a flow of the unknown session %x", hello[1:17])
 		return false
 	}
-	f := &flow{link: l}
-	f.receive, f.send = k.flow(binary.BigEndian.Uint64(hello[17:]))
+	f := &flow{link: l, named: k.named(binary.BigEndian.Uint64(hello[17:]))}
+	f.receive, f.send = k.flow(f.number)
 	kind, data := l.record(f.receive)
+	if kind == 9 && h.survive > 0 {
+		r := &resuming{flow: f, request: data, over: make(chan bool, 1)}
+		hand(h, h.resuming, r)
+		return h.awaitOver(r.over)
+	}
 	if kind == 1 { // it asks for nothing
 		f.end()
 		return true
@@ -250,10 +255,15 @@ func (h *host) flow(l *link, hello []byte) (clean bool) {
 		f.end()
 		return f.atEnd()
 	}
-	c := &call{f, m, make(chan bool, 1)}
-	hand(h, h.calls, c)
+	over := make(chan bool, 1)
+	hand(h, h.calls, &call{f, m, over})
+	return h.awaitOver(over)
+}
+
+// awaitOver returns whether a link is clean that a call has been on.
+func (h *host) awaitOver(over <-chan bool) (clean bool) {
 	select {
-	case clean = <-c.over:
+	case clean = <-over:
 	case <-h.Context().Done():
 	}
 	return clean

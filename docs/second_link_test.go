@@ -5,6 +5,7 @@ package docs_test
 import (
 	"bufio"
 	"bytes"
+	"crypto/ecdh"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -24,10 +25,12 @@ const patience = 20 * time.Second
 // second is a node of the second implementation. The suite is the hybrid one.
 type second struct {
 	*testing.T
-	self  *person
-	label [8]byte
-	to    string // host:port of the node it talks to
-	tape  *tape  // records what is said on the node's links; nil records nothing
+	self    *person
+	static  *ecdh.PrivateKey // of all its handshakes
+	survive uint32           // for how long it keeps a flow that has lost its link, in ms
+	label   [8]byte
+	to      string // host:port of the node it talks to
+	tape    *tape  // records what is said on the node's links; nil records nothing
 }
 
 const hybrid = "Noise_XXhfs_25519+MLKEM768_AESGCM_SHA256"
@@ -35,7 +38,9 @@ const hybrid = "Noise_XXhfs_25519+MLKEM768_AESGCM_SHA256"
 func newSecond(t *testing.T, to string) *second {
 	seed := make([]byte, 32)
 	_, _ = rand.Read(seed)
-	s := &second{T: t, self: newPerson(seed, time.Now()), to: to}
+	static, err := ecdh.X25519().GenerateKey(rand.Reader)
+	check(t, err)
+	s := &second{T: t, self: newPerson(seed, time.Now()), static: static, to: to}
 	_, _ = rand.Read(s.label[:])
 	return s
 }

@@ -24,20 +24,20 @@ type session struct {
 	keys          *keys
 	peer          identity.Identifier
 	name          string
-	static        *ecdh.PrivateKey
 	send, receive *direction
 	saying        sync.Mutex // of records on the control link
 	flows         uint64
+	acked         map[string]uint64 // positions of the other side's that it has told, by flow
 }
 
-func (s *second) handshake(static *ecdh.PrivateKey, previous [16]byte) *initiator {
+func (s *second) handshake(previous [16]byte) *initiator {
 	e, err := ecdh.X25519().GenerateKey(rand.Reader)
 	check(s.T, err)
 	kem, err := mlkem.GenerateKey768()
 	check(s.T, err)
 	return &initiator{
 		T: s.T, symmetric: newSymmetric(hybrid, prologue(hybrid, previous)),
-		self: s.self, s: static, e: e, kem: kem,
+		self: s.self, s: s.static, e: e, kem: kem, survive: s.survive,
 	}
 }
 
@@ -52,9 +52,7 @@ func (s *second) session(name string) *session {
 // sessionVia shakes hands on a link that via opens. Opening message and hello go out together.
 func (s *second) sessionVia(via func(first ...piece) *link, name string) *session {
 	s.Helper()
-	static, err := ecdh.X25519().GenerateKey(rand.Reader)
-	check(s.T, err)
-	i := s.handshake(static, [16]byte{})
+	i := s.handshake([16]byte{})
 	hello := append([]byte{1, byte(len(hybrid))}, hybrid...)
 	l := via(piece{Kind: isHello, Bytes: hello}, piece{Kind: isFrame, Bytes: frame(i.message1())})
 	m2 := l.frame()
@@ -65,7 +63,7 @@ func (s *second) sessionVia(via func(first ...piece) *link, name string) *sessio
 	l.send(piece{Kind: isFrame, Bytes: frame(m3), Said: i.sent})
 	n := &session{
 		second: s, control: l, initiator: true, via: via,
-		keys: i.keys(), peer: i.peer, name: name, static: static,
+		keys: i.keys(), peer: i.peer, name: name,
 	}
 	n.begin(l)
 	return n
@@ -94,10 +92,16 @@ func (n *session) say(kind byte, data []byte) {
 	n.control.send(n.send.record(kind, data))
 }
 
-// hear reads a record on the control link.
+// hear reads a record on the control link. It takes note of acknowledgements, and reads on.
 func (n *session) hear() (kind byte, data []byte) {
 	n.Helper()
-	return n.control.record(n.receive)
+	for {
+		kind, data = n.control.record(n.receive)
+		if kind != 10 || n.survive == 0 {
+			return kind, data
+		}
+		n.acknowledged(data)
+	}
 }
 
 func (l *link) record(d *direction) (kind byte, data []byte) {
@@ -110,9 +114,11 @@ func (l *link) record(d *direction) (kind byte, data []byte) {
 
 // record seals what is to be said.
 func (d *direction) record(kind byte, data []byte) piece {
-	return piece{
+	p := piece{
 		Kind: isRecord, Bytes: d.seal(kind, data), Said: append([]byte{kind}, data...),
 	}
+	d.kept = append(d.kept, p)
+	return p
 }
 
 func (n *session) expect(kind byte, data []byte) {
@@ -145,7 +151,7 @@ func (n *session) ping(number uint64) {
 // renew makes new keys on the control link.
 func (n *session) renew() {
 	n.Helper()
-	i := n.handshake(n.static, n.keys.id)
+	i := n.handshake(n.keys.id)
 	n.say(6, i.message1())
 	kind, m2 := n.hear()
 	if kind != 6 {
@@ -167,7 +173,7 @@ type flow struct {
 	named
 	send, receive *direction
 	left          []byte
-	epoch         uint32 // how often it was resumed
+	attempt       uint32 // the highest to resume it
 }
 
 // hello returns the hello of the session's next flow, and its keys.
