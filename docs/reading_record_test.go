@@ -23,6 +23,7 @@ func (l *readLink) begin(p piece) {
 	l.flow = &readFlow{
 		readSession: s, link: l.index, number: number, ciphers: s.ciphers(number),
 		data: make(map[string][]byte), ended: make(map[string]bool),
+		sealed: make(map[string][][]byte), again: make(map[string]int),
 	}
 	l.flows = append(l.flows, l.flow)
 }
@@ -31,6 +32,9 @@ func (l *readLink) record(p piece) {
 	ciphers := l.control
 	if l.flow != nil {
 		ciphers = l.flow.ciphers
+		if l.flow.isAgain(l.reading, p) {
+			return
+		}
 	}
 	if size := int(binary.BigEndian.Uint16(p.Bytes)); size != len(p.Bytes)-2 {
 		l.Errorf("a record of %d bytes", size)
@@ -40,9 +44,12 @@ func (l *readLink) record(p piece) {
 	if !bytes.Equal(said, p.Said) {
 		l.Errorf("a record says %x, want %x", said, p.Said)
 	}
-	if l.flow != nil {
+	switch {
+	case l.flow != nil && said[0] == 9:
+		l.resume(p.By, said[1:])
+	case l.flow != nil:
 		l.flow.said(l.reading, p.By, said[0], said[1:])
-	} else {
+	default:
 		l.told(p.By, said[0], said[1:])
 	}
 }
@@ -85,6 +92,8 @@ func (l *readLink) told(by string, kind byte, data []byte) {
 		}
 		l.handshake(by, data, nil)
 	case kind == 7 && len(data) == 0, kind == 8 && len(data) == 0 && by == responder:
+	case kind == 10 && len(data) >= 32 && len(data)%16 == 0:
+	case kind == 11 && len(data) == 24 && by == responder, kind == 12 && len(data) == 24:
 	default:
 		l.Errorf("a record of type %d with %x on the control link", kind, data)
 	}

@@ -25,6 +25,7 @@ import (
 // recorded are the stories that there is a recording of.
 var recorded = []string{
 	"bridge", "inlet", "outlet", "proxy", "refusals", "registration", "relay", "relayed",
+	"resumed", "resumes",
 }
 
 // TestRecordings reads the recordings of another build: each byte of them, with the packages that
@@ -72,6 +73,11 @@ type readFlow struct {
 	data    map[string][]byte
 	ended   map[string]bool
 	aborted bool
+
+	sealed  map[string][][]byte // all records, as they went over a link
+	again   map[string]int      // which of them is next, where they are sent again
+	attempt uint32              // the highest to resume it
+	resumes *readFlow           // the flow that this one is to be the new link of
 }
 
 func newReading(t *testing.T, r *recording) *reading {

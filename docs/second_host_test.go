@@ -29,7 +29,13 @@ type host struct {
 	resuming chan *resuming
 
 	mu    sync.Mutex
-	known map[[16]byte]*keys
+	known map[[16]byte]known
+}
+
+// known is a session that flows may name.
+type known struct {
+	*session
+	keys *keys // which may be older than the session's
 }
 
 // call is a flow that asks for a service.
@@ -56,7 +62,7 @@ func (s *second) listen() *host {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(s.T, err)
 	h := &host{
-		second: s, listener: l, known: make(map[[16]byte]*keys),
+		second: s, listener: l, known: make(map[[16]byte]known),
 		sessions: make(chan *session, 8), calls: make(chan *call, 8),
 		asked: make(chan *asking, 8), told: make(chan told, 8),
 		resuming: make(chan *resuming, 8),
@@ -174,7 +180,7 @@ func (h *host) renewed(n *session, k *keys) {
 	defer h.mu.Unlock()
 	n.keys = k
 	n.begin(n.control)
-	h.known[k.id] = k
+	h.known[k.id] = known{n, k}
 }
 
 // responder begins a handshake. What it encapsulates with follows from random.
@@ -201,6 +207,8 @@ func (h *host) control(n *session) {
 		switch kind, data := n.hear(); kind {
 		case 3:
 			n.say(4, data)
+		case 10:
+			n.acknowledged(data)
 		case 6:
 			h.renew(n, data)
 		default:
@@ -231,12 +239,12 @@ func (h *host) flow(l *link, hello []byte) (clean bool) {
 	h.mu.Lock()
 	k := h.known[[16]byte(hello[1:17])]
 	h.mu.Unlock()
-	if k == nil {
+	if k.keys == nil {
 		l.Errorf("a flow of the unknown session %x", hello[1:17])
 		return false
 	}
-	f := &flow{link: l, named: k.named(binary.BigEndian.Uint64(hello[17:]))}
-	f.receive, f.send = k.flow(f.number)
+	f := &flow{link: l, named: k.keys.named(binary.BigEndian.Uint64(hello[17:]))}
+	f.receive, f.send = k.keys.flow(f.number)
 	kind, data := l.record(f.receive)
 	if kind == 9 && h.survive > 0 {
 		r := &resuming{flow: f, request: data, over: make(chan bool, 1)}
@@ -253,11 +261,16 @@ func (h *host) flow(l *link, hello []byte) (clean bool) {
 	if m.flags&probe != 0 {
 		f.answer(m)
 		f.end()
-		return f.atEnd()
+		clean = f.atEnd()
+	} else {
+		over := make(chan bool, 1)
+		hand(h, h.calls, &call{f, m, over})
+		clean = h.awaitOver(over)
 	}
-	over := make(chan bool, 1)
-	hand(h, h.calls, &call{f, m, over})
-	return h.awaitOver(over)
+	if clean && h.survive > 0 {
+		k.acknowledge(f)
+	}
+	return clean
 }
 
 // awaitOver returns whether a link is clean that a call has been on.

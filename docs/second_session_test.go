@@ -129,11 +129,12 @@ func (n *session) expect(kind byte, data []byte) {
 	}
 }
 
-// leaves makes sure that the other side goes away in good order. It need not say that it will.
+// leaves makes sure that the other side goes away in good order. It need not say that it will, and
+// may say what becomes of flows.
 func (n *session) leaves() {
 	n.Helper()
 	kind, data := n.hear()
-	if kind == 7 {
+	for kind == 7 || kind == 11 || kind == 12 {
 		kind, data = n.hear()
 	}
 	if kind != 2 || !bytes.Equal(data, []byte{2}) {
