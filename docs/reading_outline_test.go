@@ -12,8 +12,8 @@ import (
 )
 
 // outline returns what sp has said in a recording that has been read, and what it was asked. It
-// leaves out keys, labels, ports, how bytes were cut into records, pings, going away, what is told of links,
-// and what is made ready before it is needed.
+// leaves out keys, labels, ports, how bytes were cut into records, pings, going away, what is told
+// of links, and what is made ready before it is needed.
 func (r *reading) outline() []string {
 	var lines []string
 	for _, l := range r.Links {
@@ -31,6 +31,9 @@ func (r *reading) outline() []string {
 	slices.Sort(lines) // two links may come in any order
 	return lines
 }
+
+// leftOut are the types of records on a control link that come at any time.
+var leftOut = []byte{3, 4, 7, 10, 11, 12}
 
 // outlineOf returns the outline of a link, without flows.
 func (r *reading) outlineOf(l *recordedLink) string {
@@ -52,7 +55,7 @@ func (r *reading) outlineOf(l *recordedLink) string {
 			said = append(said, fmt.Sprintf("%d bytes with %d in them", len(p.Bytes), len(p.Said)))
 		case p.Kind == isFlow: // and records of it
 			return strings.Join(said, ", ")
-		case p.Kind == isRecord && p.By == bySP && !slices.Contains([]byte{3, 4, 7, 10, 11, 12}, p.Said[0]):
+		case p.Kind == isRecord && p.By == bySP && !slices.Contains(leftOut, p.Said[0]):
 			said = append(said, fmt.Sprintf("type %d of %d bytes", p.Said[0], len(p.Said)))
 		}
 	}

@@ -7,8 +7,8 @@ import (
 	"encoding/binary"
 )
 
-// isAgain tells whether a record is one that is sent again, which has to be as it was, and counts it
-// if it is not.
+// isAgain tells whether a record is one that is sent again, which has to be as it was. Others it
+// counts.
 func (f *readFlow) isAgain(r *reading, p piece) bool {
 	r.Helper()
 	next := f.again[p.By]

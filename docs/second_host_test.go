@@ -119,7 +119,9 @@ func (h *host) serve(l *link) {
 		hand(h, h.asked, &asking{l, m})
 		return
 	}
-	l.send(answer(0, byte(m.labels), ""))
+	if l.say(answer(0, byte(m.labels), "")) != nil {
+		return // sp does not need it any more
+	}
 	for l.more() && h.hello(l) {
 	}
 }

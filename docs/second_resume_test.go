@@ -26,8 +26,8 @@ const (
 	asResponder = 2
 )
 
-// stand is where a side stands: an attempt, a position, and what proves that it is that side who says
-// so, for the flow that is to be the new link.
+// stand is where a side stands: an attempt, a position, and what proves that it is that side who
+// says so, for the flow that is to be the new link.
 func stand(key []byte, role byte, link named, attempt uint32, position uint64) []byte {
 	b := binary.BigEndian.AppendUint32(nil, attempt)
 	b = binary.BigEndian.AppendUint64(b, position)

@@ -123,10 +123,10 @@ func storyResumes(r *recorder) {
 
 	c.send.record(0, []byte("lost with the session"))
 	check(r.T, n.control.Close())
-	c.loses()
 	n = soon(r.T, h.sessions)
 	n.control.track.about("the control link of the session after the first")
 	n.say(5, nil)
+	c.loses()
 	c.resumedOn(soon(r.T, h.resuming))
 	client.hears([]byte("lost with the session"))
 

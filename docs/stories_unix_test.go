@@ -20,8 +20,8 @@ var stories = []story{
 	{"bridge", "the second implementation is before and behind sp's bridge", storyBridge},
 	{"registration", "the second implementation is an outlet at sp's relay", storyRegistration},
 	{"relayed", "the second implementation is an inlet, sp is relay and outlet", storyRelayed},
-	{"resumed", "the second implementation is an inlet that loses links, sp is the outlet", storyResumed},
-	{"resumes", "the second implementation is an outlet that loses links, sp is the inlet", storyResumes},
+	{"resumed", "the second implementation is an inlet and loses links", storyResumed},
+	{"resumes", "the second implementation is an outlet and loses links", storyResumes},
 	{"relay", "the second implementation is a relay and an inlet, sp is the outlet", storyRelay},
 }
 
