@@ -95,6 +95,7 @@ func newFlow(s *Session, l *link, k flowKeys) *Flow {
 	f.sending.cipher, f.receiving.cipher, f.sending.hello = k.send, k.receive, k.hello
 	f.way.carrier, f.receiving.from = l, l
 	f.receiving.in, l.in = l.in, nil
+	l.attempt = 0
 	l.flow.Store(f)
 	return f
 }

@@ -23,6 +23,10 @@ type link struct {
 	since time.Duration
 	moves uint32
 
+	// attempt is the one to resume the flow on the link that has brought it there; 0 if the flow
+	// was opened on it. It is set before the flow is there.
+	attempt uint32
+
 	// resting tells that the last flow has left the link clean and no other has begun.
 	resting atomic.Bool
 	// unauthenticated tells, at the responder, that a hello has come and not the record that proves

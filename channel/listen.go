@@ -59,7 +59,7 @@ func (s *Session) handle(t recordType, data []byte) error {
 	case typeAcknowledge:
 		return s.acknowledged(data)
 	case typeLost:
-		return s.heardOfLost(parseFlowID(data))
+		return s.heardOfLost(data)
 	case typeGone:
 		s.heardOfGone(parseFlowID(data))
 		return nil

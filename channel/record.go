@@ -46,14 +46,14 @@ const (
 	// For flows that outlive their links.
 	typeResume      recordType = 9  // first in a flow that is the new link of another one
 	typeAcknowledge recordType = 10 // control: how many records of flows have been opened
-	typeLost        recordType = 11 // control: session (16), number (8) of a flow without a link
+	typeLost        recordType = 11 // control: session (16), number (8), attempt (4) of a lost link
 	typeGone        recordType = 12 // control: session (16), number (8) of a flow not to resume
 )
 
 // controlSizes is the size of each type's data on the control link, where it is fixed.
 var controlSizes = map[recordType]int{
 	typeAbort: 1, typePing: 8, typePong: 8, typeReady: 0, typeGoingAway: 0, typeRenew: 0,
-	typeLost: flowIDSize, typeGone: flowIDSize,
+	typeLost: lostSize, typeGone: flowIDSize,
 }
 
 // abortReason goes with an abort record.

@@ -15,7 +15,8 @@ import (
 // passes links on looks at none of it.
 //
 //	acknowledge = session (16) | (number (8) | records (8)) × n
-//	lost, gone  = session (16) | number (8)
+//	lost        = session (16) | number (8) | attempt (4)
+//	gone        = session (16) | number (8)
 const (
 	// ackBytes is how many bytes are acknowledged soon, and ackDelay how long fewer wait. An
 	// acknowledgement costs about as much as 128 KiB of data, so a busy flow sends none within
@@ -29,6 +30,7 @@ const (
 
 	flowIDSize = len(sessionID{}) + 8
 	ackSize    = 8 + 8
+	lostSize   = flowIDSize + 4
 )
 
 // urgency is how soon what a flow has opened is to be acknowledged.
@@ -50,7 +52,7 @@ type reports struct {
 	due    time.Time // zero: never
 	last   time.Time
 	unsaid []*Flow // have opened something that the other end does not know
-	lost   []flowID
+	lost   []lostLink
 	gone   []flowID
 }
 
@@ -93,11 +95,18 @@ func (r *reports) dueLocked(wait time.Duration) {
 	}
 }
 
+// lostLink is a link that a flow has lost: the one that an attempt to resume it has brought, or, if
+// that is 0, its first. What is told of it may come when the flow has another one.
+type lostLink struct {
+	flow    flowID
+	attempt uint32
+}
+
 // lose reports that a flow has lost its link.
-func (r *reports) lose(id flowID) {
+func (r *reports) lose(l lostLink) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.lost = append(r.lost, id)
+	r.lost = append(r.lost, l)
 	r.dueLocked(0)
 }
 
@@ -118,7 +127,7 @@ func (r *reports) forget(f *Flow) {
 }
 
 // take returns what is to be told now.
-func (r *reports) take() (unsaid []*Flow, lost, gone []flowID) {
+func (r *reports) take() (unsaid []*Flow, lost []lostLink, gone []flowID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	unsaid, lost, gone = r.unsaid, r.lost, r.gone
@@ -154,15 +163,14 @@ func (s *Session) report() error {
 			return err
 		}
 	}
-	if err := s.tellOf(typeLost, lost); err != nil {
-		return err
+	for _, l := range lost {
+		b := binary.BigEndian.AppendUint32(appendFlowID(nil, l.flow), l.attempt)
+		if err := s.control.write(typeLost, b); err != nil {
+			return err
+		}
 	}
-	return s.tellOf(typeGone, gone)
-}
-
-func (s *Session) tellOf(t recordType, flows []flowID) error {
-	for _, id := range flows {
-		if err := s.control.write(t, appendFlowID(nil, id)); err != nil {
+	for _, id := range gone {
+		if err := s.control.write(typeGone, appendFlowID(nil, id)); err != nil {
 			return err
 		}
 	}
@@ -215,16 +223,17 @@ func (s *Session) acknowledged(data []byte) error {
 }
 
 // heardOfLost is told by the responder that a flow has lost its link there. The initiator makes
-// another one, or says that there is no such flow.
-func (s *Session) heardOfLost(id flowID) error {
+// another one, unless that has been tried since, or says that there is no such flow.
+func (s *Session) heardOfLost(data []byte) error {
 	if s.role != identity.Initiator {
 		return fmt.Errorf("%w: lost, from an initiator", ErrProtocol)
 	}
+	id, attempt := parseFlowID(data), binary.BigEndian.Uint32(data[flowIDSize:])
 	f := s.endpoint.flows.get(id)
 	switch {
 	case f == nil || !f.lasts():
 		s.reports.part(id)
-	case f.Session() == s:
+	case f.Session() == s && f.lasting.isAttempt(attempt):
 		f.linkLost()
 	}
 	return nil

@@ -195,6 +195,7 @@ func (f *Flow) sendAgain(l *link, s *Session, theirs stand) (put bool, err error
 		return false, err
 	}
 	defer f.lasting.kept.sent()
+	l.attempt = theirs.attempt
 	if put = f.putOn(l, s); !put && !f.lasting.deliverOn(l, theirs.attempt) {
 		return false, errOvertaken
 	}

@@ -55,7 +55,9 @@ func (f *Flow) suspend(failed carrier, err error) bool {
 	if f.carrier() == failed && !f.setAside(failed) {
 		return f.isOpen() && f.carrier() != failed
 	}
-	s.reportLost(f)
+	if l, ok := failed.(*link); ok {
+		s.reportLost(f, l)
+	}
 	s.suspend(f)
 	return true
 }
@@ -237,9 +239,9 @@ func (u *suspension) add(f *Flow) bool {
 
 // reportLost has the responder tell that a flow has lost its link, if there is still somebody whom
 // it can tell.
-func (s *Session) reportLost(f *Flow) {
+func (s *Session) reportLost(f *Flow, l *link) {
 	if s.role == identity.Responder && s.Err() == nil {
-		s.reports.lose(f.lasting.id)
+		s.reports.lose(lostLink{f.lasting.id, l.attempt})
 	}
 }
 

@@ -241,7 +241,7 @@ func exampleControl(e *example, secret *noise.Secret) {
 	e.is("ready", sealed(e.T, responder, 5, nil))
 	two := binary.BigEndian.AppendUint64(bytes.Clone(one), 2)
 	e.is("acknowledge", sealed(e.T, responder, 10, two))
-	e.is("lost", sealed(e.T, responder, 11, one))
+	e.is("lost", sealed(e.T, responder, 11, append(bytes.Clone(one), 0, 0, 0, 0)))
 	e.is("gone", sealed(e.T, initiator, 12, one))
 }
 
@@ -370,7 +370,8 @@ func (e *example) resumes(k *keys, send, receive *direction) {
 	}
 	_, control := k.flow(0)
 	one := k.named(1).append(nil)
-	for i, want := range [][]byte{nil, binary.BigEndian.AppendUint64(bytes.Clone(one), 2), one} {
+	two := binary.BigEndian.AppendUint64(bytes.Clone(one), 2)
+	for i, want := range [][]byte{nil, two, append(bytes.Clone(one), 0, 0, 0, 0)} {
 		name := []string{"ready", "acknowledge", "lost"}[i]
 		kind, data := control.open(e.T, e.document[name][2:])
 		if kind != []byte{5, 10, 11}[i] || !bytes.Equal(data, want) {

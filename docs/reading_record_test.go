@@ -93,7 +93,7 @@ func (l *readLink) told(by string, kind byte, data []byte) {
 		l.handshake(by, data, nil)
 	case kind == 7 && len(data) == 0, kind == 8 && len(data) == 0 && by == responder:
 	case kind == 10 && len(data) >= 32 && len(data)%16 == 0:
-	case kind == 11 && len(data) == 24 && by == responder, kind == 12 && len(data) == 24:
+	case kind == 11 && len(data) == 28 && by == responder, kind == 12 && len(data) == 24:
 	default:
 		l.Errorf("a record of type %d with %x on the control link", kind, data)
 	}

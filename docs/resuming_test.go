@@ -50,7 +50,7 @@ func TestResume(t *testing.T) {
 	n.awaitAcknowledged(f)
 	f.send.record(0, []byte("two ")) // is lost with the link
 	f.lose()
-	n.expect(11, f.named.append(nil))
+	n.expect(11, f.lost())
 	n.resume(f)
 	_, _ = f.Write([]byte("three "))
 	if got := string(f.takeData(10)); got != "two three " {
@@ -84,7 +84,7 @@ func TestResumeEnded(t *testing.T) {
 	_, _ = f.Write([]byte("two "))
 	f.send.record(1, nil) // is lost with the link
 	f.lose()
-	n.expect(11, f.named.append(nil))
+	n.expect(11, f.lost())
 	n.resume(f)
 	f.lose() // with what echo says, and its end: it lingers there
 	n.resume(f)
@@ -101,7 +101,7 @@ func TestResumeReset(t *testing.T) {
 	f.send.record(0, []byte("two "))
 	f.send.record(2, []byte{0})
 	f.lose()
-	n.expect(11, f.named.append(nil))
+	n.expect(11, f.lost())
 	n.resume(f)
 	if got, err := io.ReadAll(f.r); len(got) > 100 || err != nil {
 		t.Errorf("%d bytes, %v behind the abort", len(got), err)
@@ -153,7 +153,7 @@ func TestGone(t *testing.T) {
 	s, _ := lasting(t)
 	n, f := s.begun()
 	f.lose()
-	n.expect(11, f.named.append(nil))
+	n.expect(11, f.lost())
 	n.say(12, f.named.append(nil))
 	n.ping(1)
 	n.notResumed(f, 6)
@@ -230,7 +230,7 @@ func TestSecondImplementationResumes(t *testing.T) {
 	n.acknowledge(c.flow)
 
 	hears("four ")
-	n.say(11, c.named.append(nil)) // the link is there, but this side has lost it
+	n.say(11, c.lost()) // the link is there, but this side has lost it
 	c.send.record(0, []byte("four "))
 	before := c.over
 	c.resumedOn(soon(t, h.resuming))
@@ -257,7 +257,7 @@ func TestLostUnknown(t *testing.T) {
 	defer inlet.Close()
 	unknown := c.named
 	unknown.number = 77
-	n.say(11, unknown.append(nil))
+	n.say(11, binary.BigEndian.AppendUint32(unknown.append(nil), 0))
 	if got := soon(t, h.told); got.kind != 12 || !bytes.Equal(got.data, unknown.append(nil)) {
 		t.Errorf("record of type %d with %x, want gone", got.kind, got.data)
 	}

@@ -88,6 +88,11 @@ func (n *session) notResumed(f *flow, reason byte) {
 	on.link.ended()
 }
 
+// lost is what the responder says when a flow has lost the link that the last attempt has brought.
+func (f *flow) lost() []byte {
+	return binary.BigEndian.AppendUint32(f.named.append(nil), f.attempt)
+}
+
 // lose breaks a flow's link.
 func (f *flow) lose() { _ = f.link.Close() }
 

@@ -63,7 +63,7 @@ func (n *session) losesLink(f *flow) {
 	for {
 		kind, data := n.hear()
 		switch {
-		case kind == 11 && bytes.Equal(data, f.named.append(nil)):
+		case kind == 11 && bytes.Equal(data, f.lost()):
 			return
 		case kind != 11 && kind != 12: // which may be about a flow that was reset
 			n.Fatalf("record of type %d with %x, want a flow to be lost", kind, data)
@@ -117,7 +117,7 @@ func storyResumes(r *recorder) {
 	n.acknowledge(c.flow)
 
 	before := c.over
-	n.say(11, c.named.append(nil)) // as if it had lost the link, which is there
+	n.say(11, c.lost()) // as if it had lost the link, which is there
 	c.resumedOn(soon(r.T, h.resuming))
 	before <- false
 
