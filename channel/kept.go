@@ -2,6 +2,7 @@ package channel
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -170,14 +171,31 @@ func (k *kept) holds() int64 {
 	return k.held
 }
 
+// errNotKept says that the other end asks for what there is not, or not any more.
+var errNotKept = errors.New("what the far end lacks is not kept")
+
+// has fails if the position is none from which on all records are kept.
+func (k *kept) has(position uint64) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.hasLocked(position)
+}
+
+func (k *kept) hasLocked(position uint64) error {
+	if k.gaveUp || position < k.acked || position > k.sealed {
+		return fmt.Errorf("%w: it asks for record %d, and %d to %d are kept",
+			errNotKept, position, k.acked, k.sealed)
+	}
+	return nil
+}
+
 // from returns all records from a position on, in pieces that stay until sent is called. It fails
-// if the position is none that the other end can have reached.
+// with errNotKept.
 func (k *kept) from(position uint64) ([][]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.gaveUp || position < k.acked || position > k.sealed {
-		return nil, fmt.Errorf("%w: it asks for record %d, and %d to %d are kept",
-			ErrProtocol, position, k.acked, k.sealed)
+	if err := k.hasLocked(position); err != nil {
+		return nil, err
 	}
 	k.acked = position
 	k.trimLocked()

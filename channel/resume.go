@@ -260,8 +260,15 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 	if err == nil && !f.lasting.takeAttempt(st.attempt) {
 		err = errOvertaken
 	}
+	reason := abortProtocol
+	if err == nil {
+		if err = f.lasting.kept.has(st.position); err != nil {
+			reason = abortGone // neither side can go on
+			f.fail(err)
+		}
+	}
 	if err != nil {
-		opener.abort(abortProtocol, err)
+		opener.abort(reason, err)
 		opener.abandon()
 		return err
 	}

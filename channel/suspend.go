@@ -491,7 +491,7 @@ func (u *suspension) resume(ctx context.Context, f *Flow, in *Session) {
 		switch {
 		case err == nil:
 			u.remove(f, true)
-		case errors.Is(err, ErrGone), errors.Is(err, errGivenUp):
+		case errors.Is(err, ErrGone), errors.Is(err, errGivenUp), errors.Is(err, errNotKept):
 			u.fail(f, err)
 		}
 		u.mu.Lock()

@@ -148,6 +148,24 @@ func TestNotResumed(t *testing.T) {
 	}
 }
 
+// TestWrongPosition has a position be none that can be: the flow cannot go on then.
+func TestWrongPosition(t *testing.T) {
+	for name, position := range map[string]uint64{"future": 1000, "past": 0} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := lasting(t)
+			n, f := s.begun()
+			n.acknowledge(f)
+			n.ping(1)
+			f.receive.n = position
+			n.notResumed(f, 6)
+			if kind, data := n.hear(); kind != 12 || !bytes.Equal(data, f.named.append(nil)) {
+				t.Errorf("record of type %d with %x on the control link, want gone", kind, data)
+			}
+			f.link.ended()
+		})
+	}
+}
+
 // TestGone has the second implementation say that it does not go on with a flow.
 func TestGone(t *testing.T) {
 	s, _ := lasting(t)
@@ -264,11 +282,15 @@ func TestLostUnknown(t *testing.T) {
 	c.over <- false
 }
 
-// TestGoneWhileSuspended has the second implementation refuse to go on with a flow, in both ways.
+// TestGoneWhileSuspended has the second implementation not go on with a flow, in all ways.
 func TestGoneWhileSuspended(t *testing.T) {
 	for name, refuse := range map[string]func(n *session, c *call, on *resuming){
 		"abort": func(_ *session, _ *call, on *resuming) {
 			on.link.send(on.send.record(2, []byte{6}))
+		},
+		"position": func(_ *session, c *call, on *resuming) {
+			attempt := binary.BigEndian.Uint32(on.request[24:])
+			on.link.send(on.send.record(9, stand(c.key, asResponder, on.named, attempt, 1000)))
 		},
 		"gone": func(n *session, c *call, _ *resuming) { n.say(12, c.named.append(nil)) },
 	} {
