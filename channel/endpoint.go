@@ -96,8 +96,8 @@ func (e *Endpoint) Close() error {
 	e.mu.Lock()
 	e.closed = true
 	e.mu.Unlock()
+	e.cancel() // what waits for a link does not any more, and so holds up no session's end
 	e.each((*Session).quit)
-	e.cancel()
 	e.tasks.Wait()
 	return nil
 }
