@@ -190,10 +190,14 @@ func (k *kept) hasLocked(position uint64) error {
 }
 
 // from returns all records from a position on, in pieces that stay until sent is called. It fails
-// with errNotKept.
-func (k *kept) from(position uint64) ([][]byte, error) {
+// with errNotKept. An acknowledgement may have overtaken the other end's answer: then that is the
+// position.
+func (k *kept) from(position uint64, isAnswer bool) ([][]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if isAnswer {
+		position = max(position, k.acked)
+	}
 	if err := k.hasLocked(position); err != nil {
 		return nil, err
 	}

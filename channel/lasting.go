@@ -49,6 +49,7 @@ type lasting struct {
 
 	mu      sync.Mutex // taken after the flow's life
 	attempt uint32     // how often it has been tried to resume the flow; the highest counts
+	lost    uint32     // the newest attempt whose link the responder has lost
 	last    *link      // on which what is left of a flow is delivered that has ended here
 	on      *link      // that the flow has come to, and left is closed when it leaves that
 	left    chan struct{}
@@ -215,10 +216,20 @@ func (l *lasting) takeLast() *link {
 	return last
 }
 
+// isAttempt tells whether n is the newest attempt, and its link is not known to be lost.
 func (l *lasting) isAttempt(n uint32) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.over && l.attempt == n
+	return !l.over && l.attempt == n && l.lost < n
+}
+
+// loses takes note that the responder has lost an attempt's link. It reports whether there is no
+// newer one. If the attempt is under way it fails.
+func (l *lasting) loses(attempt uint32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost = max(l.lost, attempt)
+	return l.attempt == attempt
 }
 
 // flowTable is an endpoint's flows that outlive their links, until nothing of them is left to do.
@@ -348,13 +359,14 @@ func (l *lingering) add(f *Flow) {
 	}
 }
 
-// tidy lets go of those that have ended before a time.
-func (l *lingering) tidy(before time.Time) {
+// tidy lets go of those that have no reason to linger any more.
+func (l *lingering) tidy() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.tidyLocked(before)
+	l.tidyLocked(time.Time{})
 }
 
+// tidyLocked is tidy, and also lets go of those that have ended before a time.
 func (l *lingering) tidyLocked(before time.Time) {
 	l.flows = slices.DeleteFunc(l.flows, func(f lingerer) bool {
 		if !f.since.After(before) {

@@ -233,7 +233,7 @@ func (s *Session) heardOfLost(data []byte) error {
 	switch {
 	case f == nil || !f.lasts():
 		s.reports.part(id)
-	case f.Session() == s && f.lasting.isAttempt(attempt):
+	case f.Session() == s && f.lasting.loses(attempt):
 		f.linkLost()
 	}
 	return nil

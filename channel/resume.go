@@ -190,7 +190,7 @@ func (f *Flow) sendAgain(l *link, s *Session, theirs stand) (put bool, err error
 	if !f.lasting.isAttempt(theirs.attempt) {
 		return false, errOvertaken
 	}
-	pieces, err := f.lasting.kept.from(theirs.position)
+	pieces, err := f.lasting.kept.from(theirs.position, s.role == identity.Initiator)
 	if err != nil {
 		return false, err
 	}
@@ -294,7 +294,7 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 // mayGoOnIn tells whether the flow's other end may be the far end of s.
 func (f *Flow) mayGoOnIn(s *Session) bool {
 	before := f.Session()
-	return f.lasts() && before.role == s.role && before.id == s.id && before.Name() == s.Name()
+	return f.lasts() && !f.lasting.kept.isLost() && before.role == s.role && before.id == s.id && before.Name() == s.Name()
 }
 
 // answer says, in the flow on its link, where f stands.
