@@ -298,8 +298,13 @@ inline receive() {
 	forget()
 }
 
-/* It goes on where the other end stands. */
+/* It goes on where the other end stands. An acknowledgement may have overtaken an answer: of a record
+ * that the man in the middle had from an earlier link. */
 inline goOn() {
+	if
+	:: n < acked[side] -> n = acked[side]
+	:: else
+	fi;
 	sent[side] = n;
 #ifdef RESEND_LESS
 	sent[side] = (acked[side] < sealed[side] -> acked[side] + 1 : sealed[side]);
@@ -316,7 +321,11 @@ inline goOn() {
 	acknowledged(n)
 }
 
+#ifdef OVERTAKEN
 #define KEPT (!unkept[side] && n >= acked[side] && n <= sealed[side])
+#else
+#define KEPT (!unkept[side] && (side == I || n >= acked[side]) && n <= sealed[side])
+#endif
 
 /* ---- the initiator ---- */
 
