@@ -92,11 +92,13 @@ bool cause; /* ghost: there is a reason for an error */
 /* The application has no more to do with it: the end lingers if it has the flow still. */
 #define OVER(side) (COMPLETE(side) || aborted[side])
 
-/* The other end has all of it, or what it lacks could not be sent again. */
-#ifdef NO_LINGER
+/* The other end has all of it. Also where nothing is kept the end waits for that, to say so if not. */
+#if defined(NO_LINGER)
 #define NEEDLESS(side) (sent[side] == sealed[side])
-#else
+#elif defined(NO_LINGER_UNKEPT)
 #define NEEDLESS(side) (acked[side] == sealed[side] || (unkept[side] && sent[side] == sealed[side]))
+#else
+#define NEEDLESS(side) (acked[side] == sealed[side])
 #endif
 
 /* ---- links ---- */
@@ -716,7 +718,7 @@ proctype Judge() {
 	:: x < 2 ->
 		assert(TOLD(x) || WAITING(x));                                /* R3 */
 		assert(!known[x] || WAITING(x) || WAITING(1 - x));            /* R7 */
-		assert(!known[x] || unkept[x] || acked[x] == sealed[x]);      /* R7 */
+		assert(!known[x] || acked[x] == sealed[x]);                   /* R7 */
 		x++
 	:: else -> break
 	od
