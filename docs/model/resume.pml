@@ -111,7 +111,11 @@ inline closeLink(s, l) {
 		closed[ON(s, l)] = true;
 		broken[ON(I, l)] = true;
 		broken[ON(O, l)] = true;
-		swallow(ON(1 - (s), l))
+		swallow(ON(1 - (s), l));
+		if
+		:: closed[ON(1 - (s), l)] -> dark[l] = false; tampered[l] = false
+		:: else
+		fi
 	fi
 }
 
@@ -137,6 +141,9 @@ inline put(l, what, n, e) {
 #define VAIN(l) (dark[l] || tampered[l])
 
 /* ---- an end of the flow; side is the process's, and i, l, what, n, e are ---- */
+
+#define LINKED (known[side] && link[side] > 0)
+#define LINK (link[side] - 1)
 
 inline forget() { l = 0; what = 0; n = 0; e = 0 }
 
@@ -172,7 +179,7 @@ inline release() {
 	:: known[side] && OVER(side) && NEEDLESS(side) ->
 		known[side] = false;
 		if
-		:: side == I && attempt > 0 -> closeLinks()
+		:: side == I && link[I] == 0 -> closeLinks()
 		:: else
 		fi
 	:: else
@@ -248,6 +255,25 @@ inline sayLost() {
 #else
 	skip
 #endif
+}
+
+/* The next record that the other end lacks. */
+inline send() {
+	if
+	:: LINKED ->
+		put(LINK, RECORD, sent[side], 0);
+		sent[side]++;
+		if
+		:: sent[side] > shown[side] -> shown[side] = sent[side]
+		:: else
+		fi;
+#ifdef FREE_SENT
+		acknowledged(sent[side])
+#else
+		release()
+#endif
+	:: else
+	fi
 }
 
 /* The other end has opened so many records. */
@@ -346,7 +372,9 @@ inline resume() {
 	epochOf[l] = epoch[I];
 	attempt = l + 1;
 	sessionAt[I] = session;
+#ifdef STATED_IS_SAID
 	said[I] = position[I];
+#endif
 	stated[I] = epoch[I];
 	put(l, RESUME, position[I], epoch[I]);
 	forget()
@@ -359,6 +387,7 @@ inline answered(from) {
 	:: what == ANSWER && KEPT ->
 		link[I] = l + 1;
 		attempt = 0;
+		said[I] = position[I]; /* not before: the attempt may have been in vain */
 		closeAllBut(link[I]);
 		goOn()
 	:: what == GONE || (what == ANSWER && !KEPT) -> giveUp(what == ANSWER)
@@ -497,8 +526,8 @@ inline lostThere(s) {
 
 /* The application is connected. */
 #define APP (known[side] && told[side] != ERROR && !hasReset[side])
-#define LINKED (known[side] && link[side] > 0)
-#define LINK (link[side] - 1)
+/* An application is read while what it says can be sent at once, or kept because there is no link. */
+#define FREE(l) (link[side] == 0 || (sent[side] == sealed[side] && ROOMY(l)))
 #define TRYING (side == I && attempt > 0)
 #define SUSPENDED(side) (known[side] && link[side] == 0)
 /* Also when the flow itself is forgotten. */
@@ -515,22 +544,16 @@ proctype Side(byte side) {
 	byte i, l, what, n, e;
 end:	do
 	/* the application */
-	:: atomic { APP && !ended[side] && wrote[side] < ITEMS -> wrote[side]++; sealed[side]++ }
-	:: atomic { APP && !ended[side] && !mute[side] -> ended[side] = true; sealed[side]++ }
+	:: atomic { APP && !ended[side] && FREE(LINK) && wrote[side] < ITEMS ->
+			wrote[side]++;
+			sealed[side]++;
+			send() }
+	:: atomic { APP && !ended[side] && FREE(LINK) && wrote[side] == ITEMS && !mute[side] ->
+			ended[side] = true;
+			sealed[side]++;
+			send() }
 	/* the link */
-	:: atomic { LINKED && sent[side] < sealed[side] && ROOMY(LINK) ->
-			put(LINK, RECORD, sent[side], 0);
-			sent[side]++;
-			if
-			:: sent[side] > shown[side] -> shown[side] = sent[side]
-			:: else
-			fi;
-#ifdef FREE_SENT
-			acknowledged(sent[side])
-#else
-			release()
-#endif
-		}
+	:: atomic { LINKED && sent[side] < sealed[side] && ROOMY(LINK) -> send() }
 	:: atomic { LINKED && READABLE(LINK) -> receive() }
 	:: atomic { LINKED && ENDS(LINK) -> lose() }
 	:: atomic { LINKED && VAIN(LINK) && acked[side] < sealed[side] -> lose() }
