@@ -101,23 +101,13 @@ bool cause; /* ghost: there is a reason for an error */
 #define NEEDLESS(side) (acked[side] == sealed[side])
 #endif
 
-/* ---- links ---- */
+/* ---- links; side is the process's ---- */
 
-/* Close: to the other side the link ends somewhere in what is under way. */
-inline closeLink(s, l) {
-	if
-	:: closed[ON(s, l)] -> skip
-	:: else ->
-		closed[ON(s, l)] = true;
-		broken[ON(I, l)] = true;
-		broken[ON(O, l)] = true;
-		swallow(ON(1 - (s), l));
-		if
-		:: closed[ON(1 - (s), l)] -> dark[l] = false; tampered[l] = false
-		:: else
-		fi
-	fi
-}
+#define ROOMY(l) (dark[l] || broken[ON(side, l)] || len(wire[ON(side, l)]) < ROOM)
+#define READABLE(l) (!closed[ON(side, l)] && len(wire[ON(OTHER, l)]) > 0)
+#define ENDS(l) (!closed[ON(side, l)] && broken[ON(OTHER, l)] && !dark[l])
+/* Whoever waits in vain for an acknowledgement or an answer gives the link up. */
+#define VAIN(l) (dark[l] || tampered[l])
 
 inline swallow(w) {
 	do
@@ -126,26 +116,21 @@ inline swallow(w) {
 	od
 }
 
-/* What goes into the dark, or to who has closed, is gone. */
-inline put(l, what, n, e) {
+/* Close: to the other side the link ends somewhere in what is under way. */
+inline closeLink(l) {
 	if
-	:: dark[l] || broken[ON(side, l)] -> skip
-	:: else -> wire[ON(side, l)]!what, n, e
+	:: closed[ON(side, l)]
+	:: else ->
+		closed[ON(side, l)] = true;
+		broken[ON(I, l)] = true;
+		broken[ON(O, l)] = true;
+		swallow(ON(OTHER, l));
+		if
+		:: closed[ON(OTHER, l)] -> dark[l] = false; tampered[l] = false
+		:: else
+		fi
 	fi
 }
-
-#define ROOMY(l) (dark[l] || broken[ON(side, l)] || len(wire[ON(side, l)]) < ROOM)
-#define READABLE(l) (!closed[ON(side, l)] && len(wire[ON(OTHER, l)]) > 0)
-#define ENDS(l) (!closed[ON(side, l)] && broken[ON(OTHER, l)] && !dark[l])
-/* Whoever waits in vain for an acknowledgement or an answer gives the link up. */
-#define VAIN(l) (dark[l] || tampered[l])
-
-/* ---- an end of the flow; side is the process's, and i, l, what, n, e are ---- */
-
-#define LINKED (known[side] && link[side] > 0)
-#define LINK (link[side] - 1)
-
-inline forget() { l = 0; what = 0; n = 0; e = 0 }
 
 /* The initiator's links, all but one. The responder has one at a time. */
 inline closeAllBut(keep) {
@@ -153,7 +138,7 @@ inline closeAllBut(keep) {
 	do
 	:: i < links ->
 		if
-		:: i + 1 != keep -> closeLink(I, i)
+		:: i + 1 != keep -> closeLink(i)
 		:: else
 		fi;
 		i++
@@ -161,101 +146,21 @@ inline closeAllBut(keep) {
 	od
 }
 
-/* The flow's link is closed here, and with it any that an answer may come on. */
-inline closeLinks() {
+/* What goes into the dark, or to who has closed, is gone. */
+inline put(l, what, n, e) {
 	if
-	:: side == I -> closeAllBut(0); attempt = 0
-	:: side == O && link[O] > 0 -> closeLink(O, link[O] - 1)
-	:: else
-	fi;
-	link[side] = 0
-}
-
-inline dropAttempt() { closeLink(I, attempt - 1); attempt = 0 }
-
-/* The end forgets the flow when it is of no use to anybody. The link is for other flows then. */
-inline release() {
-	if
-	:: known[side] && OVER(side) && NEEDLESS(side) ->
-		known[side] = false;
-		if
-		:: side == I && link[I] == 0 -> closeLinks()
-		:: else
-		fi
-	:: else
+	:: dark[l] || broken[ON(side, l)]
+	:: else -> wire[ON(side, l)]!what, n, e
 	fi
 }
 
-inline tellError() {
-	if
-	:: told[side] == NOTHING && !hasReset[side] ->
-#ifdef OVERTIME_IS_END
-		told[side] = END;
-		assert(gotEnd[side]) /* R2 */
-#else
-		told[side] = ERROR;
-		assert(cause) /* R4 */
-#endif
-	:: else
-	fi
-}
+/* ---- an end of the flow ---- */
 
+#define LINKED (known[side] && link[side] > 0)
+#define LINK (link[side] - 1)
+#define SUSPENDED(side) (known[side] && link[side] == 0)
+#define TRYING (side == I && attempt > 0)
 #define TALKS(s) (alive[IN(side, s)] && alive[IN(OTHER, s)])
-
-inline sayGone(s) {
-#ifndef NO_GONE
-	if
-	:: TALKS(s) -> goneWire[IN(side, s)] = true
-	:: else
-	fi
-#else
-	skip
-#endif
-}
-
-/* The flow is at its end here, and what was kept goes. */
-inline giveUp(say) {
-	if
-	:: known[side] ->
-		known[side] = false;
-		if
-		:: !OVER(side) -> tellError()
-		:: else
-		fi;
-		if
-		:: say -> sayGone(sessionAt[side])
-		:: else
-		fi;
-		closeLinks()
-	:: else
-	fi
-}
-
-/* The link is lost, as far as this end can tell. */
-inline lose() {
-	closeLink(side, link[side] - 1);
-	link[side] = 0;
-	if
-	:: unkept[side] -> giveUp(true)
-#ifdef CLEAN_LOSS
-	:: !unkept[side] && COMPLETE(side) -> known[side] = false
-	:: !unkept[side] && !COMPLETE(side) -> sayLost()
-#else
-	:: else -> sayLost()
-#endif
-	fi
-}
-
-inline sayLost() {
-#ifndef NO_LOST
-	if
-	:: side == O && TALKS(sessionAt[O]) -> lostWire[sessionAt[O]] = epoch[O] + 1
-	:: else
-	fi
-#else
-	skip
-#endif
-}
 
 /* The next record that the other end lacks. */
 inline send() {
@@ -269,8 +174,6 @@ inline send() {
 		fi;
 #ifdef FREE_SENT
 		acknowledged(sent[side])
-#else
-		release()
 #endif
 	:: else
 	fi
@@ -284,21 +187,21 @@ inline acknowledged(count) {
 		acked[side] = count;
 		assert(count <= position[OTHER]) /* R5 */
 	:: else
-	fi;
-	release()
+	fi
 }
 
 /* A record is what its number and its sender say. */
-#define IS_END(n) (ended[OTHER] && (n) + 1 == sealed[OTHER])
-#define IS_ABORT(n) (aborted[OTHER] && (n) + 1 == sealed[OTHER])
+#define NEXT (what == RECORD && n == position[side])
+#define IS_END (ended[OTHER] && n + 1 == sealed[OTHER])
+#define IS_ABORT (aborted[OTHER] && n + 1 == sealed[OTHER])
 
 /* Link l has brought the next record. */
 inline open() {
 	assert(epochOf[l] >= stated[side]); /* R6 */
 	position[side]++;
 	if
-	:: IS_ABORT(n) -> giveUp(false)
-	:: IS_END(n) ->
+	:: IS_ABORT -> ending = true
+	:: IS_END ->
 		gotEnd[side] = true;
 		if
 		:: told[side] == NOTHING && !hasReset[side] ->
@@ -306,53 +209,48 @@ inline open() {
 			assert(position[side] == wrote[OTHER] + 1); /* R2 */
 			told[side] = END
 		:: else
-		fi;
-		release()
+		fi
 	:: else
 	fi
 }
 
-#define NEXT (what == RECORD && n == position[side])
-
 /* What has come on the flow's link. */
 inline receive() {
-	l = link[side] - 1;
+	l = LINK;
 	wire[ON(OTHER, l)]?what, n, e;
 	assert(NEXT || tampered[l]); /* R1: what is sent is what the other end lacks */
 	if
 	:: NEXT -> open()
-	:: else -> lose()
-	fi;
-	forget()
+	:: else -> losing = true
+	fi
 }
 
-/* It goes on where the other end stands. An acknowledgement may have overtaken an answer: of a record
+/* It goes on where the other end stands. An acknowledgement may have overtaken the answer: of a record
  * that the man in the middle had from an earlier link. */
 inline goOn() {
 	if
 	:: n < acked[side] -> n = acked[side]
 	:: else
 	fi;
-	sent[side] = n;
-#ifdef RESEND_LESS
-	sent[side] = (acked[side] < sealed[side] -> acked[side] + 1 : sealed[side]);
+	acknowledged(n);
+#if defined(RESEND_LESS)
+	sent[side] = (acked[side] < sealed[side] -> acked[side] + 1 : sealed[side])
+#elif defined(RESEND_MORE)
+	sent[side] = (acked[side] > 0 -> acked[side] - 1 : 0)
+#elif defined(END_NOT_KEPT)
+	sent[side] = (ended[side] && n + 1 == sealed[side] -> n + 1 : n)
+#elif defined(ABORT_NOT_KEPT)
+	sent[side] = (aborted[side] && n + 1 == sealed[side] -> n + 1 : n)
+#else
+	sent[side] = n
 #endif
-#ifdef RESEND_MORE
-	sent[side] = acked[side];
-#endif
-#ifdef END_NOT_KEPT
-	sent[side] = (ended[side] && n + 1 == sealed[side] -> n + 1 : n);
-#endif
-#ifdef ABORT_NOT_KEPT
-	sent[side] = (aborted[side] && n + 1 == sealed[side] -> n + 1 : n);
-#endif
-	acknowledged(n)
 }
 
-#ifdef OVERTAKEN
-#define KEPT (!unkept[side] && n >= acked[side] && n <= sealed[side])
+/* Position n is one that this end can go on from. */
+#if defined(OVERTAKEN)
+#define HELD (!unkept[side] && n >= acked[side] && n <= sealed[side])
 #else
-#define KEPT (!unkept[side] && (side == I || n >= acked[side]) && n <= sealed[side])
+#define HELD (!unkept[side] && (side == I || n >= acked[side]) && n <= sealed[side])
 #endif
 
 /* ---- the initiator ---- */
@@ -361,6 +259,8 @@ inline connect() { /* a session */
 	alive[IN(I, session)] = true;
 	alive[IN(O, session)] = true
 }
+
+inline dropAttempt() { closeLink(attempt - 1); attempt = 0 }
 
 /* Another link. What the earlier ones bring is not opened any more. */
 inline resume() {
@@ -372,35 +272,34 @@ inline resume() {
 	epochOf[l] = epoch[I];
 	attempt = l + 1;
 	sessionAt[I] = session;
+	stated[I] = epoch[I];
 #ifdef STATED_IS_SAID
 	said[I] = position[I];
 #endif
-	stated[I] = epoch[I];
-	put(l, RESUME, position[I], epoch[I]);
-	forget()
+	put(l, RESUME, position[I], epoch[I])
 }
 
-inline answered(from) {
-	l = from;
+/* What has come on link l, that of the attempt. */
+inline answered() {
 	wire[ON(O, l)]?what, n, e;
 	if
-	:: what == ANSWER && KEPT ->
+	:: what == ANSWER && HELD ->
 		link[I] = l + 1;
 		attempt = 0;
 		said[I] = position[I]; /* not before: the attempt may have been in vain */
 		closeAllBut(link[I]);
 		goOn()
-	:: what == GONE || (what == ANSWER && !KEPT) -> giveUp(what == ANSWER)
+	:: what == GONE -> ending = true
+	:: what == ANSWER && !HELD -> ending = true; saying = true
 	:: else ->
 		assert(tampered[l]);
 		dropAttempt()
-	fi;
-	forget()
+	fi
 }
 
 /* ---- the responder ---- */
 
-#ifdef LOWER_EPOCH
+#if defined(LOWER_EPOCH)
 #define NEWER true
 #else
 #define NEWER (e > epoch[O])
@@ -416,16 +315,18 @@ inline answered(from) {
 #define STATED position[O]
 #endif
 
-/* The first record of a link, after the replay filter. */
-inline asked(from) {
-	l = from;
+/* A link of which the responder has not read the first record. */
+#define FRESH(l) ((l) < links && READABLE(l) && link[O] != (l) + 1)
+
+/* The first record of link l, after the replay filter. */
+inline asked() {
 	wire[ON(I, l)]?what, n, e;
 	if
-	:: what == RESUME && known[O] && NEWER && KEPT ->
+	:: what == RESUME && known[O] && NEWER && HELD ->
 		assert(e > epoch[O]); /* R6 */
-#ifndef OLD_LINK
+#ifndef OLD_LINK_RESPONDER
 		if
-		:: link[O] > 0 -> closeLink(O, link[O] - 1)
+		:: link[O] > 0 -> closeLink(LINK)
 		:: else
 		fi;
 #endif
@@ -436,28 +337,21 @@ inline asked(from) {
 		stated[O] = e;
 		put(l, ANSWER, STATED, e);
 		goOn()
-	:: what == RESUME && !(known[O] && NEWER && KEPT) ->
+	:: what == RESUME && !(known[O] && NEWER && HELD) ->
 		put(l, GONE, 0, 0);
 		closed[ON(O, l)] = true; /* gently: it arrives */
 		broken[ON(I, l)] = true;
-		if
-		:: known[O] && NEWER -> giveUp(false) /* the initiator opens nothing of the old link */
-		:: else
-		fi
+		ending = NEWER /* the initiator opens nothing more of the old link */
 	:: else ->
 		assert(tampered[l]);
-		closeLink(O, l)
-	fi;
-	forget()
+		closeLink(l)
+	fi
 }
-
-/* A link of which the responder has not read the first record. */
-#define FRESH(l) ((l) < links && READABLE(l) && link[O] != (l) + 1)
 
 /* ---- sessions ---- */
 
-/* The session ends badly here: that is the loss of all its links. */
-inline die(s) {
+/* Session s ends badly here: that is the loss of all its links. */
+inline die() {
 	alive[IN(side, s)] = false;
 	ackWire[IN(OTHER, s)] = 0;
 	goneWire[IN(OTHER, s)] = false;
@@ -466,35 +360,26 @@ inline die(s) {
 	:: else
 	fi;
 #ifndef LINKS_STAY
-	l = 0;
 	do
 	:: l < links ->
 		if
-		:: sessionOf[l] != s -> skip
-		:: sessionOf[l] == s && link[side] == l + 1 -> lose()
+		:: sessionOf[l] == s && link[side] == l + 1 -> losing = known[side]
 		:: sessionOf[l] == s && link[side] != l + 1 ->
-			closeLink(side, l);
+			closeLink(l);
 			if
 			:: side == I && attempt == l + 1 -> attempt = 0
 			:: else
 			fi
+		:: else
 		fi;
 		l++
-	:: else -> l = 0; break
+	:: else -> break
 	od
 #endif
 }
 
-/* acknowledge */
-inline acknowledgement(s) {
-	n = ackWire[IN(OTHER, s)];
-	ackWire[IN(OTHER, s)] = 0;
-	if
-	:: known[side] -> acknowledged(n)
-	:: else
-	fi;
-	forget()
-}
+#define HEARS(s) (alive[IN(side, s)] && (ackWire[IN(OTHER, s)] > 0 || goneWire[IN(OTHER, s)] || \
+	(side == I && lostWire[s] > 0) || !alive[IN(OTHER, s)]))
 
 #ifdef LOST_IGNORED
 #define HEEDS (attempt == 0)
@@ -502,116 +387,221 @@ inline acknowledgement(s) {
 #define HEEDS true
 #endif
 
-/* lost: the link of an epoch. What a later attempt has overtaken is not told from nothing. */
-inline lostThere(s) {
-	e = lostWire[s] - 1;
-	lostWire[s] = 0;
+/* What the control link of session s has brought, or that the other side has ended it. */
+inline hear() {
 	if
-	:: !known[I] -> sayGone(s)
-	:: known[I] && e == epoch[I] && link[I] > 0 -> lose()
-	:: known[I] && e == epoch[I] && attempt > 0 && HEEDS -> dropAttempt()
-	:: else
-	fi;
-	forget()
+	:: ackWire[IN(OTHER, s)] > 0 ->
+		n = ackWire[IN(OTHER, s)];
+		ackWire[IN(OTHER, s)] = 0;
+		if
+		:: known[side] -> acknowledged(n)
+		:: else
+		fi
+	:: goneWire[IN(OTHER, s)] ->
+		goneWire[IN(OTHER, s)] = false;
+		ending = true
+	:: side == I && lostWire[s] > 0 ->
+		e = lostWire[s] - 1;
+		lostWire[s] = 0;
+		if
+		:: !known[I] -> sayGone()
+		:: known[I] && e == epoch[I] && link[I] > 0 -> losing = true
+		:: known[I] && e == epoch[I] && attempt > 0 && HEEDS -> dropAttempt()
+		:: else /* a later attempt has overtaken it */
+		fi
+	:: !alive[IN(OTHER, s)] -> die()
+	fi
 }
 
-#define PENDING(s) \
-	:: atomic { alive[IN(side, s)] && ackWire[IN(OTHER, s)] > 0 -> acknowledgement(s) } \
-	:: atomic { alive[IN(side, s)] && goneWire[IN(OTHER, s)] -> \
-			goneWire[IN(OTHER, s)] = false; giveUp(false) } \
-	:: atomic { side == I && alive[IN(I, s)] && lostWire[s] > 0 -> lostThere(s) } \
-	:: atomic { alive[IN(side, s)] && !alive[IN(OTHER, s)] -> die(s) }
+inline sayGone() {
+#ifndef NO_GONE
+	if
+	:: TALKS(s) -> goneWire[IN(side, s)] = true
+	:: else
+	fi
+#endif
+	skip
+}
+
+inline sayLost() {
+#ifndef NO_LOST
+	if
+	:: side == O && TALKS(sessionAt[O]) -> lostWire[sessionAt[O]] = epoch[O] + 1
+	:: else
+	fi
+#endif
+	skip
+}
+
+/* ---- what comes of a step ---- */
+
+/* The link is lost, as far as this end can tell. */
+inline lose() {
+	closeLink(LINK);
+	link[side] = 0;
+	if
+	:: unkept[side] -> ending = true; saying = true
+#ifdef CLEAN_LOSS
+	:: !unkept[side] && COMPLETE(side) -> known[side] = false
+#endif
+	:: else -> sayLost()
+	fi
+}
+
+/* The flow is at its end here, and what was kept goes. */
+inline giveUp() {
+	if
+	:: !OVER(side) && told[side] == NOTHING ->
+#ifdef OVERTIME_IS_END
+		told[side] = END;
+		assert(gotEnd[side]) /* R2 */
+#else
+		told[side] = ERROR;
+		assert(cause) /* R4 */
+#endif
+	:: else
+	fi;
+	if
+	:: saying -> s = sessionAt[side]; sayGone()
+	:: else
+	fi;
+	known[side] = false
+}
+
+/* The end forgets the flow when it is of no use to anybody. After END both ways the link is for other
+ * flows. */
+inline conclude() {
+	if
+	:: losing -> lose()
+	:: else
+	fi;
+	ending = ending && known[side];
+	if
+	:: ending && known[side] -> giveUp()
+	:: !ending && known[side] && OVER(side) && NEEDLESS(side) -> known[side] = false
+	:: else
+	fi;
+	if
+	:: known[side] || (!ending && link[side] > 0)
+	:: side == I && !known[I] && (ending || link[I] == 0) ->
+		closeAllBut(0);
+		attempt = 0;
+		link[I] = 0
+	:: side == O && !known[O] && (ending || link[O] == 0) ->
+		if
+		:: link[O] > 0 -> closeLink(LINK)
+		:: else
+		fi;
+		link[O] = 0
+	fi;
+	i = 0; l = 0; s = 0; what = 0; n = 0; e = 0;
+	losing = false; ending = false; saying = false
+}
 
 /* ---- a side ---- */
 
-/* The application is connected. */
+/* An application that is connected is read while what it says can be sent at once, or kept because
+ * there is no link. */
 #define APP (known[side] && told[side] != ERROR && !hasReset[side])
-/* An application is read while what it says can be sent at once, or kept because there is no link. */
-#define FREE(l) (link[side] == 0 || (sent[side] == sealed[side] && ROOMY(l)))
-#define TRYING (side == I && attempt > 0)
-#define SUSPENDED(side) (known[side] && link[side] == 0)
-/* Also when the flow itself is forgotten. */
+#define SAYS (APP && !ended[side] && \
+	(link[side] == 0 || (sent[side] == sealed[side] && ROOMY(LINK))))
 #ifdef NO_LAST_ACK
 #define UNSAID (position[side] > said[side] && TALKS(sessionAt[side]) && known[side])
 #else
 #define UNSAID (position[side] > said[side] && TALKS(sessionAt[side]))
 #endif
+#define STRIKE (faults > 0 && (known[I] || known[O]))
 /* Nothing else can happen any more, and the far end may be out of reach, or have forgotten. */
 #define OVERDUE(side) (SUSPENDED(side) && \
 	(OVER(side) || (side == O && !alive[IN(O, sessionAt[O])])))
 
 proctype Side(byte side) {
-	byte i, l, what, n, e;
+	byte i, l, s, what, n, e;
+	bool losing, ending, saying;
 end:	do
-	/* the application */
-	:: atomic { APP && !ended[side] && FREE(LINK) && wrote[side] < ITEMS ->
-			wrote[side]++;
-			sealed[side]++;
-			send() }
-	:: atomic { APP && !ended[side] && FREE(LINK) && wrote[side] == ITEMS && !mute[side] ->
-			ended[side] = true;
-			sealed[side]++;
-			send() }
-	/* the link */
-	:: atomic { LINKED && sent[side] < sealed[side] && ROOMY(LINK) -> send() }
-	:: atomic { LINKED && READABLE(LINK) -> receive() }
-	:: atomic { LINKED && ENDS(LINK) -> lose() }
-	:: atomic { LINKED && VAIN(LINK) && acked[side] < sealed[side] -> lose() }
-	/* another link */
-	:: atomic { side == I && SUSPENDED(I) && attempt == 0 && TALKS(session) -> resume() }
-	:: atomic { side == I && SUSPENDED(I) && attempt == 0 && !alive[IN(I, session)] ->
-			session++; connect() }
-	:: atomic { TRYING && READABLE(attempt - 1) -> answered(attempt - 1) }
-	:: atomic { TRYING && ENDS(attempt - 1) -> dropAttempt() }
-	:: atomic { TRYING && VAIN(attempt - 1) -> dropAttempt() }
+	:: atomic {
+		if
+		/* the application */
+		:: SAYS && wrote[side] < ITEMS -> wrote[side]++; sealed[side]++; send()
+		:: SAYS && wrote[side] == ITEMS && !mute[side] -> ended[side] = true; sealed[side]++; send()
+		/* the link */
+		:: LINKED && sent[side] < sealed[side] && ROOMY(LINK) -> send()
+		:: LINKED && READABLE(LINK) -> receive()
+		:: LINKED && (ENDS(LINK) || (VAIN(LINK) && acked[side] < sealed[side])) -> losing = true
+		/* another link */
+		:: side == I && SUSPENDED(I) && attempt == 0 && TALKS(session) -> resume()
+		:: side == I && SUSPENDED(I) && attempt == 0 && !alive[IN(I, session)] -> session++; connect()
+		:: TRYING && READABLE(attempt - 1) -> l = attempt - 1; answered()
+		:: TRYING && (ENDS(attempt - 1) || VAIN(attempt - 1)) -> dropAttempt()
+		:: side == O && FRESH(1) -> l = 1; asked()
+#if LINKS > 2
+		:: side == O && FRESH(2) -> l = 2; asked()
+#endif
+		/* the control links */
+		:: UNSAID ->
+			said[side] = position[side];
+			ackWire[IN(side, sessionAt[side])] = position[side]
+		:: HEARS(0) -> s = 0; hear()
+		:: HEARS(1) -> s = 1; hear()
+#if SESSIONS > 2
+		:: HEARS(2) -> s = 2; hear()
+#endif
+		/* the time is over */
+		:: timeout && OVERDUE(side) -> ending = true; saying = true
+		/* and what may befall it: the newest session ends here */
+		:: STRIKE && TALKS(session) -> faults--; s = session; die()
+		/* the time is over, at any time */
+		:: STRIKE && SUSPENDED(side) ->
+			faults--; cause = true; ending = true; saying = true
+		/* the memory for what is kept is full */
+		:: STRIKE && known[side] && !unkept[side] ->
+			faults--; cause = true; unkept[side] = true;
+			ending = (link[side] == 0); saying = true
+		/* the application resets; nothing follows END, so after that no ABORT does */
+		:: STRIKE && APP && !OVER(side) ->
+			faults--; cause = true; hasReset[side] = true;
+			if
+			:: ended[side] -> ending = true; saying = true
+			:: else -> aborted[side] = true; sealed[side]++
+			fi
 #ifdef EARLIER_ANSWER
-	:: atomic { TRYING && attempt > 1 && READABLE(attempt - 2) && wire[ON(O, attempt - 2)]?[ANSWER, _, _] ->
-			answered(attempt - 2) }
+		:: TRYING && attempt > 1 && READABLE(attempt - 2) && wire[ON(O, attempt - 2)]?[ANSWER, _, _] ->
+			l = attempt - 2; answered()
 #endif
 #ifdef EARLIER_GONE
-	:: atomic { TRYING && attempt > 1 && READABLE(attempt - 2) && wire[ON(O, attempt - 2)]?[GONE, _, _] ->
-			answered(attempt - 2) }
+		:: TRYING && attempt > 1 && READABLE(attempt - 2) && wire[ON(O, attempt - 2)]?[GONE, _, _] ->
+			l = attempt - 2; answered()
 #endif
 #ifdef OLD_LINK
-	:: atomic { side == O && link[O] > 1 && known[O] && READABLE(LINK - 1) ->
+		:: TRYING && attempt > 1 && READABLE(attempt - 2) ->
+			l = attempt - 2;
+			wire[ON(OTHER, l)]?what, n, e;
+			if
+			:: NEXT -> open()
+			:: else
+			fi
+#endif
+#ifdef OLD_LINK_RESPONDER
+		:: side == O && LINKED && LINK > 0 && READABLE(LINK - 1) ->
 			l = LINK - 1;
 			wire[ON(OTHER, l)]?what, n, e;
 			if
 			:: NEXT -> open()
 			:: else
-			fi;
-			forget() }
+			fi
 #endif
-	:: atomic { side == O && FRESH(1) -> asked(1) }
-#if LINKS > 2
-	:: atomic { side == O && FRESH(2) -> asked(2) }
-#endif
-#if LINKS > 3
-	:: atomic { side == O && FRESH(3) -> asked(3) }
-#endif
-	/* the control links */
-	:: atomic { UNSAID ->
-			said[side] = position[side];
-			ackWire[IN(side, sessionAt[side])] = position[side] }
-	PENDING(0)
-	PENDING(1)
-#if SESSIONS > 2
-	PENDING(2)
-#endif
-#if SESSIONS > 3
-	PENDING(3)
-#endif
-	/* the time is over */
-	:: atomic { timeout && OVERDUE(side) -> giveUp(true) }
+		fi;
+		conclude()
+		}
 	od
 }
 
-/* ---- what may befall them, at any time ---- */
+/* ---- what may befall the links, at any time ---- */
 
-#define STRIKE (faults > 0 && (known[I] || known[O]))
 #define WHOLE(l) ((l) < links && !(broken[ON(I, l)] && broken[ON(O, l)]) && !dark[l])
 
-inline cut(l) {
+/* Link l ends, both ways or one, or goes dark. */
+inline cut() {
 	if
 	:: broken[ON(I, l)] = true; broken[ON(O, l)] = true
 	:: !broken[ON(I, l)] -> broken[ON(I, l)] = true
@@ -622,7 +612,7 @@ inline cut(l) {
 
 /* The man in the middle swallows what comes next, or puts in front of it something of his own, or the
  * record that is wanted, which he has seen on this link or on another one. */
-inline tamper(l) {
+inline tamper() {
 	if
 	:: d = I
 	:: d = O
@@ -632,43 +622,35 @@ inline tamper(l) {
 	:: len(wire[ON(d, l)]) > 0 -> wire[ON(d, l)]?_, _, _
 	:: len(wire[ON(d, l)]) < ROOM -> what = JUNK
 	:: len(wire[ON(d, l)]) < ROOM && position[1 - d] < shown[d] -> what = RECORD; n = position[1 - d]
-	:: else
 	fi;
 	if
-	:: what == 0 -> skip
 	:: what > 0 && len(wire[ON(d, l)]) == 0 -> wire[ON(d, l)]!what, n, 0
 	:: what > 0 && len(wire[ON(d, l)]) > 0 ->
 		wire[ON(d, l)]?what2, n2, e2;
 		wire[ON(d, l)]!what, n, 0;
 		wire[ON(d, l)]!what2, n2, e2
+	:: else
 	fi;
 	d = 0; what = 0; n = 0; what2 = 0; n2 = 0; e2 = 0
 }
 
-#define LINKFAULTS(l) \
-	:: atomic { STRIKE && WHOLE(l) -> faults--; cut(l) } \
-	:: atomic { STRIKE && WHOLE(l) && !tampered[l] -> faults--; tamper(l) }
-
 proctype Fate() {
-	byte side, i, l, what, n, e, d, what2, n2, e2;
+	byte l, what, n, d, what2, n2, e2;
 end:	do
-	LINKFAULTS(0)
-	LINKFAULTS(1)
-#if LINKS > 2
-	LINKFAULTS(2)
-#endif
-#if LINKS > 3
-	LINKFAULTS(3)
-#endif
-	/* the initiator's newest session ends, on one side first */
-	:: atomic { STRIKE && alive[IN(I, session)] && alive[IN(O, session)] ->
+	:: atomic { STRIKE && (WHOLE(0) || WHOLE(1) || WHOLE(LINKS - 1)) ->
 			faults--;
 			if
-			:: side = I
-			:: side = O
+			:: WHOLE(0) -> l = 0
+			:: WHOLE(1) -> l = 1
+#if LINKS > 2
+			:: WHOLE(2) -> l = 2
+#endif
 			fi;
-			die(session);
-			side = 0 }
+			if
+			:: cut()
+			:: !tampered[l] -> tamper()
+			fi;
+			l = 0 }
 	/* the initiator tries another way, perhaps in another session, for whatever reason */
 	:: atomic { STRIKE && known[I] && !unkept[I] && (link[I] > 0 || attempt > 0) ->
 			faults--;
@@ -678,48 +660,6 @@ end:	do
 			:: session++; connect()
 			:: skip
 			fi }
-	/* an application resets: nothing follows END, so after that no ABORT does */
-	:: atomic { STRIKE ->
-			faults--;
-			if
-			:: side = I
-			:: side = O
-			fi;
-			if
-			:: known[side] && told[side] != ERROR && !OVER(side) ->
-				cause = true;
-				hasReset[side] = true;
-				if
-				:: ended[side] -> giveUp(true)
-				:: else -> aborted[side] = true; sealed[side]++
-				fi
-			:: else
-			fi;
-			side = 0 }
-	/* the time to survive is over */
-	:: atomic { STRIKE && (SUSPENDED(I) || SUSPENDED(O)) ->
-			faults--;
-			if
-			:: SUSPENDED(I) -> side = I
-			:: SUSPENDED(O) -> side = O
-			fi;
-			cause = true;
-			giveUp(true);
-			side = 0 }
-	/* the memory for what is kept is full */
-	:: atomic { STRIKE ->
-			faults--;
-			if
-			:: known[I] -> side = I
-			:: known[O] -> side = O
-			fi;
-			cause = true;
-			unkept[side] = true;
-			if
-			:: link[side] == 0 -> giveUp(true)
-			:: else -> release()
-			fi;
-			side = 0 }
 	od
 }
 
