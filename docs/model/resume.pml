@@ -191,13 +191,18 @@ inline acknowledged(count) {
 }
 
 /* A record is what its number and its sender say. */
+#ifdef UNNUMBERED
+#define NEXT (what == RECORD)
+#else
 #define NEXT (what == RECORD && n == position[side])
+#endif
 #define IS_END (ended[OTHER] && n + 1 == sealed[OTHER])
 #define IS_ABORT (aborted[OTHER] && n + 1 == sealed[OTHER])
 
 /* Link l has brought the next record. */
 inline open() {
 	assert(epochOf[l] >= stated[side]); /* R6 */
+	assert(n == position[side]);        /* R1 */
 	position[side]++;
 	if
 	:: IS_ABORT -> ending = true
@@ -264,7 +269,7 @@ inline dropAttempt() { closeLink(attempt - 1); attempt = 0 }
 
 /* Another link. What the earlier ones bring is not opened any more. */
 inline resume() {
-	assert(links < LINKS);
+	assert(links < LINKS); /* R8 */
 	l = links;
 	links++;
 	epoch[I]++;
@@ -273,9 +278,7 @@ inline resume() {
 	attempt = l + 1;
 	sessionAt[I] = session;
 	stated[I] = epoch[I];
-#ifdef STATED_IS_SAID
 	said[I] = position[I];
-#endif
 	put(l, RESUME, position[I], epoch[I])
 }
 
@@ -286,7 +289,6 @@ inline answered() {
 	:: what == ANSWER && HELD ->
 		link[I] = l + 1;
 		attempt = 0;
-		said[I] = position[I]; /* not before: the attempt may have been in vain */
 		closeAllBut(link[I]);
 		goOn()
 	:: what == GONE -> ending = true
@@ -308,7 +310,7 @@ inline answered() {
 #if defined(FORGETS_POSITION)
 #define STATED 0
 #elif defined(STATES_LESS)
-#define STATED (position[O] > 0 -> position[O] - 1 : 0)
+#define STATED (position[O] - (position[O] > 0))
 #elif defined(STATES_MORE)
 #define STATED (position[O] + 1)
 #else
@@ -381,6 +383,11 @@ inline die() {
 #define HEARS(s) (alive[IN(side, s)] && (ackWire[IN(OTHER, s)] > 0 || goneWire[IN(OTHER, s)] || \
 	(side == I && lostWire[s] > 0) || !alive[IN(OTHER, s)]))
 
+#ifdef LOST_WITHOUT_EPOCH
+#define LATEST true
+#else
+#define LATEST (e == epoch[I])
+#endif
 #ifdef LOST_IGNORED
 #define HEEDS (attempt == 0)
 #else
@@ -405,8 +412,8 @@ inline hear() {
 		lostWire[s] = 0;
 		if
 		:: !known[I] -> sayGone()
-		:: known[I] && e == epoch[I] && link[I] > 0 -> losing = true
-		:: known[I] && e == epoch[I] && attempt > 0 && HEEDS -> dropAttempt()
+		:: known[I] && LATEST && link[I] > 0 -> losing = true
+		:: known[I] && LATEST && attempt > 0 && HEEDS -> dropAttempt()
 		:: else /* a later attempt has overtaken it */
 		fi
 	:: !alive[IN(OTHER, s)] -> die()
@@ -600,12 +607,13 @@ end:	do
 
 #define WHOLE(l) ((l) < links && !(broken[ON(I, l)] && broken[ON(O, l)]) && !dark[l])
 
-/* Link l ends, both ways or one, or goes dark. */
+/* Link l ends, both ways or one, or goes dark, with what is under way or after it. */
 inline cut() {
 	if
 	:: broken[ON(I, l)] = true; broken[ON(O, l)] = true
 	:: !broken[ON(I, l)] -> broken[ON(I, l)] = true
 	:: !broken[ON(O, l)] -> broken[ON(O, l)] = true
+	:: dark[l] = true
 	:: dark[l] = true; swallow(ON(I, l)); swallow(ON(O, l))
 	fi
 }
@@ -673,7 +681,7 @@ end:	do
 proctype Judge() {
 	byte x;
 	atomic { timeout && !OVERDUE(I) && !OVERDUE(O);
-#ifdef REACH
+#ifdef RESUMED
 	/* It must fail: a flow can be resumed after each fault and end well. */
 	assert(!(told[I] == END && told[O] == END && epoch[O] == FAULTS && !known[I] && !known[O]));
 #endif
