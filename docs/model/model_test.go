@@ -1,4 +1,4 @@
-// Package model_test checks the model of a flow's life with spin.
+// Package model_test checks the models of a flow's life, and of its links' ends, with spin.
 package model_test
 
 import (
@@ -12,27 +12,38 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// one, two and mitm are what of the model is searched. See README.md.
+// part is what is searched of a model.
+type part struct {
+	model   string
+	defines []string
+}
+
+// See README.md.
 var (
-	one  = []string{"-DFLOWS=1", "-DFAULTS=1"}
-	two  = []string{"-DFLOWS=2", "-DFAULTS=1"}
-	mitm = []string{"-DFLOWS=2", "-DFAULTS=2", "-DONLY_MITM"}
-	ltl  = []string{"-DFLOWS=1", "-DFAULTS=1", "-DLTL"}
+	one  = part{"flow.pml", []string{"-DFLOWS=1", "-DFAULTS=1"}}
+	two  = part{"flow.pml", []string{"-DFLOWS=2", "-DFAULTS=1"}}
+	mitm = part{"flow.pml", []string{"-DFLOWS=2", "-DFAULTS=2", "-DONLY_MITM"}}
+	ltl  = part{"flow.pml", []string{"-DFLOWS=1", "-DFAULTS=1", "-DLTL"}}
+
+	fault  = part{"resume.pml", []string{"-DFAULTS=1"}}
+	longer = part{"resume.pml", []string{"-DFAULTS=1", "-DITEMS=2"}}
+	faults = part{"resume.pml", []string{"-DFAULTS=2"}}
 )
 
-// TestModel searches the model, all of it with SP_FULL=1, and in the short form as far as one flow
-// goes.
+// TestModel searches the models, all of them with SP_FULL=1, and in the short form as far as one
+// flow and one fault go.
 func TestModel(t *testing.T) {
-	searches := map[string][]string{"one flow": one}
+	searches := map[string]part{"one flow": one, "resume, one fault": fault}
 	optimize := "-O0" // compiling takes longer than a short search
 	if testenv.Full() {
 		optimize = "-O1"
 		searches["two flows"], searches["tampering"], searches["ltl"] = two, mitm, ltl
+		searches["resume, two records"], searches["resume, two faults"] = longer, faults
 	}
-	for name, defines := range searches {
+	for name, part := range searches {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			found := search(t, optimize, defines)
+			found := search(t, optimize, part)
 			if !strings.Contains(found, "errors: 0") || strings.Contains(found, "Search not completed") {
 				t.Error(found)
 			}
@@ -43,17 +54,20 @@ func TestModel(t *testing.T) {
 
 // mutation breaks the model in one place.
 type mutation struct {
-	defines []string
-	want    string // of what spin says
+	part part
+	want string // of what spin says
 }
 
-// inShort are the mutations of the short form: one for each property, whose search is short.
+// inShort are the mutations of the short form: for each property one whose search is short.
 var inShort = []string{
 	"REACH", "EOF_IS_END", "NO_TAG", "UNNOTICED", "ONE_KEY", "RELEASE_AFTER_ONE",
 	"NO_DRAIN",
+
+	"RESUMED", "FORGETS_POSITION", "OVERTIME_IS_END", "END_NOT_KEPT", "NO_LINGER", "FREE_SENT",
+	"OLD_LINK", "NO_LAST_ACK", "LOST_WITHOUT_EPOCH",
 }
 
-// TestModelBites breaks the model, each time in one place, and expects the search to find what
+// TestModelBites breaks the models, each time in one place, and expects the search to find what
 // comes of it. All places have their turn with SP_FULL=1.
 func TestModelBites(t *testing.T) {
 	for name, test := range map[string]mutation{
@@ -73,13 +87,41 @@ func TestModelBites(t *testing.T) {
 		"SERVE_AFTER_ONE":    {with("NO_GOAWAY", two), "violated ((k>=6)||(owner[side]"}, // P5
 		"RESET_RESTING":      {one, "violated ((( !(drained["},                           // P6
 		"NO_DRAIN":           {one, "violated ((( !(drained["},                           // P6
+
+		// Not a mutation: a flow can be resumed and end well.
+		"RESUMED":            {fault, "violated  !((((((told["},
+		"FORGETS_POSITION":   {fault, "violated (((what==1)&&(n==position["}, // R1
+		"STATES_LESS":        {fault, "violated (((what==1)&&(n==position["}, // R1
+		"RESEND_LESS":        {fault, "violated (((what==1)&&(n==position["}, // R1
+		"RESEND_MORE":        {fault, "violated (((what==1)&&(n==position["}, // R1
+		"UNNUMBERED":         {fault, "violated (n==position["},              // R1
+		"OVERTIME_IS_END":    {fault, "violated gotEnd["},                    // R2
+		"END_NOT_KEPT":       {fault, "violated (((told["},                   // R3
+		"NO_GONE":            {fault, "violated (((told["},                   // R3
+		"NO_LINGER_UNKEPT":   {faults, "violated (((told["},                  // R3
+		"LOST_IGNORED":       {faults, "violated cause"},                     // R4
+		"NO_LINGER":          {fault, "violated cause"},                      // R4
+		"CLEAN_LOSS":         {fault, "violated cause"},                      // R4
+		"NO_LOST":            {fault, "violated cause"},                      // R4
+		"EARLIER_GONE":       {faults, "violated cause"},                     // R4
+		"OVERTAKEN":          {faults, "violated cause"},                     // R4
+		"FREE_SENT":          {fault, "violated (sent[side]<=position["},     // R5
+		"STATES_MORE":        {fault, "violated (n<=position["},              // R5
+		"OLD_LINK":           {fault, "violated (epochOf["},                  // R6
+		"OLD_LINK_RESPONDER": {fault, "violated (epochOf["},                  // R6
+		"EARLIER_ANSWER":     {faults, "violated (epochOf["},                 // R6
+		"LOWER_EPOCH":        {faults, "violated (e>epoch["},                 // R6
+		"NO_LAST_ACK":        {fault, "violated (( !(known["},                // R7
+		"LINKS_STAY":         {fault, "violated (( !(known["},                // R7
+		"ABORT_NOT_KEPT":     {faults, "violated (( !(known["},               // R7
+		"LOST_WITHOUT_EPOCH": {fault, "violated (links<("},                   // R8
 	} {
 		if !testenv.Full() && !slices.Contains(inShort, name) {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			found := search(t, "-O0", with(name, test.defines))
+			found := search(t, "-O0", with(name, test.part))
 			if !strings.Contains(found, test.want) {
 				t.Errorf("want %q:\n%s", test.want, found)
 			}
@@ -87,25 +129,25 @@ func TestModelBites(t *testing.T) {
 	}
 }
 
-// with returns defines and one more.
-func with(name string, defines []string) []string {
-	return append([]string{"-D" + name}, defines...)
+// with returns p and one more define.
+func with(name string, p part) part {
+	return part{p.model, append([]string{"-D" + name}, p.defines...)}
 }
 
-// search returns what spin finds in the model with defines. optimize is gcc's: more is for a search
-// that is not short.
-func search(t *testing.T, optimize string, defines []string) string {
+// search returns what spin finds in the part. optimize is gcc's: more is for a search that is not
+// short.
+func search(t *testing.T, optimize string, part part) string {
 	t.Helper()
 	spin, gcc := testenv.NeedTool(t, "spin"), testenv.NeedTool(t, "gcc")
-	model, err := filepath.Abs("flow.pml")
+	model, err := filepath.Abs(part.model)
 	if err != nil {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	run(t, dir, spin, append(append([]string{"-a"}, defines...), model)...)
+	run(t, dir, spin, append(append([]string{"-a"}, part.defines...), model)...)
 	compile := []string{optimize, "-w", "-DCOLLAPSE", "-DMEMLIM=500", "-o", "pan", "pan.c"}
 	search := []string{"-m10000", "-w22"}
-	if strings.Contains(strings.Join(defines, " "), "-DLTL") {
+	if strings.Contains(strings.Join(part.defines, " "), "-DLTL") {
 		search = append(search, "-a")
 	} else {
 		compile = append(compile, "-DSAFETY", "-DNOCLAIM")
