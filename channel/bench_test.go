@@ -100,28 +100,34 @@ func BenchmarkRecord(b *testing.B) {
 // A flow that says a byte, hears it back and ends, over loopback.
 func BenchmarkFlowOpened(b *testing.B) {
 	for _, reuse := range []bool{true, false} {
-		b.Run(fmt.Sprintf("reused link %v", reuse), func(b *testing.B) {
-			p := samePair(b)
-			s := p.session(b)
-			for b.Loop() {
-				f, err := s.Open(context.Background())
-				if err != nil {
-					b.Fatal(err)
-				}
-				_, _ = f.Write([]byte{1})
-				_ = f.CloseWrite()
-				if n, err := io.Copy(io.Discard, f); n != 1 || err != nil {
-					b.Fatal(n, err)
-				}
-				if !reuse {
-					s.pool.mu.Lock()
-					idle := s.pool.idle[0]
-					s.pool.idle = s.pool.idle[:0]
-					s.pool.mu.Unlock()
-					_ = idle.Close()
-				}
-			}
-		})
+		for _, survive := range []time.Duration{0, testSurvive} {
+			name := fmt.Sprintf("reused link %v, survive %v", reuse, survive)
+			b.Run(name, func(b *testing.B) { openFlows(b, reuse, survive) })
+		}
+	}
+}
+
+func openFlows(b *testing.B, reuse bool, survive time.Duration) {
+	b.Helper()
+	s := survivingPair(b, survive).session(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		f, err := s.Open(context.Background())
+		if err != nil {
+			b.Fatal(err)
+		}
+		_, _ = f.Write([]byte{1})
+		_ = f.CloseWrite()
+		if n, err := io.Copy(io.Discard, f); n != 1 || err != nil {
+			b.Fatal(n, err)
+		}
+		if !reuse {
+			s.pool.mu.Lock()
+			idle := s.pool.idle[0]
+			s.pool.idle = s.pool.idle[:0]
+			s.pool.mu.Unlock()
+			_ = idle.Close()
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 //
 //	on a link ── the link is lost ──▶ suspended ── resumed ──▶ on another link
 //	    │                                 │
-//	    │ given up: too much is kept      │ the time is over, trust has ended, the far end has it no more
+//	    │ too much is kept                │ time is over, trust has ended, the far end has it no more
 //	    ▼                                 ▼
 //	ends with its link                  reset
 //
@@ -340,6 +340,7 @@ func (f *Flow) remain() {
 type lingering struct {
 	mu    sync.Mutex
 	flows []lingerer
+	tidy  int // when there are so many, those that linger no more are taken out
 }
 
 type lingerer struct {
@@ -347,26 +348,29 @@ type lingerer struct {
 	since time.Time
 }
 
-// lingeringMost is how many flows of a session linger at most.
-const lingeringMost = 16384
+const (
+	// lingeringMost is how many flows of a session linger at most.
+	lingeringMost = 16384
+	// lingeringFew need not be looked at.
+	lingeringFew = 64
+)
 
 func (l *lingering) add(f *Flow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.flows = append(l.flows, lingerer{f, time.Now()})
+	if len(l.flows) < l.tidy {
+		return
+	}
+	l.tidyLocked(time.Time{})
 	if n := len(l.flows); n > lingeringMost {
 		l.tidyLocked(l.flows[n/2].since)
 	}
+	l.tidy = max(2*len(l.flows), lingeringFew)
 }
 
-// tidy lets go of those that have no reason to linger any more.
-func (l *lingering) tidy() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.tidyLocked(time.Time{})
-}
-
-// tidyLocked is tidy, and also lets go of those that have ended before a time.
+// tidyLocked takes out those that have no reason to linger any more, and lets go of those that have
+// ended before a time.
 func (l *lingering) tidyLocked(before time.Time) {
 	l.flows = slices.DeleteFunc(l.flows, func(f lingerer) bool {
 		if !f.since.After(before) {

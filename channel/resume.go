@@ -64,8 +64,8 @@ func (k resumeKey) readStand(b []byte, role identity.Role, on flowID) (st stand,
 	return st, nil
 }
 
-// opener is what a flow has at the responder until it is known whether it is the new link of another
-// one.
+// opener is what a flow has at the responder until it is known whether it is the new link of
+// another one.
 type opener struct {
 	on      flowID
 	request []byte // to go on with the other one; nil: none has come
@@ -294,7 +294,8 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 // mayGoOnIn tells whether the flow's other end may be the far end of s.
 func (f *Flow) mayGoOnIn(s *Session) bool {
 	before := f.Session()
-	return f.lasts() && !f.lasting.kept.isLost() && before.role == s.role && before.id == s.id && before.Name() == s.Name()
+	return f.lasts() && !f.lasting.kept.isLost() &&
+		before.role == s.role && before.id == s.id && before.Name() == s.Name()
 }
 
 // answer says, in the flow on its link, where f stands.

@@ -146,7 +146,6 @@ func (s *Session) keepTime(tasks *sync.WaitGroup) error {
 			err = s.beat(time.Now())
 		case now := <-ping.C:
 			s.pool.tidy(now)
-			s.lingering.tidy()
 			if err = s.report(); err == nil {
 				err = s.beat(now)
 			}

@@ -39,7 +39,8 @@ func (s *Session) ResumeBy(ways func() []Way) { s.ways.Store(&ways) }
 // reason for its flows to end.
 func (s *Session) isLost() bool {
 	err := s.Err()
-	return s.survive > 0 && (errors.Is(err, ErrCut) || errors.Is(err, ErrMissedPongs) || isTimeout(err))
+	return s.survive > 0 &&
+		(errors.Is(err, ErrCut) || errors.Is(err, ErrMissedPongs) || isTimeout(err))
 }
 
 // suspend has a flow whose carrier has failed wait for another one. It reports whether the flow
