@@ -16,9 +16,28 @@ type absent struct {
 	local, remote net.Addr // of the link before
 	over          event
 
-	mu     sync.Mutex
-	readBy time.Time
-	set    chan struct{} // closed, and made anew, when readBy is set
+	read, write deadline
+}
+
+// deadline is one that may be set while somebody waits.
+type deadline struct {
+	mu  sync.Mutex
+	by  time.Time
+	set chan struct{} // closed, and made anew, when by is set
+}
+
+func (d *deadline) put(t time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.by = t
+	close(d.set)
+	d.set = make(chan struct{})
+}
+
+func (d *deadline) get() (by time.Time, set <-chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.by, d.set
 }
 
 var _ carrier = (*absent)(nil)
@@ -27,28 +46,28 @@ var _ carrier = (*absent)(nil)
 var errAbsent = errors.New("the link is lost")
 
 func newAbsent(lost carrier) *absent {
-	return &absent{
-		local: lost.LocalAddr(), remote: lost.RemoteAddr(),
-		over: newEvent(), set: make(chan struct{}),
-	}
+	a := &absent{local: lost.LocalAddr(), remote: lost.RemoteAddr(), over: newEvent()}
+	a.read.set, a.write.set = make(chan struct{}), make(chan struct{})
+	return a
 }
 
 // Write implements carrier: it takes nothing.
 func (a *absent) Write([]byte) (int, error) { return 0, errAbsent }
 
 // ReadLazy implements carrier: it waits until the carrier is over.
-func (a *absent) ReadLazy(netio.Room) (int, error) {
+func (a *absent) ReadLazy(netio.Room) (int, error) { return 0, a.wait(&a.read) }
+
+// wait returns when the carrier is over, or with a deadline.
+func (a *absent) wait(d *deadline) error {
 	for {
-		a.mu.Lock()
-		by, set := a.readBy, a.set
-		a.mu.Unlock()
-		if done, err := a.wait(by, set); done {
-			return 0, err
+		by, set := d.get()
+		if done, err := a.waitBy(by, set); done {
+			return err
 		}
 	}
 }
 
-func (a *absent) wait(by time.Time, set <-chan struct{}) (done bool, err error) {
+func (a *absent) waitBy(by time.Time, set <-chan struct{}) (done bool, err error) {
 	var late <-chan time.Time
 	if !by.IsZero() {
 		timer := time.NewTimer(time.Until(by))
@@ -85,19 +104,22 @@ func (a *absent) Quiet() bool { return true }
 
 // SetReadDeadline implements carrier.
 func (a *absent) SetReadDeadline(t time.Time) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.readBy = t
-	close(a.set)
-	a.set = make(chan struct{})
+	a.read.put(t)
 	return nil
 }
 
-// SetWriteDeadline implements carrier: nobody waits in Write.
-func (a *absent) SetWriteDeadline(time.Time) error { return nil }
+// SetWriteDeadline implements carrier. It is for who waits in Flow.awaitLinkLocked.
+func (a *absent) SetWriteDeadline(t time.Time) error {
+	a.write.put(t)
+	return nil
+}
 
 // SetDeadline implements carrier.
-func (a *absent) SetDeadline(t time.Time) error { return a.SetReadDeadline(t) }
+func (a *absent) SetDeadline(t time.Time) error {
+	a.read.put(t)
+	a.write.put(t)
+	return nil
+}
 
 // LocalAddr implements carrier.
 func (a *absent) LocalAddr() net.Addr { return a.local }

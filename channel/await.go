@@ -16,6 +16,8 @@ type resetWait struct {
 	done chan struct{} // closed when the flow is no longer open
 	left chan struct{} // closed when nobody waits on the carrier any more
 	late signal        // told of a deadline that has passed when it is set
+
+	moved signal // told when the flow is in another session
 }
 
 // overLocked says that the flow, whose life is locked, is no longer open. On nil, where nobody
@@ -48,74 +50,82 @@ func (f *Flow) AwaitReset() error {
 	if err != nil {
 		return err
 	}
-	w := &resetWait{
-		done: make(chan struct{}), left: make(chan struct{}), late: newSignal(),
-	}
-	f.life.Lock()
-	open, late := f.life.state == flowOpen, f.life.late
-	if open && !late {
-		f.life.awaiting = w
-	}
-	f.life.Unlock()
-	switch {
-	case !open:
-		return f.Err()
-	case late:
-		return os.ErrDeadlineExceeded
-	}
-	if ended {
-		err = f.awaitCarrier()
-	}
-	close(w.left)
-	if err == nil { // a carrier that cannot tell
-		err = f.awaitEnd(w)
-	}
-	if f.is(flowClean) {
-		return nil
-	}
-	if err == nil && f.lasting == nil {
-		err = f.Session().Err()
-	}
-	if err == nil {
-		return f.Err()
-	}
-	return f.explain(err)
-}
-
-// awaitCarrier is AwaitReset of the carrier, and of the one that it is replaced by.
-func (f *Flow) awaitCarrier() error {
 	for {
-		c := f.carrier()
-		err := c.AwaitReset()
-		if f.carrier() == c && (err == nil || !f.suspend(c, linkError(err))) {
+		w, err := f.beginAwait()
+		if w == nil {
 			return err
 		}
+		var c carrier
+		if ended {
+			c = f.carrier()
+			err = c.AwaitReset()
+		}
+		close(w.left) // first: who dismisses holds the flow's life until then
+		if c != nil && f.goesOnWithout(c, err) {
+			continue
+		}
+		if err == nil { // a carrier that cannot tell
+			err = f.awaitEnd(w)
+		}
+		switch {
+		case f.is(flowClean):
+			return nil
+		case err == nil:
+			return f.Err()
+		}
+		return f.explain(err)
 	}
+}
+
+// beginAwait has somebody wait, unless the flow is no longer open or a deadline has passed.
+func (f *Flow) beginAwait() (*resetWait, error) {
+	f.life.Lock()
+	defer f.life.Unlock()
+	switch {
+	case f.life.state == flowClean:
+		return nil, nil
+	case f.life.state != flowOpen:
+		return nil, f.life.reason
+	case f.life.late:
+		return nil, os.ErrDeadlineExceeded
+	}
+	w := &resetWait{
+		done: make(chan struct{}), left: make(chan struct{}),
+		late: newSignal(), moved: newSignal(),
+	}
+	f.life.awaiting = w
+	return w, nil
+}
+
+// goesOnWithout tells whether the flow is on another carrier than c, or waits for one: c may have
+// failed because of err.
+func (f *Flow) goesOnWithout(c carrier, err error) bool {
+	if f.carrier() != c {
+		return f.isOpen()
+	}
+	return err != nil && f.suspend(c, linkError(err))
 }
 
 // awaitEnd returns when the flow is no longer open, a deadline has passed, or the session has
 // ended.
 func (f *Flow) awaitEnd(w *resetWait) error {
-	for s := f.Session(); ; s = f.Session() {
-		ended, moved := s.Done(), (<-chan struct{})(nil)
+	for {
+		s := f.Session()
+		ended := s.Done()
 		if s.isLost() {
-			ended = nil
-		}
-		if a, ok := f.carrier().(*absent); ok {
-			moved = a.over.c
+			ended = nil // the flow may go on in another one
 		}
 		select {
 		case <-w.done:
+			return nil
 		case <-w.late:
 			return os.ErrDeadlineExceeded
-		case <-moved:
-			continue
+		case <-w.moved:
 		case <-ended:
-			if s.isLost() {
-				continue
+			if f.lasting == nil || !s.isLost() {
+				return s.Err()
 			}
 		}
-		return nil
 	}
 }
 

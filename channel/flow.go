@@ -125,7 +125,7 @@ func (f *Flow) Close() error {
 			// The flow's deadline, and not the link's own: a link that stays must lose it.
 			_ = f.SetWriteDeadline(time.Now().Add(abortTimeout))
 			f.sending.hurried = true
-			if f.sendRecordLocked(typeEnd) == nil {
+			if f.sendEndLocked() == nil {
 				f.sending.ended = true
 				f.endDirection(true)
 			}
@@ -160,6 +160,8 @@ func (f *Flow) abortAnd(told, ended func(carrier) error, reason abortReason, err
 		switch {
 		case f.sending.ended:
 			end = ended
+		case f.sending.err == nil && f.lasting != nil && f.sending.hello != nil:
+			f.sending.err = err // nobody knows of it
 		case f.sending.err == nil:
 			_ = f.SetWriteDeadline(time.Now().Add(abortTimeout))
 			f.sending.hurried = true
@@ -278,6 +280,9 @@ func (f *Flow) callHook() {
 func (f *Flow) explain(err error) error {
 	if reason := f.Err(); reason != nil {
 		return reason
+	}
+	if f.lasting != nil && isTimeout(err) {
+		return err // it may have waited for long after its session
 	}
 	if reason := f.Session().Err(); reason != nil {
 		return sessionEnded(reason)

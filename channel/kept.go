@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/secureportal/sp/internal/budget"
@@ -12,10 +13,13 @@ import (
 
 const (
 	// keptSmall is the most bytes of records that are copied together in place of keeping the
-	// buffer that they were made in, which is much larger.
+	// buffer that they were made in, which is much larger. So are those that are less than a part
+	// of their buffer.
 	keptSmall = 1 << 10
-	// keptTogether is how many bytes of them are kept in one piece.
-	keptTogether = 4<<10 + netio.BufferSlack
+	keptPart  = 4
+	// keptAlone is the most that is kept without a buffer: a flow that has nothing to say, says so
+	// with records as short as that.
+	keptAlone = 64
 )
 
 // kept is what one direction of a flow has sent and the other end has not acknowledged: sealed
@@ -37,6 +41,7 @@ type piece struct {
 	records []byte
 	first   uint64 // position of the first
 	count   uint64
+	joins   bool // there may be room for more behind them
 }
 
 func (p *piece) end() uint64 { return p.first + p.count }
@@ -68,29 +73,44 @@ func (k *kept) keep(buffer *netio.Buffer, records []byte, count uint64) (taken b
 		k.joinLocked(records, first, count)
 		return false
 	}
-	p := piece{buffer: buffer, records: records, first: first, count: count}
+	taken = true
+	if class := netio.ClassFor(len(records)); len(records) <= len(buffer.Bytes)/keptPart {
+		buffer = netio.GetBuffer(class)
+		records = buffer.Bytes[:copy(buffer.Bytes, records)]
+		taken = false
+	}
 	buffer.Uncharge()
+	k.addLocked(piece{buffer: buffer, records: records, first: first, count: count})
+	return taken
+}
+
+func (k *kept) addLocked(p piece) {
 	k.pieces = append(k.pieces, p)
 	k.holdLocked(p.size())
-	return true
 }
 
 // joinLocked keeps a copy of few bytes, behind those before if there is room.
 func (k *kept) joinLocked(records []byte, first, count uint64) {
-	if n := len(k.pieces); n > 0 {
+	n := len(k.pieces)
+	if n > 0 {
 		last := &k.pieces[n-1]
-		if last.buffer == nil && last.end() == first &&
-			len(last.records)+len(records) <= keptTogether {
-			before := last.size()
+		if last.joins && last.end() == first &&
+			len(last.records)+len(records) <= cap(last.records) {
 			last.records = append(last.records, records...)
 			last.count += count
-			k.holdLocked(last.size() - before)
 			return
 		}
 	}
-	p := piece{records: append([]byte(nil), records...), first: first, count: count}
-	k.pieces = append(k.pieces, p)
-	k.holdLocked(p.size())
+	p := piece{first: first, count: count, joins: true}
+	var room []byte
+	if n == 0 && len(records) <= keptAlone {
+		room = make([]byte, 0, keptAlone)
+	} else {
+		p.buffer = netio.GetBuffer(netio.Small)
+		room = p.buffer.Bytes[:0]
+	}
+	p.records = append(room, records...)
+	k.addLocked(p)
 }
 
 func (k *kept) holdLocked(more int64) {
@@ -126,7 +146,7 @@ func (k *kept) trimLocked() {
 	if n == len(k.pieces) {
 		k.pieces = nil
 	} else if n > 0 {
-		k.pieces = append(k.pieces[:0], k.pieces[n:]...)
+		k.pieces = slices.Delete(k.pieces, 0, n)
 	}
 }
 
@@ -157,17 +177,21 @@ func (k *kept) isLost() bool {
 	return k.gaveUp
 }
 
-// isAll tells whether the other end has opened all that was sent.
-func (k *kept) isAll() bool {
+// isDone tells whether there is nothing to be sent again: the other end has opened all that was
+// sent, or what it has not is given up.
+func (k *kept) isDone() bool {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.acked == k.sealed
+	return k.gaveUp || k.acked == k.sealed
 }
 
-// holds returns how many bytes of memory are kept.
-func (k *kept) holds() int64 {
+// spare returns how many bytes of memory giveUp would give back.
+func (k *kept) spare() int64 {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if k.gaveUp {
+		return 0
+	}
 	return k.held
 }
 

@@ -53,8 +53,10 @@ type lasting struct {
 	last    *link      // on which what is left of a flow is delivered that has ended here
 	on      *link      // that the flow has come to, and left is closed when it leaves that
 	left    chan struct{}
-	hook    func() // see Flow.OnEnd
-	over    bool   // it is not resumed any more
+	hook    func()    // see Flow.OnEnd
+	over    bool      // it is not resumed any more
+	resumed time.Time // when it was, last
+	often   int       // how often, each time soon after the last
 }
 
 // errGivenUp says that a flow cannot go on elsewhere: what it takes is not kept any more.
@@ -121,7 +123,7 @@ func (l *lasting) say() uint64 {
 // lasts tells whether the flow's being resumed is worth anything: it is open, or the other end may
 // not have all of it.
 func (f *Flow) lasts() bool {
-	return f.lasting != nil && !f.lasting.isOver() && (f.isOpen() || !f.lasting.kept.isAll())
+	return f.lasting != nil && !f.lasting.isOver() && (f.isOpen() || !f.lasting.kept.isDone())
 }
 
 func (l *lasting) isOver() bool {
@@ -216,6 +218,28 @@ func (l *lasting) takeLast() *link {
 	return last
 }
 
+// noteResumed takes note that the flow goes on.
+func (l *lasting) noteResumed() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now := time.Now(); now.Sub(l.resumed) < resumeRetryMax {
+		l.often = min(l.often+1, resumeRetryMost)
+	} else {
+		l.resumed, l.often = now, 0
+	}
+	l.resumed = time.Now()
+}
+
+// triedOften returns how often the flow has lost its link as soon as it had gone on, but for a few.
+func (l *lasting) triedOften() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.resumed) >= resumeRetryMax {
+		return 0
+	}
+	return max(l.often-resumeFree, 0)
+}
+
 // isAttempt tells whether n is the newest attempt, and its link is not known to be lost.
 func (l *lasting) isAttempt(n uint32) bool {
 	l.mu.Lock()
@@ -279,7 +303,7 @@ func (t *flowTable) largest() (most *Flow) {
 	defer t.mu.RUnlock()
 	var held int64
 	for _, f := range t.by {
-		if n := f.lasting.kept.holds(); n > held {
+		if n := f.lasting.kept.spare(); n > held {
 			most, held = f, n
 		}
 	}
@@ -306,6 +330,7 @@ func (e *Endpoint) keepWhatFits() {
 			e.config.GaveUp(f)
 		}
 		f.failSuspended(errGivenUp)
+		f.tidy()
 	}
 }
 
@@ -315,10 +340,10 @@ func (s *Session) timeLeft() time.Time { return time.Now().Add(s.survive) }
 func keptTooMuch() bool { return budget.Kept.Taken() > budget.Kept.Most() }
 
 // part is called when the flow ends on this side otherwise than in both directions. said tells that
-// its last record says so: that is kept until the other end has opened it. Otherwise the other end
-// is told not to wait for another link.
+// its last record says so: that is kept until the other end has opened it. Then, or at once if no
+// record says so, the other end is told not to wait for another link.
 func (f *Flow) part(c carrier, said bool) {
-	if said {
+	if said && f.lasts() {
 		f.remain()
 		return
 	}

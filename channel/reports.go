@@ -27,6 +27,8 @@ const (
 	ackPause = 50 * time.Millisecond
 	// maxAcks is how many flows are in one acknowledgement.
 	maxAcks = 4000
+	// maxUnknown is how many flows that are not here are spoken of before this side has said so.
+	maxUnknown = 1 << 16
 
 	flowIDSize = len(sessionID{}) + 8
 	ackSize    = 8 + 8
@@ -108,6 +110,18 @@ func (r *reports) lose(l lostLink) {
 	defer r.mu.Unlock()
 	r.lost = append(r.lost, l)
 	r.dueLocked(0)
+}
+
+// unknown is part for a flow that the other end speaks of. It fails if that speaks of too many.
+func (r *reports) unknown(id flowID) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.gone) >= maxUnknown {
+		return fmt.Errorf("%w: %d flows that are not here", ErrProtocol, len(r.gone))
+	}
+	r.gone = append(r.gone, id)
+	r.dueLocked(0)
+	return nil
 }
 
 // part reports that a flow is not here any more.
@@ -214,7 +228,7 @@ func (s *Session) acknowledged(data []byte) error {
 		if err := f.lasting.kept.acknowledge(binary.BigEndian.Uint64(b[8:])); err != nil {
 			return err
 		}
-		if f.is(flowClosed) && f.lasting.kept.isAll() {
+		if f.is(flowClosed) && f.lasting.kept.isDone() {
 			s.reports.part(id) // it knows all that there is to know, and need not look for a link
 		}
 		f.tidy()
@@ -232,7 +246,7 @@ func (s *Session) heardOfLost(data []byte) error {
 	f := s.endpoint.flows.get(id)
 	switch {
 	case f == nil || !f.lasts():
-		s.reports.part(id)
+		return s.reports.unknown(id)
 	case f.Session() == s && f.lasting.loses(attempt):
 		f.linkLost()
 	}

@@ -82,16 +82,16 @@ func (f *Flow) request() []byte {
 // errOvertaken says that another attempt was faster.
 var errOvertaken = errors.New("another attempt to resume the flow was faster")
 
-// resumeIn makes a link in s, which leads to the flow's far end, and has the flow go on with it.
-func (f *Flow) resumeIn(ctx context.Context, s *Session) error {
+// reach makes a link in s, which leads to the flow's far end, and finds out where that stands.
+func (f *Flow) reach(ctx context.Context, s *Session) (l *link, theirs stand, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*resumeTimeout)
 	defer cancel()
-	l, err := s.pool.take()
+	l, err = s.pool.take()
 	if err == nil && l == nil {
 		l, err = s.dialLink(ctx)
 	}
 	if err != nil {
-		return err
+		return nil, theirs, err
 	}
 	k, err := s.keys.nextFlow()
 	if err == nil {
@@ -99,22 +99,20 @@ func (f *Flow) resumeIn(ctx context.Context, s *Session) error {
 	}
 	if err != nil {
 		_ = l.Conn.Close()
-		return err
+		return nil, theirs, err
 	}
 	if f.isOpen() && !f.setAside(f.carrier()) { // nothing more comes by the link that it has
 		_ = l.Close()
-		return errOvertaken
+		return nil, theirs, errOvertaken
 	}
 	st := stand{f.lasting.nextAttempt(), f.lasting.position()}
 	unguard := guard(ctx, l.Conn, resumeTimeout)
-	theirs, err := f.ask(l, k, st)
-	if err = unguard(err); err == nil {
-		_, err = f.goOn(l, s, theirs)
-	}
-	if err != nil {
+	theirs, err = f.ask(l, k, st)
+	if err = unguard(err); err != nil {
 		_ = l.Close()
+		return nil, theirs, err
 	}
-	return err
+	return l, theirs, nil
 }
 
 // ask says on l where this side stands, and returns where the other one does.
@@ -165,50 +163,64 @@ func (l *link) readRecord(c *cipherHalf) (recordType, []byte, error) {
 
 // goOn has the flow go on with l, a link of s, where the other end stands where theirs says: what
 // that lacks is sent again. A flow that has ended on this side only delivers what is left, and put
-// is false.
+// is false. With an error it has not gone on, and waits as before; a link that is lost once it is
+// the flow's is none. It takes as long as the link does.
 func (f *Flow) goOn(l *link, s *Session, theirs stand) (put bool, err error) {
-	before := f.Session()
-	put, err = f.sendAgain(l, s, theirs)
+	put, gone, err := f.sendAgain(l, s, theirs)
 	switch {
-	case put && err != nil:
-		before.unsuspend(f, true)
-		f.suspend(l, err)
-		return true, nil
-	case err != nil:
+	case !gone:
+		_ = l.Close()
 		return false, err
+	case put && err != nil:
+		if !f.suspend(l, err) && f.isOpen() && f.carrier() == carrier(l) {
+			f.fail(f.explain(err))
+		}
+	case err != nil:
+		_ = l.Close()
+		f.remain()
+		f.linkLost()
 	case !put:
+		f.remain()
 		l.closeDelivered()
 	}
-	before.unsuspend(f, true)
 	return put, nil
 }
 
-// sendAgain puts the flow on l, and sends what the other end lacks.
-func (f *Flow) sendAgain(l *link, s *Session, theirs stand) (put bool, err error) {
+// sendAgain puts the flow on l, and sends what the other end lacks. It tells whether the flow is on
+// l now, and whether it has gone on at all, be it only to deliver what is left.
+func (f *Flow) sendAgain(l *link, s *Session, theirs stand) (put, gone bool, err error) {
 	f.sending.Lock()
 	defer f.sending.Unlock()
 	if !f.lasting.isAttempt(theirs.attempt) {
-		return false, errOvertaken
+		return false, false, errOvertaken
 	}
 	pieces, err := f.lasting.kept.from(theirs.position, s.role == identity.Initiator)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	defer f.lasting.kept.sent()
 	l.attempt = theirs.attempt
+	// It waits no more, and if it loses l it begins to wait anew.
+	f.Session().unsuspend(f, true)
+	flowsResumed.Inc()
+	f.lasting.noteResumed()
+	f.prove()
 	if put = f.putOn(l, s); !put && !f.lasting.deliverOn(l, theirs.attempt) {
-		return false, errOvertaken
+		return false, false, errOvertaken
 	}
 	for _, p := range pieces {
 		if _, err := l.Write(p); err != nil {
-			return put, linkError(err)
+			return put, true, linkError(err)
 		}
 	}
-	return put, nil
+	if put {
+		f.restoreWriteDeadline(l)
+	}
+	return put, true, nil
 }
 
-// putOn puts the flow on l. It reports false if this side's part of it has ended: then l is still
-// the caller's.
+// putOn puts the flow on l, without a deadline for writing: what is sent again is nobody's write.
+// It reports false if this side's part of the flow has ended: then l is still the caller's.
 func (f *Flow) putOn(l *link, s *Session) bool {
 	before := f.Session()
 	f.life.Lock()
@@ -225,10 +237,21 @@ func (f *Flow) putOn(l *link, s *Session) bool {
 	f.way.carrier = l
 	f.way.Unlock()
 	_ = l.SetReadDeadline(f.life.readBy)
-	_ = l.SetWriteDeadline(f.life.writeBy)
+	if w := f.life.awaiting; w != nil {
+		w.moved.tell()
+	}
 	f.life.Unlock()
 	_ = old.Close()
 	return true
+}
+
+// restoreWriteDeadline sets the flow's own deadline for writing on l, if the flow is there.
+func (f *Flow) restoreWriteDeadline(l *link) {
+	f.life.Lock()
+	defer f.life.Unlock()
+	if f.life.state == flowOpen && f.carrier() == carrier(l) {
+		_ = l.SetWriteDeadline(f.life.writeBy)
+	}
 }
 
 // closeDelivered closes a link when what has been written has arrived, or soon.
@@ -251,6 +274,9 @@ func (l *link) closeDelivered() {
 func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 	s, data, on := opener.Session(), opener.request(), opener.receiving.opener.on
 	f := e.flows.get(parseFlowID(data))
+	if f != nil && f.mayGoOnIn(s) && f.isOpen() && f.lasting.kept.isLost() {
+		f.fail(errGivenUp)
+	}
 	if f == nil || !f.mayGoOnIn(s) {
 		opener.abort(abortGone, ErrGone)
 		opener.abandon()

@@ -150,9 +150,20 @@ func (f *Flow) CloseWrite() error {
 		return s.err
 	}
 	s.ended = true // nobody may send behind it, while it waits for a link
-	if err := f.sendRecordLocked(typeEnd); err != nil {
+	if err := f.sendEndLocked(); err != nil {
 		return err
 	}
 	f.endDirection(true)
 	return nil
+}
+
+// sendEndLocked sends the end of the direction. A flow whose first record is its end asks for
+// nothing, and ends with its link: one that outlives its links says something before.
+func (f *Flow) sendEndLocked() error {
+	if f.lasting != nil {
+		if err := f.introduceLocked(); err != nil {
+			return err
+		}
+	}
+	return f.sendRecordLocked(typeEnd)
 }

@@ -261,9 +261,9 @@ func (s *Session) takeHooks() hookList {
 		return list
 	}
 	for _, f := range lasting {
+		f.lasting.finish()
+		f.tidy() // whether or not its user closes it
 		if !f.isOpen() {
-			f.lasting.finish()
-			f.tidy()
 			continue
 		}
 		if do := f.lasting.takeHook(); do != nil {

@@ -23,6 +23,9 @@ const (
 	resumeRetry     = 50 * time.Millisecond
 	resumeRetryMax  = 2 * time.Second
 	resumeRetryMost = 6 // doublings
+	// resumeFree is how often a flow may lose its link as soon as it has gone on until there is a
+	// pause.
+	resumeFree = 4
 )
 
 // Way makes a session, or returns one that is there already, that may lead to the far end of
@@ -53,8 +56,8 @@ func (f *Flow) suspend(failed carrier, err error) bool {
 	if s.Err() != nil && !s.isLost() || f.lasting.isOver() || f.lasting.kept.isLost() {
 		return false
 	}
-	if f.carrier() == failed && !f.setAside(failed) {
-		return f.isOpen() && f.carrier() != failed
+	if _, ok := failed.(*absent); ok || f.carrier() != failed || !f.setAside(failed) {
+		return f.isOpen() // somebody else has seen to it
 	}
 	if l, ok := failed.(*link); ok {
 		s.reportLost(f, l)
@@ -76,6 +79,7 @@ func (f *Flow) setAside(c carrier) bool {
 	if ok {
 		f.way.carrier = a
 		_ = a.SetReadDeadline(f.life.readBy)
+		_ = a.SetWriteDeadline(f.life.writeBy)
 	}
 	f.way.Unlock()
 	f.life.Unlock()
@@ -108,6 +112,10 @@ func (s *Session) handOver() {
 
 // linkLost has the flow resumed, because its other end has lost the link.
 func (f *Flow) linkLost() {
+	if f.isOpen() && f.lasting.kept.isLost() {
+		f.fail(errGivenUp)
+		return
+	}
 	f.loseLink()
 	f.Session().suspend(f)
 }
@@ -147,11 +155,8 @@ func (f *Flow) awaitLinkLocked() error {
 		if !ok {
 			break
 		}
-		f.life.Lock()
-		by := f.life.writeBy
-		f.life.Unlock()
 		f.sending.Unlock()
-		_, err := a.wait(by, nil)
+		err := a.wait(&a.write)
 		f.sending.Lock()
 		if isTimeout(err) {
 			return err
@@ -181,10 +186,12 @@ type suspension struct {
 	lost    int
 	failure error // of the last one that was lost
 	over    bool
+	dead    bool // it has never begun: the endpoint is being closed
 }
 
 // wait is one flow's.
 type wait struct {
+	since carrier   // that it was on then
 	until time.Time // when it is given up
 	again time.Time // when its turn is; zero while it is, or is being resumed
 	tries int
@@ -193,7 +200,7 @@ type wait struct {
 // suspend has f, which has no link, resumed, or ends it if that cannot be.
 func (s *Session) suspend(f *Flow) {
 	for u := s.suspension(); !u.add(f); u = s.suspension() {
-		if u.isDead() {
+		if u.dead {
 			f.fail(ErrClosed)
 			return
 		}
@@ -210,16 +217,13 @@ func (s *Session) suspension() *suspension {
 			waiting: make(map[*Flow]*wait), ways: make(chan *Session),
 		}
 		if !s.endpoint.run(u.run) {
-			u.over = true
+			u.over, u.dead = true, true
 			return u
 		}
 		s.suspending.now = u
 	}
 	return s.suspending.now
 }
-
-// isDead tells whether the suspension is over because its endpoint has been closed.
-func (u *suspension) isDead() bool { return u.session.endpoint.ctx.Err() != nil }
 
 // add reports false if the suspension is over.
 func (u *suspension) add(f *Flow) bool {
@@ -229,8 +233,13 @@ func (u *suspension) add(f *Flow) bool {
 		return false
 	}
 	if _, ok := u.waiting[f]; !ok {
-		u.waiting[f] = &wait{until: u.session.timeLeft()}
-		u.ready = append(u.ready, f)
+		w := &wait{since: f.carrier(), until: u.session.timeLeft()}
+		u.waiting[f] = w
+		if w.tries = f.lasting.triedOften(); w.tries > 0 {
+			w.again = time.Now().Add(resumeRetry << w.tries)
+		} else {
+			u.ready = append(u.ready, f)
+		}
 		u.session.suspending.all.Add(1)
 		flowsSuspended.Inc()
 		u.wake.tell()
@@ -250,6 +259,10 @@ func (s *Session) reportLost(f *Flow, l *link) {
 func (u *suspension) remove(f *Flow, resumed bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	u.removeLocked(f, resumed)
+}
+
+func (u *suspension) removeLocked(f *Flow, resumed bool) {
 	if _, ok := u.waiting[f]; !ok {
 		return
 	}
@@ -259,7 +272,6 @@ func (u *suspension) remove(f *Flow, resumed bool) {
 	flowsSuspended.Dec()
 	if resumed {
 		u.resumed++
-		flowsResumed.Inc()
 	}
 	if len(u.waiting) == 0 {
 		u.wake.tell()
@@ -397,13 +409,31 @@ func (u *suspension) found(next *Session) {
 // expireEvery is how often it is looked whose time is over, and whose turn it is.
 const expireEvery = 100 * time.Millisecond
 
+// waits tells whether there is a reason for f to wait: it has no link, has ended and may not have
+// brought all, or is to leave a session that is going away. It may have got one meanwhile.
+func (u *suspension) waits(f *Flow) bool {
+	s := u.session
+	switch {
+	case f.Session() != s || !f.lasts():
+		return false
+	case f.isAbsent() || !f.isOpen():
+		return true
+	}
+	return s.role == identity.Initiator && s.life.goingAway.happened()
+}
+
 // expire gives up whatever has waited for as long as it may, and returns when to do so again.
 func (u *suspension) expire(now time.Time) time.Duration {
 	var late []*Flow
 	u.mu.Lock()
 	for f, w := range u.waiting {
+		if c := f.carrier(); c != w.since && f.isAbsent() { // it has lost its link only since
+			w.since, w.until = c, now.Add(u.session.survive)
+		}
 		switch {
-		case !now.Before(w.until) && f.isAbsent():
+		case !u.waits(f):
+			u.removeLocked(f, false)
+		case !now.Before(w.until) && (f.isAbsent() || !f.isOpen()):
 			late = append(late, f)
 		case !w.again.IsZero() && !now.Before(w.again):
 			w.again = time.Time{}
@@ -478,32 +508,54 @@ func (u *suspension) takeLocked() (*Flow, *Session) {
 	for in != nil && len(u.ready) > 0 {
 		f := u.ready[0]
 		u.ready = u.ready[1:]
-		if _, ok := u.waiting[f]; ok {
+		if _, ok := u.waiting[f]; ok && u.waits(f) {
 			return f, in
 		}
 	}
 	return nil, nil
 }
 
-// resume resumes f, and then others as long as it is somebody's turn.
+// resume resumes f, and then others as long as it is somebody's turn. What is missing is sent again
+// beside that: it takes as long as whoever reads it does.
 func (u *suspension) resume(ctx context.Context, f *Flow, in *Session) {
 	for f != nil {
-		err := f.resumeIn(ctx, in)
-		switch {
-		case err == nil:
-			u.remove(f, true)
-		case errors.Is(err, ErrGone), errors.Is(err, errGivenUp), errors.Is(err, errNotKept):
-			u.fail(f, err)
+		l, theirs, err := f.reach(ctx, in)
+		if err == nil {
+			f, in := f, in
+			going := in.endpoint.run(func() {
+				_, err := f.goOn(l, in, theirs)
+				u.tried(f, err)
+			})
+			if !going {
+				_ = l.Close()
+				err = ErrClosed
+			}
+		}
+		if err != nil {
+			u.tried(f, err)
 		}
 		u.mu.Lock()
-		if w, ok := u.waiting[f]; ok {
-			w.again = time.Now().Add(min(resumeRetry<<w.tries, resumeRetryMax))
-			w.tries = min(w.tries+1, resumeRetryMost)
-		}
 		if f, in = u.takeLocked(); f == nil {
 			u.trying--
 		}
 		u.mu.Unlock()
+	}
+}
+
+// tried takes note of how an attempt to resume f has ended.
+func (u *suspension) tried(f *Flow, err error) {
+	switch {
+	case err == nil:
+		return
+	case errors.Is(err, ErrGone), errors.Is(err, errGivenUp), errors.Is(err, errNotKept):
+		u.fail(f, err)
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if w, ok := u.waiting[f]; ok {
+		w.again = time.Now().Add(min(resumeRetry<<w.tries, resumeRetryMax))
+		w.tries = min(w.tries+1, resumeRetryMost)
 	}
 }
 
