@@ -134,6 +134,16 @@ func answerSteadyOrComplain(c conn) {
 	}
 }
 
+// steadyService answers steady connections, and fails the test for whatever goes wrong.
+func steadyService(t testing.TB) string {
+	t.Helper()
+	return service(t, func(c conn) {
+		if err := answerSteady(c.(*net.TCPConn)); err != nil {
+			t.Error(complaint, err)
+		}
+	})
+}
+
 // chorus is many steady connections.
 type chorus struct {
 	t       testing.TB

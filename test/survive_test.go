@@ -3,16 +3,13 @@
 package test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testenv"
 )
-
-// surviving has connections outlive their links for longer than any of these tests waits.
-func surviving() []string {
-	return []string{"--survive", unhurried(time.Minute).String()}
-}
 
 // steadyPace is the time between two pieces of each of so many connections: all together say two
 // thousand a second, which leaves a machine with two cores time for other things.
@@ -20,19 +17,14 @@ func steadyPace(connections int) time.Duration {
 	return max(50*time.Millisecond, time.Duration(connections)*time.Second/2000)
 }
 
-// lasting is a portal whose relay can be killed and revived without its address becoming another
-// one. The target is steady, unless the plan says something else.
+// newLasting starts a portal whose connections outlive the relay, which can be killed and revived.
 func newLasting(t testing.TB, p plan) *topology {
 	t.Helper()
 	if p.who.t == nil {
-		p.who = newPerson(t)
+		p.who = survivor(t)
 	}
-	if p.program == "" && p.target == "" {
-		p.program = "steady"
-	}
-	at := lastingAddress(t)
-	relay := p.who.start(p.who.relayAt(at)...)
-	p.relay, p.relayAt = true, relay.ready()
+	relay, at := p.who.startRelay()
+	p.relay, p.relayAt = true, at
 	w := newTopology(t, p)
 	w.relay = relay
 	t.Cleanup(w.noComplaints)
@@ -45,7 +37,7 @@ func newLasting(t testing.TB, p plan) *topology {
 func TestSurvivesRelayKilled(t *testing.T) {
 	alone(t)
 	kills, connections := testenv.OfFull(3, 50), testenv.OfFull(60, 1000)
-	w := newLasting(t, plan{inlets: 1, flags: surviving()})
+	w := newLasting(t, plan{program: "steady", inlets: 1})
 	pace := steadyPace(connections)
 	c := newChorus(t, connections, pace, w.address)
 	var done []time.Time
@@ -66,7 +58,7 @@ func TestSurvivesRelayKilled(t *testing.T) {
 func TestSurvivesRelayKilledAgain(t *testing.T) {
 	alone(t)
 	kills, connections := testenv.OfFull(5, 50), testenv.OfFull(40, 400)
-	w := newLasting(t, plan{inlets: 1, flags: surviving()})
+	w := newLasting(t, plan{program: "steady", inlets: 1})
 	c := newChorus(t, connections, steadyPace(connections), w.address)
 	for n := range kills {
 		w.kill("relay")
@@ -82,12 +74,12 @@ func TestSurvivesRelayKilledAgain(t *testing.T) {
 func TestSurvivesRolling(t *testing.T) {
 	alone(t)
 	restarts, connections := testenv.OfFull(4, 50), testenv.OfFull(60, 1000)
-	me := newPerson(t)
-	second, secondAt := me.startRelayAt(lastingAddress(t))
+	me := survivor(t)
+	second, secondAt := me.startRelay()
 	w := newLasting(t, plan{
-		who: me, flags: surviving(), outlet: []string{"--relay", secondAt},
+		who: me, program: "steady", outlet: []string{"--relay", secondAt},
 	})
-	w.connect("db@"+w.relayAt, append(surviving(), "--to", "db@"+secondAt)...)
+	w.connect("db@"+w.relayAt, "--to", "db@"+secondAt)
 	pace := steadyPace(connections)
 	c := newChorus(t, connections, pace, w.address)
 	var done []time.Time
@@ -113,9 +105,64 @@ func TestSurvivesRolling(t *testing.T) {
 // registeredLine is what an outlet logs when it has a name on a relay.
 const registeredLine = "msg=registered"
 
-// startRelayAt starts a relay at an address.
-func (u person) startRelayAt(at string) (*process, string) {
+// TestSurvivesTopologies kills each relay and each bridge of each topology in turn, and starts it
+// again, under connections that say something all the time. The short form has some of them.
+func TestSurvivesTopologies(t *testing.T) {
+	alone(t)
+	some := []string{"relay mux", "bridge", "bridge, relay, bridge", "two private relays"}
+	kills, connections := testenv.OfFull(1, 5), testenv.OfFull(10, 100)
+	for _, topology := range topologies {
+		if topology.name == "direct" || !testenv.Full() && !slices.Contains(some, topology.name) {
+			continue
+		}
+		t.Run(topology.name, func(t *testing.T) {
+			alone(t)
+			me := survivor(t)
+			to := topology.build(me, steadyService(t))
+			pace := steadyPace(connections)
+			c := newChorus(t, connections, pace, me.inletTo(to))
+			var done []time.Time
+			for range kills {
+				for i := range *me.middle {
+					done = append(done, time.Now())
+					me.restart(i)
+					c.goesOn()
+				}
+			}
+			c.ends()
+			t.Logf("%s: %d restarts under %d connections: stood still for %s", topology.name,
+				len(done), connections, percentiles(c.stoodStill(done)))
+		})
+	}
+}
+
+// restart kills the relay or bridge of that number, and starts it again.
+func (u person) restart(i int) {
 	u.t.Helper()
-	p := u.start(u.relayAt(at)...)
-	return p, p.ready()
+	(*u.middle)[i].kill()
+	(*u.middle)[i] = (*u.middle)[i].again()
+}
+
+// TestSurvivesResets resets all TCP connections between an inlet and an outlet, again and again.
+func TestSurvivesResets(t *testing.T) {
+	alone(t)
+	resets, connections := testenv.OfFull(5, 100), testenv.OfFull(30, 500)
+	me := survivor(t)
+	_, outlet := me.startOutlet(steadyService(t))
+	between := proxy(t, outlet, faultnet.ProxyConfig{})
+	pace := steadyPace(connections)
+	c := newChorus(t, connections, pace, me.inletTo(between.Addr()))
+	var done []time.Time
+	for n := range resets {
+		done = append(done, time.Now())
+		if n%2 == 0 {
+			between.Reset()
+		} else {
+			between.Cut()
+		}
+		c.goesOn()
+	}
+	c.ends()
+	t.Logf("all links reset or cut %d times under %d connections: stood still for %s", resets,
+		connections, percentiles(c.stoodStill(done)))
 }
