@@ -4,6 +4,7 @@ package test
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -23,12 +24,49 @@ type person struct {
 	binary string // the sp that this person runs
 	inside string // the network namespace in which it runs; empty is the test's own
 
+	// how long connections of this person's outlive their links; empty is not at all, as most
+	// stories want it
+	survive string
+	// relays and bridges that this person has started, each of which can be killed and come back at
+	// its address; nil are at addresses that somebody else may take meanwhile
+	middle *[]*process
+
 	through func(*exec.Cmd) // has a command of sp's run through something else; nil does not
 }
 
 func newPerson(t testing.TB) person {
 	t.Helper()
 	return person{t: t, home: t.TempDir(), binary: executable(t)}
+}
+
+// another returns somebody else, who is otherwise as this person.
+func (u person) another() person {
+	u.home = u.t.TempDir()
+	return u
+}
+
+// survivor returns somebody whose connections outlive their links, for longer than a test waits,
+// and whose relays and bridges may be killed and come back.
+func survivor(t testing.TB) person {
+	t.Helper()
+	u := newPerson(t)
+	u.survive, u.middle = unhurried(time.Minute).String(), new([]*process)
+	return u
+}
+
+// inTheMiddle starts a relay or a bridge, with what follows --listen WHERE, and returns where it
+// listens.
+func (u person) inTheMiddle(role string, args ...string) (*process, string) {
+	u.t.Helper()
+	where := anywhere
+	if u.middle != nil {
+		where = lastingAddress(u.t)
+	}
+	p := u.start(append([]string{role, "--listen", where}, args...)...)
+	if u.middle != nil {
+		*u.middle = append(*u.middle, p)
+	}
+	return p, p.ready()
 }
 
 // in returns this person in a network namespace.
@@ -93,8 +131,7 @@ func (u person) program(name string, args ...string) *exec.Cmd {
 	}
 	path := filepath.Dir(executable(u.t)) + ":" + os.Getenv("PATH")
 	cmd.Env = append(cmd.Env, "HOME="+u.home, raceOptions, "PATH="+path)
-	// Most stories are of connections that end with their link. Who tells of others says --survive.
-	cmd.Env = append(cmd.Env, "SP_SURVIVE=0")
+	cmd.Env = append(cmd.Env, "SP_SURVIVE="+cmp.Or(u.survive, "0"))
 	if os.Geteuid() != 0 {
 		// Only root can look at the memory and the descriptors of a process that is not dumpable.
 		cmd.Env = append(cmd.Env, "SP_NO_SANDBOX=true")
@@ -269,8 +306,7 @@ const anywhere = "127.0.0.1:0"
 // startRelay starts a relay and returns where it listens.
 func (u person) startRelay(args ...string) (*process, string) {
 	u.t.Helper()
-	p := u.start(u.relayAt(anywhere, args...)...)
-	return p, p.ready()
+	return u.inTheMiddle("relay", args...)
 }
 
 // relayAt is the command of a relay with a key of its own, which is for this person unless args say
@@ -307,8 +343,7 @@ func (u person) relayKeyFile() string {
 // startBridge starts a bridge to one next hop and returns where it listens.
 func (u person) startBridge(next string, args ...string) (*process, string) {
 	u.t.Helper()
-	p := u.start(append([]string{"bridge", "--listen", anywhere, "--next", next}, args...)...)
-	return p, p.ready()
+	return u.inTheMiddle("bridge", append([]string{"--next", next}, args...)...)
 }
 
 // startOutlet starts an outlet that listens, and returns where.

@@ -392,7 +392,9 @@ const (
 )
 
 // programs are what a target may run in a process of its own.
-var programs = map[string]func(conn){"echo": echo, "talk": answerTalkOrComplain}
+var programs = map[string]func(conn){
+	"echo": echo, "talk": answerTalkOrComplain, "steady": answerSteadyOrComplain,
+}
 
 func init() {
 	if handle, ok := programs[os.Getenv(programVariable)]; ok {

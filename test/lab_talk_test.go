@@ -163,7 +163,11 @@ func onlyEnd(r io.Reader) error {
 
 // verify reads size bytes of a seed's stream.
 func verify(r io.Reader, seed uint64, size int64) error {
-	source := pseudorandom(seed)
+	return verifyFrom(r, pseudorandom(seed), size)
+}
+
+// verifyFrom reads size bytes that source has, too.
+func verifyFrom(r, source io.Reader, size int64) error {
 	got, want := make([]byte, 32<<10), make([]byte, 32<<10)
 	for read := int64(0); read < size; {
 		n, err := r.Read(got[:min(size-read, int64(len(got)))])

@@ -9,6 +9,7 @@
 package test
 
 import (
+	"cmp"
 	"io"
 	"net"
 	"os"
@@ -61,6 +62,7 @@ type plan struct {
 	inlets int      // how many start at once; a test may start more
 	flags  []string // of all processes
 	outlet []string // more flags of the outlet's
+	at     string   // where the outlet listens, without a relay; anywhere if empty
 
 	relay      bool     // the outlet registers with one
 	name       string   // of the outlet there; db if empty
@@ -189,7 +191,7 @@ func (w *topology) beginRelay() {
 
 func (w *topology) beginOutlet() {
 	w.t.Helper()
-	where := []string{"--listen", anywhere}
+	where := []string{"--listen", cmp.Or(w.plan.at, anywhere)}
 	if w.plan.relay {
 		where = []string{"--relay", w.farRelay, "--name", w.plan.name}
 	}

@@ -92,6 +92,33 @@ http {
 // TestSSH has ssh reach a server of its own through an inlet that is its ProxyCommand.
 func TestSSH(t *testing.T) {
 	t.Parallel()
+	server := newSSHServer(t)
+	w := newTopology(t, plan{target: server.where})
+	login := func(command string) *exec.Cmd {
+		return server.login(w.person, command,
+			"-o", "ProxyCommand=sp inlet --no-wait --listen - --to "+w.route())
+	}
+	must(t, login("true"))
+	want := make([]byte, 10<<20)
+	_, _ = pseudorandom(6).Read(want)
+	cat := login("cat")
+	cat.Stdin = bytes.NewReader(want)
+	if got := must(t, cat); !bytes.Equal(got, want) {
+		t.Errorf("%d bytes came back, other ones than those %d that were sent", len(got), len(want))
+	}
+	if err := login("exit 7").Run(); err == nil || err.(*exec.ExitError).ExitCode() != 7 {
+		t.Errorf("exit 7: %v", err)
+	}
+}
+
+// sshServer is an sshd to which a key of its own leads.
+type sshServer struct {
+	where    string
+	ssh, key string // program and file
+}
+
+func newSSHServer(t *testing.T) sshServer {
+	t.Helper()
 	testenv.NeedRoot(t) // sshd separates privileges
 	sshd, ssh, keygen := testenv.NeedTool(t, "sshd"), testenv.NeedTool(t, "ssh"),
 		testenv.NeedTool(t, "ssh-keygen")
@@ -112,52 +139,24 @@ func TestSSH(t *testing.T) {
 			"user.pub"), "-o", "StrictModes=no",
 		"-o", "PidFile=none", "-o", "PermitRootLogin=yes", "-o", "UsePAM=no"))
 	listening(t, where)
-	w := newTopology(t, plan{target: where})
-	login := func(command string) *exec.Cmd {
-		return w.program(ssh, "-F", "/dev/null", "-i", filepath.Join(dir, "user"),
-			"-o", "BatchMode=yes",
-			"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-			"-o", "LogLevel=ERROR",
-			"-o", "ProxyCommand=sp inlet --no-wait --listen - --to "+w.route(), "root@service",
-			command)
-	}
-	must(t, login("true"))
-	want := make([]byte, 10<<20)
-	_, _ = pseudorandom(6).Read(want)
-	cat := login("cat")
-	cat.Stdin = bytes.NewReader(want)
-	if got := must(t, cat); !bytes.Equal(got, want) {
-		t.Errorf("%d bytes came back, other ones than those %d that were sent", len(got), len(want))
-	}
-	if err := login("exit 7").Run(); err == nil || err.(*exec.ExitError).ExitCode() != 7 {
-		t.Errorf("exit 7: %v", err)
-	}
+	return sshServer{where, ssh, filepath.Join(dir, "user")}
+}
+
+// login is a command of u's that has the server run another one. Options say how ssh gets there.
+func (s sshServer) login(u person, command string, options ...string) *exec.Cmd {
+	return u.program(s.ssh, append(append([]string{
+		"-F", "/dev/null", "-i", s.key, "-o", "BatchMode=yes",
+		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+		"-o", "LogLevel=ERROR",
+	}, options...), "root@127.0.0.1", command)...)
 }
 
 // TestPostgreSQL has psql query a server of its own, and copy a few megabytes each way.
 func TestPostgreSQL(t *testing.T) {
 	t.Parallel()
-	testenv.NeedRoot(t) // to become the user postgres
-	psql, initdb, postgres := testenv.NeedTool(t, "psql"), testenv.NeedTool(t, "initdb"),
-		testenv.NeedTool(t, "postgres")
-	dir, err := os.MkdirTemp("", "sp-postgres")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	must(t, exec.Command("chown", "postgres", dir))
-	data := filepath.Join(dir, "data")
-	where := freeAddress(t)
-	host, port, _ := net.SplitHostPort(where)
-	must(t, asPostgres(initdb, "--auth=trust", "--no-sync", "--username=postgres",
-		"--pgdata="+data))
-	server := start(t, asPostgres(postgres, "-D", data, "-h", host, "-p", port, "-k", dir, "-F"))
-	server.says("ready to accept connections")
-	_, inlet, _ := net.SplitHostPort(newTopology(t, plan{target: where, inlets: 1}).address)
-	query := func(sql string) *exec.Cmd {
-		return exec.Command(psql, "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1",
-			"-h", "127.0.0.1", "-p", inlet, "-U", "postgres", "-c", sql)
-	}
+	where := newPostgres(t)
+	inlet := newTopology(t, plan{target: where, inlets: 1}).address
+	query := func(sql string) *exec.Cmd { return psql(t, inlet, "-c", sql) }
 	if out := must(t, query("SELECT 6 * 7")); string(out) != "42\n" {
 		t.Errorf("SELECT: %q", out)
 	}
@@ -174,6 +173,43 @@ func TestPostgreSQL(t *testing.T) {
 		t.Errorf("COPY: %d bytes came back, other ones than those %d that were sent", len(got),
 			rows.Len())
 	}
+}
+
+// newPostgres starts a PostgreSQL server and returns where it listens.
+func newPostgres(t *testing.T) (where string) {
+	t.Helper()
+	testenv.NeedRoot(t) // to become the user postgres
+	initdb, postgres := testenv.NeedTool(t, "initdb"), testenv.NeedTool(t, "postgres")
+	dir, err := os.MkdirTemp("", "sp-postgres")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	must(t, exec.Command("chown", "postgres", dir))
+	data := filepath.Join(dir, "data")
+	where = freeAddress(t)
+	host, port, _ := net.SplitHostPort(where)
+	must(t, asPostgres(initdb, "--auth=trust", "--no-sync", "--username=postgres",
+		"--pgdata="+data))
+	server := start(t, asPostgres(postgres, "-D", data, "-h", host, "-p", port, "-k", dir, "-F"))
+	server.says("ready to accept connections")
+	return where
+}
+
+// psql is psql connected to an address, which stops at the first error.
+func psql(t *testing.T, where string, args ...string) *exec.Cmd {
+	t.Helper()
+	return postgresClient(t, "psql", where, append([]string{
+		"-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1",
+	}, args...)...)
+}
+
+// postgresClient is a program of PostgreSQL's connected to an address.
+func postgresClient(t *testing.T, program, where string, args ...string) *exec.Cmd {
+	t.Helper()
+	host, port, _ := net.SplitHostPort(where)
+	return exec.Command(testenv.NeedTool(t, program),
+		append([]string{"-h", host, "-p", port, "-U", "postgres"}, args...)...)
 }
 
 // asPostgres returns a command that the user postgres gives. The words must not need quoting.

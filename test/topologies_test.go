@@ -43,7 +43,7 @@ var topologies = []struct {
 	}},
 	// inlet ── relay 1 ◀── relay 2 ◀── outlet
 	{"two relays", func(me person, target string) string {
-		other := newPerson(me.t)
+		other := me.another()
 		_, first := me.startRelay("--allow", other.relayIdentifier())
 		second, address := other.startRelay("--relay", first, "--name", "second",
 			"--allow", me.identifier())
