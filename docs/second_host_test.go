@@ -206,7 +206,7 @@ func (s *second) responder(previous [16]byte) (
 // control reads the control link until it ends.
 func (h *host) control(n *session) {
 	for n.control.more() {
-		switch kind, data := n.hear(); kind {
+		switch kind, data := n.control.record(n.receive); kind {
 		case 3:
 			n.say(4, data)
 		case 10:
