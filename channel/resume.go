@@ -31,11 +31,12 @@ type stand struct {
 	position uint64
 }
 
-// mac proves a stand that role says in the flow on, under k.
-func (k resumeKey) mac(role identity.Role, on flowID, st stand) (out [macSize]byte) {
-	m := hmac.New(sha256.New, k[:])
+// mac proves a stand that role says of the flow, in the flow on. All of a session's flows have one
+// key.
+func (l *lasting) mac(role identity.Role, on flowID, st stand) (out [macSize]byte) {
+	m := hmac.New(sha256.New, l.key[:])
 	b := append([]byte(resumeLabel), byte(role))
-	b = appendFlowID(b, on)
+	b = appendFlowID(appendFlowID(b, l.id), on)
 	b = st.append(b)
 	m.Write(b)
 	copy(out[:], m.Sum(nil))
@@ -48,16 +49,16 @@ func (st stand) append(b []byte) []byte {
 }
 
 // appendStand appends a stand and the proof of it.
-func (k resumeKey) appendStand(b []byte, role identity.Role, on flowID, st stand) []byte {
-	mac := k.mac(role, on, st)
+func (l *lasting) appendStand(b []byte, role identity.Role, on flowID, st stand) []byte {
+	mac := l.mac(role, on, st)
 	return append(st.append(b), mac[:]...)
 }
 
 // readStand reads a stand that role says in the flow on, if it is proved.
-func (k resumeKey) readStand(b []byte, role identity.Role, on flowID) (st stand, err error) {
+func (l *lasting) readStand(b []byte, role identity.Role, on flowID) (st stand, err error) {
 	st.attempt = binary.BigEndian.Uint32(b)
 	st.position = binary.BigEndian.Uint64(b[4:])
-	mac := k.mac(role, on, st)
+	mac := l.mac(role, on, st)
 	if !hmac.Equal(mac[:], b[4+8:]) {
 		return st, fmt.Errorf("%w: not an end of that flow", ErrForged)
 	}
@@ -117,8 +118,7 @@ func (f *Flow) reach(ctx context.Context, s *Session) (l *link, theirs stand, er
 
 // ask says on l where this side stands, and returns where the other one does.
 func (f *Flow) ask(l *link, k flowKeys, st stand) (theirs stand, err error) {
-	key := f.lasting.key
-	data := key.appendStand(appendFlowID(nil, f.lasting.id), identity.Initiator, k.lasting.id, st)
+	data := f.lasting.appendStand(appendFlowID(nil, f.lasting.id), identity.Initiator, k.lasting.id, st)
 	var out output
 	defer out.Release()
 	b, err := out.one(&k.send, k.hello, typeResume, data)
@@ -138,7 +138,7 @@ func (f *Flow) ask(l *link, k flowKeys, st stand) (theirs stand, err error) {
 		return theirs, fmt.Errorf("%w: record of type %d with %d bytes in place of an answer",
 			ErrProtocol, t, len(data))
 	}
-	theirs, err = key.readStand(data, identity.Responder, k.lasting.id)
+	theirs, err = f.lasting.readStand(data, identity.Responder, k.lasting.id)
 	if err == nil && theirs.attempt != st.attempt {
 		err = fmt.Errorf("%w: answer to another attempt", ErrForged)
 	}
@@ -282,7 +282,7 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 		opener.abandon()
 		return ErrGone
 	}
-	st, err := f.lasting.key.readStand(data[flowIDSize:], identity.Initiator, on)
+	st, err := f.lasting.readStand(data[flowIDSize:], identity.Initiator, on)
 	if err == nil && !f.lasting.takeAttempt(st.attempt) {
 		err = errOvertaken
 	}
@@ -327,7 +327,7 @@ func (f *Flow) mayGoOnIn(s *Session) bool {
 // answer says, in the flow on its link, where f stands.
 func (opener *Flow) answer(f *Flow, on flowID, attempt uint32) error {
 	st := stand{attempt, f.lasting.position()}
-	data := f.lasting.key.appendStand(nil, identity.Responder, on, st)
+	data := f.lasting.appendStand(nil, identity.Responder, on, st)
 	opener.sending.Lock()
 	defer opener.sending.Unlock()
 	_ = opener.SetWriteDeadline(time.Now().Add(resumeTimeout))

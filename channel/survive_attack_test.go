@@ -141,11 +141,12 @@ func TestResetAtTheEnd(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
 		handle, flows := accepted()
 		p.handle = handle
-		s, err := p.initiator.Initiate(t.Context(), "", trust.As{Role: trust.Node}, func(context.Context) (Conn, error) {
+		dial := func(context.Context) (Conn, error) {
 			client, server := p.pipe()
 			p.serve(&dismissed{Conn: server, told: make(chan struct{})})
 			return client, nil
-		})
+		}
+		s, err := p.initiator.Initiate(t.Context(), "", trust.As{Role: trust.Node}, dial)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -352,14 +353,15 @@ func TestLostWhileResuming(t *testing.T) {
 		handle, flows := accepted()
 		p.handle = handle
 		n := 0
-		s, err := p.initiator.Initiate(t.Context(), "", trust.As{Role: trust.Node}, func(context.Context) (Conn, error) {
+		dial := func(context.Context) (Conn, error) {
 			client, server := p.pipe()
 			p.serve(server)
 			if n++; n == 3 {
 				return &deaf{Conn: client}, nil
 			}
 			return client, nil
-		})
+		}
+		s, err := p.initiator.Initiate(t.Context(), "", trust.As{Role: trust.Node}, dial)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -254,6 +254,7 @@ func exampleResume(e *example, secret *noise.Secret) {
 		b = binary.BigEndian.AppendUint64(b, position)
 		m := hmac.New(sha256.New, key[:])
 		_, _ = m.Write(append([]byte("sp/1 resume"), role))
+		_, _ = m.Write(binary.BigEndian.AppendUint64(id[:], 1))
 		_, _ = m.Write(binary.BigEndian.AppendUint64(id[:], 2))
 		_, _ = m.Write(b)
 		return m.Sum(b)[:4+8+16]

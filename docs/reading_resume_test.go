@@ -41,6 +41,12 @@ func (l *readLink) resume(by string, data []byte) {
 	l.flow = link.resumes
 }
 
+// named is how a request names the flow.
+func (f *readFlow) named() named {
+	key := f.secret.ID("sp/1 resume")
+	return named{f.secret.ID("sp/1 session id"), f.number, key[:]}
+}
+
 // flowNamed returns the flow that a request names.
 func (l *readLink) flowNamed(b []byte) *readFlow {
 	l.Helper()
@@ -57,9 +63,7 @@ func (l *readLink) flowNamed(b []byte) *readFlow {
 func (l *readLink) stands(data []byte, role byte, by string) (attempt uint32) {
 	l.Helper()
 	link, of := l.flow, l.flow.resumes
-	key := of.secret.ID("sp/1 resume")
-	on := named{session: link.secret.ID("sp/1 session id"), number: link.number}
-	attempt, position, ok := stands(data, key[:], role, on)
+	attempt, position, ok := stands(data, of.named(), role, link.named())
 	sent := len(of.sealed[other(by)])
 	if !ok || attempt < of.attempt || position > uint64(sent) ||
 		by == bySecond && position < uint64(sent) {

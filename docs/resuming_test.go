@@ -300,7 +300,7 @@ func TestGoneWhileSuspended(t *testing.T) {
 		},
 		"position": func(_ *session, c *call, on *resuming) {
 			attempt := binary.BigEndian.Uint32(on.request[24:])
-			on.link.send(on.send.record(9, stand(c.key, asResponder, on.named, attempt, 1000)))
+			on.link.send(on.send.record(9, stand(c.named, asResponder, on.named, attempt, 1000)))
 		},
 		"gone": func(n *session, c *call, _ *resuming) { n.say(12, c.named.append(nil)) },
 	} {

@@ -28,31 +28,31 @@ const (
 
 // stand is where a side stands: an attempt, a position, and what proves that it is that side who
 // says so, for the flow that is to be the new link.
-func stand(key []byte, role byte, link named, attempt uint32, position uint64) []byte {
+func stand(of named, role byte, link named, attempt uint32, position uint64) []byte {
 	b := binary.BigEndian.AppendUint32(nil, attempt)
 	b = binary.BigEndian.AppendUint64(b, position)
-	proof := mac(key, []byte("sp/1 resume"), []byte{role}, link.append(nil), b)
+	proof := mac(of.key, []byte("sp/1 resume"), []byte{role}, of.append(nil), link.append(nil), b)
 	return append(b, proof[:16]...)
 }
 
 // stands reads where a side stands.
-func stands(b, key []byte, role byte, link named) (attempt uint32, position uint64, ok bool) {
+func stands(b []byte, of named, role byte, link named) (attempt uint32, position uint64, ok bool) {
 	if len(b) != 4+8+16 {
 		return 0, 0, false
 	}
 	attempt, position = binary.BigEndian.Uint32(b), binary.BigEndian.Uint64(b[4:])
-	return attempt, position, bytes.Equal(b, stand(key, role, link, attempt, position))
+	return attempt, position, bytes.Equal(b, stand(of, role, link, attempt, position))
 }
 
 // request is the first record of a flow that is to be the new link of f.
 func (f *flow) request(link named) []byte {
 	f.attempt++
-	return append(f.named.append(nil), stand(f.key, asInitiator, link, f.attempt, f.receive.n)...)
+	return append(f.named.append(nil), stand(f.named, asInitiator, link, f.attempt, f.receive.n)...)
 }
 
 // answered reads the answer to a request, and returns from where to send again.
 func (f *flow) answered(data []byte, link named) (position uint64, ok bool) {
-	attempt, position, ok := stands(data, f.key, asResponder, link)
+	attempt, position, ok := stands(data, f.named, asResponder, link)
 	return position, ok && attempt == f.attempt && position <= f.send.n
 }
 
@@ -146,12 +146,12 @@ func (c *call) resumedOn(on *resuming) {
 	if !bytes.HasPrefix(on.request, of) {
 		c.Fatalf("the request is %x, want one for %x", on.request, of)
 	}
-	attempt, position, ok := stands(on.request[len(of):], c.key, asInitiator, on.named)
+	attempt, position, ok := stands(on.request[len(of):], c.named, asInitiator, on.named)
 	if !ok || attempt <= c.attempt || position > c.send.n {
 		c.Fatalf("the request is %x", on.request)
 	}
 	c.attempt = attempt
-	on.link.send(on.send.record(9, stand(c.key, asResponder, on.named, attempt, c.receive.n)))
+	on.link.send(on.send.record(9, stand(c.named, asResponder, on.named, attempt, c.receive.n)))
 	c.link, c.over = on.link, on.over
 	c.link.send(c.send.kept[position:]...)
 }
