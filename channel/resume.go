@@ -252,9 +252,13 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 	s, data, on := opener.Session(), opener.request(), opener.receiving.opener.on
 	f := e.flows.get(parseFlowID(data))
 	if f == nil || !f.mayGoOnIn(s) {
-		opener.abort(abortGone, ErrGone)
+		reason := abortGone
+		if f == nil && e.neverSeen(s, data, on) {
+			reason = abortNeverSeen
+		}
+		opener.abort(reason, reason.err())
 		opener.abandon()
-		return ErrGone
+		return reason.err()
 	}
 	st, err := f.lasting.key.readStand(data[flowIDSize:], identity.Initiator, on)
 	if err == nil && !f.lasting.takeAttempt(st.attempt) {

@@ -494,6 +494,9 @@ func (u *suspension) resume(ctx context.Context, f *Flow, in *Session) {
 			u.remove(f, true)
 		case errors.Is(err, ErrGone), errors.Is(err, errGivenUp), errors.Is(err, errNotKept):
 			u.fail(f, err)
+		case errors.Is(err, ErrNeverSeen): // nothing is lost yet: it may be said again
+			f.fail(err)
+			u.remove(f, false)
 		}
 		u.mu.Lock()
 		if w, ok := u.waiting[f]; ok {
