@@ -33,8 +33,7 @@ type flowID struct {
 
 // lasting is what a flow has that outlives its links.
 type lasting struct {
-	id  flowID
-	key resumeKey
+	lastingKeys
 
 	kept kept // what this side has sent
 
@@ -73,7 +72,7 @@ type lastingKeys struct {
 // that.
 func (s *Session) outlive(f *Flow, k lastingKeys) {
 	if s.survive > 0 {
-		f.lasting = &lasting{id: k.id, key: k.key}
+		f.lasting = &lasting{lastingKeys: k}
 		s.endpoint.flows.add(f)
 	}
 }

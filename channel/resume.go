@@ -33,10 +33,10 @@ type stand struct {
 
 // mac proves a stand that role says of the flow, in the flow on. All of a session's flows have one
 // key.
-func (l *lasting) mac(role identity.Role, on flowID, st stand) (out [macSize]byte) {
-	m := hmac.New(sha256.New, l.key[:])
+func (k lastingKeys) mac(role identity.Role, on flowID, st stand) (out [macSize]byte) {
+	m := hmac.New(sha256.New, k.key[:])
 	b := append([]byte(resumeLabel), byte(role))
-	b = appendFlowID(appendFlowID(b, l.id), on)
+	b = appendFlowID(appendFlowID(b, k.id), on)
 	b = st.append(b)
 	m.Write(b)
 	copy(out[:], m.Sum(nil))
@@ -49,16 +49,18 @@ func (st stand) append(b []byte) []byte {
 }
 
 // appendStand appends a stand and the proof of it.
-func (l *lasting) appendStand(b []byte, role identity.Role, on flowID, st stand) []byte {
-	mac := l.mac(role, on, st)
+func (k lastingKeys) appendStand(b []byte, role identity.Role, on flowID, st stand) []byte {
+	mac := k.mac(role, on, st)
 	return append(st.append(b), mac[:]...)
 }
 
 // readStand reads a stand that role says in the flow on, if it is proved.
-func (l *lasting) readStand(b []byte, role identity.Role, on flowID) (st stand, err error) {
+func (k lastingKeys) readStand(
+	b []byte, role identity.Role, on flowID,
+) (st stand, err error) {
 	st.attempt = binary.BigEndian.Uint32(b)
 	st.position = binary.BigEndian.Uint64(b[4:])
-	mac := l.mac(role, on, st)
+	mac := k.mac(role, on, st)
 	if !hmac.Equal(mac[:], b[4+8:]) {
 		return st, fmt.Errorf("%w: not an end of that flow", ErrForged)
 	}
@@ -118,7 +120,8 @@ func (f *Flow) reach(ctx context.Context, s *Session) (l *link, theirs stand, er
 
 // ask says on l where this side stands, and returns where the other one does.
 func (f *Flow) ask(l *link, k flowKeys, st stand) (theirs stand, err error) {
-	data := f.lasting.appendStand(appendFlowID(nil, f.lasting.id), identity.Initiator, k.lasting.id, st)
+	data := appendFlowID(nil, f.lasting.id)
+	data = f.lasting.appendStand(data, identity.Initiator, k.lasting.id, st)
 	var out output
 	defer out.Release()
 	b, err := out.one(&k.send, k.hello, typeResume, data)
@@ -278,9 +281,13 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 		f.fail(errGivenUp)
 	}
 	if f == nil || !f.mayGoOnIn(s) {
-		opener.abort(abortGone, ErrGone)
+		reason := abortGone
+		if f == nil && e.neverSeen(s, data, on) {
+			reason = abortNeverSeen
+		}
+		opener.abort(reason, reason.err())
 		opener.abandon()
-		return ErrGone
+		return reason.err()
 	}
 	st, err := f.lasting.readStand(data[flowIDSize:], identity.Initiator, on)
 	if err == nil && !f.lasting.takeAttempt(st.attempt) {

@@ -552,7 +552,7 @@ func asked(t *testing.T, p *peer, s *Session, id flowID, key resumeKey, st stand
 		t.Fatal(err)
 	}
 	_ = l.SetDeadline(time.Now().Add(time.Second))
-	fake := &Flow{lasting: &lasting{id: id, key: key}}
+	fake := &Flow{lasting: &lasting{lastingKeys: lastingKeys{id, key}}}
 	_, err = fake.ask(l, k, st)
 	return err
 }

@@ -56,7 +56,9 @@ func (l *readLink) flowNamed(b []byte) *readFlow {
 			return f
 		}
 	}
-	return &readFlow{readSession: l.flow.readSession, again: make(map[string]int)} // it is refused
+	return &readFlow{ // it is refused
+		readSession: l.flow.readSession, number: number, again: make(map[string]int),
+	}
 }
 
 // stands reads where a side stands: from there on the other one sends again.

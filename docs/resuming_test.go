@@ -128,7 +128,8 @@ func TestNotResumed(t *testing.T) {
 
 	unknown := before
 	unknown.number = 77
-	n.notResumed(&unknown, 6)
+	n.notResumed(&unknown, 7) // it has never come
+	n.notResumed(&unknown, 6) // and never will
 	unknown = before
 	unknown.session[0] ^= 1
 	n.notResumed(&unknown, 6)

@@ -50,7 +50,7 @@ func storyResumed(r *recorder) {
 	n.acknowledge(f)
 
 	resetWhileLost(n, at)
-	n.notResumed(&flow{named: n.keys.named(77), receive: new(direction)}, 6)
+	n.notResumed(&flow{named: n.keys.named(77), receive: new(direction)}, 7)
 	outlet.signal(syscall.SIGTERM)
 	n.leaves()
 	n.control.ended()

@@ -164,7 +164,8 @@ type voice struct {
 // stand is a time in which nothing came back.
 type stand struct{ from, to time.Time }
 
-// newChorus opens n steady connections through inlets, in turn, and waits until all carry something.
+// newChorus opens n steady connections through inlets, in turn, and waits until all carry
+// something.
 func newChorus(t testing.TB, n int, pace time.Duration, inlets ...string) *chorus {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
