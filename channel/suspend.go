@@ -178,6 +178,7 @@ type suspension struct {
 	seeks   bool          // somebody looks for those
 
 	mu      sync.Mutex
+	looks   looks // whose time is over
 	waiting map[*Flow]*wait
 	ready   []*Flow  // of those, whose turn it is, the first first
 	trying  int      // of those
@@ -426,9 +427,13 @@ func (u *suspension) waits(f *Flow) bool {
 func (u *suspension) expire(now time.Time) time.Duration {
 	var late []*Flow
 	u.mu.Lock()
+	stood, most := u.looks.stood(now, expireEvery), now.Add(u.session.survive)
 	for f, w := range u.waiting {
+		if w.until = w.until.Add(stood); w.until.After(most) {
+			w.until = most
+		}
 		if c := f.carrier(); c != w.since && f.isAbsent() { // it has lost its link only since
-			w.since, w.until = c, now.Add(u.session.survive)
+			w.since, w.until = c, most
 		}
 		switch {
 		case !u.waits(f):

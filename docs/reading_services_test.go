@@ -118,7 +118,7 @@ func (r *reading) proxied(f *readFlow, from, to netip.AddrPort, b []byte) []byte
 // register reads a claim, its ticket, and the mux behind it, in which there are other links.
 func (r *reading) register(f *readFlow, m wire.Message, asked, answered []byte) {
 	r.Helper()
-	if len(m.Payload) < 10 || m.Payload[0] > 3 || string(m.Payload[9:]) != "db" {
+	if len(m.Payload) < 10 || m.Payload[0] > 7 || string(m.Payload[9:]) != "db" {
 		r.Errorf("the claim %x", m.Payload)
 	}
 	ticket := answered[:48]

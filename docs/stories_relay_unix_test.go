@@ -71,7 +71,7 @@ func storyRegistration(r *recorder) {
 	n.expect(5, nil)
 
 	s.dial(s.opening(nil, step(1, "forward_to_db"), step(2, "api"))).anyStatus() // nobody has it
-	n.open(nil, "register", claim(4, process1)).refused()
+	n.open(nil, "register", claim(8, process1)).refused()
 	n.open(nil, "register", []byte("\x00instancenot a name")).refused()
 	f, ticket := register(n, claim(0, process1))
 

@@ -68,19 +68,36 @@ type lane struct {
 func newLane(t *testing.T, nft string, flags ...string) *lane {
 	t.Helper()
 	l := &lane{networks: newNetworks(t), nft: nft, ended: make(chan ending, mostServed)}
-	var listener net.Listener
-	inNamespace(t, l.networks.far, func() {
-		var err error
-		if listener, err = net.Listen("tcp", anywhere); err != nil {
+	l.begin(t, l.echo, plan{flags: flags})
+	return l
+}
+
+// begin starts what p says in the networks, in front of a service.
+func (l *lane) begin(t *testing.T, service func(conn), p plan) {
+	t.Helper()
+	p.target = serveInside(t, l.networks.far, service)
+	l.beginAt(t, p)
+}
+
+// beginAt is begin where p says where the service is.
+func (l *lane) beginAt(t *testing.T, p plan) {
+	t.Helper()
+	p.relay, p.networks, p.inlets = true, l.networks, 1
+	l.topology = newTopology(t, p)
+}
+
+// serveInside serves in a network namespace, and returns where.
+func serveInside(t *testing.T, space string, service func(conn)) (at string) {
+	t.Helper()
+	inNamespace(t, space, func() {
+		listener, err := net.Listen("tcp", anywhere)
+		if err != nil {
 			t.Fatal(err)
 		}
+		serve(t, listener, service)
+		at = listener.Addr().String()
 	})
-	serve(t, listener, l.echo)
-	l.topology = newTopology(t, plan{
-		relay: true, networks: l.networks, target: listener.Addr().String(), inlets: 1,
-		flags: flags,
-	})
-	return l
+	return at
 }
 
 func (l *lane) echo(c conn) {

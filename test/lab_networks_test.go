@@ -65,6 +65,16 @@ func (n *networks) join(t testing.TB, outer, leg, network string) {
 	}
 }
 
+// runIn has a command run in a network namespace; empty is the test's own.
+func runIn(t testing.TB, cmd *exec.Cmd, namespace string) {
+	t.Helper()
+	if namespace == "" {
+		return
+	}
+	cmd.Args = append([]string{"ip", "netns", "exec", namespace, cmd.Path}, cmd.Args[1:]...)
+	cmd.Path = testenv.NeedTool(t, "ip")
+}
+
 func ip(t testing.TB, args ...string) {
 	t.Helper()
 	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {

@@ -137,11 +137,15 @@ func answerSteadyOrComplain(c conn) {
 // steadyService answers steady connections, and fails the test for whatever goes wrong.
 func steadyService(t testing.TB) string {
 	t.Helper()
-	return service(t, func(c conn) {
+	return service(t, answeringSteady(t))
+}
+
+func answeringSteady(t testing.TB) func(conn) {
+	return func(c conn) {
 		if err := answerSteady(c.(*net.TCPConn)); err != nil {
 			t.Error(complaint, err)
 		}
-	})
+	}
 }
 
 // chorus is many steady connections.
@@ -168,16 +172,25 @@ type stand struct{ from, to time.Time }
 // something.
 func newChorus(t testing.TB, n int, pace time.Duration, inlets ...string) *chorus {
 	t.Helper()
+	conns := make([]conn, n)
+	for i := range conns {
+		conns[i] = dial(t, inlets[i%len(inlets)])
+	}
+	return newChorusOf(t, pace, conns...)
+}
+
+// newChorusOf is newChorus with connections that are there already.
+func newChorusOf(t testing.TB, pace time.Duration, conns ...conn) *chorus {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	c := &chorus{t: t, pace: pace, stop: stop}
 	t.Cleanup(func() {
 		stop()
 		c.tasks.Wait()
 	})
-	for i := range n {
+	for i, tcp := range conns {
 		m := new(voice)
 		c.voices = append(c.voices, m)
-		tcp := dial(t, inlets[i%len(inlets)])
 		_ = tcp.SetDeadline(time.Time{}) // the test as a whole is over some time
 		c.tasks.Go(func() {
 			if m.err = c.take(ctx, m, tcp, uint64(i)); m.err != nil {

@@ -119,6 +119,12 @@ type sshServer struct {
 
 func newSSHServer(t *testing.T) sshServer {
 	t.Helper()
+	return newSSHServerIn(t, "")
+}
+
+// newSSHServerIn has it listen in a network namespace; empty is the test's own.
+func newSSHServerIn(t *testing.T, namespace string) sshServer {
+	t.Helper()
 	testenv.NeedRoot(t) // sshd separates privileges
 	sshd, ssh, keygen := testenv.NeedTool(t, "sshd"), testenv.NeedTool(t, "ssh"),
 		testenv.NeedTool(t, "ssh-keygen")
@@ -133,12 +139,13 @@ func newSSHServer(t *testing.T) sshServer {
 	}
 	where := freeAddress(t)
 	host, port, _ := net.SplitHostPort(where)
-	start(t, exec.Command(sshd, "-D", "-e", "-f", "/dev/null", "-p", port,
+	server := exec.Command(sshd, "-D", "-e", "-f", "/dev/null", "-p", port,
 		"-o", "ListenAddress="+host,
 		"-h", filepath.Join(dir, "host"), "-o", "AuthorizedKeysFile="+filepath.Join(dir,
 			"user.pub"), "-o", "StrictModes=no",
-		"-o", "PidFile=none", "-o", "PermitRootLogin=yes", "-o", "UsePAM=no"))
-	listening(t, where)
+		"-o", "PidFile=none", "-o", "PermitRootLogin=yes", "-o", "UsePAM=no")
+	runIn(t, server, namespace)
+	start(t, server).says("Server listening on")
 	return sshServer{where, ssh, filepath.Join(dir, "user")}
 }
 

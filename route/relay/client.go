@@ -160,7 +160,7 @@ func (c *Client) asks() (claim, error) {
 		}
 	})
 	return claim{
-		muxOnly: c.MuxOnly, replace: c.Replace && !c.hadOne,
+		muxOnly: c.MuxOnly, replace: c.Replace && !c.hadOne, outlives: c.Serve.Outlives(),
 		instance: c.Instance, name: c.Name,
 	}, err
 }

@@ -20,13 +20,15 @@ type holders struct {
 	relay *route.Node
 	at    wire.Address
 	names *Memory
+
+	server *Server
 }
 
-func newHolders(t *testing.T) *holders {
+func newHolders(t *testing.T, change ...func(*route.Config)) *holders {
 	t.Helper()
 	h := &holders{world: newWorld(t), t: t, names: NewMemory(MemoryConfig{})}
-	h.relay, h.at = h.listening(t)
-	NewServer(h.relay, ServerConfig{Directory: h.names})
+	h.relay, h.at = h.listening(t, change...)
+	h.server = NewServer(h.relay, ServerConfig{Directory: h.names})
 	return h
 }
 

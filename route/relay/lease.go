@@ -92,6 +92,21 @@ func (l *Lease) IsHeld(ctx context.Context) bool {
 	return err == nil
 }
 
+// wasSilent tells whether the session of the claim has ended because nothing came from the outlet.
+func (l *Lease) wasSilent() bool { return errors.Is(l.session.Err(), channel.ErrMissedPongs) }
+
+// isSilent asks the process that has claimed the name whether it is still there, and reports
+// whether nothing at all comes from it for a second: no answer, and no end of its session either.
+func (l *Lease) isSilent() bool {
+	if l.session.Err() != nil {
+		return l.wasSilent()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), holderTimeout)
+	defer cancel()
+	_, err := l.session.Ping(ctx)
+	return errors.Is(err, context.DeadlineExceeded) && l.session.Err() == nil
+}
+
 // source is where the outlet's session comes from, for the log.
 func (l *Lease) source() string {
 	if from := l.session.Link().RemoteAddr(); from != nil {

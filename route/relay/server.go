@@ -179,6 +179,9 @@ func (s *Server) hold(ctx context.Context, q *route.Request, l *Lease) error {
 		l.used.reset()
 	} else if !l.used.endIfNone() {
 		s.node.Go(func() { s.outlive(l) })
+		if errors.Is(reason, errClaimedAnew) {
+			s.node.Go(func() { s.leaveBehind(l) })
+		}
 	}
 	gone := s.logger.With("name", l.name, "identifier", l.owner, "source", l.source())
 	if reason != nil {
@@ -276,11 +279,42 @@ func (s *Server) checkHeld(ctx context.Context, l *Lease) error {
 	return errClaimedAnew
 }
 
+// leaveBehind resets the links in use of a lease that has ended, if its outlet has left them
+// behind: who uses them would not learn of that before long.
+func (s *Server) leaveBehind(l *Lease) {
+	if s.isLeftBehind(l) {
+		s.logger.Info("links to where the outlet was are reset", "name", l.name,
+			"identifier", l.owner, "source", l.source())
+		l.used.reset()
+	}
+}
+
+// isLeftBehind tells whether the outlet of a lease has claimed the name anew, and is not any more
+// where it was: nothing comes from there. What has been said on its links is said again on others.
+// Where it would not be, or the outlet is still there, they may live, and are not left behind.
+func (s *Server) isLeftBehind(l *Lease) bool {
+	a, err := s.directory.Lookup(context.Background(), l.name)
+	if err != nil || a.Lease == nil {
+		return false
+	}
+	next := a.Lease
+	return next.owner == l.owner && next.instance == l.instance && next.outlives &&
+		next.session != l.session && l.isSilent()
+}
+
 // outlive resets the links in use of a lease that has ended when its owner may not have the name
-// any more, by what he has presented last. It returns when none is in use, or the node is closed.
+// any more, by what he has presented last, or has left them behind. It returns when none is in use,
+// or the node is closed.
 func (s *Server) outlive(l *Lease) {
+	watching, stop := context.WithCancel(context.Background())
+	defer stop()
 	trusted := s.node.Trust()
+	var moved <-chan struct{}
 	for session := l.session; ; {
+		if moved == nil && l.wasSilent() {
+			moved = s.directory.Watch(watching, l.name)
+			s.leaveBehind(l)
+		}
 		session = s.lastSession(l, session)
 		changed := trusted.Changed()
 		decision, err := judge(trusted.Check, session, l.name)
@@ -291,6 +325,8 @@ func (s *Server) outlive(l *Lease) {
 			return
 		}
 		select {
+		case <-moved:
+			moved = nil
 		case <-changed:
 		case <-whenOver(decision):
 		case <-l.used.removed:

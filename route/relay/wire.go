@@ -28,6 +28,7 @@ import (
 //
 //	kind   = 1 the mux is all there is: there will be no standby links
 //	       + 2 another process of the identity that holds the name is to lose it
+//	       + 4 what is reached by the name outlives its links
 //
 // register:
 //
@@ -45,8 +46,9 @@ const (
 	RegisterName = route.RegisterName
 	StandbyName  = "spare" // what standby links are called on the wire
 
-	kindMuxOnly = 1
-	kindReplace = 2
+	kindMuxOnly  = 1
+	kindReplace  = 2
+	kindOutlives = 4
 
 	demandLink       = 0
 	demandSuperseded = 1
@@ -76,6 +78,7 @@ func NewInstance() (i Instance, err error) {
 type claim struct {
 	muxOnly  bool
 	replace  bool // whoever holds the name as the same identity
+	outlives bool // connections outlive their links
 	instance Instance
 	name     string
 }
@@ -89,16 +92,20 @@ func (c *claim) appendTo(dst []byte) []byte {
 	if c.replace {
 		kind |= kindReplace
 	}
+	if c.outlives {
+		kind |= kindOutlives
+	}
 	return append(append(append(dst, kind), c.instance[:]...), c.name...)
 }
 
 // parseClaim reads the payload of a claim. Its errors are for the outlet.
 func parseClaim(b []byte) (claim, error) {
-	if len(b) <= kindSize+instanceSize || b[0] > kindMuxOnly|kindReplace {
+	if len(b) <= kindSize+instanceSize || b[0] > kindMuxOnly|kindReplace|kindOutlives {
 		return claim{}, route.Refuse(wire.BadMessage, "not a claim of a name")
 	}
 	c := claim{
 		muxOnly: b[0]&kindMuxOnly != 0, replace: b[0]&kindReplace != 0,
+		outlives: b[0]&kindOutlives != 0,
 		instance: Instance(b[kindSize:][:instanceSize]), name: string(b[kindSize+instanceSize:]),
 	}
 	if err := route.Forward(c.name).Validate(); err != nil {

@@ -16,7 +16,8 @@ var longestName = strings.Repeat("n", wire.MaxName-len(route.ForwardPrefix))
 
 func TestClaim(t *testing.T) {
 	for _, kind := range []claim{
-		{}, {muxOnly: true}, {replace: true}, {muxOnly: true, replace: true},
+		{}, {muxOnly: true}, {replace: true}, {outlives: true},
+		{muxOnly: true, replace: true, outlives: true},
 	} {
 		for _, name := range []string{"d", "db-1.example_com", longestName} {
 			want := kind
@@ -31,7 +32,7 @@ func TestClaim(t *testing.T) {
 		"nothing":         {},
 		"no instance":     {0},
 		"no name":         of(""),
-		"another kind":    append([]byte{4}, of("db")[1:]...),
+		"another kind":    append([]byte{8}, of("db")[1:]...),
 		"a long name":     of(longestName + "n"),
 		"a slash in it":   of("a/b"),
 		"a space in it":   of("a b"),
