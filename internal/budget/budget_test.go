@@ -100,3 +100,19 @@ func TestStalledReaders(t *testing.T) {
 		}
 	})
 }
+
+// What is kept for far ends is bounded by what somebody says, or by the memory that there is.
+func TestKept(t *testing.T) {
+	defer SetKept(0, 0)
+	for _, test := range []struct{ most, memory, want int64 }{
+		{0, 0, DefaultKept},
+		{0, 64 << 20, 8 << 20},
+		{0, 64 << 30, DefaultKept},
+		{1 << 20, 64 << 30, 1 << 20},
+		{1 << 30, 64 << 20, 1 << 30},
+	} {
+		if SetKept(test.most, test.memory); Kept.Most() != test.want {
+			t.Errorf("%v: %d", test, Kept.Most())
+		}
+	}
+}

@@ -16,6 +16,9 @@ var Kept = &Budget{
 	taken: metrics.NewGauge("kept_bytes", "bytes that are kept until the far end acknowledges them"),
 }
 
+var keptMost = metrics.NewGauge("kept_budget_bytes",
+	"bytes that may be kept until the far end acknowledges them")
+
 func init() { SetKept(0, 0) }
 
 // SetKept makes Kept so many bytes; 0 is the default, and less than that where the process has so
@@ -28,4 +31,5 @@ func SetKept(most, memory int64) {
 		}
 	}
 	Kept.most.Store(most)
+	keptMost.Set(most)
 }
