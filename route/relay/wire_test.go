@@ -16,7 +16,10 @@ var longestName = strings.Repeat("n", wire.MaxName-len(route.ForwardPrefix))
 
 func TestClaim(t *testing.T) {
 	for _, kind := range []claim{
-		{}, {muxOnly: true}, {replace: true}, {outlives: true},
+		{},
+		{muxOnly: true},
+		{replace: true},
+		{outlives: true},
 		{muxOnly: true, replace: true, outlives: true},
 	} {
 		for _, name := range []string{"d", "db-1.example_com", longestName} {
