@@ -355,7 +355,9 @@ func (f *Flow) part(c carrier, said bool) {
 // opened all of it.
 func (f *Flow) remain() {
 	if f.lasts() {
-		f.Session().lingering.add(f)
+		s := f.Session()
+		s.lingering.add(f)
+		s.reports.within(s.survive)
 	}
 	f.tidy()
 }
@@ -386,21 +388,70 @@ func (l *lingering) add(f *Flow) {
 	if len(l.flows) < l.tidy {
 		return
 	}
-	l.tidyLocked(time.Time{})
+	s := f.Session()
+	l.sweepLocked(s)
 	if n := len(l.flows); n > lingeringMost {
-		l.tidyLocked(l.flows[n/2].since)
+		l.expireLocked(s, l.flows[n/2].since)
 	}
 	l.tidy = max(2*len(l.flows), lingeringFew)
 }
 
-// tidyLocked takes out those that have no reason to linger any more, and lets go of those that have
-// ended before a time.
-func (l *lingering) tidyLocked(before time.Time) {
-	l.flows = slices.DeleteFunc(l.flows, func(f lingerer) bool {
-		if !f.since.After(before) {
-			f.flow.lasting.finish()
-			f.flow.tidy()
+// expire lets go of those of s that have ended before a time, and returns when the next one has,
+// zero if there is none.
+func (l *lingering) expire(s *Session, before time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.expireLocked(s, before)
+}
+
+func (l *lingering) expireLocked(s *Session, before time.Time) time.Time {
+	n := 0
+	for ; n < len(l.flows); n++ {
+		f := &l.flows[n]
+		if !f.lingersIn(s) {
+			continue
 		}
-		return !f.flow.lasts()
-	})
+		if f.since.After(before) {
+			break
+		}
+		f.flow.lasting.finish()
+		f.flow.tidy()
+	}
+	l.flows = slices.Delete(l.flows, 0, n)
+	if len(l.flows) == 0 {
+		l.flows = nil
+		return time.Time{}
+	}
+	return l.flows[0].since
+}
+
+// sweep forgets those that do not linger in s any more, and tells whether there are others.
+func (l *lingering) sweep(s *Session) (some bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sweepLocked(s)
+	return len(l.flows) > 0
+}
+
+func (l *lingering) sweepLocked(s *Session) {
+	l.flows = slices.DeleteFunc(l.flows, func(f lingerer) bool { return !f.lingersIn(s) })
+}
+
+// lingersIn tells whether the flow is s's, and the other end may not have all of it.
+func (f *lingerer) lingersIn(s *Session) bool { return f.flow.Session() == s && f.flow.lasts() }
+
+// letGo lets go of what has lingered for too long, and has that done again in time.
+func (s *Session) letGo(now time.Time) {
+	next := s.lingering.expire(s, now.Add(-s.survive))
+	if !next.IsZero() {
+		s.reports.within(next.Add(s.survive).Sub(now))
+	}
+	s.tellIfLeaving()
+}
+
+// tellIfLeaving has a session that is going away looked at: it may have nothing left to do.
+func (s *Session) tellIfLeaving() {
+	if s.life.goingAway.happened() {
+		s.pool.freed.tell()
+	}
 }
