@@ -356,22 +356,33 @@ func (f *Flow) part(c carrier, said bool) {
 func (f *Flow) remain() {
 	if f.lasts() {
 		s := f.Session()
-		s.lingering.add(f)
-		s.reports.within(s.survive)
+		s.lingering.add(s, f, f.isReset())
 	}
 	f.tidy()
 }
 
-// lingering is a session's flows that have ended on this side, the oldest first.
+// isReset tells whether the flow has ended on this side without an end.
+func (f *Flow) isReset() bool {
+	f.life.Lock()
+	defer f.life.Unlock()
+	return !f.life.sentEnd
+}
+
+// lingering is a session's flows that have ended on this side, the oldest first. One that has ended
+// in order lingers for as long as the far end takes to read it. One that has been reset does not
+// linger for longer than it would wait for a link: the far end may have reset it as well, and then
+// nobody acknowledges anything.
 type lingering struct {
 	mu    sync.Mutex
 	flows []lingerer
-	tidy  int // when there are so many, those that linger no more are taken out
+	tidy  int       // when there are so many, those that linger no more are taken out
+	next  time.Time // when one that has been reset is let go; zero: there is none
 }
 
 type lingerer struct {
 	flow  *Flow
 	since time.Time
+	reset bool
 }
 
 const (
@@ -381,48 +392,58 @@ const (
 	lingeringFew = 64
 )
 
-func (l *lingering) add(f *Flow) {
+func (l *lingering) add(s *Session, f *Flow, reset bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.flows = append(l.flows, lingerer{f, time.Now()})
+	now := time.Now()
+	l.flows = append(l.flows, lingerer{f, now, reset})
+	if reset && l.next.IsZero() {
+		l.next = now.Add(s.survive)
+		s.reports.within(s.survive)
+	}
 	if len(l.flows) < l.tidy {
 		return
 	}
-	s := f.Session()
 	l.sweepLocked(s)
 	if n := len(l.flows); n > lingeringMost {
-		l.expireLocked(s, l.flows[n/2].since)
+		for _, f := range l.flows[:n/2] {
+			f.letGo()
+		}
+		l.sweepLocked(s)
 	}
 	l.tidy = max(2*len(l.flows), lingeringFew)
 }
 
-// expire lets go of those of s that have ended before a time, and returns when the next one has,
-// zero if there is none.
-func (l *lingering) expire(s *Session, before time.Time) time.Time {
+// expire lets go of those of s that have been reset and have lingered for as long as they may.
+func (l *lingering) expire(s *Session, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.expireLocked(s, before)
+	if l.next.IsZero() {
+		return
+	}
+	if !now.Before(l.next) {
+		l.next = time.Time{}
+		for _, f := range l.flows {
+			over := f.since.Add(s.survive)
+			switch {
+			case !f.reset || !f.lingersIn(s):
+			case !now.Before(over):
+				f.letGo()
+			case l.next.IsZero():
+				l.next = over
+			}
+		}
+		l.sweepLocked(s)
+	}
+	if !l.next.IsZero() {
+		s.reports.within(l.next.Sub(now))
+	}
 }
 
-func (l *lingering) expireLocked(s *Session, before time.Time) time.Time {
-	n := 0
-	for ; n < len(l.flows); n++ {
-		f := &l.flows[n]
-		if !f.lingersIn(s) {
-			continue
-		}
-		if f.since.After(before) {
-			break
-		}
-		f.flow.lasting.finish()
-		f.flow.tidy()
-	}
-	l.flows = slices.Delete(l.flows, 0, n)
-	if len(l.flows) == 0 {
-		l.flows = nil
-		return time.Time{}
-	}
-	return l.flows[0].since
+// letGo has the flow not resumed any more.
+func (f *lingerer) letGo() {
+	f.flow.lasting.finish()
+	f.flow.tidy()
 }
 
 // sweep forgets those that do not linger in s any more, and tells whether there are others.
@@ -442,10 +463,7 @@ func (f *lingerer) lingersIn(s *Session) bool { return f.flow.Session() == s && 
 
 // letGo lets go of what has lingered for too long, and has that done again in time.
 func (s *Session) letGo(now time.Time) {
-	next := s.lingering.expire(s, now.Add(-s.survive))
-	if !next.IsZero() {
-		s.reports.within(next.Add(s.survive).Sub(now))
-	}
+	s.lingering.expire(s, now)
 	s.tellIfLeaving()
 }
 
