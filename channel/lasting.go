@@ -355,21 +355,34 @@ func (f *Flow) part(c carrier, said bool) {
 // opened all of it.
 func (f *Flow) remain() {
 	if f.lasts() {
-		f.Session().lingering.add(f)
+		s := f.Session()
+		s.lingering.add(s, f, f.isReset())
 	}
 	f.tidy()
 }
 
-// lingering is a session's flows that have ended on this side, the oldest first.
+// isReset tells whether the flow has ended on this side without an end.
+func (f *Flow) isReset() bool {
+	f.life.Lock()
+	defer f.life.Unlock()
+	return !f.life.sentEnd
+}
+
+// lingering is a session's flows that have ended on this side, the oldest first. One that has ended
+// in order lingers for as long as the far end takes to read it. One that has been reset does not
+// linger for longer than it would wait for a link: the far end may have reset it as well, and then
+// nobody acknowledges anything.
 type lingering struct {
 	mu    sync.Mutex
 	flows []lingerer
-	tidy  int // when there are so many, those that linger no more are taken out
+	tidy  int       // when there are so many, those that linger no more are taken out
+	next  time.Time // when one that has been reset is let go; zero: there is none
 }
 
 type lingerer struct {
 	flow  *Flow
 	since time.Time
+	reset bool
 }
 
 const (
@@ -379,28 +392,84 @@ const (
 	lingeringFew = 64
 )
 
-func (l *lingering) add(f *Flow) {
+func (l *lingering) add(s *Session, f *Flow, reset bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.flows = append(l.flows, lingerer{f, time.Now()})
+	now := time.Now()
+	l.flows = append(l.flows, lingerer{f, now, reset})
+	if reset && l.next.IsZero() {
+		l.next = now.Add(s.survive)
+		s.reports.within(s.survive)
+	}
 	if len(l.flows) < l.tidy {
 		return
 	}
-	l.tidyLocked(time.Time{})
+	l.sweepLocked(s)
 	if n := len(l.flows); n > lingeringMost {
-		l.tidyLocked(l.flows[n/2].since)
+		for _, f := range l.flows[:n/2] {
+			f.letGo()
+		}
+		l.sweepLocked(s)
 	}
 	l.tidy = max(2*len(l.flows), lingeringFew)
 }
 
-// tidyLocked takes out those that have no reason to linger any more, and lets go of those that have
-// ended before a time.
-func (l *lingering) tidyLocked(before time.Time) {
-	l.flows = slices.DeleteFunc(l.flows, func(f lingerer) bool {
-		if !f.since.After(before) {
-			f.flow.lasting.finish()
-			f.flow.tidy()
+// expire lets go of those of s that have been reset and have lingered for as long as they may.
+func (l *lingering) expire(s *Session, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.next.IsZero() {
+		return
+	}
+	if !now.Before(l.next) {
+		l.next = time.Time{}
+		for _, f := range l.flows {
+			over := f.since.Add(s.survive)
+			switch {
+			case !f.reset || !f.lingersIn(s):
+			case !now.Before(over):
+				f.letGo()
+			case l.next.IsZero():
+				l.next = over
+			}
 		}
-		return !f.flow.lasts()
-	})
+		l.sweepLocked(s)
+	}
+	if !l.next.IsZero() {
+		s.reports.within(l.next.Sub(now))
+	}
+}
+
+// letGo has the flow not resumed any more.
+func (f *lingerer) letGo() {
+	f.flow.lasting.finish()
+	f.flow.tidy()
+}
+
+// sweep forgets those that do not linger in s any more, and tells whether there are others.
+func (l *lingering) sweep(s *Session) (some bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sweepLocked(s)
+	return len(l.flows) > 0
+}
+
+func (l *lingering) sweepLocked(s *Session) {
+	l.flows = slices.DeleteFunc(l.flows, func(f lingerer) bool { return !f.lingersIn(s) })
+}
+
+// lingersIn tells whether the flow is s's, and the other end may not have all of it.
+func (f *lingerer) lingersIn(s *Session) bool { return f.flow.Session() == s && f.flow.lasts() }
+
+// letGo lets go of what has lingered for too long, and has that done again in time.
+func (s *Session) letGo(now time.Time) {
+	s.lingering.expire(s, now)
+	s.tellIfLeaving()
+}
+
+// tellIfLeaving has a session that is going away looked at: it may have nothing left to do.
+func (s *Session) tellIfLeaving() {
+	if s.life.goingAway.happened() {
+		s.pool.freed.tell()
+	}
 }

@@ -124,6 +124,13 @@ func (r *reports) unknown(id flowID) error {
 	return nil
 }
 
+// within has the session look after its flows in wait, or sooner.
+func (r *reports) within(wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dueLocked(wait)
+}
+
 // part reports that a flow is not here any more.
 func (r *reports) part(id flowID) {
 	r.mu.Lock()
@@ -233,6 +240,7 @@ func (s *Session) acknowledged(data []byte) error {
 		}
 		f.tidy()
 	}
+	s.tellIfLeaving()
 	return nil
 }
 

@@ -136,8 +136,9 @@ func (s *Session) keepTime(tasks *sync.WaitGroup) error {
 			err = renewal.begin()
 		case now := <-s.quiet.timer.C:
 			s.lookAfterQuiet(now, tasks)
-		case <-s.reports.timer.C:
+		case now := <-s.reports.timer.C:
 			err = s.report()
+			s.letGo(now)
 		case <-missed.flow:
 			missed = s.missed()
 			err = s.beat(time.Now())
@@ -147,6 +148,7 @@ func (s *Session) keepTime(tasks *sync.WaitGroup) error {
 		case now := <-ping.C:
 			s.pool.tidy(now)
 			if err = s.report(); err == nil {
+				s.letGo(now)
 				err = s.beat(now)
 			}
 		}
@@ -212,9 +214,10 @@ func (s *Session) awaitEnd() {
 	}
 }
 
-// shutUnused shuts the pool, but objects if there is a flow, be it one that waits for a link.
+// shutUnused shuts the pool, but objects if there is a flow, be it one that waits for a link, or one
+// that the far end may not have all of.
 func (s *Session) shutUnused(p *linkPool, reason error) (busy, ok bool) {
-	if s.suspending.all.Load() > 0 {
+	if s.suspending.all.Load() > 0 || s.lingering.sweep(s) {
 		return false, false
 	}
 	return p.shutUnused(reason)

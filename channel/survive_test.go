@@ -340,7 +340,7 @@ func TestCloseWhileSuspended(t *testing.T) {
 		expectEnd(t, f)
 		_ = f.Close()
 		time.Sleep(time.Second)
-		if n := len(p.initiator.flows.by) + len(p.responder.flows.by); n > 0 {
+		if n := p.initiator.remain() + p.responder.remain(); n > 0 {
 			t.Errorf("%d flows linger", n)
 		}
 	})
