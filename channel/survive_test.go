@@ -340,10 +340,16 @@ func TestCloseWhileSuspended(t *testing.T) {
 		expectEnd(t, f)
 		_ = f.Close()
 		time.Sleep(time.Second)
-		if n := len(p.initiator.flows.by) + len(p.responder.flows.by); n > 0 {
+		if n := p.initiator.flows.size() + p.responder.flows.size(); n > 0 {
 			t.Errorf("%d flows linger", n)
 		}
 	})
+}
+
+func (t *flowTable) size() int {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return len(t.by)
 }
 
 // What is not resumed in time ends with an error at both ends, and not before.
