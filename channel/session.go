@@ -214,8 +214,8 @@ func (s *Session) awaitEnd() {
 	}
 }
 
-// shutUnused shuts the pool, but objects if there is a flow, be it one that waits for a link, or one
-// that the far end may not have all of.
+// shutUnused shuts the pool, but objects if there is a flow, be it one that waits for a link, or
+// one that the far end may not have all of.
 func (s *Session) shutUnused(p *linkPool, reason error) (busy, ok bool) {
 	if s.suspending.all.Load() > 0 || s.lingering.sweep(s) {
 		return false, false
