@@ -192,9 +192,10 @@ type suspension struct {
 
 // wait is one flow's.
 type wait struct {
-	since carrier   // that it was on then
-	until time.Time // when it is given up
-	again time.Time // when its turn is; zero while it is, or is being resumed
+	since carrier    // that it was on then
+	until time.Time  // when it is given up
+	again time.Time  // when its turn is; zero while it is, or is being resumed
+	asked []*Session // in which it has been tried: for the responder it may be in any of them
 	tries int
 }
 
@@ -266,6 +267,10 @@ func (u *suspension) remove(f *Flow, resumed bool) {
 func (u *suspension) removeLocked(f *Flow, resumed bool) {
 	if _, ok := u.waiting[f]; !ok {
 		return
+	}
+	for _, s := range u.waiting[f].asked {
+		s.suspending.all.Add(-1)
+		s.pool.freed.tell()
 	}
 	delete(u.waiting, f)
 	u.session.suspending.all.Add(-1)
@@ -513,11 +518,21 @@ func (u *suspension) takeLocked() (*Flow, *Session) {
 	for in != nil && len(u.ready) > 0 {
 		f := u.ready[0]
 		u.ready = u.ready[1:]
-		if _, ok := u.waiting[f]; ok && u.waits(f) {
+		if w, ok := u.waiting[f]; ok && u.waits(f) {
+			w.askIn(in)
 			return f, in
 		}
 	}
 	return nil, nil
+}
+
+// askIn takes note that it is tried to resume the flow in s, which does not end in order until it is
+// known where the flow is.
+func (w *wait) askIn(s *Session) {
+	if !slices.Contains(w.asked, s) {
+		w.asked = append(w.asked, s)
+		s.suspending.all.Add(1)
+	}
 }
 
 // resume resumes f, and then others as long as it is somebody's turn. What is missing is sent again
