@@ -438,6 +438,20 @@ func TestGivenUpEndsWithItsLink(t *testing.T) {
 	}
 }
 
+// A new flow that is refused for good ends at once, and does not wait for another link.
+func TestRefusedForGood(t *testing.T) {
+	inBubble(t, surviving, func(t *testing.T, l *lab) {
+		s := l.sessionBy(l.misleads(repeated(errForGood, 1000)...))
+		began := time.Now()
+		if err := transfer(t, l.open(s), pattern(10_000), 3_000); err == nil {
+			t.Error("it arrives")
+		}
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("that took %v", took)
+		}
+	})
+}
+
 // A flow whose first record is its last lasts like others.
 func TestFirstIsLast(t *testing.T) {
 	for name, end := range map[string]func(*Flow) error{

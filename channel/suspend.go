@@ -49,7 +49,7 @@ func (s *Session) isLost() bool {
 // suspend has a flow whose carrier has failed wait for another one. It reports whether the flow
 // goes on: it may have another one already. Nothing of it waits.
 func (f *Flow) suspend(failed carrier, err error) bool {
-	if f.lasting == nil || isTimeout(err) {
+	if f.lasting == nil || isTimeout(err) || isRefusal(err) {
 		return false
 	}
 	s := f.Session()
@@ -64,6 +64,17 @@ func (f *Flow) suspend(failed carrier, err error) bool {
 	}
 	s.suspend(f)
 	return true
+}
+
+// isRefusal tells whether whoever a link has led to has refused it for good: another one would be as
+// well.
+func isRefusal(err error) bool {
+	var m Misled
+	if !errors.As(err, &m) {
+		return false
+	}
+	elsewhere, later := m.Misled()
+	return !elsewhere && !later
 }
 
 // setAside takes the flow off a carrier, which it closes. It reports false if it is not on it any
