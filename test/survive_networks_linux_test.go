@@ -92,6 +92,30 @@ func (v *vigil) survivesRoaming(t *testing.T, n *networks) {
 	v.survives("the outlet has another address", func() { roam(t, n.far, n.farNet) })
 }
 
+// TestSurvivesUnnoticed opens connections when an address is another one already and nobody has
+// noticed: they go on like those that were open before.
+func TestSurvivesUnnoticed(t *testing.T) {
+	t.Parallel()
+	l := &lane{networks: newNetworks(t), ended: make(chan ending, mostServed)}
+	l.begin(t, l.echo, plan{who: survivor(t)})
+	open := []conn{l.dial()}
+	if err := echoes(open[0], "hello"); err != nil {
+		t.Fatal(err)
+	}
+	for _, side := range []struct{ space, network string }{
+		{l.networks.near, l.networks.nearNet}, {l.networks.far, l.networks.farNet},
+	} {
+		roam(t, side.space, side.network)
+		open = append(open, l.dial(), l.dial())
+		for i := range open {
+			c := open[len(open)-1-i] // the new ones first
+			if err := echoes(c, "hello"); err != nil {
+				t.Errorf("connection %d: %v", len(open)-1-i, err)
+			}
+		}
+	}
+}
+
 // TestSSHSurvivesRoaming is TestSurvivesRoaming with an ssh on the connection, which forwards
 // others in it.
 func TestSSHSurvivesRoaming(t *testing.T) {
