@@ -23,6 +23,7 @@ type Endpoint struct {
 	ctx    context.Context  // ends with Close
 	cancel context.CancelFunc
 	flows  flowTable
+	past   past
 
 	mu       sync.RWMutex // guards what follows; taken after any lock of a session, never before
 	epochs   map[sessionID]acceptable
@@ -178,8 +179,9 @@ func (e *Endpoint) keep(s *Session, epoch *epoch) {
 	e.epochs[epoch.id] = acceptable{s, epoch}
 }
 
-// drop forgets an epoch's secret: no flow of it is accepted any more.
-func (e *Endpoint) drop(epoch *epoch) {
+// drop forgets the secret of an epoch of s: no flow of it is accepted any more.
+func (e *Endpoint) drop(s *Session, epoch *epoch) {
+	e.past.add(s, epoch)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.epochs, epoch.id)

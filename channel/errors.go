@@ -51,6 +51,9 @@ var (
 	// ErrGone says that the far end does not have the flow any more that this side would go on with
 	// on another link.
 	ErrGone = errors.New("the far end does not have this connection any more")
+	// ErrNeverSeen says that nothing of a flow has ever come to the far end, nor ever will: what was
+	// said in it may be said in another one.
+	ErrNeverSeen = errors.New("its link was lost before anything of it came to the far end")
 	// ErrUnknownSession says that a flow names a session that is not here, or not any more.
 	ErrUnknownSession = errors.New("flow of an unknown session")
 	// ErrReplayed says that a flow's number has been used before.

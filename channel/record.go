@@ -67,6 +67,7 @@ const (
 	abortProtocol   abortReason = 4
 	abortWrongName  abortReason = 5
 	abortGone       abortReason = 6
+	abortNeverSeen  abortReason = 7
 )
 
 var abortErrors = map[abortReason]error{
@@ -76,6 +77,7 @@ var abortErrors = map[abortReason]error{
 	abortBusy:       ErrBusy,
 	abortWrongName:  ErrWrongName,
 	abortGone:       ErrGone,
+	abortNeverSeen:  ErrNeverSeen,
 	abortProtocol:   fmt.Errorf("%w, says the far end", ErrProtocol),
 }
 

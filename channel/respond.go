@@ -157,7 +157,7 @@ func (e *Endpoint) greet(h *handshake, suite noise.Suite, l *link) (*Session, er
 	}
 	s.endpoint = e
 	s.keys.keep = func(epoch *epoch) { e.keep(s, epoch) }
-	s.keys.drop = e.drop
+	s.keys.drop = func(epoch *epoch) { e.drop(s, epoch) }
 	if refused := e.admit(s); refused != nil {
 		s.control.sendClose(refusal(refused))
 		s.keys.forget(refused)

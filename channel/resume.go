@@ -278,9 +278,13 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 		f.fail(errGivenUp)
 	}
 	if f == nil || !f.mayGoOnIn(s) {
-		opener.abort(abortGone, ErrGone)
+		reason := abortGone
+		if f == nil && e.neverSeen(s, data, on) {
+			reason = abortNeverSeen
+		}
+		opener.abort(reason, reason.err())
 		opener.abandon()
-		return ErrGone
+		return reason.err()
 	}
 	st, err := f.lasting.readStand(data[flowIDSize:], identity.Initiator, on)
 	if err == nil && !f.lasting.takeAttempt(st.attempt) {

@@ -550,6 +550,10 @@ func (u *suspension) tried(f *Flow, err error) {
 	case errors.Is(err, ErrGone), errors.Is(err, errGivenUp), errors.Is(err, errNotKept):
 		u.fail(f, err)
 		return
+	case errors.Is(err, ErrNeverSeen): // nothing is lost yet: it may be said again
+		f.fail(err)
+		u.remove(f, false)
+		return
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/wire"
 )
@@ -203,7 +204,7 @@ func (s *Stream) moveLocked(ctx context.Context, next *Stream) bool {
 func notCarried(err error, silent bool) bool {
 	var status *StatusError
 	if !errors.As(err, &status) {
-		return silent
+		return silent || errors.Is(err, channel.ErrNeverSeen)
 	}
 	transient := slices.Contains([]wire.Code{
 		wire.Busy, wire.GoingAway, wire.Timeout, wire.NoSession,

@@ -1,0 +1,88 @@
+package channel
+
+import (
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/replay"
+)
+
+// A flow may be lost with its link before anything of it has come to the responder. The initiator
+// cannot know that: it asks to resume the flow. The responder, who remembers which numbers it has
+// accepted, says that this one is not among them, and accepts it from then on no more: so all that
+// was said in the flow may be said in another one.
+
+// pastMost is how many epochs are remembered whose secrets have been forgotten.
+const pastMost = 1024
+
+// pastEpoch is what is remembered of one.
+type pastEpoch struct {
+	id     sessionID
+	used   *replay.Filter
+	resume resumeKey
+	peer   identity.Identifier
+	name   string
+	until  time.Time
+}
+
+// past is an endpoint's epochs that it has accepted flows of, and accepts no more. They are
+// remembered for as long as those flows may be resumed. It is safe for concurrent use.
+type past struct {
+	mu     sync.Mutex
+	epochs []pastEpoch // the oldest first
+}
+
+// add remembers an epoch of s, which is over.
+func (p *past) add(s *Session, e *epoch) {
+	if s.survive == 0 {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now, n := time.Now(), 0
+	for n < len(p.epochs) && (now.After(p.epochs[n].until) || len(p.epochs)-n >= pastMost) {
+		n++
+	}
+	p.epochs = append(p.epochs[n:], pastEpoch{
+		e.id, e.used, e.resume, s.id, s.Name(), s.timeLeft(),
+	})
+}
+
+func (p *past) get(id sessionID) (pastEpoch, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, e := range p.epochs {
+		if e.id == id {
+			return e, true
+		}
+	}
+	return pastEpoch{}, false
+}
+
+// epochOf returns what is known of an epoch, current or past.
+func (e *Endpoint) epochOf(id sessionID) (pastEpoch, bool) {
+	e.mu.RLock()
+	a, ok := e.epochs[id]
+	e.mu.RUnlock()
+	if ok {
+		s := a.session
+		return pastEpoch{
+			id: id, used: a.epoch.used, resume: a.epoch.resume, peer: s.id, name: s.Name(),
+		}, true
+	}
+	return e.past.get(id)
+}
+
+// neverSeen tells whether the flow that a request in s asks to resume has never come here. If so it
+// never will.
+func (e *Endpoint) neverSeen(s *Session, request []byte, on flowID) bool {
+	id := parseFlowID(request)
+	epoch, ok := e.epochOf(id.session)
+	if !ok || id.number == 0 || epoch.peer != s.id || epoch.name != s.Name() {
+		return false
+	}
+	f := lasting{id: id, key: epoch.resume}
+	_, err := f.readStand(request[flowIDSize:], identity.Initiator, on)
+	return err == nil && epoch.used.Use(id.number)
+}
