@@ -66,8 +66,8 @@ func (f *Flow) suspend(failed carrier, err error) bool {
 	return true
 }
 
-// isRefusal tells whether whoever a link has led to has refused it for good: another one would be as
-// well.
+// isRefusal tells whether whoever a link has led to has refused it for good: another one would be
+// as well.
 func isRefusal(err error) bool {
 	var m Misled
 	if !errors.As(err, &m) {
@@ -537,8 +537,8 @@ func (u *suspension) takeLocked() (*Flow, *Session) {
 	return nil, nil
 }
 
-// askIn takes note that it is tried to resume the flow in s, which does not end in order until it is
-// known where the flow is.
+// askIn takes note that it is tried to resume the flow in s, which does not end in order until it
+// is known where the flow is.
 func (w *wait) askIn(s *Session) {
 	if !slices.Contains(w.asked, s) {
 		w.asked = append(w.asked, s)
