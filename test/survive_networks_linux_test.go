@@ -170,7 +170,8 @@ func TestSurvivesForgottenMapping(t *testing.T) {
 	n := newNetworks(t)
 	near, far := n.near, n.far
 	n.near, n.far = n.behindNAT(t, nft, near, "10.77.3"), n.behindNAT(t, nft, far, "10.77.4")
-	keepalive := testenv.OfFull(unhurried(time.Second), 5*time.Second)
+	const usual = 5 * time.Second
+	keepalive := testenv.OfFull(min(unhurried(time.Second), usual), usual)
 	v, _ := surviving(t, n, "--keepalive", keepalive.String())
 	tells, silent := strict("reject with tcp reset", "accept"), strict("drop", "drop")
 	all := []router{
@@ -184,7 +185,7 @@ func TestSurvivesForgottenMapping(t *testing.T) {
 			router{"the inlet's router, which is silent", near, "delete table ip strict\n" + silent})
 	}
 	for _, r := range all {
-		v.survives("forgotten by "+r.what, func() {
+		v.survives("keepalive "+keepalive.String()+", forgotten by "+r.what, func() {
 			setRules(t, nft, r.space, r.rules)
 			inside(t, r.space, conntrack+" -F 2>&1")
 		})
