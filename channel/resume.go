@@ -185,6 +185,8 @@ func (f *Flow) goOn(l *link, s *Session, theirs stand) (put bool, err error) {
 	case !put:
 		f.remain()
 		l.closeDelivered()
+	case s.role == identity.Initiator && s.life.goingAway.happened():
+		s.suspend(f) // it has come too late to be handed over with the others
 	}
 	return put, nil
 }

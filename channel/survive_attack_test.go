@@ -438,6 +438,35 @@ func TestGivenUpEndsWithItsLink(t *testing.T) {
 	}
 }
 
+// A flow that comes to a session which is going away by then goes on to the next one.
+func TestHandOverTwice(t *testing.T) {
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		first := p.mustSession()
+		f := p.greeted(first)
+		second, err := p.another(t.Context(), first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		held := p.greeted(second) // it stays until that has ended
+		first.ResumeBy(func() []Way {
+			return []Way{func(context.Context, *Session) (*Session, error) { return second, nil }}
+		})
+		second.ResumeBy(func() []Way { return nil })
+		second.Retire()
+		time.Sleep(time.Second)
+		second.ResumeBy(func() []Way { return []Way{p.another} })
+		first.Retire()
+		<-first.Done()
+		time.Sleep(5 * time.Second)
+		if s := f.Session(); s == first || s == second {
+			t.Error("the flow is in a session that is going away")
+		}
+		write(t, f, "x")
+		expect(t, f, "x")
+		_, _ = f.Close(), held.Close()
+	})
+}
+
 // A new flow that is refused for good ends at once, and does not wait for another link.
 func TestRefusedForGood(t *testing.T) {
 	inBubble(t, surviving, func(t *testing.T, l *lab) {
