@@ -396,3 +396,62 @@ func TestResumeOfNothing(t *testing.T) {
 		}
 	})
 }
+
+// A flow of which nothing had come to the far end when its link and its session were lost ends with
+// an error that says so, and its number counts as used from then on. What had come goes on.
+func TestNeverSeen(t *testing.T) {
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		handle, flows := accepted()
+		p.handle = handle
+		s := p.mustSession()
+		seen, far := p.both(s, flows)
+		defer far.release()
+		p.plan = func(int) faultnet.Plan { return faultnet.Line(time.Hour, 0) }
+		unseen := p.open(s)
+		write(t, unseen, "is anybody there?")
+		synctest.Wait()
+		id := unseen.lasting.id
+		_, _, used, err := p.responder.lookUp(id.session, id.number)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.plan = nil
+		for _, k := range p.liveLinks() {
+			k.Cut()
+		}
+		if _, err := unseen.Read(make([]byte, 1)); !errors.Is(err, ErrNeverSeen) {
+			t.Errorf("%v, want %v", err, ErrNeverSeen)
+		}
+		if used.Use(id.number) {
+			t.Error("the flow may still come")
+		}
+		write(t, seen, "and you?")
+		expect(t, far, "and you?")
+		if len(flows) > 0 {
+			t.Error("the flow has come")
+		}
+	})
+}
+
+// What is remembered of epochs that are over is forgotten when their flows cannot be resumed any
+// more, and is never more than so much.
+func TestPastIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Session{survive: testSurvive}
+		var p past
+		for n := range 2 * pastMost {
+			p.add(s, &epoch{id: sessionID{byte(n), byte(n >> 8)}})
+		}
+		if n := len(p.epochs); n != pastMost {
+			t.Errorf("%d epochs are remembered, want %d", n, pastMost)
+		}
+		if _, ok := p.get(sessionID{1}); ok {
+			t.Error("the oldest is remembered")
+		}
+		time.Sleep(testSurvive + time.Second)
+		p.add(s, &epoch{id: sessionID{1, 2, 3}})
+		if _, ok := p.get(sessionID{1, 2, 3}); !ok || len(p.epochs) != 1 {
+			t.Errorf("%d epochs are remembered, want the last one", len(p.epochs))
+		}
+	})
+}

@@ -3,11 +3,13 @@ package route
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/wire"
@@ -121,6 +123,21 @@ func TestStreamIsOpenedAgain(t *testing.T) {
 				t.Errorf("it was asked for %d times, not %d", n, test.calls)
 			}
 		})
+	}
+}
+
+// A connection of which nothing has come to the far end is one of which nothing has been carried.
+func TestNeverSeenIsAReason(t *testing.T) {
+	for err, want := range map[error]bool{
+		channel.ErrNeverSeen: true, channel.ErrGone: false, channel.ErrCut: false,
+	} {
+		err = fmt.Errorf("reading: %w", err)
+		if got := notCarried(err, false); got != want {
+			t.Errorf("%v: said again %t, want %t", err, got, want)
+		}
+		if !notCarried(err, true) {
+			t.Errorf("%v: nothing has been said, and is not said again", err)
+		}
 	}
 }
 

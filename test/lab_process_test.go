@@ -222,6 +222,16 @@ func (p *process) saysAgain(text string, before int) {
 // said returns how often the process has logged text so far.
 func (p *process) said(text string) int { return strings.Count(p.stderr.String(), text) }
 
+// linesWith returns the lines that the process has logged so far and text is in.
+func (p *process) linesWith(text string) (lines []string) {
+	for line := range strings.Lines(p.stderr.String()) {
+		if strings.Contains(line, text) {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
 // await waits until what was printed so far is enough.
 func (p *process) await(printed *transcript, enough func(string) bool) error {
 	late := time.After(patience)

@@ -23,9 +23,11 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// actor is a program at work.
+// actor is a program that goes through a portal of its own, again and again, until it is told that
+// all is over: it then looks whether all has been done, and done once.
 type actor struct {
 	t       *testing.T
+	name    string
 	me      person
 	where   string        // the inlet
 	direct  string        // the service itself
@@ -61,7 +63,7 @@ func TestSurvivesUnderPrograms(t *testing.T) {
 	begin := func(name, service string, does func(*actor) error) {
 		me.startNamed(relay, name, service)
 		a := &actor{
-			t: t, me: me, where: me.inletTo(name + "@" + relay), direct: service, over: over,
+			t: t, name: name, me: me, where: me.inletTo(name + "@" + relay), direct: service, over: over,
 			scratch: t.TempDir(),
 		}
 		actors = append(actors, a)
@@ -89,7 +91,7 @@ func TestSurvivesUnderPrograms(t *testing.T) {
 	workedOn(t, actors)
 	end()
 	for _, a := range actors {
-		t.Logf("%s: %d pieces of work", a.direct, a.done.Load())
+		t.Logf("%s: %d pieces of work beside %d kills", a.name, a.done.Load(), kills)
 	}
 }
 
@@ -98,7 +100,10 @@ func workedOn(t *testing.T, actors []*actor) {
 	t.Helper()
 	for _, a := range actors {
 		before := a.done.Load()
-		eventually(t, "work goes on at "+a.where, func() bool { return a.done.Load() > before })
+		eventually(t, a.name+" goes on", func() bool { return t.Failed() || a.done.Load() > before })
+	}
+	if t.Failed() {
+		t.FailNow()
 	}
 }
 
