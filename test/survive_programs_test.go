@@ -55,7 +55,7 @@ func TestSurvivesUnderPrograms(t *testing.T) {
 	me := survivor(t)
 	_, relay := me.startRelay()
 	ssh, postgres := newSSHServer(t), newPostgres(t)
-	redis, tree := newRedis(t), newTree(t, testenv.OfFull(4, 40))
+	redis, tree := newRedis(t), newTree(t, 4)
 	must(t, postgresClient(t, "pgbench", postgres, "--initialize", "--quiet", "postgres"))
 	var actors []*actor
 	var tasks sync.WaitGroup
