@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/budget"
 )
 
@@ -54,6 +55,7 @@ type lasting struct {
 	left    chan struct{}
 	hook    func()    // see Flow.OnEnd
 	over    bool      // it is not resumed any more
+	parted  bool      // it has ended here without a record that says so, and the other end is told
 	resumed time.Time // when it was, last
 	often   int       // how often, each time soon after the last
 }
@@ -122,7 +124,8 @@ func (l *lasting) say() uint64 {
 // lasts tells whether the flow's being resumed is worth anything: it is open, or the other end may
 // not have all of it.
 func (f *Flow) lasts() bool {
-	return f.lasting != nil && !f.lasting.isOver() && (f.isOpen() || !f.lasting.kept.isDone())
+	return f.lasting != nil && !f.lasting.isOver() &&
+		(f.isOpen() || !f.lasting.kept.isDone() || f.lasting.hasParted())
 }
 
 func (l *lasting) isOver() bool {
@@ -346,8 +349,42 @@ func (f *Flow) part(c carrier, said bool) {
 		f.remain()
 		return
 	}
+	s := f.Session()
+	s.reports.part(f.lasting.id)
+	if !said && s.role == identity.Initiator && s.isLost() && f.lasting.part() {
+		s.suspend(f) // it is told in the session that takes this one's place
+		return
+	}
 	f.lasting.finish()
-	f.Session().reports.part(f.lasting.id)
+	f.tidy()
+}
+
+// part takes note that the flow has parted, if it would be resumed.
+func (l *lasting) part() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.parted = !l.over
+	return l.parted
+}
+
+func (l *lasting) hasParted() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.parted
+}
+
+// hasHeardEnd tells whether the other end has ended its direction.
+func (f *Flow) hasHeardEnd() bool {
+	f.life.Lock()
+	defer f.life.Unlock()
+	return f.life.ended == 2 || f.life.ended == 1 && !f.life.sentEnd
+}
+
+// partIn tells the other end of a flow that has parted, which has been found in s.
+func (f *Flow) partIn(s *Session, l *link) {
+	s.reports.part(f.lasting.id)
+	f.lasting.finish()
+	_ = l.Reset()
 	f.tidy()
 }
 

@@ -253,7 +253,7 @@ func (s *Session) heardOfLost(data []byte) error {
 	id, attempt := parseFlowID(data), binary.BigEndian.Uint32(data[flowIDSize:])
 	f := s.endpoint.flows.get(id)
 	switch {
-	case f == nil || !f.lasts():
+	case f == nil || !f.lasts() || f.lasting.hasParted():
 		return s.reports.unknown(id)
 	case f.Session() == s && f.lasting.loses(attempt):
 		f.linkLost()
@@ -265,7 +265,9 @@ func (s *Session) heardOfLost(data []byte) error {
 func (s *Session) heardOfGone(id flowID) {
 	if f := s.flowOf(id); f != nil {
 		f.lasting.finish()
-		f.failSuspended(ErrGone)
+		if f.isAbsent() || f.hasHeardEnd() { // or what was said before is still to come
+			f.fail(ErrGone)
+		}
 		f.tidy()
 	}
 }

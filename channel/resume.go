@@ -329,7 +329,7 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 // mayGoOnIn tells whether the flow's other end may be the far end of s.
 func (f *Flow) mayGoOnIn(s *Session) bool {
 	before := f.Session()
-	return f.lasts() && !f.lasting.kept.isLost() &&
+	return f.lasts() && !f.lasting.hasParted() && !f.lasting.kept.isLost() &&
 		before.role == s.role && before.id == s.id && before.Name() == s.Name()
 }
 

@@ -455,3 +455,27 @@ func TestPastIsForgotten(t *testing.T) {
 		}
 	})
 }
+
+// A reset behind this side's end is no record. The other end is told of it although the session has
+// been lost: in the one that takes its place.
+func TestResetBehindTheEnd(t *testing.T) {
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		handle, flows := accepted()
+		p.handle = handle
+		f, far := p.both(p.mustSession(), flows)
+		defer far.release()
+		_ = f.CloseWrite()
+		expectEnd(t, far)
+		synctest.Wait()
+		for _, k := range p.liveLinks() {
+			k.Cut()
+		}
+		<-f.Session().Done()
+		_ = f.Reset()
+		began := time.Now()
+		err := far.AwaitReset()
+		if took := time.Since(began); err == nil || took > 10*time.Second {
+			t.Errorf("told %v after %v", err, took)
+		}
+	})
+}

@@ -551,7 +551,11 @@ func (w *wait) askIn(s *Session) {
 func (u *suspension) resume(ctx context.Context, f *Flow, in *Session) {
 	for f != nil {
 		l, theirs, err := f.reach(ctx, in)
-		if err == nil {
+		switch {
+		case err == nil && f.lasting.hasParted():
+			f.partIn(in, l)
+			u.remove(f, false)
+		case err == nil:
 			f, in := f, in
 			going := in.endpoint.run(func() {
 				_, err := f.goOn(l, in, theirs)
@@ -559,10 +563,9 @@ func (u *suspension) resume(ctx context.Context, f *Flow, in *Session) {
 			})
 			if !going {
 				_ = l.Close()
-				err = ErrClosed
+				u.tried(f, ErrClosed)
 			}
-		}
-		if err != nil {
+		default:
 			u.tried(f, err)
 		}
 		u.mu.Lock()
