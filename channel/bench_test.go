@@ -238,7 +238,7 @@ func noAllocations(t *testing.T, survive time.Duration, size int) {
 	messages()
 	most := 0
 	switch {
-	case survive > 0 && size > keptSmall: // what is not acknowledged takes buffers: more, if that is late
+	case survive > 0 && size > keptSmall: // what is not acknowledged takes buffers
 		most = count * 9 / 10
 	case survive > 0:
 		most = count * 3 / 10
