@@ -2,13 +2,9 @@ package channel
 
 import (
 	"errors"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/secureportal/sp/identity"
-	"github.com/secureportal/sp/internal/budget"
 )
 
 // A flow may outlive its link. What its sender has sealed is kept until the other end says that it
@@ -62,6 +58,7 @@ type lasting struct {
 
 // errGivenUp says that a flow cannot go on elsewhere: what it takes is not kept any more.
 var errGivenUp = errors.New("its link was lost, and what it takes to go on with another one was " +
+
 	"given up for want of memory")
 
 // lastingKeys is what a flow's keys say for one that outlives its links.
@@ -258,60 +255,6 @@ func (l *lasting) loses(attempt uint32) bool {
 	return l.attempt == attempt
 }
 
-// flowTable is an endpoint's flows that outlive their links, until nothing of them is left to do.
-type flowTable struct {
-	mu sync.RWMutex
-	by map[flowID]*Flow
-}
-
-func (t *flowTable) add(f *Flow) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.by == nil {
-		t.by = make(map[flowID]*Flow)
-	}
-	t.by[f.lasting.id] = f
-}
-
-func (t *flowTable) remove(f *Flow) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.by[f.lasting.id] == f {
-		delete(t.by, f.lasting.id)
-	}
-}
-
-func (t *flowTable) get(id flowID) *Flow {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.by[id]
-}
-
-// of returns the flows that are s's now.
-func (t *flowTable) of(s *Session) (all []*Flow) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	for _, f := range t.by {
-		if f.Session() == s {
-			all = append(all, f)
-		}
-	}
-	return all
-}
-
-// largest returns the flow that keeps most.
-func (t *flowTable) largest() (most *Flow) {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	var held int64
-	for _, f := range t.by {
-		if n := f.lasting.kept.spare(); n > held {
-			most, held = f, n
-		}
-	}
-	return most
-}
-
 // tidy takes the flow out of the endpoint's table when nothing of it is left to do.
 func (f *Flow) tidy() {
 	if f.lasting != nil && !f.lasts() {
@@ -320,193 +263,5 @@ func (f *Flow) tidy() {
 	}
 }
 
-// keepWhatFits gives up what the flow that holds most keeps, while all together keep too much.
-func (e *Endpoint) keepWhatFits() {
-	for keptTooMuch() {
-		f := e.flows.largest()
-		if f == nil {
-			return
-		}
-		f.lasting.kept.giveUp()
-		if e.config.GaveUp != nil {
-			e.config.GaveUp(f)
-		}
-		f.failSuspended(errGivenUp)
-		f.tidy()
-	}
-}
-
 // timeLeft returns until when a flow that is suspended now waits.
 func (s *Session) timeLeft() time.Time { return time.Now().Add(s.survive) }
-
-func keptTooMuch() bool { return budget.Kept.Taken() > budget.Kept.Most() }
-
-// part is called when the flow ends on this side otherwise than in both directions. said tells that
-// its last record says so: that is kept until the other end has opened it. Then, or at once if no
-// record says so, the other end is told not to wait for another link.
-func (f *Flow) part(c carrier, said bool) {
-	if said && f.lasts() {
-		f.remain()
-		return
-	}
-	s := f.Session()
-	s.reports.part(f.lasting.id)
-	if !said && s.role == identity.Initiator && s.isLost() && f.lasting.part() {
-		s.suspend(f) // it is told in the session that takes this one's place
-		return
-	}
-	f.lasting.finish()
-	f.tidy()
-}
-
-// part takes note that the flow has parted, if it would be resumed.
-func (l *lasting) part() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.parted = !l.over
-	return l.parted
-}
-
-func (l *lasting) hasParted() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.parted
-}
-
-// hasHeardEnd tells whether the other end has ended its direction.
-func (f *Flow) hasHeardEnd() bool {
-	f.life.Lock()
-	defer f.life.Unlock()
-	return f.life.ended == 2 || f.life.ended == 1 && !f.life.sentEnd
-}
-
-// partIn tells the other end of a flow that has parted, which has been found in s.
-func (f *Flow) partIn(s *Session, l *link) {
-	s.reports.part(f.lasting.id)
-	f.lasting.finish()
-	_ = l.Reset()
-	f.tidy()
-}
-
-// remain leaves the flow, which has ended on this side, to be resumed until the other end has
-// opened all of it.
-func (f *Flow) remain() {
-	if f.lasts() {
-		s := f.Session()
-		s.lingering.add(s, f, f.isReset())
-	}
-	f.tidy()
-}
-
-// isReset tells whether the flow has ended on this side without an end.
-func (f *Flow) isReset() bool {
-	f.life.Lock()
-	defer f.life.Unlock()
-	return !f.life.sentEnd
-}
-
-// lingering is a session's flows that have ended on this side, the oldest first. One that has ended
-// in order lingers for as long as the far end takes to read it. One that has been reset does not
-// linger for longer than it would wait for a link: the far end may have reset it as well, and then
-// nobody acknowledges anything.
-type lingering struct {
-	mu    sync.Mutex
-	flows []lingerer
-	tidy  int       // when there are so many, those that linger no more are taken out
-	next  time.Time // when one that has been reset is let go; zero: there is none
-}
-
-type lingerer struct {
-	flow  *Flow
-	since time.Time
-	reset bool
-}
-
-const (
-	// lingeringMost is how many flows of a session linger at most.
-	lingeringMost = 16384
-	// lingeringFew need not be looked at.
-	lingeringFew = 64
-)
-
-func (l *lingering) add(s *Session, f *Flow, reset bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := time.Now()
-	l.flows = append(l.flows, lingerer{f, now, reset})
-	if reset && l.next.IsZero() {
-		l.next = now.Add(s.survive)
-		s.reports.within(s.survive)
-	}
-	if len(l.flows) < l.tidy {
-		return
-	}
-	l.sweepLocked(s)
-	if n := len(l.flows); n > lingeringMost {
-		for _, f := range l.flows[:n/2] {
-			f.letGo()
-		}
-		l.sweepLocked(s)
-	}
-	l.tidy = max(2*len(l.flows), lingeringFew)
-}
-
-// expire lets go of those of s that have been reset and have lingered for as long as they may.
-func (l *lingering) expire(s *Session, now time.Time) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.next.IsZero() {
-		return
-	}
-	if !now.Before(l.next) {
-		l.next = time.Time{}
-		for _, f := range l.flows {
-			over := f.since.Add(s.survive)
-			switch {
-			case !f.reset || !f.lingersIn(s):
-			case !now.Before(over):
-				f.letGo()
-			case l.next.IsZero():
-				l.next = over
-			}
-		}
-		l.sweepLocked(s)
-	}
-	if !l.next.IsZero() {
-		s.reports.within(l.next.Sub(now))
-	}
-}
-
-// letGo has the flow not resumed any more.
-func (f *lingerer) letGo() {
-	f.flow.lasting.finish()
-	f.flow.tidy()
-}
-
-// sweep forgets those that do not linger in s any more, and tells whether there are others.
-func (l *lingering) sweep(s *Session) (some bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.sweepLocked(s)
-	return len(l.flows) > 0
-}
-
-func (l *lingering) sweepLocked(s *Session) {
-	l.flows = slices.DeleteFunc(l.flows, func(f lingerer) bool { return !f.lingersIn(s) })
-}
-
-// lingersIn tells whether the flow is s's, and the other end may not have all of it.
-func (f *lingerer) lingersIn(s *Session) bool { return f.flow.Session() == s && f.flow.lasts() }
-
-// letGo lets go of what has lingered for too long, and has that done again in time.
-func (s *Session) letGo(now time.Time) {
-	s.lingering.expire(s, now)
-	s.tellIfLeaving()
-}
-
-// tellIfLeaving has a session that is going away looked at: it may have nothing left to do.
-func (s *Session) tellIfLeaving() {
-	if s.life.goingAway.happened() {
-		s.pool.freed.tell()
-	}
-}
