@@ -73,9 +73,10 @@ type source interface {
 // Run tells of changes until ctx ends. When it returns, nothing of it is left. It must be called
 // once.
 func (w *Watcher) Run(ctx context.Context) {
+	began := w.now() // before anybody can see that it watches
 	from := w.open()
 	defer from.close()
-	r := run{watcher: w, from: from, clocks: newClocks(w.now()), timer: time.NewTimer(0)}
+	r := run{watcher: w, from: from, clocks: newClocks(began), timer: time.NewTimer(0)}
 	defer r.timer.Stop()
 	seen, err := from.look()
 	r.known.learn(seen, new(Change))
