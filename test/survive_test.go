@@ -4,6 +4,7 @@ package test
 
 import (
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -135,6 +136,46 @@ func TestSurvivesTopologies(t *testing.T) {
 		})
 	}
 }
+
+// TestSurvivesHandOver has each relay and each bridge of some topologies stop in good order, while
+// another one begins at the same address: its connections move to that one, and it is gone long
+// before its --drain is over.
+func TestSurvivesHandOver(t *testing.T) {
+	alone(t)
+	some := []string{"relay", "relay mux", "bridge", "bridge, relay, bridge"}
+	stops, connections := testenv.OfFull(1, 5), testenv.OfFull(10, 100)
+	for _, topology := range topologies {
+		if topology.name == "direct" || !testenv.Full() && !slices.Contains(some, topology.name) {
+			continue
+		}
+		t.Run(topology.name, func(t *testing.T) {
+			alone(t)
+			me := survivor(t)
+			to := topology.build(me, steadyService(t))
+			c := newChorus(t, connections, steadyPace(connections), me.inletTo(to))
+			var done []time.Time
+			for range stops {
+				for i, before := range *me.middle {
+					done = append(done, time.Now())
+					before.signal(syscall.SIGTERM)
+					before.says("stopping")
+					(*me.middle)[i] = before.again()
+					before.ends(0)
+					if took := time.Since(done[len(done)-1]); took > handOverMost {
+						t.Errorf("%v is gone after %v", before.cmd.Args[1], took)
+					}
+					c.goesOn()
+				}
+			}
+			c.ends()
+			t.Logf("%s: %d stopped under %d connections: stood still for %s", topology.name,
+				len(done), connections, percentiles(c.stoodStill(done)))
+		})
+	}
+}
+
+// handOverMost is half of the default --drain.
+const handOverMost = 15 * time.Second
 
 // restart kills the relay or bridge of that number, and starts it again.
 func (u person) restart(i int) {

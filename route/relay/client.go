@@ -128,7 +128,8 @@ func (c *Client) register(ctx context.Context, old *departing) (lived time.Durat
 	select {
 	case err = <-ended:
 	case <-goesAway:
-		old.tasks.Go(func() { r.goAway(serving) })
+		// Whoever is told may come by the old registration once more, until the new one is there.
+		old.tasks.Go(func() { r.goAway(ctx) })
 		old.add(stop)
 		err = fmt.Errorf("registration: %w", channel.ErrGoingAway)
 	}
