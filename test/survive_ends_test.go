@@ -363,6 +363,8 @@ func TestSurvivesNoLonger(t *testing.T) {
 			client, target := w.open()
 			send(t, client, "hello")
 			receives(t, target, "hello")
+			send(t, target, "there") // what has not been answered ends before that
+			receives(t, client, "there")
 			began := time.Now()
 			w.suspend()
 			for _, c := range []conn{client, target} {
