@@ -286,6 +286,8 @@ func TestSurvivesNoOutlet(t *testing.T) {
 			client, target := w.open()
 			send(t, client, "hello")
 			receives(t, target, "hello")
+			send(t, target, "there") // what has not been answered ends before that
+			receives(t, client, "there")
 			w.kill("outlet")
 			receivesReset(t, target)
 			w.inlet.says(waitLine)
@@ -322,6 +324,8 @@ func TestSurvivesNothing(t *testing.T) {
 			client, target := w.open()
 			send(t, client, "hello")
 			receives(t, target, "hello")
+			send(t, target, "there") // what has not been answered ends before that
+			receives(t, client, "there")
 			began := time.Now()
 			w.kill("relay")
 			for _, c := range []conn{client, target} {
@@ -400,6 +404,8 @@ func TestSurvivesHidesNothing(t *testing.T) {
 		client, target := w.open()
 		send(t, client, "hello")
 		receives(t, target, "hello")
+		send(t, target, "there") // what has not been answered ends before that
+		receives(t, client, "there")
 		clients, targets = append(clients, client), append(targets, target)
 	}
 	w.suspend()
