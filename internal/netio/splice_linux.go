@@ -33,11 +33,11 @@ const (
 
 var (
 	pipes     sync.Pool
-	pipesOpen atomic.Int64 // the pool's too, and those that it has dropped and that wait to be closed
-	pipesMost = sync.OnceValue(pipesAllowed)
+	pipesMost = pipesAllowed // asked for each new one: the limit may be another by then
+	pipesOpen atomic.Int64   // the pool's too, and those that it has dropped and that wait to be closed
 )
 
-// pipesAllowed returns how many pipes there may be at once: without a bound, copies whose
+// pipesAllowed returns how many pipes there may be at once, as things are: without a bound, copies whose
 // destinations take nothing would hold the descriptors that new connections need.
 func pipesAllowed() int64 {
 	var limit unix.Rlimit
