@@ -205,12 +205,17 @@ func (f *Flow) sendAgain(l *link, s *Session, theirs stand) (put, gone bool, err
 	}
 	defer f.lasting.kept.sent()
 	l.attempt = theirs.attempt
-	// It waits no more, and if it loses l it begins to wait anew.
-	f.Session().unsuspend(f, true)
+	// It waits no more, and if it loses l it begins to wait anew. Until it is in s, the session that
+	// it was in must not end.
+	before := f.Session()
+	release := before.hold()
+	before.unsuspend(f, true)
 	flowsResumed.Inc()
 	f.lasting.noteResumed()
 	f.prove()
-	if put = f.putOn(l, s); !put && !f.lasting.deliverOn(l, theirs.attempt) {
+	put = f.putOn(l, s)
+	release()
+	if !put && !f.lasting.deliverOn(l, theirs.attempt) {
 		return false, false, errOvertaken
 	}
 	for _, p := range pieces {

@@ -144,6 +144,15 @@ func (s *Session) unsuspend(f *Flow, resumed bool) {
 	}
 }
 
+// hold keeps the session from ending in order until release is called.
+func (s *Session) hold() (release func()) {
+	s.suspending.all.Add(1)
+	return func() {
+		s.suspending.all.Add(-1)
+		s.pool.freed.tell()
+	}
+}
+
 // finishIfEmpty ends the suspension if nothing waits.
 func (u *suspension) finishIfEmpty() bool {
 	s := u.session

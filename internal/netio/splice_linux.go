@@ -33,12 +33,12 @@ const (
 
 var (
 	pipes     sync.Pool
-	pipesMost = pipesAllowed // asked for each new one: the limit may be another by then
-	pipesOpen atomic.Int64   // the pool's too, and those that it has dropped and that wait to be closed
+	pipesMost = pipesAllowed // asked for each new one: the limit changes
+	pipesOpen atomic.Int64   // the pool's too, and what it has dropped and waits to be closed
 )
 
-// pipesAllowed returns how many pipes there may be at once, as things are: without a bound, copies whose
-// destinations take nothing would hold the descriptors that new connections need.
+// pipesAllowed returns how many pipes there may be at once, as things are: without a bound, copies
+// whose destinations take nothing would hold the descriptors that new connections need.
 func pipesAllowed() int64 {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
