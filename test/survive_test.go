@@ -142,10 +142,10 @@ func TestSurvivesTopologies(t *testing.T) {
 // before its --drain is over.
 func TestSurvivesHandOver(t *testing.T) {
 	alone(t)
-	some := []string{"relay", "relay mux", "bridge", "bridge, relay, bridge"}
+	some := []string{"relay", "relay mux", "bridge", "two bridges", "bridge, relay, bridge"}
 	stops, connections := testenv.OfFull(1, 5), testenv.OfFull(10, 100)
 	for _, topology := range topologies {
-		if topology.name == "direct" || !testenv.Full() && !slices.Contains(some, topology.name) {
+		if !slices.Contains(some, topology.name) {
 			continue
 		}
 		t.Run(topology.name, func(t *testing.T) {
