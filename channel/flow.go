@@ -204,11 +204,10 @@ func (f *Flow) shutAnd(end func(carrier) error, err error, said bool) {
 	}
 	f.life.Unlock()
 	if open {
-		c := f.carrier()
 		if f.lasting != nil {
-			f.part(c, said)
+			f.part(said)
 		}
-		_ = end(c)
+		_ = end(f.carrier())
 	}
 }
 

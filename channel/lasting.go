@@ -58,7 +58,6 @@ type lasting struct {
 
 // errGivenUp says that a flow cannot go on elsewhere: what it takes is not kept any more.
 var errGivenUp = errors.New("its link was lost, and what it takes to go on with another one was " +
-
 	"given up for want of memory")
 
 // lastingKeys is what a flow's keys say for one that outlives its links.
@@ -221,12 +220,13 @@ func (l *lasting) takeLast() *link {
 func (l *lasting) noteResumed() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now := time.Now(); now.Sub(l.resumed) < resumeRetryMax {
+	now := time.Now()
+	if now.Sub(l.resumed) < resumeRetryMax {
 		l.often = min(l.often+1, resumeRetryMost)
 	} else {
-		l.resumed, l.often = now, 0
+		l.often = 0
 	}
-	l.resumed = time.Now()
+	l.resumed = now
 }
 
 // triedOften returns how often the flow has lost its link as soon as it had gone on, but for a few.

@@ -11,7 +11,7 @@ import (
 // part is called when the flow ends on this side otherwise than in both directions. said tells that
 // its last record says so: that is kept until the other end has opened it. Then, or at once if no
 // record says so, the other end is told not to wait for another link.
-func (f *Flow) part(c carrier, said bool) {
+func (f *Flow) part(said bool) {
 	if said && f.lasts() {
 		f.remain()
 		return

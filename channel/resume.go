@@ -18,9 +18,9 @@ type resumeKey [16]byte
 
 const (
 	macSize = 16
-	// request = session (16) | number (8) | epoch (4) | position (8) | MAC (16)
+	// request = session (16) | number (8) | attempt (4) | position (8) | MAC (16)
 	requestSize = flowIDSize + 4 + 8 + macSize
-	// answer = epoch (4) | position (8) | MAC (16)
+	// answer = attempt (4) | position (8) | MAC (16)
 	answerSize = 4 + 8 + macSize
 )
 
@@ -278,9 +278,9 @@ func (l *link) closeDelivered() {
 	_ = l.Close()
 }
 
-// takeOver is the responder's part of resumeIn: what has come on l, in the flow opener, asks to go
-// on with another flow there. It returns when that has left the link, clean, and with an error when
-// the link is at its end.
+// takeOver is the responder's part of reach and goOn: what has come on l, in the flow opener, asks
+// to go on with another flow there. It returns when that has left the link, clean, and with an
+// error when the link is at its end.
 func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 	s, data, on := opener.Session(), opener.request(), opener.receiving.opener.on
 	f := e.flows.get(parseFlowID(data))

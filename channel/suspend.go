@@ -99,7 +99,7 @@ func (f *Flow) loseLink() {
 
 // failSuspended ends the flow because of err, if it is suspended.
 func (f *Flow) failSuspended(err error) {
-	if _, ok := f.carrier().(*absent); ok {
+	if f.isAbsent() {
 		f.fail(err)
 	}
 }

@@ -250,7 +250,7 @@ func exampleResume(e *example, secret *noise.Secret) {
 	id, key := secret.ID("sp/1 session id"), secret.ID("sp/1 resume")
 	e.is("resume key", key[:])
 	stands := func(role byte, position uint64) []byte {
-		b := binary.BigEndian.AppendUint32(nil, 1) // epoch
+		b := binary.BigEndian.AppendUint32(nil, 1) // attempt
 		b = binary.BigEndian.AppendUint64(b, position)
 		m := hmac.New(sha256.New, key[:])
 		_, _ = m.Write(append([]byte("sp/1 resume"), role))

@@ -96,14 +96,8 @@ var scenes = []scene{
 			halfClose(t, client)
 			receivesEnd(t, target)
 		},
-		func(t *testing.T, _, target conn) {
-			send(t, target, "last words")
-			_ = target.Close()
-		},
-		func(t *testing.T, client, _ conn) {
-			receives(t, client, "last words")
-			receivesEnd(t, client)
-		},
+		targetSaysLastWords,
+		clientHearsLastWords,
 	},
 	{
 		"last words of the client meanwhile",
@@ -120,14 +114,8 @@ var scenes = []scene{
 	{
 		"last words of the target meanwhile",
 		nothing,
-		func(t *testing.T, _, target conn) {
-			send(t, target, "last words")
-			_ = target.Close()
-		},
-		func(t *testing.T, client, _ conn) {
-			receives(t, client, "last words")
-			receivesEnd(t, client)
-		},
+		targetSaysLastWords,
+		clientHearsLastWords,
 	},
 	{
 		"reset meanwhile by the client",
@@ -428,4 +416,14 @@ func TestSurvivesHidesNothing(t *testing.T) {
 			t.Errorf("%v says %d times that connections wait", p.cmd, n)
 		}
 	}
+}
+
+func targetSaysLastWords(t *testing.T, _, target conn) {
+	send(t, target, "last words")
+	_ = target.Close()
+}
+
+func clientHearsLastWords(t *testing.T, client, _ conn) {
+	receives(t, client, "last words")
+	receivesEnd(t, client)
 }
