@@ -86,10 +86,15 @@ func (l *Lease) IsHeld(ctx context.Context) bool {
 		return false
 	default:
 	}
+	return l.ping(ctx) == nil
+}
+
+// ping waits a second for an answer of the process that has claimed the name.
+func (l *Lease) ping(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, holderTimeout)
 	defer cancel()
 	_, err := l.session.Ping(ctx)
-	return err == nil
+	return err
 }
 
 // wasSilent tells whether the session of the claim has ended because nothing came from the outlet.
@@ -101,9 +106,7 @@ func (l *Lease) isSilent() bool {
 	if l.session.Err() != nil {
 		return l.wasSilent()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), holderTimeout)
-	defer cancel()
-	_, err := l.session.Ping(ctx)
+	err := l.ping(context.Background())
 	return errors.Is(err, context.DeadlineExceeded) && l.session.Err() == nil
 }
 
