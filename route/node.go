@@ -171,7 +171,7 @@ func (n *Node) Withdraw(name string) { n.offers.remove(name) }
 // Resolve has find find the services whose names begin with prefix, unless they are offered by
 // Offer. They are open to everybody who reaches the node, or else to those only who come through a
 // session: others are told that they are not allowed, whatever name they ask for. name is what
-// follows the prefix. A node has one Resolver: another one takes its place.
+// follows the prefix. A prefix has one Resolver: another one takes its place.
 func (n *Node) Resolve(prefix string, open bool, find Resolver) {
 	n.offers.setResolver(prefix, open, find)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -28,13 +29,18 @@ type Resolver func(ctx context.Context, name string) (Handler, error)
 
 // offers is what a node offers, and by what names it goes. It has a lock of its own.
 type offers struct {
-	mu       sync.Mutex
-	services map[string]Service
-	prefix   string         // of the names that find is for
-	passOpen bool           // to everybody
-	find     Resolver       // nil finds nothing
-	byName   bool           // the empty name has to be claimed too
-	names    map[string]int // how many times each has been claimed
+	mu        sync.Mutex
+	services  map[string]Service
+	resolvers []resolver     // no prefix begins another one
+	byName    bool           // the empty name has to be claimed too
+	names     map[string]int // how many times each has been claimed
+}
+
+// resolver finds the services whose names begin with a prefix.
+type resolver struct {
+	prefix string
+	open   bool // to everybody
+	find   Resolver
 }
 
 func newOffers(byName bool) offers {
@@ -58,20 +64,31 @@ func (o *offers) remove(name string) {
 func (o *offers) setResolver(prefix string, open bool, find Resolver) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.prefix, o.passOpen, o.find = prefix, open, find
+	o.resolvers = append(slices.DeleteFunc(o.resolvers, func(r resolver) bool {
+		return r.prefix == prefix
+	}), resolver{prefix, open, find})
 }
 
-// resolve returns the service of a name: one that is offered, or that the resolver finds.
+// resolverLocked returns the resolver that a name is for, and what follows its prefix.
+func (o *offers) resolverLocked(name string) (r resolver, rest string, ok bool) {
+	for _, r := range o.resolvers {
+		if rest, ok := strings.CutPrefix(name, r.prefix); ok {
+			return r, rest, true
+		}
+	}
+	return resolver{}, "", false
+}
+
+// resolve returns the service of a name: one that is offered, or that a resolver finds.
 func (o *offers) resolve(ctx context.Context, name string) (s Service, ok bool, err error) {
 	o.mu.Lock()
 	s, ok = o.services[name]
-	prefix, find := o.prefix, o.find
+	r, rest, ours := o.resolverLocked(name)
 	o.mu.Unlock()
-	rest, ours := strings.CutPrefix(name, prefix)
-	if ok || !ours || find == nil {
+	if ok || !ours {
 		return s, ok, nil
 	}
-	h, err := find(ctx, rest)
+	h, err := r.find(ctx, rest)
 	return Service{Handler: h, Open: true}, h != nil, err
 }
 
@@ -80,7 +97,8 @@ func (o *offers) isFor(name string, trusted bool) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	_, offered := o.services[name]
-	return trusted || offered || o.find == nil || o.passOpen || !strings.HasPrefix(name, o.prefix)
+	r, _, ours := o.resolverLocked(name)
+	return trusted || offered || !ours || r.open
 }
 
 // claim adds a name until release is called, once.
@@ -119,5 +137,6 @@ func (o *offers) stays(name string) bool {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.find == nil && o.names[name] > 0
+	_, _, isRelay := o.resolverLocked(name)
+	return !isRelay && o.names[name] > 0
 }

@@ -32,6 +32,7 @@ const (
 	HopName       = "hop"         // goes on with the rest of the route on the same node
 	RegisterName  = "register"    // of a relay: claims a name there
 	ForwardPrefix = "forward_to_" // and the name that an outlet has claimed on a relay
+	HeldPrefix    = "held_"       // the same, for a relay that has it itself and does not pass on
 
 	MaxOutletName = wire.MaxName - len(ForwardPrefix) // bytes of such a name
 )

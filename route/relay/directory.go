@@ -49,7 +49,7 @@ const (
 	Nobody    Where = iota // nobody holds the name
 	Here                   // this relay has the lease
 	Elsewhere              // another node has it, to which the asker may go
-	PassOn                 // another relay has it, to which this one passes links on
+	PassOn                 // another relay may have it, to which this one passes links on
 )
 
 // Answer is what a directory knows of a name. The zero value is that nobody holds it.
@@ -59,13 +59,13 @@ type Answer struct {
 	// Lease is the lease, if it is Here: one that this relay has given to Claim.
 	Lease *Lease
 
-	// Route leads to the node that holds the name, without a service. If it is Elsewhere, it is
-	// for the asker, who is told of it in the reason of a refusal: the protocol has no redirect.
-	// If it is PassOn, it is for this relay: it has no secure step, and the link goes on to that
-	// node's service of the same name. A route that comes back here is refused as a loop. A relay
-	// that is private refuses the link: it asks who comes, and this one cannot answer for him.
-	// Those who may use it are sent there, with Elsewhere.
-	Route route.Route
+	// Routes lead to nodes that hold the name, without a service. If it is Elsewhere, there is
+	// one, for the asker, who is told of it in the reason of a refusal: the protocol has no
+	// redirect. If it is PassOn, they are for this relay, the likeliest first, and have no secure
+	// step: the link goes on to the first of those nodes that has the name. None passes it on once
+	// more. A relay that is private refuses the link: it asks who comes, and this one cannot answer
+	// for him. Those who may use it are sent there, with Elsewhere.
+	Routes []route.Route
 }
 
 // Limits of the directory in memory.

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -75,13 +76,48 @@ func (r *relays) answer(a Answer) {
 // one that has. The secure channel is with the outlet: it proves the name that was asked for.
 func TestPassOn(t *testing.T) {
 	r := newRelays(t)
-	r.answer(Answer{Where: PassOn, Route: route.Route{r.homeAt}})
+	r.answer(Answer{Where: PassOn, Routes: []route.Route{{r.homeAt}}})
 	if got, err := ask(t, r.inlet, r.toOutlet, "hello"); got != "hello" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
 	if err := r.inlet.Probe(testkit.Context(t), r.toOutlet[:2]); err != nil {
 		t.Errorf("asked whether the name is there: %v", err)
 	}
+}
+
+// A link goes on to the first relay that has the name. One that has not says so, and one that is
+// not there is passed over.
+func TestPassOnToTheFirstThatHasIt(t *testing.T) {
+	r := newRelays(t)
+	other, without := r.listening(t)
+	NewServer(other, ServerConfig{})
+	gone := testkit.Listen(t)
+	goneAt := addressOf(gone)
+	_ = gone.Close()
+	r.answer(Answer{Where: PassOn, Routes: []route.Route{{without}, {goneAt}, {r.homeAt}}})
+	if got, err := ask(t, r.inlet, r.toOutlet, "hello"); got != "hello" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	inside := slices.Concat(route.Route{r.frontAt, secure()}, r.toOutlet[1:])
+	if got, err := ask(t, r.inlet, inside, "hello"); got != "hello" || err != nil {
+		t.Errorf("in a channel with the first relay: %q, %v", got, err)
+	}
+	r.answer(Answer{Where: PassOn, Routes: []route.Route{{goneAt}, {without}}})
+	_, err := ask(t, r.node(t), r.toOutlet, "hello")
+	expectStatus(t, err, wire.NoService, 1, testAddress(r.frontAt))
+}
+
+// Where a link has been passed on to, it is not passed on once more.
+func TestPassOnOnce(t *testing.T) {
+	r := newRelays(t)
+	second := &remote{answers: map[string]Answer{
+		"x": {Where: PassOn, Routes: []route.Route{{r.homeAt}}},
+	}}
+	middle, middleAt := r.listening(t)
+	NewServer(middle, ServerConfig{Directory: second})
+	r.answer(Answer{Where: PassOn, Routes: []route.Route{{middleAt}}})
+	_, err := ask(t, r.inlet, r.toOutlet, "hello")
+	expectStatus(t, err, wire.NoService, 1, testAddress(r.frontAt))
 }
 
 // A link can be passed on by a node between the relays.
@@ -91,7 +127,7 @@ func TestPassOnThroughABridge(t *testing.T) {
 		c.Forward = func(a wire.Address) bool { return a == r.homeAt }
 		c.OpenForward = true
 	})
-	r.answer(Answer{Where: PassOn, Route: route.Route{bridge, r.homeAt}})
+	r.answer(Answer{Where: PassOn, Routes: []route.Route{{bridge, r.homeAt}}})
 	if got, err := ask(t, r.inlet, r.toOutlet, "hello"); got != "hello" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
@@ -133,7 +169,7 @@ func TestPassOnToTheWrongPlace(t *testing.T) {
 		"no address to dial":          {route.Route{svc("x")}, status(wire.Unreachable)},
 		"nowhere":                     {nil, status(wire.Unreachable)},
 	} {
-		r.answer(Answer{Where: PassOn, Route: test.to})
+		r.answer(Answer{Where: PassOn, Routes: []route.Route{test.to}})
 		if _, err := ask(t, r.inlet, r.toOutlet, "hello"); err == nil || !test.is(err) {
 			t.Errorf("%s: %v", what, err)
 		}
@@ -149,7 +185,7 @@ func testAddress(a wire.Address) string { return transport.Format(a) }
 func TestElsewhere(t *testing.T) {
 	r := newRelays(t)
 	there := route.Route{r.homeAt}
-	r.answer(Answer{Where: Elsewhere, Route: there})
+	r.answer(Answer{Where: Elsewhere, Routes: []route.Route{there}})
 	_, err := ask(t, r.inlet, r.toOutlet, "hello")
 	expectStatus(t, err, wire.NoService, 1, testAddress(r.frontAt))
 	if !strings.Contains(err.Error(), "the outlet x is at "+route.Format(there)) {

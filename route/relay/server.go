@@ -65,6 +65,7 @@ func NewServer(n *route.Node, c ServerConfig) *Server {
 	n.Offer(RegisterName, route.Service{Handler: s.register, Waits: true})
 	n.Offer(StandbyName, route.Service{Handler: s.standby, Open: true, Waits: true})
 	n.Resolve(route.ForwardPrefix, !c.Private, s.resolve)
+	n.Resolve(route.HeldPrefix, !c.Private, s.resolveHeld)
 	return s
 }
 
@@ -73,33 +74,63 @@ func (s *Server) resolve(ctx context.Context, name string) (route.Handler, error
 	a, err := s.directory.Lookup(ctx, name)
 	switch {
 	case err != nil:
-		return nil, route.RefuseBecause(wire.Busy, "the relay cannot say now where "+name+" is", err)
+		return nil, notNow(name, err)
 	case a.Where == Here && a.Lease != nil:
 		return a.Lease.forward, nil
-	case a.Where == Elsewhere:
-		return nil, route.Refuse(wire.NoService, "the outlet "+name+" is at "+route.Format(a.Route))
-	case a.Where == PassOn:
+	case a.Where == Elsewhere && len(a.Routes) > 0:
+		to := route.Format(a.Routes[0])
+		return nil, route.Refuse(wire.NoService, "the outlet "+name+" is at "+to)
+	case a.Where == PassOn && len(a.Routes) > 0:
 		return func(ctx context.Context, q *route.Request) error {
-			return s.passOn(ctx, q, name, a.Route)
+			return s.passOn(ctx, q, name, a.Routes)
 		}, nil
 	}
 	return nil, nil // nobody: the node says so
 }
 
+// resolveHeld finds what serves the links that other relays pass on by a name.
+func (s *Server) resolveHeld(ctx context.Context, name string) (route.Handler, error) {
+	a, err := s.directory.Lookup(ctx, name)
+	switch {
+	case err != nil:
+		return nil, notNow(name, err)
+	case a.Where == Here && a.Lease != nil:
+		return a.Lease.forward, nil
+	}
+	return nil, nil
+}
+
+func notNow(name string, why error) error {
+	return route.RefuseBecause(wire.Busy, "the relay cannot say now where "+name+" is", why)
+}
+
 var errNotPassable = errors.New("the directory's route cannot be passed on by")
 
-// passOn leads an inlet's link to the relay that a route leads to, which has the name.
-func (s *Server) passOn(ctx context.Context, q *route.Request, name string, to route.Route) error {
-	err := errNotPassable
-	var next route.Conn
-	if route.CheckDialable(to) == nil && !slices.ContainsFunc(to, isSecure) {
-		next, err = s.node.DialLink(ctx, to[0])
+// passOn leads an inlet's link to the first of the relays that routes lead to which has the name.
+func (s *Server) passOn(
+	ctx context.Context, q *route.Request, name string, routes []route.Route,
+) error {
+	hops := make([]route.NextHop, 0, len(routes))
+	for _, to := range routes {
+		hop := route.NextHop{
+			Link: func(ctx context.Context) (route.Conn, error) {
+				if route.CheckDialable(to) != nil || slices.ContainsFunc(to, isSecure) {
+					return nil, errNotPassable
+				}
+				return s.node.DialLink(ctx, to[0])
+			},
+		}
+		if len(to) > 0 {
+			hop.Onward = slices.Concat(to[1:], route.Route{held(name)}, q.Message.Onward)
+		}
+		hops = append(hops, hop)
 	}
-	if err != nil {
-		return route.RefuseBecause(wire.Unreachable, "the relay that has "+name+" does not answer", err)
-	}
-	q.Message.Onward = slices.Concat(to[1:], route.Route{route.Forward(name)}, q.Message.Onward)
-	return q.Forward(next)
+	return q.PassOn(ctx, hops)
+}
+
+// held returns the address of a name on a relay that is not to pass on.
+func held(name string) wire.Address {
+	return wire.Address{Kind: wire.Service, Name: route.HeldPrefix + name}
 }
 
 func isSecure(a wire.Address) bool { return a.Kind == wire.Secure }
