@@ -169,7 +169,7 @@ func TestOpenedElsewhere(t *testing.T) {
 	well := &moody{}
 	second.Handle("svc", well.serve)
 	f := failover(t, w.node(t), Route{at, secure(), svc("svc")}, Route{other, secure(), svc("svc")})
-	testkit.Eventually(t, "both paths", func() bool { return f.paths[0].isUp() && f.paths[1].isUp() })
+	testkit.Eventually(t, "both paths", func() bool { return f.all()[0].isUp() && f.all()[1].isUp() })
 	open := func() error {
 		s, err := f.OpenWith(testkit.Context(t), 0, nil)
 		if err != nil {

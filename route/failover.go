@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -12,11 +13,13 @@ import (
 // Failover is several paths to the same service, the best first: all are kept ready, and a stream
 // takes the first that is up. It is safe for concurrent use.
 type Failover struct {
-	paths []*healthCheck
+	node *Node
+	told chan struct{} // gets something when paths is another list
 
 	mu      sync.Mutex
-	changed chan struct{} // closed, and made anew, whenever a path goes up or down
-	current *healthCheck  // what the log says that new streams take
+	paths   []*healthCheck // at least one; the list is never changed, but replaced
+	changed chan struct{}  // closed, and made anew, whenever a path goes up or down
+	current *healthCheck   // what the log says that new streams take
 	again   tokenbucket.Bucket
 }
 
@@ -26,24 +29,82 @@ var againRate = tokenbucket.Rate{PerSecond: 50, Burst: 2000}
 
 // NewFailover returns the paths that routes name, at least one. They do nothing before Run.
 func (n *Node) NewFailover(routes []Route) *Failover {
-	f := &Failover{changed: make(chan struct{})}
-	for _, to := range routes {
-		f.paths = append(f.paths, n.newHealthCheck(to))
-	}
+	f := &Failover{node: n, changed: make(chan struct{}), told: make(chan struct{}, 1)}
+	f.SetRoutes(routes)
 	return f
+}
+
+// SetRoutes has the paths be those that routes name, at least one. One that has been there before
+// is as it was; streams that were opened on one that is no more go on.
+func (f *Failover) SetRoutes(routes []Route) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	paths := make([]*healthCheck, 0, len(routes))
+	for _, to := range routes {
+		same := func(h *healthCheck) bool { return slices.Equal(h.route, to) }
+		if slices.ContainsFunc(paths, same) {
+			continue
+		}
+		if i := slices.IndexFunc(f.paths, same); i >= 0 {
+			paths = append(paths, f.paths[i])
+			continue
+		}
+		paths = append(paths, f.node.newHealthCheck(to))
+	}
+	f.paths = paths
+	select {
+	case f.told <- struct{}{}:
+	default:
+	}
+}
+
+// IsUp tells whether the path that a route names is up. It is not if there is no such path.
+func (f *Failover) IsUp(r Route) bool {
+	for _, path := range f.all() {
+		if slices.Equal(path.route, r) {
+			return path.isUp()
+		}
+	}
+	return false
+}
+
+func (f *Failover) all() []*healthCheck {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.paths
 }
 
 // Run keeps the paths up until ctx ends, and returns when it has stopped doing so.
 func (f *Failover) Run(ctx context.Context) {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
-	var routes []Route
-	for _, path := range f.paths {
-		routes = append(routes, path.route)
-	}
-	defer f.paths[0].node.besides.add(f, routes)()
-	for _, path := range f.paths {
-		tasks.Go(func() { path.run(ctx, f.notify) })
+	defer f.node.besides.remove(f)
+	kept := make(map[*healthCheck]context.CancelFunc)
+	for {
+		paths := f.all()
+		routes := make([]Route, 0, len(paths))
+		for _, path := range paths {
+			routes = append(routes, path.route)
+			if kept[path] == nil {
+				keeping, stop := context.WithCancel(ctx)
+				kept[path] = stop
+				tasks.Go(func() { path.run(keeping, f.notify) })
+			}
+		}
+		f.node.besides.set(f, routes)
+		for path, stop := range kept {
+			if !slices.Contains(paths, path) {
+				stop()
+				delete(kept, path)
+				f.node.retire(path.route)
+			}
+		}
+		f.notify()
+		select {
+		case <-f.told:
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -92,7 +153,7 @@ func (f *Failover) firstUp() *healthCheck {
 
 // RetryNow has all paths that are down tried soon: somebody waits.
 func (f *Failover) RetryNow() {
-	for _, path := range f.paths {
+	for _, path := range f.all() {
 		select {
 		case path.retryNow <- struct{}{}:
 		default:
@@ -135,9 +196,9 @@ func (f *Failover) awaitNow(ctx context.Context) (*healthCheck, error) {
 	defer again.Stop()
 	soon := time.NewTimer(answerSoon)
 	defer soon.Stop()
-	before := make([]uint64, len(f.paths))
-	for i, path := range f.paths {
-		before[i] = path.attempts()
+	before := make(map[*healthCheck]uint64)
+	for _, path := range f.all() {
+		before[path] = path.attempts()
 	}
 	for {
 		path, changed := f.best()
@@ -159,9 +220,9 @@ func (f *Failover) awaitNow(ctx context.Context) (*healthCheck, error) {
 	}
 }
 
-func (f *Failover) areKnownDown(before []uint64) bool {
-	for i, path := range f.paths {
-		if !path.isKnownDown(before[i]) {
+func (f *Failover) areKnownDown(before map[*healthCheck]uint64) bool {
+	for _, path := range f.all() {
+		if !path.isKnownDown(before[path]) {
 			return false
 		}
 	}
@@ -220,7 +281,7 @@ func (f *Failover) open(
 
 // upBut returns the first path that is up and is not failed, or nil.
 func (f *Failover) upBut(failed *healthCheck) *healthCheck {
-	for _, path := range f.paths {
+	for _, path := range f.all() {
 		if path != failed && path.isUp() {
 			return path
 		}
@@ -235,10 +296,12 @@ func (f *Failover) mayOpenAgain() bool {
 	return f.again.Take(againRate, time.Now())
 }
 
-// whyDown says why the first path is not up, if that is known.
+// whyDown says why the first path of which it is known is not up.
 func (f *Failover) whyDown(ctx context.Context) error {
-	if err := f.paths[0].lastError(); err != nil {
-		return err
+	for _, path := range f.all() {
+		if err := path.lastError(); err != nil {
+			return err
+		}
 	}
 	if err := context.Cause(ctx); err != nil {
 		return err

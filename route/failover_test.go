@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"testing"
 	"time"
@@ -45,7 +46,7 @@ func TestFailoverWaitsForTheFarEnd(t *testing.T) {
 	w := newWorld(t)
 	at := nowhere(t)
 	r := failover(t, w.node(t), Route{at, secure(), svc(EchoName)})
-	testkit.Eventually(t, "the first failure", func() bool { return r.paths[0].lastError() != nil })
+	testkit.Eventually(t, "the first failure", func() bool { return r.all()[0].lastError() != nil })
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -86,7 +87,7 @@ func TestFailoverSaysWhyTheServiceIsNotThere(t *testing.T) {
 	w := newWorld(t)
 	_, at := w.listening(t)
 	r := failover(t, w.node(t), Route{at, secure(), svc("nothing")})
-	testkit.Eventually(t, "the first failure", func() bool { return r.paths[0].lastError() != nil })
+	testkit.Eventually(t, "the first failure", func() bool { return r.all()[0].lastError() != nil })
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	expectStatus(t, r.Await(ctx), wire.NoService, 1, transport.Format(at))
@@ -168,4 +169,47 @@ func TestFailoverEndsWithItsContext(t *testing.T) {
 	if k, _ := r.best(); k != nil {
 		t.Error("a path is up that nobody keeps")
 	}
+}
+
+// Paths come and go while streams are open: what is on one that has gone goes on, and its session
+// ends with that.
+func TestFailoverTakesOtherRoutes(t *testing.T) {
+	w := newWorld(t)
+	far, at := w.listening(t)
+	far.HandleBasics()
+	second, other := w.listening(t)
+	second.HandleBasics()
+	near := w.node(t)
+	before, after := Route{at, secure(), svc(EchoName)}, Route{other, secure(), svc(EchoName)}
+	f := failover(t, near, before)
+	old, err := f.OpenWith(testkit.Context(t), 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	if err := old.Await(testkit.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	kept := f.all()[0]
+	f.SetRoutes([]Route{after, before})
+	if f.all()[1] != kept {
+		t.Error("a path that stays is made anew")
+	}
+	testkit.Eventually(t, "the new path", func() bool { return f.IsUp(after) })
+	f.SetRoutes([]Route{after})
+	if f.IsUp(before) {
+		t.Error("a path is up that is none any more")
+	}
+	session := old.Session()
+	testkit.Within(t, session.GoingAway(), "the session's going")
+	if _, err := old.Write([]byte("still here")); err != nil {
+		t.Fatal(err)
+	}
+	got := make([]byte, len("still here"))
+	if _, err := io.ReadFull(old, got); err != nil || string(got) != "still here" {
+		t.Errorf("%q, %v", got, err)
+	}
+	_ = old.Close()
+	testkit.Within(t, session.Done(), "the session's end")
+	expectUp(t, f)
 }

@@ -99,6 +99,13 @@ func (n *Node) successor(r Route, of *channel.Session) *channel.Session {
 	return nil
 }
 
+// retire has the session of a route, if it is there, end when its flows have.
+func (n *Node) retire(r Route) {
+	if s := n.successor(r, nil); s != nil {
+		s.Retire()
+	}
+}
+
 func (n *Node) openFlow(
 	ctx context.Context, r Route, segs []Route, k int,
 ) (netio.Conn, error) {

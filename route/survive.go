@@ -10,25 +10,45 @@ import (
 	"github.com/secureportal/sp/channel"
 )
 
+// maxFormer is how many routes that lead to a service no more are remembered, of each Failover.
+const maxFormer = 8
+
 // besides is which routes lead to the same service as others: connections that one of them has lost
 // may go on by another one. It has a lock of its own.
 type besides struct {
 	mu   sync.Mutex
-	sets map[*Failover][]Route
+	sets map[*Failover]alternatives
 }
 
-func newBesides() besides { return besides{sets: make(map[*Failover][]Route)} }
+// alternatives are routes to the same service.
+type alternatives struct {
+	now    []Route
+	former []Route // that connections may still be on, the oldest first
+}
 
-// add takes note of routes that lead to the same, until remove is called.
-func (b *besides) add(f *Failover, routes []Route) (remove func()) {
+func newBesides() besides { return besides{sets: make(map[*Failover]alternatives)} }
+
+// set takes note of the routes that lead to the same from now on.
+func (b *besides) set(f *Failover, routes []Route) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.sets[f] = routes
-	return func() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		delete(b.sets, f)
+	all := b.sets[f]
+	for _, r := range all.now {
+		if !containsRoute(routes, r) {
+			all.former = append(all.former, r)
+		}
 	}
+	if more := len(all.former) - maxFormer; more > 0 {
+		all.former = slices.Delete(all.former, 0, more)
+	}
+	all.now = routes
+	b.sets[f] = all
+}
+
+func (b *besides) remove(f *Failover) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	delete(b.sets, f)
 }
 
 // of returns the routes that lead where a route does whose session has the key, but for that one.
@@ -36,11 +56,12 @@ func (b *besides) of(key string) (all []Route) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	seen := []string{key}
+	has := func(r Route) bool { return lastSessionKey(r) == key }
 	for _, set := range b.sets {
-		if !slices.ContainsFunc(set, func(r Route) bool { return lastSessionKey(r) == key }) {
+		if !slices.ContainsFunc(set.now, has) && !slices.ContainsFunc(set.former, has) {
 			continue
 		}
-		for _, r := range set {
+		for _, r := range set.now {
 			if k := lastSessionKey(r); !slices.Contains(seen, k) {
 				seen = append(seen, k)
 				all = append(all, r)
@@ -48,6 +69,10 @@ func (b *besides) of(key string) (all []Route) {
 		}
 	}
 	return all
+}
+
+func containsRoute(all []Route, r Route) bool {
+	return slices.ContainsFunc(all, func(other Route) bool { return slices.Equal(other, r) })
 }
 
 // lastSessionKey is the sessionKey of a route's last secure step.
