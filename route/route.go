@@ -31,6 +31,8 @@ const (
 	OutletName    = "outlet"      // the service an inlet asks for, unless its route says otherwise
 	HopName       = "hop"         // goes on with the rest of the route on the same node
 	RegisterName  = "register"    // of a relay: claims a name there
+	NodesName     = "nodes"       // of a relay in a set: says which ones there are
+	MemberName    = "member"      // the same: joins it with another one
 	ForwardPrefix = "forward_to_" // and the name that an outlet has claimed on a relay
 	HeldPrefix    = "held_"       // the same, for a relay that has it itself and does not pass on
 
@@ -344,8 +346,14 @@ func takenFor(segs []Route, k int) trust.As {
 
 // isOfNodes tells whether a service is one that relays and bridges have as well.
 func isOfNodes(a wire.Address) bool {
-	return a.Kind == wire.Service &&
-		(a.Name == RegisterName || a.Name == EchoName || a.Name == UppercaseName)
+	if a.Kind != wire.Service {
+		return false
+	}
+	switch a.Name {
+	case RegisterName, NodesName, MemberName, EchoName, UppercaseName:
+		return true
+	}
+	return false
 }
 
 // moves tells whether the address leads to another node.

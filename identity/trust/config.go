@@ -39,6 +39,11 @@ type Config struct {
 	// for ([As]), and has all that Require asks.
 	Authorities []identity.Identifier
 
+	// Members names the relays of a set: they are trusted as a [Member], a [Node] and a [Caller],
+	// and as nothing else. Nobody but they, and those of whom an authority says that they are
+	// relays, is trusted as a Member. They are no anchor.
+	Members []identity.Identifier
+
 	// Require is the attributes that a credential must have beside those that say what its
 	// bearer may be, all of them. It is about an [Inlet], an [Outlet] and a [Passenger]. It
 	// needs Authorities.
@@ -83,7 +88,7 @@ func (cfg *Config) check() error {
 	switch {
 	case !cfg.anchored() && cfg.Self.IsZero():
 		return errors.New("nobody to trust: no identity of one's own, and none is named")
-	case anyZero(cfg.Allow), anyZero(cfg.Authorities), anyZero(cfg.Deny):
+	case anyZero(cfg.Allow), anyZero(cfg.Authorities), anyZero(cfg.Members), anyZero(cfg.Deny):
 		return errZero
 	case cfg.TicketIssuer != nil && len(cfg.AllowFiles) == 0:
 		return errors.New("tickets are redeemed but " +

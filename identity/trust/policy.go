@@ -24,6 +24,7 @@ type Policy struct {
 	allow       map[identity.Identifier]bool
 	deny        map[identity.Identifier]bool
 	authorities map[identity.Identifier]bool
+	members     map[identity.Identifier]bool
 	require     map[string]string
 	anyone      bool
 	known       *KnownHistories
@@ -52,6 +53,7 @@ func NewPolicy(cfg Config) (*Policy, error) {
 		allow:       set(cfg.Allow),
 		deny:        set(cfg.Deny),
 		authorities: set(cfg.Authorities),
+		members:     set(cfg.Members),
 		require:     maps.Clone(cfg.Require),
 		anyone:      cfg.AllowAnyone,
 		known:       cfg.Known,
@@ -229,6 +231,12 @@ func (p *Policy) anchored(
 	lists *lists, c identity.Claim, as As, now time.Time,
 ) (Decision, error) {
 	id := c.Identifier
+	if p.members[id] && as.isOfMembers() {
+		return Decision{Anchor: AnchorAllow}, nil
+	}
+	if as.Role == Member {
+		return p.asMember(lists, c, now)
+	}
 	if id == p.self && !p.self.IsZero() {
 		return Decision{Anchor: AnchorSelf}, nil
 	}
@@ -250,6 +258,16 @@ func (p *Policy) anchored(
 		return Decision{Anchor: AnchorAnyone}, nil
 	}
 	return Decision{}, reason
+}
+
+// asMember is anchored for somebody who is none of the members that are named.
+func (p *Policy) asMember(
+	lists *lists, c identity.Claim, now time.Time,
+) (Decision, error) {
+	if len(p.authorities) == 0 {
+		return Decision{}, fmt.Errorf("not among the %d relays of the set", len(p.members))
+	}
+	return p.bestCredential(lists, c, As{Role: Member}, now)
 }
 
 // notNamed is the reason for refusing who is in no list; nil if there are none.

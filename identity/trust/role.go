@@ -23,10 +23,13 @@ const (
 	Caller
 	// Passenger is whoever comes to a bridge, to be passed on.
 	Passenger
+	// Member is another relay of the set that a relay is one of.
+	Member
 )
 
-// As is what a peer is taken for. It matters for credentials only: whoever is trusted by another
-// anchor is trusted as anything. The zero value is nothing, which no credential says.
+// As is what a peer is taken for. It matters for credentials, and for members: whoever is trusted
+// by another anchor is trusted as anything but a Member. The zero value is nothing, which no
+// credential says.
 type As struct {
 	Role Role
 	Name string // of an Outlet; empty if it was asked for without one
@@ -68,6 +71,8 @@ func (as As) fits(attributes map[string]string) error {
 		return fitsNode(attributes)
 	case Caller, Passenger:
 		return fitsCaller(attributes)
+	case Member:
+		return fitsMember(attributes)
 	}
 	return errNoRole
 }
@@ -123,12 +128,24 @@ func fitsNode(attributes map[string]string) error {
 	return nil
 }
 
+func fitsMember(attributes map[string]string) error {
+	if role := attributes[RoleAttribute]; role != roleRelay {
+		return fmt.Errorf("attribute %s is %q: its bearer is no relay", RoleAttribute, role)
+	}
+	return nil
+}
+
 // fitsCaller wants the bearer to be one of those who have something to do at a relay or a bridge.
 func fitsCaller(attributes map[string]string) error {
 	if fitsNode(attributes) == nil || fitsInlet(attributes) == nil {
 		return nil
 	}
 	return mayServe(attributes)
+}
+
+// isOfMembers tells whether members are trusted as this: as such, and where they meet each other.
+func (as As) isOfMembers() bool {
+	return as.Role == Member || as.Role == Node || as.Role == Caller
 }
 
 // isRequired tells whether Config.Require is about peers that are taken for this: those who are

@@ -27,22 +27,23 @@ var fleet = map[string][]string{
 }
 
 // roleRows says as what each of the fleet is trusted through the authority: as an inlet, as the
-// outlet db, as the outlet web, as an outlet without a name, as a relay or bridge, as a caller.
+// outlet db, as the outlet web, as an outlet without a name, as a relay or bridge, as a caller, as a
+// relay of the set.
 const roleRows = `
-	client        inlet  -   -    -  -     caller
-	own_word      inlet  -   -    -  -     caller
-	plain         inlet  -   -    -  -     caller
-	outlet        -      db  -    -  -     caller
-	other_outlet  -      -   web  -  -     caller
-	both_outlets  -      db  web  -  -     caller
-	unnamed       -      -   -    -  -     -
-	nobody        -      -   -    -  -     caller
-	named_word    -      db  -    -  -     caller
-	named_client  -      -   -    -  -     -
-	relay         -      -   -    -  node  caller
-	bridge        -      -   -    -  node  caller
-	named_bridge  -      db  -    -  node  caller
-	named_relay   -      -   -    -  node  caller`
+	client        inlet  -   -    -  -     caller  -
+	own_word      inlet  -   -    -  -     caller  -
+	plain         inlet  -   -    -  -     caller  -
+	outlet        -      db  -    -  -     caller  -
+	other_outlet  -      -   web  -  -     caller  -
+	both_outlets  -      db  web  -  -     caller  -
+	unnamed       -      -   -    -  -     -       -
+	nobody        -      -   -    -  -     caller  -
+	named_word    -      db  -    -  -     caller  -
+	named_client  -      -   -    -  -     -       -
+	relay         -      -   -    -  node  caller member
+	bridge        -      -   -    -  node  caller  -
+	named_bridge  -      db  -    -  node  caller  -
+	named_relay   -      -   -    -  node  caller member`
 
 var columns = []As{
 	{Role: Inlet},
@@ -51,6 +52,7 @@ var columns = []As{
 	{Role: Outlet},
 	{Role: Node},
 	{Role: Caller},
+	{Role: Member},
 }
 
 // TestRoles has each member of a fleet taken for everything, and trusted as what its credential
@@ -90,12 +92,49 @@ func TestRoles(t *testing.T) {
 		check(who, peerOf(id, issued(t, authority, id.Identifier(), attributes...)), fields[1:])
 		// What it says counts for nobody who is this node itself.
 		check("own "+who, peerOf(own, issued(t, authority, own.Identifier(), attributes...)),
-			strings.Fields("- - - - - -"))
+			strings.Fields("- - - - - - -"))
 	}
 	stranger := newIdentity(t, "stranger")
-	check("stranger", peerOf(stranger), strings.Fields("- - - - - -"))
+	check("stranger", peerOf(stranger), strings.Fields("- - - - - - -"))
 	self := issued(t, stranger, stranger.Identifier(), "role=relay", "relay-name=db")
-	check("its own authority", peerOf(stranger, self), strings.Fields("- - - - - -"))
+	check("its own authority", peerOf(stranger, self), strings.Fields("- - - - - - -"))
+}
+
+// TestMembers has relays of a set trusted as such, and as nothing that is not for relays; and nobody
+// who is trusted otherwise trusted as a relay of the set.
+func TestMembers(t *testing.T) {
+	own, other, allowed := newIdentity(t, "own"), newIdentity(t, "other"), newIdentity(t, "allowed")
+	p := newPolicy(t, Config{
+		Self: own.Identifier(), Members: []identity.Identifier{other.Identifier()},
+		Allow: []identity.Identifier{allowed.Identifier()}, AllowAnyone: true,
+	})
+	closed := newPolicy(t, Config{
+		Self: own.Identifier(), Members: []identity.Identifier{other.Identifier()},
+		Deny: []identity.Identifier{allowed.Identifier()},
+	})
+	for _, test := range []struct {
+		policy *Policy
+		who    *identity.Identity
+		as     As
+		want   bool
+	}{
+		{p, other, As{Role: Member}, true},
+		{p, allowed, As{Role: Member}, false},
+		{p, own, As{Role: Member}, false},
+		{p, newIdentity(t, "anyone"), As{Role: Member}, false},
+		{closed, other, As{Role: Member}, true},
+		{closed, other, As{Role: Node}, true},
+		{closed, other, As{Role: Caller}, true},
+		{closed, other, As{Role: Outlet, Name: "db"}, false},
+		{closed, other, As{Role: Inlet}, false},
+		{closed, other, As{Role: Passenger}, false},
+		{closed, own, As{Role: Member}, false},
+		{closed, own, As{Role: Caller}, true},
+	} {
+		if _, err := test.policy.Check(peerOf(test.who), test.as, t0); (err == nil) != test.want {
+			t.Errorf("%v as %+v: %v", test.who.Identifier(), test.as, err)
+		}
+	}
 }
 
 // TestRoleReasons has the refusals say what is wrong.
@@ -139,7 +178,7 @@ func TestRoleReasons(t *testing.T) {
 }
 
 // TestRoleWithOtherAnchors has whoever is trusted by anything but a credential be trusted as
-// anything.
+// anything but a member of a set.
 func TestRoleWithOtherAnchors(t *testing.T) {
 	id, authority := newIdentity(t, "peer"), newIdentity(t, "authority").Identifier()
 	file := writeTemp(t, "allow", id.Identifier().String()+"\n")
@@ -151,7 +190,7 @@ func TestRoleWithOtherAnchors(t *testing.T) {
 		AnchorAnyone:    {Self: id.Identifier(), AllowAnyone: true, Authorities: authorities},
 	} {
 		p := newPolicy(t, cfg)
-		for _, as := range append(columns, As{}) {
+		for _, as := range append(columns[:len(columns)-1:len(columns)-1], As{}) { // but a member
 			if d, err := p.Check(peerOf(id), as, t0); err != nil || d.Anchor != anchor {
 				t.Errorf("%s, as %+v: %+v, %v", anchor, as, d, err)
 			}

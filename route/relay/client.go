@@ -46,9 +46,17 @@ type Client struct {
 	Registered func()
 	Failed     func(error)
 
+	// Nodes is called when the relay says that it is one of a set, whose list of nodes is new to
+	// this side. It must not block. Nil calls nothing.
+	Nodes func()
+
 	draw   sync.Once          // of Instance
 	hadOne bool               // the name, once; for Run
 	down   logthrottle.Outage // for Run
+
+	leave     sync.Once     // makes leaving
+	closeOnce sync.Once     // closes it
+	leaving   chan struct{} // closed when the name is not to be kept here
 }
 
 // Check tells whether the relay's route and the name can be used. It asks nobody.
@@ -59,9 +67,28 @@ func (c *Client) Check() error {
 	return route.Forward(c.Name).Validate()
 }
 
+// Leave has Run give the name up without haste: whoever comes by the relay is told to go elsewhere,
+// what is open goes on, and when nothing is any more, Run returns. It does not wait for that.
+func (c *Client) Leave() { c.closeOnce.Do(func() { close(c.left()) }) }
+
+// left returns a channel that is closed by Leave.
+func (c *Client) left() chan struct{} {
+	c.leave.Do(func() { c.leaving = make(chan struct{}) })
+	return c.leaving
+}
+
+func (c *Client) hasLeft() bool {
+	select {
+	case <-c.left():
+		return true
+	default:
+		return false
+	}
+}
+
 // Run claims the name, serves what comes by it, and claims it anew whenever it is lost. It returns,
-// with all that it has started at its end, when ctx ends or Serve shuts down: the name is not
-// claimed anew then, for it may be another process's by now. That it is not claimed is logged at
+// with all that it has started at its end, when ctx ends, Leave has been called, or Serve shuts down:
+// the name is not claimed anew then, for it may be another process's by now. That it is not claimed is logged at
 // once, and then ever more rarely.
 func (c *Client) Run(ctx context.Context) {
 	release := c.Serve.Claim(route.ForwardPrefix + c.Name)
@@ -73,7 +100,7 @@ func (c *Client) Run(ctx context.Context) {
 	retry := c.Dial.NewBackoff()
 	for !c.Serve.IsDraining() {
 		lived, err := c.register(ctx, &old)
-		if ctx.Err() != nil || c.Serve.IsDraining() {
+		if ctx.Err() != nil || c.Serve.IsDraining() || c.hasLeft() {
 			return
 		}
 		if c.Failed != nil {
@@ -89,7 +116,7 @@ func (c *Client) Run(ctx context.Context) {
 		if errors.Is(err, errSuperseded) {
 			lived = 0 // two that take the name from each other do so ever more rarely
 		}
-		if !retry.Wait(ctx, lived, err, nil) {
+		if !retry.Wait(ctx, lived, err, nil) || c.hasLeft() {
 			return
 		}
 	}
@@ -132,6 +159,9 @@ func (c *Client) register(ctx context.Context, old *departing) (lived time.Durat
 		old.tasks.Go(func() { r.goAway(ctx) })
 		old.add(stop)
 		err = fmt.Errorf("registration: %w", channel.ErrGoingAway)
+	case <-c.left():
+		old.tasks.Go(func() { r.leaveBehind(ctx, stop) })
+		err = errLeft
 	}
 	logger.Info("name lost", "reason", err)
 	return time.Since(began), err

@@ -19,6 +19,12 @@ const (
 	holderTimeout = time.Second            // for who has a name to say that it is still there
 )
 
+// How fast outlets are told of a new list of nodes: each of them will ask for it.
+const (
+	tellAtOnce = 50
+	tellPause  = 50 * time.Millisecond
+)
+
 // Times of an outlet.
 const (
 	standbyRetry = time.Second     // between two standby links that fail, or end without use

@@ -3,6 +3,7 @@ package relay
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -169,12 +170,15 @@ func (r *registration) hear(demands io.Reader) {
 	b := make([]byte, maxStandby)
 	for {
 		n, err := demands.Read(b)
-		missing, superseded := parseDemands(b[:n])
-		if superseded {
+		now := parseDemands(b[:n])
+		if now.superseded {
 			r.superseded.Store(true)
 		}
-		if missing > 0 {
-			r.standby.demand(missing)
+		if now.missing > 0 {
+			r.standby.demand(now.missing)
+		}
+		if now.nodes && r.client.Nodes != nil {
+			r.client.Nodes()
 		}
 		if err != nil {
 			return
@@ -221,6 +225,24 @@ func (r *registration) goAway(ctx context.Context) {
 	}
 }
 
+// leaveBehind tells those who come by the relay that they should go elsewhere, and ends the
+// registration when nobody does any more.
+func (r *registration) leaveBehind(ctx context.Context, end context.CancelFunc) {
+	defer end()
+	again := time.NewTicker(goAwayInterval)
+	defer again.Stop()
+	for round := 0; round < goAwayRounds || !r.links.isEmpty(); round++ {
+		r.client.Serve.GoAway(r.carries)
+		select {
+		case <-again.C:
+		case <-r.stream.Session().Done():
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // carries tells whether a session comes by the relay, in however many others.
 func (r *registration) carries(s *channel.Session) bool { return route.GoesThrough(s, r.links.has) }
 
@@ -245,12 +267,21 @@ func (s *linkSet) add(link net.Conn) (remove func()) {
 	}
 }
 
+func (s *linkSet) isEmpty() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.links) == 0
+}
+
 func (s *linkSet) has(link net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, has := s.links[link]
 	return has
 }
+
+// errLeft says that this side does not want the name there any more.
+var errLeft = errors.New("this side keeps the name elsewhere")
 
 // errSuperseded says that the same identity has claimed the name anew.
 var errSuperseded error = supersededError{}

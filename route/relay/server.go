@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -36,6 +37,10 @@ type ServerConfig struct {
 
 	// Directory knows where names are. Nil means a Memory of its own, with the default limits.
 	Directory Directory
+
+	// InSet tells outlets that the relay is one of a set, and that they may ask it who the others
+	// are: see TellNodes.
+	InSet bool
 }
 
 // Server is what makes a node a relay. It lives as long as its node, and is safe for concurrent
@@ -44,6 +49,7 @@ type Server struct {
 	node      *route.Node
 	logger    *slog.Logger
 	directory Directory
+	inSet     bool
 	budget    *mux.Budget // of the muxes of all leases
 
 	mu     sync.Mutex
@@ -55,7 +61,7 @@ type Server struct {
 // are to be is not known before.
 func NewServer(n *route.Node, c ServerConfig) *Server {
 	s := &Server{
-		node: n, logger: n.Logger(), directory: c.Directory,
+		node: n, logger: n.Logger(), directory: c.Directory, inSet: c.InSet,
 		budget: mux.NewBudget(muxesBudget),
 		leases: make(map[keyID]*Lease),
 	}
@@ -191,6 +197,26 @@ func (s *Server) addKey(l *Lease) {
 	s.leases[l.key.id] = l
 }
 
+// TellNodes tells all outlets that the list of nodes has changed, one after another, at a pace at
+// which their questions can be answered. It returns when it has told them, or ctx ends.
+func (s *Server) TellNodes(ctx context.Context) {
+	s.mu.Lock()
+	leases := slices.Collect(maps.Values(s.leases))
+	s.mu.Unlock()
+	pace := time.NewTicker(tellPause)
+	defer pace.Stop()
+	for i, l := range leases {
+		if i%tellAtOnce == tellAtOnce-1 {
+			select {
+			case <-pace.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		s.node.Go(func() { l.demand(demandNodes) })
+	}
+}
+
 func (s *Server) removeKey(l *Lease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -238,6 +264,9 @@ func (s *Server) keep(ctx context.Context, stream *route.Stream, l *Lease) error
 	}
 	s.logger.Info("outlet registered", "name", l.name, "identifier", l.owner,
 		"source", l.source())
+	if s.inSet {
+		l.demand(demandNodes)
+	}
 	err = s.awaitEnd(ctx, l, m)
 	if err == nil {
 		err = ended(l.session, m, stream)

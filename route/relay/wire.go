@@ -25,6 +25,7 @@ import (
 //	proof  = id (16) | number (8) | MAC (16)    MAC = HMAC-SHA256(secret, id | number)[:16]
 //	demand = 0 a standby link is missing
 //	         1 the same identity has claimed the name anew: the last byte
+//	         2 the relay is one of a set, whose list of nodes is new to the outlet
 //
 //	kind   = 1 the mux is all there is: there will be no standby links
 //	       + 2 another process of the identity that holds the name is to lose it
@@ -52,6 +53,7 @@ const (
 
 	demandLink       = 0
 	demandSuperseded = 1
+	demandNodes      = 2
 
 	keyIDSize     = 16
 	keySecretSize = 32
@@ -173,8 +175,18 @@ func (k *standbyKey) verifies(payload []byte, number uint64) bool {
 	return hmac.Equal(payload, k.appendProof(nil, number))
 }
 
-// parseDemands counts the standby links that b asks for, and tells whether it is the end. Bytes
-// that mean nothing yet are left out.
-func parseDemands(b []byte) (missing int, superseded bool) {
-	return bytes.Count(b, []byte{demandLink}), bytes.IndexByte(b, demandSuperseded) >= 0
+// demands are what a relay has said on its first link.
+type demands struct {
+	missing    int  // standby links
+	superseded bool // it is the end
+	nodes      bool
+}
+
+// parseDemands reads what b says. Bytes that mean nothing yet are left out.
+func parseDemands(b []byte) demands {
+	return demands{
+		missing:    bytes.Count(b, []byte{demandLink}),
+		superseded: bytes.IndexByte(b, demandSuperseded) >= 0,
+		nodes:      bytes.IndexByte(b, demandNodes) >= 0,
+	}
 }

@@ -119,21 +119,18 @@ func TestProofVector(t *testing.T) {
 }
 
 func TestDemands(t *testing.T) {
-	for text, want := range map[string]struct {
-		missing    int
-		superseded bool
-	}{
-		"":                         {0, false},
-		"\x00":                     {1, false},
-		"\x00\x00\x00":             {3, false},
-		"\x01":                     {0, true},
-		"\x00\x01":                 {1, true},
-		"\x02\xff":                 {0, false},
-		strings.Repeat("\x00", 64): {64, false},
+	for text, want := range map[string]demands{
+		"":                         {},
+		"\x00":                     {missing: 1},
+		"\x00\x00\x00":             {missing: 3},
+		"\x01":                     {superseded: true},
+		"\x00\x01":                 {missing: 1, superseded: true},
+		"\x02\xff":                 {nodes: true},
+		"\x00\x02\x00":             {missing: 2, nodes: true},
+		strings.Repeat("\x00", 64): {missing: 64},
 	} {
-		if missing, superseded := parseDemands([]byte(text)); missing != want.missing ||
-			superseded != want.superseded {
-			t.Errorf("%q: %d, %v", text, missing, superseded)
+		if got := parseDemands([]byte(text)); got != want {
+			t.Errorf("%q: %+v", text, got)
 		}
 	}
 }

@@ -1,0 +1,287 @@
+package homes
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/relay/set"
+	"github.com/secureportal/sp/wire"
+)
+
+// When an outlet looks anew where its name is at home.
+const (
+	askAgain    = 5 * time.Minute // without having been told that there is another list
+	homeLost    = 3 * time.Second // before the next home is claimed, while another one has the name
+	maxClaims   = 8               // at once, those included that are given up
+	extraClaims = 2               // beside those that cannot be had just now
+)
+
+// Outlet keeps a name claimed where it is at home: on the relay that is named, or, if that is one
+// of a set, on the two nodes of it that are the name's. Its fields are not changed once Run has been
+// called.
+type Outlet struct {
+	Relay route.Route // to the relay's node, or one of the set's, without a service
+	Name  string
+
+	// Dial asks relays for the list of nodes, in the session of a claim, and Serve has the name. They
+	// are those of all clients.
+	Dial, Serve *route.Node
+
+	// New returns what claims the name on a relay. All that it returns have the same Instance.
+	// Registered, Failed and Nodes are the outlet's.
+	New func(to route.Route) *relay.Client
+
+	// Registered is called when the name has been claimed somewhere, and Failed when it could not
+	// be claimed, or has been lost, and is claimed nowhere else. They are called by Run, one at a
+	// time, and have to return. Nil calls nothing.
+	Registered func()
+	Failed     func(error)
+
+	telling sync.Mutex // held while one of them is called
+
+	mu     sync.Mutex
+	claims map[string]*claim // by the text of the route
+	list   *set.List         // all that the relays which have the name have said; nil: alone
+	wake   chan struct{}     // gets something when there is something to do
+}
+
+// claim is a relay that has the name, or is to have it.
+type claim struct {
+	to     route.Route
+	client *relay.Client
+
+	// Guarded by the outlet's mu.
+	up     bool
+	failed time.Time // when it was lost, or could not be made; zero while it is up or being tried
+	told   bool      // there is a list there that has not been asked for
+	leaves bool
+}
+
+// Run keeps the name claimed until ctx ends or Serve shuts down, and returns when all that it has
+// started has ended: see relay.Client.Run.
+func (o *Outlet) Run(ctx context.Context) {
+	o.claims, o.wake = make(map[string]*claim), make(chan struct{}, 1)
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	again := time.NewTimer(askAgain)
+	defer again.Stop()
+	for !o.Serve.IsDraining() {
+		o.ask(ctx)
+		soon := time.NewTimer(o.settle(ctx, &tasks))
+		select {
+		case <-o.wake:
+		case <-soon.C:
+		case <-again.C:
+			o.askAll()
+			again.Reset(askAgain + rand.N(askAgain/4))
+		case <-o.Serve.Draining():
+		case <-ctx.Done():
+			soon.Stop()
+			return
+		}
+		soon.Stop()
+	}
+}
+
+func (o *Outlet) poke() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+// ask asks those relays for the list that have said that it is new.
+func (o *Outlet) ask(ctx context.Context) {
+	o.mu.Lock()
+	var told []*claim
+	for _, c := range o.claims {
+		if c.told && c.up {
+			told = append(told, c)
+			c.told = false
+		}
+	}
+	o.mu.Unlock()
+	inside := wire.Address{Kind: wire.Secure, Name: route.SecureName}
+	for _, c := range told {
+		list, err := Ask(ctx, o.Dial, append(c.to[:len(c.to):len(c.to)], inside))
+		if err != nil {
+			o.Dial.Logger().Debug("no list of nodes", "relay", route.Format(c.to), "error", err)
+			continue
+		}
+		o.learn(c, list)
+	}
+}
+
+// askAll has all relays asked that have the name.
+func (o *Outlet) askAll() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range o.claims {
+		c.told = c.told || o.list != nil
+	}
+}
+
+// learn takes a list that has come from one of the relays. What another one has that has the name
+// itself is not forgotten for that: two nodes may not see each other.
+func (o *Outlet) learn(from *claim, list *set.List) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	next := list.Clone()
+	if o.list != nil {
+		for _, n := range o.list.Nodes {
+			to, ok := o.at(n)
+			if c := o.claims[route.Format(to)]; ok && c != nil && c != from && c.up {
+				next.Put(n)
+			}
+		}
+	}
+	o.list = next
+}
+
+// at returns the route to a node.
+func (o *Outlet) at(n set.Node) (route.Route, bool) {
+	p, ok := placeOf(o.Relay)
+	if !ok {
+		return nil, false
+	}
+	return p.at(n)
+}
+
+// settle begins the claims that are wanted, and gives up those that are not any more. It returns
+// when to look again.
+func (o *Outlet) settle(ctx context.Context, tasks *sync.WaitGroup) (next time.Duration) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	wanted, next := o.wantedLocked(time.Now())
+	up := 0
+	for _, to := range wanted {
+		key := route.Format(to)
+		if c := o.claims[key]; c == nil && len(o.claims) < maxClaims {
+			o.beginLocked(ctx, tasks, key, to)
+		} else if c != nil && c.up && !c.leaves {
+			up++
+		}
+	}
+	if up < min(claimsEach, len(wanted)) {
+		return next
+	}
+	for key, c := range o.claims {
+		if !c.leaves && !containsKey(wanted, key) {
+			c.leaves = true
+			c.client.Leave()
+		}
+	}
+	return next
+}
+
+func containsKey(routes []route.Route, key string) bool {
+	for _, r := range routes {
+		if route.Format(r) == key {
+			return true
+		}
+	}
+	return false
+}
+
+// wantedLocked returns where the name is to be claimed, and when that may be elsewhere.
+func (o *Outlet) wantedLocked(now time.Time) (wanted []route.Route, next time.Duration) {
+	next = askAgain
+	if o.list == nil {
+		return []route.Route{o.Relay}, next
+	}
+	good, up := 0, 0
+	for _, n := range o.list.Claims(o.Name, len(o.list.Nodes)) {
+		to, ok := o.at(n)
+		if !ok {
+			continue
+		}
+		wanted = append(wanted, to)
+		c := o.claims[route.Format(to)]
+		switch {
+		case c == nil || c.failed.IsZero():
+			good++
+		case now.Sub(c.failed) < o.patience():
+			good++ // for now
+			next = min(next, o.patience()-now.Sub(c.failed))
+		}
+		if c != nil && c.up {
+			up++
+		}
+		if good == claimsEach || len(wanted) == claimsEach+extraClaims {
+			break
+		}
+	}
+	if up == 0 { // by which the list may become another one
+		wanted = append(wanted, o.Relay)
+	}
+	return wanted, next
+}
+
+// patience is for how long a home that is lost is waited for before the next one is claimed.
+func (o *Outlet) patience() time.Duration {
+	for _, c := range o.claims {
+		if c.up {
+			return homeLost
+		}
+	}
+	return 0
+}
+
+// beginLocked has a client claim the name on a relay.
+func (o *Outlet) beginLocked(
+	ctx context.Context, tasks *sync.WaitGroup, key string, to route.Route,
+) {
+	c := &claim{to: to, client: o.New(to)}
+	c.client.Registered = func() {
+		o.mu.Lock()
+		c.up, c.failed = true, time.Time{}
+		o.mu.Unlock()
+		o.tell(nil)
+	}
+	c.client.Failed = func(err error) {
+		o.mu.Lock()
+		c.up = false
+		if c.failed.IsZero() {
+			c.failed = time.Now()
+		}
+		o.mu.Unlock()
+		o.tell(err)
+	}
+	c.client.Nodes = func() {
+		o.mu.Lock()
+		c.told = true
+		o.mu.Unlock()
+		o.poke()
+	}
+	o.claims[key] = c
+	tasks.Go(func() {
+		c.client.Run(ctx)
+		o.mu.Lock()
+		delete(o.claims, key)
+		o.mu.Unlock()
+		o.poke()
+	})
+}
+
+// tell says how things are, and has somebody look at what follows.
+func (o *Outlet) tell(err error) {
+	o.telling.Lock()
+	defer o.telling.Unlock()
+	o.mu.Lock()
+	up := false
+	for _, c := range o.claims {
+		up = up || c.up
+	}
+	o.mu.Unlock()
+	o.poke()
+	switch {
+	case up && o.Registered != nil:
+		o.Registered()
+	case !up && o.Failed != nil:
+		o.Failed(err)
+	}
+}

@@ -1,0 +1,153 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/internal/logthrottle"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
+)
+
+// When nodes are looked for.
+const (
+	lookUpAgain  = 30 * time.Second // which addresses the seeds' names stand for
+	lookUpTime   = 5 * time.Second  // for one lookup
+	selfAgain    = 10 * time.Minute // whether an address is still this node's
+	maxLookedUp  = 64               // addresses of one name
+	unansweredIn = 20               // attempts, before an address that was only heard of is forgotten
+)
+
+// keepDialing dials every address at which a node may be, until ctx ends.
+func (m *Mesh) keepDialing(ctx context.Context) {
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	var mu sync.Mutex
+	dialing := make(map[route.Address]bool)
+	again := time.NewTicker(lookUpAgain)
+	defer again.Stop()
+	seeds := m.lookUpSeeds(ctx)
+	for {
+		changed := m.Changed()
+		for a, isSeed := range m.targets(seeds) {
+			mu.Lock()
+			known := dialing[a]
+			dialing[a] = true
+			mu.Unlock()
+			if known {
+				continue
+			}
+			tasks.Go(func() {
+				m.keepJoined(ctx, a, isSeed)
+				mu.Lock()
+				defer mu.Unlock()
+				delete(dialing, a)
+			})
+		}
+		select {
+		case <-changed:
+		case <-again.C:
+			seeds = m.lookUpSeeds(ctx)
+			m.complainOfNoAddress()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// targets returns where nodes may be, and which of that has been configured.
+func (m *Mesh) targets(seeds []route.Address) map[route.Address]bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	all := make(map[route.Address]bool)
+	for a := range m.learned {
+		all[a] = false
+	}
+	for _, a := range seeds {
+		all[a] = true
+	}
+	for _, a := range m.config.Addresses {
+		delete(all, a)
+	}
+	return all
+}
+
+// lookUpSeeds returns all addresses that the seeds stand for. A name that cannot be looked up
+// stands for itself: dialing it says why.
+func (m *Mesh) lookUpSeeds(ctx context.Context) (all []route.Address) {
+	for _, seed := range m.config.Seeds {
+		looking, cancel := context.WithTimeout(ctx, lookUpTime)
+		found, err := transport.LookUp(looking, seed)
+		cancel()
+		if err != nil || len(found) == 0 {
+			found = []route.Address{seed}
+		}
+		all = append(all, found[:min(len(found), maxLookedUp)]...)
+	}
+	return all
+}
+
+// keepJoined keeps a link to the node at an address until ctx ends. An address that was only heard
+// of is given up if nobody ever answers there.
+func (m *Mesh) keepJoined(ctx context.Context, at route.Address, isSeed bool) {
+	retry := m.config.Dial.NewBackoff()
+	var down logthrottle.Outage
+	for failed := 0; ; failed++ {
+		lived, err := m.join(ctx, at)
+		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, errSelf) {
+			if !sleep(ctx, selfAgain) {
+				return
+			}
+			continue
+		}
+		if lived > 0 {
+			failed = 0
+			down.Ended(time.Now())
+		}
+		if due, since := down.Failed(err.Error(), time.Now()); due && (isSeed || lived > 0) {
+			m.config.Dial.WarnDown("a relay of the set is not reached, and tried again", err, since,
+				"at", transport.Format(at))
+		}
+		if !isSeed && failed >= unansweredIn {
+			m.forgetAddress(at)
+			return
+		}
+		if !retry.Wait(ctx, lived, err, nil) {
+			return
+		}
+	}
+}
+
+func (m *Mesh) forgetAddress(at route.Address) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.learned, at)
+}
+
+// complainOfNoAddress says, once, that nobody can come here, if this node does not know where it is.
+func (m *Mesh) complainOfNoAddress() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.self.Addresses) == 0 && !m.lonely {
+		m.lonely = true
+		m.logger.Warn("the set does not know where this relay is: " +
+			"say it with --advertise HOST:PORT")
+	}
+}
+
+// sleep reports false if ctx ends first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

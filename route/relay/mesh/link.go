@@ -1,0 +1,225 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay/set"
+	"github.com/secureportal/sp/wire"
+)
+
+// link is a flow with another node, made by either. As long as one lives, the node is in the list.
+type link struct {
+	stream *route.Stream
+	peer   set.NodeID
+	at     route.Address // where this node has dialed the other; zero if that one has dialed
+}
+
+var errSelf = errors.New("it is this node")
+
+// serveMember serves a link that another node has made.
+func (m *Mesh) serveMember(ctx context.Context, q *route.Request) error {
+	peer := q.Session.Peer()
+	_, err := m.config.Node.Trust().Check(peer, trust.As{Role: trust.Member}, time.Now())
+	if err != nil {
+		return route.RefuseBecause(wire.NotTrusted, "", err)
+	}
+	s := q.Accept()
+	s.Background()
+	if err := s.Flush(); err != nil {
+		return err
+	}
+	return m.carry(ctx, s, q.Session, route.Address{})
+}
+
+// join makes a link to the node at an address, and returns when it has ended, and who that was.
+func (m *Mesh) join(ctx context.Context, at route.Address) (lived time.Duration, err error) {
+	to := route.Route{
+		at, {Kind: wire.Secure, Name: route.SecureName}, {Kind: wire.Service, Name: route.MemberName},
+	}
+	joining, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
+	session, err := m.config.Dial.Session(joining, to)
+	if err != nil {
+		return 0, err
+	}
+	if set.NodeIDOf(session.Peer().Identifier()) == m.id {
+		m.isSelf(at)
+		session.Retire()
+		return 0, errSelf
+	}
+	now := time.Now()
+	_, err = m.config.Dial.Trust().Check(session.Peer(), trust.As{Role: trust.Member}, now)
+	if err != nil {
+		return 0, err
+	}
+	s, err := m.config.Dial.OpenAndAwait(joining, to, 0, nil)
+	if err != nil {
+		return 0, err
+	}
+	s.Background()
+	err = m.carry(ctx, s, session, at)
+	return time.Since(now), err
+}
+
+// isSelf takes note that this node is at an address, for others as well, unless it has been said
+// where it is.
+func (m *Mesh) isSelf(at route.Address) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.config.Addresses) > 0 || len(m.self.Addresses) >= set.MaxAddresses {
+		return
+	}
+	m.self.Addresses = append(m.self.Addresses[:len(m.self.Addresses):len(m.self.Addresses)], at)
+	m.self.Epoch++
+	m.rebuildLocked()
+}
+
+// carry says to another node what this one knows, and hears it, until that ends.
+func (m *Mesh) carry(
+	ctx context.Context, s *route.Stream, session *channel.Session, at route.Address,
+) error {
+	l := &link{stream: s, peer: set.NodeIDOf(session.Peer().Identifier()), at: at}
+	ctx, cancel := context.WithCancel(ctx)
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() { _ = s.Close() })
+	defer stop()
+	defer m.lost(l)
+	tasks.Go(func() {
+		defer s.Close()
+		m.say(ctx, l)
+	})
+	return m.hear(l)
+}
+
+// say sends each list to another node.
+func (m *Mesh) say(ctx context.Context, l *link) {
+	var said *set.List
+	for {
+		changed := m.Changed()
+		if now := m.List(); now != said {
+			said = now
+			b, err := now.AppendTo(nil)
+			if err != nil {
+				m.logger.Error("the list of nodes cannot be told", "error", err)
+				return
+			}
+			_ = l.stream.SetWriteDeadline(time.Now().Add(sayTimeout))
+			if _, err := l.stream.Write(appendFrame(nil, kindList, b)); err != nil {
+				return
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// hear reads what another node says until it ends.
+func (m *Mesh) hear(l *link) error {
+	for {
+		kind, what, err := readFrame(l.stream)
+		if err != nil {
+			return err
+		}
+		if kind != kindList { // of a version that says more
+			continue
+		}
+		list, err := set.ParseList(what)
+		if err != nil {
+			return err
+		}
+		if err := m.learn(l, list); err != nil {
+			return err
+		}
+	}
+}
+
+// learn takes what another node says of itself, and whom it has met. Who those are they say
+// themselves.
+func (m *Mesh) learn(l *link, list *set.List) error {
+	node, _ := list.Find(l.peer) // nothing, if it does not know yet where it is
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.peers[l.peer]
+	if p == nil {
+		if len(m.peers) >= set.MaxNodes {
+			m.forgetLocked()
+		}
+		if len(m.peers) >= set.MaxNodes {
+			return fmt.Errorf("a set has at most %d nodes", set.MaxNodes)
+		}
+		p = &peer{links: make(map[*link]struct{})}
+		m.peers[l.peer] = p
+	}
+	if _, known := p.links[l]; !known {
+		if len(p.links) == 0 {
+			m.logger.Info("met a relay of the set", "id", l.peer)
+		}
+		p.links[l] = struct{}{}
+	}
+	p.node = node
+	m.rebuildLocked()
+	if m.learnAddressesLocked(list) {
+		m.tellLocked()
+	}
+	return nil
+}
+
+// learnAddressesLocked takes note of where nodes may be, and tells whether some are new.
+func (m *Mesh) learnAddressesLocked(list *set.List) (more bool) {
+	for _, n := range list.Nodes {
+		for _, a := range n.Addresses {
+			if n.ID != m.id && !m.learned[a] && len(m.learned) < set.MaxNodes*set.MaxAddresses {
+				m.learned[a] = true
+				more = true
+			}
+		}
+	}
+	return more
+}
+
+// lost takes note that a link has ended.
+func (m *Mesh) lost(l *link) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.peers[l.peer]
+	if p == nil {
+		return
+	}
+	if _, known := p.links[l]; !known {
+		return
+	}
+	delete(p.links, l)
+	if len(p.links) > 0 {
+		return
+	}
+	m.logger.Info("lost a relay of the set", "id", l.peer)
+	p.lost = time.Now()
+	m.tellLocked() // somebody may dial
+	time.AfterFunc(lingers, func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.forgetLocked()
+		m.rebuildLocked()
+	})
+}
+
+// forgetLocked forgets the nodes that have been lost for long.
+func (m *Mesh) forgetLocked() {
+	for id, p := range m.peers {
+		if len(p.links) == 0 && time.Since(p.lost) >= lingers {
+			delete(m.peers, id)
+		}
+	}
+}

@@ -1,0 +1,234 @@
+package mesh
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/relay/set"
+	"github.com/secureportal/sp/route/transport"
+	"github.com/secureportal/sp/wire"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func svc(name string) wire.Address { return wire.Address{Kind: wire.Service, Name: name} }
+
+func secure() wire.Address { return wire.Address{Kind: wire.Secure, Name: route.SecureName} }
+
+// member is one relay of a set in a test.
+type member struct {
+	id     *identity.Identity
+	node   *route.Node
+	mesh   *Mesh
+	server *relay.Server
+	at     wire.Address
+	stop   context.CancelFunc
+	done   chan struct{}
+}
+
+// cluster is some relays that are to be a set.
+type cluster struct {
+	ids     []*identity.Identity
+	sockets []net.Listener
+	all     []*member
+}
+
+func newCluster(t *testing.T, n int) *cluster {
+	t.Helper()
+	c := &cluster{all: make([]*member, n)}
+	for range n {
+		c.ids = append(c.ids, testkit.NewIdentity(t))
+		c.sockets = append(c.sockets, testkit.Listen(t))
+	}
+	return c
+}
+
+func (c *cluster) seeds() (all []wire.Address) {
+	for _, l := range c.sockets {
+		all = append(all, addressOf(l))
+	}
+	return all
+}
+
+func (c *cluster) members() (all []identity.Identifier) {
+	for _, id := range c.ids {
+		all = append(all, id.Identifier())
+	}
+	return all
+}
+
+func addressOf(l net.Listener) wire.Address {
+	return transport.FromAddrPort(netip.MustParseAddrPort(l.Addr().String()))
+}
+
+// newNode returns a node that trusts what t says.
+func newNode(
+	t *testing.T, id *identity.Identity, cfg trust.Config, initiators trust.Role,
+) *route.Node {
+	t.Helper()
+	policy, err := trust.NewPolicy(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := route.NewNode(route.Config{
+		Channel: channel.Config{Identity: id, Trust: policy, Initiators: initiators},
+		Logger:  slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Close() })
+	return n
+}
+
+// start starts relay i, which knows some seeds.
+func (c *cluster) start(t *testing.T, i int, seeds ...wire.Address) *member {
+	t.Helper()
+	id := c.ids[i]
+	node := newNode(t, id, trust.Config{
+		Self: id.Identifier(), AllowAnyone: true, Members: c.members(),
+	}, trust.Caller)
+	dial := newNode(t, id, trust.Config{Self: id.Identifier(), Members: c.members()}, trust.Caller)
+	m := &member{id: id, node: node, at: addressOf(c.sockets[i]), done: make(chan struct{})}
+	m.mesh = New(Config{Node: node, Dial: dial, Self: id.Identifier(), Seeds: seeds})
+	m.server = relay.NewServer(node, relay.ServerConfig{Directory: m.mesh, InSet: true})
+	node.HandleBasics()
+	ctx, stop := context.WithCancel(context.Background())
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		node.Serve(context.Background(), c.sockets[i])
+	}()
+	go func() {
+		defer close(m.done)
+		m.mesh.Run(ctx)
+	}()
+	m.stop = func() {
+		stop()
+		_ = node.Close()
+		_ = dial.Close()
+		testkit.Within(t, m.done, "Run")
+		testkit.Within(t, served, "Serve")
+	}
+	t.Cleanup(m.stop)
+	c.all[i] = m
+	return m
+}
+
+// ids returns the ids of a list's nodes.
+func idsOf(l *set.List) (ids []set.NodeID) {
+	for _, n := range l.Nodes {
+		ids = append(ids, n.ID)
+	}
+	return ids
+}
+
+func (c *cluster) wantIDs(of ...int) (ids []set.NodeID) {
+	for _, i := range of {
+		ids = append(ids, set.NodeIDOf(c.ids[i].Identifier()))
+	}
+	slices.SortFunc(ids, set.NodeID.Compare)
+	return ids
+}
+
+func (c *cluster) expect(t *testing.T, i int, of ...int) {
+	t.Helper()
+	want := c.wantIDs(of...)
+	testkit.Eventually(t, "the list", func() bool {
+		return slices.Equal(idsOf(c.all[i].mesh.List()), want)
+	})
+}
+
+// Nodes that are told of all find all; one that knows a single other one is told of the rest, and
+// they of it.
+func TestNodesMeet(t *testing.T) {
+	c := newCluster(t, 3)
+	seeds := c.seeds()
+	c.start(t, 0, seeds[:2]...)
+	c.start(t, 1, seeds[:2]...)
+	c.expect(t, 0, 0, 1)
+	c.expect(t, 1, 0, 1)
+	c.start(t, 2, seeds[0], seeds[2])
+	for i := range 3 {
+		c.expect(t, i, 0, 1, 2)
+	}
+	for i, m := range c.all {
+		node, _ := m.mesh.List().Find(m.mesh.id)
+		if len(node.Addresses) != 1 || node.Addresses[0] != seeds[i] {
+			t.Errorf("relay %d says that it is at %v", i, node.Addresses)
+		}
+	}
+}
+
+// ask sends text over r, and returns what comes back.
+func ask(t *testing.T, n *route.Node, r route.Route, text string) (string, error) {
+	t.Helper()
+	s, err := n.Open(testkit.Context(t), r, 0)
+	if err != nil {
+		return "", err
+	}
+	defer s.Close()
+	_ = s.SetDeadline(time.Now().Add(testkit.Patience))
+	if _, err := io.WriteString(s, text); err != nil {
+		return "", err
+	}
+	if err := s.CloseWrite(); err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(s)
+	return string(b), err
+}
+
+// A name that is claimed on one relay of a set is reached by each.
+func TestNamesAreEverywhere(t *testing.T) {
+	c := newCluster(t, 3)
+	seeds := c.seeds()
+	for i := range 3 {
+		c.start(t, i, seeds...)
+	}
+	for i := range 3 {
+		c.expect(t, i, 0, 1, 2)
+	}
+	me := testkit.NewIdentity(t)
+	own := trust.Config{Self: me.Identifier()}
+	outlet, inlet := newNode(t, me, own, trust.Inlet), newNode(t, me, own, trust.Inlet)
+	outlet.HandleBasics()
+	ctx, stop := context.WithCancel(context.Background())
+	up, ended := make(chan struct{}, 1), make(chan struct{})
+	anyone := newNode(t, me, trust.Config{Self: me.Identifier(), AllowAnyone: true}, trust.Inlet)
+	client := &relay.Client{
+		Relay: route.Route{seeds[1]}, Name: "db", Dial: anyone, Serve: outlet,
+		Registered: func() { up <- struct{}{} },
+	}
+	go func() {
+		defer close(ended)
+		client.Run(ctx)
+	}()
+	testkit.Within(t, up, "the registration")
+	for i := range 3 {
+		to := route.Route{seeds[i], route.Forward("db"), secure(), svc(route.EchoName)}
+		if got, err := ask(t, inlet, to, "hello"); got != "hello" || err != nil {
+			t.Errorf("by relay %d: %q, %v", i, got, err)
+		}
+	}
+	to := route.Route{seeds[0], route.Forward("nobody"), secure(), svc(route.EchoName)}
+	if _, err := ask(t, inlet, to, "hello"); err == nil {
+		t.Error("a name that nobody has is there")
+	}
+	stop()
+	testkit.Within(t, ended, "the client")
+}
