@@ -63,3 +63,19 @@ func score(id NodeID, weight uint8, name string) uint64 {
 	}
 	return best
 }
+
+// Judge returns the node that decides between claims of a name which came too soon after each other
+// to tell which was first (Owners): the first of its homes that is up, or the first one if none is.
+// It is the zero id where the list has no nodes.
+func (l *List) Judge(name string) (judge NodeID) {
+	homes := l.Homes(name)
+	if len(homes) == 0 {
+		return judge
+	}
+	for _, n := range homes {
+		if n.State == Up {
+			return n.ID
+		}
+	}
+	return homes[0].ID
+}
