@@ -31,7 +31,9 @@ func TestRecordsEncoding(t *testing.T) {
 		full[i] = long
 	}
 	for _, records := range [][]set.Record{
-		{}, {long}, full,
+		{},
+		{long},
+		full,
 		{{Name: "a", Who: person(2), First: set.Lifetime, Last: set.Lifetime - time.Millisecond}},
 		{{Name: "a", Who: person(2), First: (1<<40 - 1) * time.Millisecond, Held: true}, long},
 	} {
