@@ -68,6 +68,9 @@ var walls = []wall{
 	{room: "route/transport", not: []string{"route", "route/relay", "channel"}},
 	// Who walks routes does not know that some nodes are relays.
 	{room: "route", not: []string{"route/relay"}},
+	// What a set of relays is, and whose a name is, is arithmetic: no sockets, no clock of its own.
+	{room: "route/relay/set", not: []string{"route", "route/relay", "route/transport", "channel"}},
+	{room: "route/relay/set", not: []string{"net", "os", "io", "internal/netio"}, direct: true},
 	// Who is let in is decided without sockets.
 	{room: "route/admission", not: []string{"route", "route/relay", "route/transport"}},
 	{room: "route/admission", not: []string{"net", "internal/netio"}, direct: true},

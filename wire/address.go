@@ -120,7 +120,9 @@ func isNameByte(c byte) bool {
 	return c == '.' || c == '-' || c == '_'
 }
 
-func appendAddress(dst []byte, a Address) ([]byte, error) {
+// AppendAddress appends a's encoding to dst. It gives an error that wraps ErrMalformed, and no
+// bytes, for an address that a decoder would refuse.
+func AppendAddress(dst []byte, a Address) ([]byte, error) {
 	if err := a.Validate(); err != nil {
 		return nil, err
 	}
@@ -140,8 +142,9 @@ func appendAddress(dst []byte, a Address) ([]byte, error) {
 	return dst, nil
 }
 
-// parseAddress takes one address off the front of b.
-func parseAddress(b []byte) (a Address, rest []byte, err error) {
+// ParseAddress takes one address, of any kind that is encoded, off the front of b. Its errors wrap
+// ErrMalformed.
+func ParseAddress(b []byte) (a Address, rest []byte, err error) {
 	if len(b) < addressSize || len(b) < addressSize+int(b[1]) {
 		return a, nil, fmt.Errorf("%w: address cut short", ErrMalformed)
 	}

@@ -106,7 +106,7 @@ func appendRoute(dst []byte, r Route, labels bool) ([]byte, error) {
 			return nil, fmt.Errorf("%w: address of kind %d out of place", ErrMalformed, a.Kind)
 		}
 		var err error
-		if dst, err = appendAddress(dst, a); err != nil {
+		if dst, err = AppendAddress(dst, a); err != nil {
 			return nil, err
 		}
 	}
@@ -128,7 +128,7 @@ func parseRoute(b []byte, limit int, labels bool) (Route, []byte, error) {
 	r := make(Route, count)
 	for i := range r {
 		var err error
-		if r[i], b, err = parseAddress(b); err != nil {
+		if r[i], b, err = ParseAddress(b); err != nil {
 			return nil, nil, err
 		}
 		if (r[i].Kind == Label) != labels || r[i].Kind == Unix {
