@@ -14,6 +14,7 @@ const (
 	timeCategory  = "Times"
 	logCategory   = "Logs"
 	limitCategory = "Limits"
+	setCategory   = "Sets of relays"
 )
 
 // nodeFlags are those of every command that is a node, whose key is in the file that key tells of

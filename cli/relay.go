@@ -30,6 +30,20 @@ func relayCommand() *cli.Command {
 			limitFlag("max-names", config.DefaultMaxNames, "names at once that outlets claim"),
 			limitFlag("max-names-per-identity", config.DefaultMaxNamesPerOwner,
 				"names at once of one identity"),
+			&cli.StringSliceFlag{
+				Name: "set", Category: setCategory,
+				Usage: "be one of a set of relays, some of which are at `HOST:PORT`, a name that may " +
+					"stand for several; repeatable. --relay-identity, or --authority, says who they are",
+			},
+			&cli.StringSliceFlag{
+				Name: "advertise", Category: setCategory,
+				Usage: "be for others at `HOST:PORT`; repeatable; without it, where it answers itself, " +
+					"of --set",
+			},
+			&cli.IntFlag{
+				Name: "weight", Category: setCategory, Value: 1,
+				Usage: "count as `N` relays of the set, 1 to 16",
+			},
 		}, relayedFlags(claimedName), portalFlags(relayKeyText)),
 		Action: action(runRelay, "listen"),
 	}
@@ -44,6 +58,7 @@ func runRelay(c *call) error {
 	relay := config.Relay{
 		Entrance: entranceConfig(c), Private: c.yes("private"),
 		Names: c.number("max-names"), NamesPerIdentity: c.number("max-names-per-identity"),
+		Set: c.list("set"), Advertise: c.list("advertise"), Weight: c.number("weight"),
 	}
 	all := config.Config{Node: nodeConfig(c), Relays: []config.Relay{relay}}
 	return runPortals(c, all, options)

@@ -71,6 +71,11 @@ func (c Config) Validate() error {
 		if err := r.Validate(); err != nil {
 			return inPortal("relay "+r.Listen, err)
 		}
+		if len(r.Set) > 0 && len(r.RelayIdentities)+len(c.Node.Trust.Authorities) == 0 {
+			err := fieldError("set", "{set} does not say who the other relays are: name them with "+
+				"{relay-identity}, or an {authority} that calls them relays")
+			return inPortal("relay "+r.Listen, err)
+		}
 	}
 	for _, b := range c.Bridges {
 		if err := b.Validate(); err != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/confine"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay/homes"
 	"github.com/secureportal/sp/route/transport"
 )
 
@@ -58,6 +59,7 @@ func needsOf(c config.Config, files []string) confine.Needs {
 	}
 	for _, r := range c.Relays {
 		addEntrance(&needs, r.Entrance)
+		needs.ConnectAnywhere = needs.ConnectAnywhere || len(r.Set) > 0
 	}
 	for _, b := range c.Bridges {
 		addEntrance(&needs, b.Entrance)
@@ -73,9 +75,10 @@ func needsOf(c config.Config, files []string) confine.Needs {
 }
 
 // addEntrance adds what it takes to be reached: the relays, and the folder of a Unix socket, whose
-// file is removed at the end.
+// file is removed at the end. A relay may be one of a set, whose others say where they are.
 func addEntrance(n *confine.Needs, e config.Entrance) {
 	addListener(n, e.Listen)
+	n.ConnectAnywhere = n.ConnectAnywhere || len(e.Relays) > 0
 	for _, text := range e.Relays {
 		if to, err := config.ParseRelay(text); err == nil {
 			addRoutes(n, to)
@@ -90,12 +93,14 @@ func addListener(n *confine.Needs, listen string) {
 	}
 }
 
-// addRoutes adds the first step of routes: the others are dialed by those on the way.
+// addRoutes adds the first step of routes: the others are dialed by those on the way. A relay may be
+// one of a set, whose others say where they are.
 func addRoutes(n *confine.Needs, all ...route.Route) {
 	for _, to := range all {
 		if len(to) > 0 {
 			addAddress(n, to[0])
 		}
+		n.ConnectAnywhere = n.ConnectAnywhere || homes.IsRelayed(to)
 	}
 }
 

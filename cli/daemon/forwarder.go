@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/route/relay"
 )
 
 // forwarder is a relay or a bridge: a node of its own, and the parts by which links come in.
@@ -12,20 +13,34 @@ type forwarder struct {
 	site     *site
 	entrance config.Entrance
 	build    func() (*member, error)
+	set      *setNode // nil: none
 
 	member *member
 	parts  []part
 }
 
 func (s *site) planRelay(r config.Relay) planned {
+	var node *setNode
+	if len(r.Set) > 0 {
+		node = &setNode{site: s, config: r}
+	}
 	build := func() (*member, error) {
-		m, err := s.newForwarder(nil, false)
+		if node != nil {
+			return node.build()
+		}
+		m, err := s.newForwarder(nil, false, nil)
 		if err == nil {
-			makeRelay(m, r)
+			relay.NewServer(m.node, relay.ServerConfig{
+				Private: r.Private, Directory: relay.NewMemory(memoryConfig(r)),
+			})
 		}
 		return m, err
 	}
-	return s.planForwarder(keyOf("relay", r), r.Entrance, build)
+	return s.planForwarder(keyOf("relay", r), r.Entrance, build, node)
+}
+
+func memoryConfig(r config.Relay) relay.MemoryConfig {
+	return relay.MemoryConfig{Names: r.Names, NamesPerIdentity: r.NamesPerIdentity}
 }
 
 func (s *site) planBridge(b config.Bridge) planned {
@@ -34,17 +49,17 @@ func (s *site) planBridge(b config.Bridge) planned {
 		if err != nil {
 			return nil, err
 		}
-		return s.newForwarder(next, b.Open)
+		return s.newForwarder(next, b.Open, nil)
 	}
-	return s.planForwarder(keyOf("bridge", b), b.Entrance, build)
+	return s.planForwarder(keyOf("bridge", b), b.Entrance, build, nil)
 }
 
 func (s *site) planForwarder(
-	key string, e config.Entrance, build func() (*member, error),
+	key string, e config.Entrance, build func() (*member, error), node *setNode,
 ) planned {
 	return planned{
 		key:  key,
-		make: func() part { return &forwarder{site: s, entrance: e, build: build} },
+		make: func() part { return &forwarder{site: s, entrance: e, build: build, set: node} },
 	}
 }
 
@@ -61,6 +76,9 @@ func (f *forwarder) start(ctx context.Context) (err error) {
 		}
 		f.parts = append(f.parts, one)
 	}
+	if f.set != nil {
+		f.set.run()
+	}
 	return nil
 }
 
@@ -75,9 +93,12 @@ func (f *forwarder) withdraw() { f.stopListening() }
 func (f *forwarder) end(ctx context.Context) {
 	f.stopListening()
 	if ctx.Err() == nil {
-		_ = f.member.node.Shutdown(ctx)
+		_ = f.member.shutdown(ctx)
 	}
 	_ = f.member.node.Close()
+	if f.set != nil {
+		f.set.end()
+	}
 	for _, p := range slices.Backward(f.parts) {
 		p.end(endedContext())
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay/homes"
 	"github.com/secureportal/sp/route/transport"
 )
 
@@ -89,6 +90,8 @@ func (i *inlet) listen(ctx context.Context, at transport.Address) (net.Listener,
 func (i *inlet) run(to []route.Route, socket net.Listener) {
 	i.paths = i.site.newPaths(to)
 	i.tasks.Go(func() { i.paths.Run(i.working) })
+	follow := &homes.Inlet{Node: i.site.main.node, Routes: to, Paths: i.paths}
+	i.tasks.Go(func() { follow.Run(i.working) })
 	if socket == nil {
 		go i.carryStdio() // end waits for served, but not for ever
 		return

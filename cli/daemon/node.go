@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,6 +19,7 @@ import (
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/relay/homes"
 )
 
 // This file is where nodes, policies, relays and their clients are made: what the rest of the
@@ -27,7 +29,18 @@ import (
 type member struct {
 	node   *route.Node
 	policy *trust.Policy
-	dials  bool // nobody reaches it: it makes claims on relays
+	dials  bool // nobody reaches it: it makes claims on relays, or meets those of a set
+
+	// leave is called before the node shuts down, if it is set: ctx bounds it.
+	leave func(ctx context.Context)
+}
+
+// shutdown ends a node when what is open has ended, or ctx has.
+func (m *member) shutdown(ctx context.Context) error {
+	if m.leave != nil {
+		m.leave(ctx)
+	}
+	return m.node.Shutdown(ctx)
 }
 
 // OpenNode makes the node that n describes, for who opens routes and has no portals. Its files
@@ -206,9 +219,13 @@ func (s *site) closeMember(m *member) {
 	delete(s.members, m)
 }
 
-// newForwarder makes the node of a relay or a bridge.
-func (s *site) newForwarder(next config.NextHops, open bool) (*member, error) {
-	return s.newMember(s.trust, false, func(c *route.Config) {
+// newForwarder makes the node of a relay or a bridge. It trusts members as relays of its set.
+func (s *site) newForwarder(
+	next config.NextHops, open bool, members []identity.Identifier,
+) (*member, error) {
+	t := s.trust
+	t.Members = members
+	return s.newMember(t, false, func(c *route.Config) {
 		c.Limits = limits(s.config.Limits, true)
 		c.Channel.Initiators = trust.Caller
 		if next != nil {
@@ -218,21 +235,11 @@ func (s *site) newForwarder(next config.NextHops, open bool) (*member, error) {
 	})
 }
 
-// makeRelay has a node give names away.
-func makeRelay(m *member, r config.Relay) {
-	relay.NewServer(m.node, relay.ServerConfig{
-		Private: r.Private,
-		Directory: relay.NewMemory(relay.MemoryConfig{
-			Names: r.Names, NamesPerIdentity: r.NamesPerIdentity,
-		}),
-	})
-}
-
-// newRelayClient makes what keeps a claim of e.Name on a relay for m, and the node that dials
-// the relay. hint is the node's.
-func (s *site) newRelayClient(
+// newClaims makes what keeps e.Name claimed for m, on a relay or where it is at home in that one's
+// set, and the node that dials relays. hint is the node's.
+func (s *site) newClaims(
 	m *member, at string, e config.Entrance, hint func(error) string,
-) (*relay.Client, *member, error) {
+) (*homes.Outlet, *member, error) {
 	to, err := config.ParseRelay(at)
 	if err != nil {
 		return nil, nil, err
@@ -245,15 +252,20 @@ func (s *site) newRelayClient(
 	if err != nil {
 		return nil, nil, err
 	}
-	client := &relay.Client{
-		Relay: to, Name: e.Name, Dial: dialer.node, Serve: m.node, MuxOnly: e.Mux,
-		Instance: s.instance, Replace: e.Replace, ClaimTimeout: s.config.DialTime(),
+	claims := &homes.Outlet{
+		Relay: to, Name: e.Name, Dial: dialer.node, Serve: m.node,
+		New: func(to route.Route) *relay.Client {
+			return &relay.Client{
+				Relay: to, Name: e.Name, Dial: dialer.node, Serve: m.node, MuxOnly: e.Mux,
+				Instance: s.instance, Replace: e.Replace, ClaimTimeout: s.config.DialTime(),
+			}
+		},
 	}
-	if err := client.Check(); err != nil {
+	if err := claims.New(to).Check(); err != nil {
 		s.closeMember(dialer)
 		return nil, nil, err
 	}
-	return client, dialer, nil
+	return claims, dialer, nil
 }
 
 // trustInRelays says who a relay may be on which e.Name is claimed. Whoever it is, it can only

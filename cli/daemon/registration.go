@@ -5,17 +5,18 @@ import (
 	"sync"
 
 	"github.com/secureportal/sp/cli/config"
-	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/relay/homes"
 )
 
-// registration is the part of a portal that keeps a claim of a name on one relay.
+// registration is the part of a portal that keeps a claim of a name on one relay, or on those of its
+// set where the name is at home.
 type registration struct {
 	site   *site
 	member *member // that others reach by it
 	relay  string
 	config config.Entrance // Name, RelayIdentities, Mux and NoWait of it
 
-	client  *relay.Client
+	claims  *homes.Outlet
 	dialer  *member
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -41,18 +42,18 @@ func (s *site) planRegistration(m *member, relay string, e config.Entrance) plan
 }
 
 func (r *registration) start(ctx context.Context) (err error) {
-	r.client, r.dialer, err = r.site.newRelayClient(r.member, r.relay, r.config, r.failed)
+	r.claims, r.dialer, err = r.site.newClaims(r.member, r.relay, r.config, r.failed)
 	if err != nil {
 		return err
 	}
 	running, stop := context.WithCancel(context.Background())
 	r.stop = stop
-	r.client.Registered = r.registered
+	r.claims.Registered = r.registered
 	var first <-chan error
 	if r.config.NoWait {
 		first = r.awaitFirst(running)
 	}
-	r.running.Go(func() { r.client.Run(running) })
+	r.running.Go(func() { r.claims.Run(running) })
 	if first == nil {
 		return nil
 	}
@@ -69,15 +70,15 @@ func (r *registration) start(ctx context.Context) (err error) {
 }
 
 // awaitFirst returns what the first attempt to claim the name comes to. If it fails there is no
-// other: the client does nothing more until running ends.
+// other: the claims do nothing more until running ends.
 func (r *registration) awaitFirst(running context.Context) <-chan error {
 	first := make(chan error, 1)
 	var once sync.Once
-	r.client.Registered = func() {
+	r.claims.Registered = func() {
 		once.Do(func() { first <- nil })
 		r.registered()
 	}
-	r.client.Failed = func(err error) {
+	r.claims.Failed = func(err error) {
 		once.Do(func() {
 			first <- err
 			<-running.Done()

@@ -93,7 +93,7 @@ func (s *site) shutdown(ctx context.Context) error {
 			continue
 		}
 		tasks.Go(func() {
-			err := m.node.Shutdown(ctx)
+			err := m.shutdown(ctx)
 			mu.Lock()
 			defer mu.Unlock()
 			errs = append(errs, err)

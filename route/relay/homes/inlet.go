@@ -54,6 +54,12 @@ type byName struct {
 	name    string
 }
 
+// IsRelayed tells whether a route leads by a name on a relay, which may be one of a set.
+func IsRelayed(r route.Route) bool {
+	_, ok := relayed(r)
+	return ok
+}
+
 // relayed finds the last step by a name in a route. A route that says which relay it means leads by
 // that one and no other.
 func relayed(r route.Route) (byName, bool) {
