@@ -169,6 +169,16 @@ func (d *Memory) take(l, silent *Lease) (holder *Lease, err error) {
 	return nil, nil
 }
 
+// Revoke takes a name from the lease that has it, if that is owner's: the lease hears of it by Watch.
+func (d *Memory) Revoke(name string, owner identity.Identifier) {
+	d.mu.Lock()
+	l := d.leases[name]
+	d.mu.Unlock()
+	if l != nil && l.Owner() == owner {
+		d.release(l)
+	}
+}
+
 func (d *Memory) release(l *Lease) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

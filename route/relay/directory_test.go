@@ -264,8 +264,9 @@ func TestLeaseEndsByTheDirectory(t *testing.T) {
 		to         Answer
 		superseded bool
 	}{
-		"claimed at another relay": {Answer{Where: PassOn}, true},
-		"lost":                     {Answer{}, false},
+		"claimed at another relay":     {Answer{Where: Elsewhere}, true},
+		"perhaps had by another relay": {Answer{Where: PassOn}, false},
+		"lost":                         {Answer{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

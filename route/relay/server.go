@@ -333,7 +333,7 @@ func (s *Server) checkHeld(ctx context.Context, l *Lease) error {
 	switch {
 	case err != nil, a.Where == Here && a.Lease == l:
 		return nil
-	case a.Where == Nobody:
+	case a.Where == Nobody, a.Where == PassOn:
 		return errNameLost
 	}
 	return errClaimedAnew

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,6 +20,30 @@ type link struct {
 	stream *route.Stream
 	peer   set.NodeID
 	at     route.Address // where this node has dialed the other; zero if that one has dialed
+	wake   chan struct{} // gets something when the other is to be told of names
+
+	mu    sync.Mutex
+	names map[string]bool // of which the other is to be told whose they are
+}
+
+// tell has the other node told whose a name is.
+func (l *link) tell(name string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.names[name] = true
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// takeNames returns the names of which the other node is to be told, once.
+func (l *link) takeNames() map[string]bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	names := l.names
+	l.names = make(map[string]bool)
+	return names
 }
 
 var errSelf = errors.New("it is this node")
@@ -85,7 +110,10 @@ func (m *Mesh) isSelf(at route.Address) {
 func (m *Mesh) carry(
 	ctx context.Context, s *route.Stream, session *channel.Session, at route.Address,
 ) error {
-	l := &link{stream: s, peer: set.NodeIDOf(session.Peer().Identifier()), at: at}
+	l := &link{
+		stream: s, peer: set.NodeIDOf(session.Peer().Identifier()), at: at,
+		wake: make(chan struct{}, 1), names: make(map[string]bool),
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
@@ -95,52 +123,87 @@ func (m *Mesh) carry(
 	defer m.lost(l)
 	tasks.Go(func() {
 		defer s.Close()
-		m.say(ctx, l)
+		if err := m.say(ctx, l); err != nil && ctx.Err() == nil {
+			m.logger.Debug("a relay of the set is not told", "id", l.peer, "error", err)
+		}
 	})
 	return m.hear(l)
 }
 
-// say sends each list to another node.
-func (m *Mesh) say(ctx context.Context, l *link) {
+// say sends each list to another node, and whose the names are that it is to know of: all of them
+// whenever the list changes, and before they are forgotten.
+func (m *Mesh) say(ctx context.Context, l *link) error {
+	again := time.NewTicker(set.Refresh)
+	defer again.Stop()
 	var said *set.List
 	for {
-		changed := m.Changed()
+		changed, all := m.Changed(), false
 		if now := m.List(); now != said {
-			said = now
+			said, all = now, true
 			b, err := now.AppendTo(nil)
 			if err != nil {
-				m.logger.Error("the list of nodes cannot be told", "error", err)
-				return
+				return err
 			}
-			_ = l.stream.SetWriteDeadline(time.Now().Add(sayTimeout))
-			if _, err := l.stream.Write(appendFrame(nil, kindList, b)); err != nil {
-				return
+			if err := l.write(kindList, b); err != nil {
+				return err
 			}
+		}
+		if err := m.sayRecords(l, all); err != nil {
+			return err
 		}
 		select {
 		case <-changed:
+		case <-l.wake:
+		case <-again.C:
+			said = nil
 		case <-ctx.Done():
-			return
+			return ctx.Err()
 		}
 	}
 }
 
-// hear reads what another node says until it ends.
+func (m *Mesh) sayRecords(l *link, all bool) error {
+	records := m.records(l.peer, l.takeNames(), all)
+	for some := range slices.Chunk(records, set.MaxRecords) {
+		b, err := set.AppendRecords(nil, some)
+		if err != nil {
+			return err
+		}
+		if err := l.write(kindRecords, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *link) write(kind byte, what []byte) error {
+	_ = l.stream.SetWriteDeadline(time.Now().Add(sayTimeout))
+	_, err := l.stream.Write(appendFrame(nil, kind, what))
+	return err
+}
+
+// hear reads what another node says until it ends. What is of a version that says more is left out.
 func (m *Mesh) hear(l *link) error {
 	for {
 		kind, what, err := readFrame(l.stream)
 		if err != nil {
 			return err
 		}
-		if kind != kindList { // of a version that says more
-			continue
-		}
-		list, err := set.ParseList(what)
-		if err != nil {
-			return err
-		}
-		if err := m.learn(l, list); err != nil {
-			return err
+		switch kind {
+		case kindList:
+			list, err := set.ParseList(what)
+			if err == nil {
+				err = m.learn(l, list)
+			}
+			if err != nil {
+				return err
+			}
+		case kindRecords:
+			records, err := set.ParseRecords(what)
+			if err != nil {
+				return err
+			}
+			m.hearOf(l, records)
 		}
 	}
 }

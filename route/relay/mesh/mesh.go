@@ -78,6 +78,9 @@ type Mesh struct {
 	changed chan struct{} // closed when there is another list, or another target
 	learned map[route.Address]bool
 	lonely  bool // it has been said that others do not know where this node is
+
+	owning sync.Mutex  // guards owners; mu may be taken while it is held, and not the other way
+	owners *set.Owners // whose names are, those at home here and those claimed here
 }
 
 // peer is another node.
@@ -101,6 +104,9 @@ func New(c Config) *Mesh {
 		Weight: max(c.Weight, 1), Addresses: c.Addresses,
 	}
 	m.rebuildLocked()
+	m.owners = set.NewOwners(time.Now(), set.OwnersConfig{
+		Self: m.id, Judge: func(name string) set.NodeID { return m.List().Judge(name) },
+	})
 	c.Node.Offer(route.NodesName, route.Service{Handler: m.serveNodes, Open: true})
 	c.Node.Offer(route.MemberName, route.Service{Handler: m.serveMember, Waits: true})
 	return m
@@ -214,6 +220,7 @@ func (m *Mesh) Run(ctx context.Context) {
 	defer tasks.Wait()
 	tasks.Go(func() { m.keepTelling(ctx) })
 	tasks.Go(func() { m.keepDialing(ctx) })
+	tasks.Go(func() { m.keepExpiring(ctx) })
 	<-ctx.Done()
 }
 

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -104,7 +105,10 @@ func (c *cluster) start(t *testing.T, i int, seeds ...wire.Address) *member {
 	}, trust.Caller)
 	dial := newNode(t, id, trust.Config{Self: id.Identifier(), Members: c.members()}, trust.Caller)
 	m := &member{id: id, node: node, at: addressOf(c.sockets[i]), done: make(chan struct{})}
-	m.mesh = New(Config{Node: node, Dial: dial, Self: id.Identifier(), Seeds: seeds})
+	m.mesh = New(Config{
+		Node: node, Dial: dial, Self: id.Identifier(), Seeds: seeds,
+		Tell: func(ctx context.Context) { m.server.TellNodes(ctx) },
+	})
 	m.server = relay.NewServer(node, relay.ServerConfig{Directory: m.mesh, InSet: true})
 	node.HandleBasics()
 	ctx, stop := context.WithCancel(context.Background())
@@ -231,4 +235,117 @@ func TestNamesAreEverywhere(t *testing.T) {
 	}
 	stop()
 	testkit.Within(t, ended, "the client")
+}
+
+// outletOf keeps a name claimed on one relay.
+type outletOf struct {
+	client *relay.Client
+	up     chan struct{}
+	failed chan error
+	stop   func()
+}
+
+func claimOn(t *testing.T, me *identity.Identity, at wire.Address, name string) *outletOf {
+	t.Helper()
+	serve := newNode(t, me, trust.Config{Self: me.Identifier()}, trust.Inlet)
+	serve.HandleBasics()
+	anyone := newNode(t, me, trust.Config{Self: me.Identifier(), AllowAnyone: true}, trust.Inlet)
+	o := &outletOf{up: make(chan struct{}, 16), failed: make(chan error, 16)}
+	o.client = &relay.Client{
+		Relay: route.Route{at}, Name: name, Dial: anyone, Serve: serve,
+		Registered: func() { o.up <- struct{}{} },
+		Failed: func(err error) {
+			select {
+			case o.failed <- err:
+			default:
+			}
+		},
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		o.client.Run(ctx)
+	}()
+	o.stop = func() {
+		cancel()
+		testkit.Within(t, ended, "the client")
+	}
+	t.Cleanup(o.stop)
+	return o
+}
+
+func isTaken(err error) bool {
+	var status *route.StatusError
+	return errors.As(err, &status) && status.Code == wire.NameTaken
+}
+
+// A name that has been claimed on one relay belongs to its owner on all, also when that is gone, and
+// on a relay that has begun anew.
+func TestOwnersAreEverywhere(t *testing.T) {
+	c := newCluster(t, 3)
+	seeds := c.seeds()
+	for i := range 3 {
+		c.start(t, i, seeds...)
+	}
+	for i := range 3 {
+		c.expect(t, i, 0, 1, 2)
+	}
+	first, second := testkit.NewIdentity(t), testkit.NewIdentity(t)
+	owner := claimOn(t, first, seeds[0], "db")
+	testkit.Within(t, owner.up, "the claim")
+	known := func(i int) func() bool {
+		return func() bool {
+			m := c.all[i].mesh
+			m.owning.Lock()
+			defer m.owning.Unlock()
+			who, ok := m.owners.Owner(time.Now(), "db")
+			return ok && who == first.Identifier()
+		}
+	}
+	for i := range 3 {
+		testkit.Eventually(t, "that all know", known(i))
+	}
+	thief := claimOn(t, second, seeds[1], "db")
+	if err := testkit.Within(t, thief.failed, "the refusal"); !isTaken(err) {
+		t.Errorf("another identity: %v", err)
+	}
+	thief.stop()
+	elsewhere := claimOn(t, first, seeds[1], "db")
+	testkit.Within(t, elsewhere.up, "the owner's other claim")
+	elsewhere.stop()
+	owner.stop()
+	late := claimOn(t, second, seeds[2], "db")
+	if err := testkit.Within(t, late.failed, "the refusal"); !isTaken(err) {
+		t.Errorf("another identity, when the owner has gone: %v", err)
+	}
+}
+
+// Two relays that do not know each other give a name to two identities. When they meet, it is one's.
+func TestPartsHeal(t *testing.T) {
+	c := newCluster(t, 2)
+	seeds := c.seeds()
+	c.start(t, 0, seeds[0])
+	c.start(t, 1, seeds[1])
+	c.expect(t, 0, 0)
+	c.expect(t, 1, 1)
+	owners := []*identity.Identity{testkit.NewIdentity(t), testkit.NewIdentity(t)}
+	claims := make([]*outletOf, 2)
+	for i := range 2 {
+		claims[i] = claimOn(t, owners[i], seeds[i], "db")
+		testkit.Within(t, claims[i].up, "the claim")
+	}
+	go c.all[0].mesh.keepJoined(t.Context(), seeds[1], true)
+	ownerAt := func(i int) identity.Identifier {
+		m := c.all[i].mesh
+		m.owning.Lock()
+		defer m.owning.Unlock()
+		who, _ := m.owners.Owner(time.Now(), "db")
+		return who
+	}
+	testkit.Eventually(t, "one owner", func() bool {
+		a, _ := c.all[0].mesh.Memory.Lookup(t.Context(), "db")
+		b, _ := c.all[1].mesh.Memory.Lookup(t.Context(), "db")
+		return ownerAt(0) == ownerAt(1) && (a.Lease == nil) != (b.Lease == nil)
+	})
 }

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+
+	"github.com/secureportal/sp/route/relay/set"
 )
 
 // What two nodes say to each other in a flow, whichever of them has made it (docs/PROTOCOL.md, Relay
@@ -12,11 +14,13 @@ import (
 //	frame = length (4) | kind (1) | what
 //
 //	kind  = 1 a list of nodes: all that the sender has a session with, and itself
+//	        2 records of whose names are
 const (
 	frameHeader = 4
-	maxFrame    = 1 << 17 // bytes, the kind included
+	maxFrame    = 1 + max(set.MaxList, set.MaxRecordsSize) // bytes, the kind included
 
-	kindList = 1
+	kindList    = 1
+	kindRecords = 2
 )
 
 var errFrame = errors.New("not a frame of a set's")
@@ -34,7 +38,7 @@ func readFrame(r io.Reader) (kind byte, what []byte, err error) {
 		return 0, nil, err
 	}
 	size := binary.BigEndian.Uint32(header[:])
-	if size < 1 || size > maxFrame {
+	if size < 1 || size > uint32(maxFrame) {
 		return 0, nil, errFrame
 	}
 	what = make([]byte, size-1)

@@ -1,0 +1,173 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/relay/homes"
+)
+
+// follower is an outlet and an inlet of one identity, which follow a set.
+type follower struct {
+	me    *identity.Identity
+	inlet *route.Node
+	paths *route.Failover
+}
+
+// running runs f until the test ends.
+func running(t *testing.T, f func(context.Context)) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		f(ctx)
+	}()
+	t.Cleanup(func() {
+		cancel()
+		testkit.Within(t, ended, "the end")
+	})
+}
+
+// follow starts an outlet called name that is told of one relay, and an inlet that is told of
+// another.
+func follow(t *testing.T, name string, outletBy, inletBy route.Address) *follower {
+	t.Helper()
+	f := &follower{me: testkit.NewIdentity(t)}
+	own := trust.Config{Self: f.me.Identifier()}
+	serve := newNode(t, f.me, own, trust.Inlet)
+	serve.HandleBasics()
+	dial := newNode(t, f.me, trust.Config{Self: f.me.Identifier(), AllowAnyone: true}, trust.Inlet)
+	instance, err := relay.NewInstance()
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := make(chan struct{}, 64)
+	outlet := &homes.Outlet{
+		Relay: route.Route{outletBy}, Name: name, Dial: dial, Serve: serve,
+		New: func(to route.Route) *relay.Client {
+			return &relay.Client{Relay: to, Name: name, Dial: dial, Serve: serve, Instance: instance}
+		},
+		Registered: func() { up <- struct{}{} },
+	}
+	running(t, outlet.Run)
+	testkit.Within(t, up, "the first claim")
+	f.inlet = newNode(t, f.me, own, trust.Inlet)
+	to := []route.Route{{inletBy, route.Forward(name), secure(), svc(route.EchoName)}}
+	f.paths = f.inlet.NewFailover(to)
+	running(t, f.paths.Run)
+	running(t, (&homes.Inlet{Node: f.inlet, Routes: to, Paths: f.paths}).Run)
+	return f
+}
+
+// expectEcho sends something by the first path that is up.
+func (f *follower) expectEcho(t *testing.T) {
+	t.Helper()
+	s, err := f.paths.OpenWith(testkit.Context(t), 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.Await(testkit.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// at returns the relays at which a name is claimed, in the order of its homes.
+func (c *cluster) at(name string) (all []int) {
+	for i, m := range c.all {
+		if a, _ := m.mesh.Memory.Lookup(context.Background(), name); a.Where == relay.Here {
+			all = append(all, i)
+		}
+	}
+	return all
+}
+
+// homes returns the relays at which a name is at home, the best first.
+func (c *cluster) homes(name string) (all []int) {
+	for _, n := range c.all[0].mesh.List().Homes(name) {
+		for i, m := range c.all {
+			if m.mesh.id == n.ID {
+				all = append(all, i)
+			}
+		}
+	}
+	return all
+}
+
+func (f *follower) comesBy(c *cluster, name string, i int) bool {
+	return f.paths.IsUp(route.Route{c.all[i].at, route.Forward(name), secure(), svc(route.EchoName)})
+}
+
+// An outlet that is told of any relay has its name claimed on the two where that is at home, and an
+// inlet that is told of any comes by these; they go elsewhere when one is lost, and when one leaves.
+func TestFollowing(t *testing.T) {
+	c := newCluster(t, 4)
+	seeds := c.seeds()
+	for i := range 4 {
+		c.start(t, i, seeds...)
+	}
+	for i := range 4 {
+		c.expect(t, i, 0, 1, 2, 3)
+	}
+	order := c.homes("db")
+	f := follow(t, "db", seeds[order[3]], seeds[order[2]])
+	isAt := func(want ...int) func() bool {
+		slices.Sort(want)
+		return func() bool { return slices.Equal(c.at("db"), want) }
+	}
+	testkit.Eventually(t, "the two homes", isAt(order[0], order[1]))
+	comes := func(a, b, not int) func() bool {
+		return func() bool {
+			return f.comesBy(c, "db", a) && f.comesBy(c, "db", b) && !f.comesBy(c, "db", not)
+		}
+	}
+	testkit.Eventually(t, "both paths", comes(order[0], order[1], order[2]))
+	f.expectEcho(t)
+
+	go c.all[order[1]].mesh.Drain(t.Context())
+	testkit.Eventually(t, "another home for the one that leaves", isAt(order[0], order[2]))
+	f.expectEcho(t)
+
+	c.all[order[0]].stop()
+	testkit.Eventually(t, "another home for the one that is lost", func() bool {
+		at := c.at("db")
+		return slices.Contains(at, order[3]) && slices.Contains(at, order[2])
+	})
+	testkit.Eventually(t, "the other paths", func() bool {
+		return f.comesBy(c, "db", order[2]) && !f.comesBy(c, "db", order[0])
+	})
+	f.expectEcho(t)
+}
+
+// A relay that is none of a set is used as it is.
+func TestFollowingNobody(t *testing.T) {
+	id := testkit.NewIdentity(t)
+	alone := newNode(t, id, trust.Config{Self: id.Identifier(), AllowAnyone: true}, trust.Caller)
+	relay.NewServer(alone, relay.ServerConfig{})
+	l := testkit.Listen(t)
+	running(t, func(ctx context.Context) {
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			alone.Serve(context.Background(), l)
+		}()
+		<-ctx.Done()
+		_ = alone.Close()
+		<-served
+	})
+	at := addressOf(l)
+	asker := newNode(t, id, trust.Config{Self: id.Identifier()}, trust.Inlet)
+	if _, err := homes.Ask(t.Context(), asker, route.Route{at}); !errors.Is(err, homes.ErrAlone) {
+		t.Errorf("asked who is in its set: %v", err)
+	}
+	f := follow(t, "db", at, at)
+	f.expectEcho(t)
+}

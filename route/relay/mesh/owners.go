@@ -1,0 +1,154 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/relay/set"
+	"github.com/secureportal/sp/wire"
+)
+
+// toldTo is how many of a name's homes know whose it is.
+const toldTo = 3
+
+// expireEach is when names are looked for that belong to nobody any more.
+const expireEach = 10 * time.Minute
+
+// Claim implements relay.Directory. A name belongs to the identity that has claimed it first, on any
+// node of the set, as far as this one knows.
+func (m *Mesh) Claim(ctx context.Context, l *relay.Lease) (release func(), err error) {
+	if err := m.own(l.Name(), l.Owner()); err != nil {
+		return nil, err
+	}
+	giveBack, err := m.Memory.Claim(ctx, l)
+	if err != nil {
+		m.disown(l)
+		return nil, err
+	}
+	if !m.owns(l) { // another node has told meanwhile that it is somebody else's
+		giveBack()
+		return nil, errOthers(l.Name())
+	}
+	m.tellOf(l.Name())
+	return func() {
+		giveBack()
+		m.disown(l)
+	}, nil
+}
+
+func errOthers(name string) error {
+	return route.Refuse(wire.NameTaken, "the name "+name+" belongs to another identity")
+}
+
+// own takes note that an identity holds a name here.
+func (m *Mesh) own(name string, who identity.Identifier) error {
+	m.owning.Lock()
+	defer m.owning.Unlock()
+	_, err := m.owners.Claim(time.Now(), name, who)
+	switch {
+	case errors.Is(err, set.ErrTaken):
+		return errOthers(name)
+	case err != nil:
+		return route.Refuse(wire.Busy, err.Error())
+	}
+	return nil
+}
+
+func (m *Mesh) owns(l *relay.Lease) bool {
+	m.owning.Lock()
+	defer m.owning.Unlock()
+	who, ok := m.owners.Owner(time.Now(), l.Name())
+	return ok && who == l.Owner()
+}
+
+// disown takes note that a lease has ended, unless its owner has another one of the name.
+func (m *Mesh) disown(l *relay.Lease) {
+	a, _ := m.Memory.Lookup(context.Background(), l.Name())
+	if a.Lease != nil && a.Lease.Owner() == l.Owner() {
+		return
+	}
+	m.owning.Lock()
+	changed := m.owners.Release(time.Now(), l.Name(), l.Owner())
+	m.owning.Unlock()
+	if changed {
+		m.tellOf(l.Name())
+	}
+}
+
+// hearOf takes in whose names are according to another node.
+func (m *Mesh) hearOf(l *link, records []set.Record) {
+	for _, r := range records {
+		m.owning.Lock()
+		now := m.owners.Learn(time.Now(), l.peer, r)
+		m.owning.Unlock()
+		if now.Lost {
+			m.logger.Warn("a name is another identity's, which has claimed it before on another relay "+
+				"of the set", "name", r.Name, "identifier", now.Was, "owner", r.Who)
+			m.Memory.Revoke(r.Name, now.Was)
+		}
+		if now.Changed {
+			m.tellOf(r.Name)
+		}
+		if now.Answer {
+			l.tell(r.Name)
+		}
+	}
+}
+
+// tellOf has the name's homes told whose it is.
+func (m *Mesh) tellOf(name string) {
+	homes := m.List().Homes(name)
+	homes = homes[:min(toldTo, len(homes))]
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, n := range homes {
+		if p := m.peers[n.ID]; p != nil {
+			for l := range p.links {
+				l.tell(name)
+			}
+		}
+	}
+}
+
+// records are what another node is to be told of some names, or of all that are at home there.
+func (m *Mesh) records(to set.NodeID, names map[string]bool, all bool) []set.Record {
+	list := m.List()
+	m.owning.Lock()
+	defer m.owning.Unlock()
+	if all {
+		return m.owners.Records(time.Now(), func(name string) bool {
+			return names[name] || isHome(list, name, to)
+		})
+	}
+	var told []set.Record
+	for name := range names {
+		if r, ok := m.owners.Record(time.Now(), name); ok {
+			told = append(told, r)
+		}
+	}
+	return told
+}
+
+// isHome tells whether a node is one of those that know whose a name is.
+func isHome(list *set.List, name string, id set.NodeID) bool {
+	homes := list.Homes(name)
+	for _, n := range homes[:min(toldTo, len(homes))] {
+		if n.ID == id {
+			return true
+		}
+	}
+	return false
+}
+
+// keepExpiring forgets names that belong to nobody any more, until ctx ends.
+func (m *Mesh) keepExpiring(ctx context.Context) {
+	for sleep(ctx, expireEach) {
+		m.owning.Lock()
+		m.owners.Expire(time.Now())
+		m.owning.Unlock()
+	}
+}
