@@ -93,8 +93,8 @@ func addListener(n *confine.Needs, listen string) {
 	}
 }
 
-// addRoutes adds the first step of routes: the others are dialed by those on the way. A relay may be
-// one of a set, whose others say where they are.
+// addRoutes adds the first step of routes: the others are dialed by those on the way. A relay may
+// be one of a set, whose others say where they are.
 func addRoutes(n *confine.Needs, all ...route.Route) {
 	for _, to := range all {
 		if len(to) > 0 {

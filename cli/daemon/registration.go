@@ -8,8 +8,8 @@ import (
 	"github.com/secureportal/sp/route/relay/homes"
 )
 
-// registration is the part of a portal that keeps a claim of a name on one relay, or on those of its
-// set where the name is at home.
+// registration is the part of a portal that keeps a claim of a name on one relay, or on those of
+// its set where the name is at home.
 type registration struct {
 	site   *site
 	member *member // that others reach by it

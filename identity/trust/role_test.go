@@ -27,8 +27,8 @@ var fleet = map[string][]string{
 }
 
 // roleRows says as what each of the fleet is trusted through the authority: as an inlet, as the
-// outlet db, as the outlet web, as an outlet without a name, as a relay or bridge, as a caller, as a
-// relay of the set.
+// outlet db, as the outlet web, as an outlet without a name, as a relay or bridge, as a caller, as
+// a relay of the set.
 const roleRows = `
 	client        inlet  -   -    -  -     caller  -
 	own_word      inlet  -   -    -  -     caller  -
@@ -100,8 +100,8 @@ func TestRoles(t *testing.T) {
 	check("its own authority", peerOf(stranger, self), strings.Fields("- - - - - - -"))
 }
 
-// TestMembers has relays of a set trusted as such, and as nothing that is not for relays; and nobody
-// who is trusted otherwise trusted as a relay of the set.
+// TestMembers has relays of a set trusted as such, and as nothing that is not for relays; and
+// nobody who is trusted otherwise trusted as a relay of the set.
 func TestMembers(t *testing.T) {
 	own, other, allowed := newIdentity(t, "own"), newIdentity(t, "other"), newIdentity(t, "allowed")
 	p := newPolicy(t, Config{

@@ -87,9 +87,9 @@ func (c *Client) hasLeft() bool {
 }
 
 // Run claims the name, serves what comes by it, and claims it anew whenever it is lost. It returns,
-// with all that it has started at its end, when ctx ends, Leave has been called, or Serve shuts down:
-// the name is not claimed anew then, for it may be another process's by now. That it is not claimed is logged at
-// once, and then ever more rarely.
+// with all that it has started at its end, when ctx ends, Leave has been called, or Serve shuts
+// down: the name is not claimed anew then, for it may be another process's by now. That it is not
+// claimed is logged at once, and then ever more rarely.
 func (c *Client) Run(ctx context.Context) {
 	release := c.Serve.Claim(route.ForwardPrefix + c.Name)
 	defer release()

@@ -169,7 +169,8 @@ func (d *Memory) take(l, silent *Lease) (holder *Lease, err error) {
 	return nil, nil
 }
 
-// Revoke takes a name from the lease that has it, if that is owner's: the lease hears of it by Watch.
+// Revoke takes a name from the lease that has it, if that is owner's: the lease hears of it by
+// Watch.
 func (d *Memory) Revoke(name string, owner identity.Identifier) {
 	d.mu.Lock()
 	l := d.leases[name]

@@ -1,8 +1,9 @@
 // Package homes has outlets and inlets follow a set of relays: it asks a relay who the others are,
 // and keeps an outlet's claims, and an inlet's paths, where the name is at home (package set).
 //
-// A list of nodes is hearsay. One that is wrong or a lie costs tries that are refused: who is at the
-// other end proves that in the handshake, by name. A relay that is none of a set is used as it is.
+// A list of nodes is hearsay. One that is wrong or a lie costs tries that are refused: who is at
+// the other end proves that in the handshake, by name. A relay that is none of a set is used as it
+// is.
 package homes
 
 import (
@@ -38,7 +39,8 @@ func Ask(ctx context.Context, n *route.Node, to route.Route) (*set.List, error) 
 	nodes := wire.Address{Kind: wire.Service, Name: route.NodesName}
 	s, err := n.OpenAndAwait(ctx, append(slices.Clone(to), nodes), 0, nil)
 	var refused *route.StatusError
-	if errors.As(err, &refused) && (refused.Code == wire.NoService || refused.Code == wire.NotAllowed) {
+	isRefused := errors.As(err, &refused)
+	if isRefused && (refused.Code == wire.NoService || refused.Code == wire.NotAllowed) {
 		return nil, ErrAlone
 	}
 	if err != nil {

@@ -32,7 +32,8 @@ type Inlet struct {
 	current [][]route.Route // of each of Routes: what stands for it now
 }
 
-// Run keeps the paths until ctx ends. Where no route leads by a relay's name, it only waits for that.
+// Run keeps the paths until ctx ends. Where no route leads by a relay's name, it only waits for
+// that.
 func (i *Inlet) Run(ctx context.Context) {
 	for _, r := range i.Routes {
 		i.current = append(i.current, []route.Route{r})

@@ -21,8 +21,8 @@ const (
 )
 
 // Outlet keeps a name claimed where it is at home: on the relay that is named, or, if that is one
-// of a set, on the two nodes of it that are the name's. Its fields are not changed once Run has been
-// called.
+// of a set, on the two nodes of it that are the name's. Its fields are not changed once Run has
+// been called.
 type Outlet struct {
 	Relay route.Route // to the relay's node, or one of the set's, without a service
 	Name  string

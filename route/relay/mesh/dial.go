@@ -129,7 +129,8 @@ func (m *Mesh) forgetAddress(at route.Address) {
 	delete(m.learned, at)
 }
 
-// complainOfNoAddress says, once, that nobody can come here, if this node does not know where it is.
+// complainOfNoAddress says, once, that nobody can come here, if this node does not know where it
+// is.
 func (m *Mesh) complainOfNoAddress() {
 	m.mu.Lock()
 	defer m.mu.Unlock()

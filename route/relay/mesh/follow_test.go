@@ -107,7 +107,8 @@ func (f *follower) comesBy(c *cluster, name string, i int) bool {
 }
 
 // An outlet that is told of any relay has its name claimed on the two where that is at home, and an
-// inlet that is told of any comes by these; they go elsewhere when one is lost, and when one leaves.
+// inlet that is told of any comes by these; they go elsewhere when one is lost, and when one
+// leaves.
 func TestFollowing(t *testing.T) {
 	c := newCluster(t, 4)
 	seeds := c.seeds()

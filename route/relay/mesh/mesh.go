@@ -2,9 +2,9 @@
 // claimed on one of them.
 //
 // Each node keeps a session with each other one, as an outlet does with a relay: no port, key or
-// protocol of its own. Whether that session lives is the membership. Nothing is elected, and nothing
-// is stored by more than those who need it: where a name is at home follows from the list of nodes
-// (package set).
+// protocol of its own. Whether that session lives is the membership. Nothing is elected, and
+// nothing is stored by more than those who need it: where a name is at home follows from the list
+// of nodes (package set).
 //
 // A node sees what a relay sees, and is trusted with no more. It never passes on what another node
 // has passed on, and never tells of a node that it has no session with.
@@ -35,7 +35,7 @@ const (
 // tried is how many nodes are asked for a name that is not here.
 const tried = 3
 
-var nodesNow = metrics.NewGauge("set_nodes", "relays of the set that this one knows, itself included")
+var nodesNow = metrics.NewGauge("set_nodes", "relays of the set that this one knows, with itself")
 
 // Config is what a node of a set is made of.
 type Config struct {
@@ -158,8 +158,8 @@ func (m *Mesh) addressOf(n set.Node) route.Address {
 	return n.Addresses[0]
 }
 
-// Drain tells the other nodes and all outlets that this one goes away, and gives these time to claim
-// their names elsewhere, no longer than ctx.
+// Drain tells the other nodes and all outlets that this one goes away, and gives these time to
+// claim their names elsewhere, no longer than ctx.
 func (m *Mesh) Drain(ctx context.Context) {
 	m.mu.Lock()
 	m.self.State = set.Draining
@@ -213,8 +213,8 @@ func (m *Mesh) serveNodes(_ context.Context, q *route.Request) error {
 	return s.CloseWrite()
 }
 
-// Run meets the other nodes, and keeps sessions with them, until ctx ends, and returns when all that
-// it has started has ended.
+// Run meets the other nodes, and keeps sessions with them, until ctx ends, and returns when all
+// that it has started has ended.
 func (m *Mesh) Run(ctx context.Context) {
 	var tasks sync.WaitGroup
 	defer tasks.Wait()

@@ -280,8 +280,8 @@ func isTaken(err error) bool {
 	return errors.As(err, &status) && status.Code == wire.NameTaken
 }
 
-// A name that has been claimed on one relay belongs to its owner on all, also when that is gone, and
-// on a relay that has begun anew.
+// A name that has been claimed on one relay belongs to its owner on all, also when that is gone,
+// and on a relay that has begun anew.
 func TestOwnersAreEverywhere(t *testing.T) {
 	c := newCluster(t, 3)
 	seeds := c.seeds()
@@ -321,7 +321,8 @@ func TestOwnersAreEverywhere(t *testing.T) {
 	}
 }
 
-// Two relays that do not know each other give a name to two identities. When they meet, it is one's.
+// Two relays that do not know each other give a name to two identities. When they meet, it is
+// one's.
 func TestPartsHeal(t *testing.T) {
 	c := newCluster(t, 2)
 	seeds := c.seeds()

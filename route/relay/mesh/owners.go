@@ -18,8 +18,8 @@ const toldTo = 3
 // expireEach is when names are looked for that belong to nobody any more.
 const expireEach = 10 * time.Minute
 
-// Claim implements relay.Directory. A name belongs to the identity that has claimed it first, on any
-// node of the set, as far as this one knows.
+// Claim implements relay.Directory. A name belongs to the identity that has claimed it first, on
+// any node of the set, as far as this one knows.
 func (m *Mesh) Claim(ctx context.Context, l *relay.Lease) (release func(), err error) {
 	if err := m.own(l.Name(), l.Owner()); err != nil {
 		return nil, err

@@ -8,8 +8,8 @@ import (
 	"github.com/secureportal/sp/route/relay/set"
 )
 
-// What two nodes say to each other in a flow, whichever of them has made it (docs/PROTOCOL.md, Relay
-// sets). Integers are big-endian.
+// What two nodes say to each other in a flow, whichever of them has made it (docs/PROTOCOL.md,
+// Relay sets). Integers are big-endian.
 //
 //	frame = length (4) | kind (1) | what
 //
