@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/secureportal/sp/identity"
@@ -101,8 +102,7 @@ func (m *Mesh) hearOf(l *link, records []set.Record) {
 
 // tellOf has the name's homes told whose it is.
 func (m *Mesh) tellOf(name string) {
-	homes := m.List().Homes(name)
-	homes = homes[:min(toldTo, len(homes))]
+	homes := m.List().Claims(name, toldTo)
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, n := range homes {
@@ -135,13 +135,9 @@ func (m *Mesh) records(to set.NodeID, names map[string]bool, all bool) []set.Rec
 
 // isHome tells whether a node is one of those that know whose a name is.
 func isHome(list *set.List, name string, id set.NodeID) bool {
-	homes := list.Homes(name)
-	for _, n := range homes[:min(toldTo, len(homes))] {
-		if n.ID == id {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(list.Claims(name, toldTo), func(n set.Node) bool {
+		return n.ID == id
+	})
 }
 
 // keepExpiring forgets names that belong to nobody any more, until ctx ends.
