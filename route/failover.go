@@ -252,6 +252,7 @@ func (f *Failover) OpenWith(
 			next, on, err = f.open(ctx, on, flags, payload)
 			return next, err
 		}))
+	f.expectAnswer(s, on)
 	return s, nil
 }
 

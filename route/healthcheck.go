@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/wire"
 )
@@ -16,6 +17,7 @@ const probeGrace = 5 * time.Second
 var (
 	errLeaving = Refuse(wire.GoingAway, "the far end is shutting down")
 	errLost    = errors.New("new links lead to somebody who does not know the session")
+	errSilent  = errors.New("it is silent, while another path is not")
 )
 
 // healthCheck keeps one path up: it makes the session that the path's streams need before the
@@ -33,6 +35,10 @@ type healthCheck struct {
 	since time.Time // when it was up last, or begun to be kept up
 	tried uint64    // attempts that have failed
 	inRow int       // of them, since it was up last
+
+	took      time.Duration // how long the far end took to answer when the path went up
+	suspected time.Time     // when it was last
+	silent    *channel.Session
 }
 
 // newHealthCheck returns the health check of r. It does nothing before run.
@@ -66,11 +72,12 @@ func (h *healthCheck) hold(ctx context.Context, changed func()) (lived time.Dura
 	if err != nil {
 		return 0, err
 	}
+	asked := time.Now()
 	if err := h.probe(ctx); err != nil {
 		return 0, err
 	}
 	began := time.Now()
-	h.set(true)
+	h.set(true, began.Sub(asked))
 	changed()
 	for session != nil {
 		last := session
@@ -81,14 +88,24 @@ func (h *healthCheck) hold(ctx context.Context, changed func()) (lived time.Dura
 		}
 		session, err = h.node.successor(h.route, last), last.Err()
 		if last.Retired() {
-			err = errLost
+			err = h.whyRetired(last)
 		} else if err == nil {
 			err = errLeaving
 		}
 	}
-	h.set(false)
+	h.set(false, 0)
 	changed()
 	return time.Since(began), err
+}
+
+// whyRetired says why this side opens no new flows in a session.
+func (h *healthCheck) whyRetired(s *channel.Session) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.silent == s {
+		return errSilent
+	}
+	return errLost
 }
 
 // probe asks whether the service is there. The answer takes a link of its own, on which everything
@@ -100,8 +117,9 @@ func (h *healthCheck) probe(ctx context.Context) error {
 	return h.node.Probe(ctx, h.route)
 }
 
-func (h *healthCheck) set(up bool) {
+func (h *healthCheck) set(up bool, took time.Duration) {
 	h.mu.Lock()
+	h.took = took
 	var down time.Duration
 	if up {
 		h.err, down = nil, h.down.Ended(time.Now())

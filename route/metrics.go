@@ -20,6 +20,9 @@ var (
 	pathChanges  = metrics.NewCounter("path_changes_total",
 		"times that new streams were moved to another path")
 
+	pathsSuspected = metrics.NewCounter("paths_suspected_total",
+		"times that a path was silent while another one answered")
+
 	streamsAgain = metrics.NewCounter("streams_opened_again_total",
 		"streams that were opened again, because nothing of them had been carried")
 
