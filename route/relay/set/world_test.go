@@ -38,17 +38,19 @@ type worldNode struct {
 	index int
 	id    set.NodeID
 	up    bool
-	born  int           // how many times it was started
-	skew  time.Duration // of its clock, which it has another of with each start
-	drift float64       // by which its clock is faster
-	view  *set.List     // the nodes that it has sessions with, and itself
+	born  int                   // how many times it was started
+	skew  time.Duration         // of its clock, which it has another of with each start
+	drift float64               // by which its clock is faster
+	view  *set.List             // the nodes that it has sessions with, and itself
+	order map[string][]set.Node // the homes of names, by the view
 	known map[string]claimed
+	holds map[string]identity.Identifier
 }
 
-// claimed is the truth about a claim that a node knows of.
+// claimed is the truth about the claims that a node knows of.
 type claimed struct {
-	who   identity.Identifier
-	first time.Duration // since the world began
+	who         identity.Identifier
+	first, last time.Duration // since the world began
 }
 
 // homesTold is how many of a name's homes are told of it.
@@ -146,13 +148,13 @@ func (w *world) upTo(d time.Duration) time.Duration { return time.Duration(w.rng
 // start starts a node, with an empty memory.
 func (w *world) start(i int) {
 	n := w.nodes[i]
-	n.up, n.known = true, make(map[string]claimed)
+	n.up, n.known, n.holds = true, make(map[string]claimed), make(map[string]identity.Identifier)
 	n.born++
 	n.skew = w.upTo(20*365*24*time.Hour) - 10*365*24*time.Hour
 	n.drift = (2*w.rng.Float64() - 1) * maxDrift
 	n.view = &set.List{}
 	n.Owners = set.NewOwners(w.clock(n), set.OwnersConfig{
-		Self: n.id, Judge: func(name string) set.NodeID { return n.view.Judge(name) },
+		Self: n.id, Judge: func(name string) set.NodeID { return n.homes(name)[0].ID },
 	})
 	w.logf("node %d is started", i)
 	w.look(n)
@@ -182,7 +184,7 @@ func (w *world) membership() {
 
 // look has a node look which nodes it has sessions with.
 func (w *world) look(n *worldNode) {
-	n.view = &set.List{}
+	n.view, n.order = &set.List{}, make(map[string][]set.Node)
 	for i, m := range w.nodes {
 		if m != n && (!m.up || w.cut[[2]int{n.index, i}] || w.cut[[2]int{i, n.index}]) {
 			continue
@@ -228,9 +230,17 @@ func (w *world) tellAll(n *worldNode) {
 	}
 }
 
+// homes returns the nodes where a name is at home, as n sees it.
+func (n *worldNode) homes(name string) []set.Node {
+	if n.order[name] == nil {
+		n.order[name] = n.view.Claims(name, homesTold)
+	}
+	return n.order[name]
+}
+
 // homes returns the nodes, other than n, that n tells of a name.
 func (w *world) homes(n *worldNode, name string) (homes []int) {
-	for _, home := range n.view.Claims(name, homesTold) {
+	for _, home := range n.homes(name) {
 		if home.ID != n.id {
 			homes = append(homes, w.indexOf(home.ID))
 		}
@@ -262,7 +272,7 @@ func (w *world) send(from, to *worldNode, records []set.Record) {
 	}
 	truth := make([]claimed, len(records))
 	for i, r := range records {
-		truth[i] = from.known[r.Name]
+		truth[i] = w.truth(from, r.Name)
 	}
 	deliver := func() {
 		if to.up && !w.cut[[2]int{from.index, to.index}] {
@@ -289,8 +299,12 @@ func (w *world) deliver(from, to *worldNode, b []byte, truth []claimed) {
 			known := truth[i]
 			if had && before == after {
 				known.first = min(known.first, to.known[r.Name].first)
+				known.last = max(known.last, to.known[r.Name].last)
 			}
 			to.known[r.Name] = known
+		}
+		if got.Lost {
+			delete(to.holds, r.Name)
 		}
 		if got.Changed {
 			w.logf("node %d hears from %d: %s is %v's", to.index, from.index, r.Name, r.Who)
@@ -299,7 +313,7 @@ func (w *world) deliver(from, to *worldNode, b []byte, truth []claimed) {
 		if got.Answer {
 			w.tell(to, r.Name, from.index)
 		}
-		w.checkAges(to)
+		w.checkTold(to, r.Name)
 	}
 }
 
@@ -319,8 +333,9 @@ func (w *world) claim(i int, name string, who identity.Identifier) bool {
 	}
 	w.logf("node %d: %v claims %s", i, who, name)
 	if !had {
-		n.known[name] = claimed{who, w.now()}
+		n.known[name] = claimed{who, w.now(), w.now()}
 	}
+	n.holds[name] = who
 	w.tell(n, name, w.homes(n, name)...)
 	return true
 }
@@ -328,13 +343,26 @@ func (w *world) claim(i int, name string, who identity.Identifier) bool {
 // release has whoever holds a name on a node release it.
 func (w *world) release(i int, name string) {
 	n := w.nodes[i]
-	if !n.up {
+	who, held := n.holds[name]
+	if !n.up || !held {
 		return
 	}
-	if who, ok := n.Owner(w.clock(n), name); ok && n.Release(w.clock(n), name, who) {
-		w.logf("node %d: %v releases %s", i, who, name)
-		w.tell(n, name, w.homes(n, name)...)
+	w.logf("node %d: %v releases %s", i, who, name)
+	n.known[name] = w.truth(n, name)
+	delete(n.holds, name)
+	if !n.Release(w.clock(n), name, who) {
+		w.fail("node %d: %v holds %s, and cannot release it", i, who, name)
 	}
+	w.tell(n, name, w.homes(n, name)...)
+}
+
+// truth returns the truth about the claims of a name that a node knows of.
+func (w *world) truth(n *worldNode, name string) claimed {
+	known := n.known[name]
+	if _, held := n.holds[name]; held {
+		known.last = w.now()
+	}
+	return known
 }
 
 // checkLearned makes sure that what a node says of a record is so, that who had the name before
@@ -344,7 +372,8 @@ func (w *world) checkLearned(to *worldNode, r set.Record, got set.Learned,
 ) {
 	w.Helper()
 	switch {
-	case got.Changed != (before != after), got.Lost && !got.Changed, got.Refused,
+	case got.Changed != (before != after), got.Refused,
+		got.Lost != (got.Changed && to.holds[r.Name] == before && !before.IsZero()),
 		got.Changed && after != r.Who, got.Changed && before != got.Was:
 		w.fail("node %d: %s was %v's and is %v's: %+v", to.index, r.Name, before, after, got)
 	case got.Changed && !before.IsZero() && to.known[r.Name].first+set.Settled <= truth.first:
@@ -357,18 +386,24 @@ func (w *world) checkLearned(to *worldNode, r set.Record, got set.Learned,
 	}
 }
 
-// checkAges makes sure that what a node tells of claims is not older than they are, and not younger
-// by more than set.Slack. Clocks that are fast add to that.
-func (w *world) checkAges(n *worldNode) {
+// checkTold makes sure that what a node tells of a name is not older than it is, and not younger by
+// more than set.Slack. Clocks that are fast add to that.
+func (w *world) checkTold(n *worldNode, name string) {
 	w.Helper()
-	for _, r := range n.Records(w.clock(n), nil) {
-		truth := n.known[r.Name]
-		age := w.now() - truth.first
-		fast := time.Duration(float64(age) * 2 * maxDrift)
-		if r.Who != truth.who || r.First > age+fast || r.First < age-fast-set.Slack {
-			w.fail("node %d: %s, claimed %v ago by %v, is told as %+v", n.index, r.Name, age,
-				truth.who, r)
-		}
+	r, ok := n.Record(w.clock(n), name)
+	if !ok {
+		return
+	}
+	truth, fast := w.truth(n, name), time.Duration(float64(w.now())*2*maxDrift)
+	isAge := func(got, then, unheard time.Duration) bool {
+		age := w.now() - then
+		return got <= age+unheard+fast && got >= age-fast-set.Slack
+	}
+	_, held := n.holds[name]
+	if r.Who != truth.who || r.Held != held || !isAge(r.First, truth.first, 0) ||
+		!isAge(r.Last, truth.last, set.Slack) { // a later claim may pass for an echo
+		w.fail("node %d: %s, claimed by %v at %v and %v, is told as %+v", n.index, name, truth.who,
+			truth.first, truth.last, r)
 	}
 }
 
