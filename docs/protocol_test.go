@@ -130,6 +130,7 @@ func byThisModule(e *example) {
 	e.is("history", initiator.History().Bytes())
 	identifier := initiator.Identifier()
 	e.is("identifier", identifier[:])
+	exampleSet(e, identifier)
 
 	hello, flow := exampleHandshake(e, initiator, responder)
 	e.is("hello", hello)
@@ -311,6 +312,7 @@ func bySecondImplementation(e *example) {
 	e.is("history", self.history)
 	identifier := self.identifier()
 	e.is("identifier", identifier[:])
+	exampleMembers(e, identifier)
 	e.is("prologue", prologue(exampleSuite, [16]byte{}))
 	i := &initiator{
 		T: e.T, symmetric: newSymmetric(exampleSuite, e.document["prologue"]), self: self,

@@ -56,21 +56,23 @@ type OwnersConfig struct {
 
 // Owners is whose a name is, as one node of a set knows it:
 //
-//	         Claim                    Release
-//	free ───────────────► held here ───────────► owned ──── Lifetime ────► free
-//	  │                     ▲   │                ▲ │ ▲                      ▲
-//	  │                     │   │ Learn: lost    │ │ │ Learn: another owner │
-//	  │                     │   └────────────────┘ │ └────────┐             │
-//	  │                     └──────────────────────┘ Claim    │             │
-//	  └───────────────────────────────────────────────────────┘ Learn       │
-//	                              not held anywhere, or not heard of for so long
+//	          Learn
+//	  ┌──────────────────────┐
+//	  │                      ▼     Lifetime
+//	free                   owned ────────────► free
+//	  │                    ▲   │
+//	  │  Release, or lost: │   │ Claim, by the owner
+//	  │  Learn of another  │   ▼
+//	  └────────────────► held here
+//	          Claim
 //
 // A name belongs to the identity that has claimed it first, until Lifetime after its last claim.
 // Nodes tell each other Records, and the older claim wins. Each of the following follows from that,
 // as long as nothing is told with more delay than Slack:
 //
 //   - To be told something late, twice or in another order makes a claim seem younger, never older.
-//     So the oldest that a node has heard of a claim is what is closest to the truth, and is kept.
+//     So does a machine that was asleep, and does not know for how long. So the oldest that a node
+//     has heard of a claim is what is closest to the truth, and is kept.
 //   - A claim that was Settled before another one is the older one to everybody. So no partition,
 //     and no healing of one, takes a name from who has had it before.
 //   - Claims that were closer to each other may be seen in different orders by different nodes. One
@@ -223,10 +225,11 @@ func (o *Owners) Learn(now time.Time, from NodeID, r Record) Learned {
 		return Learned{Changed: err == nil, Refused: err != nil}
 	case e.owner.who == r.Who:
 		return e.hear(t, first, last, r.Held)
-	case !o.givesWay(e, from, first, r.Who):
-		clear := e.first+2*Slack < first
-		judge := clear || o.config.Judge(r.Name) == o.config.Self
-		return Learned{Answer: judge && e.isTold(t)}
+	}
+	judge := o.config.Judge(r.Name)
+	if !e.givesWay(first, r.Who, judge == o.config.Self, judge == from) {
+		stays := judge == o.config.Self || e.first+2*Slack < first
+		return Learned{Answer: stays && e.isTold(t)}
 	}
 	was := Learned{Changed: true, Lost: e.held, Was: e.owner.who}
 	o.unlink(e)
@@ -247,16 +250,14 @@ func (e *entry) hear(t, first, last time.Duration, held bool) Learned {
 	return Learned{Answer: answer}
 }
 
-// givesWay tells whether the owner of e loses the name to who, whose first claim was at first
-// according to a node.
-func (o *Owners) givesWay(e *entry, from NodeID, first time.Duration,
-	who identity.Identifier,
-) bool {
-	switch o.config.Judge(e.name) {
-	case o.config.Self:
+// givesWay tells whether the owner of e loses the name to who, whose first claim was at first. This
+// node is the name's judge, or was told by it, or neither.
+func (e *entry) givesWay(first time.Duration, who identity.Identifier, judges, judged bool) bool {
+	switch {
+	case judges:
 		return first < e.first ||
 			first == e.first && bytes.Compare(who[:], e.owner.who[:]) < 0
-	case from:
+	case judged:
 		return e.first+2*Slack >= first
 	}
 	return first+2*Slack < e.first

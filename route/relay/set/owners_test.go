@@ -342,21 +342,21 @@ func TestOwnersFull(t *testing.T) {
 // TestMemoryOfAName measures what a name costs.
 func TestMemoryOfAName(t *testing.T) {
 	const n, most = 50_000, 160
-	before, now := heap(), time.Now()
+	before, now := heapInUse(), time.Now()
 	o := set.NewOwners(now, set.OwnersConfig{NamesPerIdentity: n})
 	for i := range n {
 		if _, err := o.Claim(now, fmt.Sprintf("customer-%d", i), person(1)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if each := (heap() - before) / n; each > most {
+	if each := (heapInUse() - before) / n; each > most {
 		t.Errorf("a name takes %d bytes", each)
 	}
 	runtime.KeepAlive(o)
 }
 
-// heap returns how many bytes are in use.
-func heap() int {
+// heapInUse returns how many bytes are in use.
+func heapInUse() int {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&m)
