@@ -11,6 +11,7 @@ import (
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/relay/homes"
 	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
@@ -130,7 +131,8 @@ func parseName(text string) (to route.Route, name string, err error) {
 	return r[:last], name, nil
 }
 
-// claim claims a name on a relay, and keeps it until stop is called, which waits for that.
+// claim claims a name on a relay, or where it is at home in that one's set, and keeps it until stop
+// is called, which waits for that.
 func (l *Listener) claim(
 	ctx context.Context, address string, o Options, id *identity.Identity,
 ) (stop func(), err error) {
@@ -142,8 +144,17 @@ func (l *Listener) claim(
 	if err != nil {
 		return nil, err
 	}
-	release, err := register(ctx, &relay.Client{
+	instance, err := relay.NewInstance()
+	if err != nil {
+		return nil, err
+	}
+	release, err := register(ctx, &homes.Outlet{
 		Relay: to, Name: name, Dial: dialer, Serve: l.node,
+		New: func(to route.Route) *relay.Client {
+			return &relay.Client{
+				Relay: to, Name: name, Dial: dialer, Serve: l.node, Instance: instance,
+			}
+		},
 	})
 	if err != nil {
 		_ = dialer.Close()
@@ -159,8 +170,8 @@ func (l *Listener) claim(
 
 // register returns when c has its name, which it keeps until release is called, or why it has not
 // got it.
-func register(ctx context.Context, c *relay.Client) (release func(), err error) {
-	if err := c.Check(); err != nil {
+func register(ctx context.Context, c *homes.Outlet) (release func(), err error) {
+	if err := c.New(c.Relay).Check(); err != nil {
 		return nil, err
 	}
 	first := make(chan error, 1)

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
@@ -54,6 +56,8 @@ type Client struct {
 	hadOne bool               // the name, once; for Run
 	down   logthrottle.Outage // for Run
 
+	at atomic.Pointer[identity.Identifier] // whose the relay is that has given the name last
+
 	leave     sync.Once     // makes leaving
 	closeOnce sync.Once     // closes it
 	leaving   chan struct{} // closed when the name is not to be kept here
@@ -65,6 +69,15 @@ func (c *Client) Check() error {
 		return err
 	}
 	return route.Forward(c.Name).Validate()
+}
+
+// At returns whose the relay is that has given this side the name last. It reports false before
+// that.
+func (c *Client) At() (whose identity.Identifier, ok bool) {
+	if at := c.at.Load(); at != nil {
+		return *at, true
+	}
+	return identity.Identifier{}, false
 }
 
 // Leave has Run give the name up without haste: whoever comes by the relay is told to go elsewhere,
@@ -135,7 +148,9 @@ func (c *Client) register(ctx context.Context, old *departing) (lived time.Durat
 	began := time.Now()
 	logger := c.Serve.Logger().With("relay", route.Format(c.Relay), "name", c.Name)
 	if s := r.stream.Session(); s != nil {
-		logger = logger.With("identifier", s.Peer().Identifier())
+		whose := s.Peer().Identifier()
+		c.at.Store(&whose)
+		logger = logger.With("identifier", whose)
 	}
 	var about []any
 	if down := c.down.Ended(began); down > 0 {

@@ -133,8 +133,8 @@ func (o *Outlet) learn(from *claim, list *set.List) {
 	next := list.Clone()
 	if o.list != nil {
 		for _, n := range o.list.Nodes {
-			to, ok := o.at(n)
-			if c := o.claims[route.Format(to)]; ok && c != nil && c != from && c.up {
+			to, _ := o.at(n)
+			if c := o.claimOfLocked(n.ID, to); c != nil && c != from && c.up {
 				next.Put(n)
 			}
 		}
@@ -157,20 +157,21 @@ func (o *Outlet) settle(ctx context.Context, tasks *sync.WaitGroup) (next time.D
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	wanted, next := o.wantedLocked(time.Now())
-	up := 0
-	for _, to := range wanted {
-		key := route.Format(to)
-		if c := o.claims[key]; c == nil && len(o.claims) < maxClaims {
-			o.beginLocked(ctx, tasks, key, to)
-		} else if c != nil && c.up && !c.leaves {
+	kept, up := make(map[*claim]bool), 0
+	for _, w := range wanted {
+		if w.claim == nil && len(o.claims) < maxClaims {
+			w.claim = o.beginLocked(ctx, tasks, w.to)
+		}
+		kept[w.claim] = true
+		if c := w.claim; c != nil && c.up && !c.leaves {
 			up++
 		}
 	}
 	if up < min(claimsEach, len(wanted)) {
 		return next
 	}
-	for key, c := range o.claims {
-		if !c.leaves && !containsKey(wanted, key) {
+	for _, c := range o.claims {
+		if !c.leaves && !kept[c] {
 			c.leaves = true
 			c.client.Leave()
 		}
@@ -178,35 +179,33 @@ func (o *Outlet) settle(ctx context.Context, tasks *sync.WaitGroup) (next time.D
 	return next
 }
 
-func containsKey(routes []route.Route, key string) bool {
-	for _, r := range routes {
-		if route.Format(r) == key {
-			return true
-		}
-	}
-	return false
+// want is a relay at which the name is to be claimed, and the claim there, if it has been begun.
+type want struct {
+	to    route.Route
+	claim *claim
 }
 
 // wantedLocked returns where the name is to be claimed, and when that may be elsewhere.
-func (o *Outlet) wantedLocked(now time.Time) (wanted []route.Route, next time.Duration) {
+func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration) {
 	next = askAgain
+	entrance := want{o.Relay, o.claims[route.Format(o.Relay)]}
 	if o.list == nil {
-		return []route.Route{o.Relay}, next
+		return []want{entrance}, next
 	}
 	good, up := 0, 0
 	for _, n := range o.list.Claims(o.Name, len(o.list.Nodes)) {
 		to, ok := o.at(n)
-		if !ok {
+		c := o.claimOfLocked(n.ID, to)
+		if !ok && c == nil {
 			continue
 		}
-		wanted = append(wanted, to)
-		c := o.claims[route.Format(to)]
+		wanted = append(wanted, want{to, c})
 		switch {
 		case c == nil || c.failed.IsZero():
 			good++
-		case now.Sub(c.failed) < o.patience():
+		case now.Sub(c.failed) < o.patienceLocked():
 			good++ // for now
-			next = min(next, o.patience()-now.Sub(c.failed))
+			next = min(next, o.patienceLocked()-now.Sub(c.failed))
 		}
 		if c != nil && c.up {
 			up++
@@ -216,13 +215,23 @@ func (o *Outlet) wantedLocked(now time.Time) (wanted []route.Route, next time.Du
 		}
 	}
 	if up == 0 { // by which the list may become another one
-		wanted = append(wanted, o.Relay)
+		wanted = append(wanted, entrance)
 	}
 	return wanted, next
 }
 
-// patience is for how long a home that is lost is waited for before the next one is claimed.
-func (o *Outlet) patience() time.Duration {
+// claimOfLocked returns the claim at a node, by whatever address that is, or nil.
+func (o *Outlet) claimOfLocked(id set.NodeID, to route.Route) *claim {
+	for _, c := range o.claims {
+		if whose, ok := c.client.At(); ok && c.up && set.NodeIDOf(whose) == id {
+			return c
+		}
+	}
+	return o.claims[route.Format(to)]
+}
+
+// patienceLocked is for how long a home that is lost is waited for before the next one is claimed.
+func (o *Outlet) patienceLocked() time.Duration {
 	for _, c := range o.claims {
 		if c.up {
 			return homeLost
@@ -233,8 +242,9 @@ func (o *Outlet) patience() time.Duration {
 
 // beginLocked has a client claim the name on a relay.
 func (o *Outlet) beginLocked(
-	ctx context.Context, tasks *sync.WaitGroup, key string, to route.Route,
-) {
+	ctx context.Context, tasks *sync.WaitGroup, to route.Route,
+) *claim {
+	key := route.Format(to)
 	c := &claim{to: to, client: o.New(to)}
 	c.client.Registered = func() {
 		o.mu.Lock()
@@ -265,6 +275,7 @@ func (o *Outlet) beginLocked(
 		o.mu.Unlock()
 		o.poke()
 	})
+	return c
 }
 
 // tell says how things are, and has somebody look at what follows.

@@ -12,6 +12,7 @@ import (
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/route/relay/homes"
+	"github.com/secureportal/sp/wire"
 )
 
 // follower is an outlet and an inlet of one identity, which follow a set.
@@ -146,6 +147,39 @@ func TestFollowing(t *testing.T) {
 		return f.comesBy(c, "db", order[2]) && !f.comesBy(c, "db", order[0])
 	})
 	f.expectEcho(t)
+}
+
+// A home that is also where a name leads is claimed once, though that is another address: two
+// claims of one process would take the name from each other.
+func TestFollowingByAName(t *testing.T) {
+	names := testkit.NewNames(t)
+	names.Set("relays.localhost", "127.0.0.1")
+	c := newCluster(t, 3)
+	seeds := c.seeds()
+	for i := range 3 {
+		c.start(t, i, seeds...)
+	}
+	for i := range 3 {
+		c.expect(t, i, 0, 1, 2)
+	}
+	order := c.homes("db")
+	c.all[order[1]].stop() // and stays in the list for a while
+	home := c.all[order[0]]
+	byName := wire.Address{Kind: wire.DNS, Name: "relays.localhost", Port: home.at.Port}
+	f := follow(t, "db", byName, byName)
+	held := func() *relay.Lease {
+		a, _ := home.mesh.Memory.Lookup(t.Context(), "db")
+		return a.Lease
+	}
+	leases := make(map[*relay.Lease]bool)
+	testkit.Eventually(t, "the third home", func() bool {
+		leases[held()] = true
+		return slices.Contains(c.at("db"), order[2])
+	})
+	f.expectEcho(t)
+	if len(leases) != 1 || leases[nil] {
+		t.Errorf("the name has been claimed %d times on one relay", len(leases))
+	}
 }
 
 // A relay that is none of a set is used as it is.
