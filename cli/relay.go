@@ -32,8 +32,9 @@ func relayCommand() *cli.Command {
 				"names at once of one identity"),
 			&cli.StringSliceFlag{
 				Name: "set", Category: setCategory,
-				Usage: "be one of a set of relays, some of which are at `HOST:PORT`, a name that may " +
-					"stand for several; repeatable. --relay-identity, or --authority, says who they are",
+				Usage: "be one of a set of relays, some of which are at `HOST[:PORT]`, a name that may " +
+					"stand for several; repeatable. Without a port, SRV records of _sp._tcp.HOST say it. " +
+					"--relay-identity, or --authority, says who they are",
 			},
 			&cli.StringSliceFlag{
 				Name: "advertise", Category: setCategory,

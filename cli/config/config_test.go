@@ -10,6 +10,7 @@ import (
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay/set"
 	"github.com/secureportal/sp/route/transport"
 )
 
@@ -94,6 +95,25 @@ func TestValidate(t *testing.T) {
 		"open route": {
 			"to", "no /secure/api",
 			func(c *Config) { c.Inlets[0].To = []string{"/ip4/1.2.3.4/tcp/1"} },
+		},
+
+		"set of strangers": {
+			"set", "relay-identity", func(c *Config) { c.Relays[0].Set = []string{"a:1"} },
+		},
+		"set":             {"", "", inSet(func(r *Relay) { r.Weight = set.MaxWeight })},
+		"set by SRV":      {"", "", inSet(func(r *Relay) { r.Set = []string{"relays.example.com"} })},
+		"set at a socket": {"set", "HOST:PORT", inSet(func(r *Relay) { r.Set = []string{"unix:x"} })},
+		"set at a bad address": {
+			"set", "65535", inSet(func(r *Relay) { r.Set = []string{"a:1", "a:99999"} }),
+		},
+		"set at an address without a port": {
+			"set", "port", inSet(func(r *Relay) { r.Set = []string{"192.0.2.1"} }),
+		},
+		"weight":       {"weight", "16", inSet(func(r *Relay) { r.Weight = set.MaxWeight + 1 })},
+		"weight alone": {"weight", "set", func(c *Config) { c.Relays[0].Weight = 2 }},
+		"advertise":    {"advertise", "a port", inSet(func(r *Relay) { r.Advertise = []string{"a"} })},
+		"advertise alone": {
+			"advertise", "set", func(c *Config) { c.Relays[0].Advertise = []string{"a:1"} },
 		},
 
 		"outlet without a way": {
@@ -330,5 +350,14 @@ func TestRelaysAlone(t *testing.T) {
 		if err != nil || !strings.HasSuffix(filepath.ToSlash(path), row.key) {
 			t.Errorf("%s: the key is in %s, %v", name, path, err)
 		}
+	}
+}
+
+// inSet changes a relay that is one of a set.
+func inSet(change func(*Relay)) func(*Config) {
+	return func(c *Config) {
+		r := &c.Relays[0]
+		r.Set, r.RelayIdentities = []string{"relays.example.com:4000"}, []string{anybody}
+		change(r)
 	}
 }

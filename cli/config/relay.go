@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 
+	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay/set"
 	"github.com/secureportal/sp/route/transport"
 )
@@ -21,9 +22,10 @@ type Relay struct {
 	// DefaultMaxNamesPerOwner. Field "max-names-per-identity".
 	NamesPerIdentity int
 
-	// Set is where relays are of the set that this one is one of, each host:port; a host may stand
-	// for several, and this relay may be among them. Who may be one of the set is who has one of
-	// RelayIdentities, and whom the node's authorities call a relay. Field "set".
+	// Set is where relays are of the set that this one is one of, each host:port, or a host whose SRV
+	// records say it; a host may stand for several, and this relay may be among them. Who may be one
+	// of the set is who has one of RelayIdentities, and whom the node's authorities call a relay.
+	// Field "set".
 	Set []string
 	// Advertise is where this relay is for others, each host:port. Empty means where it answers
 	// itself, of Set. Field "advertise".
@@ -73,7 +75,20 @@ func (r Relay) validateSet() error {
 }
 
 // Seeds is where Set says.
-func (r Relay) Seeds() ([]Address, error) { return parseNodes("set", r.Set) }
+func (r Relay) Seeds() ([]Address, error) {
+	var named []Address
+	var others []string
+	for _, text := range r.Set {
+		if a, err := transport.Parse(text + ":1"); err == nil && a.Kind == route.KindDNS {
+			a.Port = 0 // what transport.LookUp takes for a name with SRV records
+			named = append(named, a)
+			continue
+		}
+		others = append(others, text)
+	}
+	all, err := parseNodes("set", others)
+	return append(named, all...), err
+}
 
 // Addresses is where Advertise says.
 func (r Relay) Addresses() ([]Address, error) { return parseNodes("advertise", r.Advertise) }

@@ -51,8 +51,8 @@ func (n *setNode) build() (*member, error) {
 	n.mesh = mesh.New(mesh.Config{
 		Node: m.node, Dial: n.dialer.node, Self: n.site.self.Identifier(),
 		Seeds: seeds, Addresses: addresses, Weight: uint8(n.config.Weight),
-		Names: memoryConfig(n.config),
-		Tell:  func(ctx context.Context) { server.TellNodes(ctx) },
+		Private: n.config.Private, Names: memoryConfig(n.config),
+		Tell: func(ctx context.Context) { server.TellNodes(ctx) },
 	})
 	server = relay.NewServer(m.node, relay.ServerConfig{
 		Private: n.config.Private, Directory: n.mesh, InSet: true,

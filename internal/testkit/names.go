@@ -16,6 +16,7 @@ import (
 type Names struct {
 	mu    sync.Mutex
 	of    map[string][]netip.Addr
+	srv   map[string][]net.SRV
 	away  bool
 	tasks sync.WaitGroup
 }
@@ -24,7 +25,7 @@ type Names struct {
 // beside others.
 func NewNames(t testing.TB) *Names {
 	t.Helper()
-	n := &Names{of: make(map[string][]netip.Addr)}
+	n := &Names{of: make(map[string][]netip.Addr), srv: make(map[string][]net.SRV)}
 	before := net.DefaultResolver
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: n.dial}
 	t.Cleanup(func() {
@@ -42,6 +43,13 @@ func (n *Names) Set(name string, addresses ...string) {
 	for _, a := range addresses {
 		n.of[name] = append(n.of[name], netip.MustParseAddr(a))
 	}
+}
+
+// SetService has a name stand for some services, as RFC 2782 says.
+func (n *Names) SetService(name string, services ...net.SRV) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.srv[name] = services
 }
 
 // GoAway has nobody answer any more.
@@ -88,24 +96,51 @@ func (n *Names) answer(c net.Conn) error {
 	}
 	question := query[header : end+5]
 	n.mu.Lock()
-	found, known := n.of[strings.Join(labels, ".")]
+	answers, known := n.answersLocked(strings.Join(labels, "."), query[end+2])
 	n.mu.Unlock()
-	if query[end+2] != 1 { // its type is not A
-		found = nil
-	}
 	flags := uint16(0x8180) // an answer
 	if !known {
 		flags |= 3 // that there is no such name
 	}
 	out := append([]byte(nil), query[:2]...)
-	for _, v := range []uint16{flags, 1, uint16(len(found)), 0, 0} {
+	for _, v := range []uint16{flags, 1, uint16(len(answers)), 0, 0} {
 		out = binary.BigEndian.AppendUint16(out, v)
 	}
 	out = append(out, question...)
-	for _, a := range found {
-		out = append(out, 0xc0, header, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4)
-		out = append(out, a.AsSlice()...)
+	for _, a := range answers {
+		out = append(out, 0xc0, header, 0, query[end+2], 0, 1, 0, 0, 0, 0)
+		out = append(binary.BigEndian.AppendUint16(out, uint16(len(a))), a...)
 	}
 	_, err := c.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(out))), out...))
 	return err
+}
+
+// The types of questions that are answered.
+const (
+	typeA   = 1
+	typeSRV = 33
+)
+
+// answersLocked returns what is said to a question of a type, and whether there is such a name.
+func (n *Names) answersLocked(name string, kind byte) (answers [][]byte, known bool) {
+	found, known := n.of[name]
+	services, isService := n.srv[name]
+	switch kind {
+	case typeA:
+		for _, a := range found {
+			answers = append(answers, a.AsSlice())
+		}
+	case typeSRV:
+		for _, s := range services {
+			var data []byte
+			for _, v := range []uint16{s.Priority, s.Weight, s.Port} {
+				data = binary.BigEndian.AppendUint16(data, v)
+			}
+			for label := range strings.SplitSeq(s.Target, ".") {
+				data = append(append(data, byte(len(label))), label...)
+			}
+			answers = append(answers, append(data, 0))
+		}
+	}
+	return answers, known || isService
 }

@@ -28,7 +28,8 @@ func (m *Mesh) keepDialing(ctx context.Context) {
 	dialing := make(map[route.Address]bool)
 	again := time.NewTicker(lookUpAgain)
 	defer again.Stop()
-	seeds := m.lookUpSeeds(ctx)
+	var down logthrottle.Outage
+	seeds := m.lookUpSeeds(ctx, &down)
 	for {
 		changed := m.Changed()
 		for a, isSeed := range m.targets(seeds) {
@@ -49,7 +50,9 @@ func (m *Mesh) keepDialing(ctx context.Context) {
 		select {
 		case <-changed:
 		case <-again.C:
-			seeds = m.lookUpSeeds(ctx)
+			if found := m.lookUpSeeds(ctx, &down); len(found) > 0 {
+				seeds = found
+			}
 			m.complainOfNoAddress()
 		case <-ctx.Done():
 			return
@@ -74,17 +77,25 @@ func (m *Mesh) targets(seeds []route.Address) map[route.Address]bool {
 	return all
 }
 
-// lookUpSeeds returns all addresses that the seeds stand for. A name that cannot be looked up
-// stands for itself: dialing it says why.
-func (m *Mesh) lookUpSeeds(ctx context.Context) (all []route.Address) {
+// lookUpSeeds returns all addresses that the seeds stand for.
+func (m *Mesh) lookUpSeeds(ctx context.Context, down *logthrottle.Outage) (all []route.Address) {
+	var failed error
 	for _, seed := range m.config.Seeds {
 		looking, cancel := context.WithTimeout(ctx, lookUpTime)
 		found, err := transport.LookUp(looking, seed)
 		cancel()
-		if err != nil || len(found) == 0 {
-			found = []route.Address{seed}
+		if err != nil {
+			failed = err
 		}
 		all = append(all, found[:min(len(found), maxLookedUp)]...)
+	}
+	if failed == nil || ctx.Err() != nil {
+		down.Ended(time.Now())
+		return all
+	}
+	if due, since := down.Failed(failed.Error(), time.Now()); due {
+		m.config.Dial.WarnDown("where the relays of the set are is not found, and looked up again",
+			failed, since)
 	}
 	return all
 }

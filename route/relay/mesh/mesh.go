@@ -48,13 +48,15 @@ type Config struct {
 	// Self is who the node is.
 	Self identity.Identifier
 
-	// Seeds are where nodes are, this one among them or not. A name may stand for several.
+	// Seeds are where nodes are, this one among them or not, as transport.LookUp finds them.
 	Seeds []route.Address
 	// Addresses are where this node is for others, 1 to set.MaxAddresses. Nil is where it answers
 	// itself, of Seeds.
 	Addresses []route.Address
 	// Weight is how many nodes it counts as, 1 to set.MaxWeight. 0 means 1.
 	Weight uint8
+	// Private tells who the nodes are only those who come through a session.
+	Private bool
 
 	// Names says how many names the node takes on.
 	Names relay.MemoryConfig
@@ -107,7 +109,7 @@ func New(c Config) *Mesh {
 	m.owners = set.NewOwners(time.Now(), set.OwnersConfig{
 		Self: m.id, Judge: func(name string) set.NodeID { return m.List().Judge(name) },
 	})
-	c.Node.Offer(route.NodesName, route.Service{Handler: m.serveNodes, Open: true})
+	c.Node.Offer(route.NodesName, route.Service{Handler: m.serveNodes, Open: !c.Private})
 	c.Node.Offer(route.MemberName, route.Service{Handler: m.serveMember, Waits: true})
 	return m
 }
