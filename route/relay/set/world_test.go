@@ -375,7 +375,6 @@ func (w *world) truth(n *worldNode, name string) claimed {
 func (w *world) checkLearned(to *worldNode, r set.Record, got set.Learned,
 	before, after identity.Identifier, truth claimed,
 ) {
-	w.Helper()
 	switch {
 	case got.Changed != (before != after), got.Refused,
 		got.Lost != (got.Changed && to.holds[r.Name] == before && !before.IsZero()),
@@ -395,7 +394,6 @@ func (w *world) checkLearned(to *worldNode, r set.Record, got set.Learned,
 // checkTold makes sure that what a node tells of a name is not older than it is, and not younger by
 // more than set.Slack. Clocks that are fast add to that.
 func (w *world) checkTold(n *worldNode, name string) {
-	w.Helper()
 	r, ok := n.Record(w.clock(n), name)
 	if !ok {
 		return
