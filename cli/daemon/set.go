@@ -51,11 +51,11 @@ func (n *setNode) build() (*member, error) {
 	n.mesh = mesh.New(mesh.Config{
 		Node: m.node, Dial: n.dialer.node, Self: n.site.self.Identifier(),
 		Seeds: seeds, Addresses: addresses, Weight: uint8(n.config.Weight),
-		Private: n.config.Private, Names: memoryConfig(n.config),
-		Tell: func(ctx context.Context) { server.TellNodes(ctx) },
+		Names: memoryConfig(n.config),
+		Tell:  func(ctx context.Context) { server.TellNodes(ctx) },
 	})
 	server = relay.NewServer(m.node, relay.ServerConfig{
-		Private: n.config.Private, Directory: n.mesh, InSet: true,
+		Private: n.config.Private, Directory: n.mesh, List: n.mesh.List,
 	})
 	m.leave = n.mesh.Drain
 	return m, nil

@@ -16,6 +16,7 @@ const (
 	standbyWait   = 500 * time.Millisecond // for a standby link, before the mux is used
 	standbyIdle   = time.Minute            // before a standby link is closed that nobody needs
 	demandTimeout = 5 * time.Second        // for the outlet's connection to take a demand
+	nodesTimeout  = 5 * time.Second        // for somebody to take the list of nodes
 	holderTimeout = time.Second            // for who has a name to say that it is still there
 )
 

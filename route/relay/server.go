@@ -27,6 +27,7 @@ import (
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/mux"
+	"github.com/secureportal/sp/route/relay/set"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -38,9 +39,9 @@ type ServerConfig struct {
 	// Directory knows where names are. Nil means a Memory of its own, with the default limits.
 	Directory Directory
 
-	// InSet tells outlets that the relay is one of a set, and that they may ask it who the others
-	// are: see TellNodes.
-	InSet bool
+	// List returns the nodes of the set that the relay is one of, for whoever asks; outlets are told
+	// that they may. Nil is that it is none of a set.
+	List func() *set.List
 }
 
 // Server is what makes a node a relay. It lives as long as its node, and is safe for concurrent
@@ -49,8 +50,8 @@ type Server struct {
 	node      *route.Node
 	logger    *slog.Logger
 	directory Directory
-	inSet     bool
-	budget    *mux.Budget // of the muxes of all leases
+	list      func() *set.List // nil: it is none of a set
+	budget    *mux.Budget      // of the muxes of all leases
 
 	mu     sync.Mutex
 	leases map[keyID]*Lease // that standby links may belong to
@@ -61,7 +62,7 @@ type Server struct {
 // are to be is not known before.
 func NewServer(n *route.Node, c ServerConfig) *Server {
 	s := &Server{
-		node: n, logger: n.Logger(), directory: c.Directory, inSet: c.InSet,
+		node: n, logger: n.Logger(), directory: c.Directory, list: c.List,
 		budget: mux.NewBudget(muxesBudget),
 		leases: make(map[keyID]*Lease),
 	}
@@ -70,6 +71,7 @@ func NewServer(n *route.Node, c ServerConfig) *Server {
 	}
 	n.Offer(RegisterName, route.Service{Handler: s.register, Waits: true})
 	n.Offer(StandbyName, route.Service{Handler: s.standby, Open: true, Waits: true})
+	n.Offer(route.NodesName, route.Service{Handler: s.nodes, Open: !c.Private})
 	n.Resolve(route.ForwardPrefix, !c.Private, s.resolve)
 	n.Resolve(route.HeldPrefix, !c.Private, s.resolveHeld)
 	return s
@@ -197,6 +199,24 @@ func (s *Server) addKey(l *Lease) {
 	s.leases[l.key.id] = l
 }
 
+// nodes tells whoever asks which relays there are in the set; of none, an empty list.
+func (s *Server) nodes(_ context.Context, q *route.Request) error {
+	list := &set.List{}
+	if s.list != nil {
+		list = s.list()
+	}
+	b, err := list.AppendTo(nil)
+	if err != nil {
+		return err
+	}
+	stream := q.Accept()
+	_ = stream.SetWriteDeadline(time.Now().Add(nodesTimeout))
+	if _, err := stream.Write(b); err != nil {
+		return err
+	}
+	return stream.CloseWrite()
+}
+
 // TellNodes tells all outlets that the list of nodes has changed, one after another, at a pace at
 // which their questions can be answered. It returns when it has told them, or ctx ends.
 func (s *Server) TellNodes(ctx context.Context) {
@@ -264,7 +284,7 @@ func (s *Server) keep(ctx context.Context, stream *route.Stream, l *Lease) error
 	}
 	s.logger.Info("outlet registered", "name", l.name, "identifier", l.owner,
 		"source", l.source())
-	if s.inSet {
+	if s.list != nil {
 		l.demand(demandNodes)
 	}
 	err = s.awaitEnd(ctx, l, m)

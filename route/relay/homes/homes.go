@@ -32,7 +32,7 @@ const askTimeout = 5 * time.Second
 var ErrAlone = errors.New("the relay is none of a set")
 
 // Ask asks the relay that a route leads to who is in its set. ErrAlone is its answer that there is
-// none.
+// none: a list of nobody that has never been another one.
 func Ask(ctx context.Context, n *route.Node, to route.Route) (*set.List, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -53,7 +53,11 @@ func Ask(ctx context.Context, n *route.Node, to route.Route) (*set.List, error) 
 		return nil, fmt.Errorf("the list of nodes: %w", err)
 	}
 	_ = s.CloseWrite()
-	return set.ParseList(b)
+	list, err := set.ParseList(b)
+	if err == nil && list.Version == 0 && len(list.Nodes) == 0 {
+		return nil, ErrAlone
+	}
+	return list, err
 }
 
 // place is a route to a relay, and what of it another relay of the same set would have instead.

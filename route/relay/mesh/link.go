@@ -164,6 +164,13 @@ func (m *Mesh) say(ctx context.Context, l *link) error {
 
 func (m *Mesh) sayRecords(l *link, all bool) error {
 	records := m.records(l.peer, l.takeNames(), all)
+	if all && len(records) == 0 {
+		b, err := set.AppendRecords(nil, nil) // the other one may wait for them
+		if err != nil {
+			return err
+		}
+		return l.write(kindRecords, b)
+	}
 	for some := range slices.Chunk(records, set.MaxRecords) {
 		b, err := set.AppendRecords(nil, some)
 		if err != nil {

@@ -11,6 +11,7 @@
 package mesh
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/internal/metrics"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
@@ -31,6 +33,10 @@ const (
 	sayTimeout  = 10 * time.Second // for another node to take what it is told
 	joinTimeout = 10 * time.Second // for a session with another node
 )
+
+// knownTimes is of how many times as many names as it has a node knows whose they are: a name is
+// held by two, and known to three, and not all have as many.
+const knownTimes = 4
 
 // tried is how many nodes are asked for a name that is not here.
 const tried = 3
@@ -55,8 +61,6 @@ type Config struct {
 	Addresses []route.Address
 	// Weight is how many nodes it counts as, 1 to set.MaxWeight. 0 means 1.
 	Weight uint8
-	// Private tells who the nodes are only those who come through a session.
-	Private bool
 
 	// Names says how many names the node takes on.
 	Names relay.MemoryConfig
@@ -81,6 +85,10 @@ type Mesh struct {
 	learned map[route.Address]bool
 	lonely  bool // it has been said that others do not know where this node is
 
+	begun time.Time // when Run was called, or zero; guarded by mu
+
+	refused logthrottle.Throttle
+
 	owning sync.Mutex  // guards owners; mu may be taken while it is held, and not the other way
 	owners *set.Owners // whose names are, those at home here and those claimed here
 }
@@ -90,6 +98,7 @@ type peer struct {
 	node  set.Node
 	links map[*link]struct{} // that live
 	lost  time.Time          // when the last of them ended
+	told  bool               // whose names are, once
 }
 
 var _ relay.Directory = (*Mesh)(nil)
@@ -99,7 +108,7 @@ func New(c Config) *Mesh {
 	m := &Mesh{
 		Memory: relay.NewMemory(c.Names), config: c, id: set.NodeIDOf(c.Self),
 		logger: c.Node.Logger(), peers: make(map[set.NodeID]*peer),
-		changed: make(chan struct{}), list: &set.List{}, learned: make(map[route.Address]bool),
+		changed: make(chan struct{}), list: &set.List{Version: 1}, learned: make(map[route.Address]bool),
 	}
 	m.self = set.Node{
 		ID: m.id, Epoch: uint64(time.Now().UnixMilli()), State: set.Up,
@@ -108,8 +117,9 @@ func New(c Config) *Mesh {
 	m.rebuildLocked()
 	m.owners = set.NewOwners(time.Now(), set.OwnersConfig{
 		Self: m.id, Judge: func(name string) set.NodeID { return m.List().Judge(name) },
+		Names:            knownTimes * cmp.Or(c.Names.Names, relay.DefaultNames),
+		NamesPerIdentity: knownTimes * cmp.Or(c.Names.NamesPerIdentity, relay.DefaultNamesPerIdentity),
 	})
-	c.Node.Offer(route.NodesName, route.Service{Handler: m.serveNodes, Open: !c.Private})
 	c.Node.Offer(route.MemberName, route.Service{Handler: m.serveMember, Waits: true})
 	return m
 }
@@ -201,23 +211,12 @@ func (m *Mesh) tellLocked() {
 	m.changed = make(chan struct{})
 }
 
-// serveNodes tells whoever asks which nodes there are.
-func (m *Mesh) serveNodes(_ context.Context, q *route.Request) error {
-	b, err := m.List().AppendTo(nil)
-	if err != nil {
-		return err
-	}
-	s := q.Accept()
-	_ = s.SetWriteDeadline(time.Now().Add(sayTimeout))
-	if _, err := s.Write(b); err != nil {
-		return err
-	}
-	return s.CloseWrite()
-}
-
 // Run meets the other nodes, and keeps sessions with them, until ctx ends, and returns when all
 // that it has started has ended.
 func (m *Mesh) Run(ctx context.Context) {
+	m.mu.Lock()
+	m.begun = time.Now()
+	m.mu.Unlock()
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	tasks.Go(func() { m.keepTelling(ctx) })

@@ -109,7 +109,7 @@ func (c *cluster) start(t *testing.T, i int, seeds ...wire.Address) *member {
 		Node: node, Dial: dial, Self: id.Identifier(), Seeds: seeds,
 		Tell: func(ctx context.Context) { m.server.TellNodes(ctx) },
 	})
-	m.server = relay.NewServer(node, relay.ServerConfig{Directory: m.mesh, InSet: true})
+	m.server = relay.NewServer(node, relay.ServerConfig{Directory: m.mesh, List: m.mesh.List})
 	node.HandleBasics()
 	ctx, stop := context.WithCancel(context.Background())
 	served := make(chan struct{})

@@ -16,29 +16,69 @@ import (
 // toldTo is how many of a name's homes know whose it is.
 const toldTo = 3
 
+// toldWithin is for how long a node that has been started waits to be told whose names are.
+const toldWithin = 2 * time.Second
+
 // expireEach is when names are looked for that belong to nobody any more.
 const expireEach = 10 * time.Minute
 
 // Claim implements relay.Directory. A name belongs to the identity that has claimed it first, on
-// any node of the set, as far as this one knows.
+// any node of the set, as far as this one knows. One that has just been started waits a moment to
+// be told.
 func (m *Mesh) Claim(ctx context.Context, l *relay.Lease) (release func(), err error) {
-	if err := m.own(l.Name(), l.Owner()); err != nil {
+	if err := m.awaitTold(ctx); err != nil {
 		return nil, err
+	}
+	if m.isOthers(l) {
+		return nil, errOthers(l.Name())
 	}
 	giveBack, err := m.Memory.Claim(ctx, l)
 	if err != nil {
-		m.disown(l)
 		return nil, err
 	}
-	if !m.owns(l) { // another node has told meanwhile that it is somebody else's
+	if err := m.own(l.Name(), l.Owner()); err != nil { // others have been faster
 		giveBack()
-		return nil, errOthers(l.Name())
+		return nil, err
 	}
 	m.tellOf(l.Name())
 	return func() {
 		giveBack()
 		m.disown(l)
 	}, nil
+}
+
+// awaitTold returns when the nodes that this one knows have told whose names are, or it has run for
+// long enough not to expect that any more.
+func (m *Mesh) awaitTold(ctx context.Context) error {
+	for {
+		m.mu.Lock()
+		wait := toldWithin - time.Since(m.begun)
+		told := m.isToldLocked()
+		changed := m.changed
+		m.mu.Unlock()
+		if told || wait <= 0 {
+			return nil
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		}
+		timer.Stop()
+	}
+}
+
+// isToldLocked tells whether there are other nodes, and each that this one knows has told.
+func (m *Mesh) isToldLocked() bool {
+	for _, p := range m.peers {
+		if len(p.links) > 0 && !p.told {
+			return false
+		}
+	}
+	return len(m.peers) > 0
 }
 
 func errOthers(name string) error {
@@ -59,11 +99,12 @@ func (m *Mesh) own(name string, who identity.Identifier) error {
 	return nil
 }
 
-func (m *Mesh) owns(l *relay.Lease) bool {
+// isOthers tells whether a name belongs to another identity than a lease.
+func (m *Mesh) isOthers(l *relay.Lease) bool {
 	m.owning.Lock()
 	defer m.owning.Unlock()
 	who, ok := m.owners.Owner(time.Now(), l.Name())
-	return ok && who == l.Owner()
+	return ok && who != l.Owner()
 }
 
 // disown takes note that a lease has ended, unless its owner has another one of the name.
@@ -82,6 +123,7 @@ func (m *Mesh) disown(l *relay.Lease) {
 
 // hearOf takes in whose names are according to another node.
 func (m *Mesh) hearOf(l *link, records []set.Record) {
+	defer m.hasTold(l.peer)
 	for _, r := range records {
 		m.owning.Lock()
 		now := m.owners.Learn(time.Now(), l.peer, r)
@@ -97,6 +139,20 @@ func (m *Mesh) hearOf(l *link, records []set.Record) {
 		if now.Answer {
 			l.tell(r.Name)
 		}
+		if now.Refused && m.refused.Due(time.Now()) {
+			m.logger.Warn("whose a name is cannot be remembered: too many are known",
+				"name", r.Name, "identifier", r.Who)
+		}
+	}
+}
+
+// hasTold takes note that another node has told whose names are.
+func (m *Mesh) hasTold(id set.NodeID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.peers[id]; p != nil && !p.told {
+		p.told = true
+		m.tellLocked()
 	}
 }
 
@@ -115,22 +171,24 @@ func (m *Mesh) tellOf(name string) {
 }
 
 // records are what another node is to be told of some names, or of all that are at home there.
-func (m *Mesh) records(to set.NodeID, names map[string]bool, all bool) []set.Record {
-	list := m.List()
+func (m *Mesh) records(to set.NodeID, names map[string]bool, all bool) (told []set.Record) {
 	m.owning.Lock()
-	defer m.owning.Unlock()
 	if all {
-		return m.owners.Records(time.Now(), func(name string) bool {
-			return names[name] || isHome(list, name, to)
-		})
+		told = m.owners.Records(time.Now(), nil)
 	}
-	var told []set.Record
 	for name := range names {
-		if r, ok := m.owners.Record(time.Now(), name); ok {
+		if r, ok := m.owners.Record(time.Now(), name); ok && !all {
 			told = append(told, r)
 		}
 	}
-	return told
+	m.owning.Unlock()
+	if !all {
+		return told
+	}
+	list := m.List()
+	return slices.DeleteFunc(told, func(r set.Record) bool {
+		return !names[r.Name] && !isHome(list, r.Name, to)
+	})
 }
 
 // isHome tells whether a node is one of those that know whose a name is.
