@@ -17,6 +17,7 @@ type asker struct {
 	source  admission.Source
 	slot    *admission.Slot
 	ordinal uint8 // this node's on his route
+	by      by    // what he has come by
 }
 
 // source says where a request comes from, for limits: as the hop nearest to it saw it.

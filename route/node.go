@@ -89,6 +89,7 @@ type Node struct {
 	links     linkHealth
 	besides   besides
 	followed  followed
+	passed    passed
 	network   network
 	admission *admission.Admission
 
@@ -112,7 +113,7 @@ func NewNode(config Config) (*Node, error) {
 			SocketMode: config.SocketMode,
 		}),
 		offers: newOffers(config.ByName), sessions: newSessions(), followed: newFollowed(),
-		besides:   newBesides(),
+		besides: newBesides(), passed: newPassed(),
 		admission: admission.New(config.Limits),
 	}
 	if n.logger == nil {
@@ -134,6 +135,7 @@ func NewNode(config Config) (*Node, error) {
 		return nil, err
 	}
 	n.endpoint, n.labels = endpoint, newLabeler()
+	n.Offer(LeavingName, Service{Handler: n.leaving, Open: true, Waits: true})
 	n.Go(func() { n.links.run(n.life.ctx, n.config.Channel.KeepaliveInterval()) })
 	return n, nil
 }
@@ -208,6 +210,7 @@ func (n *Node) Close() error {
 // those being served have ended or ctx has, and closes the node.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.endpoint.GoAway()
+	n.Go(func() { n.tellPassed(n.life.ctx, nil) })
 	n.awaitLeave(ctx)
 	n.life.drain()
 	n.endpoint.GoAway() // those who have come meanwhile

@@ -22,6 +22,11 @@ type NextHop struct {
 	Onward Route                                   // what is left of the route there
 }
 
+func (h NextHop) again(ctx context.Context) (link Conn, end func(), err error) {
+	link, err = h.Link(ctx)
+	return link, func() {}, err
+}
+
 // PassOn forwards the request to the first of some next hops, at least one, that does not refuse it
 // by itself: what a node behind it says is not its own.
 func (q *Request) PassOn(ctx context.Context, hops []NextHop) (err error) {
@@ -38,6 +43,7 @@ func (q *Request) PassOn(ctx context.Context, hops []NextHop) (err error) {
 		var said []byte
 		if said, err = q.offer(next, hop.Onward); err == nil {
 			defer untrack()
+			defer q.toldOfLeaving(hop.Onward, next.RemoteAddr().String(), hop.again)()
 			return q.join(next, said)
 		}
 		untrack()
@@ -50,6 +56,9 @@ func (q *Request) PassOn(ctx context.Context, hops []NextHop) (err error) {
 func (q *Request) offer(next Conn, onward Route) (said []byte, err error) {
 	m := q.Message
 	m.Onward = onward
+	if saysLeaving(m) {
+		return nil, RefuseBecause(wire.BadMessage, "", errNotSaidHere)
+	}
 	m.Return = append(Route{q.node.labels.passing(q.source().String())}, m.Return...)
 	out, err := wire.AppendMessage(nil, m)
 	if err != nil {

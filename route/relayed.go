@@ -1,6 +1,7 @@
 package route
 
 import (
+	"context"
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
@@ -22,6 +23,11 @@ func (n *Node) Relayed(name string) *Relayed {
 		return c == nil || netio.Quiet(c)
 	})}
 }
+
+// GoesAway tells those to whom the node has passed on what the relay leads here, and who have no
+// session with the node, that the relay goes away. It returns when ctx ends, or all who may be
+// about to begin have been told.
+func (r *Relayed) GoesAway(ctx context.Context) { r.node.tellPassed(ctx, r.way) }
 
 // ServeLink serves a link that the relay has led here, and closes it.
 func (r *Relayed) ServeLink(link Conn) {

@@ -169,6 +169,9 @@ func (q *Request) HandOver() bool {
 // asker in a channel it says that it has done so.
 func (q *Request) pass(next netio.Conn) (wire.Code, error) {
 	m := q.Message
+	if saysLeaving(m) {
+		return wire.BadMessage, errNotSaidHere
+	}
 	m.Return = append(wire.Route{q.node.labels.passing(q.source().String())}, m.Return...)
 	out, err := wire.AppendMessage(nil, m)
 	if err != nil {

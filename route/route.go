@@ -30,6 +30,7 @@ const (
 	SecureName    = "api"         // the secure channel responder
 	OutletName    = "outlet"      // the service an inlet asks for, unless its route says otherwise
 	HopName       = "hop"         // goes on with the rest of the route on the same node
+	LeavingName   = "leaving"     // is told that the way by which it is asked goes away
 	RegisterName  = "register"    // of a relay: claims a name there
 	NodesName     = "nodes"       // of a relay in a set: says which ones there are
 	MemberName    = "member"      // the same: joins it with another one

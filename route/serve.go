@@ -108,7 +108,7 @@ func (n *Node) resolveSecure(q *Request) (Handler, error) {
 // secure answers as a secure channel's responder; what comes through the channel is served like a
 // link of its own.
 func (n *Node) secure(ctx context.Context, q *Request) error {
-	who := &asker{q.source(), q.slot, q.ordinal()}
+	who := &asker{q.source(), q.slot, q.ordinal(), cameBy(passedBy(q.Message.Return))}
 	stream := q.Accept()
 	stream.asker = who
 	return n.endpoint.Serve(ctx, stream, n.offers.accept, q.authenticated, n.serveFlow)
@@ -140,7 +140,9 @@ func notForwarded(a wire.Address) string {
 
 // forward goes on to another node.
 func (n *Node) forward(ctx context.Context, q *Request) error {
-	next, ended, err := n.dialFor(ctx, q.source(), *q.address)
+	source, to := q.source(), *q.address
+	again := func(ctx context.Context) (Conn, func(), error) { return n.dialFor(ctx, source, to) }
+	next, ended, err := again(ctx)
 	if errors.Is(err, transport.ErrWithheld) {
 		return RefuseBecause(wire.NotAllowed, notForwarded(*q.address), err)
 	}
@@ -148,7 +150,7 @@ func (n *Node) forward(ctx context.Context, q *Request) error {
 		return RefuseBecause(wire.Unreachable, "cannot reach "+transport.Format(*q.address), err)
 	}
 	defer ended()
-	return q.Forward(next)
+	return q.ForwardTo(next, to, again)
 }
 
 // resolveService finds a service of this node.

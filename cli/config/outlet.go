@@ -32,7 +32,7 @@ type Outlet struct {
 // reserved are services that a node or a relay has itself.
 var reserved = []string{
 	route.SecureName, route.HopName, route.EchoName, route.UppercaseName,
-	relay.RegisterName, relay.StandbyName,
+	route.LeavingName, relay.RegisterName, relay.StandbyName,
 }
 
 // Validate says which field is wrong, or returns nil. That nobody could reach the outlet only

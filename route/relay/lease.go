@@ -228,7 +228,19 @@ func (l *Lease) forward(ctx context.Context, q *route.Request) error {
 	defer l.used.remove(next.Conn)
 	defer l.session.WouldBeMissed()() // what goes to the outlet does not go through it
 	defer next.use()()
-	return q.Forward(next.Conn)
+	if !q.IsLed() { // the outlet learns in the session of the claim when this node goes away
+		return q.Forward(next.Conn)
+	}
+	return q.ForwardTo(next.Conn, l, l.again)
+}
+
+// again makes one more link to the outlet.
+func (l *Lease) again(ctx context.Context) (link route.Conn, end func(), err error) {
+	next, err := l.link(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return next.Conn, next.use(), nil
 }
 
 // unreachable is what an inlet is told when the outlet could not be reached.

@@ -213,6 +213,7 @@ func (r *registration) serveStandby(
 
 // goAway tells those who come by the relay that they should go elsewhere, while ctx lasts.
 func (r *registration) goAway(ctx context.Context) {
+	r.client.Serve.Go(func() { r.relayed.GoesAway(ctx) })
 	again := time.NewTicker(goAwayInterval)
 	defer again.Stop()
 	for range goAwayRounds {
