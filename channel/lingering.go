@@ -60,33 +60,26 @@ func (f *Flow) partIn(s *Session, l *link) {
 func (f *Flow) remain() {
 	if f.lasts() {
 		s := f.Session()
-		s.lingering.add(s, f, f.isReset())
+		s.lingering.add(s, f, f.is(flowClosed))
 	}
 	f.tidy()
 }
 
-// isReset tells whether the flow has ended on this side without an end.
-func (f *Flow) isReset() bool {
-	f.life.Lock()
-	defer f.life.Unlock()
-	return !f.life.sentEnd
-}
-
 // lingering is a session's flows that have ended on this side, the oldest first. One that has ended
-// in order lingers for as long as the far end takes to read it. One that has been reset does not
-// linger for longer than it would wait for a link: the far end may have reset it as well, and then
-// nobody acknowledges anything.
+// in both directions lingers for as long as the far end takes to read it. One that this side has
+// closed or reset does not linger for longer than it would wait for a link: the far end may have
+// done the same, and then nobody opens what the other one says, and nobody acknowledges anything.
 type lingering struct {
 	mu    sync.Mutex
 	flows []lingerer
 	tidy  int       // when there are so many, those that linger no more are taken out
-	next  time.Time // when one that has been reset is let go; zero: there is none
+	next  time.Time // when one that is closed is let go; zero: there is none
 }
 
 type lingerer struct {
-	flow  *Flow
-	since time.Time
-	reset bool
+	flow   *Flow
+	since  time.Time
+	closed bool
 }
 
 const (
@@ -94,16 +87,20 @@ const (
 	lingeringMost = 16384
 	// lingeringFew need not be looked at.
 	lingeringFew = 64
+	// lingeringLeaving is how long a flow that is closed lingers in a session that is going away:
+	// what the session goes through would wait for it. What has been said is on its way, and arrives
+	// as it would have without all this.
+	lingeringLeaving = 2 * time.Second
 )
 
-func (l *lingering) add(s *Session, f *Flow, reset bool) {
+func (l *lingering) add(s *Session, f *Flow, closed bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
-	l.flows = append(l.flows, lingerer{f, now, reset})
-	if reset && l.next.IsZero() {
-		l.next = now.Add(s.survive)
-		s.reports.within(s.survive)
+	l.flows = append(l.flows, lingerer{f, now, closed})
+	if closed && l.next.IsZero() {
+		l.next = now.Add(s.lingers())
+		s.reports.within(s.lingers())
 	}
 	if len(l.flows) < l.tidy {
 		return
@@ -118,7 +115,15 @@ func (l *lingering) add(s *Session, f *Flow, reset bool) {
 	l.tidy = max(2*len(l.flows), lingeringFew)
 }
 
-// expire lets go of those of s that have been reset and have lingered for as long as they may.
+// lingers is for how long a flow that is closed does in s. One that waits for a link has time.
+func (s *Session) lingers() time.Duration {
+	if s.life.goingAway.happened() && s.suspending.all.Load() == 0 {
+		return min(lingeringLeaving, s.survive)
+	}
+	return s.survive
+}
+
+// expire lets go of those of s that are closed and have lingered for as long as they may.
 func (l *lingering) expire(s *Session, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -126,22 +131,26 @@ func (l *lingering) expire(s *Session, now time.Time) {
 		return
 	}
 	if !now.Before(l.next) {
-		l.next = time.Time{}
-		for _, f := range l.flows {
-			over := f.since.Add(s.survive)
-			switch {
-			case !f.reset || !f.lingersIn(s):
-			case !now.Before(over):
-				f.letGo()
-			case l.next.IsZero():
-				l.next = over
-			}
-		}
-		l.sweepLocked(s)
+		l.expireLocked(s, now)
 	}
 	if !l.next.IsZero() {
 		s.reports.within(l.next.Sub(now))
 	}
+}
+
+func (l *lingering) expireLocked(s *Session, now time.Time) {
+	l.next = time.Time{}
+	for _, f := range l.flows {
+		over := f.since.Add(s.lingers())
+		switch {
+		case !f.closed || !f.lingersIn(s):
+		case !now.Before(over):
+			f.letGo()
+		case l.next.IsZero():
+			l.next = over
+		}
+	}
+	l.sweepLocked(s)
 }
 
 // letGo has the flow not resumed any more.
@@ -150,11 +159,16 @@ func (f *lingerer) letGo() {
 	f.flow.tidy()
 }
 
-// sweep forgets those that do not linger in s any more, and tells whether there are others.
-func (l *lingering) sweep(s *Session) (some bool) {
+// holds tells whether flows linger in s, which is going away and would end. It is to be asked again
+// when they do not.
+func (l *lingering) holds(s *Session) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sweepLocked(s)
+	now := time.Now()
+	l.expireLocked(s, now)
+	if !l.next.IsZero() {
+		s.reports.within(l.next.Sub(now))
+	}
 	return len(l.flows) > 0
 }
 

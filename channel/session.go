@@ -217,7 +217,7 @@ func (s *Session) awaitEnd() {
 // shutUnused shuts the pool, but objects if there is a flow, be it one that waits for a link, or
 // one that the far end may not have all of.
 func (s *Session) shutUnused(p *linkPool, reason error) (busy, ok bool) {
-	if s.suspending.all.Load() > 0 || s.lingering.sweep(s) {
+	if s.suspending.all.Load() > 0 || s.lingering.holds(s) {
 		return false, false
 	}
 	return p.shutUnused(reason)

@@ -346,6 +346,43 @@ func TestCloseWhileSuspended(t *testing.T) {
 	})
 }
 
+// Flows that both ends have closed at once, so that neither opens what the other one said last,
+// hold up no session that is going away, and are not remembered for ever.
+func TestClosedAtBothEnds(t *testing.T) {
+	for _, leaves := range []bool{false, true} {
+		t.Run(fmt.Sprint("going away ", leaves), func(t *testing.T) {
+			inSurvivingBubble(t, func(t *testing.T, p *peer) {
+				handle, flows := accepted()
+				p.handle = handle
+				s := p.mustSession()
+				for range 3 {
+					f, far := p.both(s, flows)
+					synctest.Wait()
+					_, _ = f.Close(), far.Close()
+					far.release()
+				}
+				synctest.Wait()
+				if p.initiator.remain() == 0 {
+					t.Fatal("nothing lingers")
+				}
+				if leaves {
+					began := time.Now()
+					p.responder.GoAway()
+					<-s.Done()
+					if took := time.Since(began); took > 2*lingeringLeaving {
+						t.Errorf("the session is over after %v", took)
+					}
+					return
+				}
+				time.Sleep(testSurvive + 10*time.Second)
+				if n, m := p.initiator.remain(), p.responder.remain(); n+m > 0 {
+					t.Errorf("%d and %d flows linger", n, m)
+				}
+			})
+		})
+	}
+}
+
 // What is not resumed in time ends with an error at both ends, and not before.
 func TestSurviveEnds(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {

@@ -208,8 +208,8 @@ func cameBy(back Route) (b by) {
 // is another one on each.
 func passedBy(back Route) Route { return back[:max(len(back)-1, 0)] }
 
-// saysLeaving tells whether a message that is to be passed on would say that this node goes away: it
-// has come by nobody, so that it would bear this node's label alone, as this node's own does.
+// saysLeaving tells whether a message that is to be passed on would say that this node goes away:
+// it has come by nobody, so that it would bear this node's label alone, as this node's own does.
 func saysLeaving(m wire.Message) bool {
 	last := len(m.Onward) - 1
 	return len(m.Return) == 0 && last >= 0 && m.Onward[last] == leavingAddress

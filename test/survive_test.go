@@ -137,7 +137,7 @@ func TestSurvivesTopologies(t *testing.T) {
 	}
 }
 
-// TestSurvivesHandOver has each relay and each bridge of some topologies stop in good order, while
+// TestSurvivesHandOver has each relay and each bridge of each topology stop in good order, while
 // another one begins at the same address: its connections move to that one, and it is gone long
 // before its --drain is over.
 func TestSurvivesHandOver(t *testing.T) {
