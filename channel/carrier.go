@@ -72,6 +72,7 @@ func (f *Flow) replace(next carrier) bool {
 	_ = next.SetReadDeadline(f.life.readBy)
 	_ = next.SetWriteDeadline(f.life.writeBy)
 	f.life.Unlock()
+	f.countOn(next)
 	_ = old.Close()
 	return true
 }

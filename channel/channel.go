@@ -45,8 +45,12 @@ const (
 // MaxMissedPongs is how many pings without an answer end a session.
 const MaxMissedPongs = 3
 
-// MaxSurvive is the longest that a flow may wait for another link.
-const MaxSurvive = 24 * time.Hour
+// MaxSurvive is the longest that a flow may wait for another link. MinSurvive is the shortest, and
+// what both sides count in.
+const (
+	MaxSurvive = 24 * time.Hour
+	MinSurvive = time.Millisecond
+)
 
 // Limits and times that are not part of the protocol, and that nobody needs to change.
 const (

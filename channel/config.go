@@ -72,7 +72,8 @@ type Config struct {
 	Probe bool
 
 	// Survive is how long a flow whose link is lost waits for another one; with the smaller of
-	// both sides' times it is reset. 0 has a flow end with its link. At most MaxSurvive.
+	// both sides' times it is reset. 0, and what is less than MinSurvive, has a flow end with
+	// its link. At most MaxSurvive.
 	Survive time.Duration
 
 	// SessionsPerIdentity bounds the sessions that one far end may have as initiator; one more is
@@ -130,9 +131,9 @@ func (c *Config) renewAfter() time.Duration {
 	return min(max(orDefault(c.RenewAfter, DefaultRenewAfter), minRenewAfter), maxRenewAfter)
 }
 
-// surviveMillis is Survive as a handshake says it.
-func (c *Config) surviveMillis() uint32 {
-	return uint32(min(max(c.Survive, 0), MaxSurvive) / time.Millisecond)
+// survive is Survive as both sides know it: what the handshake says of it.
+func (c *Config) survive() time.Duration {
+	return min(max(c.Survive, 0), MaxSurvive).Truncate(MinSurvive)
 }
 
 func (c *Config) handshakeTimeout() time.Duration {

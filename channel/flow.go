@@ -32,9 +32,10 @@ var errFlowClosed = fmt.Errorf("flow: %w", net.ErrClosed)
 // Close, and an error where the link broke or somebody interfered. The first error of a direction
 // is permanent. It is safe for concurrent use.
 type Flow struct {
-	in      atomic.Pointer[Session]
-	moves   atomic.Uint32 // how often something has passed, either way
-	lasting *lasting      // nil: it ends with its link
+	in         atomic.Pointer[Session]
+	moves      atomic.Uint32 // how often something has passed, either way
+	background atomic.Bool   // nobody would miss it soon
+	lasting    *lasting      // nil: it ends with its link
 
 	way struct {
 		sync.Mutex // taken last
@@ -103,7 +104,13 @@ func newFlow(s *Session, l *link, k flowKeys) *Flow {
 // Background says that nobody would miss the flow soon if it were gone: a session with no other
 // flows is pinged like one without. It is called once, before the flow ends.
 func (f *Flow) Background() {
-	if l, ok := f.carrier().(*link); ok {
+	f.background.Store(true)
+	f.countOn(f.carrier())
+}
+
+// countOn takes note, where the flow is on c by now, of what has been said by Background.
+func (f *Flow) countOn(c carrier) {
+	if l, ok := c.(*link); ok && f.background.Load() {
 		l.pool.toBackground(l)
 	}
 }

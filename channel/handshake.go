@@ -116,7 +116,7 @@ func (h *handshake) writeProof(dst []byte, name string) ([]byte, error) {
 			return nil, err
 		}
 		payload := append([]byte{byte(len(name))}, name...)
-		payload = binary.BigEndian.AppendUint32(payload, h.config.surviveMillis())
+		payload = binary.BigEndian.AppendUint32(payload, uint32(h.config.survive()/MinSurvive))
 		return append(payload, proof...), nil
 	})
 }
@@ -164,7 +164,7 @@ func (h *handshake) readNameAndTime(payload []byte) (proof []byte, err error) {
 	}
 	name, rest := payload[1:1+payload[0]], payload[1+payload[0]:]
 	h.name = string(name)
-	h.survive = time.Duration(binary.BigEndian.Uint32(rest)) * time.Millisecond
+	h.survive = time.Duration(binary.BigEndian.Uint32(rest)) * MinSurvive
 	return rest[surviveSize:], nil
 }
 

@@ -177,6 +177,13 @@ func (k *kept) isLost() bool {
 	return k.gaveUp
 }
 
+// isUnheard tells whether the other end has not said that it has opened anything.
+func (k *kept) isUnheard() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.acked == 0
+}
+
 // isDone tells whether there is nothing to be sent again: the other end has opened all that was
 // sent, or what it has not is given up.
 func (k *kept) isDone() bool {

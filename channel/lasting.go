@@ -124,6 +124,9 @@ func (f *Flow) lasts() bool {
 		(f.isOpen() || !f.lasting.kept.isDone() || f.lasting.hasParted())
 }
 
+// isFresh tells whether the other end has not been heard of in the flow.
+func (l *lasting) isFresh() bool { return l.position() == 0 && l.kept.isUnheard() }
+
 func (l *lasting) isOver() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

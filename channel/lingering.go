@@ -18,12 +18,19 @@ func (f *Flow) part(said bool) {
 	}
 	s := f.Session()
 	s.reports.part(f.lasting.id)
-	if !said && s.role == identity.Initiator && s.isLost() && f.lasting.part() {
-		s.suspend(f) // it is told in the session that takes this one's place
+	over := s.Err() != nil && !s.isLost()
+	if over || said || s.role != identity.Initiator || !f.lasting.part() {
+		f.lasting.finish()
+		f.tidy()
 		return
 	}
-	f.lasting.finish()
-	f.tidy()
+	// The session may be lost already, and not be known to be: then the other end is told in the one
+	// that takes its place.
+	f.lasting.kept.giveUp()
+	s.lingering.add(s, f, true)
+	if s.isLost() {
+		s.suspend(f)
+	}
 }
 
 // part takes note that the flow has parted, if it would be resumed.

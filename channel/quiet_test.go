@@ -354,6 +354,39 @@ func TestRestingSession(t *testing.T) {
 	}
 }
 
+// A flow that nobody would miss stays one when it moves to another link, or to another session.
+func TestBackgroundMoves(t *testing.T) {
+	for _, lost := range []string{"link", "session", "session that goes away"} {
+		t.Run(lost, func(t *testing.T) {
+			inSurvivingBubble(t, func(t *testing.T, p *peer) {
+				handle, flows := accepted()
+				p.handle = handle
+				f, far := p.both(p.mustSession(), flows)
+				defer far.release()
+				f.Background()
+				far.Background()
+				synctest.Wait()
+				switch links := p.liveLinks(); lost {
+				case "link":
+					links[1].Cut()
+				case "session":
+					links[0].Cut()
+				default:
+					p.responder.GoAway()
+				}
+				write(t, f, "x")
+				expect(t, far, "x")
+				time.Sleep(time.Minute)
+				for _, f := range []*Flow{f, far.Flow} {
+					if s := f.Session(); s.pool.activity.now() || s.pool.background != 1 {
+						t.Errorf("%v: a flow in the background counts: %d", s.Role(), s.pool.background)
+					}
+				}
+			})
+		})
+	}
+}
+
 // The claim of a name and the like is nothing that somebody would miss soon.
 func TestBackground(t *testing.T) {
 	change := func(a, b *Config) { a.Activity, b.Activity = new(Activity), new(Activity) }

@@ -251,6 +251,7 @@ func (f *Flow) putOn(l *link, s *Session) bool {
 		w.moved.tell()
 	}
 	f.life.Unlock()
+	f.countOn(l)
 	_ = old.Close()
 	return true
 }

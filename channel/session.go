@@ -66,7 +66,7 @@ func newSession(
 	s := &Session{
 		config: h.config, role: h.role, id: h.peer.Identifier(), life: newLife(),
 		process: process, reports: newReports(),
-		survive: min(h.survive, h.config.Survive, MaxSurvive),
+		survive: min(h.survive, h.config.survive()),
 	}
 	s.control = newControl(l, s.end)
 	s.control.send, s.control.receive = e.keys(h.role, 0)

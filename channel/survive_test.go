@@ -470,6 +470,53 @@ func TestNeverSeen(t *testing.T) {
 	})
 }
 
+// A new flow whose links only break, while its session lives, fails soon. One that the far end has
+// answered waits.
+func TestNewFlowsFail(t *testing.T) {
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		s := p.mustSession()
+		old := p.greeted(s)
+		synctest.Wait()
+		p.noWay()
+		began := time.Now()
+		f := p.open(s)
+		write(t, f, "is anybody there?")
+		_, err := f.Read(make([]byte, 1))
+		wantNoEOF(t, err)
+		if took := time.Since(began); took > 5*time.Second || s.Err() != nil {
+			t.Errorf("%v after %v; session: %v", err, took, s.Err())
+		}
+		p.liveLinks()[1].Cut()
+		time.Sleep(testSurvive / 2)
+		p.calm()
+		write(t, old, "still there?")
+		expect(t, old, "still there?")
+	})
+}
+
+// Both sides agree on whether flows outlive their links, whatever little one of them says.
+func TestSurviveUnits(t *testing.T) {
+	for survive, want := range map[time.Duration]time.Duration{
+		time.Millisecond - 1: 0, time.Millisecond: time.Millisecond,
+		2*time.Millisecond - 1: time.Millisecond, -1: 0,
+	} {
+		change := func(a, b *Config) { a.Survive, b.Survive = survive, testSurvive }
+		inBubble(t, change, func(t *testing.T, l *lab) {
+			handle, flows := accepted()
+			l.handle = handle
+			s, err := l.initiator.Initiate(t.Context(), "", trust.As{}, l.dial)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, far := l.both(s, flows)
+			defer far.release()
+			if a, b := f.Session().survive, far.Session().survive; a != want || b != want {
+				t.Errorf("%v: %v and %v, want %v", survive, a, b, want)
+			}
+		})
+	}
+}
+
 // What is remembered of epochs that are over is forgotten when their flows cannot be resumed any
 // more, and is never more than so much.
 func TestPastIsForgotten(t *testing.T) {
@@ -494,25 +541,49 @@ func TestPastIsForgotten(t *testing.T) {
 }
 
 // A reset behind this side's end is no record. The other end is told of it although the session has
-// been lost: in the one that takes its place.
+// been lost, whether or not that is known: in the one that takes its place.
 func TestResetBehindTheEnd(t *testing.T) {
-	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
-		f, far := p.both(p.mustSession(), flows)
-		defer far.release()
-		_ = f.CloseWrite()
-		expectEnd(t, far)
-		synctest.Wait()
-		for _, k := range p.liveLinks() {
+	for _, known := range []bool{true, false} {
+		for _, initiator := range []bool{true, false} {
+			t.Run(fmt.Sprintf("known %v, initiator %v", known, initiator), func(t *testing.T) {
+				inSurvivingBubble(t, func(t *testing.T, p *peer) {
+					p.resetBehindTheEnd(known, initiator)
+				})
+			})
+		}
+	}
+}
+
+func (p *peer) resetBehindTheEnd(known, initiator bool) {
+	t := p.t
+	handle, flows := accepted()
+	p.handle = handle
+	near, far := p.both(p.mustSession(), flows)
+	defer far.release()
+	f, g := near, far.Flow
+	if !initiator {
+		f, g = g, f
+	}
+	_ = f.CloseWrite()
+	expectEnd(t, g)
+	synctest.Wait()
+	for _, k := range p.liveLinks() {
+		if known {
 			k.Cut()
+		} else {
+			k.BlackHole(true)
 		}
-		<-f.Session().Done()
-		_ = f.Reset()
-		began := time.Now()
-		err := far.AwaitReset()
-		if took := time.Since(began); err == nil || took > 10*time.Second {
-			t.Errorf("told %v after %v", err, took)
-		}
-	})
+	}
+	if known {
+		<-near.Session().Done()
+	}
+	_ = f.Reset()
+	began := time.Now()
+	err := g.AwaitReset()
+	if took := time.Since(began); err == nil || took > testSurvive/2 {
+		t.Errorf("told %v after %v", err, took)
+	}
+	_ = g.Close()
+	time.Sleep(2 * testSurvive)
+	p.wantNothingLeft()
 }

@@ -24,6 +24,10 @@ const (
 	// resumeFree is how often a flow may lose its link as soon as it has gone on until there is a
 	// pause.
 	resumeFree = 4
+	// resumeFresh is for how long at least it is tried to resume a flow that the far end has never
+	// answered, while the session that it was opened in lives, and resumeFreshTries how often.
+	resumeFresh      = time.Second
+	resumeFreshTries = 3
 )
 
 // suspension is a session's flows that wait for a link, and the making of those links. It outlives
@@ -50,11 +54,13 @@ type suspension struct {
 
 // wait is one flow's.
 type wait struct {
-	since carrier    // that it was on then
-	until time.Time  // when it is given up
-	again time.Time  // when its turn is; zero while it is, or is being resumed
-	asked []*Session // in which it has been tried: for the responder it may be in any of them
-	tries int
+	began  time.Time
+	since  carrier    // that it was on then
+	until  time.Time  // when it is given up
+	again  time.Time  // when its turn is; zero while it is, or is being resumed
+	asked  []*Session // in which it has been tried: for the responder it may be in any of them
+	tries  int        // as far as the next pause depends on it
+	failed int
 }
 
 // suspend has f, which has no link, resumed, or ends it if that cannot be.
@@ -93,7 +99,7 @@ func (u *suspension) add(f *Flow) bool {
 		return false
 	}
 	if _, ok := u.waiting[f]; !ok {
-		w := &wait{since: f.carrier(), until: u.session.timeLeft()}
+		w := &wait{began: time.Now(), since: f.carrier(), until: u.session.timeLeft()}
 		u.waiting[f] = w
 		if w.tries = f.lasting.triedOften(); w.tries > 0 {
 			w.again = time.Now().Add(resumeRetry << w.tries)
@@ -412,10 +418,16 @@ func (u *suspension) tried(f *Flow, err error) {
 		return
 	}
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	if w, ok := u.waiting[f]; ok {
+	w, ok := u.waiting[f]
+	if ok {
+		w.failed++
 		w.again = time.Now().Add(min(resumeRetry<<w.tries, resumeRetryMax))
 		w.tries = min(w.tries+1, resumeRetryMost)
+	}
+	vain := ok && w.failed >= resumeFreshTries && time.Since(w.began) >= resumeFresh
+	u.mu.Unlock()
+	if vain && u.session.Err() == nil && f.lasting.isFresh() {
+		u.fail(f, err)
 	}
 }
 

@@ -86,7 +86,7 @@ func lastSessionKey(r Route) string {
 
 // Outlives tells whether connections that come to the node outlive their links, if who makes them
 // wants that too.
-func (n *Node) Outlives() bool { return n.config.Channel.Survive > 0 }
+func (n *Node) Outlives() bool { return n.config.Channel.Survive >= channel.MinSurvive }
 
 // resumable has connections in a session, which segments 0 to k of r lead to, go on in another one
 // if it is lost: on the same route, or on one beside it.

@@ -62,9 +62,12 @@ func TestValidate(t *testing.T) {
 		"connect": {
 			"connect-timeout", "-1s", func(c *Config) { c.Node.ConnectTimeout = -time.Second },
 		},
-		"keepalive": {"keepalive", "-1s", func(c *Config) { c.Node.Keepalive = -time.Second }},
-		"drain":     {"drain", "-1s", func(c *Config) { c.Node.Drain = -time.Second }},
-		"no drain":  {"", "", func(c *Config) { c.Node.Drain = NoDrain }},
+		"keepalive":     {"keepalive", "-1s", func(c *Config) { c.Node.Keepalive = -time.Second }},
+		"drain":         {"drain", "-1s", func(c *Config) { c.Node.Drain = -time.Second }},
+		"survive":       {"survive", "too short", func(c *Config) { c.Node.Survive = time.Microsecond }},
+		"least survive": {"", "", func(c *Config) { c.Node.Survive = time.Millisecond }},
+		"no survive":    {"", "", func(c *Config) { c.Node.Survive = NoSurvive }},
+		"no drain":      {"", "", func(c *Config) { c.Node.Drain = NoDrain }},
 		"limit": {
 			"max-connections", "-1", func(c *Config) { c.Node.Limits.Connections = -1 },
 		},

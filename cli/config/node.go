@@ -101,6 +101,9 @@ func (n Node) Validate() error {
 		return notATime("drain", n.Drain)
 	case n.Survive < 0 && n.Survive != NoSurvive:
 		return notATime("survive", n.Survive)
+	case n.Survive > 0 && n.Survive < channel.MinSurvive:
+		return fieldError("survive", "{survive} %v is too short: %v at least, or 0",
+			n.Survive, channel.MinSurvive)
 	case n.Survive > channel.MaxSurvive:
 		return fieldError("survive", "{survive} %v is too long: %v at most",
 			n.Survive, channel.MaxSurvive)
