@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/internal/budget"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/wire"
 )
@@ -24,9 +25,10 @@ const (
 	againTries = 2
 	// againPause is the longest pause before that: not all come back at once.
 	againPause = 200 * time.Millisecond
-	// againBytes is how much of what the application says is kept until the far end has answered.
-	// What says more is not opened again.
+	// againBytes is how much of what the application says is kept until the far end has answered,
+	// and againMost how much where there is the memory. What says more is not opened again.
 	againBytes = 32 << 10
+	againMost  = 1 << 20
 )
 
 // again is what it takes to open a stream again. Nil is a stream that is not.
@@ -34,8 +36,9 @@ type again struct {
 	open     func(context.Context) (*Stream, error)
 	allowed  func() bool // whether there are not too many of them
 	life     context.Context
-	by       time.Time // when to give up
-	answerBy time.Time // set before anything is done with the stream
+	run      func(func()) bool // on a goroutine that who ends life waits for
+	by       time.Time         // when to give up
+	answerBy time.Time         // set before anything is done with the stream
 
 	possible atomic.Bool // until the far end has answered, or too much has been written
 	left     int         // tries; the stream's reading lock guards it
@@ -43,6 +46,8 @@ type again struct {
 	// The stream's writing lock guards these.
 	sent  []byte // by the application
 	ended bool   // so has its direction
+
+	taken atomic.Int64 // from the process's budget, for what is kept beyond againBytes
 
 	hook struct {
 		sync.Mutex
@@ -57,12 +62,13 @@ type again struct {
 	}
 }
 
-// newAgain returns what opens a stream again with open, no later than by and while life does not
-// end.
-func newAgain(life context.Context, by time.Time, allowed func() bool,
+// newAgain returns what opens a stream of n's again with open, no later than by and while n lives.
+func newAgain(n *Node, by time.Time, allowed func() bool,
 	open func(context.Context) (*Stream, error),
 ) *again {
-	a := &again{open: open, allowed: allowed, life: life, by: by, left: againTries}
+	a := &again{
+		open: open, allowed: allowed, life: n.life.ctx, run: n.Go, by: by, left: againTries,
+	}
 	a.possible.Store(true)
 	return a
 }
@@ -76,12 +82,41 @@ func (a *again) keepLocked(p []byte) {
 	case a == nil:
 	case !a.possible.Load():
 		a.sent = nil
-	case len(a.sent)+len(p) > againBytes:
-		a.possible.Store(false)
+	case !a.hasRoomLocked(len(p)):
+		a.giveUp()
 		a.sent = nil
 	default:
 		a.sent = append(a.sent, p...)
 	}
+}
+
+// hasRoomLocked tells whether so many bytes more may be kept, and takes room for them.
+func (a *again) hasRoomLocked(more int) bool {
+	size := len(a.sent) + more
+	switch {
+	case size > againMost:
+		return false
+	case size <= max(againBytes, cap(a.sent)):
+		return true
+	}
+	room := min(2*size, againMost)
+	if !budget.Process.Fits(int64(room)) {
+		return false
+	}
+	budget.Process.Take(int64(room))
+	budget.Process.Give(a.taken.Swap(int64(room)))
+	if !a.possible.Load() {
+		a.giveUp()
+		return false
+	}
+	a.sent = append(make([]byte, 0, room), a.sent...)
+	return true
+}
+
+// giveUp has the stream not opened again, and gives back what was taken to keep what it has said.
+func (a *again) giveUp() {
+	a.possible.Store(false)
+	budget.Process.Give(a.taken.Swap(0))
 }
 
 // keepsHook keeps what is to be called when the stream's channel has ended, until the far end has
@@ -101,7 +136,7 @@ func (a *again) settle(on netio.Conn) {
 	if a == nil {
 		return
 	}
-	a.possible.Store(false)
+	a.giveUp()
 	a.hook.Lock()
 	a.hook.settled = true
 	do := a.hook.do
@@ -125,7 +160,7 @@ func (a *again) stop() {
 	if a == nil {
 		return
 	}
-	a.possible.Store(false)
+	a.giveUp()
 	a.ending.Lock()
 	defer a.ending.Unlock()
 	a.ending.stopped = true
@@ -158,7 +193,12 @@ func (s *Stream) openAgain(err error) bool {
 	_ = netio.Reset(s.conn()) // nothing more goes out on it, and whoever writes does not wait for it
 	w := &s.writing
 	w.Lock()
-	defer w.Unlock()
+	lent := false
+	defer func() {
+		if !lent {
+			w.Unlock()
+		}
+	}()
 	silent := len(a.sent) == 0 && !a.ended
 	if !a.mayHappen() || !notCarried(err, silent) || !a.allowed() {
 		return false
@@ -174,10 +214,33 @@ func (s *Stream) openAgain(err error) bool {
 	if err != nil {
 		return false
 	}
-	return s.moveLocked(ctx, next)
+	if !s.moveLocked(ctx, next) {
+		return false
+	}
+	// Whoever is told much may answer before he has heard all of it, and then waits until somebody
+	// reads: that is the caller. Who writes meanwhile waits for the lock, although there is an answer.
+	s.pending.Store(true)
+	lent = len(a.sent) > againBytes && a.run(func() {
+		defer w.Unlock()
+		s.sayAgainLocked(a, next)
+	})
+	if !lent {
+		s.sayAgainLocked(a, next)
+	}
+	return true
 }
 
-// moveLocked has the stream go on where next would, and says again what has been said.
+// sayAgainLocked says again what has been said, where the stream goes on. The answer says what is
+// wrong with it, if that fails.
+func (s *Stream) sayAgainLocked(a *again, next *Stream) {
+	defer s.pending.Store(false)
+	conn := next.first
+	if _, err := conn.Write(append(next.writing.out, a.sent...)); err == nil && a.ended {
+		_ = conn.CloseWrite()
+	}
+}
+
+// moveLocked has the stream go on where next would.
 func (s *Stream) moveLocked(ctx context.Context, next *Stream) bool {
 	a, conn := s.again.Load(), next.first
 	s.later.Store(&conn)
@@ -191,10 +254,6 @@ func (s *Stream) moveLocked(ctx context.Context, next *Stream) bool {
 		_ = conn.SetReadDeadline(a.answerBy)
 	}
 	streamsAgain.Inc()
-	// The answer says what is wrong with it, if these fail.
-	if _, err := conn.Write(append(next.writing.out, a.sent...)); err == nil && a.ended {
-		_ = conn.CloseWrite()
-	}
 	return true
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/internal/budget"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/wire"
@@ -83,8 +84,9 @@ func TestStreamIsOpenedAgain(t *testing.T) {
 		{"shutting down, twice", refuses(wire.GoingAway), againTries, 5, false, againTries + 1, true},
 		{"too late", refuses(wire.Timeout), 1, 5, false, 2, true},
 		{"busy for ever", refuses(wire.Busy), 9, 5, false, againTries + 1, false},
-		{"much has been said", refuses(wire.Busy), 1, againBytes + 1, false, 1, false},
-		{"as much as is kept has been said", refuses(wire.Busy), 1, againBytes, false, 2, true},
+		{"much has been said", refuses(wire.Busy), 1, againMost + 1, false, 1, false},
+		{"as much as is kept has been said", refuses(wire.Busy), 1, againMost, false, 2, true},
+		{"and is kept without being asked", refuses(wire.Busy), 1, againBytes, false, 2, true},
 		{"a decision", refuses(wire.NotTrusted), 1, 5, false, 1, false},
 		{"the target refuses", refuses(wire.Refused), 1, 5, false, 1, false},
 		{"cut, and something has been said", cut, 1, 5, false, 1, false},
@@ -123,6 +125,83 @@ func TestStreamIsOpenedAgain(t *testing.T) {
 				t.Errorf("it was asked for %d times, not %d", n, test.calls)
 			}
 		})
+	}
+}
+
+// Much that is said again is answered before all of it has been heard, and what is said after that
+// stands behind it.
+func TestMuchIsSaidAgain(t *testing.T) {
+	const more = 4 << 20
+	w := newWorld(t)
+	far, at := w.listening(t)
+	var calls atomic.Int32
+	far.Handle("svc", func(_ context.Context, q *Request) error {
+		if calls.Add(1) == 1 {
+			return Refuse(wire.Busy, "")
+		}
+		return reply(q, func([]byte) {})
+	})
+	f := failover(t, w.node(t), Route{at, secure(), svc("svc")})
+	s, err := f.OpenWith(testkit.Context(t), 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	testkit.Hurry(t, s)
+	said := testkit.Pattern(againMost + more)
+	first := said[:againMost]
+	if _, err := s.Write(first); err != nil {
+		t.Fatal(err)
+	}
+	written := make(chan error, 1)
+	heard := make([]byte, len(said))
+	if _, err := io.ReadFull(s, heard[:1]); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_, err := s.Write(said[againMost:])
+		if err == nil {
+			err = s.CloseWrite()
+		}
+		written <- err
+	}()
+	if _, err := io.ReadFull(s, heard[1:]); err != nil || string(heard) != string(said) {
+		t.Fatalf("what comes back is wrong, %v", err)
+	}
+	testkit.ExpectEnd(t, s)
+	if err := testkit.Within(t, written, "Write"); err != nil {
+		t.Error(err)
+	}
+	if n := budget.Process.Taken(); n > againMost {
+		t.Errorf("%d bytes are held", n)
+	}
+}
+
+// Where memory is short, little is kept.
+func TestLittleIsKept(t *testing.T) {
+	budget.SetProcess(4 << 20)
+	defer budget.SetProcess(0)
+	a := newAgain(newWorld(t).node(t), time.Time{}, nil, nil)
+	before := budget.Process.Taken()
+	a.keepLocked(make([]byte, againBytes))
+	if !a.mayHappen() {
+		t.Fatal("nothing is kept")
+	}
+	for range againMost / againBytes {
+		a.keepLocked(make([]byte, againBytes))
+	}
+	if n := budget.Process.Taken() - before; a.mayHappen() || n != 0 {
+		t.Errorf("all is kept, %d bytes are taken", n)
+	}
+	budget.SetProcess(0)
+	a = newAgain(newWorld(t).node(t), time.Time{}, nil, nil)
+	a.keepLocked(make([]byte, againMost))
+	if n := budget.Process.Taken() - before; !a.mayHappen() || n != againMost {
+		t.Errorf("not all is kept, %d bytes are taken", n)
+	}
+	a.settle(nil)
+	if n := budget.Process.Taken() - before; n != 0 {
+		t.Errorf("%d bytes are held", n)
 	}
 }
 

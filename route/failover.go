@@ -247,7 +247,7 @@ func (f *Failover) OpenWith(
 	if !ok {
 		by = time.Now().Add(on.node.connectTimeout())
 	}
-	s.again.Store(newAgain(on.node.life.ctx, by, f.mayOpenAgain,
+	s.again.Store(newAgain(on.node, by, f.mayOpenAgain,
 		func(ctx context.Context) (next *Stream, err error) {
 			next, on, err = f.open(ctx, on, flags, payload)
 			return next, err
