@@ -5,6 +5,7 @@ package test
 import (
 	"io"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -288,6 +289,46 @@ func TestSurvivesNoOutlet(t *testing.T) {
 			w.inlet.says(lostLine)
 			w.inlet.says(reachedLine)
 			w.carries()
+		})
+	}
+}
+
+// TestSurvivesNoInlet has an inlet end. One that is told to stop says so, and the service is told at
+// once. One that is killed looks like a lost link: the service is told when the time is over for
+// which connections wait, as the one end says that wants less, whoever comes in its place.
+func TestSurvivesNoInlet(t *testing.T) {
+	t.Parallel()
+	for _, who := range []string{"inlet", "outlet"} {
+		t.Run(who, func(t *testing.T) {
+			t.Parallel()
+			survive := unhurried(3 * time.Second)
+			p, flags := plan{who: survivor(t)}, []string{"--drain", "0"}
+			short := []string{"--survive", survive.String()}
+			if who == "outlet" {
+				p.outlet = short
+			} else {
+				flags = append(flags, short...)
+			}
+			w := newLasting(t, p)
+			begin := func() conn {
+				w.connect(w.route(), flags...)
+				client, target := w.open()
+				send(t, client, "hello")
+				receives(t, target, "hello")
+				return target
+			}
+			target, began := begin(), time.Now()
+			w.inlet.signal(syscall.SIGTERM)
+			if e := receivesReset(t, target); !inTimeAt(began, e.at, survive-time.Second) {
+				t.Errorf("told %v after the inlet was told to stop", e.at.Sub(began))
+			}
+			target, began = begin(), time.Now()
+			w.inlet.kill()
+			_ = begin() // is no sign of what has become of the one before
+			e := receivesReset(t, target)
+			if took := e.at.Sub(began); took < survive || !inTimeAt(began, e.at, survive+2*time.Second) {
+				t.Errorf("told %v after the inlet was killed, and connections wait %v", took, survive)
+			}
 		})
 	}
 }
