@@ -293,8 +293,8 @@ func TestSurvivesNoOutlet(t *testing.T) {
 	}
 }
 
-// TestSurvivesNoInlet has an inlet end. One that is told to stop says so, and the service is told at
-// once. One that is killed looks like a lost link: the service is told when the time is over for
+// TestSurvivesNoInlet has an inlet end. One that is told to stop says so, and the service is told
+// at once. One that is killed looks like a lost link: the service is told when the time is over for
 // which connections wait, as the one end says that wants less, whoever comes in its place.
 func TestSurvivesNoInlet(t *testing.T) {
 	t.Parallel()
@@ -326,7 +326,8 @@ func TestSurvivesNoInlet(t *testing.T) {
 			w.inlet.kill()
 			_ = begin() // is no sign of what has become of the one before
 			e := receivesReset(t, target)
-			if took := e.at.Sub(began); took < survive || !inTimeAt(began, e.at, survive+2*time.Second) {
+			took := e.at.Sub(began)
+			if took < survive || !inTimeAt(began, e.at, survive+2*time.Second) {
 				t.Errorf("told %v after the inlet was killed, and connections wait %v", took, survive)
 			}
 		})

@@ -61,8 +61,9 @@ func TestSurvivesOpening(t *testing.T) {
 	}
 }
 
-// TestSurvivesMuchOpening has clients say much in connections of which nothing has come to the outlet
-// when the session is lost: it comes back from the service once, and so does what is said later.
+// TestSurvivesMuchOpening has clients say much in connections of which nothing has come to the
+// outlet when the session is lost: it comes back from the service once, and so does what is said
+// later.
 func TestSurvivesMuchOpening(t *testing.T) {
 	t.Parallel()
 	const connections, size, more = 3, 900 << 10, 2 << 20

@@ -120,6 +120,38 @@ func TestPassOnOnce(t *testing.T) {
 	expectStatus(t, err, wire.NoService, 1, testAddress(r.frontAt))
 }
 
+// A relay that has passed links on to another one has the outlet say that it goes away: neither the
+// outlet nor the inlet has a session with it.
+func TestPassedOnIsToldOfLeaving(t *testing.T) {
+	r := newRelays(t)
+	r.answer(Answer{Where: PassOn, Routes: []route.Route{{r.homeAt}}})
+	open := func(to route.Route) *route.Stream {
+		s, err := r.inlet.OpenAndAwait(testkit.Context(t), to, 0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	through := open(r.toOutlet)
+	direct := open(append(route.Route{r.homeAt}, r.toOutlet[1:]...))
+	ctx, cut := context.WithCancel(context.Background())
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		_ = r.frontNode.Shutdown(ctx)
+	}()
+	testkit.Within(t, through.Session().GoingAway(), "being told")
+	select {
+	case <-direct.Session().GoingAway():
+		t.Error("a session by the other relay is told")
+	default:
+	}
+	_ = through.Close()
+	testkit.Within(t, over, "the end of the relay that nobody needs any more")
+	cut()
+}
+
 // A link can be passed on by a node between the relays.
 func TestPassOnThroughABridge(t *testing.T) {
 	r := newRelays(t)
