@@ -102,6 +102,13 @@ func (h *heartbeat) pong(number uint64) error {
 	return nil
 }
 
+// pings returns how many have been sent, or are about to be.
+func (h *heartbeat) pings() uint64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sent
+}
+
 // send sends a ping. answered, if it is not nil, is closed when the pong comes.
 func (h *heartbeat) send(answered chan struct{}) (number uint64) {
 	h.mu.Lock()

@@ -177,6 +177,13 @@ func (k *kept) isLost() bool {
 	return k.gaveUp
 }
 
+// isUnsent tells whether nothing has been made.
+func (k *kept) isUnsent() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.sealed == 0
+}
+
 // isUnheard tells whether the other end has not said that it has opened anything.
 func (k *kept) isUnheard() bool {
 	k.mu.Lock()

@@ -18,15 +18,16 @@ func (f *Flow) part(said bool) {
 	}
 	s := f.Session()
 	s.reports.part(f.lasting.id)
-	over := s.Err() != nil && !s.isLost()
-	if over || said || s.role != identity.Initiator || !f.lasting.part() {
+	over := s.Err() != nil && !s.isLost() || said || f.lasting.kept.isUnsent()
+	if over || s.role != identity.Initiator || !f.lasting.part() {
 		f.lasting.finish()
 		f.tidy()
 		return
 	}
 	// The session may be lost already, and not be known to be: then the other end is told in the one
-	// that takes its place.
+	// that takes its place. Until it is known to have been told, the flow is remembered.
 	f.lasting.kept.giveUp()
+	s.lingering.part(f.lasting.id)
 	s.lingering.add(s, f, true)
 	if s.isLost() {
 		s.suspend(f)
@@ -81,6 +82,10 @@ type lingering struct {
 	flows []lingerer
 	tidy  int       // when there are so many, those that linger no more are taken out
 	next  time.Time // when one that is closed is let go; zero: there is none
+
+	// parted is those of which the other end is told that they are gone, and the first ping that was
+	// sent behind that: its pong says that the other end knows. It is 0 until they have been told of.
+	parted map[flowID]uint64
 }
 
 type lingerer struct {
@@ -120,6 +125,43 @@ func (l *lingering) add(s *Session, f *Flow, closed bool) {
 		l.sweepLocked(s)
 	}
 	l.tidy = max(2*len(l.flows), lingeringFew)
+}
+
+// part remembers a flow of which the other end is about to be told that it is gone.
+func (l *lingering) part(id flowID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.parted == nil {
+		l.parted = make(map[flowID]uint64)
+	}
+	l.parted[id] = 0
+}
+
+// said takes note that the other end has been told that flows are gone, before the next ping.
+func (l *lingering) said(gone []flowID, pings uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range gone {
+		if _, ok := l.parted[id]; ok {
+			l.parted[id] = pings + 1
+		}
+	}
+}
+
+// heard takes note that the other end of s has answered a ping: it knows what was said before.
+func (l *lingering) heard(s *Session, ping uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, first := range l.parted {
+		if first == 0 || ping < first {
+			continue
+		}
+		delete(l.parted, id)
+		if f := s.flowOf(id); f != nil {
+			f.lasting.finish()
+			f.tidy()
+		}
+	}
 }
 
 // lingers is for how long a flow that is closed does in s. One that waits for a link has time.

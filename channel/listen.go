@@ -40,7 +40,12 @@ func (s *Session) handle(t recordType, data []byte) error {
 		s.control.say(typePong, data)
 		return nil
 	case typePong:
-		return s.heartbeat.pong(binary.BigEndian.Uint64(data))
+		number := binary.BigEndian.Uint64(data)
+		err := s.heartbeat.pong(number)
+		if err == nil {
+			s.lingering.heard(s, number)
+		}
+		return err
 	case typeHandshake:
 		return s.keys.handle(data)
 	case typeReady:

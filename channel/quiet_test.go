@@ -377,9 +377,14 @@ func TestBackgroundMoves(t *testing.T) {
 				write(t, f, "x")
 				expect(t, far, "x")
 				time.Sleep(time.Minute)
+				synctest.Wait()
 				for _, f := range []*Flow{f, far.Flow} {
-					if s := f.Session(); s.pool.activity.now() || s.pool.background != 1 {
-						t.Errorf("%v: a flow in the background counts: %d", s.Role(), s.pool.background)
+					s := f.Session()
+					s.pool.mu.Lock()
+					background := s.pool.background
+					s.pool.mu.Unlock()
+					if s.pool.activity.now() || background != 1 {
+						t.Errorf("%v: a flow in the background counts: %d", s.Role(), background)
 					}
 				}
 			})

@@ -195,6 +195,7 @@ func (s *Session) report() error {
 			return err
 		}
 	}
+	s.lingering.said(gone, s.heartbeat.pings())
 	return nil
 }
 

@@ -587,3 +587,24 @@ func (p *peer) resetBehindTheEnd(known, initiator bool) {
 	time.Sleep(2 * testSurvive)
 	p.wantNothingLeft()
 }
+
+// A reset behind the end, where nothing is lost, is forgotten as soon as the other end knows it.
+func TestResetBehindTheEndIsForgotten(t *testing.T) {
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		handle, flows := accepted()
+		p.handle = handle
+		f, far := p.both(p.mustSession(), flows)
+		defer far.release()
+		_ = f.CloseWrite()
+		expectEnd(t, far)
+		_ = f.Reset()
+		if err := far.AwaitReset(); err == nil {
+			t.Error("it is not told")
+		}
+		if p.initiator.remain() == 0 {
+			t.Error("it would not be told again")
+		}
+		time.Sleep(testSurvive / 2) // some pings
+		p.wantNothingLeft()
+	})
+}
