@@ -201,7 +201,7 @@ func (p *Policy) letIn(peer *identity.Peer, now time.Time) error {
 	p.redeeming.Lock()
 	defer p.redeeming.Unlock()
 	t, bearer := peer.Ticket, peer.Identifier()
-	_ = p.Reload() // its errors are told by Poll
+	_ = p.reloadAllowed() // its errors are told by Poll
 	if _, ok := p.lists.Load().allow[bearer]; ok {
 		return p.use(peer, now) // another ticket was redeemed for it a moment ago
 	}
@@ -218,7 +218,7 @@ func (p *Policy) letIn(peer *identity.Peer, now time.Time) error {
 	if err := addToAllowFile(file, bearer, comment); err != nil {
 		return fmt.Errorf("ticket %x: %w", t.Serial(), err)
 	}
-	return p.Reload()
+	return p.reloadAllowed()
 }
 
 // checkList tells whether the file is a list that can be added to.
