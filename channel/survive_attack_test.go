@@ -17,6 +17,7 @@ import (
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/budget"
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // cutAll cuts all links that there are.
@@ -648,3 +649,53 @@ func TestForgedResume(t *testing.T) {
 }
 
 var _ net.Conn = (*deaf)(nil)
+
+// Somebody else who is trusted as well does not resume a flow, even with that flow's keys, nor does
+// he use up the number of one that is still to come.
+func TestResumedByAnother(t *testing.T) {
+	other := testkit.NewIdentity(t)
+	trusting := func(a, b *Config) {
+		surviving(a, b)
+		b.Trust = testkit.Trusting(t, b.Identity, a.Identity.Identifier(), other.Identifier())
+	}
+	inBubble(t, trusting, func(t *testing.T, l *lab) {
+		p := &peer{lab: l, turn: make(chan struct{}, 1)}
+		handle, flows := accepted()
+		p.handle = handle
+		s := p.mustSession()
+		f, far := p.both(s, flows)
+		write(t, f, "x")
+		expect(t, far, "x")
+		synctest.Wait()
+		thief, err := New(Config{
+			Identity: other, Trust: testkit.Trusting(t, other, p.responder.config.Identity.Identifier()),
+			Suites: p.initiator.config.Suites, Survive: testSurvive,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer thief.Close()
+		his, err := thief.Initiate(t.Context(), "", trust.As{Role: trust.Node}, p.dial)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, key := far.carrier(), f.lasting.key
+		next := flowID{f.lasting.id.session, f.lasting.id.number + 1}
+		for _, id := range []flowID{f.lasting.id, next} {
+			if err := asked(t, p, his, id, key, stand{1, 0}); !errors.Is(err, ErrGone) {
+				t.Errorf("flow %d: %v, want %v", id.number, err, ErrGone)
+			}
+		}
+		if far.carrier() != before || !far.isOpen() {
+			t.Error("the flow has lost its link")
+		}
+		write(t, f, "y")
+		expect(t, far, "y")
+		second, far2 := p.both(s, flows)
+		if second.lasting.id != next {
+			t.Errorf("the next flow is %d, want %d", second.lasting.id.number, next.number)
+		}
+		far.release()
+		far2.release()
+	})
+}
