@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/budget"
 	"github.com/secureportal/sp/internal/faultnet"
@@ -698,4 +699,72 @@ func TestResumedByAnother(t *testing.T) {
 		far.release()
 		far2.release()
 	})
+}
+
+// What waits for a link ends in the moment in which trust does, on the side that trusts no more:
+// the session that would notice has been lost. So it does when nobody says that trust has ended.
+func TestTrustEndsWhileSuspended(t *testing.T) {
+	const lives = 20 * time.Second
+	for name, end := range map[string]struct {
+		until time.Duration // what the decision says
+		quiet bool          // the decision is another one, and nobody is told
+		after time.Duration // when it has to be known
+	}{
+		"credential expires": {until: lives, after: lives},
+		"told":               {after: lives},
+		"not told":           {quiet: true, after: lives + reviewInterval},
+	} {
+		for _, role := range []identity.Role{identity.Initiator, identity.Responder} {
+			t.Run(fmt.Sprint(name, " ", role), func(t *testing.T) {
+				var policy *togglePolicy
+				one := func(a, b *Config) {
+					a.Survive, b.Survive = time.Hour, time.Hour
+					policy = newTogglePolicy() // in the bubble
+					if role == identity.Initiator {
+						a.Trust = policy
+					} else {
+						b.Trust = policy
+					}
+				}
+				inBubble(t, one, func(t *testing.T, l *lab) {
+					l.tap = func(int, faultnet.Direction, []byte) {}
+					p := &peer{lab: l, turn: make(chan struct{}, 1)}
+					handle, flows := accepted()
+					p.handle = handle
+					if end.until > 0 {
+						policy.until = time.Now().Add(end.until)
+					}
+					began := time.Now()
+					f, far := p.both(p.mustSession(), flows)
+					defer far.release()
+					p.noWay()
+					p.cutAll()
+					if end.until == 0 {
+						time.Sleep(lives)
+						policy.doubt(end.quiet)
+					}
+					mine := f
+					if role == identity.Responder {
+						mine = far.Flow
+					}
+					_, err := mine.Read(make([]byte, 1))
+					wantErr(t, err, trust.ErrNotTrusted)
+					if took := time.Since(began); took < lives || took > end.after+time.Second {
+						t.Errorf("it has ended after %v, want %v", took, end.after)
+					}
+				})
+			})
+		}
+	}
+}
+
+// doubt has the policy trust nobody any more, and tells nobody if it is to be quiet.
+func (p *togglePolicy) doubt(quiet bool) {
+	if !quiet {
+		p.set(trust.ErrNotTrusted)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = trust.ErrNotTrusted
 }
