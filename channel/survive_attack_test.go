@@ -14,9 +14,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/budget"
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // cutAll cuts all links that there are.
@@ -648,3 +650,121 @@ func TestForgedResume(t *testing.T) {
 }
 
 var _ net.Conn = (*deaf)(nil)
+
+// Somebody else who is trusted as well does not resume a flow, even with that flow's keys, nor does
+// he use up the number of one that is still to come.
+func TestResumedByAnother(t *testing.T) {
+	other := testkit.NewIdentity(t)
+	trusting := func(a, b *Config) {
+		surviving(a, b)
+		b.Trust = testkit.Trusting(t, b.Identity, a.Identity.Identifier(), other.Identifier())
+	}
+	inBubble(t, trusting, func(t *testing.T, l *lab) {
+		p := &peer{lab: l, turn: make(chan struct{}, 1)}
+		handle, flows := accepted()
+		p.handle = handle
+		s := p.mustSession()
+		f, far := p.both(s, flows)
+		write(t, f, "x")
+		expect(t, far, "x")
+		synctest.Wait()
+		thief, err := New(Config{
+			Identity: other, Trust: testkit.Trusting(t, other, p.responder.config.Identity.Identifier()),
+			Suites: p.initiator.config.Suites, Survive: testSurvive,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer thief.Close()
+		his, err := thief.Initiate(t.Context(), "", trust.As{Role: trust.Node}, p.dial)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, key := far.carrier(), f.lasting.key
+		next := flowID{f.lasting.id.session, f.lasting.id.number + 1}
+		for _, id := range []flowID{f.lasting.id, next} {
+			if err := asked(t, p, his, id, key, stand{1, 0}); !errors.Is(err, ErrGone) {
+				t.Errorf("flow %d: %v, want %v", id.number, err, ErrGone)
+			}
+		}
+		if far.carrier() != before || !far.isOpen() {
+			t.Error("the flow has lost its link")
+		}
+		write(t, f, "y")
+		expect(t, far, "y")
+		second, far2 := p.both(s, flows)
+		if second.lasting.id != next {
+			t.Errorf("the next flow is %d, want %d", second.lasting.id.number, next.number)
+		}
+		far.release()
+		far2.release()
+	})
+}
+
+// What waits for a link ends in the moment in which trust does, on the side that trusts no more:
+// the session that would notice has been lost. So it does when nobody says that trust has ended.
+func TestTrustEndsWhileSuspended(t *testing.T) {
+	const lives = 20 * time.Second
+	for name, end := range map[string]struct {
+		until time.Duration // what the decision says
+		quiet bool          // the decision is another one, and nobody is told
+		after time.Duration // when it has to be known
+	}{
+		"credential expires": {until: lives, after: lives},
+		"told":               {after: lives},
+		"not told":           {quiet: true, after: lives + reviewInterval},
+	} {
+		for _, role := range []identity.Role{identity.Initiator, identity.Responder} {
+			t.Run(fmt.Sprint(name, " ", role), func(t *testing.T) {
+				var policy *togglePolicy
+				one := func(a, b *Config) {
+					a.Survive, b.Survive = time.Hour, time.Hour
+					policy = newTogglePolicy() // in the bubble
+					if role == identity.Initiator {
+						a.Trust = policy
+					} else {
+						b.Trust = policy
+					}
+				}
+				inBubble(t, one, func(t *testing.T, l *lab) {
+					l.tap = func(int, faultnet.Direction, []byte) {}
+					p := &peer{lab: l, turn: make(chan struct{}, 1)}
+					handle, flows := accepted()
+					p.handle = handle
+					if end.until > 0 {
+						policy.until = time.Now().Add(end.until)
+					}
+					began := time.Now()
+					f, far := p.both(p.mustSession(), flows)
+					defer far.release()
+					p.noWay()
+					p.cutAll()
+					if end.until == 0 {
+						time.Sleep(lives)
+						policy.doubt(end.quiet)
+					}
+					mine := f
+					if role == identity.Responder {
+						mine = far.Flow
+					}
+					_, err := mine.Read(make([]byte, 1))
+					wantErr(t, err, trust.ErrNotTrusted)
+					if took := time.Since(began); took < lives || took > end.after+time.Second {
+						t.Errorf("it has ended after %v, want %v", took, end.after)
+					}
+				})
+			})
+		}
+	}
+}
+
+// doubt has the policy trust nobody any more, and tells nobody if it is to be quiet.
+func (p *togglePolicy) doubt(quiet bool) {
+	if !quiet {
+		p.set(trust.ErrNotTrusted)
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.err = trust.ErrNotTrusted
+}

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testenv"
@@ -531,6 +532,15 @@ func TestPastIsForgotten(t *testing.T) {
 		}
 		if _, ok := p.get(sessionID{1}); ok {
 			t.Error("the oldest is remembered")
+		}
+		other := &Session{survive: testSurvive, id: identity.Identifier{1}}
+		p.add(other, &epoch{id: sessionID{0, 0, 1}})
+		for n := range 2 * pastMost {
+			p.add(s, &epoch{id: sessionID{byte(n), byte(n >> 8), 2}})
+		}
+		if _, ok := p.get(sessionID{0, 0, 1}); !ok || len(p.epochs) != pastMost {
+			t.Errorf("one far end's sessions are forgotten for another's, or %d are remembered",
+				len(p.epochs))
 		}
 		time.Sleep(testSurvive + time.Second)
 		p.add(s, &epoch{id: sessionID{1, 2, 3}})

@@ -38,6 +38,7 @@ type suspension struct {
 	wake    signal
 	ways    chan *Session // brings sessions that may take the session's place
 	seeks   bool          // somebody looks for those
+	review  time.Time     // when trust is decided the next time at the latest; for run
 
 	mu      sync.Mutex
 	looks   looks // whose time is over
@@ -210,6 +211,9 @@ func (u *suspension) run() {
 			u.failAll(ErrClosed)
 			continue
 		}
+		if !time.Now().Before(u.review) {
+			u.reviewTrust()
+		}
 		u.work(ctx, &tasks)
 		timer.Reset(u.expire(time.Now()))
 	}
@@ -244,9 +248,15 @@ func (u *suspension) sessionEnded(ctx context.Context, tasks *sync.WaitGroup) {
 	}
 }
 
-// reviewTrust ends what waits if the far end is not trusted any more.
+// reviewTrust ends what waits if the far end is not trusted any more. The session may have ended,
+// and with it whatever else would notice.
 func (u *suspension) reviewTrust() {
-	if _, err := u.session.trust.review(); err != nil {
+	until, err := u.session.trust.review()
+	u.review = time.Now().Add(reviewInterval)
+	if !until.IsZero() && until.Before(u.review) {
+		u.review = until
+	}
+	if err != nil {
 		u.failAll(err)
 	}
 }

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -41,12 +42,29 @@ func (p *past) add(s *Session, e *epoch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now, n := time.Now(), 0
-	for n < len(p.epochs) && (now.After(p.epochs[n].until) || len(p.epochs)-n >= pastMost) {
+	for n < len(p.epochs) && now.After(p.epochs[n].until) {
 		n++
 	}
-	p.epochs = append(p.epochs[n:], pastEpoch{
+	p.epochs = p.epochs[n:]
+	if len(p.epochs) >= pastMost {
+		p.forgetOneLocked()
+	}
+	p.epochs = append(p.epochs, pastEpoch{
 		e.id, e.used, e.resume, s.id, s.Name(), s.timeLeft(),
 	})
+}
+
+// forgetOneLocked forgets the oldest epoch of the far end that has most: whoever makes one session
+// after the other does it at his own expense.
+func (p *past) forgetOneLocked() {
+	count := make(map[identity.Identifier]int)
+	most := 0
+	for _, e := range p.epochs {
+		count[e.peer]++
+		most = max(most, count[e.peer])
+	}
+	n := slices.IndexFunc(p.epochs, func(e pastEpoch) bool { return count[e.peer] == most })
+	p.epochs = slices.Delete(p.epochs, n, n+1)
 }
 
 func (p *past) get(id sessionID) (pastEpoch, bool) {

@@ -25,7 +25,7 @@ func bridgeCommand() *cli.Command {
 				Name: "next",
 				Usage: "allowed next `HOP`: host:port, host:first-last, or CIDR:port(s); " +
 					"repeatable; a network is without loopback, link-local, multicast and metadata " +
-					"addresses, unless it lies within them",
+					"addresses, unless it lies within them, and without those of this machine",
 			},
 			&cli.BoolFlag{
 				Name: "open", Category: whoCategory,

@@ -2,7 +2,9 @@ package test
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"testing"
 	"time"
@@ -12,6 +14,8 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // TestCrowd has many people behind one address each keep a session with one outlet, as an inlet
@@ -20,6 +24,89 @@ func TestCrowd(t *testing.T) {
 	alone(t)
 	t.Run("direct", func(t *testing.T) { comesBack(t, false) })
 	t.Run("relayed", func(t *testing.T) { comesBack(t, true) })
+	t.Run("outlets", claimsBack)
+}
+
+// claimsBack has many outlets behind one address, each with an identity and a name of its own, keep
+// those names on one relay, which is killed and started anew.
+func claimsBack(t *testing.T) {
+	n := testenv.OfFull(200, 5000)
+	me := newPerson(t)
+	relay := me.start(me.relayAt(lastingAddress(t), "--allow-anyone", "--log-level", "error")...)
+	at := relay.ready()
+	began := time.Now()
+	c := claimAll(t, n, at)
+	c.await(t)
+	t.Logf("%d have their names after %v, for which the relay computed %v: it has %v", n,
+		since(began), relay.cpu(), relay.use())
+	relay.kill()
+	relay = relay.again()
+	began = time.Now()
+	c.await(t)
+	t.Logf("%d have them again after %v, for which the relay computed %v", n, since(began),
+		relay.cpu())
+	if bound := testenv.OfFull(10*time.Second, 2*time.Minute); !inTime(began, bound) {
+		t.Errorf("all are back after %v, want %v", since(began), bound)
+	}
+}
+
+// claimants each keep a name.
+type claimants struct {
+	n          int
+	registered chan int // who has claimed it, again and again
+}
+
+func claimAll(t *testing.T, n int, at string) *claimants {
+	t.Helper()
+	c := &claimants{n, make(chan int)}
+	ctx, leave := context.WithCancel(context.Background())
+	var tasks sync.WaitGroup
+	var nodes []*route.Node
+	t.Cleanup(func() {
+		leave()
+		for _, node := range nodes {
+			tasks.Go(func() { _ = node.Close() })
+		}
+		tasks.Wait()
+	})
+	for k := range n {
+		node := trustingNode(t)
+		nodes = append(nodes, node)
+		client := &relay.Client{
+			Relay: route.Route{transport.FromAddrPort(netip.MustParseAddrPort(at))},
+			Name:  fmt.Sprintf("outlet-%d", k), Dial: node, Serve: node, MuxOnly: true,
+			Registered: func() {
+				select {
+				case c.registered <- k:
+				case <-ctx.Done():
+				}
+			},
+		}
+		tasks.Go(func() { client.Run(ctx) })
+	}
+	return c
+}
+
+// await returns when all have claimed their names since it was called.
+func (c *claimants) await(t *testing.T) {
+	t.Helper()
+	late := time.After(patience)
+	for missing := newSet(c.n); len(missing) > 0; {
+		select {
+		case k := <-c.registered:
+			delete(missing, k)
+		case <-late:
+			t.Fatalf("%d of %d have no name", len(missing), c.n)
+		}
+	}
+}
+
+func newSet(n int) map[int]bool {
+	all := make(map[int]bool, n)
+	for k := range n {
+		all[k] = true
+	}
+	return all
 }
 
 func comesBack(t *testing.T, relayed bool) {

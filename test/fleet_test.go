@@ -78,6 +78,7 @@ const (
 	noWord      = "no credential was presented"
 	wrongName   = "the far end does not go by that name"
 	unknownWeb  = "no outlet named web"
+	noService   = "no service named outlet"
 	ownIdentity = "it is our own identity"
 )
 
@@ -93,26 +94,27 @@ var fleetAnswers = []struct {
 }{
 	{"outlet", "db", nil},
 	{"outlet", "web", map[string]string{"direct": otherName, "relay": otherName}},
-	{"outlet", "", map[string]string{"direct": noName}},
+	{"outlet", "", map[string]string{"direct": noName, "relay": noName}},
 	{"client", "db", map[string]string{"direct": noOutlet, "relay": noOutlet}},
 	{"client", "web", map[string]string{"direct": noOutlet, "relay": noOutlet}},
-	{"client", "", map[string]string{"direct": noName}},
+	{"client", "", map[string]string{"direct": noName, "relay": noName}},
 	{"relay", "db", map[string]string{"direct": noOutlet, "relay": noOutlet}},
 	{"relay", "web", map[string]string{"direct": noOutlet, "relay": noOutlet}},
 	{"relay", "", map[string]string{"direct": noName, "relay": noName}},
 	{"stranger", "db", map[string]string{"direct": noWord, "relay": noWord}},
 	{"stranger", "web", map[string]string{"direct": noWord, "relay": noWord}},
-	{"stranger", "", map[string]string{"direct": noName}},
+	{"stranger", "", map[string]string{"direct": noName, "relay": noName}},
 }
 
 // TestFleet has each member of a fleet, and a stranger, take the place of each other: as the outlet
-// that a client asks for, as a client, as who claims a name on a relay, and as the relay. All but
-// the right ones are refused, with the reason.
+// that a client asks for, as a client, as the bridge on the way, as who claims a name on a relay,
+// and as the relay. All but the right ones are refused, with the reason.
 func TestFleet(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
 	f.join("another client", "client")
 	f.join("another outlet", "outlet")
+	f.join("another relay", "relay")
 	t.Run("answers", func(t *testing.T) {
 		for _, row := range fleetAnswers {
 			t.Run(
@@ -122,6 +124,7 @@ func TestFleet(t *testing.T) {
 		}
 	})
 	t.Run("asks", func(t *testing.T) { f.in(t).asks() })
+	t.Run("bridges", func(t *testing.T) { f.in(t).bridges() })
 	t.Run("claims", func(t *testing.T) { f.in(t).claims() })
 	t.Run("takes claims", func(t *testing.T) { f.in(t).takesClaims() })
 }
@@ -168,7 +171,7 @@ func (f *fleet) trap(who, name, target string) map[string]string {
 	if name != "" {
 		routes["bridge"] = step(bridge) + step(direct) + forwardTo(name) + toOutlet
 	}
-	if name == "" && who == "relay" {
+	if name == "" { // so the relay itself is asked for its outlet
 		_, routes["relay"] = f.start(who, "relay", "--listen", anywhere)
 	}
 	return routes
@@ -178,10 +181,7 @@ func (f *fleet) answers(who, asked string, reasons map[string]string) {
 	f.t.Helper()
 	routes := f.trap(who, asked, named(f.t, "target"))
 	for _, way := range fleetWays {
-		route, ok := routes[way]
-		if !ok {
-			continue
-		}
+		route := routes[way]
 		if way == "bridge" {
 			way = "direct"
 		}
@@ -195,49 +195,146 @@ func (f *fleet) answers(who, asked string, reasons map[string]string) {
 	}
 }
 
-// asks has each of them be a client of the outlet, which is called db, by each way and under each
-// name.
+// turnedAway is how somebody is refused who asks for an outlet, or the zero value if he is not.
+type turnedAway struct {
+	code int
+	told string
+	by   string // who has logged the reason; nobody if it is not about who asks
+	logs string
+}
+
+func refusedBy(by, logs string) turnedAway {
+	return turnedAway{notTrusted, "not trusted by the far end", by, logs}
+}
+
+// fleetAsks says what becomes of each who asks for the outlet, which is called db, by each way and
+// under each name. The outlet and the relay listen, and so does a bridge to the outlet.
+var fleetAsks = []struct {
+	who, asked string
+	ends       map[string]turnedAway // by way
+}{
+	{"client", "db", everyWay(turnedAway{})},
+	{"client", "web", everyWay(turnedAway{unreachable, unknownWeb, "", ""})},
+	{"client", "", map[string]turnedAway{
+		"direct": {notTrusted, wrongName, "", ""},
+		"relay":  {unreachable, noService, "", ""},
+		"bridge": {notTrusted, wrongName, "", ""},
+	}},
+	{"outlet", "db", everyWay(refusedBy("outlet", anOutlet))},
+	{"outlet", "web", everyWay(turnedAway{unreachable, unknownWeb, "", ""})},
+	{"outlet", "", map[string]turnedAway{
+		"direct": refusedBy("outlet", anOutlet),
+		"relay":  {unreachable, noService, "", ""},
+		"bridge": refusedBy("outlet", anOutlet),
+	}},
+	{"relay", "db", everyWay(refusedBy("outlet", noInlet))},
+	{"relay", "web", everyWay(turnedAway{unreachable, unknownWeb, "", ""})},
+	{"relay", "", map[string]turnedAway{
+		"direct": refusedBy("outlet", noInlet),
+		"relay":  {unreachable, noService, "", ""},
+		"bridge": refusedBy("outlet", noInlet),
+	}},
+	{"stranger", "db", map[string]turnedAway{
+		"direct": refusedBy("outlet", noWord),
+		"relay":  refusedBy("outlet", noWord),
+		"bridge": refusedBy("bridge", noWord),
+	}},
+	{"stranger", "web", map[string]turnedAway{
+		"direct": {unreachable, unknownWeb, "", ""},
+		"relay":  {unreachable, unknownWeb, "", ""},
+		"bridge": refusedBy("bridge", noWord),
+	}},
+	{"stranger", "", map[string]turnedAway{
+		"direct": refusedBy("outlet", noWord),
+		"relay":  refusedBy("relay", noWord),
+		"bridge": refusedBy("bridge", noWord),
+	}},
+}
+
+func everyWay(r turnedAway) map[string]turnedAway {
+	return map[string]turnedAway{"direct": r, "relay": r, "bridge": r}
+}
+
+// asks has each of them be a client of the outlet. None is the one that serves.
 func (f *fleet) asks() {
 	f.t.Helper()
-	_, relay := f.start("relay", "relay", "--listen", anywhere)
+	relay, relayAt := f.start("relay", "relay", "--listen", anywhere)
 	outlet, printed := f.start(
-		"outlet", "outlet", "--listen", anywhere, "--name", "db", "--relay", relay, "--target",
+		"outlet", "outlet", "--listen", anywhere, "--name", "db", "--relay", relayAt, "--target",
 		named(f.t, "target"))
 	direct := hostPortOf(wordBehind(f.t, printed, "--to"))
+	bridge, bridgeAt := f.start("relay", "bridge", "--listen", anywhere, "--next", direct)
 	outlet.says("msg=registered")
-	for _, way := range []string{direct, relay} {
-		_, inlet := f.start("another client", "inlet", "--listen", anywhere, "--to", "db@"+way)
+	logs := map[string]*process{"outlet": outlet, "relay": relay, "bridge": bridge}
+	places := map[string]string{"direct": direct, "relay": relayAt, "bridge": direct}
+	for _, row := range fleetAsks {
+		for _, way := range fleetWays {
+			to := places[way]
+			if row.asked != "" {
+				to = row.asked + "@" + to
+			}
+			if way == "bridge" {
+				to = bridgeAt + "/" + to
+			}
+			f.t.Run(row.who+" for "+orNone(row.asked)+" by "+way, func(t *testing.T) {
+				f.in(t).asksFor(row.who, to, row.ends[way], logs)
+			})
+		}
+	}
+}
+
+func (f *fleet) asksFor(who, to string, end turnedAway, logs map[string]*process) {
+	f.t.Helper()
+	asker := "another " + who
+	if who == "stranger" {
+		asker = who
+	}
+	ask := []string{"inlet", "--listen", anywhere, "--to", to}
+	if end == (turnedAway{}) {
+		_, inlet := f.start(asker, ask...)
 		reaches(f.t, inlet, "target")
-		ask := func(who string, code int, text, to string) {
-			f.t.Helper()
-			f.members[who].fails(
-				code,
-				text,
-				f.as(who, "inlet", "--no-wait", "--listen", anywhere, "--to", to,
-					"--allow", f.members["outlet"].identifier(), "--allow", f.members["relay"].identifier())...)
-		}
-		for who, reason := range map[string]string{"relay": noInlet, "stranger": noWord} {
-			ask(who, notTrusted, "not trusted by the far end", "db@"+way)
-			outlet.says(f.members[who].identifier() + " is not trusted: ")
-			outlet.says(reason)
-		}
-		for who := range fleetSays {
-			ask(who, unreachable, unknownWeb, "web@"+way)
-		}
+		return
 	}
-	for who, text := range map[string]string{
-		"client": wrongName, "relay": "not trusted", "stranger": "not trusted",
+	ask = append(ask, "--no-wait", "--allow", f.members["outlet"].identifier(),
+		"--allow", f.members["relay"].identifier())
+	reason := f.members[asker].identifier() + " is not trusted: "
+	log := logs[end.by]
+	before := 0
+	if log != nil {
+		before = log.said(reason)
+	}
+	f.members[asker].fails(end.code, end.told, f.as(asker, ask...)...)
+	if log == nil {
+		return
+	}
+	log.saysAgain(reason, before)
+	lines := log.linesWith(reason)
+	if last := lines[len(lines)-1]; !strings.Contains(last, end.logs) {
+		f.t.Errorf("the reason is not %q: %s", end.logs, last)
+	}
+}
+
+// bridges has each of them be the bridge by which a client asks for the outlet.
+func (f *fleet) bridges() {
+	f.t.Helper()
+	_, printed := f.start("outlet", "outlet", "--listen", anywhere, "--name", "db", "--target",
+		named(f.t, "target"))
+	direct := hostPortOf(wordBehind(f.t, printed, "--to"))
+	for who, reason := range map[string]string{
+		"relay": "", "client": noHop, "another outlet": noHop, "stranger": noWord,
 	} {
-		f.members[who].fails(
-			notTrusted,
-			text,
-			f.as(who, "inlet", "--no-wait", "--listen", anywhere, "--to", direct,
-				"--allow", f.members["outlet"].identifier())...)
+		_, at := f.start(who, "bridge", "--allow-anyone", "--listen", anywhere, "--next", direct)
+		for _, asked := range []string{"db@", "web@", ""} {
+			to := at + "/" + asked + direct
+			if reason != "" {
+				f.members["another client"].fails(notTrusted, reason,
+					f.as("another client", "inlet", "--no-wait", "--listen", anywhere, "--to", to)...)
+			} else if asked == "db@" {
+				_, inlet := f.start("another client", "inlet", "--listen", anywhere, "--to", to)
+				reaches(f.t, inlet, "target")
+			}
+		}
 	}
-	// An outlet may not be a client of another one, either.
-	f.members["another outlet"].fails(notTrusted, "not trusted by the far end",
-		f.as("another outlet", "inlet", "--no-wait", "--listen", anywhere, "--to", "db@"+direct)...)
-	outlet.says(anOutlet)
 }
 
 // claims has each of them claim a name on the relay.

@@ -229,6 +229,11 @@ func TestNetworksApart(t *testing.T) {
 			}
 			m.transfers(t, listens)
 			n.apart(me)
+			if topology.name == "bridge" { // its own address there is not in that network
+				own := n.farNet + ".1:7000"
+				me.in(n.near).fails(notTrusted, "forwarding to "+own+" is not allowed here",
+					"send", "--to", middle+":4000/"+own, "hello")
+			}
 		})
 	}
 }

@@ -25,6 +25,8 @@ type listFile struct {
 	named        // ids is nil if it was never read
 	fresh   bool // it has been read since the policy last looked
 	emptied bool // it was found empty once, which is not believed yet
+
+	shorter fs.FileInfo // of a deny file in which something was missing once; nil: nothing is
 }
 
 func newListFile(kind, path string) *listFile {
@@ -38,8 +40,8 @@ func (f *listFile) load() error {
 }
 
 // poll loads the file if it is not as it was. An error is returned once and not again
-// until it is another one. A file that is being written, or has just been emptied,
-// perhaps to be written, is left for the next time.
+// until it is another one. A file that is being written, or an allow file that has just been
+// emptied, perhaps to be written, is left for the next time. So is what is missing in a deny file.
 func (f *listFile) poll() error {
 	if !f.file.Changed() {
 		return f.file.Once(nil)
@@ -50,7 +52,7 @@ func (f *listFile) poll() error {
 // read makes the file's contents the list, if they are one. Contents that are wrong are not
 // read again before the file changes; a file that cannot be read is.
 func (f *listFile) read(patient bool) error {
-	b, _, err := atomicfile.ReadDeciding(f.path, MaxListFile)
+	b, info, err := atomicfile.ReadDeciding(f.path, MaxListFile)
 	if f.isAwaited() && errors.Is(err, fs.ErrNotExist) {
 		f.file.Again()
 		return nil
@@ -67,8 +69,24 @@ func (f *listFile) read(patient bool) error {
 	if err != nil {
 		return f.error(err)
 	}
+	if patient && f.kind == denyKind && f.named.exceeds(all) && !f.leftAlone(info) {
+		f.file.Again()
+		all = all.and(f.named)
+	} else {
+		f.shorter = nil
+	}
 	f.named, f.fresh = all, true
 	return nil
+}
+
+// leftAlone reports whether a deny file that lacks something is as it was when that was found out.
+// Nobody is let in because somebody else is writing the list just now, slowly: what is new counts
+// at once, and what is missing only if it still is at the next look and nothing has been written
+// since.
+func (f *listFile) leftAlone(now fs.FileInfo) bool {
+	before := f.shorter
+	f.shorter = now
+	return filewatch.Same(before, now)
 }
 
 // isAwaited reports whether the file may be missing: it has not been there yet.
@@ -76,7 +94,7 @@ func (f *listFile) isAwaited() bool { return f.later && f.ids == nil }
 
 // unfinished reports whether somebody seems to be writing what was read as b.
 func (f *listFile) unfinished(b []byte) bool {
-	emptied := len(b) == 0 && len(f.ids)+len(f.serials) > 0 && !f.emptied
+	emptied := len(b) == 0 && f.kind == allowKind && len(f.ids) > 0 && !f.emptied
 	f.emptied = emptied
 	return emptied || f.file.Changing()
 }

@@ -44,8 +44,19 @@ func (p *Policy) Reload() error { return p.refresh((*listFile).load) }
 
 // Poll reads the files that have changed since they were read: another inode, size or
 // time of change. It costs a stat a file. Errors are those of Reload, except that the
-// same one is not returned twice in a row.
+// same one is not returned twice in a row. What a deny file does not name any more counts
+// when the next Poll finds it unchanged: it may be in the middle of being written.
 func (p *Policy) Poll() error { return p.refresh((*listFile).poll) }
+
+// reloadAllowed is Reload of the allow files: a deny file may be in the middle of being written.
+func (p *Policy) reloadAllowed() error {
+	return p.refresh(func(f *listFile) error {
+		if f.kind == denyKind {
+			return nil
+		}
+		return f.load()
+	})
+}
 
 func (p *Policy) refresh(read func(*listFile) error) error {
 	p.mu.Lock()

@@ -62,11 +62,12 @@ func (s *fileStory) changes(want bool, do func() error) error {
 	return err
 }
 
-// Both ways of reading the files again behave alike, but for what Poll leaves out.
+// Both ways of reading the files again behave alike, but for what Poll leaves out: it looks twice
+// before somebody is let in because a deny file does not name him any more.
 func TestPolicyFiles(t *testing.T) {
 	for name, reread := range map[string]func(*fileStory) error{
 		"Reload": func(s *fileStory) error { return s.Reload() },
-		"Poll":   func(s *fileStory) error { return s.Poll() },
+		"Poll":   func(s *fileStory) error { return errors.Join(s.Poll(), s.Poll()) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newFileStory(t)
@@ -167,6 +168,79 @@ func TestPollOfEmptiedFile(t *testing.T) {
 	_ = s.changes(false, s.Poll)
 	_ = s.changes(true, s.Poll)
 	s.trusts(false, false)
+}
+
+// Nobody is let in because a deny file is in the middle of being written, however slowly, and
+// whatever is done meanwhile. What is new in it counts at once.
+func TestPollOfDenyFileBeingWritten(t *testing.T) {
+	s := newFileStory(t)
+	a, b := s.a.Identifier().String()+"\n", s.b.Identifier().String()+"\n"
+	write(t, s.allow, a+b)
+	write(t, s.deny, "# first\n"+a)
+	if err := s.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	s.trusts(false, true)
+	for _, part := range []string{
+		"", "# first\n", "# first of all\n", "# fir", "#", "", "#\n\n", "\n",
+	} {
+		write(t, s.deny, part)
+		_ = s.changes(false, s.Poll)
+		s.trusts(false, true)
+	}
+	write(t, s.deny, "# now b\n"+b)
+	_ = s.changes(true, s.Poll)
+	s.trusts(false, false)
+	_ = s.changes(true, s.Poll) // that is all
+	s.trusts(true, false)
+	write(t, s.deny, "") // and this as well
+	_ = s.changes(false, s.Poll)
+	_ = s.changes(true, s.Poll)
+	s.trusts(true, true)
+
+	// Neither is it by a ticket, for which the allow file is read again.
+	i := newInn(t)
+	guest := newIdentity(t, "guest")
+	write(t, i.allow, guest.Identifier().String()+"\n")
+	write(t, i.deny, guest.Identifier().String()+"\n")
+	if err := i.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	write(t, i.deny, "")
+	other := newIdentity(t, "other")
+	ticket := &identity.Peer{History: other.History(), Ticket: ticketOf(t, i.host)}
+	if _, err := i.Redeem(ticket, t0); err != nil {
+		t.Fatal(err)
+	}
+	_, err := i.Check(peerOf(guest), anInlet, t0)
+	wantErr(t, err, ErrNotTrusted, "denied by")
+}
+
+// So it is with serial numbers of credentials.
+func TestPollOfRevokedBeingWritten(t *testing.T) {
+	authority, guest := newIdentity(t, "authority"), newIdentity(t, "guest")
+	bad := issued(t, authority, guest.Identifier())
+	file := writeTemp(t, "deny", "")
+	p := newPolicy(t, Config{
+		Authorities: []identity.Identifier{authority.Identifier()}, DenyFiles: []string{file},
+	})
+	if err := RevokeCredential(file, bad.Serial(), ""); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{string(read(t, file)), "", "#", ""} {
+		write(t, file, text)
+		if err := p.Poll(); err != nil {
+			t.Fatal(err)
+		}
+		_, err := p.Check(peerOf(guest, bad), anInlet, t0)
+		wantErr(t, err, ErrNotTrusted, "revoked by")
+	}
+	if err := p.Poll(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Check(peerOf(guest, bad), anInlet, t0); err != nil {
+		t.Errorf("what was taken out for good: %v", err)
+	}
 }
 
 // A file is read again only if something about it is different, once it has settled.

@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"unicode/utf8"
 
@@ -21,6 +22,34 @@ type Serial = [16]byte
 type named struct {
 	ids     map[identity.Identifier]int
 	serials map[Serial]int // of a deny file
+}
+
+// exceeds reports whether n names somebody, or a credential, that other does not.
+func (n named) exceeds(other named) bool {
+	return !within(n.ids, other.ids) || !within(n.serials, other.serials)
+}
+
+// and returns what n names and, on the lines on which that does, what other names.
+func (n named) and(other named) named {
+	return named{joined(n.ids, other.ids), joined(n.serials, other.serials)}
+}
+
+func within[K comparable](some, all map[K]int) bool {
+	for key := range some {
+		if _, ok := all[key]; !ok {
+			return false
+		}
+	}
+	return true
+}
+
+func joined[K comparable](first, second map[K]int) map[K]int {
+	all := maps.Clone(second)
+	if all == nil {
+		all = make(map[K]int)
+	}
+	maps.Copy(all, first)
+	return all
 }
 
 // parseList returns the identities in an allow file. The error names the line.

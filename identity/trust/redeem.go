@@ -24,7 +24,26 @@ import (
 // Creating that file is what spends a ticket: the system does it once only, also when
 // two processes try, and it is on the disk before anybody is trusted for it. What it
 // says inside is for people.
+//
+// One file may have several names, and one name lead to several files, one after the other: where
+// the allow file is a symbolic link there are two folders, and a ticket that is spent in either of
+// them is spent.
 const spentSuffix = ".spent"
+
+// spentFolders returns the folders of an allow file: the one that all who share the file have, by
+// whatever name, first.
+func spentFolders(allowFile string) []string {
+	named := allowFile + spentSuffix
+	info, err := os.Lstat(allowFile)
+	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		return []string{named}
+	}
+	real, err := filepath.EvalSymlinks(allowFile)
+	if err != nil {
+		return []string{named}
+	}
+	return []string{real + spentSuffix, named}
+}
 
 // Spent says by whom a ticket was spent.
 type Spent struct {
@@ -92,7 +111,7 @@ func (p *Policy) use(peer *identity.Peer, now time.Time) error {
 	if p.checkTicket(t, now) != nil {
 		return nil
 	}
-	err := spend(p.spentFolder(), t, "shown by "+peer.Identifier().String(), now)
+	err := spend(p.allowFiles[0].path, t, "shown by "+peer.Identifier().String(), now)
 	if errors.Is(err, ErrSpent) {
 		return nil
 	}
@@ -109,15 +128,15 @@ func (p *Policy) tellSpent(by *identity.Peer, letIn bool) {
 	}
 }
 
-func (p *Policy) spentFolder() string { return p.allowFiles[0].path + spentSuffix }
-
 // checkSpentFolder refuses to redeem tickets where others can make them good again.
 func (p *Policy) checkSpentFolder() error {
 	if p.issuer == nil {
 		return nil
 	}
-	if err := atomicfile.CheckDeciding(p.spentFolder()); err != nil {
-		return fmt.Errorf("spent tickets: %w", err)
+	for _, dir := range spentFolders(p.allowFiles[0].path) {
+		if err := atomicfile.CheckDeciding(dir); err != nil {
+			return fmt.Errorf("spent tickets: %w", err)
+		}
 	}
 	return nil
 }
@@ -130,11 +149,9 @@ func (p *Policy) TryRedeem() error {
 	}
 	file := p.allowFiles[0].path
 	err := atomicfile.Try(file)
-	if err == nil {
-		if info, stat := os.Stat(p.spentFolder()); stat == nil && info.IsDir() {
-			err = atomicfile.Try(filepath.Join(p.spentFolder(), "0-0"))
-		} else if stat == nil {
-			err = fmt.Errorf("%s is no folder", p.spentFolder())
+	for _, dir := range spentFolders(file) {
+		if err == nil {
+			err = trySpend(dir)
 		}
 	}
 	if err != nil {
@@ -143,13 +160,25 @@ func (p *Policy) TryRedeem() error {
 	return nil
 }
 
+// trySpend tells why nothing could be marked as spent in a folder, which need not be there yet.
+func trySpend(dir string) error {
+	info, err := os.Stat(dir)
+	switch {
+	case err != nil:
+		return atomicfile.Try(dir)
+	case !info.IsDir():
+		return fmt.Errorf("%s is no folder", dir)
+	}
+	return atomicfile.Try(filepath.Join(dir, "0-0"))
+}
+
 // RevokeTicket spends a ticket that was made for the outlet with an allow file, so that it lets
 // nobody in. That it was spent before is [ErrSpent].
 func RevokeTicket(allowFile string, t *identity.Ticket, now time.Time) error {
 	if err := checkList(allowFile); err != nil {
 		return fmt.Errorf("allow file %s: %w", allowFile, err)
 	}
-	if err := spend(allowFile+spentSuffix, t, "revoked", now); err != nil {
+	if err := spend(allowFile, t, "revoked", now); err != nil {
 		return fmt.Errorf("ticket %x: %w", t.Serial(), err)
 	}
 	return nil
@@ -172,7 +201,7 @@ func (p *Policy) letIn(peer *identity.Peer, now time.Time) error {
 	p.redeeming.Lock()
 	defer p.redeeming.Unlock()
 	t, bearer := peer.Ticket, peer.Identifier()
-	_ = p.Reload() // its errors are told by Poll
+	_ = p.reloadAllowed() // its errors are told by Poll
 	if _, ok := p.lists.Load().allow[bearer]; ok {
 		return p.use(peer, now) // another ticket was redeemed for it a moment ago
 	}
@@ -181,7 +210,7 @@ func (p *Policy) letIn(peer *identity.Peer, now time.Time) error {
 		return fmt.Errorf("ticket %x cannot be redeemed: allow file %s: %w",
 			t.Serial(), file, err)
 	}
-	if err := spend(p.spentFolder(), t, "redeemed by "+bearer.String(), now); err != nil {
+	if err := spend(file, t, "redeemed by "+bearer.String(), now); err != nil {
 		return fmt.Errorf("ticket %x: %w", t.Serial(), err)
 	}
 	p.tellSpent(peer, true)
@@ -189,7 +218,7 @@ func (p *Policy) letIn(peer *identity.Peer, now time.Time) error {
 	if err := addToAllowFile(file, bearer, comment); err != nil {
 		return fmt.Errorf("ticket %x: %w", t.Serial(), err)
 	}
-	return p.Reload()
+	return p.reloadAllowed()
 }
 
 // checkList tells whether the file is a list that can be added to.
@@ -202,28 +231,38 @@ func checkList(path string) error {
 	return err
 }
 
-// spend writes to the disk that a ticket is spent, and how. It gives ErrSpent if that has
-// been done before.
-func spend(dir string, t *identity.Ticket, how string, now time.Time) error {
-	if err := atomicfile.MakeDir(dir); err != nil {
-		return err
-	}
-	if err := atomicfile.CheckDeciding(dir); err != nil {
-		return err
-	}
-	path := filepath.Join(dir, fmt.Sprintf("%d-%x", t.Expires().Unix(), t.Serial()))
-	if _, err := os.Lstat(path); err == nil {
-		return fmt.Errorf("%w%s", ErrSpent, spentHow(path))
-	}
-	if err := prune(dir, now, MaxSpent); err != nil {
-		return err
+// spend writes to the disk that a ticket for an allow file is spent, and how. It gives ErrSpent if
+// that has been done before.
+func spend(allowFile string, t *identity.Ticket, how string, now time.Time) error {
+	file := fmt.Sprintf("%d-%x", t.Expires().Unix(), t.Serial())
+	folders := spentFolders(allowFile)
+	for _, dir := range folders {
+		if err := atomicfile.MakeDir(dir); err != nil {
+			return err
+		}
+		if err := atomicfile.CheckDeciding(dir); err != nil {
+			return err
+		}
+		path := filepath.Join(dir, file)
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("%w%s", ErrSpent, spentHow(path))
+		}
 	}
 	text := fmt.Appendf(nil, "%s at %s\n", how, now.UTC().Format(time.RFC3339))
-	err := atomicfile.Mark(path, text)
-	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("%w%s", ErrSpent, spentHow(path))
+	for _, dir := range folders {
+		if err := prune(dir, now, MaxSpent); err != nil {
+			return err
+		}
+		path := filepath.Join(dir, file)
+		err := atomicfile.Mark(path, text)
+		if errors.Is(err, fs.ErrExist) {
+			return fmt.Errorf("%w%s", ErrSpent, spentHow(path))
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // spentHow returns what a spent file says, for the log.

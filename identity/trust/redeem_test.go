@@ -2,7 +2,9 @@ package trust
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -454,4 +456,65 @@ func idsOf(all ...*identity.Identity) (ids []identity.Identifier) {
 		ids = append(ids, id.Identifier())
 	}
 	return ids
+}
+
+// A ticket is spent once, whatever the allow file is called where it is shown, and stays spent when
+// its name leads to another file.
+func TestTicketOfFileWithNames(t *testing.T) {
+	i := newInn(t)
+	elsewhere := t.TempDir()
+	if err := os.Chmod(elsewhere, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	link, second := filepath.Join(elsewhere, "link"), filepath.Join(elsewhere, "second")
+	if err := os.Symlink(i.allow, link); err != nil {
+		t.Skip(err) // who may not make links has none
+	}
+	if err := os.Symlink("link", second); err != nil {
+		t.Fatal(err)
+	}
+	by := func(name string) *Policy {
+		p := i.policy(func(c *Config) { c.AllowFiles = []string{name} })
+		if err := p.TryRedeem(); err != nil {
+			t.Error(err)
+		}
+		return p
+	}
+	people := 0
+	bearer := func(ticket *identity.Ticket) *identity.Peer {
+		people++
+		someone := newIdentity(t, fmt.Sprint("guest ", people))
+		return &identity.Peer{History: someone.History(), Ticket: ticket}
+	}
+	names := []string{i.allow, link, second}
+	for _, first := range names {
+		ticket := ticketOf(t, i.host)
+		if _, err := by(first).Redeem(bearer(ticket), t0); err != nil {
+			t.Fatal(err)
+		}
+		for _, then := range names {
+			_, err := by(then).Redeem(bearer(ticket), t0)
+			wantErr(t, err, ErrSpent, "redeemed by ")
+		}
+	}
+	revoked := ticketOf(t, i.host)
+	if err := RevokeTicket(i.allow, revoked, t0); err != nil {
+		t.Fatal(err)
+	}
+	_, err := by(second).Redeem(bearer(revoked), t0)
+	wantErr(t, err, ErrSpent, "revoked")
+
+	// A list is replaced by having its name lead to another one.
+	kept := ticketOf(t, i.host)
+	if _, err := by(link).Redeem(bearer(kept), t0); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(link); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(writeTemp(t, "newer", ""), link); err != nil {
+		t.Fatal(err)
+	}
+	_, err = by(link).Redeem(bearer(kept), t0)
+	wantErr(t, err, ErrSpent, "redeemed by ")
 }

@@ -63,7 +63,7 @@ func (f *File) Changed() bool {
 		f.info = nil
 		return true
 	}
-	same := f.settled && sameFile(f.info, now)
+	same := f.settled && Same(f.info, now)
 	f.info, f.settled = now, time.Since(now.ModTime()) > settleTime
 	return !same
 }
@@ -72,7 +72,7 @@ func (f *File) Changed() bool {
 // says whether somebody is writing the file just now.
 func (f *File) Changing() bool {
 	now, err := os.Stat(f.path)
-	return err != nil || !sameFile(f.info, now)
+	return err != nil || !Same(f.info, now)
 }
 
 // Again makes the next Changed report true, whatever it finds.
@@ -101,7 +101,9 @@ func (f *File) tell(err error, atOnce bool) error {
 	return err
 }
 
-func sameFile(before, now fs.FileInfo) bool {
+// Same reports whether a file has been left alone between two looks at it. before is nil if there
+// was no look.
+func Same(before, now fs.FileInfo) bool {
 	return before != nil && os.SameFile(before, now) &&
 		before.Size() == now.Size() && before.ModTime().Equal(now.ModTime())
 }

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -89,6 +90,30 @@ func MustBeWritten(ip netip.Addr, name string) bool {
 		return !ip.IsLoopback() && MustBeWritten(ip, "")
 	}
 	return withholds(netip.PrefixFrom(zeroOf(ip), 0), ip)
+}
+
+// LeadsHome tells whether p has a, which it matches, only as one of a network, and a is an address
+// of this machine: a service here that listens everywhere may count on a firewall, which does not
+// see what comes from within.
+func (p Pattern) LeadsHome(a Address) bool {
+	if p.name != "" || p.prefix.IsSingleIP() {
+		return false
+	}
+	ip := plain(a.IP)
+	return !MustBeWritten(ip, "") && isOwn(ip) // of what must be written, it has what is
+}
+
+// isOwn tells whether ip is an address of this machine: the kernel sends to such a one from itself.
+// Nothing is sent.
+func isOwn(ip netip.Addr) bool {
+	const discard = 9
+	c, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, discard)))
+	if err != nil {
+		return false // no way leads there
+	}
+	defer c.Close()
+	from, ok := c.LocalAddr().(*net.UDPAddr)
+	return ok && plain(from.AddrPort().Addr()) == ip
 }
 
 func zeroOf(ip netip.Addr) netip.Addr {

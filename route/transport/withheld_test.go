@@ -58,6 +58,53 @@ func TestNetworksWithoutWhatMustBeWritten(t *testing.T) {
 	}
 }
 
+// A network is without the addresses that this machine has, and one that is written is meant.
+func TestNetworksWithoutThisMachine(t *testing.T) {
+	all, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	leadsHome := func(pattern string, ip netip.Addr) bool {
+		t.Helper()
+		p, err := ParsePattern(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.LeadsHome(ipAddress(ip, 1))
+	}
+	for _, address := range all {
+		prefix, err := netip.ParsePrefix(address.String())
+		if err != nil {
+			continue
+		}
+		ip, everything, whole := plain(prefix.Addr()), "0.0.0.0/0:1", "/32"
+		if ip.Is6() {
+			everything, whole = "[::]/0:1", "/128"
+		}
+		written := MustBeWritten(ip, "") // in networks that lie within loopback and its like
+		if got := leadsHome(everything, ip); got == written {
+			t.Errorf("%v in %s leads home: %v", ip, everything, got)
+		}
+		for _, one := range []string{"[" + ip.String() + "]:1", "[" + ip.String() + "]" + whole + ":1"} {
+			if leadsHome(one, ip) {
+				t.Errorf("%s is not meant", one)
+			}
+		}
+	}
+	for text, ip := range map[string]string{
+		"127.0.0.0/8:1": "127.0.0.1", "[::]/127:1": "::1", "192.0.2.0/24:1": "192.0.2.254",
+		"[2001:db8::]/32:1": "2001:db8::1234", "224.0.0.0/4:1": "224.0.0.1",
+	} {
+		if leadsHome(text, netip.MustParseAddr(ip)) {
+			t.Errorf("%s in %s leads home", ip, text)
+		}
+	}
+	if name, err := ParsePattern("host:1"); err != nil ||
+		name.LeadsHome(wire.Address{Kind: wire.DNS, Name: "host", Port: 1}) {
+		t.Errorf("a name leads home: %v", err)
+	}
+}
+
 func TestWhereANameReaches(t *testing.T) {
 	var written []Pattern
 	for _, text := range []string{"inside:1-9", "10.0.0.0/8:1-9", "127.0.0.2:5", "0.0.0.0/0:1-9"} {

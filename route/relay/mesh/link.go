@@ -60,7 +60,7 @@ func (m *Mesh) serveMember(ctx context.Context, q *route.Request) error {
 	if err := s.Flush(); err != nil {
 		return err
 	}
-	return m.carry(ctx, s, q.Session, route.Address{})
+	return m.carry(ctx, s, m.config.Node.Trust(), q.Session, route.Address{})
 }
 
 // join makes a link to the node at an address, and returns when it has ended, and who that was.
@@ -89,7 +89,7 @@ func (m *Mesh) join(ctx context.Context, at route.Address) (lived time.Duration,
 		return 0, err
 	}
 	s.Background()
-	err = m.carry(ctx, s, session, at)
+	err = m.carry(ctx, s, m.config.Dial.Trust(), session, at)
 	return time.Since(now), err
 }
 
@@ -106,9 +106,11 @@ func (m *Mesh) isSelf(at route.Address) {
 	m.rebuildLocked()
 }
 
-// carry says to another node what this one knows, and hears it, until that ends.
+// carry says to another node what this one knows, and hears it, until that ends or the other is
+// trusted no more as a member. Its session may go on then: it may claim names, or ask for them.
 func (m *Mesh) carry(
-	ctx context.Context, s *route.Stream, session *channel.Session, at route.Address,
+	ctx context.Context, s *route.Stream, trusted channel.Trust, session *channel.Session,
+	at route.Address,
 ) error {
 	l := &link{
 		stream: s, peer: set.NodeIDOf(session.Peer().Identifier()), at: at,
@@ -122,12 +124,43 @@ func (m *Mesh) carry(
 	defer stop()
 	defer m.lost(l)
 	tasks.Go(func() {
+		if err := awaitDistrust(ctx, trusted, session); err != nil {
+			m.logger.Warn("a relay of the set is none any more", "id", l.peer, "error", err)
+			cancel()
+		}
+	})
+	tasks.Go(func() {
 		defer s.Close()
 		if err := m.say(ctx, l); err != nil && ctx.Err() == nil {
 			m.logger.Debug("a relay of the set is not told", "id", l.peer, "error", err)
 		}
 	})
 	return m.hear(l)
+}
+
+// awaitDistrust returns why the far end of a session is trusted no more as a member, or nil when
+// ctx or the session has ended.
+func awaitDistrust(ctx context.Context, trusted channel.Trust, session *channel.Session) error {
+	for {
+		decided, changed := session.Decided(), trusted.Changed()
+		d, err := trusted.Check(session.Peer(), trust.As{Role: trust.Member}, time.Now())
+		if err != nil {
+			return err
+		}
+		var over <-chan time.Time
+		if !d.Until.IsZero() {
+			over = time.After(time.Until(d.Until))
+		}
+		select {
+		case <-decided:
+		case <-changed:
+		case <-over:
+		case <-session.Done():
+			return nil
+		case <-ctx.Done():
+			return nil
+		}
+	}
 }
 
 // say sends each list to another node, and whose the names are that it is to know of: all of them
