@@ -24,7 +24,7 @@ func TestCrowd(t *testing.T) {
 
 func comesBack(t *testing.T, relayed bool) {
 	t.Helper()
-	n := testenv.OfFull(200, 5000)
+	n := testenv.OfFull(100, 5000)
 	me := newPerson(t)
 	at := lastingAddress(t)
 	args := []string{"outlet", "--target", anywhere, "--allow-anyone", "--log-level", "error"}

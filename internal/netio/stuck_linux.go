@@ -100,8 +100,8 @@ func (p *probe) ask(fd uintptr) {
 
 // answersShut tells whether the other end has answered what was sent last, and takes nothing: its
 // reader does not read. Where something was lost just before it had no room any more, the kernel
-// goes on counting retransmits, although they only ask for room. (Linux before 5.4 does not tell the
-// window. There, whoever answers is alive.)
+// goes on counting retransmits, although they only ask for room. (Linux before 5.4 does not tell
+// the window. There, whoever answers is alive.)
 func answersShut(info *unix.TCPInfo) bool {
 	return info.Snd_wnd == 0 && info.Last_ack_recv <= info.Last_data_sent
 }

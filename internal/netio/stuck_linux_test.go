@@ -42,8 +42,8 @@ func TestShutWindowIsNotStuck(t *testing.T) {
 }
 
 // What is lost, and nothing but that, is a reason to be stuck: not what was lost by the way before
-// the reader's window was shut, to whom it is sent again in vain. That is stuck again once the reader
-// does not answer any more.
+// the reader's window was shut, and is sent to it again in vain. That is stuck again once the
+// reader answers no more.
 func TestLossBehindShutWindow(t *testing.T) {
 	a, b := socketPair(t, "tcp")
 	defer a.Close()
