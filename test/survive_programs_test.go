@@ -44,7 +44,7 @@ func (a *actor) goesOn() bool {
 	select {
 	case <-a.over:
 		return false
-	case <-time.After(testenv.OfFull(10*time.Millisecond, 0)):
+	case <-time.After(testenv.OfFull(25*time.Millisecond, 0)):
 		return true
 	}
 }
