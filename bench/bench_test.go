@@ -30,9 +30,11 @@ var tiny = effort{
 	trips:     20,
 	tripTime:  time.Second,
 	loaded:    true,
+	bulkStart: time.Millisecond,
 	churn:     20,
 	churnTime: time.Second,
 	idle:      []int{1, 2, 3},
+	idleTrips: 20,
 	streams:   []int{1, 2, 3},
 	writes:    []int{10, 100, 1000},
 	hops:      []int{1, 2, 3},
@@ -108,6 +110,7 @@ func TestTwoBuilds(t *testing.T) {
 		t.Fatal(err)
 	}
 	o.effort = tiny
+	o.effort.loaded = comparing.loaded
 	if err := measureAll(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}

@@ -12,8 +12,6 @@ import (
 	"github.com/secureportal/sp/bench/internal/report"
 )
 
-const idleTrips = 500 // round trips beside idle connections
-
 // idle opens more and more connections that do nothing.
 func (m *meter) idle() error {
 	base, err := m.settled()
@@ -58,7 +56,7 @@ func (m *meter) idleAt(pool *load.Idle, base proc.Memory, n int) error {
 	}
 	m.add(report.IdleRSS, n, float64(now.RSS-base.RSS)/float64(n))
 	m.add(report.IdlePSS, n, float64(now.PSS-base.PSS)/float64(n))
-	trips, err := m.trips(idleTrips)
+	trips, err := m.trips(m.effort().idleTrips)
 	if err != nil {
 		return err
 	}

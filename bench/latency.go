@@ -11,9 +11,6 @@ import (
 	"github.com/secureportal/sp/bench/internal/report"
 )
 
-// bulkStart is how long a bulk transfer gets to reach its speed.
-const bulkStart = 300 * time.Millisecond
-
 // latency measures a small request alone, and beside a bulk transfer each way.
 func (m *meter) latency() error {
 	if err := m.percentiles(report.Trip); err != nil || !m.effort().loaded {
@@ -57,7 +54,7 @@ func (m *meter) beside(metric, direction string) (err error) {
 	if _, err := p.FirstLine(m.ctx); err != nil {
 		return err
 	}
-	time.Sleep(bulkStart)
+	time.Sleep(m.effort().bulkStart)
 	if err := m.percentiles(metric); err != nil {
 		return err
 	}

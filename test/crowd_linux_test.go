@@ -111,7 +111,7 @@ func newSet(n int) map[int]bool {
 
 func comesBack(t *testing.T, relayed bool) {
 	t.Helper()
-	n := testenv.OfFull(200, 5000)
+	n := testenv.OfFull(100, 5000)
 	me := newPerson(t)
 	at := lastingAddress(t)
 	args := []string{"outlet", "--target", anywhere, "--allow-anyone", "--log-level", "error"}

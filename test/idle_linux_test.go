@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +32,19 @@ func (p *process) wakes() (sum int64) {
 	return sum
 }
 
+// wakeRates returns how often each process wakes in a second, for some time.
+func wakeRates(parts map[string]*process, watch time.Duration) map[string]float64 {
+	before, rates := make(map[string]int64), make(map[string]float64)
+	for name, p := range parts {
+		before[name] = p.wakes()
+	}
+	time.Sleep(watch)
+	for name, p := range parts {
+		rates[name] = math.Round(10*float64(p.wakes()-before[name])/watch.Seconds()) / 10
+	}
+	return rates
+}
+
 // TestIdleSleeps has processes do nothing, with a connection that carries nothing and without one.
 // One event of Go's wakes two or three threads, twice.
 func TestIdleSleeps(t *testing.T) {
@@ -39,6 +53,9 @@ func TestIdleSleeps(t *testing.T) {
 	watch := testenv.OfFull(5*time.Second, time.Minute)
 	// Files were looked at five times a second once, and there were 57 and more.
 	most := testenv.OfFull(40.0, 5.0)
+	// Where a process that something has woken waits for its turn on a processor, Go's own watcher
+	// looks every few milliseconds whether it has got it. That is now and then, a ticker is always.
+	windows := testenv.OfFull(6, 1)
 	for _, relay := range []bool{false, true} {
 		for _, connected := range []bool{false, true} {
 			t.Run(fmt.Sprintf("relay %v, connection %v", relay, connected), func(t *testing.T) {
@@ -54,17 +71,17 @@ func TestIdleSleeps(t *testing.T) {
 				if relay {
 					parts["relay"] = w.relay
 				}
-				before := make(map[string]int64)
-				for name, p := range parts {
-					before[name] = p.wakes()
-				}
-				time.Sleep(watch)
-				for name, p := range parts {
-					n := float64(p.wakes()-before[name]) / watch.Seconds()
-					t.Logf("%s: %.1f a second", name, n)
-					if n > most {
-						t.Errorf("the %s wakes %.1f times a second", name, n)
+				for left := windows; left > 0 && len(parts) > 0; left-- {
+					rates := wakeRates(parts, watch)
+					t.Logf("%v a second", rates)
+					for name, n := range rates {
+						if n <= most {
+							delete(parts, name)
+						}
 					}
+				}
+				for name := range parts {
+					t.Errorf("the %s does not sleep", name)
 				}
 			})
 		}

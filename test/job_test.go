@@ -258,3 +258,23 @@ func TestTargetComesBack(t *testing.T) {
 	s.target = listenAgain(t, s.targetAt)
 	s.carries()
 }
+
+// TestStacks has the laboratory ask an inlet that does not get ready what it is waiting for.
+func TestStacks(t *testing.T) {
+	t.Parallel()
+	p, err := launch(newPerson(t).command("inlet", "--listen", anywhere, "--to", freeAddress(t)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.kill()
+	told := func(s string) bool { return strings.Contains(s, "refused") }
+	if err := p.await(&p.stderr, told); err != nil {
+		t.Fatal(err)
+	}
+	got := p.stacks()
+	for _, want := range []string{"goroutine 1 ", "main.main()", "route.(*Failover)"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %s", want, got)
+		}
+	}
+}

@@ -248,7 +248,7 @@ func (p *process) await(printed *transcript, enough func(string) bool) error {
 			}
 			return fmt.Errorf("it ended first: %v\n%s", p.cmd.ProcessState, p.stderr.tail())
 		case <-late:
-			return fmt.Errorf("not within %v\n%s", patience, p.stderr.tail())
+			return fmt.Errorf("not within %v\n%s%s", patience, p.stderr.tail(), p.stacks())
 		}
 	}
 }
@@ -291,8 +291,25 @@ func (p *process) exitCode() (int, error) {
 	case <-p.done:
 		return p.cmd.ProcessState.ExitCode(), nil
 	case <-time.After(patience):
-		return 0, fmt.Errorf("%v has not ended within %v\n%s", p.cmd, patience, p.stderr.tail())
+		return 0, fmt.Errorf("%v has not ended within %v\n%s%s", p.cmd, patience, p.stderr.tail(),
+			p.stacks())
 	}
+}
+
+// stacksTime is how long a process that is stuck may take to say where.
+const stacksTime = 10 * time.Second
+
+// stacks ends a process that does not do what it should, and returns what each of its goroutines
+// was at: a Go program answers SIGQUIT so, on its stderr.
+func (p *process) stacks() string {
+	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGQUIT)
+	select {
+	case <-p.done:
+	case <-time.After(stacksTime):
+		return "and it does not answer SIGQUIT, or its stderr is not read\n"
+	}
+	_, stacks, _ := strings.Cut(p.stderr.String(), "SIGQUIT: quit")
+	return "what it was at:" + stacks
 }
 
 // trouble returns what the process printed if that says that the process itself is broken.

@@ -395,7 +395,7 @@ func (w *topology) transfer() *transfer {
 
 // sendSlowly sends until that fails.
 func sendSlowly(c conn) ending {
-	pace := time.NewTicker(10 * time.Millisecond)
+	pace := time.NewTicker(50 * time.Millisecond)
 	defer pace.Stop()
 	for {
 		if _, err := c.Write(make([]byte, 8<<10)); err != nil {

@@ -116,7 +116,7 @@ func TestDrain(t *testing.T) {
 		for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 			t.Run(fmt.Sprint(role, " ", signal), func(t *testing.T) {
 				t.Parallel()
-				s := newSite(t, "--connect-timeout", "1s")
+				s := newSite(t, "--connect-timeout", unhurried(time.Second).String())
 				p := map[string]*process{"inlet": s.inlet, "outlet": s.outlet}[role]
 				drains(t, s, p, signal)
 			})

@@ -191,7 +191,7 @@ func TestHeld(t *testing.T) {
 	for name, p := range map[string]plan{"standby links": {}, "mux": muxForHalves} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			held(t, 500, p)
+			held(t, 250, p)
 		})
 	}
 }
@@ -222,7 +222,7 @@ func held(t *testing.T, n int, p plan) {
 	p.flags = []string{
 		"--log-level", "error", "--max-connections", most, "--max-per-source", most,
 		// links that are idle for too long end with a keepalive
-		"--keepalive", testenv.OfFull("2s", "5s"),
+		"--keepalive", testenv.OfFull(unhurried(2*time.Second), 5*time.Second).String(),
 	}
 	r := newRow(t, p)
 	r.hold(idleKept * len(r.inlets))
@@ -329,7 +329,7 @@ func TestFewDescriptors(t *testing.T) {
 }
 
 const (
-	descriptorFlood   = 600
+	descriptorFlood   = 400
 	descriptorReports = 15 // lines about it that a flood may cost: one at once, of each kind
 	reportEvery       = 10 * time.Second
 )

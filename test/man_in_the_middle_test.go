@@ -74,8 +74,11 @@ func TestManInTheMiddleOfFlows(t *testing.T) {
 	t.Parallel()
 	siege := newSiege(t)
 	all := attacks(func(kind faultnet.Kind, at int) bool {
-		return kind == faultnet.Flip || kind == faultnet.Cut || at < 6 || at%7 == int(kind)%7 ||
-			at == attackedMessages-1
+		every := 14
+		if kind == faultnet.Flip || kind == faultnet.Cut {
+			every = 4
+		}
+		return at < 4 || at%every == int(kind)%every || at == attackedMessages-1
 	})
 	siege.each(all, attackers, func(g *gate, f faultnet.Fault) {
 		for range attempts {
@@ -105,7 +108,7 @@ func sentAgain(f faultnet.Fault) bool {
 func TestManInTheMiddleOfShortFlows(t *testing.T) {
 	t.Parallel()
 	siege := newSiege(t)
-	all := attacks(func(kind faultnet.Kind, at int) bool { return at < 10 || at%9 == int(kind)%9 })
+	all := attacks(func(kind faultnet.Kind, at int) bool { return at < 8 || at == 8+5*int(kind) })
 	siege.each(all, attackers, func(g *gate, f faultnet.Fault) {
 		short := dialogue{pieces: 2, size: 100, endInTurn: true}
 		tries := attempts
@@ -361,6 +364,9 @@ func (g *gate) converse(f faultnet.Fault, d dialogue) *conversation {
 // cut.
 const hangTime = 300 * time.Millisecond
 
+// betweenPieces is how fast one talks while an attack on the control link is waited for.
+const betweenPieces = 20 * time.Millisecond
+
 // attackControl lets f happen on the first link of a new inlet, while there is a conversation. It
 // reports whether f has happened.
 func (l *siege) attackControl(f faultnet.Fault) bool {
@@ -389,7 +395,7 @@ func (l *siege) attackControl(f faultnet.Fault) bool {
 	}
 	tasks.Go(func() {
 		for !over(link) {
-			g.converse(f, dialogue{pieces: 20, size: 100, pause: 5 * time.Millisecond})
+			g.converse(f, dialogue{pieces: 10, size: 100, pause: betweenPieces})
 		}
 	})
 	tasks.Wait()

@@ -5,6 +5,7 @@ package test
 import (
 	"regexp"
 	"testing"
+	"time"
 )
 
 // lines returns how many lines of a level a process has logged that hold text.
@@ -35,7 +36,9 @@ func TestDownIsToldOnce(t *testing.T) {
 	t.Run("no outlet of that name", func(t *testing.T) {
 		t.Parallel()
 		w := newTopology(t, plan{
-			relay: true, inlets: 1, flags: []string{"--log-level", "debug", "--connect-timeout", "1s"},
+			relay: true, inlets: 1, flags: []string{
+				"--log-level", "debug", "--connect-timeout", unhurried(time.Second).String(),
+			},
 		})
 		w.kill("outlet")
 		tried(t, w, w.relay, `error="no outlet named db"`, 1)

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/testenv"
 )
 
@@ -43,7 +44,9 @@ func TestDeadRegistration(t *testing.T) {
 	t.Parallel()
 	const within = 16 * time.Second // one of which is for this machine to get round to it
 	me := newPerson(t)
-	relay, address := me.startRelay("--keepalive", testenv.OfFull("1s", "5s")) // 5 s is the default
+	keepalive := testenv.OfFull(min(unhurried(time.Second), channel.DefaultKeepalive),
+		channel.DefaultKeepalive)
+	relay, address := me.startRelay("--keepalive", keepalive.String())
 	outlet := me.startNamed(address, "db", named(t, "1"))
 	reaches(t, me.inletTo("db@"+address), "1")
 

@@ -140,7 +140,7 @@ func (r *recorder) search(t *testing.T, secrets map[string][]byte, name string) 
 func TestStalledClient(t *testing.T) {
 	t.Parallel()
 	const slack = time.Second // for what else this machine does
-	size := testenv.OfFull[int64](24<<20, 64<<20)
+	size := testenv.OfFull[int64](16<<20, 64<<20)
 	for _, flags := range [][]string{nil, {"--mux"}} {
 		t.Run(fmt.Sprint(flags), func(t *testing.T) {
 			m := newMirror(t, size)

@@ -80,7 +80,10 @@ type harm struct {
 
 func newOrdeal(t *testing.T) *ordeal {
 	t.Helper()
-	flags := []string{"--log-level", "error", "--keepalive", "1s", "--connect-timeout", "5s"}
+	flags := []string{
+		"--log-level", "error", "--keepalive", unhurried(time.Second).String(),
+		"--connect-timeout", unhurried(5 * time.Second).String(),
+	}
 	o := &ordeal{topology: newTopology(t, plan{
 		relay: true, faults: true, program: "talk", flags: flags,
 	})}

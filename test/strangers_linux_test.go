@@ -157,7 +157,7 @@ func crowdOf(n, atOnce int, victim string, work func(s stranger, k int)) {
 }
 
 func halfOpen(ctx context.Context, t *testing.T, victim string) string {
-	n := testenv.OfFull(2000, 10_000)
+	n := testenv.OfFull(1000, 10_000)
 	b := firstHalf(t)
 	var left atomic.Int64
 	began := time.Now()

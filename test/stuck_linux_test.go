@@ -3,6 +3,7 @@ package test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/secureportal/sp/internal/testenv"
 )
@@ -26,7 +27,8 @@ func TestBigPacketsLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			l := newLane(t, nft, "--keepalive", "1s", "--log-level", "warn")
+			l := newLane(t, nft, "--keepalive", unhurried(time.Second).String(),
+				"--log-level", "warn")
 			big, small := l.dial(), l.dial()
 			for _, c := range []conn{big, small} {
 				if err := echoes(c, "before"); err != nil {

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/secureportal/sp/internal/testenv"
 )
@@ -36,13 +37,14 @@ type actor struct {
 	scratch string        // a folder
 }
 
-// goesOn tells whether the program is to do more, and counts that it has done something.
+// goesOn tells whether the program is to do more, and counts that it has done something. In the
+// short form it lets the others have their turn first.
 func (a *actor) goesOn() bool {
 	a.done.Add(1)
 	select {
 	case <-a.over:
 		return false
-	default:
+	case <-time.After(testenv.OfFull(25*time.Millisecond, 0)):
 		return true
 	}
 }
@@ -51,11 +53,11 @@ func (a *actor) goesOn() bool {
 // through an inlet and an outlet of its own. None of them notices.
 func TestSurvivesUnderPrograms(t *testing.T) {
 	t.Parallel()
-	kills := testenv.OfFull(3, 50)
+	kills := testenv.OfFull(2, 50)
 	me := survivor(t)
 	_, relay := me.startRelay()
 	ssh, postgres := newSSHServer(t), newPostgres(t)
-	redis, tree := newRedis(t), newTree(t, 4)
+	redis, tree := newRedis(t), newTree(t, testenv.OfFull(2, 4))
 	must(t, postgresClient(t, "pgbench", postgres, "--initialize", "--quiet", "postgres"))
 	var actors []*actor
 	var tasks sync.WaitGroup

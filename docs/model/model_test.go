@@ -20,6 +20,7 @@ type part struct {
 
 // See README.md.
 var (
+	none = part{"flow.pml", []string{"-DFLOWS=1", "-DFAULTS=0"}}
 	one  = part{"flow.pml", []string{"-DFLOWS=1", "-DFAULTS=1"}}
 	two  = part{"flow.pml", []string{"-DFLOWS=2", "-DFAULTS=1"}}
 	mitm = part{"flow.pml", []string{"-DFLOWS=2", "-DFAULTS=2", "-DONLY_MITM"}}
@@ -30,14 +31,15 @@ var (
 	faults = part{"resume.pml", []string{"-DFAULTS=2"}}
 )
 
-// TestModel searches the models, all of them with SP_FULL=1, and in the short form as far as one
-// flow and one fault go.
+// TestModel searches the models, all of them with SP_FULL=1. The short form goes as far as one flow
+// without a fault, and one that outlives its links with one.
 func TestModel(t *testing.T) {
-	searches := map[string]part{"one flow": one, "resume, one fault": fault}
+	searches := map[string]part{"no fault": none, "resume, one fault": fault}
 	optimize := "-O0" // compiling takes longer than a short search
 	if testenv.Full() {
 		optimize = "-O1"
-		searches["two flows"], searches["tampering"], searches["ltl"] = two, mitm, ltl
+		searches["one flow"], searches["two flows"] = one, two
+		searches["tampering"], searches["ltl"] = mitm, ltl
 		searches["resume, two records"], searches["resume, two faults"] = longer, faults
 	}
 	for name, part := range searches {
@@ -58,13 +60,10 @@ type mutation struct {
 	want string // of what spin says
 }
 
-// inShort are the mutations of the short form: for each property one whose search is short.
+// inShort are the mutations of the short form, of each model a few. Their searches are short; it is
+// gcc that takes a second for each.
 var inShort = []string{
-	"REACH", "EOF_IS_END", "NO_TAG", "UNNOTICED", "ONE_KEY", "RELEASE_AFTER_ONE",
-	"NO_DRAIN",
-
-	"RESUMED", "FORGETS_POSITION", "OVERTIME_IS_END", "END_NOT_KEPT", "NO_LINGER", "FREE_SENT",
-	"OLD_LINK", "NO_LAST_ACK", "LOST_WITHOUT_EPOCH",
+	"REACH", "NO_TAG", "RELEASE_AFTER_ONE", "RESUMED", "FORGETS_POSITION", "NO_LAST_ACK",
 }
 
 // TestModelBites breaks the models, each time in one place, and expects the search to find what

@@ -93,8 +93,17 @@ func (p *probe) ask(fd uintptr) {
 		return
 	}
 	if info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-		p.yes, p.acked = info.Retransmits > 0, uint32(info.Bytes_acked)
+		p.yes = info.Retransmits > 0 && !answersShut(info)
+		p.acked = uint32(info.Bytes_acked)
 	}
+}
+
+// answersShut tells whether the other end has answered what was sent last, and takes nothing: its
+// reader does not read. Where something was lost just before it had no room any more, the kernel
+// goes on counting retransmits, although they only ask for room. (Linux before 5.4 does not tell
+// the window. There, whoever answers is alive.)
+func answersShut(info *unix.TCPInfo) bool {
+	return info.Snd_wnd == 0 && info.Last_ack_recv <= info.Last_data_sent
 }
 
 // Where tcp_info has what in its first bytes.

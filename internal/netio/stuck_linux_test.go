@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/secureportal/sp/internal/testkit"
 )
 
@@ -36,6 +38,70 @@ func TestShutWindowIsNotStuck(t *testing.T) {
 	defer y.Close()
 	if times, _ := Stuck(x); times != 0 {
 		t.Errorf("a pipe is stuck %d times", times)
+	}
+}
+
+// What is lost, and nothing but that, is a reason to be stuck: not what was lost by the way before
+// the reader's window was shut, and is sent to it again in vain. That is stuck again once the
+// reader answers no more.
+func TestLossBehindShutWindow(t *testing.T) {
+	a, b := socketPair(t, "tcp")
+	defer a.Close()
+	defer b.Close()
+	testkit.Write(t, a, make([]byte, 40_000)) // more than b has room for later
+	testkit.Eventually(t, "it has arrived", func() bool { _, sending := Stuck(a); return !sending })
+	deaf(t, b, true)
+	testkit.Write(t, a, make([]byte, 40_000))
+	stuck := func(what string, enough func(times int) bool) {
+		t.Helper()
+		testkit.Eventually(t, what, func() bool { times, _ := Stuck(a); return enough(times) })
+	}
+	stuck("what is lost is noticed", func(times int) bool { return times > 3 })
+
+	control(t, b, func(fd int) error {
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 1)
+	})
+	deaf(t, b, false)
+	stuck("the window is shut, and it is asked for room", func(times int) bool {
+		return times == 0 && tcpInfo(t, a).Retransmits > 0
+	})
+	for range 5 {
+		if times, sending := Stuck(a); times != 0 || !sending {
+			t.Fatalf("stuck %d times, sending: %v: %+v", times, sending, tcpInfo(t, a))
+		}
+	}
+
+	deaf(t, b, true)
+	stuck("nobody answers any more", func(times int) bool { return times > 3 })
+}
+
+// deaf has a socket hear nothing that comes to it, as if the network had lost it, or hear again.
+func deaf(t *testing.T, s *Socket, yes bool) {
+	t.Helper()
+	nothing := unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K}
+	control(t, s, func(fd int) error {
+		if yes {
+			return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
+				&unix.SockFprog{Len: 1, Filter: &nothing})
+		}
+		return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DETACH_FILTER, 0)
+	})
+}
+
+func tcpInfo(t *testing.T, s *Socket) (info *unix.TCPInfo) {
+	t.Helper()
+	control(t, s, func(fd int) (err error) {
+		info, err = unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+		return err
+	})
+	return info
+}
+
+func control(t *testing.T, s *Socket, does func(fd int) error) {
+	t.Helper()
+	var err error
+	if e := s.raw.Control(func(fd uintptr) { err = does(int(fd)) }); e != nil || err != nil {
+		t.Fatal(e, err)
 	}
 }
 

@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	beatEvery = 200 * time.Millisecond
+	beatEvery = 400 * time.Millisecond
 	// multiplications in a beat: longer than a scheduler lets one program run
 	beatWork  = 1 << 22
-	beatQuiet = 5 * time.Millisecond // a beat of a quiet machine, which takes 3 % of one core
-	beatsKept = 1024                 // more than three minutes of them
+	beatQuiet = 5 * time.Millisecond // a beat of a quiet machine, which takes 1.5 % of one core
+	beatsKept = 1024                 // more than six minutes of them
 	// a machine that seems slower than this is stuck, and so is the test
 	slowest = 30
 )
