@@ -33,7 +33,11 @@ type suspension struct {
 	began   time.Time
 	wake    signal
 	ways    chan *Session // brings sessions that may take the session's place
-	seeks   bool          // somebody looks for those
+	stray   chan struct{} // gets something when a way leads elsewhere for good
+
+	// run's own:
+	sought  map[string]bool // ways on which those are looked for, or were; nil before seek
+	seekers int             // on how many that goes on
 
 	mu      sync.Mutex
 	looks   looks // whose time is over
@@ -75,6 +79,7 @@ func (s *Session) suspension() *suspension {
 		u := &suspension{
 			session: s, began: time.Now(), wake: newSignal(),
 			waiting: make(map[*Flow]*wait), ways: make(chan *Session),
+			stray: make(chan struct{}),
 		}
 		if !s.endpoint.run(u.run) {
 			u.over, u.dead = true, true
@@ -189,6 +194,7 @@ func (u *suspension) run() {
 		select {
 		case <-u.wake:
 		case <-timer.C:
+			u.seekMore(ctx, &tasks)
 		case <-changed:
 			changed = s.config.Trust.Changed()
 			u.reviewTrust()
@@ -200,6 +206,8 @@ func (u *suspension) run() {
 			u.seek(ctx, &tasks)
 		case next := <-u.ways:
 			u.found(next)
+		case <-u.stray:
+			u.strayed(ctx, &tasks)
 		case <-ctx.Done():
 			u.failAll(ErrClosed)
 			continue
