@@ -29,7 +29,7 @@ type relaySet struct {
 }
 
 type setRelay struct {
-	*process          // the latest; nil before the first start
+	*process // the latest; nil before the first start
 	set      *relaySet
 	number   int
 	id       identity.Identifier

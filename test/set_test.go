@@ -4,7 +4,6 @@ package test
 
 import (
 	"fmt"
-	"syscall"
 	"testing"
 	"time"
 
@@ -65,7 +64,7 @@ func (s *setStory) settle() {
 // disturbed notes that something is done now.
 func (s *setStory) disturbed() { s.done = append(s.done, time.Now()) }
 
-// stood says for how long connections have stood still since the first of what was done.
+// goesOn waits until all connections do, and new ones can be made.
 func (s *setStory) goesOn() {
 	s.t.Helper()
 	s.chorus.goesOn()
@@ -147,13 +146,11 @@ func (s *setStory) restart(r *setRelay, seeds []string) {
 func (s *setStory) join() {
 	s.t.Helper()
 	s.disturbed()
-	s.all[3].begin(s.all[1].at)
+	s.all[3].begin(s.all[1].at, s.all[3].at)
 	s.settle()
 	s.goesOn()
 	s.disturbed()
-	s.all[3].signal(syscall.SIGTERM)
-	s.all[3].up = false
-	s.all[3].ends(done)
+	s.all[3].leaves()
 	s.settle()
 	s.goesOn()
 }
@@ -175,7 +172,7 @@ func (s *setStory) restartInTurn() {
 // restartWithOldList restarts a relay that knows one where there is none any more, and another one.
 func (s *setStory) restartWithOldList() {
 	s.t.Helper()
-	s.restart(s.all[0], []string{s.all[3].at, s.all[1].at})
+	s.restart(s.all[0], []string{s.all[3].at, s.all[1].at, s.all[0].at})
 }
 
 // TestSetNames has two identities claim one name on relays of a set: as on a single relay, the
