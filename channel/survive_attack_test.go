@@ -295,7 +295,7 @@ func TestLostWhileGoingAway(t *testing.T) {
 		s := p.mustSession()
 		errNone := errors.New("there is no other")
 		s.ResumeBy(func() []Way {
-			return []Way{func(context.Context, *Session) (*Session, error) { return nil, errNone }}
+			return []Way{{Make: func(context.Context, *Session) (*Session, error) { return nil, errNone }}}
 		})
 		f, far := p.both(s, flows)
 		p.responder.GoAway()
@@ -451,12 +451,12 @@ func TestHandOverTwice(t *testing.T) {
 		}
 		held := p.greeted(second) // it stays until that has ended
 		first.ResumeBy(func() []Way {
-			return []Way{func(context.Context, *Session) (*Session, error) { return second, nil }}
+			return []Way{{Make: func(context.Context, *Session) (*Session, error) { return second, nil }}}
 		})
 		second.ResumeBy(func() []Way { return nil })
 		second.Retire()
 		time.Sleep(time.Second)
-		second.ResumeBy(func() []Way { return []Way{p.another} })
+		second.ResumeBy(func() []Way { return []Way{{Make: p.another}} })
 		first.Retire()
 		<-first.Done()
 		time.Sleep(5 * time.Second)

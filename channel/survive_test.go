@@ -9,6 +9,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,7 +46,7 @@ func (p *peer) another(ctx context.Context, instead *Session) (*Session, error) 
 	if err != nil {
 		return nil, err
 	}
-	s.ResumeBy(func() []Way { return []Way{p.another} })
+	s.ResumeBy(func() []Way { return []Way{{Make: p.another}} })
 	p.now = s
 	return s, nil
 }
@@ -127,6 +128,50 @@ func TestHandOver(t *testing.T) {
 		_ = f.CloseWrite()
 		expectEnd(t, f)
 	})
+}
+
+// A flow goes on by a way that has come to be only after it has begun to look for one, whether its
+// session is going away or is lost, and whether the ways that there were lead nowhere or elsewhere.
+func TestNewWay(t *testing.T) {
+	none := func(context.Context, *Session) (*Session, error) { return nil, trust.ErrNotTrusted }
+	down := func(context.Context, *Session) (*Session, error) { return nil, errors.New("down") }
+	for name, before := range map[string][]Way{
+		"down":              {{To: "down", Make: down}},
+		"down or elsewhere": {{To: "down", Make: down}, {To: "elsewhere", Make: none}},
+	} {
+		for _, lost := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", lost ", lost), func(t *testing.T) {
+				inSurvivingBubble(t, func(t *testing.T, p *peer) {
+					s := p.mustSession()
+					var more atomic.Bool
+					s.ResumeBy(func() []Way {
+						if more.Load() {
+							return append(before[:len(before):len(before)], Way{Make: p.another})
+						}
+						return before
+					})
+					f := p.greeted(s)
+					synctest.Wait()
+					p.responder.GoAway()
+					if lost {
+						for _, k := range p.liveLinks() {
+							k.Cut()
+						}
+					}
+					time.Sleep(testSurvive / 2)
+					more.Store(true)
+					write(t, f, "still there?")
+					expect(t, f, "still there?")
+					<-s.Done()
+					if f.Session() == s {
+						t.Error("the flow is in the session that has ended")
+					}
+					_ = f.CloseWrite()
+					expectEnd(t, f)
+				})
+			})
+		}
+	}
 }
 
 // talk is what one end of a flow says, and how it ends.

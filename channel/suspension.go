@@ -37,8 +37,12 @@ type suspension struct {
 	began   time.Time
 	wake    signal
 	ways    chan *Session // brings sessions that may take the session's place
-	seeks   bool          // somebody looks for those
-	review  time.Time     // when trust is decided the next time at the latest; for run
+	stray   chan struct{} // gets something when a way leads elsewhere for good
+
+	// run's own:
+	review  time.Time       // when trust is decided the next time at the latest
+	sought  map[string]bool // ways on which those are looked for, or were; nil before seek
+	seekers int             // on how many that goes on
 
 	mu      sync.Mutex
 	looks   looks // whose time is over
@@ -82,6 +86,7 @@ func (s *Session) suspension() *suspension {
 		u := &suspension{
 			session: s, began: time.Now(), wake: newSignal(),
 			waiting: make(map[*Flow]*wait), ways: make(chan *Session),
+			stray: make(chan struct{}),
 		}
 		if !s.endpoint.run(u.run) {
 			u.over, u.dead = true, true
@@ -196,6 +201,7 @@ func (u *suspension) run() {
 		select {
 		case <-u.wake:
 		case <-timer.C:
+			u.seekMore(ctx, &tasks)
 		case <-changed:
 			changed = s.config.Trust.Changed()
 			u.reviewTrust()
@@ -207,6 +213,8 @@ func (u *suspension) run() {
 			u.seek(ctx, &tasks)
 		case next := <-u.ways:
 			u.found(next)
+		case <-u.stray:
+			u.strayed(ctx, &tasks)
 		case <-ctx.Done():
 			u.failAll(ErrClosed)
 			continue

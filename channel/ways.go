@@ -12,14 +12,21 @@ import (
 	"github.com/secureportal/sp/identity/trust"
 )
 
-// Way makes a session, or returns one that is there already, that may lead to the far end of
-// another one, which it never returns. It is called again when it has failed, and when what it has
-// returned has ended.
-type Way func(ctx context.Context, instead *Session) (*Session, error)
+// Way is one by which flows of a session may go on elsewhere.
+type Way struct {
+	// To tells ways of a session apart: two with the same one are the same.
+	To string
+
+	// Make makes a session, or returns one that is there already, that may lead to the far end of
+	// another one, which it never returns. It is called again when it has failed, and when what it
+	// has returned has ended.
+	Make func(ctx context.Context, instead *Session) (*Session, error)
+}
 
 // ResumeBy says by which ways flows of the session may go on elsewhere when its links are lost, or
-// the session is going away. The initiator calls it, before it opens the first. Without it they go
-// on in the session itself.
+// the session is going away. It is asked again as long as flows wait: ways that come to be meanwhile
+// are tried as well. The initiator calls it, before it opens the first. Without it they go on in the
+// session itself.
 func (s *Session) ResumeBy(ways func() []Way) { s.ways.Store(&ways) }
 
 // found has flows resumed in a session that has been found.
@@ -35,30 +42,48 @@ func (u *suspension) found(next *Session) {
 	}
 }
 
-// seek looks for another session on all ways. If there is none at all, nothing waits for it.
+// seek looks for another session on all ways that there are now, those left out on which that has
+// been begun already. If there is none at all, nothing waits for it.
 func (u *suspension) seek(ctx context.Context, tasks *sync.WaitGroup) {
-	if u.seeks {
-		return
+	first := u.sought == nil
+	if first {
+		u.sought = make(map[string]bool)
 	}
-	u.seeks = true
-	var ways []Way
-	if f := u.session.ways.Load(); f != nil {
-		ways = (*f)()
-	}
-	var left sync.WaitGroup
-	for _, way := range ways {
-		left.Add(1)
-		tasks.Go(func() {
-			defer left.Done()
-			u.seekBy(ctx, way)
-		})
-	}
-	tasks.Go(func() {
-		left.Wait()
-		if ctx.Err() == nil {
-			u.noWay()
+	if ways := u.session.ways.Load(); ways != nil {
+		for _, way := range (*ways)() {
+			if u.sought[way.To] {
+				continue
+			}
+			u.sought[way.To] = true
+			u.seekers++
+			tasks.Go(func() {
+				u.seekBy(ctx, way)
+				select {
+				case u.stray <- struct{}{}:
+				case <-ctx.Done():
+				}
+			})
 		}
-	})
+	}
+	if first && u.seekers == 0 {
+		u.noWay()
+	}
+}
+
+// seekMore looks for another session on ways that have come to be since seek was called.
+func (u *suspension) seekMore(ctx context.Context, tasks *sync.WaitGroup) {
+	if u.sought != nil {
+		u.seek(ctx, tasks)
+	}
+}
+
+// strayed takes note that a way leads elsewhere for good.
+func (u *suspension) strayed(ctx context.Context, tasks *sync.WaitGroup) {
+	u.seekers--
+	u.seek(ctx, tasks)
+	if u.seekers == 0 {
+		u.noWay()
+	}
 }
 
 // noWay ends what has no link, once no way is left. What still has one goes on with it.
@@ -80,7 +105,7 @@ func (u *suspension) noWay() {
 func (u *suspension) seekBy(ctx context.Context, way Way) {
 	pause := resumeRetry
 	for ctx.Err() == nil {
-		s, err := way(ctx, u.session)
+		s, err := way.Make(ctx, u.session)
 		switch {
 		case errors.Is(err, trust.ErrNotTrusted), errors.Is(err, ErrWrongName):
 			return

@@ -92,16 +92,20 @@ func (n *Node) Outlives() bool { return n.config.Channel.Survive >= channel.MinS
 // if it is lost: on the same route, or on one beside it.
 func (n *Node) resumable(s *channel.Session, r Route, segs []Route, k int) {
 	s.ResumeBy(func() []channel.Way {
-		ways := []channel.Way{
-			func(ctx context.Context, instead *channel.Session) (*channel.Session, error) {
+		key := sessionKey(r, segs, k)
+		ways := []channel.Way{{
+			To: key,
+			Make: func(ctx context.Context, instead *channel.Session) (*channel.Session, error) {
 				return n.session(ctx, r, segs, k, instead)
 			},
-		}
-		for _, other := range n.besides.of(sessionKey(r, segs, k)) {
-			ways = append(ways,
-				func(ctx context.Context, _ *channel.Session) (*channel.Session, error) {
+		}}
+		for _, other := range n.besides.of(key) {
+			ways = append(ways, channel.Way{
+				To: lastSessionKey(other),
+				Make: func(ctx context.Context, _ *channel.Session) (*channel.Session, error) {
 					return n.Session(ctx, other)
-				})
+				},
+			})
 		}
 		return ways
 	})

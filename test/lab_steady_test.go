@@ -95,6 +95,9 @@ func (w *steadyWriter) last() error {
 	return w.out.CloseWrite()
 }
 
+// errNothingSaid is that a client has ended before it has said anything.
+var errNothingSaid = errors.New("nothing was said")
+
 // answerSteady is the target's side.
 func answerSteady(tcp *net.TCPConn) error {
 	_ = tcp.SetLinger(0) // what has not been ended is not to look so
@@ -102,7 +105,7 @@ func answerSteady(tcp *net.TCPConn) error {
 	defer c.Close()
 	var seed [steadyHeader]byte
 	if _, err := io.ReadFull(c, seed[:]); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errNothingSaid, err)
 	}
 	k := binary.BigEndian.Uint64(seed[:])
 	r := &steadyReader{in: c, words: pseudorandom(k)}

@@ -2,6 +2,7 @@ package homes
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -18,6 +19,7 @@ const (
 	homeLost    = 3 * time.Second // before the next home is claimed, while another one has the name
 	maxClaims   = 8               // at once, those included that are given up
 	extraClaims = 2               // beside those that cannot be had just now
+	askFailed   = 5 * time.Second // after a question that was not answered, or while it is claimed nowhere
 )
 
 // Outlet keeps a name claimed where it is at home: on the relay that is named, or, if that is one
@@ -46,6 +48,7 @@ type Outlet struct {
 	mu     sync.Mutex
 	claims map[string]*claim // by the text of the route
 	list   *set.List         // all that the relays which have the name have said; nil: alone
+	asked  time.Time         // when the relay that is named was asked last
 	wake   chan struct{}     // gets something when there is something to do
 }
 
@@ -56,8 +59,8 @@ type claim struct {
 
 	// Guarded by the outlet's mu.
 	up     bool
-	failed time.Time // when it was lost, or could not be made; zero while it is up or being tried
-	told   bool      // there is a list there that has not been asked for
+	failed time.Time // when it was lost, or could not be had; zero while it is up or being tried
+	told   time.Time // from when on to ask for the list there, which is new; zero: it is known
 	leaves bool
 }
 
@@ -94,25 +97,59 @@ func (o *Outlet) poke() {
 	}
 }
 
-// ask asks those relays for the list that have said that it is new.
+// ask asks those relays for the list that have said that it is new. Where none has the name, it is
+// the one that is named: what nobody can be told of has to be asked for.
 func (o *Outlet) ask(ctx context.Context) {
+	now := time.Now()
 	o.mu.Lock()
 	var told []*claim
+	lost := o.asked.IsZero() || o.list != nil && now.Sub(o.asked) >= askFailed
 	for _, c := range o.claims {
-		if c.told && c.up {
+		lost = lost && !c.up
+		if c.up && !c.told.IsZero() && !c.told.After(now) {
 			told = append(told, c)
-			c.told = false
+			c.told = time.Time{}
 		}
 	}
+	if lost {
+		o.asked = now
+	}
 	o.mu.Unlock()
-	inside := wire.Address{Kind: wire.Secure, Name: route.SecureName}
+	if lost {
+		o.askNamed(ctx)
+	}
 	for _, c := range told {
-		list, err := Ask(ctx, o.Dial, append(c.to[:len(c.to):len(c.to)], inside))
+		list, err := o.askAt(ctx, c.to)
 		if err != nil {
-			o.Dial.Logger().Debug("no list of nodes", "relay", route.Format(c.to), "error", err)
+			o.mu.Lock()
+			c.told = time.Now().Add(askFailed)
+			o.mu.Unlock()
 			continue
 		}
 		o.learn(c, list)
+	}
+}
+
+func (o *Outlet) askAt(ctx context.Context, to route.Route) (*set.List, error) {
+	inside := wire.Address{Kind: wire.Secure, Name: route.SecureName}
+	list, err := Ask(ctx, o.Dial, append(to[:len(to):len(to)], inside))
+	if err != nil {
+		o.Dial.Logger().Debug("no list of nodes", "relay", route.Format(to), "error", err)
+	}
+	return list, err
+}
+
+// askNamed asks the relay that is named, before any other one is claimed: where the name is not at
+// home it is not known whose it is.
+func (o *Outlet) askNamed(ctx context.Context) {
+	list, err := o.askAt(ctx, o.Relay)
+	switch {
+	case errors.Is(err, ErrAlone):
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.list = nil
+	case err == nil && len(list.Nodes) > 0:
+		o.learn(nil, list)
 	}
 }
 
@@ -121,7 +158,9 @@ func (o *Outlet) askAll() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, c := range o.claims {
-		c.told = c.told || o.list != nil
+		if c.told.IsZero() && o.list != nil {
+			c.told = time.Now()
+		}
 	}
 }
 
@@ -214,8 +253,11 @@ func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration)
 			break
 		}
 	}
-	if up == 0 { // by which the list may become another one
+	switch {
+	case len(wanted) == 0: // none of them says where it is
 		wanted = append(wanted, entrance)
+	case up == 0:
+		next = min(next, askFailed)
 	}
 	return wanted, next
 }
@@ -255,7 +297,9 @@ func (o *Outlet) beginLocked(
 	c.client.Failed = func(err error) {
 		o.mu.Lock()
 		c.up = false
-		if c.failed.IsZero() {
+		if isTaken(err) { // so it is on the name's other homes, and where it is not known
+			c.failed = time.Time{}
+		} else if c.failed.IsZero() {
 			c.failed = time.Now()
 		}
 		o.mu.Unlock()
@@ -263,7 +307,7 @@ func (o *Outlet) beginLocked(
 	}
 	c.client.Nodes = func() {
 		o.mu.Lock()
-		c.told = true
+		c.told = time.Now()
 		o.mu.Unlock()
 		o.poke()
 	}
@@ -276,6 +320,12 @@ func (o *Outlet) beginLocked(
 		o.poke()
 	})
 	return c
+}
+
+// isTaken tells whether a relay has said that the name is somebody else's.
+func isTaken(err error) bool {
+	var refused *route.StatusError
+	return errors.As(err, &refused) && !refused.Hearsay && refused.Code == wire.NameTaken
 }
 
 // tell says how things are, and has somebody look at what follows.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
@@ -37,30 +38,37 @@ func running(t *testing.T, f func(context.Context)) {
 	})
 }
 
+// newOutlet makes what keeps a name claimed for somebody who is told of one relay.
+func newOutlet(
+	t *testing.T, me *identity.Identity, name string, by route.Address,
+) *homes.Outlet {
+	t.Helper()
+	serve := newNode(t, me, trust.Config{Self: me.Identifier()}, trust.Inlet)
+	serve.HandleBasics()
+	dial := newNode(t, me, trust.Config{Self: me.Identifier(), AllowAnyone: true}, trust.Inlet)
+	instance, err := relay.NewInstance()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &homes.Outlet{
+		Relay: route.Route{by}, Name: name, Dial: dial, Serve: serve,
+		New: func(to route.Route) *relay.Client {
+			return &relay.Client{Relay: to, Name: name, Dial: dial, Serve: serve, Instance: instance}
+		},
+	}
+}
+
 // follow starts an outlet called name that is told of one relay, and an inlet that is told of
 // another.
 func follow(t *testing.T, name string, outletBy, inletBy route.Address) *follower {
 	t.Helper()
 	f := &follower{me: testkit.NewIdentity(t)}
-	own := trust.Config{Self: f.me.Identifier()}
-	serve := newNode(t, f.me, own, trust.Inlet)
-	serve.HandleBasics()
-	dial := newNode(t, f.me, trust.Config{Self: f.me.Identifier(), AllowAnyone: true}, trust.Inlet)
-	instance, err := relay.NewInstance()
-	if err != nil {
-		t.Fatal(err)
-	}
 	up := make(chan struct{}, 64)
-	outlet := &homes.Outlet{
-		Relay: route.Route{outletBy}, Name: name, Dial: dial, Serve: serve,
-		New: func(to route.Route) *relay.Client {
-			return &relay.Client{Relay: to, Name: name, Dial: dial, Serve: serve, Instance: instance}
-		},
-		Registered: func() { up <- struct{}{} },
-	}
+	outlet := newOutlet(t, f.me, name, outletBy)
+	outlet.Registered = func() { up <- struct{}{} }
 	running(t, outlet.Run)
 	testkit.Within(t, up, "the first claim")
-	f.inlet = newNode(t, f.me, own, trust.Inlet)
+	f.inlet = newNode(t, f.me, trust.Config{Self: f.me.Identifier()}, trust.Inlet)
 	to := []route.Route{{inletBy, route.Forward(name), secure(), svc(route.EchoName)}}
 	f.paths = f.inlet.NewFailover(to)
 	running(t, f.paths.Run)
@@ -180,6 +188,52 @@ func TestFollowingByAName(t *testing.T) {
 	if len(leases) != 1 || leases[nil] {
 		t.Errorf("the name has been claimed %d times on one relay", len(leases))
 	}
+}
+
+// Somebody else's name is refused by whichever relay it is claimed, also one where it is not at home
+// and nobody knows whose it is, and never had for a moment.
+func TestFollowingTaken(t *testing.T) {
+	const relays = 5
+	c := newCluster(t, relays)
+	seeds := c.seeds()
+	for i := range relays {
+		c.start(t, i, seeds...)
+	}
+	for i := range relays {
+		c.expect(t, i, 0, 1, 2, 3, 4)
+	}
+	order := c.homes("db")
+	f := follow(t, "db", seeds[order[4]], seeds[order[3]])
+	testkit.Eventually(t, "the two homes", func() bool { return len(c.at("db")) == 2 })
+	other := testkit.NewIdentity(t)
+	for _, by := range order {
+		outlet := newOutlet(t, other, "db", seeds[by])
+		refused := make(chan error, 64)
+		outlet.Registered = func() { refused <- nil }
+		outlet.Failed = func(err error) {
+			select {
+			case refused <- err:
+			default:
+			}
+		}
+		running(t, outlet.Run)
+		for range 4 { // two homes, and once more each
+			err := testkit.Within(t, refused, "an answer")
+			var status *route.StatusError
+			if !errors.As(err, &status) || status.Code != wire.NameTaken {
+				t.Fatalf("told of relay %d: %v", by, err)
+			}
+		}
+	}
+	for _, i := range order[2:] {
+		c.all[i].mesh.owning.Lock()
+		who, known := c.all[i].mesh.owners.Owner(time.Now(), "db")
+		c.all[i].mesh.owning.Unlock()
+		if known && who != f.me.Identifier() {
+			t.Errorf("relay %d takes %v for the owner", i, who)
+		}
+	}
+	f.expectEcho(t)
 }
 
 // A relay that is none of a set is used as it is.

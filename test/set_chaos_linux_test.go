@@ -1,0 +1,350 @@
+package test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testenv"
+)
+
+// yard is network namespaces around a router, which can keep packets from one to another one:
+//
+//	place 0 ── 10.78.0.0/24 ── router ── 10.78.1.0/24 ── place 1
+//	        .2              .1        .1              .2
+type yard struct {
+	t      *testing.T
+	nft    string
+	router string
+	places []string
+}
+
+// newYard makes so many places.
+func newYard(t *testing.T, places int) *yard {
+	t.Helper()
+	testenv.NeedNetns(t)
+	y := &yard{t: t, nft: testenv.NeedTool(t, "nft"), router: newNamespace(t)}
+	inside(t, y.router, "echo 1 >/proc/sys/net/ipv4/ip_forward")
+	for i := range places {
+		space := newNamespace(t)
+		y.places = append(y.places, space)
+		leg, net := fmt.Sprintf("leg%d", i), fmt.Sprintf("10.78.%d", i)
+		ip(t, "-n", y.router, "link", "add", leg, "type", "veth", "peer", "name", "eth",
+			"netns", space)
+		ip(t, "-n", y.router, "address", "add", net+".1/24", "dev", leg)
+		ip(t, "-n", y.router, "link", "set", leg, "up")
+		ip(t, "-n", space, "address", "add", net+".2/24", "dev", "eth")
+		ip(t, "-n", space, "link", "set", "eth", "up")
+		ip(t, "-n", space, "route", "add", "default", "via", net+".1")
+	}
+	setRules(t, y.nft, y.router, `table ip yard {
+		set cut { type ipv4_addr . ipv4_addr; }
+		chain through { type filter hook forward priority 0; ip saddr . ip daddr @cut drop; }
+	}`)
+	return y
+}
+
+func (y *yard) address(place int) string { return fmt.Sprintf("10.78.%d.2", place) }
+
+// cut keeps packets that one place sends to another one from arriving.
+func (y *yard) cut(from, to int) {
+	y.t.Helper()
+	setRules(y.t, y.nft, y.router, fmt.Sprintf("add element ip yard cut { %s . %s }",
+		y.address(from), y.address(to)))
+}
+
+// heal has all packets arrive again.
+func (y *yard) heal() {
+	y.t.Helper()
+	setRules(y.t, y.nft, y.router, "flush set ip yard cut")
+}
+
+// chaos is a set of relays in a yard, outlets of many names, inlets to them, connections that say
+// something all the time, and somebody who tries new ones all the time.
+type chaos struct {
+	*yard
+	*relaySet
+	me, rival person
+	seed      uint64
+	random    *rand.Rand
+	outlets   []*process
+	inlets    map[string]string // where the inlet of a name listens
+	names     []string
+	chorus    *chorus
+
+	tried, failed atomic.Int64 // new connections
+	killed        []time.Duration
+	trials        []trial
+}
+
+// size is how much there is of everything.
+type size struct{ relays, outlets, names, inlets, connections, rounds int }
+
+func newChaos(t *testing.T, s size, seed uint64) *chaos {
+	t.Helper()
+	c := &chaos{
+		yard: newYard(t, s.relays+1+s.outlets+s.inlets+1), me: newPerson(t), rival: newPerson(t),
+		seed: seed, random: rand.New(rand.NewPCG(seed, 0)), inlets: make(map[string]string),
+	}
+	var at []string
+	for i := range s.relays + 1 {
+		at = append(at, c.address(i)+":4000")
+	}
+	c.relaySet = newRelaySet(c.me, at, "--allow", c.me.identifier(), "--allow",
+		c.rival.identifier())
+	for i, r := range c.all {
+		r.inside = c.places[i]
+	}
+	for _, r := range c.all[:s.relays] {
+		r.begin(at[:s.relays]...)
+	}
+	c.meets()
+	place := s.relays + 1
+	const survive = 5 * time.Minute
+	for i := range s.outlets {
+		m := many{Outlets: true, Relays: at[:s.relays], Survive: survive}
+		for j := range s.names {
+			m.Names = append(m.Names, fmt.Sprintf("name-%d-%d", i, j))
+		}
+		c.names = append(c.names, m.Names...)
+		c.outlets = append(c.outlets, c.me.in(c.places[place]).startMany(m))
+		place++
+	}
+	for _, p := range c.outlets {
+		p.ready()
+	}
+	var inlets []*process
+	for i := range s.inlets {
+		m := many{Relays: at[:s.relays], Dir: t.TempDir(), Survive: survive}
+		for j, name := range c.names {
+			if j%s.inlets == i {
+				m.Names = append(m.Names, name)
+				c.inlets[name] = "unix:" + filepath.Join(m.Dir, name)
+			}
+		}
+		inlets = append(inlets, c.me.in(c.places[place]).startMany(m))
+		place++
+	}
+	for _, p := range inlets {
+		p.ready()
+	}
+	// The rival wants some of the names all the time.
+	c.rival.in(c.places[place]).startMany(many{
+		Outlets: true, Relays: at[:s.relays], Names: c.names[:min(len(c.names), 8)], Survive: survive,
+	})
+	conns := make([]conn, s.connections)
+	for i := range conns {
+		name := c.names[i%len(c.names)]
+		conns[i] = tagged(t, c.inlets[name], name)
+	}
+	c.chorus = newChorusOf(t, steadyPace(len(conns)), conns...)
+	return c
+}
+
+func (c *chaos) dialer(name string) func() (conn, error) {
+	return func() (conn, error) { return dialWhere(c.inlets[name]) }
+}
+
+// keepTrying opens new connections, several at a time, until ctx ends. One may fail; one that
+// leads to another target must not be.
+func (c *chaos) keepTrying(ctx context.Context) {
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	const (
+		at   = 4
+		pace = 50 * time.Millisecond
+	)
+	for i := range at {
+		tasks.Go(func() {
+			random := rand.New(rand.NewPCG(uint64(i), 1))
+			for ctx.Err() == nil {
+				name := c.names[random.IntN(len(c.names))]
+				err := tryTagged(ctx, c.dialer(name), name)
+				c.tried.Add(1)
+				switch {
+				case errors.Is(err, errWrongTarget):
+					c.yard.t.Error(err)
+				case err != nil && ctx.Err() == nil:
+					c.failed.Add(1)
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(pace):
+				}
+			}
+		})
+	}
+}
+
+// does does something, waits until all connections go on, and notes from when until when that was.
+func (c *chaos) does(what string, do func()) {
+	c.yard.t.Helper()
+	began := time.Now()
+	do()
+	c.chorus.goesOn()
+	c.trials = append(c.trials, trial{what, began, time.Now()})
+}
+
+// stoodStill says for how long each connection stood still at most, by what was done.
+func (c *chaos) stoodStill() {
+	all := make(map[string][]time.Duration)
+	for _, k := range c.trials {
+		for _, m := range c.chorus.voices {
+			var longest time.Duration
+			for _, s := range m.stood {
+				if s.to.After(k.from) && s.from.Before(k.to) {
+					longest = max(longest, s.to.Sub(s.from))
+				}
+			}
+			all[k.what] = append(all[k.what], longest)
+		}
+	}
+	for _, f := range chaosFaults {
+		c.yard.t.Logf("%s: connections stood still for %s", f.what, percentiles(all[f.what]))
+	}
+}
+
+// aRelay returns one that runs, by chance.
+func (c *chaos) aRelay() *setRelay {
+	all := c.running()
+	return all[c.random.IntN(len(all))]
+}
+
+func (c *chaos) seeds() []string { return c.addresses()[:len(c.all)-1] }
+
+// between waits some time of those between two.
+func (c *chaos) between(least, most time.Duration) {
+	time.Sleep(least + rand.N(most-least))
+}
+
+// again starts a relay that has ended, and waits until all know each other.
+func (c *chaos) again(r *setRelay, seeds ...string) {
+	c.yard.t.Helper()
+	r.begin(seeds...)
+	c.meets()
+}
+
+// inletsFollow is the time in which inlets hear that a relay has come back. Until then they may
+// come by one that only passes them on to where the name is at home: nobody can tell them that this
+// one stops, and it waits for them for as long as it may.
+const inletsFollow = 2500 * time.Millisecond
+
+// chaosFaults are what a round may do.
+var chaosFaults = []struct {
+	what string
+	do   func(c *chaos)
+}{
+	{"kill -9", func(c *chaos) {
+		name := c.names[c.random.IntN(len(c.names))]
+		home := c.homes(name)[0]
+		home.killed()
+		took, _ := firstGood(c.yard.t, c.dialer(name), name)
+		c.killed = append(c.killed, took)
+		c.again(home, c.seeds()...)
+	}},
+	{"SIGSTOP", func(c *chaos) {
+		r, most := c.aRelay(), testenv.OfFull(3*time.Second, 20*time.Second)
+		r.signal(syscall.SIGSTOP)
+		c.between(time.Second, most)
+		r.signal(syscall.SIGCONT)
+	}},
+	{"one way", func(c *chaos) {
+		a, b := c.two()
+		c.cut(a, b)
+		c.between(time.Second, testenv.OfFull(3*time.Second, 20*time.Second))
+		c.heal()
+	}},
+	{"both ways", func(c *chaos) {
+		a, b := c.two()
+		c.cut(a, b)
+		c.cut(b, a)
+		c.between(time.Second, testenv.OfFull(3*time.Second, 20*time.Second))
+		c.heal()
+	}},
+	{"SIGTERM", func(c *chaos) {
+		r := c.aRelay()
+		time.Sleep(inletsFollow)
+		r.leaves()
+		c.again(r, c.seeds()...)
+	}},
+	{"join and leave", func(c *chaos) {
+		r := c.all[len(c.all)-1]
+		c.again(r, c.all[0].at, r.at)
+		c.between(time.Second, 3*time.Second)
+		r.leaves()
+	}},
+	{"all in turn", func(c *chaos) {
+		for _, r := range c.running() {
+			time.Sleep(inletsFollow)
+			r.leaves()
+			c.again(r, c.seeds()...)
+		}
+	}},
+	{"old list", func(c *chaos) {
+		r := c.aRelay()
+		r.killed()
+		other := c.aRelay()
+		c.again(r, c.all[len(c.all)-1].at, other.at, r.at)
+	}},
+}
+
+// two returns two places by chance.
+func (c *chaos) two() (a, b int) {
+	all := c.random.Perm(len(c.places) - 1) // the rival may go where it wants
+	return all[0], all[1]
+}
+
+// TestSetChaos has relays of a set be killed, stand still, be cut off, stop, join, leave, and
+// restart, by chance, under connections that say something all the time: none is dropped, no byte is
+// wrong, no connection leads to another target, and no name has two owners when all is well again.
+// The long form has 1,000 names.
+func TestSetChaos(t *testing.T) {
+	alone(t)
+	s := testenv.OfFull(size{3, 4, 3, 2, 24, len(chaosFaults)}, size{5, 20, 50, 4, 500, 50})
+	for seed := range faultnet.Seeds(t, 1) {
+		newChaos(t, s, seed).lasts(s.rounds)
+	}
+}
+
+// lasts has so many rounds go by.
+func (c *chaos) lasts(rounds int) {
+	t := c.yard.t
+	t.Helper()
+	trying, stop := context.WithCancel(t.Context())
+	var tasks sync.WaitGroup
+	tasks.Go(func() { c.keepTrying(trying) })
+	defer tasks.Wait()
+	defer stop()
+	for n := range rounds {
+		i := c.random.IntN(len(chaosFaults))
+		if n < len(chaosFaults) { // each at least once
+			i = n
+		}
+		c.does(chaosFaults[i].what, func() { chaosFaults[i].do(c) })
+	}
+	stop()
+	tasks.Wait()
+	c.chorus.ends()
+	for _, name := range c.names {
+		c.settles(name, c.me.identifier())
+		tagged(t, c.inlets[name], name)
+	}
+	for _, p := range c.outlets {
+		if text := p.linesWith(complaint); len(text) > 0 {
+			t.Errorf("%d complaints, the first: %s", len(text), text[0])
+		}
+	}
+	t.Logf("%s=%d replays it: %d relays, %d names, %d connections, %d MiB; %d new connections, %d "+
+		"of which failed", faultnet.SeedVariable, c.seed, len(c.all)-1, len(c.names),
+		len(c.chorus.voices), c.chorus.carried.Load()>>20, c.tried.Load(), c.failed.Load())
+	t.Logf("kill -9: first good connection after %s", percentiles(c.killed))
+	c.stoodStill()
+}

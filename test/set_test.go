@@ -1,0 +1,238 @@
+//go:build unix
+
+package test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/testenv"
+)
+
+// setStory is three relays of a set and one that is to join, outlets of two names and an inlet to
+// each, each of which knows one of the relays:
+//
+//	client ─▶ inlet ─▶ three relays ◀─ outlet ─▶ target
+type setStory struct {
+	person
+	*relaySet
+	names  []string
+	inlets map[string]string // where the inlet of a name listens
+	chorus *chorus           // through both inlets
+	done   []time.Time       // when something was done that connections are to survive
+}
+
+func newSetStory(t *testing.T) *setStory {
+	t.Helper()
+	me := survivor(t)
+	var at []string
+	for range 4 {
+		at = append(at, lastingAddress(t))
+	}
+	s := &setStory{
+		person: me, names: []string{"one", "two"}, inlets: make(map[string]string),
+		relaySet: newRelaySet(me, at, "--allow", me.identifier()),
+	}
+	for _, r := range s.all[:3] {
+		r.begin(at[:3]...)
+	}
+	s.meets()
+	for i, name := range s.names {
+		me.startNamed(at[i], name, taggedService(t, name))
+		s.inlets[name] = me.inletTo(name + "@" + at[2])
+	}
+	s.settle()
+	var conns []conn
+	for i := range testenv.OfFull(20, 200) {
+		name := s.names[i%len(s.names)]
+		conns = append(conns, tagged(t, s.inlets[name], name))
+	}
+	s.chorus = newChorusOf(t, steadyPace(len(conns)), conns...)
+	return s
+}
+
+// settle waits until each name is claimed where it is at home.
+func (s *setStory) settle() {
+	s.t.Helper()
+	s.meets()
+	for _, name := range s.names {
+		s.settles(name, s.identifier())
+	}
+}
+
+// disturbed notes that something is done now.
+func (s *setStory) disturbed() { s.done = append(s.done, time.Now()) }
+
+// goesOn waits until all connections do, and new ones can be made.
+func (s *setStory) goesOn() {
+	s.t.Helper()
+	s.chorus.goesOn()
+	for _, name := range s.names {
+		tagged(s.t, s.inlets[name], name)
+	}
+}
+
+// dialer returns what connects to a name.
+func (s *setStory) dialer(name string) func() (conn, error) {
+	return func() (conn, error) { return dialWhere(s.inlets[name]) }
+}
+
+// TestSet has relays of a set be killed, stop, join, and restart in turn, under connections that
+// say something all the time: none is dropped, and new ones are made at once.
+func TestSet(t *testing.T) {
+	alone(t)
+	s := newSetStory(t)
+	s.killFirstHome()
+	s.stopEach()
+	s.join()
+	s.restartInTurn()
+	s.restartWithOldList()
+	s.chorus.ends()
+	t.Logf("%d times something was done under %d connections: stood still for %s", len(s.done),
+		len(s.chorus.voices), percentiles(s.chorus.stoodStill(s.done)))
+}
+
+// killFirstHome kills the first home of a name, whose inlet goes by that one.
+func (s *setStory) killFirstHome() {
+	s.t.Helper()
+	var all []time.Duration
+	failed := 0
+	for n := range testenv.OfFull(2, 50) {
+		name := s.names[n%len(s.names)]
+		home := s.homes(name)[0]
+		s.disturbed()
+		home.killed()
+		took, bad := firstGood(s.t, s.dialer(name), name)
+		all, failed = append(all, took), failed+bad
+		if took > time.Second {
+			s.t.Logf("%s: first good connection after %v, %d failed", name, took, bad)
+		}
+		s.goesOn()
+		home.begin(s.addresses()[:3]...)
+		s.settle()
+	}
+	s.t.Logf("first home killed: first good connection after %s; %d failed before",
+		percentiles(all), failed)
+}
+
+// stopEach stops each relay in good order, which waits for nobody, and starts it again.
+func (s *setStory) stopEach() {
+	s.t.Helper()
+	for range testenv.OfFull(1, 10) {
+		for _, r := range s.running() {
+			s.restart(r, s.addresses()[:3])
+		}
+	}
+}
+
+// restart stops a relay in good order, and starts it again once it has ended.
+func (s *setStory) restart(r *setRelay, seeds []string) {
+	s.t.Helper()
+	s.disturbed()
+	began := time.Now()
+	r.leaves()
+	took := time.Since(began)
+	if !inTime(began, handOverMost) {
+		s.t.Errorf("relay %d is gone after %v: it has waited for connections", r.number, took)
+	}
+	s.goesOn()
+	r.begin(seeds...)
+	s.settle()
+	s.t.Logf("relay %d was gone after %v", r.number, took.Round(time.Millisecond))
+}
+
+// join has another relay join: names move to it that are at home there.
+func (s *setStory) join() {
+	s.t.Helper()
+	s.disturbed()
+	s.all[3].begin(s.all[1].at, s.all[3].at)
+	s.settle()
+	s.goesOn()
+	s.disturbed()
+	s.all[3].leaves()
+	s.settle()
+	s.goesOn()
+}
+
+// restartInTurn kills one relay after the other, and starts it again.
+func (s *setStory) restartInTurn() {
+	s.t.Helper()
+	for range testenv.OfFull(1, 10) {
+		for _, r := range s.running() {
+			s.disturbed()
+			r.killed()
+			s.goesOn()
+			r.begin(s.addresses()[:3]...)
+			s.settle()
+		}
+	}
+}
+
+// restartWithOldList restarts a relay that knows one where there is none any more, and another one.
+func (s *setStory) restartWithOldList() {
+	s.t.Helper()
+	s.restart(s.all[0], []string{s.all[3].at, s.all[1].at, s.all[0].at})
+}
+
+// TestSetNames has two identities claim one name on relays of a set: as on a single relay, the
+// second one is refused, wherever it comes, until a day has passed.
+func TestSetNames(t *testing.T) {
+	t.Parallel()
+	me, other := newPerson(t), newPerson(t)
+	relays := testenv.OfFull(5, 9)
+	var at []string
+	for range relays {
+		at = append(at, lastingAddress(t))
+	}
+	s := newRelaySet(me, at, "--allow", me.identifier(), "--allow", other.identifier())
+	for _, r := range s.all {
+		r.begin(at...)
+	}
+	s.meets()
+	for n := range testenv.OfFull(4, 20) {
+		name := fmt.Sprintf("name%d", n)
+		outlet := me.startNamed(at[n%relays], name, taggedService(t, name))
+		s.settles(name, me.identifier())
+		refused := func(at string) {
+			t.Helper()
+			other.fails(notTrusted, "the name "+name+" belongs to another identity", "outlet",
+				"--no-wait", "--relay", at, "--name", name, "--target", "127.0.0.1:1")
+		}
+		for _, where := range at {
+			refused(where)
+		}
+		outlet.stop()
+		outlet.ends(done)
+		for _, where := range at {
+			refused(where)
+		}
+		me.startNamed(at[(n+1)%relays], name, taggedService(t, name))
+		s.settles(name, me.identifier())
+		tagged(t, me.inletTo(name+"@"+at[(n+2)%relays]), name)
+	}
+}
+
+// TestSetBesideOne has an outlet claim its name on a set and on a relay that is none of one, by
+// each of which it is reached.
+func TestSetBesideOne(t *testing.T) {
+	t.Parallel()
+	me := newPerson(t)
+	at := []string{lastingAddress(t), lastingAddress(t), lastingAddress(t)}
+	s := newRelaySet(me, at, "--allow", me.identifier())
+	for _, r := range s.all {
+		r.begin(at...)
+	}
+	s.meets()
+	_, single := me.startRelay()
+	me.startNamed(at[0], "db", taggedService(t, "db"), "--relay", single)
+	s.settles("db", me.identifier())
+	both := me.inletTo("db@"+single, "--to", "db@"+at[1])
+	tagged(t, both, "db")
+	tagged(t, me.inletTo("db@"+single), "db")
+	tagged(t, me.inletTo("db@"+at[2]), "db")
+	for _, r := range s.running() {
+		r.killed()
+	}
+	tagged(t, both, "db")
+}
