@@ -191,7 +191,6 @@ func (n *Node) log(q *Request, err error) {
 	}
 	level := n.failures.Level(err, time.Now())
 	due, since, repeats := n.dueAgain(q, err)
-	due = due && !wantsSet(err)
 	if q.Session != nil {
 		if isOverLimit(err) && !n.overLimits.Due(time.Now()) || !due || netio.IsReset(err) {
 			level = slog.LevelDebug
@@ -233,13 +232,6 @@ func (n *Node) trustHint(err error) string {
 func isOverLimit(err error) bool {
 	var refused *StatusError
 	return errors.As(err, &refused) && refused.Code == wire.Busy
-}
-
-// wantsSet tells whether err is the answer to somebody who asks a node that is in no set who is in
-// it: whoever has to do with a relay asks.
-func wantsSet(err error) bool {
-	var refused *StatusError
-	return errors.As(err, &refused) && refused.Missing() == NodesName
 }
 
 // linkEnded tells whether err is of a link itself, and no refusal.
