@@ -93,7 +93,7 @@ func joined(
 	}
 	l := testkit.Listen(t)
 	mesh := New(Config{Node: node, Dial: node, Self: me.Identifier()})
-	relay.NewServer(node, relay.ServerConfig{Directory: mesh, InSet: true})
+	relay.NewServer(node, relay.ServerConfig{Directory: mesh, List: mesh.List})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{}, 2)
 	go func() { node.Serve(context.Background(), l); done <- struct{}{} }()
