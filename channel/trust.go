@@ -16,49 +16,36 @@ import (
 // changed, when the far end has proved itself anew, when the last decision ends, and from time to
 // time.
 type trustReview struct {
-	policy Trust
-	as     trust.As // what the far end is taken for
-	proved signal   // the far end has proved itself anew
+	policy  Trust
+	as      trust.As // what the far end is taken for
+	reviews *chores  // decides again
 
 	mu       sync.Mutex
+	again    *time.Timer    // when to decide, if the decision ends by itself; nil if none has
 	peer     *identity.Peer // as it last proved itself
 	decision trust.Decision
 	decided  chan struct{} // closed, and made anew, whenever noteLocked says so
 }
 
 func newTrustReview(
-	policy Trust, peer *identity.Peer, as trust.As, d trust.Decision,
+	policy Trust, peer *identity.Peer, as trust.As, d trust.Decision, reviews *chores,
 ) trustReview {
 	return trustReview{
-		policy: policy, as: as, proved: newSignal(),
+		policy: policy, as: as, reviews: reviews,
 		peer: peer, decision: d, decided: make(chan struct{}),
 	}
 }
 
-// run returns when the far end is not trusted any more, or with the session. Nothing it does waits
-// for the far end.
-func (t *trustReview) run(session *life) error {
-	for {
-		changed := t.policy.Changed()
-		until, err := t.review()
-		if err != nil {
-			return err
-		}
-		again := reviewInterval
-		if !until.IsZero() {
-			again = min(again, time.Until(until))
-		}
-		timer := time.NewTimer(again)
-		select {
-		case <-session.ctx.Done():
-		case <-changed:
-		case <-t.proved:
-		case <-timer.C:
-		}
-		timer.Stop()
-		if err := session.reason(); err != nil {
-			return err
-		}
+// reviewAt has the decision made again when it ends. Zero is never.
+func (t *trustReview) reviewAt(until time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.again != nil {
+		t.again.Stop()
+		t.again = nil
+	}
+	if !until.IsZero() {
+		t.again = time.AfterFunc(time.Until(until), func() { t.reviews.add(choreReview) })
 	}
 }
 
@@ -91,7 +78,7 @@ func (t *trustReview) prove(peer *identity.Peer, decision trust.Decision) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.noteLocked(peer, decision)
-	t.proved.tell() // trust may end sooner now
+	t.reviews.add(choreReview) // trust may end sooner now
 }
 
 // noteLocked tells those who wait for changes if what the far end presents, or the decision about
