@@ -355,6 +355,18 @@ func (s *Session) Decided() <-chan struct{} { return s.trust.changes() }
 // Done returns a channel that is closed when the session has ended.
 func (s *Session) Done() <-chan struct{} { return s.life.ctx.Done() }
 
+// AfterEnd has f called, on a goroutine of its own, when the session has ended, unless stop is
+// called before and reports true.
+func (s *Session) AfterEnd(f func()) (stop func() bool) {
+	return context.AfterFunc(s.life.ctx, f)
+}
+
+// OnDecided has f called whenever Decided's channel is closed, until ctx ends. f must not wait.
+func (s *Session) OnDecided(ctx context.Context, f func()) {
+	remove := s.trust.tellDecided(f)
+	context.AfterFunc(ctx, remove)
+}
+
 // Err returns why the session ended, or nil.
 func (s *Session) Err() error { return s.life.reason() }
 

@@ -25,6 +25,7 @@ type trustReview struct {
 	peer     *identity.Peer // as it last proved itself
 	decision trust.Decision
 	decided  chan struct{} // closed, and made anew, whenever noteLocked says so
+	tells    []*func()     // called then
 }
 
 func newTrustReview(
@@ -89,6 +90,9 @@ func (t *trustReview) noteLocked(peer *identity.Peer, d trust.Decision) {
 	if last.Anchor != d.Anchor || !last.Until.Equal(d.Until) ||
 		!maps.Equal(last.Attributes, d.Attributes) ||
 		!slices.EqualFunc(shown.Credentials, peer.Credentials, sameCredential) {
+		for _, tell := range t.tells {
+			(*tell)()
+		}
 		close(t.decided)
 		t.decided = make(chan struct{})
 	}
@@ -101,6 +105,19 @@ func (t *trustReview) last() (*identity.Peer, trust.Decision) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.peer, t.decision
+}
+
+// tellDecided has f called whenever noteLocked says so, until remove is called.
+func (t *trustReview) tellDecided(f func()) (remove func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tell := &f
+	t.tells = append(t.tells, tell)
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.tells = slices.DeleteFunc(t.tells, func(other *func()) bool { return other == tell })
+	}
 }
 
 // changes returns a channel that is closed when the far end presents other credentials, or the
