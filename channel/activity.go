@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
@@ -15,8 +16,8 @@ const activityLinger = 5 * time.Second
 type Activity struct {
 	mu    sync.Mutex
 	count int
-	ended time.Time     // when there was last something
-	began chan struct{} // closed when there is something after a while; nil if nobody has asked
+	ended time.Time // when there was last something
+	tells []*chores // of sessions, when there is something after a while
 }
 
 // Begin counts something, until End is called, once.
@@ -24,9 +25,10 @@ func (a *Activity) Begin() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.count++
-	if a.count == 1 && a.began != nil && time.Since(a.ended) >= activityLinger {
-		close(a.began)
-		a.began = nil
+	if a.count == 1 && len(a.tells) > 0 && time.Since(a.ended) >= activityLinger {
+		for _, c := range a.tells {
+			c.add(choreMissed)
+		}
 	}
 }
 
@@ -53,13 +55,20 @@ func (a *Activity) none() bool {
 	return a.count == 0
 }
 
-// next returns a channel that is closed when there is something the next time that there has been
-// nothing for a while.
-func (a *Activity) next() <-chan struct{} {
+// tell has choreMissed added to c each time that there is something after a while in which there
+// was nothing, until forget is called.
+func (a *Activity) tell(c *chores) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.began == nil {
-		a.began = make(chan struct{})
+	a.tells = append(a.tells, c)
+}
+
+func (a *Activity) forget(c *chores) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if i := slices.Index(a.tells, c); i >= 0 {
+		last := len(a.tells) - 1
+		a.tells[i], a.tells[last] = a.tells[last], nil
+		a.tells = a.tells[:last]
 	}
-	return a.began
 }

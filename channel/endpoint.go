@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/secureportal/sp/identity"
 )
@@ -29,6 +30,7 @@ type Endpoint struct {
 	epochs   map[sessionID]acceptable
 	sessions map[*Session]struct{}
 	asked    map[identity.Identifier]int // sessions that each far end has asked for
+	reviews  bool                        // somebody looks whether their far ends are trusted
 	closed   bool
 }
 
@@ -154,6 +156,10 @@ func (e *Endpoint) admit(s *Session) error {
 		e.epochs[first.id] = acceptable{s, first}
 	}
 	e.sessions[s] = struct{}{}
+	if !e.reviews {
+		e.reviews = true
+		e.tasks.Go(e.reviewTrust)
+	}
 	e.tasks.Add(1)
 	return nil
 }
@@ -186,4 +192,37 @@ func (e *Endpoint) drop(s *Session, epoch *epoch) {
 	defer e.mu.Unlock()
 	delete(e.epochs, epoch.id)
 	epoch.secret.Forget()
+}
+
+// reviewTrust decides again and again whether the far ends of all sessions are trusted: when
+// decisions may have changed, and from time to time. It returns when there is no session. A
+// session decides itself when it begins, when a decision ends, and when the far end has proved
+// itself anew.
+func (e *Endpoint) reviewTrust() {
+	timer := time.NewTimer(reviewInterval)
+	defer timer.Stop()
+	for {
+		changed := e.config.Trust.Changed()
+		sessions, some := e.toReview()
+		if !some {
+			return
+		}
+		for _, s := range sessions {
+			s.review()
+		}
+		timer.Reset(reviewInterval)
+		select {
+		case <-e.ctx.Done():
+			return
+		case <-changed:
+		case <-timer.C:
+		}
+	}
+}
+
+func (e *Endpoint) toReview() (all []*Session, some bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.reviews = len(e.sessions) > 0
+	return slices.Collect(maps.Keys(e.sessions)), e.reviews
 }

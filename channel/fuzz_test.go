@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"testing"
+	"time"
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
@@ -261,7 +262,7 @@ func readFlow(e *epoch, wire []byte) ([]byte, error) {
 	_, _ = client.Write(wire)
 	_ = client.CloseWrite()
 	s := &Session{config: new(Config), role: identity.Responder, life: newLife()}
-	s.quiet = newQuietLinks()
+	s.quiet = newQuietLinks(time.NewTimer(time.Hour))
 	s.pool = newLinkPool(s.role, &s.life.goingAway, &s.prewarm, s.quiet)
 	l := newLink(server)
 	_ = s.pool.adopt(l)

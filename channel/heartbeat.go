@@ -32,14 +32,16 @@ type heartbeat struct {
 	waiting map[uint64]chan struct{} // closed when a ping's pong comes
 }
 
-func newHeartbeat(c *control, role identity.Role, interval time.Duration) heartbeat {
+func newHeartbeat(
+	c *control, role identity.Role, interval time.Duration, timer *time.Timer,
+) heartbeat {
 	var grace time.Duration
 	if role == identity.Responder {
 		grace = interval / pingGrace
 	}
 	return heartbeat{
 		control: c, interval: interval, grace: grace,
-		heard: time.Now(), timer: time.NewTimer(interval), pace: interval * pingSlowdown,
+		heard: time.Now(), timer: timer, pace: interval * pingSlowdown,
 		waiting: make(map[uint64]chan struct{}),
 	}
 }

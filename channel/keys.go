@@ -64,8 +64,7 @@ type keys struct {
 
 	control *control     // says handshakes for new keys
 	trust   *trustReview // is told of the proof in them
-	renewed signal       // tells keepTime that the keys are new
-	wanted  signal       // tells keepTime that somebody wants new ones
+	chores  *chores      // to be done when the keys are new, or somebody wants new ones
 
 	mu      sync.Mutex
 	err     error // why the session has ended, and all keys are forgotten

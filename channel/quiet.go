@@ -3,7 +3,6 @@ package channel
 import (
 	"errors"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,7 +27,7 @@ const (
 )
 
 // quietLinks is when and how links that carry nothing are looked after. Its timer is told by
-// whoever has a link for it; what is done then, is done by the session's own goroutines.
+// whoever has a link for it; what is done then is one of the session's chores.
 type quietLinks struct {
 	timer   *time.Timer
 	on      atomic.Bool               // the timer is running
@@ -38,9 +37,8 @@ type quietLinks struct {
 	trying  atomic.Bool               // a link is being made to try out what the way bears
 }
 
-func newQuietLinks() *quietLinks {
-	q := &quietLinks{timer: time.NewTimer(time.Hour), zero: time.Now()}
-	q.timer.Stop()
+func newQuietLinks(timer *time.Timer) *quietLinks {
+	q := &quietLinks{timer: timer, zero: time.Now()}
 	q.way.Store(new(tolerance))
 	return q
 }
@@ -80,18 +78,18 @@ func (s *Session) Follows(before *Session) {
 	s.quiet.way.Store(way)
 }
 
-// lookAfterQuiet looks after the links that carry nothing. tasks is what waits for that.
-func (s *Session) lookAfterQuiet(now time.Time, tasks *sync.WaitGroup) {
+// lookAfterQuiet looks after the links that carry nothing.
+func (s *Session) lookAfterQuiet(now time.Time) {
 	q := s.quiet
 	work := s.pool.quiet(now, q)
 	if len(work.flows)+len(work.links) > 0 && !q.writing.Swap(true) {
-		tasks.Go(func() {
+		s.tasks.Go(func() {
 			defer q.writing.Store(false)
 			s.writeQuiet(work)
 		})
 	}
 	if work.try && s.config.Probe && !q.trying.Swap(true) {
-		tasks.Go(func() {
+		s.tasks.Go(func() {
 			defer q.trying.Store(false)
 			_ = s.openEmpty()
 		})

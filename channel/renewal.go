@@ -155,7 +155,7 @@ func (k *keys) accept(r *renewal, message []byte) error {
 	if err := k.replace(next); err != nil {
 		return err
 	}
-	k.renewed.tell()
+	k.chores.add(choreRestart)
 	return k.control.writeReadyTwice(send)
 }
 
@@ -183,7 +183,7 @@ func (k *keys) ready() error {
 	if err := k.replace(r.next); err != nil {
 		return err
 	}
-	k.renewed.tell()
+	k.chores.add(choreRestart)
 	return nil
 }
 
@@ -201,23 +201,25 @@ func (k *keys) readSamePeer(r *renewal, message []byte) error {
 
 // renew has both sides prove themselves anew, with the keys and credentials that they have now. It
 // waits for nothing. Renewals have a least time between them: asked for sooner, one comes then.
-func (k *keys) renew() { k.wanted.tell() }
+func (k *keys) renew() { k.chores.add(choreHasten) }
 
-// renewalTimer is when the next renewal is due. keepTime owns it.
+// renewalTimer is when the next renewal is due. The session's chores own it.
 type renewalTimer struct {
 	*time.Timer
 	keys  *keys
+	due   time.Time // the timer's: it may have fired just before it was set anew
 	asked bool      // one was asked for since the last one began
 	began time.Time // the last one
 }
 
-func newRenewalTimer(k *keys) *renewalTimer {
-	return &renewalTimer{Timer: time.NewTimer(k.renewIn()), keys: k}
+func (t *renewalTimer) within(d time.Duration) {
+	t.due = time.Now().Add(d)
+	t.Reset(d)
 }
 
 // restart is called when the keys are new.
 func (t *renewalTimer) restart() {
-	t.Reset(t.keys.renewIn())
+	t.within(t.keys.renewIn())
 	if t.asked {
 		t.soon()
 	}
@@ -233,22 +235,24 @@ func (t *renewalTimer) hasten() {
 	t.soon()
 }
 
-func (t *renewalTimer) soon() { t.Reset(time.Until(t.began.Add(minRenewAfter))) }
+func (t *renewalTimer) soon() { t.within(time.Until(t.began.Add(minRenewAfter))) }
 
 // begin begins the renewal that is due, and is called again when that has taken too long, however
 // rare pings are. If one is under way, what was asked for waits for the next. The responder begins
 // none, and has waited for one long enough.
-func (t *renewalTimer) begin() error {
+func (t *renewalTimer) begin(now time.Time) error {
+	if now.Before(t.due) {
+		return nil
+	}
 	if t.keys.role == identity.Responder {
 		return fmt.Errorf("%w: no handshake for new keys for %v", ErrProtocol, maxEpochAge)
 	}
-	now := time.Now()
 	if r := t.keys.underWay(); r != nil {
-		t.Reset(r.by.Sub(now))
+		t.within(r.by.Sub(now))
 		return t.keys.overdue(now)
 	}
 	t.asked, t.began = false, now
-	t.Reset(renewTimeout)
+	t.within(renewTimeout)
 	return t.keys.begin()
 }
 

@@ -46,7 +46,7 @@ const (
 	urgencyNow
 )
 
-// reports is what a session has to tell of its flows. keepTime tells it.
+// reports is what a session has to tell of its flows, as one of its chores.
 type reports struct {
 	timer *time.Timer // when that is due
 
@@ -58,11 +58,7 @@ type reports struct {
 	gone   []flowID
 }
 
-func newReports() *reports {
-	r := &reports{timer: time.NewTimer(time.Hour)}
-	r.timer.Stop()
-	return r
-}
+func newReports(timer *time.Timer) *reports { return &reports{timer: timer} }
 
 // opened takes note that f has opened a record. Nearly always that is known already.
 func (r *reports) opened(f *Flow, u urgency) {
@@ -160,7 +156,7 @@ func (r *reports) take() (unsaid []*Flow, lost []lostLink, gone []flowID) {
 	return unsaid, lost, gone
 }
 
-// report tells what there is to be told. It is keepTime's.
+// report tells what there is to be told.
 func (s *Session) report() error {
 	unsaid, lost, gone := s.reports.take()
 	acks := make(map[sessionID][]byte)

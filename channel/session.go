@@ -39,14 +39,18 @@ type Session struct {
 	}
 
 	life      life
-	control   control     // its own link
-	keys      keys        // of its flows, and their renewal
-	heartbeat heartbeat   // whether the far end answers
-	trust     trustReview // whether the far end is trusted
-	pool      linkPool    // all links but the control link
-	prewarm   prewarm     // links for flows to come; initiator only
-	quiet     *quietLinks // links that carry nothing
-	hooks     endHooks    // what to call when it has ended
+	control   control // its own link
+	keys      keys    // of its flows, and their renewal
+	chores    chores  // what is done in time
+	reviews   chores  // of trust: they wait for no other
+	renewal   *renewalTimer
+	heartbeat heartbeat      // whether the far end answers
+	trust     trustReview    // whether the far end is trusted
+	pool      linkPool       // all links but the control link
+	prewarm   prewarm        // links for flows to come; initiator only
+	quiet     *quietLinks    // links that carry nothing
+	hooks     endHooks       // what to call when it has ended
+	tasks     sync.WaitGroup // what else than chores has goroutines, for some time
 
 	saidGoAway atomic.Bool // this side has told the far end that it goes away
 	retired    atomic.Bool // this side opens no new flows
@@ -65,97 +69,145 @@ func newSession(
 	}
 	s := &Session{
 		config: h.config, role: h.role, id: h.peer.Identifier(), life: newLife(),
-		process: process, reports: newReports(),
+		process: process,
 		survive: min(h.survive, h.config.survive()),
 	}
 	s.control = newControl(l, s.end)
 	s.control.send, s.control.receive = e.keys(h.role, 0)
-	s.heartbeat = newHeartbeat(&s.control, h.role, h.config.KeepaliveInterval())
-	s.trust = newTrustReview(h.config.Trust, h.peer, h.as, h.decision)
+	s.chores.do, s.reviews.do = s.doChores, func(chore) { s.review() }
+	on := func(c chore) *time.Timer {
+		t := time.AfterFunc(time.Hour, func() { s.chores.add(c) })
+		t.Stop()
+		return t
+	}
+	s.reports = newReports(on(choreReport))
+	s.heartbeat = newHeartbeat(&s.control, h.role, h.config.KeepaliveInterval(), on(choreBeat))
+	s.trust = newTrustReview(h.config.Trust, h.peer, h.as, h.decision, &s.reviews)
 	s.keys = keys{
 		config: h.config, static: static, role: h.role, suite: suite, name: h.name, id: s.id,
 		control: &s.control, trust: &s.trust,
-		renewed: newSignal(), wanted: newSignal(), current: e,
+		chores: &s.chores, current: e,
 	}
+	s.renewal = &renewalTimer{Timer: on(choreRenew), keys: &s.keys}
 	s.prewarm = prewarm{most: h.config.Prewarm, changed: newSignal()}
-	s.quiet = newQuietLinks()
+	s.quiet = newQuietLinks(on(choreQuiet))
 	s.pool = newLinkPool(h.role, &s.life.goingAway, &s.prewarm, s.quiet)
 	return s, nil
 }
 
-// run does all of the session's own work, and returns when the session and the work have ended.
+// run does all of the session's own work, and returns when the session and the work have ended. At
+// rest that takes the one goroutine that reads the control link, which is the responder's caller's:
+// a relay has a session for each name.
 func (s *Session) run() {
 	if s.config.Began != nil {
 		defer s.config.Began(s)()
 	}
-	var tasks sync.WaitGroup
-	tasks.Go(func() { s.end(s.listen()) })
-	tasks.Go(func() { s.end(s.keepTime(&tasks)) })
-	tasks.Go(func() { s.end(s.trust.run(&s.life)) })
+	s.begin()
 	if s.role == identity.Initiator {
-		if s.survive > 0 {
-			tasks.Go(s.handOver)
-		}
-		tasks.Go(func() { s.prewarm.run(s.Done(), &s.pool, s.openEmpty) })
+		s.tasks.Go(func() { s.end(s.listen()) })
+		s.tasks.Go(func() { s.prewarm.run(s.Done(), &s.pool, s.openEmpty) })
+		s.awaitEnd()
+		s.sayEnd()
+	} else {
+		context.AfterFunc(s.life.ctx, s.sayEnd)
+		s.greetAndListen()
+		<-s.life.closeSent.c
 	}
-	s.awaitEnd()
-	s.sayEnd()
-	tasks.Wait()
+	s.endChores()
+	s.tasks.Wait()
 	s.drain()
 }
 
-// keepTime does what a session must do in time: pings, new keys, and looking after its links. It is
-// one goroutine for all, since what it says goes out on the control link one after the other. What
-// may wait for a link is among tasks.
-func (s *Session) keepTime(tasks *sync.WaitGroup) error {
-	if s.role == identity.Responder {
-		if err := s.control.write(typeReady, nil); err != nil { // before anything else
-			return handshakeError(err)
+// greetAndListen is the responder's, who has the first word.
+func (s *Session) greetAndListen() {
+	if s.Err() == nil {
+		if err := s.control.write(typeReady, nil); err != nil {
+			s.end(handshakeError(err))
 		}
 	}
-	ping := s.heartbeat.timer
-	defer ping.Stop()
-	defer s.quiet.timer.Stop()
-	defer s.reports.timer.Stop()
+	s.chores.begin()
+	s.end(s.listen())
+}
+
+// begin has done in time what is to be.
+func (s *Session) begin() {
+	s.heartbeat.timer.Reset(s.heartbeat.interval)
+	s.renewal.restart()
+	s.reviews.add(choreReview)
+	s.reviews.begin()
+	s.pool.activity.tell(&s.chores)
+	if s.config.Activity != nil {
+		s.config.Activity.tell(&s.chores)
+	}
 	if s.role == identity.Initiator {
 		s.quiet.begin()
+		s.chores.begin()
 	}
-	missed := s.missed()
-	renewal := newRenewalTimer(&s.keys)
-	defer renewal.Stop()
-	for {
-		var err error
-		select {
-		case <-s.Done():
-			return s.Err()
-		case <-s.keys.renewed:
-			renewal.restart()
-		case <-s.keys.wanted:
-			renewal.hasten()
-		case <-renewal.C:
-			err = renewal.begin()
-		case now := <-s.quiet.timer.C:
-			s.lookAfterQuiet(now, tasks)
-		case now := <-s.reports.timer.C:
-			err = s.report()
-			s.letGo(now)
-		case <-missed.flow:
-			missed = s.missed()
-			err = s.beat(time.Now())
-		case <-missed.other:
-			missed = s.missed()
-			err = s.beat(time.Now())
-		case now := <-ping.C:
-			s.pool.tidy(now)
-			if err = s.report(); err == nil {
-				s.letGo(now)
-				err = s.beat(now)
-			}
-		}
-		if err != nil {
+}
+
+// endChores is the end of begin.
+func (s *Session) endChores() {
+	s.heartbeat.timer.Stop()
+	s.renewal.Stop()
+	s.quiet.timer.Stop()
+	s.reports.timer.Stop()
+	if s.config.Activity != nil {
+		s.config.Activity.forget(&s.chores)
+	}
+	s.chores.end()
+	s.reviews.end()
+	s.trust.reviewAt(time.Time{})
+}
+
+// doChores does what a session must do in time: pings, new keys, and looking after its links.
+func (s *Session) doChores(due chore) {
+	if err := s.work(due, time.Now()); err != nil {
+		s.end(err)
+	}
+}
+
+func (s *Session) work(due chore, now time.Time) error {
+	if due&choreRestart != 0 {
+		s.renewal.restart()
+	}
+	if due&choreHasten != 0 {
+		s.renewal.hasten()
+	}
+	if due&choreRenew != 0 {
+		if err := s.renewal.begin(now); err != nil {
 			return err
 		}
 	}
+	if due&choreQuiet != 0 {
+		s.lookAfterQuiet(now)
+	}
+	if due&choreBeat != 0 {
+		s.pool.tidy(now)
+	}
+	if due&(choreReport|choreBeat) != 0 {
+		if err := s.report(); err != nil {
+			return err
+		}
+		s.letGo(now)
+	}
+	if due&(choreBeat|choreMissed) != 0 {
+		return s.beat(now)
+	}
+	return nil
+}
+
+// review decides whether the far end is trusted, and ends the session if it is not. Nothing it does
+// waits for the far end.
+func (s *Session) review() {
+	if s.Err() != nil {
+		return
+	}
+	until, err := s.trust.review()
+	if err != nil {
+		s.end(err)
+		return
+	}
+	s.trust.reviewAt(until)
 }
 
 // beat does what is due of pings, and says when to do so again.
@@ -175,17 +227,6 @@ func (s *Session) WouldBeMissed() (end func()) {
 	return s.pool.activity.End
 }
 
-// missed is closed when somebody would miss the session: with a flow, or with something else.
-type missed struct{ flow, other <-chan struct{} }
-
-func (s *Session) missed() missed {
-	m := missed{flow: s.pool.activity.next()}
-	if s.config.Activity != nil {
-		m.other = s.config.Activity.next()
-	}
-	return m
-}
-
 // rest is how long the far end may say nothing before it is pinged. It pings itself at pace: who
 // does so because somebody there would miss the session, is expected to go on.
 func (s *Session) rest(pace time.Duration) time.Duration {
@@ -199,16 +240,23 @@ func (s *Session) rest(pace time.Duration) time.Duration {
 	return min(rest, pace)
 }
 
-// awaitEnd returns when the session has ended. It ends the session when nothing goes on in it and
-// nothing new should begin in it: then the far end, and what is between, need not wait for it.
+// awaitEnd is the initiator's, and returns when the session has ended. It ends the session when
+// nothing goes on in it and nothing new should begin in it: then the far end, and what is between,
+// need not wait for it.
 func (s *Session) awaitEnd() {
+	leaving := s.GoingAway()
 	for {
 		select {
 		case <-s.Done():
 			return
+		case <-leaving:
+			leaving = nil
+			if s.survive > 0 {
+				s.tasks.Go(s.handOver)
+			}
 		case <-s.pool.freed:
 		}
-		if s.role == identity.Initiator && s.life.goingAway.happened() {
+		if s.life.goingAway.happened() {
 			s.endIf(ErrGoingAway, s.shutUnused)
 		}
 	}
@@ -306,6 +354,18 @@ func (s *Session) Decided() <-chan struct{} { return s.trust.changes() }
 
 // Done returns a channel that is closed when the session has ended.
 func (s *Session) Done() <-chan struct{} { return s.life.ctx.Done() }
+
+// AfterEnd has f called, on a goroutine of its own, when the session has ended, unless stop is
+// called before and reports true.
+func (s *Session) AfterEnd(f func()) (stop func() bool) {
+	return context.AfterFunc(s.life.ctx, f)
+}
+
+// OnDecided has f called whenever Decided's channel is closed, until ctx ends. f must not wait.
+func (s *Session) OnDecided(ctx context.Context, f func()) {
+	remove := s.trust.tellDecided(f)
+	context.AfterFunc(ctx, remove)
+}
 
 // Err returns why the session ended, or nil.
 func (s *Session) Err() error { return s.life.reason() }

@@ -66,11 +66,6 @@ func (f *Flow) isAbsent() bool {
 // handOver has the flows of a session that is going away go on in another one, if there is one with
 // the same far end. They stay where they are until then.
 func (s *Session) handOver() {
-	select {
-	case <-s.Done():
-		return
-	case <-s.GoingAway():
-	}
 	for _, f := range s.endpoint.flows.of(s) {
 		if f.lasts() && f.isOpen() {
 			s.suspend(f)

@@ -16,49 +16,37 @@ import (
 // changed, when the far end has proved itself anew, when the last decision ends, and from time to
 // time.
 type trustReview struct {
-	policy Trust
-	as     trust.As // what the far end is taken for
-	proved signal   // the far end has proved itself anew
+	policy  Trust
+	as      trust.As // what the far end is taken for
+	reviews *chores  // decides again
 
 	mu       sync.Mutex
+	again    *time.Timer    // when to decide, if the decision ends by itself; nil if none has
 	peer     *identity.Peer // as it last proved itself
 	decision trust.Decision
 	decided  chan struct{} // closed, and made anew, whenever noteLocked says so
+	tells    []*func()     // called then
 }
 
 func newTrustReview(
-	policy Trust, peer *identity.Peer, as trust.As, d trust.Decision,
+	policy Trust, peer *identity.Peer, as trust.As, d trust.Decision, reviews *chores,
 ) trustReview {
 	return trustReview{
-		policy: policy, as: as, proved: newSignal(),
+		policy: policy, as: as, reviews: reviews,
 		peer: peer, decision: d, decided: make(chan struct{}),
 	}
 }
 
-// run returns when the far end is not trusted any more, or with the session. Nothing it does waits
-// for the far end.
-func (t *trustReview) run(session *life) error {
-	for {
-		changed := t.policy.Changed()
-		until, err := t.review()
-		if err != nil {
-			return err
-		}
-		again := reviewInterval
-		if !until.IsZero() {
-			again = min(again, time.Until(until))
-		}
-		timer := time.NewTimer(again)
-		select {
-		case <-session.ctx.Done():
-		case <-changed:
-		case <-t.proved:
-		case <-timer.C:
-		}
-		timer.Stop()
-		if err := session.reason(); err != nil {
-			return err
-		}
+// reviewAt has the decision made again when it ends. Zero is never.
+func (t *trustReview) reviewAt(until time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.again != nil {
+		t.again.Stop()
+		t.again = nil
+	}
+	if !until.IsZero() {
+		t.again = time.AfterFunc(time.Until(until), func() { t.reviews.add(choreReview) })
 	}
 }
 
@@ -91,7 +79,7 @@ func (t *trustReview) prove(peer *identity.Peer, decision trust.Decision) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.noteLocked(peer, decision)
-	t.proved.tell() // trust may end sooner now
+	t.reviews.add(choreReview) // trust may end sooner now
 }
 
 // noteLocked tells those who wait for changes if what the far end presents, or the decision about
@@ -102,6 +90,9 @@ func (t *trustReview) noteLocked(peer *identity.Peer, d trust.Decision) {
 	if last.Anchor != d.Anchor || !last.Until.Equal(d.Until) ||
 		!maps.Equal(last.Attributes, d.Attributes) ||
 		!slices.EqualFunc(shown.Credentials, peer.Credentials, sameCredential) {
+		for _, tell := range t.tells {
+			(*tell)()
+		}
 		close(t.decided)
 		t.decided = make(chan struct{})
 	}
@@ -114,6 +105,19 @@ func (t *trustReview) last() (*identity.Peer, trust.Decision) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.peer, t.decision
+}
+
+// tellDecided has f called whenever noteLocked says so, until remove is called.
+func (t *trustReview) tellDecided(f func()) (remove func()) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tell := &f
+	t.tells = append(t.tells, tell)
+	return func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.tells = slices.DeleteFunc(t.tells, func(other *func()) bool { return other == tell })
+	}
 }
 
 // changes returns a channel that is closed when the far end presents other credentials, or the

@@ -10,9 +10,23 @@ import (
 	"github.com/secureportal/sp/identity/trust"
 )
 
-// sessionBegan logs that a session has begun, and returns what logs how it has ended. The fields
-// are described in docs/trust.md: programs read them.
+// sessionBegan counts that a session has begun, and returns what counts its end: the handshake has
+// taken more memory than the session does. It also logs both, if the node is to.
 func (n *Node) sessionBegan(s *channel.Session) (ended func()) {
+	n.turn()
+	if n.config.Audit {
+		log := n.auditSession(s)
+		return func() {
+			log()
+			n.turn()
+		}
+	}
+	return n.turn
+}
+
+// auditSession logs that a session has begun, and returns what logs how it has ended. The fields
+// are described in docs/trust.md: programs read them.
+func (n *Node) auditSession(s *channel.Session) (ended func()) {
 	who := append([]any{
 		"role", s.Role().String(), "identifier", s.Peer().Identifier(),
 		"source", addressText(s.Link().RemoteAddr()), "name", s.Name(),

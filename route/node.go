@@ -127,9 +127,7 @@ func NewNode(config Config) (*Node, error) {
 	if n.config.Channel.Activity == nil {
 		n.config.Channel.Activity = new(channel.Activity)
 	}
-	if config.Audit {
-		n.config.Channel.Began = n.sessionBegan
-	}
+	n.config.Channel.Began = n.sessionBegan
 	endpoint, err := channel.New(n.config.Channel)
 	if err != nil {
 		return nil, err
@@ -270,7 +268,8 @@ func (n *Node) Logger() *slog.Logger { return n.logger }
 // Trust returns what decides whom the node trusts.
 func (n *Node) Trust() channel.Trust { return n.config.Channel.Trust }
 
-// Turnover returns how many times something that Begin counts has begun or ended.
+// Turnover returns how many times something that Begin counts, or a session, has begun or ended, or
+// a link to a secure channel has ended.
 func (n *Node) Turnover() uint64 { return n.turnover.Load() }
 
 // Connections returns how many of those are open.

@@ -108,10 +108,15 @@ func (n *Node) resolveSecure(q *Request) (Handler, error) {
 // secure answers as a secure channel's responder; what comes through the channel is served like a
 // link of its own.
 func (n *Node) secure(ctx context.Context, q *Request) error {
+	defer n.turn() // the memory of what rested on the link is free
+	return n.endpoint.Serve(ctx, acceptSecure(q), n.offers.accept, q.authenticated, n.serveFlow)
+}
+
+func acceptSecure(q *Request) *Stream {
 	who := &asker{q.source(), q.slot, q.ordinal(), cameBy(passedBy(q.Message.Return))}
 	stream := q.Accept()
 	stream.asker = who
-	return n.endpoint.Serve(ctx, stream, n.offers.accept, q.authenticated, n.serveFlow)
+	return stream
 }
 
 func (n *Node) resolveForward(q *Request) (_ Handler, err error) {

@@ -353,7 +353,7 @@ func endedContext() context.Context {
 	return ctx
 }
 
-// turnover counts the connections that have begun or ended, whatever node they are on.
+// turnover counts what has begun or ended, whatever node it is on: see route.Node.Turnover.
 func (d *Daemon) turnover() uint64 {
 	var n uint64
 	for _, s := range d.allSites() {

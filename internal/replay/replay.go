@@ -17,14 +17,14 @@ type Filter struct {
 
 	mu   sync.Mutex
 	next uint64   // one more than the highest number used
-	used []uint64 // bit n%size: n has been used
+	used []uint64 // bit n%size: n has been used; as long as it has had to be
 }
 
 // NewFilter returns a filter that remembers the last size numbers: size-1 numbers may be overtaken
 // by a higher one and are still accepted. size is rounded up to a multiple of 64.
 func NewFilter(size int) *Filter {
 	words := max(1, (size+wordBits-1)/wordBits)
-	return &Filter{size: uint64(words) * wordBits, used: make([]uint64, words)}
+	return &Filter{size: uint64(words) * wordBits}
 }
 
 // Use reports whether n had not been used, and marks it as used. The highest uint64 is never
@@ -41,12 +41,21 @@ func (f *Filter) Use(n uint64) bool {
 	case f.next-n > f.size:
 		return false
 	}
-	word, bit := &f.used[n%f.size/wordBits], uint64(1)<<(n%wordBits)
+	word, bit := f.wordLocked(n), uint64(1)<<(n%wordBits)
 	if *word&bit != 0 {
 		return false
 	}
 	*word |= bit
 	return true
+}
+
+// wordLocked returns where the bit of a number is. Most filters see a few low numbers only.
+func (f *Filter) wordLocked(n uint64) *uint64 {
+	i := int(n % f.size / wordBits)
+	if missing := i + 1 - len(f.used); missing > 0 {
+		f.used = append(f.used, make([]uint64, missing)...)
+	}
+	return &f.used[i]
 }
 
 // forgetLocked clears the bits of the numbers from next to n. They stood for numbers that are now
@@ -57,6 +66,6 @@ func (f *Filter) forgetLocked(n uint64) {
 		return
 	}
 	for i := f.next; i <= n; i++ {
-		f.used[i%f.size/wordBits] &^= 1 << (i % wordBits)
+		*f.wordLocked(i) &^= 1 << (i % wordBits)
 	}
 }

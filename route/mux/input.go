@@ -155,7 +155,7 @@ func (m *Mux) linkFor(h header) (*Link, error) {
 	}
 	l = newLink(m, h.link)
 	select {
-	case m.queue <- l:
+	case m.queuedLocked() <- l:
 		m.links[l.id] = l
 		return l, nil
 	default:

@@ -57,6 +57,10 @@ type Config struct {
 	// and runs nothing, if the owner is closed. It must be set.
 	Run func(func()) bool
 
+	// Reads says that the owner calls Read, and waits there: otherwise a goroutine of Run's reads the
+	// carrier.
+	Reads bool
+
 	// Budget bounds the windows of this mux together with those of others that have the same one.
 	// Nil means none but this mux's own.
 	Budget *Budget
@@ -87,11 +91,11 @@ type Mux struct {
 
 	slots  chan struct{} // one for each link that waits to be taken by the other side
 	taken  atomic.Uint64 // how many it has taken
-	queue  chan *Link    // that it has opened and nobody has accepted here
 	closed chan struct{} // when the mux has ended
 	read   chan struct{} // closed when nobody reads the carrier any more
 
 	mu       sync.Mutex // guards what follows
+	queue    chan *Link // that the other side has opened and nobody has accepted here: see queued
 	err      error      // why it ended
 	links    map[uint32]*Link
 	next     uint32    // number of the next link: odd ones are the opener's
@@ -112,7 +116,7 @@ func NewAcceptor(c Carrier, config Config) (*Mux, error) { return newMux(c, conf
 func newMux(c Carrier, config Config, first uint32) (*Mux, error) {
 	m := &Mux{
 		config: config, carrier: c, own: NewBudget(muxBudget),
-		slots: make(chan struct{}, backlog), queue: make(chan *Link, backlog),
+		slots:  make(chan struct{}, backlog),
 		closed: make(chan struct{}), read: make(chan struct{}),
 		links: make(map[uint32]*Link), next: first, accepts: true,
 	}
@@ -122,7 +126,7 @@ func newMux(c Carrier, config Config, first uint32) (*Mux, error) {
 	m.out = writer{
 		carrier: c, failed: m.fail, run: config.Run, done: m.closed, turn: make(chan struct{}, 1),
 	}
-	if !config.Run(m.readCarrier) {
+	if !config.Reads && !config.Run(m.readCarrier) {
 		return nil, net.ErrClosed
 	}
 	muxesOpen.Inc()
@@ -181,17 +185,28 @@ func (m *Mux) awaitSlot() error {
 // Accept returns the next link that the other side has opened. When the mux has ended it returns
 // those first that came before, for they may have bytes to read.
 func (m *Mux) Accept() (*Link, error) {
+	m.mu.Lock()
+	queue := m.queuedLocked()
+	m.mu.Unlock()
 	select {
-	case l := <-m.queue:
+	case l := <-queue:
 		return m.accepted(l), nil
 	case <-m.closed:
 	}
 	select {
-	case l := <-m.queue:
+	case l := <-queue:
 		return m.accepted(l), nil
 	default:
 		return nil, errEnded
 	}
+}
+
+// queuedLocked returns the queue of links to accept. A side that accepts none never has one.
+func (m *Mux) queuedLocked() chan *Link {
+	if m.queue == nil {
+		m.queue = make(chan *Link, backlog)
+	}
+	return m.queue
 }
 
 // accepted tells the other side that l is taken. If that fails the mux ends, and l with it.
@@ -321,6 +336,10 @@ func (m *Mux) reap() {
 		l.sendReset()
 	}
 }
+
+// Read reads the carrier until the mux has ended. It is called once, by an owner that has said so
+// with Config.Reads.
+func (m *Mux) Read() { m.readCarrier() }
 
 // readCarrier reads the carrier until it ends.
 func (m *Mux) readCarrier() {

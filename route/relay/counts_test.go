@@ -25,12 +25,17 @@ func TestGauges(t *testing.T) {
 	relay, at := w.listening(t)
 	NewServer(relay, ServerConfig{})
 	outlet := w.node(t)
+	outlet.HandleBasics()
 	stop := registered(t, &Client{Relay: route.Route{at}, Name: "x", Dial: outlet, Serve: outlet})
+	to := route.Route{at, route.Forward("x"), secure(), svc(route.EchoName)}
+	if got, err := ask(t, w.node(t), to, "hello"); got != "hello" || err != nil {
+		t.Fatalf("got %q, %v", got, err)
+	}
 	testkit.Eventually(t, "one lease, and its standby links", func() bool {
 		return leasesNow.Value() == before["leases"]+1 &&
 			registrationsNow.Value() == before["registrations"]+1 &&
-			parkedNow.Value() == before["parked"]+minStandby &&
-			standbyNow.Value() == before["standby"]+minStandby
+			parkedNow.Value() == before["parked"]+fewStandby &&
+			standbyNow.Value() == before["standby"]+fewStandby
 	})
 	stop()
 	for name, g := range gauges {

@@ -92,8 +92,8 @@ type Memory struct {
 
 // watcher is somebody who is told, once, that a name has changed hands.
 type watcher struct {
-	changed chan struct{}
-	stop    func() bool // takes back what its context would do
+	tell func()
+	stop func() bool // takes back what its context would do
 }
 
 var _ Directory = (*Memory)(nil)
@@ -195,15 +195,22 @@ func (d *Memory) release(l *Lease) {
 
 // Watch implements Directory.
 func (d *Memory) Watch(ctx context.Context, name string) <-chan struct{} {
+	changed := make(chan struct{})
+	d.watchFunc(ctx, name, func() { close(changed) })
+	return changed
+}
+
+// watchFunc is Watch, and calls changed in place of closing a channel: who waits needs no
+// goroutine. changed must not wait, nor use the directory.
+func (d *Memory) watchFunc(ctx context.Context, name string, changed func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	w := &watcher{changed: make(chan struct{})}
+	w := &watcher{tell: changed}
 	if d.watchers[name] == nil {
 		d.watchers[name] = make(map[*watcher]struct{})
 	}
 	d.watchers[name][w] = struct{}{}
 	w.stop = context.AfterFunc(ctx, func() { d.forget(name, w) })
-	return w.changed
 }
 
 func (d *Memory) forget(name string, w *watcher) {
@@ -218,7 +225,7 @@ func (d *Memory) forget(name string, w *watcher) {
 func (d *Memory) tellLocked(name string) {
 	for w := range d.watchers[name] {
 		w.stop()
-		close(w.changed)
+		w.tell()
 	}
 	delete(d.watchers, name)
 }

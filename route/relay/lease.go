@@ -58,11 +58,14 @@ func newLease(c claim, s *channel.Session) (*Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Lease{
-		parked: pool{numbers: replay.NewFilter(numberWindow)},
-		claim:  c, owner: s.Peer().Identifier(), session: s, key: key,
+	l := &Lease{
+		claim: c, owner: s.Peer().Identifier(), session: s, key: key,
 		ready: make(chan struct{}), used: newInUse(),
-	}, nil
+	}
+	l.parked.numbers = replay.NewFilter(numberWindow)
+	l.parked.tellNone = func() { l.demand(demandNone) }
+	l.parked.unused = time.Now()
+	return l, nil
 }
 
 // Name returns the name that is held.
@@ -217,6 +220,8 @@ func (l *Lease) link(ctx context.Context) (outward, error) {
 
 // forward leads an inlet's link to the outlet.
 func (l *Lease) forward(ctx context.Context, q *route.Request) error {
+	l.parked.begin()
+	defer l.parked.end()
 	next, err := l.link(ctx)
 	if err != nil {
 		return l.unreachable(err)

@@ -40,6 +40,8 @@ func newRoamer(t *testing.T, outlives bool, relay ...func(*route.Config)) *roame
 		t.Fatal(err)
 	}
 	r.lease = a.Lease
+	testkit.Within(t, r.lease.ready, "the lease")
+	r.lease.demand(demandLink)
 	testkit.Eventually(t, "there is a standby link", func() bool { // or the mux would be used
 		r.lease.parked.mu.Lock()
 		defer r.lease.parked.mu.Unlock()

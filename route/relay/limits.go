@@ -4,7 +4,7 @@ import "time"
 
 // Limits and times that both sides keep to.
 const (
-	minStandby   = 4              // standby links that wait without demand
+	fewStandby   = 4              // standby links that wait at least while a name is used
 	maxStandby   = 64             // standby links of one lease that wait
 	maxMaking    = 2 * maxStandby // of an outlet's, those that the relay does not answer included
 	muxesBudget  = 256 << 20      // bytes that the windows of all muxes grow by
@@ -14,7 +14,9 @@ const (
 // Times of a relay.
 const (
 	standbyWait   = 500 * time.Millisecond // for a standby link, before the mux is used
-	standbyIdle   = time.Minute            // before a standby link is closed that nobody needs
+	standbyIdle   = time.Minute            // before a standby link more than a few is closed
+	standbyUnused = 5 * time.Minute        // for which nobody has used a name, before all are
+	standbyTold   = 5 * time.Second        // between telling the outlet so, and closing them
 	demandTimeout = 5 * time.Second        // for the outlet's connection to take a demand
 	nodesTimeout  = 5 * time.Second        // for somebody to take the list of nodes
 	holderTimeout = time.Second            // for who has a name to say that it is still there

@@ -73,14 +73,35 @@ func (o outward) decline() {
 
 // pool is the standby links of a lease: those that wait to be used, and those who wait for one. At
 // any time there are only the former or the latter. It has a lock of its own. The zero value is
-// ready, but for numbers.
+// ready, but for numbers and tellNone.
 type pool struct {
+	numbers  *replay.Filter // of standby links; set once
+	tellNone func()         // tells the outlet to keep none; set once
+
 	mu      sync.Mutex
 	links   []*parked      // the one that came last is taken first: the others may be spared
 	waiting []chan *parked // the first is served first
-	numbers *replay.Filter // of standby links; set once
+	users   int            // of the name
+	unused  time.Time      // when there was last one, or all links were given up
+	told    bool           // the outlet has been told to keep none, and there was no user since
 	sparing *time.Timer    // looks whether links can be spared; nil while none can
 	closed  bool
+}
+
+// begin counts a user of the name until end is called: links are kept for whoever comes next.
+func (p *pool) begin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.users++
+	p.told = false
+}
+
+func (p *pool) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.users--
+	p.unused = time.Now()
+	p.spareLocked()
 }
 
 // spend reports whether a standby link's number had not been used.
@@ -108,27 +129,47 @@ func (p *pool) park(l *parked) bool {
 }
 
 // sleep reports true when a parked link is used, and false if it is to be closed: it has been given
-// up, or nobody has needed it for a while and there are others.
+// up, or nobody has needed it for a while.
 func (p *pool) sleep(l *parked) (used bool) {
 	_, used = <-l.fate
 	return used
 }
 
-// spareLocked sees to it that links are looked at as long as there are more than an outlet keeps
-// without demand.
+// spareLocked sees to it that links are looked at as long as there are more than a few, or any
+// without a user.
 func (p *pool) spareLocked() {
-	if p.sparing == nil && len(p.links) > minStandby && !p.closed {
-		p.sparing = time.AfterFunc(standbyIdle, p.spare)
+	if p.sparing != nil || p.closed || len(p.links) == 0 {
+		return
 	}
+	var wait time.Duration
+	switch {
+	case len(p.links) > fewStandby:
+		wait = standbyIdle
+	case p.users > 0:
+		return
+	case p.told:
+		wait = standbyTold
+	default:
+		wait = standbyUnused - time.Since(p.unused)
+	}
+	p.sparing = time.AfterFunc(wait, p.spare)
 }
 
-// spare gives up the links that nobody has needed for a while, if there are others.
+// spare gives up the links that nobody has needed for a while: all but a few, and those as well if
+// the name has no user. The outlet is told so before, or it would make others in their place.
 func (p *pool) spare() {
 	p.mu.Lock()
 	p.sparing = nil
-	n := 0
-	for n < len(p.links)-minStandby && time.Since(p.links[n].since) >= standbyIdle {
+	n, now := 0, time.Now()
+	for n < len(p.links)-fewStandby && now.Sub(p.links[n].since) >= standbyIdle {
 		n++
+	}
+	tell := false
+	if n == 0 && p.users == 0 && now.Sub(p.unused) >= standbyUnused {
+		tell = !p.told
+		if p.told = tell; !tell {
+			n, p.unused = len(p.links), now // one that has not listened makes others
+		}
 	}
 	spared := slices.Clone(p.links[:n])
 	p.links = slices.Delete(p.links, 0, n)
@@ -137,6 +178,9 @@ func (p *pool) spare() {
 	parkedNow.Add(-int64(n))
 	for _, l := range spared {
 		l.giveUp()
+	}
+	if tell {
+		p.tellNone()
 	}
 }
 

@@ -177,6 +177,9 @@ func (r *registration) hear(demands io.Reader) {
 		if now.missing > 0 {
 			r.standby.demand(now.missing)
 		}
+		if now.none {
+			r.standby.wantNone()
+		}
 		if now.nodes && r.client.Nodes != nil {
 			r.client.Nodes()
 		}

@@ -13,9 +13,11 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -55,6 +57,9 @@ type Server struct {
 
 	mu     sync.Mutex
 	leases map[keyID]*Lease // that standby links may belong to
+	vigils map[*vigil]struct{}
+
+	watchesTrust bool
 }
 
 // NewServer makes n a relay. Whom n trusts as the outlet of a name may claim that, and everybody
@@ -64,7 +69,7 @@ func NewServer(n *route.Node, c ServerConfig) *Server {
 	s := &Server{
 		node: n, logger: n.Logger(), directory: c.Directory, list: c.List,
 		budget: mux.NewBudget(muxesBudget),
-		leases: make(map[keyID]*Lease),
+		leases: make(map[keyID]*Lease), vigils: make(map[*vigil]struct{}),
 	}
 	if s.directory == nil {
 		s.directory = NewMemory(MemoryConfig{})
@@ -210,11 +215,15 @@ func (s *Server) nodes(_ context.Context, q *route.Request) error {
 		return err
 	}
 	stream := q.Accept()
-	_ = stream.SetWriteDeadline(time.Now().Add(nodesTimeout))
+	_ = stream.SetDeadline(time.Now().Add(nodesTimeout))
 	if _, err := stream.Write(b); err != nil {
 		return err
 	}
-	return stream.CloseWrite()
+	if err := stream.CloseWrite(); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, stream) // or the link could not be used for anything else
+	return err
 }
 
 // TellNodes tells all outlets that the list of nodes has changed, one after another, at a pace at
@@ -271,11 +280,24 @@ func (s *Server) hold(ctx context.Context, q *route.Request, l *Lease) error {
 // keep makes a mux of stream, and returns when the lease is superseded or has lapsed, and why if
 // not in order.
 func (s *Server) keep(ctx context.Context, stream *route.Stream, l *Lease) error {
-	m, err := mux.NewOpener(stream, mux.Config{Run: s.node.Go, Budget: s.budget})
+	m, err := mux.NewOpener(stream,
+		mux.Config{Run: s.node.Go, Budget: s.budget, Reads: true})
 	if err != nil {
 		return err
 	}
 	defer m.Close()
+	if err := s.begin(l, m); err != nil {
+		_ = stream.Close()
+		m.Read()
+		return err
+	}
+	v := s.keepVigil(ctx, l, m)
+	m.Read() // the goroutine waits here, for as long as the lease lives
+	return cmp.Or(v.end(), ended(l.session, m, stream))
+}
+
+// begin makes the lease ready, with m.
+func (s *Server) begin(l *Lease, m *mux.Mux) error {
 	if err := m.AcceptNone(); err != nil { // what the outlet opened would be taken by nobody
 		return err
 	}
@@ -287,14 +309,7 @@ func (s *Server) keep(ctx context.Context, stream *route.Stream, l *Lease) error
 	if s.list != nil {
 		l.demand(demandNodes)
 	}
-	err = s.awaitEnd(ctx, l, m)
-	if err == nil {
-		err = ended(l.session, m, stream)
-	}
-	if errors.Is(err, errClaimedAnew) {
-		l.tellSuperseded()
-	}
-	return err
+	return nil
 }
 
 // Why a lease ends although its outlet is there.
@@ -302,41 +317,6 @@ var (
 	errClaimedAnew = errors.New("its identity has claimed the name anew")
 	errNameLost    = errors.New("the directory does not know the lease any more")
 )
-
-// awaitEnd returns when a lease is superseded or has lapsed, and why unless the mux or the session
-// says it.
-func (s *Server) awaitEnd(ctx context.Context, l *Lease, m *mux.Mux) error {
-	watching, stop := context.WithCancel(ctx)
-	defer stop()
-	trusted := s.node.Trust()
-	var moved <-chan struct{}
-	for {
-		decided, changed := l.session.Decided(), trusted.Changed()
-		decision, err := judge(trusted.Check, l.session, l.name)
-		if err != nil {
-			return err
-		}
-		if moved == nil {
-			moved = s.directory.Watch(watching, l.name)
-			if err := s.checkHeld(ctx, l); err != nil {
-				return err
-			}
-		}
-		select {
-		case <-moved:
-			moved = nil
-		case <-decided:
-		case <-changed:
-		case <-whenOver(decision):
-		case <-l.session.Done():
-			return nil
-		case <-m.Done():
-			return nil
-		case <-ctx.Done():
-			return nil
-		}
-	}
-}
 
 // whenOver returns a channel on which something comes when a decision ends by itself.
 func whenOver(d trust.Decision) <-chan time.Time {

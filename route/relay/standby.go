@@ -14,9 +14,10 @@ import (
 var standbyNow = metrics.NewGauge("standby_links_waiting",
 	"standby links to relays that wait to be used, or are being made")
 
-// standby keeps links open to the relay that wait to be used: as many as are wanted. Each demand of
-// the relay's doubles that number, and each link that the relay closes unused takes one away. A
-// link's life, in one goroutine:
+// standby keeps links open to the relay that wait to be used: as many as are wanted. At first that
+// is none, and it is none again when the relay says that nobody uses the name. Each demand of the
+// relay's doubles that number, and each link that the relay closes unused takes one away. A link's
+// life, in one goroutine:
 //
 //	dialing ──► waiting ──► used: another one may be made in its place
 //	   │           └──► closed by the relay: one less is wanted ──┐
@@ -37,7 +38,7 @@ type standby struct {
 
 func newStandby(c *Client, key standbyKey, beside *channel.Session) *standby {
 	return &standby{
-		client: c, key: key, beside: beside, want: minStandby, wake: make(chan struct{}, 1),
+		client: c, key: key, beside: beside, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -47,8 +48,16 @@ func (s *standby) demand(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.owed = min(s.owed+n, maxStandby)
-	s.want = min(max(s.want*2, n), maxStandby)
+	s.want = min(max(s.want*2, n, fewStandby), maxStandby)
 	s.poke()
+}
+
+// wantNone has no link kept until the next demand. Those that wait are the relay's to close: it may
+// be about to use one.
+func (s *standby) wantNone() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.want = 0
 }
 
 func (s *standby) poke() {
@@ -99,11 +108,11 @@ func (s *standby) gone() {
 	s.poke()
 }
 
-// wantLess has one link less kept.
+// wantLess has one link less kept, if there are more than a few.
 func (s *standby) wantLess() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.want = max(s.want-1, minStandby)
+	s.want = max(s.want-1, min(s.want, fewStandby))
 }
 
 // one makes one link, and has it served when it is used. It counts as waiting until then, or, if it

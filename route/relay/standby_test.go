@@ -15,52 +15,140 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
+// parkMany parks standby links in l. closed counts those that are given up.
+func parkMany(t *testing.T, l *Lease, n int, closed *atomic.Int32) {
+	t.Helper()
+	for range n {
+		_, far := faultnet.Pipe()
+		p := newParked(far)
+		if !l.parked.park(p) {
+			t.Fatal("there are enough")
+		}
+		go func() {
+			if l.parked.sleep(p) {
+				p.awaitOver()
+			} else {
+				closed.Add(1)
+			}
+		}()
+	}
+}
+
 // A relay closes the standby links that nobody needs, but for a few, and never one that is in use.
 func TestStandbyLinksNobodyNeeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &Lease{ready: make(chan struct{})}
 		close(r.ready)
-		used := make(chan struct{})
+		r.parked.begin()
 		var closed atomic.Int32
-		for range maxStandby {
-			_, far := faultnet.Pipe()
-			p := newParked(far)
-			if !r.parked.park(p) {
-				t.Fatal("there are enough")
-			}
-			go func() {
-				if r.parked.sleep(p) {
-					p.awaitOver()
-					close(used)
-				} else {
-					closed.Add(1)
-				}
-			}()
-		}
+		parkMany(t, r, maxStandby, &closed)
 		next, err := r.link(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(standbyIdle / 2)
 		next.use()()
-		<-used
 		time.Sleep(standbyIdle)
 		kept := func() []*parked {
 			r.parked.mu.Lock()
 			defer r.parked.mu.Unlock()
 			return slices.Clone(r.parked.links)
 		}
-		if n, kept := closed.Load(), len(kept()); n != maxStandby-minStandby-1 || kept != minStandby {
+		if n, kept := closed.Load(), len(kept()); n != maxStandby-fewStandby-1 || kept != fewStandby {
 			t.Errorf("%d of %d are closed, and %d kept", n, maxStandby, kept)
 		}
 		time.Sleep(time.Hour)
-		if n := len(kept()); n != minStandby {
+		if n := len(kept()); n != fewStandby {
 			t.Errorf("%d are kept", n)
 		}
 		for _, p := range kept() {
 			p.giveUp()
 		}
 	})
+}
+
+// A relay closes all standby links of a name that nobody has used for a while, and tells the outlet
+// before. An outlet that does not listen makes others, which are not closed at once: or it would do
+// so again and again.
+func TestStandbyLinksOfUnusedName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &Lease{ready: make(chan struct{})}
+		var told, closed atomic.Int32
+		r.parked.unused, r.parked.tellNone = time.Now(), func() { told.Add(1) }
+		expect := func(when string, wantTold, wantClosed int32) {
+			t.Helper()
+			synctest.Wait()
+			if told, closed := told.Load(), closed.Load(); told != wantTold || closed != wantClosed {
+				t.Errorf("%s: told %d times, and %d closed", when, told, closed)
+			}
+		}
+		parkMany(t, r, fewStandby, &closed)
+		time.Sleep(standbyUnused - time.Second)
+		expect("not long enough", 0, 0)
+		r.parked.begin()
+		time.Sleep(time.Hour)
+		expect("somebody uses the name", 0, 0)
+		r.parked.end()
+		time.Sleep(standbyUnused - time.Second)
+		expect("somebody has used the name", 0, 0)
+		time.Sleep(time.Second)
+		expect("nobody has used it", 1, 0)
+		time.Sleep(standbyTold)
+		expect("the outlet has been told", 1, fewStandby)
+		parkMany(t, r, fewStandby, &closed)
+		time.Sleep(standbyUnused - time.Second)
+		expect("the outlet makes others", 1, fewStandby)
+		time.Sleep(time.Second)
+		expect("nobody has used these", 2, fewStandby)
+		r.parked.begin() // who comes now finds them
+		time.Sleep(time.Hour)
+		expect("somebody came at the last moment", 2, fewStandby)
+		r.parked.close()
+	})
+}
+
+// An outlet makes no standby link before one is missing, a few then, and none when it is told so.
+func TestStandbyLinksAsDemanded(t *testing.T) {
+	t.Parallel()
+	h := newHolders(t)
+	stop := registered(t, h.process())
+	defer stop()
+	lease := func() *Lease {
+		a, err := h.names.Lookup(t.Context(), "x")
+		if err != nil || a.Lease == nil {
+			t.Fatalf("%+v, %v", a, err)
+		}
+		return a.Lease
+	}
+	waiting := func() int {
+		p := &lease().parked
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return len(p.links)
+	}
+	to := route.Route{h.at, route.Forward("x"), secure(), svc(route.EchoName)}
+	use := func() {
+		if got, err := ask(t, h.node(t), to, "hello"); got != "hello" || err != nil {
+			t.Fatalf("got %q, %v", got, err)
+		}
+	}
+	if n := waiting(); n > 0 {
+		t.Errorf("%d before anybody needs one", n)
+	}
+	for range 2 {
+		use()
+		testkit.Eventually(t, "a few", func() bool { return waiting() == fewStandby })
+		l := lease()
+		l.demand(demandNone)
+		testkit.Eventually(t, "none", func() bool { // what it has made meanwhile is among them
+			none := true
+			for p := l.parked.take(); p != nil; p = l.parked.take() {
+				p.giveUp()
+				none = false
+			}
+			return none
+		})
+	}
 }
 
 // An outlet keeps fewer standby links when the relay closes them, and does not make others at once.
@@ -96,7 +184,7 @@ func standbyLinksClosedByRelay(t *testing.T, step ...wire.Address) {
 	keeping.Go(
 		func() { p.keep(ctx, func(*route.Stream, *route.Request, func()) bool { return false }) },
 	)
-	for range minStandby {
+	for range fewStandby {
 		testkit.Within(t, again, "another standby link")
 	}
 	if took := time.Since(began); took < standbyRetry {
@@ -105,7 +193,7 @@ func standbyLinksClosedByRelay(t *testing.T, step ...wire.Address) {
 	testkit.Eventually(t, "as few are kept as without demand", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return p.want == minStandby && p.waiting == minStandby
+		return p.want == fewStandby && p.waiting == fewStandby
 	})
 }
 

@@ -26,6 +26,7 @@ import (
 //	demand = 0 a standby link is missing
 //	         1 the same identity has claimed the name anew: the last byte
 //	         2 the relay is one of a set, whose list of nodes is new to the outlet
+//	         3 nobody uses the name: no standby link is to be kept until one is missing
 //
 //	kind   = 1 the mux is all there is: there will be no standby links
 //	       + 2 another process of the identity that holds the name is to lose it
@@ -54,6 +55,7 @@ const (
 	demandLink       = 0
 	demandSuperseded = 1
 	demandNodes      = 2
+	demandNone       = 3
 
 	keyIDSize     = 16
 	keySecretSize = 32
@@ -178,6 +180,7 @@ func (k *standbyKey) verifies(payload []byte, number uint64) bool {
 // demands are what a relay has said on its first link.
 type demands struct {
 	missing    int  // standby links
+	none       bool // and it wants none to be kept
 	superseded bool // it is the end
 	nodes      bool
 }
@@ -186,6 +189,7 @@ type demands struct {
 func parseDemands(b []byte) demands {
 	return demands{
 		missing:    bytes.Count(b, []byte{demandLink}),
+		none:       bytes.LastIndexByte(b, demandNone) > bytes.LastIndexByte(b, demandLink),
 		superseded: bytes.IndexByte(b, demandSuperseded) >= 0,
 		nodes:      bytes.IndexByte(b, demandNodes) >= 0,
 	}

@@ -127,6 +127,10 @@ func TestDemands(t *testing.T) {
 		"\x00\x01":                 {missing: 1, superseded: true},
 		"\x02\xff":                 {nodes: true},
 		"\x00\x02\x00":             {missing: 2, nodes: true},
+		"\x03":                     {none: true},
+		"\x00\x03":                 {missing: 1, none: true},
+		"\x03\x00":                 {missing: 1},
+		"\x03\x00\x03\x01":         {missing: 1, none: true, superseded: true},
 		strings.Repeat("\x00", 64): {missing: 64},
 	} {
 		if got := parseDemands([]byte(text)); got != want {

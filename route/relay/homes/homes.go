@@ -47,12 +47,14 @@ func Ask(ctx context.Context, n *route.Node, to route.Route) (*set.List, error) 
 		return nil, err
 	}
 	defer s.Close()
-	_ = s.SetReadDeadline(time.Now().Add(askTimeout))
+	_ = s.SetDeadline(time.Now().Add(askTimeout))
+	if err := s.CloseWrite(); err != nil { // so the link can be used for what comes next
+		return nil, err
+	}
 	b, err := io.ReadAll(io.LimitReader(s, set.MaxList+1))
 	if err != nil {
 		return nil, fmt.Errorf("the list of nodes: %w", err)
 	}
-	_ = s.CloseWrite()
 	list, err := set.ParseList(b)
 	if err == nil && list.Version == 0 && len(list.Nodes) == 0 {
 		return nil, ErrAlone

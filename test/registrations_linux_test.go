@@ -1,0 +1,90 @@
+package test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay"
+)
+
+// What a name may cost a relay that nobody uses.
+const (
+	registrationMemory      = 56 << 10 // bytes
+	registrationDescriptors = 2.0      // one link of the session, and that of the claim
+)
+
+// TestRegistrationsAreCheap has many outlets, all in this process, hold a name each on one relay,
+// and nobody use them: with SP_FULL=1 5,000, after the three minutes in which each session finds
+// out about its way.
+func TestRegistrationsAreCheap(t *testing.T) {
+	alone(t)
+	n := testenv.OfFull(200, 5000)
+	settle := testenv.OfFull(4*time.Second, 3*time.Minute)
+	watch := testenv.OfFull(4*time.Second, time.Minute)
+	at := lastingAddress(t)
+	me := newPerson(t)
+	p := me.start(me.relayAt(at, "--allow-anyone", "--max-unauthenticated", "16384",
+		"--max-connections", "65536", "--handshake-rate", "10000", "--log-level", "error")...)
+	p.ready()
+	register(t, at, testenv.OfFull(50, 200)) // what a relay has once
+	time.Sleep(settle)
+	before := p.use()
+	began, cpu := time.Now(), p.cpu()
+	register(t, at, n)
+	t.Logf("%d names after %v, for which the relay computed %v", n, since(began), p.cpu()-cpu)
+	time.Sleep(settle)
+	after := p.use()
+	wakes, cpu := p.wakes(), p.cpu()
+	time.Sleep(watch)
+	wakes, cpu = p.wakes()-wakes, p.cpu()-cpu
+	memory := (after.rss - before.rss) << 10 / int64(n)
+	files := float64(after.descriptors-before.descriptors) / float64(n)
+	t.Logf("each: %.1f KiB, %.2f descriptors; all: %.2f %% of a core, %.0f wake-ups a second",
+		float64(memory)/1024, files, 100*cpu.Seconds()/watch.Seconds(),
+		float64(wakes)/watch.Seconds())
+	// For some minutes a session may have one more link. A few others come and go.
+	most := registrationDescriptors + testenv.OfFull(1.0, 0) + 0.1
+	if memory > registrationMemory && !raceDetector || files > most {
+		t.Errorf("a registration costs %d bytes of %d, and %.2f descriptors of %.1f", memory,
+			registrationMemory, files, most)
+	}
+}
+
+var names atomic.Int64
+
+// register has n people hold a name each on a relay, until the test has ended.
+func register(t *testing.T, at string, n int) {
+	t.Helper()
+	to, err := route.Parse(at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, leave := context.WithCancel(context.Background())
+	var tasks, there sync.WaitGroup
+	nodes := make([]*route.Node, n)
+	t.Cleanup(func() {
+		leave()
+		tasks.Wait()
+		for _, node := range nodes {
+			tasks.Go(func() { _ = node.Close() })
+		}
+		tasks.Wait()
+	})
+	for k := range nodes {
+		nodes[k] = trustingNode(t)
+		there.Add(1)
+		c := &relay.Client{
+			Relay: to[:1], // without an outlet's service
+			Name:  fmt.Sprint("name", names.Add(1)), Dial: nodes[k], Serve: nodes[k],
+			ClaimTimeout: patience, Registered: sync.OnceFunc(there.Done),
+		}
+		tasks.Go(func() { c.Run(ctx) })
+	}
+	there.Wait()
+}
