@@ -28,6 +28,20 @@ func newControl(l *link, end func(error)) control {
 // done ends a turn.
 func (c *control) done() { <-c.turn }
 
+// tryTurn takes a turn if nobody else has it and the link takes a record without waiting.
+func (c *control) tryTurn() bool {
+	select {
+	case c.turn <- struct{}{}:
+	default:
+		return false
+	}
+	if !c.link.TakesMore() {
+		c.done()
+		return false
+	}
+	return true
+}
+
 // write sends a record, and waits for the socket to take it no longer than controlTimeout.
 func (c *control) write(t recordType, data []byte) error {
 	c.turn <- struct{}{}

@@ -62,6 +62,7 @@ type Flow struct {
 		data   []byte  // opened and not yet delivered; in the input's buffer
 		err    error   // permanent; io.EOF after the end
 		ended  bool    // the end has been seen, and life does not know yet
+		much   bool    // so much has been opened that it is to be acknowledged
 		opener *opener // while it is not known whether it goes on with another flow
 	}
 

@@ -13,10 +13,8 @@ import (
 
 const (
 	// keptSmall is the most bytes of records that are copied together in place of keeping the
-	// buffer that they were made in, which is much larger. So are those that are less than a part
-	// of their buffer.
+	// buffer that they were made in, which is much larger.
 	keptSmall = 1 << 10
-	keptPart  = 4
 	// keptAlone is the most that is kept without a buffer: a flow that has nothing to say, says so
 	// with records as short as that.
 	keptAlone = 64
@@ -73,15 +71,9 @@ func (k *kept) keep(buffer *netio.Buffer, records []byte, count uint64) (taken b
 		k.joinLocked(records, first, count)
 		return false
 	}
-	taken = true
-	if class := netio.ClassFor(len(records)); len(records) <= len(buffer.Bytes)/keptPart {
-		buffer = netio.GetBuffer(class)
-		records = buffer.Bytes[:copy(buffer.Bytes, records)]
-		taken = false
-	}
 	buffer.Uncharge()
 	k.addLocked(piece{buffer: buffer, records: records, first: first, count: count})
-	return taken
+	return true
 }
 
 func (k *kept) addLocked(p piece) {

@@ -75,21 +75,23 @@ func (s *Session) outlive(f *Flow, k lastingKeys) {
 	}
 }
 
-// openedLocked takes note of a record that has been opened.
-func (l *lasting) openedLocked(f *Flow, t recordType, size int) {
+// openedLocked takes note of a record that has been opened. It reports whether that is to be
+// acknowledged now.
+func (l *lasting) openedLocked(f *Flow, t recordType, size int) (much bool) {
 	o := &l.opening
 	o.position++
+	before := o.unsaid
 	o.unsaid += size
-	u := urgencyDelay
+	u, count := urgencyDelay, 0
 	switch {
-	case o.unsaid >= ackMost:
-		u = urgencyNow
+	case before >= ackBytes:
+		u, count = urgencyMuch, size
 	case o.unsaid >= ackBytes:
-		u = urgencySoon
+		u, count = urgencyMuch, o.unsaid
 	case t == typeData && size == 0:
 		u = urgencySome
 	}
-	f.Session().reports.opened(f, u)
+	return f.Session().reports.opened(f, u, count)
 }
 
 // openedFirst takes note of the first record, which was opened before it was known what f is.

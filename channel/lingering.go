@@ -95,8 +95,9 @@ type lingerer struct {
 }
 
 const (
-	// lingeringMost is how many flows of a session linger at most.
-	lingeringMost = 16384
+	// lingeringMost is how many flows of a session linger at most: of a far end that acknowledges,
+	// as many as end within some 200 ms.
+	lingeringMost = 4096
 	// lingeringFew need not be looked at.
 	lingeringFew = 64
 	// lingeringLeaving is how long a flow that is closed lingers in a session that is going away:

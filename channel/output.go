@@ -40,7 +40,7 @@ var _ netio.Room = (*output)(nil)
 func (o *output) Acquire() [][]byte {
 	class := netio.ClassTo(o.to, o.class)
 	o.short = class < o.class
-	if o.slots != nil && o.buffer.Class() != class {
+	if o.slots != nil && (o.used == 0 || o.buffer.Class() != class) {
 		o.Release()
 	}
 	if o.slots == nil {
@@ -100,19 +100,49 @@ func (o *output) begin(prefix []byte, n int) [][]byte {
 	return o.data[:o.used]
 }
 
-// seal makes records of the n bytes in the slots and returns what to write.
-func (o *output) seal(c *cipherHalf, n int) ([]byte, error) {
+// seal makes records of the n bytes in the slots and returns what to write. Where that is to be
+// kept it is made in a buffer no larger than it must be, and much is made in another one than it
+// was read into: so what is read next is read into memory that is in the processor's caches, which
+// nothing that is kept is for long.
+func (o *output) seal(c *cipherHalf, n int, keep bool) ([]byte, error) {
+	to := o.buffer
+	if keep && n > keptSmall {
+		if class := netio.ClassFor(o.size(n)); class < to.Class() || class == netio.Huge {
+			to = netio.GetBuffer(class)
+			copy(to.Bytes, o.buffer.Bytes[:o.prefix])
+		}
+	}
 	at := o.prefix
 	for i := 0; n > 0; i++ {
 		data := min(n, len(o.data[i]))
-		size, err := c.seal(o.buffer.Bytes[at:], typeData, data)
+		size, err := c.sealTo(to.Bytes[at:], o.buffer.Bytes[at:], typeData, data)
 		if err != nil {
+			o.moveTo(to)
 			return nil, err
 		}
 		at += size
 		n -= data
 	}
-	return o.buffer.Bytes[:at], nil
+	o.moveTo(to)
+	return to.Bytes[:at], nil
+}
+
+// size returns how many bytes seal makes of n.
+func (o *output) size(n int) int {
+	size := o.prefix + n
+	for i := 0; n > 0; i++ {
+		n -= len(o.data[i])
+		size += overhead
+	}
+	return size
+}
+
+// moveTo makes to the buffer, which has no slots if it is another one.
+func (o *output) moveTo(to *netio.Buffer) {
+	if to != o.buffer {
+		o.buffer.Free()
+		o.buffer, o.used = to, 0
+	}
 }
 
 // one makes one record of data, which is short, behind prefix, and returns what to write.

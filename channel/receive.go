@@ -82,10 +82,20 @@ func (f *Flow) awaitLocked() error {
 // openLocked opens the next record, whose body has at most most bytes, if all of it has been read.
 // It reports whether there was one.
 func (f *Flow) openLocked(most int) (bool, error) {
-	l := f.lasting
-	if l == nil {
+	if f.lasting == nil {
 		return f.openNextLocked(most)
 	}
+	opened, err := f.openLastingLocked(most)
+	if r := &f.receiving; r.much {
+		r.much = false
+		f.Session().acknowledgeMuch()
+	}
+	return opened, err
+}
+
+// openLastingLocked is openLocked for a flow that outlives its links.
+func (f *Flow) openLastingLocked(most int) (bool, error) {
+	l := f.lasting
 	l.opening.Lock()
 	defer l.opening.Unlock()
 	if f.carrier() != f.receiving.from {
@@ -107,7 +117,7 @@ func (f *Flow) openNextLocked(most int) (bool, error) {
 	}
 	f.prove()
 	if f.lasting != nil {
-		f.lasting.openedLocked(f, t, len(data))
+		r.much = f.lasting.openedLocked(f, t, len(data))
 	}
 	switch t {
 	case typeData:
@@ -117,6 +127,7 @@ func (f *Flow) openNextLocked(most int) (bool, error) {
 			return false, fmt.Errorf("%w: end of %d bytes", ErrProtocol, len(data))
 		}
 		r.err, r.ended = io.EOF, true
+		r.cipher = cipherHalf{} // as in sendEndLocked
 	case typeAbort:
 		if len(data) != 1 {
 			return false, fmt.Errorf("%w: abort of %d bytes", ErrProtocol, len(data))

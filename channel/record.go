@@ -97,13 +97,18 @@ type cipherHalf struct {
 // seal makes a record in place: buf[dataOffset:dataOffset+n] is the data, and buf has room for the
 // record's tag. It returns the record's size.
 func (c *cipherHalf) seal(buf []byte, t recordType, n int) (int, error) {
+	return c.sealTo(buf, buf, t, n)
+}
+
+// sealTo is seal, but makes the record in to, which is buf, or overlaps it nowhere.
+func (c *cipherHalf) sealTo(to, buf []byte, t recordType, n int) (int, error) {
 	buf[lengthSize] = byte(t)
 	plaintext := buf[lengthSize : dataOffset+n]
-	sealed, err := c.state.EncryptWithAd(plaintext[:0], nil, plaintext)
+	sealed, err := c.state.EncryptWithAd(to[lengthSize:lengthSize], nil, plaintext)
 	if err != nil {
 		return 0, err
 	}
-	binary.BigEndian.PutUint16(buf, uint16(len(sealed)))
+	binary.BigEndian.PutUint16(to, uint16(len(sealed)))
 	return lengthSize + len(sealed), c.ratchet()
 }
 

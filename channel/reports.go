@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/secureportal/sp/identity"
@@ -18,13 +19,14 @@ import (
 //	lost        = session (16) | number (8) | attempt (4)
 //	gone        = session (16) | number (8)
 const (
-	// ackBytes is how many bytes are acknowledged soon, and ackDelay how long fewer wait. An
-	// acknowledgement costs about as much as 128 KiB of data, so a busy flow sends none within
-	// ackPause of another, unless that would be ackMost bytes.
-	ackBytes = 256 << 10
+	// ackDelay is how long an acknowledgement waits, and ackPause how long that of ackBytes does.
+	// ackMost bytes are acknowledged at once: those of all flows of a session together that have
+	// ackBytes or more. What an acknowledgement costs are the threads that it wakes at the other
+	// end.
+	ackBytes = 128 << 10
 	ackMost  = 16 << 20
-	ackDelay = 200 * time.Millisecond
 	ackPause = 50 * time.Millisecond
+	ackDelay = 200 * time.Millisecond
 	// maxAcks is how many flows are in one acknowledgement.
 	maxAcks = 4000
 	// maxUnknown is how many flows that are not here are spoken of before this side has said so.
@@ -39,32 +41,47 @@ const (
 type urgency = uint32
 
 const (
-	urgencyNone  urgency = iota // nothing has been opened
+	urgencyNone  urgency = iota // it is not among those that have something unsaid
+	urgencySaid                 // it is, but has been acknowledged meanwhile
 	urgencySome                 // with the next report, for it says nothing
 	urgencyDelay                // within ackDelay
-	urgencySoon                 // ackPause after the last one
-	urgencyNow
+	urgencyMuch                 // within ackPause, or as soon as there is enough of such
 )
 
-// reports is what a session has to tell of its flows, as one of its chores.
+// reports is what a session has to tell of its flows, as one of its chores; whoever reads much
+// tells of that himself.
 type reports struct {
-	timer *time.Timer // when that is due
+	timer *time.Timer  // when that is due
+	much  atomic.Int64 // bytes of flows that have much
 
 	mu     sync.Mutex
 	due    time.Time // zero: never
-	last   time.Time
-	unsaid []*Flow // have opened something that the other end does not know
+	unsaid []*Flow   // have opened something that the other end does not know
+	large  []*Flow   // of those, which have much
 	lost   []lostLink
 	gone   []flowID
+
+	telling struct {
+		sync.Mutex // taken before control's turn, and mu
+		flows      []*Flow
+		record     []byte
+	}
 }
 
 func newReports(timer *time.Timer) *reports { return &reports{timer: timer} }
 
-// opened takes note that f has opened a record. Nearly always that is known already.
-func (r *reports) opened(f *Flow, u urgency) {
+// opened takes note that f has opened a record, and of how much if it has opened much. Nearly
+// always it is known that it has something. It reports whether there is so much now that it is to
+// be acknowledged.
+func (r *reports) opened(f *Flow, u urgency, much int) bool {
 	if f.lasting.urgency.Load() < u {
 		r.list(f, u)
 	}
+	if much == 0 {
+		return false
+	}
+	now := r.much.Add(int64(much))
+	return now >= ackMost && now-int64(much) < ackMost
 }
 
 func (r *reports) list(f *Flow, u urgency) {
@@ -74,10 +91,9 @@ func (r *reports) list(f *Flow, u urgency) {
 		r.unsaid = append(r.unsaid, f)
 	}
 	switch u {
-	case urgencyNow:
-		r.dueLocked(0)
-	case urgencySoon:
-		r.dueLocked(time.Until(r.last.Add(ackPause)))
+	case urgencyMuch:
+		r.large = append(r.large, f)
+		r.dueLocked(ackPause)
 	case urgencyDelay:
 		r.dueLocked(ackDelay)
 	}
@@ -139,7 +155,9 @@ func (r *reports) part(id flowID) {
 func (r *reports) forget(f *Flow) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.unsaid = slices.DeleteFunc(r.unsaid, func(u *Flow) bool { return u == f })
+	isF := func(u *Flow) bool { return u == f }
+	r.unsaid = slices.DeleteFunc(r.unsaid, isF)
+	r.large = slices.DeleteFunc(r.large, isF)
 	f.lasting.urgency.Store(urgencyNone)
 }
 
@@ -148,37 +166,34 @@ func (r *reports) take() (unsaid []*Flow, lost []lostLink, gone []flowID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	unsaid, lost, gone = r.unsaid, r.lost, r.gone
-	r.unsaid, r.lost, r.gone = nil, nil, nil
-	for _, f := range unsaid {
-		f.lasting.urgency.Store(urgencyNone)
-	}
-	r.due, r.last = time.Time{}, time.Now()
+	r.unsaid, r.large, r.lost, r.gone = nil, r.large[:0], nil, nil
+	unsaid = slices.DeleteFunc(unsaid, func(f *Flow) bool {
+		return f.lasting.urgency.Swap(urgencyNone) == urgencySaid
+	})
+	r.much.Store(0)
+	r.due = time.Time{}
 	return unsaid, lost, gone
+}
+
+// takeLarge appends those that have much to flows, which are being acknowledged.
+func (r *reports) takeLarge(flows []*Flow) []*Flow {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range r.large {
+		f.lasting.urgency.Store(urgencySaid)
+	}
+	flows = append(flows, r.large...)
+	clear(r.large)
+	r.large = r.large[:0]
+	r.much.Store(0)
+	return flows
 }
 
 // report tells what there is to be told.
 func (s *Session) report() error {
 	unsaid, lost, gone := s.reports.take()
-	acks := make(map[sessionID][]byte)
-	for _, f := range unsaid {
-		id := f.lasting.id
-		b := acks[id.session]
-		if b == nil {
-			b = append(b, id.session[:]...)
-		}
-		b = binary.BigEndian.AppendUint64(b, id.number)
-		acks[id.session] = binary.BigEndian.AppendUint64(b, f.lasting.say())
-		if len(acks[id.session]) == len(sessionID{})+maxAcks*ackSize {
-			if err := s.control.write(typeAcknowledge, acks[id.session]); err != nil {
-				return err
-			}
-			delete(acks, id.session)
-		}
-	}
-	for _, b := range acks {
-		if err := s.control.write(typeAcknowledge, b); err != nil {
-			return err
-		}
+	if err := s.acknowledge(unsaid); err != nil {
+		return err
 	}
 	for _, l := range lost {
 		b := binary.BigEndian.AppendUint32(appendFlowID(nil, l.flow), l.attempt)
@@ -193,6 +208,61 @@ func (s *Session) report() error {
 	}
 	s.lingering.said(gone, s.heartbeat.pings())
 	return nil
+}
+
+// acknowledge tells how much flows have opened. The slice is used up.
+func (s *Session) acknowledge(flows []*Flow) error {
+	r := &s.reports.telling
+	r.Lock()
+	defer r.Unlock()
+	for len(flows) > 0 {
+		flows = s.reports.appendAcks(flows)
+		if err := s.control.write(typeAcknowledge, r.record); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// acknowledgeMuch tells how much those flows have opened that have opened much. Whoever reads calls
+// it, so that nobody else has to be woken for it; if it would have to wait, keepTime is woken.
+func (s *Session) acknowledgeMuch() {
+	r := &s.reports.telling
+	if r.TryLock() {
+		defer r.Unlock()
+		if s.control.tryTurn() {
+			defer s.control.done()
+			r.flows = s.reports.takeLarge(r.flows[:0])
+			left, err := r.flows, error(nil)
+			for err == nil && len(left) > 0 {
+				left = s.reports.appendAcks(left)
+				err = s.control.writeLocked(typeAcknowledge, r.record, controlTimeout)
+			}
+			clear(r.flows)
+			if err == nil {
+				return
+			}
+		}
+	}
+	s.reports.within(0)
+}
+
+// appendAcks makes the acknowledgement of the first flow, and others that were opened with the same
+// keys. It returns the rest.
+func (r *reports) appendAcks(flows []*Flow) (rest []*Flow) {
+	session := flows[0].lasting.id.session
+	b := append(r.telling.record[:0], session[:]...)
+	rest = flows[:0]
+	for _, f := range flows {
+		if f.lasting.id.session != session || len(b) >= len(session)+maxAcks*ackSize {
+			rest = append(rest, f)
+			continue
+		}
+		b = binary.BigEndian.AppendUint64(b, f.lasting.id.number)
+		b = binary.BigEndian.AppendUint64(b, f.lasting.say())
+	}
+	r.telling.record = b
+	return rest
 }
 
 func appendFlowID(b []byte, id flowID) []byte {

@@ -96,7 +96,7 @@ func (f *Flow) sendableLocked() error {
 // sendLocked makes records of the n bytes in out, and sends them.
 func (f *Flow) sendLocked(out *output, n int) error {
 	s := &f.sending
-	b, err := out.seal(&s.cipher, n)
+	b, err := out.seal(&s.cipher, n, f.lasting != nil)
 	if err != nil || len(b) == 0 {
 		return f.sentLocked(err)
 	}
@@ -165,5 +165,9 @@ func (f *Flow) sendEndLocked() error {
 			return err
 		}
 	}
-	return f.sendRecordLocked(typeEnd)
+	err := f.sendRecordLocked(typeEnd)
+	if err == nil {
+		f.sending.cipher = cipherHalf{} // it is most of what there is of a flow that lingers
+	}
+	return err
 }

@@ -208,3 +208,28 @@ func (p *peer) calm() {
 	defer p.mu.Unlock()
 	p.plan = func(int) faultnet.Plan { return faultnet.Line(time.Millisecond, 0) }
 }
+
+// What is to be handed over, and has a link meanwhile, is not suspended until it loses that.
+func TestSuspendedAreCounted(t *testing.T) {
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		f := p.greeted(p.mustSession())
+		p.noWay()
+		p.responder.GoAway()
+		time.Sleep(testSurvive / 8)
+		write(t, f, "still there?")
+		expect(t, f, "still there?")
+		if n := flowsSuspended.Value(); n != 0 {
+			t.Errorf("%d flows are suspended, and have a link", n)
+		}
+		p.cutAll()
+		time.Sleep(testSurvive / 8)
+		if n := flowsSuspended.Value(); n == 0 {
+			t.Error("no flow is suspended")
+		}
+		time.Sleep(2 * testSurvive)
+		if n := flowsSuspended.Value(); n != 0 {
+			t.Errorf("%d flows are suspended, and nothing waits", n)
+		}
+		_ = f.Close()
+	})
+}

@@ -66,6 +66,8 @@ type wait struct {
 	asked  []*Session // in which it has been tried: for the responder it may be in any of them
 	tries  int        // as far as the next pause depends on it
 	failed int
+
+	counted bool // among those that are suspended
 }
 
 // suspend has f, which has no link, resumed, or ends it if that cannot be.
@@ -104,8 +106,9 @@ func (u *suspension) add(f *Flow) bool {
 	if u.over {
 		return false
 	}
-	if _, ok := u.waiting[f]; !ok {
-		w := &wait{began: time.Now(), since: f.carrier(), until: u.session.timeLeft()}
+	w, ok := u.waiting[f]
+	if !ok {
+		w = &wait{began: time.Now(), since: f.carrier(), until: u.session.timeLeft()}
 		u.waiting[f] = w
 		if w.tries = f.lasting.triedOften(); w.tries > 0 {
 			w.again = time.Now().Add(resumeRetry << w.tries)
@@ -113,10 +116,18 @@ func (u *suspension) add(f *Flow) bool {
 			u.ready = append(u.ready, f)
 		}
 		u.session.suspending.all.Add(1)
-		flowsSuspended.Inc()
 		u.wake.tell()
 	}
+	w.count(f)
 	return true
+}
+
+// count counts f once it has no link: one that is only to be handed over has.
+func (w *wait) count(f *Flow) {
+	if !w.counted && (f.isAbsent() || !f.isOpen()) {
+		w.counted = true
+		flowsSuspended.Inc()
+	}
 }
 
 // remove takes out a flow that waits no more.
@@ -127,17 +138,20 @@ func (u *suspension) remove(f *Flow, resumed bool) {
 }
 
 func (u *suspension) removeLocked(f *Flow, resumed bool) {
-	if _, ok := u.waiting[f]; !ok {
+	w, ok := u.waiting[f]
+	if !ok {
 		return
 	}
-	for _, s := range u.waiting[f].asked {
+	for _, s := range w.asked {
 		s.suspending.all.Add(-1)
 		s.pool.freed.tell()
 	}
 	delete(u.waiting, f)
 	u.session.suspending.all.Add(-1)
 	u.session.pool.freed.tell()
-	flowsSuspended.Dec()
+	if w.counted {
+		flowsSuspended.Dec()
+	}
 	if resumed {
 		u.resumed++
 	}
@@ -297,6 +311,7 @@ func (u *suspension) expire(now time.Time) time.Duration {
 		if c := f.carrier(); c != w.since && f.isAbsent() { // it has lost its link only since
 			w.since, w.until = c, most
 		}
+		w.count(f)
 		switch {
 		case !u.waits(f):
 			u.removeLocked(f, false)

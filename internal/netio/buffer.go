@@ -33,7 +33,11 @@ var classSize = [Classes]int{
 	Huge:   512<<10 + BufferSlack,
 }
 
-var pools [Classes]sync.Pool
+// pools are the buffers that nobody has, of all classes but the largest, and huge those.
+var (
+	pools [Huge]sync.Pool
+	huge  stack
+)
 
 // Buffer is a piece of pooled memory. It belongs to whoever got it until Free.
 type Buffer struct {
@@ -73,8 +77,13 @@ func newBuffer(c Class) *Buffer {
 // GetBuffer returns a buffer of class c with undefined contents. Until Free it counts as taken from
 // the process's budget, which has no say here: see ClassTo.
 func GetBuffer(c Class) *Buffer {
-	b, ok := pools[c].Get().(*Buffer)
-	if !ok {
+	var b *Buffer
+	if c == Huge {
+		b = huge.get()
+	} else {
+		b, _ = pools[c].Get().(*Buffer)
+	}
+	if b == nil {
 		b = newBuffer(c)
 	}
 	if b.charge != nil {
@@ -91,7 +100,11 @@ func (b *Buffer) Free() {
 	if b.charge != nil {
 		b.charge.give()
 	}
-	pools[b.class].Put(b)
+	if b.class == Huge {
+		huge.put(b)
+	} else {
+		pools[b.class].Put(b)
+	}
 }
 
 // Uncharge has b not count as taken from the process's budget any more: whoever has it counts it in

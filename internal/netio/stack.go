@@ -1,0 +1,61 @@
+package netio
+
+import (
+	"runtime"
+	"slices"
+	"sync"
+)
+
+// stack is buffers that nobody has. The last one that was given back is taken first, for some of it
+// may still be in the processor's caches: a sync.Pool hands the oldest to whoever has given back
+// none on his processor, so that all of them go round. Like one, it lets go of what nobody has
+// taken between two collections of garbage. It is safe for concurrent use.
+type stack struct {
+	mu      sync.Mutex
+	all     []*Buffer
+	unused  int  // of those, the first, that have not been taken since the last collection
+	watches bool // trim is to be called after the next one
+}
+
+// get returns nil if there is none.
+func (s *stack) get() *Buffer {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := len(s.all) - 1
+	if last < 0 {
+		return nil
+	}
+	b := s.all[last]
+	s.all[last] = nil
+	s.all = s.all[:last]
+	s.unused = min(s.unused, last)
+	return b
+}
+
+func (s *stack) put(b *Buffer) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = append(s.all, b)
+	if !s.watches {
+		s.watches = true
+		s.watch()
+	}
+}
+
+// watch has trim called after the next collection of garbage, which is when what nothing points to
+// is found.
+func (s *stack) watch() {
+	garbage := new(struct{ never *stack })
+	runtime.AddCleanup(garbage, (*stack).trim, s)
+}
+
+// trim lets go of what has not been taken since the collection of garbage before the last.
+func (s *stack) trim() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.all = slices.Delete(s.all, 0, s.unused)
+	s.unused = len(s.all)
+	if s.watches = len(s.all) > 0; s.watches {
+		s.watch()
+	}
+}

@@ -1,0 +1,71 @@
+package netio
+
+import (
+	"runtime"
+	"testing"
+
+	"github.com/secureportal/sp/internal/testkit"
+)
+
+func (s *stack) len() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.all)
+}
+
+// What has been given back last is taken first.
+func TestStackOrder(t *testing.T) {
+	var s stack
+	var all [4]*Buffer
+	for i := range all {
+		all[i] = newBuffer(Small)
+		s.put(all[i])
+	}
+	for _, b := range []*Buffer{all[3], all[2]} {
+		if got := s.get(); got != b {
+			t.Errorf("%p is taken, want %p", got, b)
+		}
+	}
+	s.put(all[3])
+	for _, b := range []*Buffer{all[3], all[1], all[0], nil} {
+		if got := s.get(); got != b {
+			t.Errorf("%p is taken, want %p", got, b)
+		}
+	}
+}
+
+// What nobody has taken between two collections of garbage goes, and the rest stays.
+func TestStackTrims(t *testing.T) {
+	var s stack
+	const n = 10
+	for range n {
+		s.put(newBuffer(Small))
+	}
+	for range 5 { // whatever the collector does by itself
+		s.trim()
+		for range 2 {
+			defer func(b *Buffer) { runtime.KeepAlive(b) }(s.get())
+		}
+		if left := s.len(); left > n-2 {
+			t.Fatalf("%d are left", left)
+		}
+		for range 2 {
+			s.put(newBuffer(Small))
+		}
+	}
+	if left := s.len(); left != 2 {
+		t.Errorf("%d are left, want the 2 that are used", left)
+	}
+}
+
+// Collections of garbage empty a stack that is not used, again and again.
+func TestStackIsWatched(t *testing.T) {
+	var s stack
+	for range 3 {
+		s.put(newBuffer(Small))
+		testkit.Eventually(t, "letting go of what is not used", func() bool {
+			runtime.GC()
+			return s.len() == 0
+		})
+	}
+}
