@@ -23,6 +23,7 @@ func TestChores(t *testing.T) {
 		}}
 		c.add(choreBeat)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if len(done) > 0 {
 			t.Errorf("%v before it has begun", done)
 		}
@@ -33,6 +34,7 @@ func TestChores(t *testing.T) {
 			c.add(choreReport)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if len(done) != 2 || done[0] != choreBeat || done[1] != choreQuiet|choreReport {
 			t.Errorf("done: %v", done)
 		}
@@ -44,6 +46,7 @@ func TestChores(t *testing.T) {
 		}
 		c.add(choreBeat)
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if len(done) != 3 {
 			t.Errorf("done: %v after the end", done)
 		}
