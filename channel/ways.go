@@ -24,9 +24,9 @@ type Way struct {
 }
 
 // ResumeBy says by which ways flows of the session may go on elsewhere when its links are lost, or
-// the session is going away. It is asked again as long as flows wait: ways that come to be meanwhile
-// are tried as well. The initiator calls it, before it opens the first. Without it they go on in the
-// session itself.
+// the session is going away. It is asked again as long as flows wait: ways that come to be
+// meanwhile are tried as well. The initiator calls it, before it opens the first. Without it they
+// go on in the session itself.
 func (s *Session) ResumeBy(ways func() []Way) { s.ways.Store(&ways) }
 
 // found has flows resumed in a session that has been found.

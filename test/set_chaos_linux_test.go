@@ -303,9 +303,9 @@ func (c *chaos) two() (a, b int) {
 }
 
 // TestSetChaos has relays of a set be killed, stand still, be cut off, stop, join, leave, and
-// restart, by chance, under connections that say something all the time: none is dropped, no byte is
-// wrong, no connection leads to another target, and no name has two owners when all is well again.
-// The long form has 1,000 names.
+// restart, by chance, under connections that say something all the time: none is dropped, no byte
+// is wrong, no connection leads to another target, and no name has two owners when all is well
+// again. The long form has 1,000 names.
 func TestSetChaos(t *testing.T) {
 	alone(t)
 	s := testenv.OfFull(size{3, 4, 3, 2, 24, len(chaosFaults)}, size{5, 20, 50, 4, 500, 50})

@@ -19,7 +19,7 @@ const (
 	homeLost    = 3 * time.Second // before the next home is claimed, while another one has the name
 	maxClaims   = 8               // at once, those included that are given up
 	extraClaims = 2               // beside those that cannot be had just now
-	askFailed   = 5 * time.Second // after a question that was not answered, or while it is claimed nowhere
+	askFailed   = 5 * time.Second // after no answer, or while it is claimed nowhere
 )
 
 // Outlet keeps a name claimed where it is at home: on the relay that is named, or, if that is one

@@ -190,8 +190,8 @@ func TestFollowingByAName(t *testing.T) {
 	}
 }
 
-// Somebody else's name is refused by whichever relay it is claimed, also one where it is not at home
-// and nobody knows whose it is, and never had for a moment.
+// Somebody else's name is refused by whichever relay it is claimed, also one where it is not at
+// home and nobody knows whose it is, and never had for a moment.
 func TestFollowingTaken(t *testing.T) {
 	const relays = 5
 	c := newCluster(t, relays)
