@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"slices"
@@ -214,7 +215,13 @@ func (s *Server) nodes(_ context.Context, q *route.Request) error {
 	if _, err := stream.Write(b); err != nil {
 		return err
 	}
-	return stream.CloseWrite()
+	if err := stream.CloseWrite(); err != nil {
+		return err
+	}
+	// The asker's end comes last. Without it the link would be cut under what he uses it for next.
+	_ = stream.SetReadDeadline(time.Now().Add(nodesTimeout))
+	_, err = io.Copy(io.Discard, io.LimitReader(stream, 1))
+	return err
 }
 
 // TellNodes tells all outlets that the list of nodes has changed, one after another, at a pace at
