@@ -98,10 +98,7 @@ func newChaos(t *testing.T, s size, seed uint64) *chaos {
 	for i := range s.relays + 1 {
 		at = append(at, c.address(i)+":4000")
 	}
-	// Nobody tells an inlet that a relay stops which has only passed its links on to where the name
-	// is at home: they stay until they are cut, and go on elsewhere then.
-	const drain = "3s"
-	c.relaySet = newRelaySet(c.me, at, "--drain", drain, "--allow", c.me.identifier(), "--allow",
+	c.relaySet = newRelaySet(c.me, at, "--drain", setDrain, "--allow", c.me.identifier(), "--allow",
 		c.rival.identifier())
 	for i, r := range c.all {
 		r.inside = c.places[i]
