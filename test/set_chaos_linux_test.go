@@ -98,7 +98,7 @@ func newChaos(t *testing.T, s size, seed uint64) *chaos {
 	for i := range s.relays + 1 {
 		at = append(at, c.address(i)+":4000")
 	}
-	c.relaySet = newRelaySet(c.me, at, "--allow", c.me.identifier(), "--allow",
+	c.relaySet = newRelaySet(c.me, at, "--drain", setDrain, "--allow", c.me.identifier(), "--allow",
 		c.rival.identifier())
 	for i, r := range c.all {
 		r.inside = c.places[i]
@@ -232,11 +232,6 @@ func (c *chaos) again(r *setRelay, seeds ...string) {
 	c.meets()
 }
 
-// inletsFollow is the time in which inlets hear that a relay has come back. Until then they may
-// come by one that only passes them on to where the name is at home: nobody can tell them that this
-// one stops, and it waits for them for as long as it may.
-const inletsFollow = 2500 * time.Millisecond
-
 // chaosFaults are what a round may do.
 var chaosFaults = []struct {
 	what string
@@ -271,7 +266,6 @@ var chaosFaults = []struct {
 	}},
 	{"SIGTERM", func(c *chaos) {
 		r := c.aRelay()
-		time.Sleep(inletsFollow)
 		r.leaves()
 		c.again(r, c.seeds()...)
 	}},
@@ -283,7 +277,6 @@ var chaosFaults = []struct {
 	}},
 	{"all in turn", func(c *chaos) {
 		for _, r := range c.running() {
-			time.Sleep(inletsFollow)
 			r.leaves()
 			c.again(r, c.seeds()...)
 		}

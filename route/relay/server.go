@@ -222,7 +222,8 @@ func (s *Server) nodes(_ context.Context, q *route.Request) error {
 	if err := stream.CloseWrite(); err != nil {
 		return err
 	}
-	_, err = io.Copy(io.Discard, stream) // or the link could not be used for anything else
+	// The asker's end comes last. Without it the link would be cut under what he uses it for next.
+	_, err = io.Copy(io.Discard, io.LimitReader(stream, 1))
 	return err
 }
 
