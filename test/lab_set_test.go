@@ -55,11 +55,6 @@ func newRelaySet(owner person, at []string, flags ...string) *relaySet {
 	return s
 }
 
-// setDrain is how long a relay of a set waits for links. Nobody tells an inlet that one stops which
-// has only passed its links on to where the name is at home: they stay until they are cut, and go
-// on elsewhere then.
-const setDrain = "3s"
-
 // begin starts a relay that is to find the set at these addresses, and waits until it listens.
 func (r *setRelay) begin(seeds ...string) {
 	r.set.owner.t.Helper()

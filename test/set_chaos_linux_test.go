@@ -98,7 +98,7 @@ func newChaos(t *testing.T, s size, seed uint64) *chaos {
 	for i := range s.relays + 1 {
 		at = append(at, c.address(i)+":4000")
 	}
-	c.relaySet = newRelaySet(c.me, at, "--drain", setDrain, "--allow", c.me.identifier(), "--allow",
+	c.relaySet = newRelaySet(c.me, at, "--allow", c.me.identifier(), "--allow",
 		c.rival.identifier())
 	for i, r := range c.all {
 		r.inside = c.places[i]

@@ -32,7 +32,7 @@ func newSetStory(t *testing.T) *setStory {
 	}
 	s := &setStory{
 		person: me, names: []string{"one", "two"}, inlets: make(map[string]string),
-		relaySet: newRelaySet(me, at, "--drain", setDrain, "--allow", me.identifier()),
+		relaySet: newRelaySet(me, at, "--allow", me.identifier()),
 	}
 	for _, r := range s.all[:3] {
 		r.begin(at[:3]...)
