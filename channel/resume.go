@@ -215,6 +215,9 @@ func (f *Flow) sendAgain(l *link, s *Session, theirs stand) (put, gone bool, err
 	f.prove()
 	put = f.putOn(l, s)
 	release()
+	if put && (s.Err() != nil || !f.lasting.isAttempt(theirs.attempt)) {
+		return put, true, ErrCut // who lost the session, or that link, did not find the flow there yet
+	}
 	if !put && !f.lasting.deliverOn(l, theirs.attempt) {
 		return false, false, errOvertaken
 	}
@@ -321,6 +324,11 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 		if put, err = f.goOn(l, s, st); put {
 			<-left
 		}
+	}
+	if err != nil {
+		// The answer may have come all the same. The initiator then takes the link for good, and may
+		// not notice as long as nobody there reads or writes.
+		s.tellLost(f, st.attempt)
 	}
 	if err == nil && l.resting.Load() && f.is(flowClean) {
 		return nil

@@ -304,7 +304,7 @@ func (s *Session) takeHooks() hookList {
 	lasting := s.endpoint.flows.of(s)
 	if s.isLost() {
 		for _, f := range lasting {
-			f.linkLost()
+			f.lostWith(s)
 		}
 	}
 	list := s.hooks.take()

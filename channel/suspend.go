@@ -73,6 +73,26 @@ func (s *Session) handOver() {
 	}
 }
 
+// lostWith has the flow resumed, because s is lost, unless it goes on in another session by now:
+// the link that it has there is not to be lost with s.
+func (f *Flow) lostWith(s *Session) {
+	c := f.carrier() // before the session is looked at, which changes before the carrier does
+	if f.Session() != s {
+		return
+	}
+	if f.isOpen() && f.lasting.kept.isLost() {
+		f.fail(errGivenUp)
+		return
+	}
+	if f.isOpen() && !f.setAside(c) {
+		return
+	}
+	if last := f.lasting.takeLast(); last != nil {
+		_ = last.Close()
+	}
+	s.suspend(f)
+}
+
 // linkLost has the flow resumed, because its other end has lost the link.
 func (f *Flow) linkLost() {
 	if f.isOpen() && f.lasting.kept.isLost() {
@@ -134,8 +154,15 @@ func (f *Flow) awaitLinkLocked() error {
 // reportLost has the responder tell that a flow has lost its link, if there is still somebody whom
 // it can tell.
 func (s *Session) reportLost(f *Flow, l *link) {
-	if s.role == identity.Responder && s.Err() == nil {
-		s.reports.lose(lostLink{f.lasting.id, l.attempt})
+	if s.role == identity.Responder {
+		s.tellLost(f, l.attempt)
+	}
+}
+
+// tellLost tells the initiator that a flow has not got, or has lost, the link of an attempt.
+func (s *Session) tellLost(f *Flow, attempt uint32) {
+	if s.Err() == nil {
+		s.reports.lose(lostLink{f.lasting.id, attempt})
 	}
 }
 

@@ -384,16 +384,19 @@ func (u *suspension) work(ctx context.Context, tasks *sync.WaitGroup) {
 	}
 }
 
-// takeLocked returns the next flow that is to be resumed, and where, or nil.
+// takeLocked returns the next flow that is to be resumed, and where, or nil. One that has no reason
+// to wait does not, from then on: if it loses its link again, it has its turn again.
 func (u *suspension) takeLocked() (*Flow, *Session) {
 	in := u.targetLocked()
 	for in != nil && len(u.ready) > 0 {
 		f := u.ready[0]
 		u.ready = u.ready[1:]
-		if w, ok := u.waiting[f]; ok && u.waits(f) {
+		w, ok := u.waiting[f]
+		if ok && u.waits(f) {
 			w.askIn(in)
 			return f, in
 		}
+		u.removeLocked(f, false)
 	}
 	return nil, nil
 }

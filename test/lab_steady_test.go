@@ -164,7 +164,8 @@ type chorus struct {
 // voice is one of them.
 type voice struct {
 	arrived atomic.Int64 // pieces that have come back
-	stood   []stand      // guarded by being looked at when all is over
+	over    atomic.Bool  // it has ended
+	stood   []stand      // guarded by being looked at when that is so, or all is over
 	err     error        // likewise
 }
 
@@ -199,6 +200,7 @@ func newChorusOf(t testing.TB, pace time.Duration, conns ...conn) *chorus {
 			if m.err = c.take(ctx, m, tcp, uint64(i)); m.err != nil {
 				abandon(tcp)
 			}
+			m.over.Store(true)
 		})
 	}
 	c.goesOn()
@@ -269,11 +271,16 @@ func (c *chorus) share(n int) {
 		before[i] = m.arrived.Load()
 	}
 	eventually(c.t, "connections go on", func() bool {
-		on := 0
+		on, lost := 0, error(nil)
 		for i, m := range c.voices {
 			if m.arrived.Load() >= before[i]+more {
 				on++
+			} else if m.over.Load() {
+				lost = fmt.Errorf("connection %d: %w", i, m.err)
 			}
+		}
+		if lost != nil && n == len(c.voices) {
+			c.t.Fatal(lost)
 		}
 		return on >= n
 	})
