@@ -54,18 +54,8 @@ func (q *Request) PassOn(ctx context.Context, hops []NextHop) (err error) {
 // offer sends the message on to next, and returns what came back for the asker. An error is what
 // next itself has refused it with, or that it has not answered at all.
 func (q *Request) offer(next Conn, onward Route) (said []byte, err error) {
-	m := q.Message
-	m.Onward = onward
-	if saysLeaving(m) {
-		return nil, RefuseBecause(wire.BadMessage, "", errNotSaidHere)
-	}
-	m.Return = append(Route{q.node.labels.passing(q.source().String())}, m.Return...)
-	out, err := wire.AppendMessage(nil, m)
-	if err != nil {
-		return nil, RefuseBecause(wire.TooLong, "", err)
-	}
-	if _, err := next.Write(append(out, q.ahead...)); err != nil {
-		return nil, RefuseBecause(wire.Unreachable, "", err)
+	if code, err := q.send(next, onward); err != nil {
+		return nil, RefuseBecause(code, "", err)
 	}
 	_ = next.SetReadDeadline(time.Now().Add(passOnTimeout))
 	status, said, err := readStatusOf(next)
@@ -82,12 +72,8 @@ func (q *Request) offer(next Conn, onward Route) (said []byte, err error) {
 // join is Forward once next has taken the request, and said something for the asker.
 func (q *Request) join(next Conn, said []byte) error {
 	q.answer = answered
-	if q.Session != nil {
-		// The asker can believe this status, and what comes behind it is somebody else's.
-		passed := wire.Status{Code: wire.OK, Hop: q.ordinal()}
-		said = append(wire.AppendStatus(nil, passed), said...)
-	}
-	q.Message, q.ahead, q.address = wire.Message{Return: q.Message.Return}, nil, nil
+	q.sent()
+	said = append(q.saysPassed(), said...)
 	if _, err := q.conn.Write(said); err != nil {
 		return err
 	}

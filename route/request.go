@@ -168,7 +168,19 @@ func (q *Request) HandOver() bool {
 // pass writes the message, with this node on the way back, and what came behind it to next. To an
 // asker in a channel it says that it has done so.
 func (q *Request) pass(next netio.Conn) (wire.Code, error) {
+	code, err := q.send(next, q.Message.Onward)
+	q.sent()
+	if err == nil {
+		_, _ = q.conn.Write(q.saysPassed()) // Join sees what is wrong
+	}
+	return code, err
+}
+
+// send writes the message, with this node on the way back and onward as what is left of the route,
+// and what came behind it to next. The code goes with an error.
+func (q *Request) send(next netio.Conn, onward Route) (wire.Code, error) {
 	m := q.Message
+	m.Onward = onward
 	if saysLeaving(m) {
 		return wire.BadMessage, errNotSaidHere
 	}
@@ -178,13 +190,21 @@ func (q *Request) pass(next netio.Conn) (wire.Code, error) {
 		return wire.TooLong, err
 	}
 	_, err = next.Write(append(out, q.ahead...))
-	q.Message, q.ahead, q.address = wire.Message{Return: q.Message.Return}, nil, nil
-	if err == nil && q.Session != nil {
-		// The asker can believe this status, and what comes behind it is somebody else's.
-		passed := wire.Status{Code: wire.OK, Hop: q.ordinal()}
-		_, _ = q.conn.Write(wire.AppendStatus(nil, passed)) // Join sees what is wrong
-	}
 	return wire.Unreachable, err
+}
+
+// sent forgets what has been sent on: the request may live for years.
+func (q *Request) sent() {
+	q.Message, q.ahead, q.address = wire.Message{Return: q.Message.Return}, nil, nil
+}
+
+// saysPassed is what an asker in a channel is told when the message has been passed on, and nothing
+// for others. He can believe this status; what comes behind it is somebody else's.
+func (q *Request) saysPassed() []byte {
+	if q.Session == nil {
+		return nil
+	}
+	return wire.AppendStatus(nil, wire.Status{Code: wire.OK, Hop: q.ordinal()})
 }
 
 // Label returns the label of the node that has sent the message here. Where that node has passed

@@ -35,10 +35,12 @@ type Directory interface {
 	// *route.StatusError is told to the outlet as it is, and another error without its text.
 	Claim(ctx context.Context, l *Lease) (release func(), err error)
 
-	// Watch returns a channel that is closed when Lookup may answer otherwise for a name than
-	// when Watch was called, and no sooner than it does. It may be closed for nothing, but not
-	// over and over. Nothing is kept for the caller once the channel is closed or ctx has ended.
-	Watch(ctx context.Context, name string) <-chan struct{}
+	// Watch has changed called, once, when Lookup may answer otherwise for a name than when Watch
+	// was called, and no sooner than it does. It may be called for nothing, but not watch after
+	// watch, and not any more once ctx has ended, but for a call that is under way then. It must
+	// neither wait nor use the directory. Nothing is kept for the caller afterwards: a relay
+	// watches all of its names.
+	Watch(ctx context.Context, name string, changed func())
 }
 
 // Where is where a name is.
@@ -194,15 +196,7 @@ func (d *Memory) release(l *Lease) {
 }
 
 // Watch implements Directory.
-func (d *Memory) Watch(ctx context.Context, name string) <-chan struct{} {
-	changed := make(chan struct{})
-	d.watchFunc(ctx, name, func() { close(changed) })
-	return changed
-}
-
-// watchFunc is Watch, and calls changed in place of closing a channel: who waits needs no
-// goroutine. changed must not wait, nor use the directory.
-func (d *Memory) watchFunc(ctx context.Context, name string, changed func()) {
+func (d *Memory) Watch(ctx context.Context, name string, changed func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	w := &watcher{tell: changed}

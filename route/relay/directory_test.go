@@ -35,7 +35,7 @@ func (d *remote) Claim(context.Context, *Lease) (func(), error) {
 	return nil, route.Refuse(wire.NotAllowed, "the names are elsewhere")
 }
 
-func (d *remote) Watch(ctx context.Context, _ string) <-chan struct{} { return ctx.Done() }
+func (d *remote) Watch(context.Context, string, func()) {}
 
 // relays is an inlet, a relay whose directory is told what to answer, and one that has the names:
 //
@@ -263,7 +263,7 @@ type forgetful struct {
 	mu    sync.Mutex
 	moved bool
 	now   Answer
-	told  chan struct{}
+	tell  []func()
 }
 
 func (d *forgetful) Lookup(ctx context.Context, name string) (Answer, error) {
@@ -275,18 +275,20 @@ func (d *forgetful) Lookup(ctx context.Context, name string) (Answer, error) {
 	return d.Memory.Lookup(ctx, name)
 }
 
-func (d *forgetful) Watch(context.Context, string) <-chan struct{} {
+func (d *forgetful) Watch(_ context.Context, _ string, changed func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.told
+	d.tell = append(d.tell, changed)
 }
 
 func (d *forgetful) move(to Answer) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.moved, d.now = true, to
-	close(d.told)
-	d.told = make(chan struct{})
+	for _, tell := range d.tell {
+		tell()
+	}
+	d.tell = nil
 }
 
 // A lease ends when its name goes to another relay, and the outlet hears that its identity has
@@ -303,7 +305,7 @@ func TestLeaseEndsByTheDirectory(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			relay, at := w.listening(t)
-			d := &forgetful{Memory: NewMemory(MemoryConfig{}), told: make(chan struct{})}
+			d := &forgetful{Memory: NewMemory(MemoryConfig{})}
 			NewServer(relay, ServerConfig{Directory: d})
 			outlet := w.node(t)
 			outlet.HandleBasics()
@@ -367,14 +369,14 @@ func TestMemory(t *testing.T) {
 	claim(leaseOf("three", b), wire.OK)
 	claim(leaseOf("four", b), wire.Busy) // too many at all
 
-	changed := d.Watch(t.Context(), "one")
+	changed := watch(t.Context(), d, "one")
 	second := leaseOf("one", a)
 	releaseSecond := claim(second, wire.OK) // full as it is
 	testkit.Within(t, changed, "word of another claim")
 	holds(second, true)
 	releaseFirst()
 	holds(second, true)
-	changed = d.Watch(t.Context(), "one")
+	changed = watch(t.Context(), d, "one")
 	releaseSecond()
 	testkit.Within(t, changed, "word of the release")
 	if got, _ := d.Lookup(t.Context(), "one"); got.Where != Nobody {
@@ -386,12 +388,19 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// watch returns a channel that is closed when a name has changed hands.
+func watch(ctx context.Context, d Directory, name string) <-chan struct{} {
+	changed := make(chan struct{})
+	d.Watch(ctx, name, func() { close(changed) })
+	return changed
+}
+
 // A watch that has ended leaves nothing behind.
 func TestMemoryForgetsWatches(t *testing.T) {
 	d := NewMemory(MemoryConfig{})
 	ctx, cancel := context.WithCancel(t.Context())
-	_ = d.Watch(ctx, "x")
-	changed := d.Watch(t.Context(), "x")
+	_ = watch(ctx, d, "x")
+	changed := watch(t.Context(), d, "x")
 	cancel()
 	watches := func() int {
 		d.mu.Lock()

@@ -373,7 +373,9 @@ func (s *Server) outlive(l *Lease) {
 	var moved <-chan struct{}
 	for session := l.session; ; {
 		if moved == nil && l.wasSilent() {
-			moved = s.directory.Watch(watching, l.name)
+			now := make(chan struct{})
+			s.directory.Watch(watching, l.name, func() { close(now) })
+			moved = now
 			s.leaveBehind(l)
 		}
 		session = s.lastSession(l, session)

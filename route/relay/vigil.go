@@ -118,27 +118,11 @@ func (v *vigil) watch() (begun bool) {
 	if !begun {
 		return false
 	}
-	if d, ok := v.server.directory.(*Memory); ok { // which needs no goroutine
-		d.watchFunc(v.ctx, v.lease.name, v.moved)
-		return true
-	}
-	changed := v.server.directory.Watch(v.ctx, v.lease.name)
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.over {
-		return false
-	}
-	v.tasks.Go(func() {
-		select {
-		case <-changed:
-			v.moved()
-		case <-v.ctx.Done():
-		}
-	})
+	v.server.directory.Watch(v.ctx, v.lease.name, v.moved)
 	return true
 }
 
-// moved is called when the name has moved, with the directory's lock held.
+// moved is called by the directory when the name has moved.
 func (v *vigil) moved() {
 	v.mu.Lock()
 	v.watched = false

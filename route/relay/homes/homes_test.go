@@ -3,6 +3,7 @@ package homes
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay/set"
@@ -80,5 +81,27 @@ func TestRelayed(t *testing.T) {
 		if last := by.relay(r); len(last) == 0 || len(last) >= len(r) {
 			t.Errorf("%s: the relay is %v", text, last)
 		}
+	}
+}
+
+// A relay that could not say who is in its set is asked again in its time, and not when anything
+// else happens.
+func TestAskedAgain(t *testing.T) {
+	now := time.Now()
+	o := &Outlet{claims: map[string]*claim{
+		"one":   {up: true, told: now.Add(askFailed)},
+		"two":   {told: now}, // has not got the name
+		"three": {up: true},  // has nothing new
+	}}
+	if got := o.askedNextLocked(now); got != askFailed {
+		t.Errorf("in %v", got)
+	}
+	o.claims["three"].told = now.Add(-askFailed)
+	if got := o.askedNextLocked(now); got != 0 {
+		t.Errorf("in %v", got)
+	}
+	o.claims = nil
+	if got := o.askedNextLocked(now); got != askAgain {
+		t.Errorf("in %v", got)
 	}
 }

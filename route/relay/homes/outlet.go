@@ -195,7 +195,9 @@ func (o *Outlet) at(n set.Node) (route.Route, bool) {
 func (o *Outlet) settle(ctx context.Context, tasks *sync.WaitGroup) (next time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	wanted, next := o.wantedLocked(time.Now())
+	now := time.Now()
+	wanted, next := o.wantedLocked(now)
+	next = min(next, o.askedNextLocked(now))
 	kept, up := make(map[*claim]bool), 0
 	for _, w := range wanted {
 		if w.claim == nil && len(o.claims) < maxClaims {
@@ -213,6 +215,17 @@ func (o *Outlet) settle(ctx context.Context, tasks *sync.WaitGroup) (next time.D
 		if !c.leaves && !kept[c] {
 			c.leaves = true
 			c.client.Leave()
+		}
+	}
+	return next
+}
+
+// askedNextLocked returns when the next relay is to be asked for its list.
+func (o *Outlet) askedNextLocked(now time.Time) time.Duration {
+	next := askAgain
+	for _, c := range o.claims {
+		if c.up && !c.told.IsZero() {
+			next = min(next, max(c.told.Sub(now), 0))
 		}
 	}
 	return next
