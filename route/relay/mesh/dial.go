@@ -111,10 +111,12 @@ func (m *Mesh) keepJoined(ctx context.Context, at route.Address, isSeed bool) {
 			return
 		}
 		if errors.Is(err, errSelf) {
-			if !sleep(ctx, selfAgain) {
+			select {
+			case <-time.After(selfAgain):
+				continue
+			case <-ctx.Done():
 				return
 			}
-			continue
 		}
 		if lived > 0 {
 			failed = 0
@@ -149,17 +151,5 @@ func (m *Mesh) complainOfNoAddress() {
 		m.lonely = true
 		m.logger.Warn("the set does not know where this relay is: " +
 			"say it with --advertise HOST:PORT")
-	}
-}
-
-// sleep reports false if ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -119,14 +119,7 @@ func (f *follower) comesBy(c *cluster, name string, i int) bool {
 // inlet that is told of any comes by these; they go elsewhere when one is lost, and when one
 // leaves.
 func TestFollowing(t *testing.T) {
-	c := newCluster(t, 4)
-	seeds := c.seeds()
-	for i := range 4 {
-		c.start(t, i, seeds...)
-	}
-	for i := range 4 {
-		c.expect(t, i, 0, 1, 2, 3)
-	}
+	c, seeds := newSet(t, 4)
 	order := c.homes("db")
 	f := follow(t, "db", seeds[order[3]], seeds[order[2]])
 	isAt := func(want ...int) func() bool {
@@ -142,7 +135,7 @@ func TestFollowing(t *testing.T) {
 	testkit.Eventually(t, "both paths", comes(order[0], order[1], order[2]))
 	f.expectEcho(t)
 
-	go c.all[order[1]].mesh.Drain(t.Context())
+	running(t, c.all[order[1]].mesh.Drain)
 	testkit.Eventually(t, "another home for the one that leaves", isAt(order[0], order[2]))
 	f.expectEcho(t)
 
@@ -162,14 +155,7 @@ func TestFollowing(t *testing.T) {
 func TestFollowingByAName(t *testing.T) {
 	names := testkit.NewNames(t)
 	names.Set("relays.localhost", "127.0.0.1")
-	c := newCluster(t, 3)
-	seeds := c.seeds()
-	for i := range 3 {
-		c.start(t, i, seeds...)
-	}
-	for i := range 3 {
-		c.expect(t, i, 0, 1, 2)
-	}
+	c, _ := newSet(t, 3)
 	order := c.homes("db")
 	c.all[order[1]].stop() // and stays in the list for a while
 	home := c.all[order[0]]
@@ -197,14 +183,7 @@ func TestFollowingByAName(t *testing.T) {
 // home and nobody knows whose it is, and never had for a moment.
 func TestFollowingTaken(t *testing.T) {
 	const relays = 5
-	c := newCluster(t, relays)
-	seeds := c.seeds()
-	for i := range relays {
-		c.start(t, i, seeds...)
-	}
-	for i := range relays {
-		c.expect(t, i, 0, 1, 2, 3, 4)
-	}
+	c, seeds := newSet(t, relays)
 	order := c.homes("db")
 	f := follow(t, "db", seeds[order[4]], seeds[order[3]])
 	testkit.Eventually(t, "the two homes", func() bool { return len(c.at("db")) == 2 })

@@ -3,7 +3,6 @@ package mesh
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -56,6 +55,22 @@ func newCluster(t *testing.T, n int) *cluster {
 		c.sockets = append(c.sockets, testkit.Listen(t))
 	}
 	return c
+}
+
+// newSet returns n relays that are a set, and where they are.
+func newSet(t *testing.T, n int) (*cluster, []wire.Address) {
+	t.Helper()
+	c := newCluster(t, n)
+	seeds := c.seeds()
+	var all []int
+	for i := range n {
+		c.start(t, i, seeds...)
+		all = append(all, i)
+	}
+	for i := range n {
+		c.expect(t, i, all...)
+	}
+	return c, seeds
 }
 
 func (c *cluster) seeds() (all []wire.Address) {
@@ -178,63 +193,29 @@ func TestNodesMeet(t *testing.T) {
 	}
 }
 
-// ask sends text over r, and returns what comes back.
-func ask(t *testing.T, n *route.Node, r route.Route, text string) (string, error) {
-	t.Helper()
-	s, err := n.Open(testkit.Context(t), r, 0)
-	if err != nil {
-		return "", err
-	}
-	defer s.Close()
-	_ = s.SetDeadline(time.Now().Add(testkit.Patience))
-	if _, err := io.WriteString(s, text); err != nil {
-		return "", err
-	}
-	if err := s.CloseWrite(); err != nil {
-		return "", err
-	}
-	b, err := io.ReadAll(s)
-	return string(b), err
-}
-
 // A name that is claimed on one relay of a set is reached by each.
 func TestNamesAreEverywhere(t *testing.T) {
-	c := newCluster(t, 3)
-	seeds := c.seeds()
-	for i := range 3 {
-		c.start(t, i, seeds...)
-	}
-	for i := range 3 {
-		c.expect(t, i, 0, 1, 2)
-	}
+	c, seeds := newSet(t, 3)
 	me := testkit.NewIdentity(t)
-	own := trust.Config{Self: me.Identifier()}
-	outlet, inlet := newNode(t, me, own, trust.Inlet), newNode(t, me, own, trust.Inlet)
-	outlet.HandleBasics()
-	ctx, stop := context.WithCancel(context.Background())
-	up, ended := make(chan struct{}, 1), make(chan struct{})
-	anyone := newNode(t, me, trust.Config{Self: me.Identifier(), AllowAnyone: true}, trust.Inlet)
-	client := &relay.Client{
-		Relay: route.Route{seeds[1]}, Name: "db", Dial: anyone, Serve: outlet,
-		Registered: func() { up <- struct{}{} },
-	}
-	go func() {
-		defer close(ended)
-		client.Run(ctx)
-	}()
-	testkit.Within(t, up, "the registration")
+	outlet := claimOn(t, me, seeds[1], "db")
+	testkit.Within(t, outlet.up, "the registration")
+	inlet := newNode(t, me, trust.Config{Self: me.Identifier()}, trust.Inlet)
 	for i := range 3 {
 		to := route.Route{seeds[i], route.Forward("db"), secure(), svc(route.EchoName)}
-		if got, err := ask(t, inlet, to, "hello"); got != "hello" || err != nil {
-			t.Errorf("by relay %d: %q, %v", i, got, err)
+		s, err := inlet.OpenAndAwait(testkit.Context(t), to, 0, nil)
+		if err != nil {
+			t.Fatalf("by relay %d: %v", i, err)
 		}
+		testkit.Write(t, s, "hello")
+		testkit.Expect(t, s, "hello")
+		_ = s.Close()
 	}
-	to := route.Route{seeds[0], route.Forward("nobody"), secure(), svc(route.EchoName)}
-	if _, err := ask(t, inlet, to, "hello"); err == nil {
-		t.Error("a name that nobody has is there")
+	to := route.Route{c.all[0].at, route.Forward("nobody"), secure(), svc(route.EchoName)}
+	var status *route.StatusError
+	err := inlet.Probe(testkit.Context(t), to)
+	if !errors.As(err, &status) || status.Code != wire.NoService {
+		t.Errorf("a name that nobody has: %v", err)
 	}
-	stop()
-	testkit.Within(t, ended, "the client")
 }
 
 // outletOf keeps a name claimed on one relay.
@@ -283,14 +264,7 @@ func isTaken(err error) bool {
 // A name that has been claimed on one relay belongs to its owner on all, also when that is gone,
 // and on a relay that has begun anew.
 func TestOwnersAreEverywhere(t *testing.T) {
-	c := newCluster(t, 3)
-	seeds := c.seeds()
-	for i := range 3 {
-		c.start(t, i, seeds...)
-	}
-	for i := range 3 {
-		c.expect(t, i, 0, 1, 2)
-	}
+	c, seeds := newSet(t, 3)
 	first, second := testkit.NewIdentity(t), testkit.NewIdentity(t)
 	owner := claimOn(t, first, seeds[0], "db")
 	testkit.Within(t, owner.up, "the claim")
@@ -336,7 +310,7 @@ func TestPartsHeal(t *testing.T) {
 		claims[i] = claimOn(t, owners[i], seeds[i], "db")
 		testkit.Within(t, claims[i].up, "the claim")
 	}
-	go c.all[0].mesh.keepJoined(t.Context(), seeds[1], true)
+	running(t, func(ctx context.Context) { c.all[0].mesh.keepJoined(ctx, seeds[1], true) })
 	ownerAt := func(i int) identity.Identifier {
 		m := c.all[i].mesh
 		m.owning.Lock()

@@ -200,7 +200,14 @@ func isHome(list *set.List, name string, id set.NodeID) bool {
 
 // keepExpiring forgets names that belong to nobody any more, until ctx ends.
 func (m *Mesh) keepExpiring(ctx context.Context) {
-	for sleep(ctx, expireEach) {
+	again := time.NewTicker(expireEach)
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return
+		}
 		m.owning.Lock()
 		m.owners.Expire(time.Now())
 		m.owning.Unlock()
