@@ -21,6 +21,7 @@ type link struct {
 	peer   set.NodeID
 	at     route.Address // where this node has dialed the other; zero if that one has dialed
 	wake   chan struct{} // gets something when the other is to be told of names
+	knows  bool          // the other knows this node as it is now; for hear
 
 	mu    sync.Mutex
 	names map[string]bool // of which the other is to be told whose they are
@@ -222,30 +223,40 @@ func (l *link) write(kind byte, what []byte) error {
 	return err
 }
 
-// hear reads what another node says until it ends. What is of a version that says more is left out.
+// hear reads what another node says until it ends.
 func (m *Mesh) hear(l *link) error {
 	for {
 		kind, what, err := readFrame(l.stream)
+		if err == nil {
+			err = m.take(l, kind, what)
+		}
 		if err != nil {
 			return err
 		}
-		switch kind {
-		case kindList:
-			list, err := set.ParseList(what)
-			if err == nil {
-				err = m.learn(l, list)
-			}
-			if err != nil {
-				return err
-			}
-		case kindRecords:
-			records, err := set.ParseRecords(what)
-			if err != nil {
-				return err
-			}
-			m.hearOf(l, records)
+	}
+}
+
+// take takes what another node has said. What is of a version that says more is left out.
+func (m *Mesh) take(l *link, kind byte, what []byte) error {
+	switch kind {
+	case kindList:
+		list, err := set.ParseList(what)
+		if err != nil {
+			return err
+		}
+		l.knows = m.isKnownIn(list)
+		return m.learn(l, list)
+	case kindRecords:
+		records, err := set.ParseRecords(what)
+		if err != nil {
+			return err
+		}
+		m.hearOf(l, records)
+		if l.knows {
+			m.hasTold(l.peer)
 		}
 	}
+	return nil
 }
 
 // learn takes what another node says of itself, and whom it has met. Who those are they say
@@ -277,6 +288,15 @@ func (m *Mesh) learn(l *link, list *set.List) error {
 		m.tellLocked()
 	}
 	return nil
+}
+
+// isKnownIn tells whether a list has this node as it is now: whoever has it so tells it of all
+// names that are at home here.
+func (m *Mesh) isKnownIn(list *set.List) bool {
+	n, ok := list.Find(m.id)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return ok && n.Epoch == m.self.Epoch
 }
 
 // learnAddressesLocked takes note of where nodes may be, and tells whether some are new.

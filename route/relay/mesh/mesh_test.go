@@ -295,6 +295,58 @@ func TestOwnersAreEverywhere(t *testing.T) {
 	}
 }
 
+// A relay that has begun anew knows nobody's names. It has not been told before those who tell it
+// have heard that it is back: until then they take it for one that goes, where no name is at home.
+func TestBegunAnewIsToldFirst(t *testing.T) {
+	c := newCluster(t, 1)
+	m := New(Config{
+		Node: newNode(t, c.ids[0], trust.Config{Self: c.ids[0].Identifier()}, trust.Caller),
+		Self: c.ids[0].Identifier(), Addresses: c.seeds(),
+	})
+	m.begun = time.Now()
+	other := set.Node{ID: set.NodeID{1}, Epoch: 1, State: set.Up, Weight: 1, Addresses: c.seeds()}
+	before := m.self
+	before.Epoch, before.State = before.Epoch-1, set.Draining
+	l := &link{peer: other.ID}
+	says := func(kind byte, what []byte, err error) {
+		t.Helper()
+		if err == nil {
+			err = m.take(l, kind, what)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	told := func() bool {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		return m.isToldLocked()
+	}
+	for _, test := range []struct {
+		of   []set.Node
+		want bool
+	}{
+		{[]set.Node{other}, false},
+		{[]set.Node{other, before}, false},
+		{[]set.Node{other, m.self}, true},
+	} {
+		var list set.List
+		for _, n := range test.of {
+			list.Put(n)
+		}
+		b, err := list.AppendTo(nil)
+		says(kindList, b, err)
+		if told() {
+			t.Errorf("told by a list of %+v", test.of)
+		}
+		b, err = set.AppendRecords(nil, nil)
+		says(kindRecords, b, err)
+		if told() != test.want {
+			t.Errorf("told: %v, by who knows of %+v", !test.want, test.of)
+		}
+	}
+}
+
 // Two relays that do not know each other give a name to two identities. When they meet, it is
 // one's.
 func TestPartsHeal(t *testing.T) {

@@ -123,7 +123,6 @@ func (m *Mesh) disown(l *relay.Lease) {
 
 // hearOf takes in whose names are according to another node.
 func (m *Mesh) hearOf(l *link, records []set.Record) {
-	defer m.hasTold(l.peer)
 	for _, r := range records {
 		m.owning.Lock()
 		now := m.owners.Learn(time.Now(), l.peer, r)
