@@ -356,6 +356,11 @@ func TestPartsHeal(t *testing.T) {
 	c.start(t, 1, seeds[1])
 	c.expect(t, 0, 0)
 	c.expect(t, 1, 1)
+	for _, m := range c.all { // nobody will tell them
+		m.mesh.mu.Lock()
+		m.mesh.begun = time.Time{}
+		m.mesh.mu.Unlock()
+	}
 	owners := []*identity.Identity{testkit.NewIdentity(t), testkit.NewIdentity(t)}
 	claims := make([]*outletOf, 2)
 	for i := range 2 {

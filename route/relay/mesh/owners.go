@@ -17,7 +17,7 @@ import (
 const toldTo = 3
 
 // toldWithin is for how long a node that has been started waits to be told whose names are.
-const toldWithin = 2 * time.Second
+const toldWithin = 5 * time.Second
 
 // expireEach is when names are looked for that belong to nobody any more.
 const expireEach = 10 * time.Minute
