@@ -190,6 +190,11 @@ func newChorusOf(t testing.TB, pace time.Duration, conns ...conn) *chorus {
 	c := &chorus{t: t, pace: pace, stop: stop}
 	t.Cleanup(func() {
 		stop()
+		if t.Failed() { // some of them may never end
+			for _, tcp := range conns {
+				abandon(tcp)
+			}
+		}
 		c.tasks.Wait()
 	})
 	for i, tcp := range conns {
