@@ -130,6 +130,37 @@ func TestHandOver(t *testing.T) {
 	})
 }
 
+// Who has seen a link fail may be late to note that in the session which the flow was in: that has
+// ended in good order meanwhile, and the flow is not ended with it.
+func TestLateNote(t *testing.T) {
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		handle, flows := accepted()
+		p.handle = handle
+		f, far := p.both(p.mustSession(), flows)
+		defer far.release()
+		synctest.Wait()
+		here, there := f.Session(), far.Session()
+		p.responder.GoAway()
+		<-here.Done()
+		<-there.Done()
+		if f.Session() == here || far.Session() == there {
+			t.Fatal("the flow is in the session that has ended")
+		}
+		for range 20 { // of what happens then, anything may be first
+			here.suspend(f)
+			there.suspend(far.Flow)
+			synctest.Wait()
+		}
+		for range 2 {
+			write(t, f, "still there?")
+			expect(t, far, "still there?")
+			write(t, far, "yes")
+			expect(t, f, "yes")
+			time.Sleep(testSurvive)
+		}
+	})
+}
+
 // A flow goes on by a way that has come to be only after it has begun to look for one, whether its
 // session is going away or is lost, and whether the ways that there were lead nowhere or elsewhere.
 func TestNewWay(t *testing.T) {

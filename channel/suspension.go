@@ -342,8 +342,13 @@ func (u *suspension) failAll(err error) {
 	}
 }
 
-// fail ends what waits because of err.
+// fail ends what waits because of err. A flow that is in another session by now has been noted here
+// too late, and is that one's.
 func (u *suspension) fail(f *Flow, err error) {
+	if f.Session() != u.session {
+		u.remove(f, false)
+		return
+	}
 	if f.isOpen() {
 		u.mu.Lock()
 		u.lost++

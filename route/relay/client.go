@@ -4,12 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/route"
@@ -58,9 +56,7 @@ type Client struct {
 
 	at atomic.Pointer[identity.Identifier] // whose the relay is that has given the name last
 
-	leave     sync.Once     // makes leaving
-	closeOnce sync.Once     // closes it
-	leaving   chan struct{} // closed when the name is not to be kept here
+	leaving leaving
 }
 
 // Check tells whether the relay's route and the name can be used. It asks nobody.
@@ -80,25 +76,6 @@ func (c *Client) At() (whose identity.Identifier, ok bool) {
 	return identity.Identifier{}, false
 }
 
-// Leave has Run give the name up without haste: whoever comes by the relay is told to go elsewhere,
-// what is open goes on, and when nothing is any more, Run returns. It does not wait for that.
-func (c *Client) Leave() { c.closeOnce.Do(func() { close(c.left()) }) }
-
-// left returns a channel that is closed by Leave.
-func (c *Client) left() chan struct{} {
-	c.leave.Do(func() { c.leaving = make(chan struct{}) })
-	return c.leaving
-}
-
-func (c *Client) hasLeft() bool {
-	select {
-	case <-c.left():
-		return true
-	default:
-		return false
-	}
-}
-
 // Run claims the name, serves what comes by it, and claims it anew whenever it is lost. It returns,
 // with all that it has started at its end, when ctx ends, Leave has been called, or Serve shuts
 // down: the name is not claimed anew then, for it may be another process's by now. That it is not
@@ -110,10 +87,18 @@ func (c *Client) Run(ctx context.Context) {
 	var old departing
 	defer old.wait()
 	defer cancel()
+	claims := c.leaving.begin(ctx)
 	retry := c.Dial.NewBackoff()
 	for !c.Serve.IsDraining() {
-		lived, err := c.register(ctx, &old)
-		if ctx.Err() != nil || c.Serve.IsDraining() || c.hasLeft() {
+		lived, err := c.register(ctx, claims, &old)
+		if c.leaving.isOver() {
+			if c.Failed != nil {
+				c.Failed(err)
+			}
+			old.wait() // what is open goes on until it ends, or ctx does
+			return
+		}
+		if ctx.Err() != nil || c.Serve.IsDraining() {
 			return
 		}
 		if c.Failed != nil {
@@ -129,16 +114,20 @@ func (c *Client) Run(ctx context.Context) {
 		if errors.Is(err, errSuperseded) {
 			lived = 0 // two that take the name from each other do so ever more rarely
 		}
-		if !retry.Wait(ctx, lived, err, nil) || c.hasLeft() {
+		if !retry.Wait(claims, lived, err, nil) {
 			return
 		}
 	}
 }
 
-// register claims the name, and returns when it is lost or the relay is going away, and how long
-// the registration lived. In the latter case what the relay has led here goes on, among old.
-func (c *Client) register(ctx context.Context, old *departing) (lived time.Duration, err error) {
-	claiming, cancel := context.WithTimeout(ctx, cmp.Or(c.ClaimTimeout, route.DefaultConnectTimeout))
+// register claims the name, and returns when it is lost, given up, or the relay is going away, and
+// how long the registration lived. In the latter case what the relay has led here goes on, among
+// old. It is not claimed once claims has ended.
+func (c *Client) register(
+	ctx, claims context.Context, old *departing,
+) (lived time.Duration, err error) {
+	limit := cmp.Or(c.ClaimTimeout, route.DefaultConnectTimeout)
+	claiming, cancel := context.WithTimeout(claims, limit)
 	defer cancel()
 	r, err := c.claim(claiming)
 	if err != nil {
@@ -152,6 +141,11 @@ func (c *Client) register(ctx context.Context, old *departing) (lived time.Durat
 		c.at.Store(&whose)
 		logger = logger.With("identifier", whose)
 	}
+	if !c.leaving.hold(true) {
+		_ = r.stream.Close()
+		return 0, errLeft
+	}
+	defer c.leaving.hold(false)
 	var about []any
 	if down := c.down.Ended(began); down > 0 {
 		about = append(about, "was down", down.Round(time.Millisecond).Seconds())
@@ -160,24 +154,7 @@ func (c *Client) register(ctx context.Context, old *departing) (lived time.Durat
 	if c.Registered != nil {
 		c.Registered()
 	}
-	serving, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	goesAway := r.relayGoesAway()
-	old.tasks.Go(func() {
-		defer stop()
-		ended <- r.serve(serving)
-	})
-	select {
-	case err = <-ended:
-	case <-goesAway:
-		// Whoever is told may come by the old registration once more, until the new one is there.
-		old.tasks.Go(func() { r.goAway(ctx) })
-		old.add(stop)
-		err = fmt.Errorf("registration: %w", channel.ErrGoingAway)
-	case <-c.left():
-		old.tasks.Go(func() { r.leaveBehind(ctx, stop) })
-		err = errLeft
-	}
+	err = r.live(ctx, old)
 	logger.Info("name lost", "reason", err)
 	return time.Since(began), err
 }

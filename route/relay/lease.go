@@ -134,6 +134,16 @@ func (l *Lease) open(m *mux.Mux) error {
 	return nil
 }
 
+// hasBeenReady tells whether open has made the lease ready.
+func (l *Lease) hasBeenReady() bool {
+	select {
+	case <-l.ready:
+		return true
+	default:
+		return false
+	}
+}
+
 // tellSuperseded tells the outlet that its name is another process's: or it would take the name
 // back at once, and so on.
 func (l *Lease) tellSuperseded() { l.demand(demandSuperseded) }

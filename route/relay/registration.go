@@ -85,6 +85,37 @@ func (r *registration) relayGoesAway() <-chan struct{} {
 	return nil
 }
 
+// live serves what the relay leads here until the name is lost, given up, or the relay goes away,
+// and says which. What the relay has led here before it goes away goes on, among old.
+func (r *registration) live(ctx context.Context, old *departing) error {
+	serving, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	over := make(chan struct{})
+	old.tasks.Go(func() {
+		defer stop()
+		ended <- r.serve(serving)
+		close(over)
+	})
+	leaving := &r.client.leaving
+	for goesAway := r.relayGoesAway(); ; {
+		select {
+		case err := <-ended:
+			return err
+		case <-goesAway:
+			// Whoever is told may come by the old registration once more, until the new one is there.
+			old.tasks.Go(func() { r.goAway(ctx) })
+			old.add(stop)
+			return fmt.Errorf("registration: %w", channel.ErrGoingAway)
+		case <-leaving.wake():
+			r.leaveBehind(ctx, over)
+			if leaving.isOver() {
+				stop()
+				return errLeft
+			}
+		}
+	}
+}
+
 // serve serves what the relay leads here until the name is lost or ctx ends, and says why it is
 // lost.
 func (r *registration) serve(ctx context.Context) error {
@@ -223,24 +254,6 @@ func (r *registration) goAway(ctx context.Context) {
 		r.client.Serve.GoAway(r.carries)
 		select {
 		case <-again.C:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-// leaveBehind tells those who come by the relay that they should go elsewhere, and ends the
-// registration when nobody does any more.
-func (r *registration) leaveBehind(ctx context.Context, end context.CancelFunc) {
-	defer end()
-	again := time.NewTicker(goAwayInterval)
-	defer again.Stop()
-	for round := 0; round < goAwayRounds || !r.links.isEmpty(); round++ {
-		r.client.Serve.GoAway(r.carries)
-		select {
-		case <-again.C:
-		case <-r.stream.Session().Done():
-			return
 		case <-ctx.Done():
 			return
 		}

@@ -270,6 +270,9 @@ func (s *Server) hold(ctx context.Context, q *route.Request, l *Lease) error {
 			s.node.Go(func() { s.leaveBehind(l) })
 		}
 	}
+	if !l.hasBeenReady() {
+		return reason // nobody has been told of it
+	}
 	gone := s.logger.With("name", l.name, "identifier", l.owner, "source", l.source())
 	if reason != nil {
 		gone = gone.With("reason", reason)

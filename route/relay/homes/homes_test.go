@@ -88,15 +88,16 @@ func TestRelayed(t *testing.T) {
 // else happens.
 func TestAskedAgain(t *testing.T) {
 	now := time.Now()
-	o := &Outlet{claims: map[string]*claim{
-		"one":   {up: true, told: now.Add(askFailed)},
-		"two":   {told: now}, // has not got the name
-		"three": {up: true},  // has nothing new
+	three := &claim{up: true} // has nothing new
+	o := &Outlet{claims: map[*claim]struct{}{
+		{up: true, told: now.Add(askFailed)}: {},
+		{told: now}:                          {}, // has not got the name
+		three:                                {},
 	}}
 	if got := o.askedNextLocked(now); got != askFailed {
 		t.Errorf("in %v", got)
 	}
-	o.claims["three"].told = now.Add(-askFailed)
+	three.told = now.Add(-askFailed)
 	if got := o.askedNextLocked(now); got != 0 {
 		t.Errorf("in %v", got)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -46,28 +47,16 @@ type Outlet struct {
 	telling sync.Mutex // held while one of them is called
 
 	mu     sync.Mutex
-	claims map[string]*claim // by the text of the route
-	list   *set.List         // all that the relays which have the name have said; nil: alone
-	asked  time.Time         // when the relay that is named was asked last
-	wake   chan struct{}     // gets something when there is something to do
-}
-
-// claim is a relay that has the name, or is to have it.
-type claim struct {
-	to     route.Route
-	client *relay.Client
-
-	// Guarded by the outlet's mu.
-	up     bool
-	failed time.Time // when it was lost, or could not be had; zero while it is up or being tried
-	told   time.Time // from when on to ask for the list there, which is new; zero: it is known
-	leaves bool
+	claims map[*claim]struct{}
+	list   *set.List     // of all that is known of the set; nil: the relay is none of one
+	asked  time.Time     // when the relay that is named was asked last
+	wake   chan struct{} // gets something when there is something to do
 }
 
 // Run keeps the name claimed until ctx ends or Serve shuts down, and returns when all that it has
 // started has ended: see relay.Client.Run.
 func (o *Outlet) Run(ctx context.Context) {
-	o.claims, o.wake = make(map[string]*claim), make(chan struct{}, 1)
+	o.claims, o.wake = make(map[*claim]struct{}), make(chan struct{}, 1)
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	again := time.NewTimer(askAgain)
@@ -104,7 +93,7 @@ func (o *Outlet) ask(ctx context.Context) {
 	o.mu.Lock()
 	var told []*claim
 	lost := o.asked.IsZero() || o.list != nil && now.Sub(o.asked) >= askFailed
-	for _, c := range o.claims {
+	for c := range o.claims {
 		lost = lost && !c.up
 		if c.up && !c.told.IsZero() && !c.told.After(now) {
 			told = append(told, c)
@@ -157,28 +146,50 @@ func (o *Outlet) askNamed(ctx context.Context) {
 func (o *Outlet) askAll() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, c := range o.claims {
+	for c := range o.claims {
 		if c.told.IsZero() && o.list != nil {
 			c.told = time.Now()
 		}
 	}
 }
 
-// learn takes a list that has come from one of the relays. What another one has that has the name
-// itself is not forgotten for that: two nodes may not see each other.
+// learn takes a list that has come from a relay that has the name, or from the one that is named.
 func (o *Outlet) learn(from *claim, list *set.List) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	next := list.Clone()
-	if o.list != nil {
-		for _, n := range o.list.Nodes {
-			to, _ := o.at(n)
-			if c := o.claimOfLocked(n.ID, to); c != nil && c != from && c.up {
-				next.Put(n)
+	if from == nil {
+		o.list = list
+		return
+	}
+	from.list = list
+	o.mergeLocked()
+}
+
+// mergeLocked makes one list of those of all relays that have the name, whoever has been asked
+// last: two nodes may not see each other, or not yet. One at which the name is given up is about to
+// be left out by the others, and counts only where there is no other one.
+func (o *Outlet) mergeLocked() {
+	stays := func(c *claim) bool { return c.up && c.list != nil && !c.leaves }
+	for _, counts := range []func(*claim) bool{stays, func(c *claim) bool {
+		return c.up && c.list != nil
+	}} {
+		var next *set.List
+		for c := range o.claims {
+			switch {
+			case !counts(c):
+			case next == nil:
+				next = c.list.Clone()
+			default:
+				for _, n := range c.list.Nodes {
+					next.Put(n)
+				}
 			}
 		}
+		if next != nil {
+			o.list = next
+			return
+		}
 	}
-	o.list = next
 }
 
 // at returns the route to a node.
@@ -200,7 +211,7 @@ func (o *Outlet) settle(ctx context.Context, tasks *sync.WaitGroup) (next time.D
 	next = min(next, o.askedNextLocked(now))
 	kept, up := make(map[*claim]bool), 0
 	for _, w := range wanted {
-		if w.claim == nil && len(o.claims) < maxClaims {
+		if w.claim == nil && o.hasPlaceLocked() {
 			w.claim = o.beginLocked(ctx, tasks, w.to)
 		}
 		kept[w.claim] = true
@@ -211,19 +222,37 @@ func (o *Outlet) settle(ctx context.Context, tasks *sync.WaitGroup) (next time.D
 	if up < min(claimsEach, len(wanted)) {
 		return next
 	}
-	for _, c := range o.claims {
+	for c := range o.claims {
 		if !c.leaves && !kept[c] {
-			c.leaves = true
+			c.leaves, c.left = true, now
 			c.client.Leave()
 		}
 	}
 	return next
 }
 
+// hasPlaceLocked tells whether there may be another claim. If not, the one that has been given up
+// first ends, whatever still comes by it.
+func (o *Outlet) hasPlaceLocked() bool {
+	if len(o.claims) < maxClaims {
+		return true
+	}
+	var first *claim
+	for c := range o.claims {
+		if c.leaves && (first == nil || c.left.Before(first.left)) {
+			first = c
+		}
+	}
+	if first != nil {
+		first.end()
+	}
+	return false
+}
+
 // askedNextLocked returns when the next relay is to be asked for its list.
 func (o *Outlet) askedNextLocked(now time.Time) time.Duration {
 	next := askAgain
-	for _, c := range o.claims {
+	for c := range o.claims {
 		if c.up && !c.told.IsZero() {
 			next = min(next, max(c.told.Sub(now), 0))
 		}
@@ -240,14 +269,13 @@ type want struct {
 // wantedLocked returns where the name is to be claimed, and when that may be elsewhere.
 func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration) {
 	next = askAgain
-	entrance := want{o.Relay, o.claims[route.Format(o.Relay)]}
 	if o.list == nil {
-		return []want{entrance}, next
+		return []want{{o.Relay, o.keptByLocked(o.Relay)}}, next
 	}
 	good, up := 0, 0
 	for _, n := range o.list.Claims(o.Name, len(o.list.Nodes)) {
 		to, ok := o.at(n)
-		c := o.claimOfLocked(n.ID, to)
+		c := o.keptAtLocked(n.ID, to)
 		if !ok && c == nil {
 			continue
 		}
@@ -268,77 +296,42 @@ func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration)
 	}
 	switch {
 	case len(wanted) == 0: // none of them says where it is
-		wanted = append(wanted, entrance)
+		wanted = append(wanted, want{o.Relay, o.keptByLocked(o.Relay)})
 	case up == 0:
 		next = min(next, askFailed)
 	}
 	return wanted, next
 }
 
-// claimOfLocked returns the claim at a node, by whatever address that is, or nil.
-func (o *Outlet) claimOfLocked(id set.NodeID, to route.Route) *claim {
-	for _, c := range o.claims {
-		if whose, ok := c.client.At(); ok && c.up && set.NodeIDOf(whose) == id {
+// keptAtLocked returns the claim at a node, by whatever address that is, or nil. It is not given up
+// any more.
+func (o *Outlet) keptAtLocked(id set.NodeID, to route.Route) *claim {
+	for c := range o.claims {
+		if whose, ok := c.client.At(); ok && c.up && set.NodeIDOf(whose) == id && c.isKept() {
 			return c
 		}
 	}
-	return o.claims[route.Format(to)]
+	return o.keptByLocked(to)
+}
+
+// keptByLocked returns the claim by a route, or nil. It is not given up any more.
+func (o *Outlet) keptByLocked(to route.Route) *claim {
+	for c := range o.claims {
+		if slices.Equal(c.to, to) && c.isKept() {
+			return c
+		}
+	}
+	return nil
 }
 
 // patienceLocked is for how long a home that is lost is waited for before the next one is claimed.
 func (o *Outlet) patienceLocked() time.Duration {
-	for _, c := range o.claims {
+	for c := range o.claims {
 		if c.up {
 			return homeLost
 		}
 	}
 	return 0
-}
-
-// beginLocked has a client claim the name on a relay.
-func (o *Outlet) beginLocked(
-	ctx context.Context, tasks *sync.WaitGroup, to route.Route,
-) *claim {
-	key := route.Format(to)
-	c := &claim{to: to, client: o.New(to)}
-	c.client.Registered = func() {
-		o.mu.Lock()
-		c.up, c.failed = true, time.Time{}
-		o.mu.Unlock()
-		o.tell(nil)
-	}
-	c.client.Failed = func(err error) {
-		o.mu.Lock()
-		c.up = false
-		if isTaken(err) { // so it is on the name's other homes, and where it is not known
-			c.failed = time.Time{}
-		} else if c.failed.IsZero() {
-			c.failed = time.Now()
-		}
-		o.mu.Unlock()
-		o.tell(err)
-	}
-	c.client.Nodes = func() {
-		o.mu.Lock()
-		c.told = time.Now()
-		o.mu.Unlock()
-		o.poke()
-	}
-	o.claims[key] = c
-	tasks.Go(func() {
-		c.client.Run(ctx)
-		o.mu.Lock()
-		delete(o.claims, key)
-		o.mu.Unlock()
-		o.poke()
-	})
-	return c
-}
-
-// isTaken tells whether a relay has said that the name is somebody else's.
-func isTaken(err error) bool {
-	var refused *route.StatusError
-	return errors.As(err, &refused) && !refused.Hearsay && refused.Code == wire.NameTaken
 }
 
 // tell says how things are, and has somebody look at what follows.
@@ -347,7 +340,7 @@ func (o *Outlet) tell(err error) {
 	defer o.telling.Unlock()
 	o.mu.Lock()
 	up := false
-	for _, c := range o.claims {
+	for c := range o.claims {
 		up = up || c.up
 	}
 	o.mu.Unlock()
