@@ -32,7 +32,7 @@ func TestCrowd(t *testing.T) {
 func claimsBack(t *testing.T) {
 	n := testenv.OfFull(200, 5000)
 	me := newPerson(t)
-	relay := me.start(me.relayAt(lastingAddress(t), "--allow-anyone", "--log-level", "error")...)
+	relay := me.start(me.relayAt(testkit.Address(t), "--allow-anyone", "--log-level", "error")...)
 	at := relay.ready()
 	began := time.Now()
 	c := claimAll(t, n, at)
@@ -113,7 +113,7 @@ func comesBack(t *testing.T, relayed bool) {
 	t.Helper()
 	n := testenv.OfFull(100, 5000)
 	me := newPerson(t)
-	at := lastingAddress(t)
+	at := testkit.Address(t)
 	args := []string{"outlet", "--target", anywhere, "--allow-anyone", "--log-level", "error"}
 	to := at
 	if relayed {

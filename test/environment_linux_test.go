@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // environments are places where people run programs, by what is particular there: containers,
@@ -120,7 +121,7 @@ func rootOfNobody(t *testing.T) {
 	u.identifier() // are made
 	u.relayIdentifier()
 	must(t, exec.Command("chown", "-R", fmt.Sprint(nobody, ":", nobody), u.home))
-	at := lastingAddress(t)
+	at := testkit.Address(t)
 	_, port, _ := strings.Cut(at, ":")
 	site{who: u.from(unshared(emptyRoot(u.binary))), at: at, near: "localhost:" + port}.lived(t)
 }
@@ -134,7 +135,7 @@ func noIPv6(t *testing.T) {
 // noIPv6InKernel is what ipv6.disable=1 does: there are no such sockets.
 func noIPv6InKernel(t *testing.T) {
 	u := newPerson(t).denied(unix.EAFNOSUPPORT, []call{{unix.SYS_SOCKET, 0, unix.AF_INET6}})
-	_, port, _ := strings.Cut(lastingAddress(t), ":")
+	_, port, _ := strings.Cut(testkit.Address(t), ":")
 	site{who: u, at: ":" + port, near: "localhost:" + port}.lived(t)
 }
 

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // TestMainJob is the README's: a web server, an outlet, an inlet, and a client that asks for the
@@ -229,7 +230,7 @@ func TestTargetHalfClosesThenResets(t *testing.T) {
 // TestTargetDown refuses the client at once, and says why.
 func TestTargetDown(t *testing.T) {
 	t.Parallel()
-	s := newTopology(t, plan{inlets: 1, target: lastingAddress(t)})
+	s := newTopology(t, plan{inlets: 1, target: testkit.Address(t)})
 	isRefused(t, s.address)
 	s.inlet.says("refused the connection")
 	s.outlet.says("refused")
@@ -262,7 +263,7 @@ func TestTargetComesBack(t *testing.T) {
 // TestStacks has the laboratory ask an inlet that does not get ready what it is waiting for.
 func TestStacks(t *testing.T) {
 	t.Parallel()
-	p, err := launch(newPerson(t).command("inlet", "--listen", anywhere, "--to", freeAddress(t)))
+	p, err := launch(newPerson(t).command("inlet", "--listen", anywhere, "--to", testkit.Address(t)))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"os"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -29,32 +27,6 @@ type conn interface {
 func listen(t testing.TB) *net.TCPListener {
 	t.Helper()
 	return testkit.Listen(t).(*net.TCPListener)
-}
-
-// freeAddress returns an address on which nobody listens.
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", anywhere)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
-// lastingAddress returns an address that nobody takes while the process that listens there is away:
-// one outside the range from which the kernel takes ports for outgoing connections.
-func lastingAddress(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		address := net.JoinHostPort("127.0.0.1", strconv.Itoa(11000+rand.N(20000)))
-		if l, err := net.Listen("tcp", address); err == nil {
-			_ = l.Close()
-			return address
-		}
-	}
-	t.Fatal("no free port")
-	return ""
 }
 
 // networkOf returns the network and the address of unix:PATH or host:port.

@@ -31,6 +31,7 @@ type middle struct {
 
 	mu     sync.Mutex
 	armed  map[linkKind]*shot
+	hit    *shot // the latest on a flow's link
 	links  map[*faultnet.Link]linkKind
 	closed bool
 }
@@ -39,6 +40,10 @@ type middle struct {
 type shot struct {
 	fault faultnet.Fault
 	taken chan *faultnet.Link
+
+	// Guarded by the middle's lock:
+	flow  uint64 // which flow its link is for
+	later bool   // a link for another flow has been made since
 }
 
 func newMiddle(target string) (*middle, error) {
@@ -61,7 +66,7 @@ func (m *middle) arm(kind linkKind, f faultnet.Fault) <-chan *faultnet.Link {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	taken := make(chan *faultnet.Link, 1)
-	m.armed[kind] = &shot{f, taken}
+	m.armed[kind] = &shot{fault: f, taken: taken}
 	return taken
 }
 
@@ -82,7 +87,7 @@ func (m *middle) accept() {
 
 // join looks what c is for and makes a link of it.
 func (m *middle) join(c *net.TCPConn) error {
-	kind, err := peekKind(c)
+	kind, flow, err := peekHello(c)
 	if err != nil {
 		return err
 	}
@@ -104,6 +109,9 @@ func (m *middle) join(c *net.TCPConn) error {
 	if s != nil {
 		config.Plan = faultnet.Plan{s.fault}
 	}
+	if kind == flowLink {
+		m.noteLocked(flow, s)
+	}
 	link := faultnet.Join(c, server, config)
 	m.links[link] = kind
 	m.mu.Unlock()
@@ -115,6 +123,25 @@ func (m *middle) join(c *net.TCPConn) error {
 	defer m.mu.Unlock()
 	delete(m.links, link)
 	return nil
+}
+
+// noteLocked takes note of a link that is made for a flow, on which s is to happen if it is not nil.
+func (m *middle) noteLocked(flow uint64, s *shot) {
+	switch {
+	case s != nil:
+		s.flow, m.hit = flow, s
+	case m.hit != nil && flow != m.hit.flow:
+		m.hit.later = true
+	}
+}
+
+// passedBy tells whether another flow has come since a flow's link was last attacked. A connection
+// that ends well then may never have been on that link: the one before it had not ended yet, and
+// made it.
+func (m *middle) passedBy() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.hit != nil && m.hit.later
 }
 
 // closeLinks resets the links of a kind, except for one, and returns when they are gone.
@@ -142,18 +169,17 @@ func (m *middle) close() {
 	m.tasks.Wait()
 }
 
-// peekKind looks at the first bytes on c, which stay where they are: the opening message, and
-// behind it a hello.
-func peekKind(c *net.TCPConn) (linkKind, error) {
+// peekHello looks at the first bytes on c, which stay where they are: the opening message, and
+// behind it a hello. That of a flow has its number.
+func peekHello(c *net.TCPConn) (kind linkKind, flow uint64, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	_ = c.SetReadDeadline(time.Now().Add(patience))
 	defer func() { _ = c.SetReadDeadline(time.Time{}) }()
-	var kind linkKind
 	var fault error
-	b := make([]byte, wire.MaxMessage+1)
+	b := make([]byte, wire.MaxMessage+flowHelloSize)
 	err = raw.Read(func(fd uintptr) bool {
 		n, _, err := syscall.Recvfrom(int(fd), b, syscall.MSG_PEEK)
 		if errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR) {
@@ -169,12 +195,17 @@ func peekKind(c *net.TCPConn) (linkKind, error) {
 			fault = net.ErrClosed
 		case size == 0 || n <= size:
 			return false
-		default:
+		case linkKind(b[size]) != flowLink:
 			kind = linkKind(b[size])
+		case n < size+flowHelloSize:
+			return false
+		default:
+			kind = flowLink
+			flow = binary.BigEndian.Uint64(b[size+flowHelloSize-flowNumberSize:])
 		}
 		return true
 	})
-	return kind, errors.Join(err, fault)
+	return kind, flow, errors.Join(err, fault)
 }
 
 // splitter finds the messages that one direction of a link consists of.
@@ -216,8 +247,9 @@ func splitHandshakeHello(b []byte) int {
 }
 
 const (
-	flowHelloSize = 1 + 16 + 8
-	endRecordSize = 2 + 1 + 16 // and no other record has this size
+	flowNumberSize = 8
+	flowHelloSize  = 1 + 16 + flowNumberSize
+	endRecordSize  = 2 + 1 + 16 // and no other record has this size
 )
 
 // splitFlows splits flows that follow one another: a hello, records, the last of which is the end.

@@ -15,6 +15,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // person is somebody with a home, and an identity in it, who runs sp. A copy is the same person.
@@ -60,7 +62,7 @@ func (u person) inTheMiddle(role string, args ...string) (*process, string) {
 	u.t.Helper()
 	where := anywhere
 	if u.middle != nil {
-		where = lastingAddress(u.t)
+		where = testkit.Address(u.t)
 	}
 	p := u.start(append([]string{role, "--listen", where}, args...)...)
 	if u.middle != nil {

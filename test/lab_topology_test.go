@@ -89,7 +89,7 @@ func newTopology(t testing.TB, p plan) *topology {
 	}
 	w := &topology{person: p.who, plan: p, relayAt: anywhere, inletAt: anywhere}
 	if p.faults {
-		w.relayAt, w.inletAt = lastingAddress(t), lastingAddress(t)
+		w.relayAt, w.inletAt = testkit.Address(t), testkit.Address(t)
 	}
 	w.beginTarget()
 	if p.relay {
@@ -150,7 +150,7 @@ func (w *topology) beginTarget() {
 	case w.plan.program != "":
 		w.targetAt = anywhere
 		if w.plan.faults {
-			w.targetAt = lastingAddress(w.t)
+			w.targetAt = testkit.Address(w.t)
 		}
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), programVariable+"="+w.plan.program,

@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // Exit codes, as the help says.
@@ -54,7 +56,7 @@ func TestUntrustedWaits(t *testing.T) {
 	t.Parallel()
 	s := newOutlet(t)
 	stranger := newPerson(t)
-	address := freeAddress(t)
+	address := testkit.Address(t)
 	p := stranger.start("inlet", "--listen", address, "--to", s.route(),
 		"--allow", s.word("--allow"), "--connect-timeout", "1s")
 	p.says("not trusted by the far end")
@@ -79,7 +81,7 @@ func TestUntrustedWaits(t *testing.T) {
 // TestUnreachable fails at once where nobody listens, if it is not to wait.
 func TestUnreachable(t *testing.T) {
 	t.Parallel()
-	p := newPerson(t).start("inlet", "--no-wait", "--listen", anywhere, "--to", freeAddress(t))
+	p := newPerson(t).start("inlet", "--no-wait", "--listen", anywhere, "--to", testkit.Address(t))
 	p.ends(unreachable)
 	p.saysError("cannot reach")
 }
@@ -88,7 +90,7 @@ func TestUnreachable(t *testing.T) {
 func TestInletBeforeOutlet(t *testing.T) {
 	t.Parallel()
 	me, target := newPerson(t), listen(t)
-	where := freeAddress(t)
+	where := testkit.Address(t)
 	inlet := me.start("inlet", "--listen", anywhere, "--to", where)
 	inlet.says("far end not reached")
 	me.start("outlet", "--listen", where, "--target", target.Addr().String()).ready()
@@ -206,7 +208,7 @@ func TestSecondSignal(t *testing.T) {
 // TestSignalWhileWaiting ends an inlet that has not reached its outlet yet.
 func TestSignalWhileWaiting(t *testing.T) {
 	t.Parallel()
-	p := newPerson(t).start("inlet", "--listen", anywhere, "--to", freeAddress(t))
+	p := newPerson(t).start("inlet", "--listen", anywhere, "--to", testkit.Address(t))
 	p.says("far end not reached")
 	p.stop()
 	p.ends(done)
@@ -268,7 +270,7 @@ func TestStdioDrainEnds(t *testing.T) {
 // TestStdioSignalWhileWaiting ends with an error: there was no connection.
 func TestStdioSignalWhileWaiting(t *testing.T) {
 	t.Parallel()
-	p := newPerson(t).start("inlet", "--listen", "-", "--to", freeAddress(t))
+	p := newPerson(t).start("inlet", "--listen", "-", "--to", testkit.Address(t))
 	p.says("far end not reached")
 	p.stop()
 	p.ends(failed)

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // TestNginx has nginx serve a big file, and curl fetch it: several at once, and several over one
@@ -75,7 +76,7 @@ func nginx(t *testing.T, server string) (where string) {
 	t.Helper()
 	program := testenv.NeedTool(t, "nginx")
 	dir := t.TempDir()
-	where = freeAddress(t)
+	where = testkit.Address(t)
 	write(t, filepath.Join(dir, "nginx.conf"), fmt.Appendf(nil, `
 daemon off; master_process off; pid %[1]s/pid; error_log stderr; events {}
 http {
@@ -137,7 +138,7 @@ func newSSHServerIn(t *testing.T, namespace string) sshServer {
 	if err := os.MkdirAll("/run/sshd", 0o755); err != nil {
 		testenv.Skip(t, err.Error())
 	}
-	where := freeAddress(t)
+	where := testkit.Address(t)
 	host, port, _ := net.SplitHostPort(where)
 	server := exec.Command(sshd, "-D", "-e", "-f", "/dev/null", "-p", port,
 		"-o", "ListenAddress="+host,
@@ -194,7 +195,7 @@ func newPostgres(t *testing.T) (where string) {
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	must(t, exec.Command("chown", "postgres", dir))
 	data := filepath.Join(dir, "data")
-	where = freeAddress(t)
+	where = testkit.Address(t)
 	host, port, _ := net.SplitHostPort(where)
 	must(t, asPostgres(initdb, "--auth=trust", "--no-sync", "--username=postgres",
 		"--pgdata="+data))

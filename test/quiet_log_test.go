@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // lines returns how many lines of a level a process has logged that hold text.
@@ -48,7 +50,7 @@ func TestDownIsToldOnce(t *testing.T) {
 	t.Run("no target", func(t *testing.T) {
 		t.Parallel()
 		w := newTopology(t, plan{
-			inlets: 1, flags: []string{"--log-level", "debug"}, target: freeAddress(t),
+			inlets: 1, flags: []string{"--log-level", "debug"}, target: testkit.Address(t),
 		})
 		tried(t, w, w.outlet, "the target refused the connection", 1)
 	})

@@ -18,6 +18,7 @@ import (
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/route/transport"
@@ -32,7 +33,7 @@ func TestRefusals(t *testing.T) {
 	_, unknownID := me.identity("unknown")
 	m := newMirror(t, meanwhile)
 	s := &refusalSite{
-		own: me.identifier(), unknown: unknownID, nowhere: freeAddress(t),
+		own: me.identifier(), unknown: unknownID, nowhere: testkit.Address(t),
 		target: m.address, keys: me.home,
 	}
 	_, s.relay = me.startRelay(append(me.ownKey(), "--allow", s.own, "--allow", strangerID)...)
@@ -41,7 +42,7 @@ func TestRefusals(t *testing.T) {
 	everywhere := "127.0.0.0/8:1-65535"
 	_, s.round = me.startBridge(everywhere, "--open", "--next", "localhost:1-65535")
 	_, s.about = me.startBridge(everywhere, "--open")
-	s.itself = freeAddress(t)
+	s.itself = testkit.Address(t)
 	me.start(me.relayAt(s.itself, append(me.ownKey(), "--relay", s.itself, "--name", "itself")...)...).
 		says("msg=registered")
 	check := undisturbed(t, me.inletTo("db@"+s.relay), m)
@@ -189,7 +190,7 @@ func TestClaimKeepsTrying(t *testing.T) {
 	me := newPerson(t)
 	other, otherID := me.identity("other")
 	ownID := me.identifier()
-	relay := freeAddress(t)
+	relay := testkit.Address(t)
 	first := me.start("outlet", "--relay", relay, "--name", "db", "--target", named(t, "1"))
 	first.says("not registered, and goes on trying")
 	first.says("cannot reach " + relay)

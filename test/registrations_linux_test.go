@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 )
@@ -27,7 +28,7 @@ func TestRegistrationsAreCheap(t *testing.T) {
 	n := testenv.OfFull(200, 5000)
 	settle := testenv.OfFull(4*time.Second, 3*time.Minute)
 	watch := testenv.OfFull(4*time.Second, time.Minute)
-	at := lastingAddress(t)
+	at := testkit.Address(t)
 	me := newPerson(t)
 	p := me.start(me.relayAt(at, "--allow-anyone", "--max-unauthenticated", "16384",
 		"--max-connections", "65536", "--handshake-rate", "10000", "--log-level", "error")...)

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // noNewPrivileges is what the kernel says of a process that has confined itself.
@@ -126,7 +128,7 @@ func TestConfinedByName(t *testing.T) {
 	t.Parallel()
 	p := newPerson(t)
 	p.identifier()
-	at := lastingAddress(t)
+	at := testkit.Address(t)
 	bridge, bridgeAt := p.startBridge(at, confined...)
 	bridge.isConfined()
 	_, port, _ := strings.Cut(at, ":")

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // setStory is three relays of a set and one that is to join, outlets of two names and an inlet to
@@ -28,7 +29,7 @@ func newSetStory(t *testing.T) *setStory {
 	me := survivor(t)
 	var at []string
 	for range 4 {
-		at = append(at, lastingAddress(t))
+		at = append(at, testkit.Address(t))
 	}
 	s := &setStory{
 		person: me, names: []string{"one", "two"}, inlets: make(map[string]string),
@@ -183,7 +184,7 @@ func TestSetNames(t *testing.T) {
 	relays := testenv.OfFull(5, 9)
 	var at []string
 	for range relays {
-		at = append(at, lastingAddress(t))
+		at = append(at, testkit.Address(t))
 	}
 	s := newRelaySet(me, at, "--allow", me.identifier(), "--allow", other.identifier())
 	for _, r := range s.all {
@@ -218,7 +219,7 @@ func TestSetNames(t *testing.T) {
 func TestSetBesideOne(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
-	at := []string{lastingAddress(t), lastingAddress(t), lastingAddress(t)}
+	at := []string{testkit.Address(t), testkit.Address(t), testkit.Address(t)}
 	s := newRelaySet(me, at, "--allow", me.identifier())
 	for _, r := range s.all {
 		r.begin(at...)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // TestSoak has a random fault each second while talks go on, for as long as SP_SOAK says.
@@ -88,7 +89,7 @@ func newOrdeal(t *testing.T) *ordeal {
 		relay: true, faults: true, program: "talk", flags: flags,
 	})}
 	t.Cleanup(o.noComplaints)
-	o.relay2At = lastingAddress(t)
+	o.relay2At = testkit.Address(t)
 	o.start(o.person.relayAt(o.relay2At, flags...)...).ready()
 	o.startNamed(o.relay2At, "db", o.targetAt, flags...)
 	o.connectByName(flags)

@@ -130,7 +130,7 @@ func TestOneSocketForAll(t *testing.T) {
 			p.ends(0)
 
 			p, c = w.oneSocketFor(network, true,
-				w.command("inlet", "--listen", "-", "--to", freeAddress(t), "--no-wait"))
+				w.command("inlet", "--listen", "-", "--to", testkit.Address(t), "--no-wait"))
 			if e := endOf(c); e.read > 0 {
 				t.Errorf("%d bytes came that nobody sent", e.read)
 			}
@@ -144,7 +144,7 @@ func TestUnderSocat(t *testing.T) {
 	socat := testenv.NeedTool(t, "socat")
 	t.Parallel()
 	w := newOutlet(t)
-	at := lastingAddress(t)
+	at := testkit.Address(t)
 	_, port, _ := net.SplitHostPort(at)
 	start(t, w.program(socat, "TCP-LISTEN:"+port+",bind=127.0.0.1",
 		"EXEC:"+w.binary+" inlet --listen - --to "+w.route()))

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // lastWords is more than an sp waits at its end for who reads its log and its ready line.
@@ -67,7 +69,7 @@ func fillPipe(t testing.TB, w *os.File) {
 func newUnread(t *testing.T, part string, flags ...string) *topology {
 	t.Helper()
 	_, log := pipe(t)
-	w := &topology{person: newPerson(t), relayAt: lastingAddress(t)}
+	w := &topology{person: newPerson(t), relayAt: testkit.Address(t)}
 	begin := func(name string, args ...string) *process {
 		cmd := w.command(append(args, flags...)...)
 		if name == part {
@@ -177,7 +179,7 @@ func TestReadyLineNotRead(t *testing.T) {
 	t.Parallel()
 	_, out := pipe(t)
 	fillPipe(t, out)
-	u, at := newPerson(t), lastingAddress(t)
+	u, at := newPerson(t), testkit.Address(t)
 	cmd := u.command("outlet", "--listen", at, "--target", service(t, echo), "--drain", "1s")
 	cmd.Stdout = out
 	p := start(t, cmd)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 const (
@@ -269,7 +270,7 @@ func TestSurvivesNoOutlet(t *testing.T) {
 			if through {
 				w = newLasting(t, plan{who: me, inlets: 1})
 			} else {
-				w = newTopology(t, plan{who: me, at: lastingAddress(t)})
+				w = newTopology(t, plan{who: me, at: testkit.Address(t)})
 				w.connect(hostPortOf(w.route()))
 			}
 			client, target := w.open()

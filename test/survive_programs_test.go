@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // actor is a program that goes through a portal of its own, again and again, until it is told that
@@ -251,7 +252,7 @@ func benches(a *actor) error {
 func newRedis(t *testing.T) (where string) {
 	t.Helper()
 	server := testenv.NeedTool(t, "redis-server")
-	where = freeAddress(t)
+	where = testkit.Address(t)
 	host, port, _ := net.SplitHostPort(where)
 	start(t, exec.Command(server, "--bind", host, "--port", port, "--save", "",
 		"--dir", t.TempDir()))
@@ -335,7 +336,7 @@ func newTree(t *testing.T, megabytes int) *tree {
 // serve starts a server and returns where it listens.
 func (f *tree) serve() string {
 	f.t.Helper()
-	where := freeAddress(f.t)
+	where := testkit.Address(f.t)
 	host, port, _ := net.SplitHostPort(where)
 	config := filepath.Join(f.dir, "rsyncd.conf")
 	write(f.t, config, fmt.Appendf(nil, "use chroot = no\nreverse lookup = no\nuid = %d\n"+

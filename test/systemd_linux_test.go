@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // systemd is what a unit with Type=notify and a watchdog talks to.
@@ -70,7 +72,7 @@ func (s systemd) lives() {
 func TestSystemd(t *testing.T) {
 	t.Parallel()
 	u, s := newPerson(t), newSystemd(t)
-	at, target := freeAddress(t), listen(t).Addr().String()
+	at, target := testkit.Address(t), listen(t).Addr().String()
 	p := s.start(u.command("inlet", "--listen", anywhere, "--to", at))
 	s.lives()
 	u.start("outlet", "--listen", at, "--target", target)

@@ -160,17 +160,6 @@ func isCut(t *testing.T, c net.Conn) {
 	}
 }
 
-// freePort returns an address at which nobody listens just now.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 const loopback = "127.0.0.1:0"
 
 // pair is a daemon with two outlets behind one entrance and two inlets, and another one for the
@@ -217,8 +206,8 @@ func (p *pair) inletsTo(t *testing.T, l *lab) []config.Inlet {
 	}
 	web := "/ip4/127.0.0.1/tcp/" + port + "/secure/api/service/web"
 	return []config.Inlet{
-		{Listen: freePort(t), To: []string{entrance}},
-		{Listen: freePort(t), To: []string{web}},
+		{Listen: testkit.Address(t), To: []string{entrance}},
+		{Listen: testkit.Address(t), To: []string{web}},
 	}
 }
 
@@ -256,7 +245,7 @@ func TestApplyLeavesAlone(t *testing.T) {
 	stays, old := p.config.Inlets[0].Listen, p.config.Inlets[1].Listen
 	p.copied()
 	p.config.Outlets[1].Target = serviceThatSays(t, "another")
-	p.config.Inlets[1].Listen = freePort(t)
+	p.config.Inlets[1].Listen = testkit.Address(t)
 	p.apply(t, p.config)
 
 	for _, c := range all { // what has changed has time to finish
@@ -380,7 +369,7 @@ func TestApplyTriesAgain(t *testing.T) {
 // TestStartAllOrNothing leaves nothing behind of what began before the portal that failed.
 func TestStartAllOrNothing(t *testing.T) {
 	l := newLab(t)
-	taken, free := testkit.Listen(t).Addr().String(), freePort(t)
+	taken, free := testkit.Listen(t).Addr().String(), testkit.Address(t)
 	_, err := Start(testkit.Context(t), config.Config{
 		Node: l.node,
 		Outlets: []config.Outlet{
@@ -430,7 +419,7 @@ func TestShutdown(t *testing.T) {
 func TestStatusOfInletToNowhere(t *testing.T) {
 	l := newLab(t)
 	l.start(t, config.Config{Inlets: []config.Inlet{
-		{Listen: loopback, To: []string{freePort(t)}},
+		{Listen: loopback, To: []string{testkit.Address(t)}},
 	}})
 	testkit.Eventually(t, "an error", func() bool {
 		s := l.status(t, InletKind, loopback)
@@ -445,7 +434,7 @@ func TestStatusOfInletToNowhere(t *testing.T) {
 // one with an inlet to each.
 func relayed(t *testing.T) (l *lab, c config.Config, ways []string) {
 	l = newLab(t)
-	relay := freePort(t)
+	relay := testkit.Address(t)
 	home := config.Entrance{Relays: []string{relay}, Name: "home"}
 	c = config.Config{
 		Relays: []config.Relay{{Entrance: config.Entrance{Listen: relay}}},
@@ -460,7 +449,7 @@ func relayed(t *testing.T) (l *lab, c config.Config, ways []string) {
 	l.start(t, c)
 	_, bridgePort, _ := net.SplitHostPort(l.ready(t, BridgeKind, loopback).Address)
 	_, relayPort, _ := net.SplitHostPort(relay)
-	ways = []string{freePort(t), freePort(t)}
+	ways = []string{testkit.Address(t), testkit.Address(t)}
 	far := &lab{node: l.node}
 	far.node.Trust.Seen += " of far"
 	far.start(t, config.Config{Inlets: []config.Inlet{

@@ -30,7 +30,7 @@ func TestListenWhenReady(t *testing.T) {
 			far, near := newLab(t), newLab(t)
 			near.node.Identity = far.node.Identity
 			service := serviceThatSays(t, "hello")
-			first, second := freePort(t), freePort(t)
+			first, second := testkit.Address(t), testkit.Address(t)
 			in := config.Inlet{Listen: listen, To: []string{first, second}, ListenWhenReady: true}
 			near.start(t, config.Config{Inlets: []config.Inlet{in}})
 			if s := near.status(t, InletKind, listen); s.Ready || s.Address != "" {

@@ -28,6 +28,7 @@ type Pulse struct {
 	mu    sync.Mutex
 	beats [beatsKept]beat // the latest is at (next-1) % beatsKept
 	next  int
+	due   time.Time // the one that is not there yet
 }
 
 // beat is one measurement: when the work was done, and how long that took from when it was due.
@@ -47,7 +48,7 @@ func StartPulse() *Pulse {
 func (p *Pulse) run() {
 	defer close(p.stopped)
 	for {
-		due := time.Now().Add(beatEvery)
+		due := p.expect(time.Now())
 		select {
 		case <-p.stop:
 			return
@@ -55,6 +56,14 @@ func (p *Pulse) run() {
 		}
 		p.measure(due)
 	}
+}
+
+// expect says when the next beat is due.
+func (p *Pulse) expect(now time.Time) (due time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.due = now.Add(beatEvery)
+	return p.due
 }
 
 func (p *Pulse) measure(due time.Time) {
@@ -71,6 +80,7 @@ func (p *Pulse) measure(due time.Time) {
 func (p *Pulse) addLocked(b beat) {
 	p.beats[p.next%beatsKept] = b
 	p.next++
+	p.due = time.Time{}
 }
 
 // Stop ends the measuring.
@@ -80,12 +90,21 @@ func (p *Pulse) Stop() {
 }
 
 // Slowness returns how many times slower than a quiet one this machine has been since then, on
-// average: 1 or more. Where nothing has been measured since, the latest measurement counts.
+// average: 1 or more. Where nothing has been measured since, the latest measurement counts. A beat
+// that is late counts before it is there: whoever goes on first after all have stood still may be
+// whoever asks.
 func (p *Pulse) Slowness(since time.Time) float64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.slownessLocked(since, time.Now())
+}
+
+func (p *Pulse) slownessLocked(since, now time.Time) float64 {
 	var sum time.Duration
 	n := 0
+	if late := now.Sub(p.due); !p.due.IsZero() && late > beatQuiet {
+		sum, n = late, 1
+	}
 	for k := p.next - 1; k >= max(0, p.next-beatsKept); k-- {
 		b := p.beats[k%beatsKept]
 		if n > 0 && b.at.Before(since) {

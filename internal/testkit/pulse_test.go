@@ -33,6 +33,25 @@ func TestPulse(t *testing.T) {
 	}
 }
 
+// TestPulseIsLate counts a beat that is due, as soon as that says more than nothing.
+func TestPulseIsLate(t *testing.T) {
+	now := time.Now()
+	for late, want := range map[time.Duration]float64{
+		-beatEvery: 2, 0: 2, beatQuiet: 2, // too early to tell
+		6 * beatQuiet: 3, // on average
+		time.Hour:     slowest,
+	} {
+		p := &Pulse{}
+		for k := range 3 {
+			p.addLocked(beat{now.Add(time.Duration(k-3) * beatEvery), 2 * beatQuiet})
+		}
+		p.due = now.Add(-late)
+		if got := p.slownessLocked(now.Add(-time.Hour), now); got != want {
+			t.Errorf("late by %v: %v times slower, want %v", late, got, want)
+		}
+	}
+}
+
 // TestPulseMeasures has a pulse beat, and end.
 func TestPulseMeasures(t *testing.T) {
 	p := StartPulse()
