@@ -137,13 +137,20 @@ func (r *registration) leaveBehind(ctx context.Context, until <-chan struct{}) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // which GoesAway waits for
 	r.client.Serve.Go(func() { r.relayed.GoesAway(ctx) })
-	again := time.NewTicker(goAwayInterval)
+	again := time.NewTimer(leaveInterval)
 	defer again.Stop()
-	for round := 0; leaving.isOnItsWay(); round++ {
-		if round >= goAwayRounds && r.links.isEmpty() && leaving.end() {
+	empty := 0 // how often in a row nothing has come by the relay
+	for round := 1; leaving.isOnItsWay(); round++ {
+		if empty++; !r.links.isEmpty() {
+			empty = 0
+		}
+		if empty > leaveEmpty && leaving.end() {
 			return
 		}
 		r.client.Serve.GoAway(r.carries)
+		if again.Reset(leaveInterval); round > leaveRounds {
+			again.Reset(goAwayInterval)
+		}
 		select {
 		case <-again.C:
 		case <-leaving.wake():

@@ -79,7 +79,7 @@ func TestLeave(t *testing.T) {
 	l := newLeaver(t)
 	l.client.Leave()
 	testkit.Within(t, l.open.Session().GoingAway(), "whoever comes being told")
-	rounds := time.NewTimer((goAwayRounds + 2) * goAwayInterval)
+	rounds := time.NewTimer(2 * (leaveEmpty + 1) * leaveInterval)
 	defer rounds.Stop()
 	<-rounds.C // the subject: after it everything would be over, were nothing open
 	l.echoes()

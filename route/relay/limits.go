@@ -42,6 +42,15 @@ const (
 	goAwayRounds   = 10
 )
 
+// Who gives a name up on a relay that stays looks often whether anybody still comes by it, and after
+// a while once a second. Whoever has just been led here and is not seen yet is passed on by the
+// relay.
+const (
+	leaveInterval = 250 * time.Millisecond
+	leaveRounds   = 20 // of looking often
+	leaveEmpty    = 2  // times in a row that nobody comes, before all is over
+)
+
 // maxDeparting is how many relays that are going away an outlet still serves, for one name: a relay
 // that only says that it goes could have it hold ever more.
 const maxDeparting = 8
