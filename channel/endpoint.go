@@ -63,10 +63,17 @@ func New(config Config) (*Endpoint, error) {
 // elsewhere. A session is told once.
 func (e *Endpoint) GoAway() { e.each((*Session).sayGoAway) }
 
-// GoAwayFunc is GoAway for the sessions that which selects.
-func (e *Endpoint) GoAwayFunc(which func(*Session) bool) {
-	untold := func(s *Session) bool { return !s.saidGoAway.Load() && which(s) }
+// GoAwayFunc is GoAway for the sessions that which selects, and returns how many these are.
+func (e *Endpoint) GoAwayFunc(which func(*Session) bool) (selected int) {
+	untold := func(s *Session) bool {
+		if !which(s) {
+			return false
+		}
+		selected++
+		return !s.saidGoAway.Load()
+	}
 	e.eachOf(untold, (*Session).sayGoAway)
+	return selected
 }
 
 // AwaitLeave returns when all initiators that have been told of going away have ended their

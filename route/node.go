@@ -186,8 +186,10 @@ func (n *Node) Claim(name string) (release func()) { return n.offers.claim(name)
 func (n *Node) Renew() { n.endpoint.Renew() }
 
 // GoAway tells the far ends of some sessions that this node is going away, if that has not been
-// done.
-func (n *Node) GoAway(which func(*channel.Session) bool) { n.endpoint.GoAwayFunc(which) }
+// done, and returns how many sessions these are.
+func (n *Node) GoAway(which func(*channel.Session) bool) (selected int) {
+	return n.endpoint.GoAwayFunc(which)
+}
 
 // Quit ends some sessions in good order, and does not wait for that.
 func (n *Node) Quit(which func(*channel.Session) bool) { n.endpoint.CloseFunc(which) }

@@ -29,6 +29,9 @@ func (n *Node) Relayed(name string) *Relayed {
 // about to begin have been told.
 func (r *Relayed) GoesAway(ctx context.Context) { r.node.tellPassed(ctx, r.way) }
 
+// Passes tells whether there is a link that GoesAway would have anybody told of.
+func (r *Relayed) Passes() bool { return len(r.node.passed.of(r.way)) > 0 }
+
 // ServeLink serves a link that the relay has led here, and closes it.
 func (r *Relayed) ServeLink(link Conn) {
 	defer r.node.links.track(link)()

@@ -141,13 +141,13 @@ func (r *registration) leaveBehind(ctx context.Context, until <-chan struct{}) {
 	defer again.Stop()
 	empty := 0 // how often in a row nothing has come by the relay
 	for round := 1; leaving.isOnItsWay(); round++ {
-		if empty++; !r.links.isEmpty() {
+		empty++
+		if r.client.Serve.GoAway(r.carries) > 0 || r.relayed.Passes() {
 			empty = 0
 		}
 		if empty > leaveEmpty && leaving.end() {
 			return
 		}
-		r.client.Serve.GoAway(r.carries)
 		if again.Reset(leaveInterval); round > leaveRounds {
 			again.Reset(goAwayInterval)
 		}

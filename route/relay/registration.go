@@ -284,12 +284,6 @@ func (s *linkSet) add(link net.Conn) (remove func()) {
 	}
 }
 
-func (s *linkSet) isEmpty() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.links) == 0
-}
-
 func (s *linkSet) has(link net.Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
