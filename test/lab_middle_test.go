@@ -125,7 +125,7 @@ func (m *middle) join(c *net.TCPConn) error {
 	return nil
 }
 
-// noteLocked takes note of a link that is made for a flow, on which s is to happen if it is not nil.
+// noteLocked takes note of a link that is made for a flow. If s is not nil it happens on that.
 func (m *middle) noteLocked(flow uint64, s *shot) {
 	switch {
 	case s != nil:
