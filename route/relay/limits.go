@@ -43,7 +43,7 @@ const (
 )
 
 // Who gives a name up on a relay that stays looks often whether anybody comes by it, and after a
-// while once a second. Whoever has just been led here and is not seen yet is passed on by the relay.
+// while once a second. Whoever has just been led here, and is not seen yet, the relay passes on.
 const (
 	leaveInterval = 250 * time.Millisecond
 	leaveRounds   = 20 // of looking often
