@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,26 +33,36 @@ func (m *moody) serve(_ context.Context, q *Request) error {
 	if err := s.Flush(); err != nil {
 		return err
 	}
-	return netio.Join(s, &loop{data: make(chan []byte, 100)})
+	return netio.Join(s, &loop{data: make(chan []byte, 100), closed: make(chan struct{})})
 }
 
-// loop is a conn that says what it is told.
+// loop is a conn that says what it is told, until it is closed.
 type loop struct {
 	netio.Conn
-	data chan []byte
-	rest []byte
+	data   chan []byte
+	rest   []byte
+	once   sync.Once
+	closed chan struct{}
 }
 
 func (l *loop) Write(p []byte) (int, error) {
-	l.data <- append([]byte(nil), p...)
-	return len(p), nil
+	select {
+	case l.data <- append([]byte(nil), p...):
+		return len(p), nil
+	case <-l.closed:
+		return 0, net.ErrClosed
+	}
 }
 
 func (l *loop) CloseWrite() error { close(l.data); return nil }
 
 func (l *loop) Read(p []byte) (int, error) {
 	if len(l.rest) == 0 {
-		l.rest = <-l.data
+		select {
+		case l.rest = <-l.data:
+		case <-l.closed:
+			return 0, net.ErrClosed
+		}
 	}
 	if len(l.rest) == 0 {
 		return 0, io.EOF
@@ -60,7 +72,10 @@ func (l *loop) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (l *loop) Close() error { return nil }
+func (l *loop) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
 
 // refuses has a request refused.
 func refuses(code wire.Code) func(*Request) error {
