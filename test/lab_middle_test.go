@@ -125,7 +125,8 @@ func (m *middle) join(c *net.TCPConn) error {
 	return nil
 }
 
-// noteLocked takes note of a link that is made for a flow, on which s is to happen if it is not nil.
+// noteLocked takes note of a link that is made for a flow, on which s is to happen unless it is
+// nil.
 func (m *middle) noteLocked(flow uint64, s *shot) {
 	switch {
 	case s != nil:

@@ -111,8 +111,8 @@ func stalled(t *testing.T, p plan, upload bool) {
 	ask()
 }
 
-// getThrough connects to an inlet, says a byte that the service answers with the same, and tries again
-// where this machine is too slow for the time that sp has to open a connection.
+// getThrough connects to an inlet, says a byte that the service answers with the same, and tries
+// again where this machine is too slow for the time that sp has to open a connection.
 func getThrough(t *testing.T, inlet, first string) conn {
 	t.Helper()
 	for left := attempts; ; left-- {
