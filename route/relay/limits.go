@@ -42,9 +42,9 @@ const (
 	goAwayRounds   = 10
 )
 
-// Who gives a name up on a relay that stays looks often whether anybody still comes by it, and after
-// a while once a second. Whoever has just been led here and is not seen yet is passed on by the
-// relay.
+// Who gives a name up on a relay that stays looks often whether anybody still comes by it, and
+// after a while once a second. Whoever has just been led here and is not seen yet is passed on by
+// the relay.
 const (
 	leaveInterval = 250 * time.Millisecond
 	leaveRounds   = 20 // of looking often
