@@ -652,7 +652,7 @@ func (s *second) askedOn(inlet *route.Node, l func() *link) {
 		{Kind: wire.Service, Name: "forward_to_db"},
 		{Kind: wire.Service, Name: "clock"},
 	}
-	ctx, cancel := context.WithTimeout(s.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(s.Context(), patience)
 	defer cancel()
 	stream, err := inlet.Open(ctx, to, 0)
 	check(s.T, err)

@@ -20,7 +20,7 @@ import (
 )
 
 // patience is how long a link of the second implementation may take for everything.
-const patience = 20 * time.Second
+const patience = 3 * time.Minute
 
 // second is a node of the second implementation. The suite is the hybrid one.
 type second struct {

@@ -28,7 +28,7 @@ func Example() {
 	here, there := newOptions(), newOptions()
 	here.Trust = trusting(here, there)
 	there.Trust = trusting(there, here)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 
 	l, err := portal.Listen(ctx, "127.0.0.1:0", there)
@@ -53,7 +53,7 @@ func ExampleListen_name() {
 	here, there := newOptions(), newOptions()
 	here.Trust = trusting(here, there)
 	there.Trust = trusting(there, here)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 
 	relayOptions := newOptions()
@@ -83,7 +83,7 @@ func ExampleDial_bridge() {
 	here, there := newOptions(), newOptions()
 	here.Trust = trusting(here, there)
 	there.Trust = trusting(there, here)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 
 	l, err := portal.Listen(ctx, "127.0.0.1:0", there)

@@ -318,12 +318,18 @@ func TestManyClientsAtOnce(t *testing.T) {
 
 // A client that does not read holds up nobody else.
 func TestStalledClientHoldsUpNobody(t *testing.T) {
+	const manyMB = 512
 	p := newTunnel(t)
 	stalled, feeding := p.connect(t)
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)
-		_, _ = feeding.Write(make([]byte, 32<<20))
+		chunk := make([]byte, 1<<20)
+		for range manyMB { // more than sockets keep, each of which may have more than 32 MiB
+			if _, err := feeding.Write(chunk); err != nil {
+				return
+			}
+		}
 	}()
 	client, service := p.connect(t)
 	data := random(t, 4<<20)
@@ -336,7 +342,7 @@ func TestStalledClientHoldsUpNobody(t *testing.T) {
 	}
 	select {
 	case <-fed:
-		t.Error("32 MiB went to a client that does not read")
+		t.Errorf("%d MiB went to a client that does not read", manyMB)
 	default:
 	}
 	reset(stalled)

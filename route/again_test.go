@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -31,26 +33,36 @@ func (m *moody) serve(_ context.Context, q *Request) error {
 	if err := s.Flush(); err != nil {
 		return err
 	}
-	return netio.Join(s, &loop{data: make(chan []byte, 100)})
+	return netio.Join(s, &loop{data: make(chan []byte, 100), closed: make(chan struct{})})
 }
 
-// loop is a conn that says what it is told.
+// loop is a conn that says what it is told, until it is closed.
 type loop struct {
 	netio.Conn
-	data chan []byte
-	rest []byte
+	data   chan []byte
+	rest   []byte
+	once   sync.Once
+	closed chan struct{}
 }
 
 func (l *loop) Write(p []byte) (int, error) {
-	l.data <- append([]byte(nil), p...)
-	return len(p), nil
+	select {
+	case l.data <- append([]byte(nil), p...):
+		return len(p), nil
+	case <-l.closed:
+		return 0, net.ErrClosed
+	}
 }
 
 func (l *loop) CloseWrite() error { close(l.data); return nil }
 
 func (l *loop) Read(p []byte) (int, error) {
 	if len(l.rest) == 0 {
-		l.rest = <-l.data
+		select {
+		case l.rest = <-l.data:
+		case <-l.closed:
+			return 0, net.ErrClosed
+		}
 	}
 	if len(l.rest) == 0 {
 		return 0, io.EOF
@@ -60,7 +72,10 @@ func (l *loop) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (l *loop) Close() error { return nil }
+func (l *loop) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
 
 // refuses has a request refused.
 func refuses(code wire.Code) func(*Request) error {
@@ -308,6 +323,8 @@ func TestKnownDown(t *testing.T) {
 	const timeout = 2 * time.Second
 	near := w.node(t, func(c *Config) { c.ConnectTimeout = timeout })
 	f := failover(t, near, Route{nowhere(t), secure(), svc("svc")})
+	pulse := testkit.StartPulse()
+	defer pulse.Stop()
 	for _, want := range []struct{ least, most time.Duration }{
 		{timeout / 4, testkit.Patience}, // restarts take as long
 		{0, timeout / 2},
@@ -317,7 +334,8 @@ func TestKnownDown(t *testing.T) {
 		_, err := f.OpenWith(ctx, 0, nil)
 		cancel()
 		var failed *DialError
-		if took := time.Since(began); !errors.As(err, &failed) || took < want.least || took > want.most {
+		took, most := time.Since(began), pulse.Stretch(want.most, began)
+		if !errors.As(err, &failed) || took < want.least || took > most {
 			t.Errorf("%v after %v", err, took)
 		}
 	}

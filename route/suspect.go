@@ -11,6 +11,7 @@ const (
 	answerSoonest = 250 * time.Millisecond // that a new stream is answered in
 	answerTimes   = 3                      // or in so many times what an answer took before
 	suspectAgain  = 5 * time.Second        // the least time between two suspicions of a path
+	suspectTimes  = 3                      // for one stream: then pings have told
 )
 
 // patience is how long an answer on the path is waited for until the path is suspected.
@@ -34,28 +35,47 @@ func (h *healthCheck) maySuspect(now time.Time) bool {
 // expectAnswer has a path suspected if a stream that was opened on it is not answered soon. Where
 // there is no other path to take, nobody needs to know.
 func (f *Failover) expectAnswer(s *Stream, on *healthCheck) {
-	if f.upBut(on) == nil {
+	if f.upBut(on) != nil {
+		f.suspectIn(on.patience(), s, on, suspectTimes)
+	}
+}
+
+// suspectIn has the path suspected after a while if the stream still waits, and so many times in
+// all as long as that has told nothing: the path may have been suspected for another stream just
+// before, or all have stood still.
+func (f *Failover) suspectIn(while time.Duration, s *Stream, on *healthCheck, times int) {
+	if times == 0 {
 		return
 	}
-	time.AfterFunc(on.patience(), func() {
-		if s.awaiting.Load() && on.maySuspect(time.Now()) {
-			on.node.Go(func() { f.compare(on) })
+	again := func() { f.suspectIn(suspectAgain, s, on, times-1) }
+	time.AfterFunc(while, func() {
+		switch {
+		case !s.awaiting.Load():
+		case !on.maySuspect(time.Now()):
+			again()
+		default:
+			on.node.Go(func() {
+				if !f.compare(on) {
+					again()
+				}
+			})
 		}
 	})
 }
 
 // compare asks the far end by a path and by the next one that is up, at the same time. If the one
 // is silent while the other answers, new streams take that, and what is open goes on there if it
-// outlives its links. A far end that is slow, or a machine that is busy, is so on both.
-func (f *Failover) compare(on *healthCheck) {
+// outlives its links. A far end that is slow, or a machine that is busy, is so on both: then it is
+// not known what becomes of the path.
+func (f *Failover) compare(on *healthCheck) (known bool) {
 	other := f.upBut(on)
 	session := on.node.successor(on.route, nil)
 	if other == nil || session == nil {
-		return
+		return false
 	}
 	beside := other.node.successor(other.route, nil)
 	if beside == nil {
-		return
+		return false
 	}
 	ctx, cancel := context.WithTimeout(on.node.life.ctx, on.patience())
 	defer cancel()
@@ -64,8 +84,11 @@ func (f *Failover) compare(on *healthCheck) {
 	tasks.Go(func() { _, silent = session.Ping(ctx) })
 	tasks.Go(func() { _, answered = beside.Ping(ctx) })
 	tasks.Wait()
-	if silent == nil || answered != nil || session.Err() != nil {
-		return
+	switch {
+	case silent == nil || session.Err() != nil:
+		return true
+	case answered != nil:
+		return false
 	}
 	on.mu.Lock()
 	on.silent = session
@@ -74,4 +97,5 @@ func (f *Failover) compare(on *healthCheck) {
 	on.node.logger.Info("a path is silent while another one answers, and is made anew",
 		"route", Format(on.route), "other", Format(other.route))
 	session.Retire()
+	return true
 }

@@ -149,7 +149,8 @@ func TestStalledClient(t *testing.T) {
 			begin := time.Now()
 			alone := [...]time.Duration{m.together(t, same, another), m.together(t, same, another)}
 			stalled := stalledClient(t, same)
-			stop := stalledService(t, same, 4*size) // more than fits between it and its service
+			// more than fits between it and its service, where each socket may keep 32 MiB and more
+			stop := stalledService(t, same, 32*size)
 			beside := [...]time.Duration{m.together(t, same, another), m.together(t, same, another)}
 			t.Logf("2 × %d MiB took %v alone and %v beside those who do not read", size>>20, alone,
 				beside)

@@ -146,7 +146,7 @@ func TestUnderSocat(t *testing.T) {
 	w := newOutlet(t)
 	at := testkit.Address(t)
 	_, port, _ := net.SplitHostPort(at)
-	start(t, w.program(socat, "TCP-LISTEN:"+port+",bind=127.0.0.1",
+	start(t, w.program(socat, "TCP-LISTEN:"+port+",bind=127.0.0.1,reuseaddr",
 		"EXEC:"+w.binary+" inlet --listen - --to "+w.route()))
 	var c conn
 	eventually(t, "socat", func() (ok bool) {

@@ -10,7 +10,7 @@ import (
 )
 
 // patience is met by a hung test only.
-const patience = 30 * time.Second
+const patience = 3 * time.Minute
 
 // eventually is testkit's, which cannot be had here.
 func eventually(t *testing.T, what string, holds func() bool) {

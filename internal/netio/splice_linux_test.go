@@ -1,6 +1,7 @@
 package netio
 
 import (
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -31,25 +32,30 @@ func descriptors(t testing.TB) (all, pipes int) {
 	return len(entries), pipes
 }
 
-// noPooledPipes waits until the pool's pipes are closed, and returns how many descriptors of pipes
-// are left.
-func noPooledPipes(t testing.TB) int {
+// pipesLeft waits until the pool's pipes are closed and there are only those that joins hold, and
+// returns how many descriptors of pipes are left.
+func pipesLeft(t testing.TB, held int64) int {
 	t.Helper()
-	left := -1
-	testkit.Eventually(t, "closing pooled pipes", func() bool {
+	testkit.Eventually(t, fmt.Sprint(held, " pipes are left"), func() bool {
 		runtime.GC()
 		runtime.GC() // the first makes victims, the second forgets them; then the finalizers run
-		_, now := descriptors(t)
-		same := now == left
-		left = now
-		return same
+		return pipesOpen.Load() == held
 	})
+	_, left := descriptors(t)
 	return left
+}
+
+// holdPipes waits until joins hold so many pipes, whose descriptors are new.
+func holdPipes(t testing.TB, held int64, before int) {
+	t.Helper()
+	if left, want := pipesLeft(t, held), before+2*int(held); left != want {
+		t.Errorf("%d descriptors are pipes', want %d", left, want)
+	}
 }
 
 func TestIdleJoinsHoldNoPipes(t *testing.T) {
 	const pairs = 300
-	before := noPooledPipes(t)
+	before := pipesLeft(t, 0)
 	all := make([]*joined, pairs)
 	for i := range all {
 		j := join(t, "tcp", "tcp")
@@ -65,9 +71,7 @@ func TestIdleJoinsHoldNoPipes(t *testing.T) {
 		_, now := descriptors(t)
 		return now-before <= 2*4*runtime.GOMAXPROCS(0)
 	})
-	if after := noPooledPipes(t); after > before {
-		t.Errorf("%d idle joins hold %d descriptors of pipes", pairs, after-before)
-	}
+	holdPipes(t, 0, before)
 	for _, j := range all {
 		_, _ = j.left.CloseWrite(), j.right.CloseWrite()
 		if err := testkit.Within(t, j.done, "Join"); err != nil {
@@ -96,10 +100,10 @@ func stall(t *testing.T, j *joined) {
 
 // A pipe with bytes in it belongs to its join: it must not come to another one.
 func TestStalledJoinHoldsOnePipeUntilItEnds(t *testing.T) {
-	before := noPooledPipes(t)
+	before := pipesLeft(t, 0)
 	j := join(t, "tcp", "tcp")
 	stall(t, j)
-	testkit.Eventually(t, "stalling", func() bool { return noPooledPipes(t) == before+2 })
+	holdPipes(t, 1, before)
 	if err := Reset(j.right); err != nil {
 		t.Fatal(err)
 	}
@@ -116,14 +120,12 @@ func TestStalledJoinHoldsOnePipeUntilItEnds(t *testing.T) {
 		}
 		p.close()
 	}
-	if after := noPooledPipes(t); after != before {
-		t.Errorf("%d descriptors of pipes are left after the join", after-before)
-	}
+	holdPipes(t, 0, before)
 }
 
 // What waits in a pipe counts as held, and is little when memory is short.
 func TestStalledPipesCount(t *testing.T) {
-	_ = noPooledPipes(t) // and no garbage that still counts
+	_ = pipesLeft(t, 0) // and no garbage that still counts
 	before := budget.Process.Taken()
 	plenty := join(t, "tcp", "tcp")
 	stall(t, plenty)
@@ -164,7 +166,7 @@ func withoutDescriptors(t *testing.T) (restore func()) {
 }
 
 func TestJoinWithoutDescriptors(t *testing.T) {
-	before := noPooledPipes(t)
+	before := pipesLeft(t, 0)
 	j := join(t, "tcp", "tcp")
 	restore := withoutDescriptors(t)
 	data := string(testkit.Pattern(300_000))
@@ -182,7 +184,7 @@ func TestJoinWithoutDescriptors(t *testing.T) {
 	testkit.Expect(t, j.left, "down")
 	restore()
 	stall(t, j) // in a pipe, now that there are some
-	testkit.Eventually(t, "splicing again", func() bool { return noPooledPipes(t) == before+2 })
+	holdPipes(t, 1, before)
 	_ = Reset(j.right)
 	if err := testkit.Within(t, j.done, "Join"); !IsReset(err) {
 		t.Errorf("Join: %v, want a reset", err)
@@ -192,9 +194,9 @@ func TestJoinWithoutDescriptors(t *testing.T) {
 // Copies whose destinations take nothing hold as many pipes as there may be, and no more
 // descriptors. Others go on without.
 func TestPipesAreBounded(t *testing.T) {
-	before := noPooledPipes(t)
-	open := pipesOpen.Load()
-	was, most := pipesMost, open+2
+	before := pipesLeft(t, 0)
+	const most = 2
+	was := pipesMost
 	pipesMost = func() int64 { return most }
 	t.Cleanup(func() { pipesMost = was })
 	var stalled []*joined
@@ -203,14 +205,14 @@ func TestPipesAreBounded(t *testing.T) {
 		stall(t, j)
 		stalled = append(stalled, j)
 	}
-	testkit.Eventually(t, "stalling", func() bool { return noPooledPipes(t) == before+2*2 })
+	holdPipes(t, most, before)
 	j := join(t, "tcp", "tcp")
 	testkit.Write(t, j.left, "up")
 	testkit.Expect(t, j.right, "up")
 	testkit.Write(t, j.right, "down")
 	testkit.Expect(t, j.left, "down")
-	if _, now := descriptors(t); now > before+2*2 {
-		t.Errorf("%d descriptors are pipes', want %d", now-before, 2*2)
+	if _, now := descriptors(t); now > before+2*most {
+		t.Errorf("%d descriptors are pipes', want %d", now-before, 2*most)
 	}
 	for _, s := range append(stalled, j) {
 		_ = Reset(s.right)
@@ -218,14 +220,11 @@ func TestPipesAreBounded(t *testing.T) {
 			t.Errorf("Join: %v, want a reset", err)
 		}
 	}
-	if after := noPooledPipes(t); after != before || pipesOpen.Load() != open {
-		t.Errorf("%d descriptors of pipes are left, and %d pipes counted", after-before,
-			pipesOpen.Load()-open)
-	}
+	holdPipes(t, 0, before)
 }
 
 func TestJoinEndsWithoutDescriptors(t *testing.T) {
-	_ = noPooledPipes(t)
+	_ = pipesLeft(t, 0)
 	j := join(t, "tcp", "tcp")
 	withoutDescriptors(t)
 	sent := send(j.left, []byte("up"))

@@ -5,7 +5,6 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,12 +16,7 @@ import (
 // main.
 func TestShutWindowIsNotStuck(t *testing.T) {
 	a, b := socketPair(t, "tcp")
-	_ = a.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
-	for {
-		if _, err := a.Write(make([]byte, 1<<20)); err != nil {
-			break
-		}
-	}
+	fill(a)
 	for range 5 {
 		if times, sending := Stuck(a); times != 0 || !sending {
 			t.Errorf("stuck %d times, sending: %v", times, sending)
