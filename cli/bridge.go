@@ -44,6 +44,8 @@ func runBridge(c *call) error {
 	}
 	options.Notify = sayAddress(c.stdout)
 	bridge := config.Bridge{Entrance: entranceConfig(c), Next: c.list("next"), Open: c.yes("open")}
-	all := config.Config{Node: nodeConfig(c), Bridges: []config.Bridge{bridge}}
+	all := config.Config{
+		Node: nodeConfig(c), Bridges: []config.Bridge{bridge}, Metrics: metricsConfig(c),
+	}
 	return runPortals(c, all, options)
 }

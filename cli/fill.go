@@ -54,6 +54,14 @@ func trustConfig(c *call) config.Trust {
 	}
 }
 
+// metricsConfig is what watchFlags say.
+func metricsConfig(c *call) config.Metrics {
+	return config.Metrics{
+		Listen: c.text("metrics"), TokenFile: c.text("metrics-token-file"),
+		Pprof: c.yes("metrics-pprof"),
+	}
+}
+
 // entranceConfig is what --listen and relayedFlags say.
 func entranceConfig(c *call) config.Entrance {
 	return config.Entrance{
@@ -70,7 +78,9 @@ func entranceConfig(c *call) config.Entrance {
 // daemonOptions have a daemon log as the flags say.
 func daemonOptions(c *call) (daemon.Options, error) {
 	logger, err := newLogger(c.text("log-format"), c.text("log-level"), c.stderr)
-	o := daemon.Options{Logger: logger, Hint: hintFor, Confine: !c.yes("no-sandbox")}
+	o := daemon.Options{
+		Logger: logger, Hint: hintFor, Confine: !c.yes("no-sandbox"), Version: c.flags.App.Version,
+	}
 	if c.process.terminal {
 		o.Waiting = sayWaiting(c.stderr)
 	}

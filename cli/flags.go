@@ -15,6 +15,7 @@ const (
 	logCategory   = "Logs"
 	limitCategory = "Limits"
 	setCategory   = "Sets of relays"
+	watchCategory = "Watching"
 )
 
 // nodeFlags are those of every command that is a node, whose key is in the file that key tells of
@@ -120,7 +121,28 @@ func portalFlags(key string) []cli.Flag {
 		Usage: "do not give up, once all is set up, the right to open other files and ports " +
 			"(on Linux)",
 	}
-	return slices.Concat([]cli.Flag{drain, mode, open}, limitFlags(), nodeFlags(key))
+	return slices.Concat([]cli.Flag{drain, mode, open}, watchFlags(), limitFlags(), nodeFlags(key))
+}
+
+// watchFlags say who is told how the process does.
+func watchFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{
+			Name: "metrics", Category: watchCategory,
+			Usage: "tell metrics at `WHERE`, over HTTP: [host]:port or unix:PATH, with /metrics for " +
+				"Prometheus, /healthz, and /readyz, which says 200 when the portal can be used; no " +
+				"host is localhost",
+		},
+		&cli.StringFlag{
+			Name: "metrics-token-file", Category: watchCategory, TakesFile: true,
+			Usage: "tell metrics to those only who show the token in `FILE`, as HTTP's bearer; needed " +
+				"where others than this machine can ask",
+		},
+		&cli.BoolFlag{
+			Name: "metrics-pprof", Category: watchCategory,
+			Usage: "tell profiles of the process as well, under /debug/pprof/",
+		},
+	}
 }
 
 // surviveFlags are those of the commands at the two ends of a connection.

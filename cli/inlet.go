@@ -91,7 +91,7 @@ func runInlet(c *call) error {
 				"next time", nextTime(in, ticket))
 		}
 	}
-	all := config.Config{Node: node, Inlets: []config.Inlet{in}}
+	all := config.Config{Node: node, Inlets: []config.Inlet{in}, Metrics: metricsConfig(c)}
 	if carriesStdio {
 		return runStdio(c.ctx, all, options)
 	}

@@ -84,6 +84,23 @@ func TestValidate(t *testing.T) {
 		"enough memory": {"", "", func(c *Config) { c.Node.Limits.Memory = "64M" }},
 		"rate":          {"handshake-rate", "-1", func(c *Config) { c.Node.Limits.HandshakeRate = -1 }},
 
+		"metrics":             {"", "", func(c *Config) { c.Metrics.Listen = ":0" }},
+		"metrics at a socket": {"", "", func(c *Config) { c.Metrics.Listen = "unix:x" }},
+		"metrics in IPv6":     {"", "", func(c *Config) { c.Metrics.Listen = "[::1]:0" }},
+		"metrics without a port": {
+			"metrics", "host:port", func(c *Config) { c.Metrics.Listen = "host" },
+		},
+		"metrics for everybody": {
+			"metrics-token-file", "who may ask", func(c *Config) { c.Metrics.Listen = "0.0.0.0:0" },
+		},
+		"metrics for a network": {
+			"metrics-token-file", "who may ask", func(c *Config) { c.Metrics.Listen = "example.com:1" },
+		},
+		"metrics for who has a token": {
+			"", "", func(c *Config) { c.Metrics = Metrics{Listen: "[::]:0", TokenFile: "x"} },
+		},
+		"profiles nowhere": {"metrics", "missing", func(c *Config) { c.Metrics.Pprof = true }},
+
 		"inlet listens nowhere": {
 			"listen", "missing", func(c *Config) { c.Inlets[0].Listen = "" },
 		},

@@ -51,6 +51,10 @@ func needsOf(c config.Config, files []string) confine.Needs {
 	if len(c.Outlets) > 0 && len(t.AllowFiles) > 0 { // tickets are redeemed
 		needs.WriteIn = append(needs.WriteIn, confine.Folders(t.AllowFiles[0])...)
 	}
+	if c.Metrics.TokenFile != "" {
+		needs.ReadIn = append(needs.ReadIn, confine.Folders(c.Metrics.TokenFile)...)
+	}
+	addListener(&needs, c.Metrics.Listen)
 	for _, o := range c.Outlets {
 		addEntrance(&needs, o.Entrance)
 		if target, err := o.TargetAddress(); err == nil {

@@ -32,6 +32,7 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/filewatch"
+	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route/relay"
 )
 
@@ -59,6 +60,12 @@ type Options struct {
 	// that Apply makes the daemon run later has to do with what the first one needs. It is for
 	// processes that do nothing else.
 	Confine bool
+
+	// Version is the program's, for who watches over it.
+	Version string
+
+	// LogConnections says of which connections the log has a line when they end.
+	LogConnections portal.LogPolicy
 
 	// Audit has a line logged when a session with somebody who is trusted begins, and when it ends.
 	Audit bool
@@ -107,6 +114,7 @@ type Daemon struct {
 	changing sync.Mutex // held while a configuration is applied, or ended
 	closed   bool       // guarded by changing
 	watching bool       // the network; guarded by changing
+	watchers watchers   // guarded by changing
 
 	notifying sync.Mutex // held while Notify is called
 
@@ -182,6 +190,9 @@ func (d *Daemon) Apply(ctx context.Context, next config.Config) error {
 	defer context.AfterFunc(d.busy, cancel)()
 	files, err := filesOf(next)
 	if err != nil {
+		return err
+	}
+	if err := d.tellMetrics(ctx, next.Metrics); err != nil {
 		return err
 	}
 	old := d.current()
@@ -321,6 +332,7 @@ func (d *Daemon) endLocked() error {
 		return nil
 	}
 	d.closed = true
+	d.watchers.end()
 	d.rest()
 	d.stop()
 	var err error

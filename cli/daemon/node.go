@@ -17,6 +17,7 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/route/relay/homes"
@@ -168,7 +169,8 @@ func (s *site) nodeConfig() (route.Config, error) {
 			SessionsPerIdentity: sessionsLimit(s.config.Limits),
 		},
 		ConnectTimeout: s.config.ConnectTimeout, Limits: limits(s.config.Limits, false),
-		SocketMode: mode, Audit: s.options.Audit, Logger: s.logger, Hint: s.options.Hint,
+		SocketMode: mode, Audit: s.options.Audit,
+		LogForwarded: s.options.LogConnections == portal.LogAll, Logger: s.logger, Hint: s.options.Hint,
 		Turned: s.turned,
 	}, err
 }
