@@ -44,8 +44,6 @@ func runBridge(c *call) error {
 	}
 	options.Notify = sayAddress(c.stdout)
 	bridge := config.Bridge{Entrance: entranceConfig(c), Next: c.list("next"), Open: c.yes("open")}
-	all := config.Config{
-		Node: nodeConfig(c), Bridges: []config.Bridge{bridge}, Metrics: metricsConfig(c),
-	}
+	all := config.Config{Node: nodeConfig(c), Bridges: []config.Bridge{bridge}}
 	return runPortals(c, all, options)
 }

@@ -80,6 +80,7 @@ func daemonOptions(c *call) (daemon.Options, error) {
 	logger, err := newLogger(c.text("log-format"), c.text("log-level"), c.stderr)
 	o := daemon.Options{
 		Logger: logger, Hint: hintFor, Confine: !c.yes("no-sandbox"), Version: c.flags.App.Version,
+		Metrics: metricsConfig(c),
 	}
 	if c.process.terminal {
 		o.Waiting = sayWaiting(c.stderr)

@@ -91,7 +91,7 @@ func runInlet(c *call) error {
 				"next time", nextTime(in, ticket))
 		}
 	}
-	all := config.Config{Node: node, Inlets: []config.Inlet{in}, Metrics: metricsConfig(c)}
+	all := config.Config{Node: node, Inlets: []config.Inlet{in}}
 	if carriesStdio {
 		return runStdio(c.ctx, all, options)
 	}

@@ -60,7 +60,7 @@ func runOutlet(c *call) error {
 			say(c.stdout, "%s", inletCommandLine(out.Entrance, e))
 		}
 	}
-	all := config.Config{Node: nodeConfig(c), Outlets: []config.Outlet{out}, Metrics: metricsConfig(c)}
+	all := config.Config{Node: nodeConfig(c), Outlets: []config.Outlet{out}}
 	return runPortals(c, all, options)
 }
 

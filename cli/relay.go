@@ -61,6 +61,6 @@ func runRelay(c *call) error {
 		Names: c.number("max-names"), NamesPerIdentity: c.number("max-names-per-identity"),
 		Set: c.list("set"), Advertise: c.list("advertise"), Weight: c.number("weight"),
 	}
-	all := config.Config{Node: nodeConfig(c), Relays: []config.Relay{relay}, Metrics: metricsConfig(c)}
+	all := config.Config{Node: nodeConfig(c), Relays: []config.Relay{relay}}
 	return runPortals(c, all, options)
 }

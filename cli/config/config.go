@@ -27,7 +27,6 @@ type Config struct {
 	Outlets []Outlet
 	Relays  []Relay
 	Bridges []Bridge
-	Metrics Metrics
 }
 
 // KeyFile returns which file has the node's key: Node.Identity, or identity.RelayPath for relays
@@ -56,9 +55,6 @@ func (c Config) TrustsOwner() bool { return c.HasRelayKey() && !c.Node.Trust.nam
 // It tells what cannot work whatever the machine; a port that is taken it does not see.
 func (c Config) Validate() error {
 	if err := c.Node.Validate(); err != nil {
-		return err
-	}
-	if err := c.Metrics.Validate(); err != nil {
 		return err
 	}
 	for _, i := range c.Inlets {

@@ -84,23 +84,6 @@ func TestValidate(t *testing.T) {
 		"enough memory": {"", "", func(c *Config) { c.Node.Limits.Memory = "64M" }},
 		"rate":          {"handshake-rate", "-1", func(c *Config) { c.Node.Limits.HandshakeRate = -1 }},
 
-		"metrics":             {"", "", func(c *Config) { c.Metrics.Listen = ":0" }},
-		"metrics at a socket": {"", "", func(c *Config) { c.Metrics.Listen = "unix:x" }},
-		"metrics in IPv6":     {"", "", func(c *Config) { c.Metrics.Listen = "[::1]:0" }},
-		"metrics without a port": {
-			"metrics", "host:port", func(c *Config) { c.Metrics.Listen = "host" },
-		},
-		"metrics for everybody": {
-			"metrics-token-file", "who may ask", func(c *Config) { c.Metrics.Listen = "0.0.0.0:0" },
-		},
-		"metrics for a network": {
-			"metrics-token-file", "who may ask", func(c *Config) { c.Metrics.Listen = "example.com:1" },
-		},
-		"metrics for who has a token": {
-			"", "", func(c *Config) { c.Metrics = Metrics{Listen: "[::]:0", TokenFile: "x"} },
-		},
-		"profiles nowhere": {"metrics", "missing", func(c *Config) { c.Metrics.Pprof = true }},
-
 		"inlet listens nowhere": {
 			"listen", "missing", func(c *Config) { c.Inlets[0].Listen = "" },
 		},
@@ -379,5 +362,32 @@ func inSet(change func(*Relay)) func(*Config) {
 		r := &c.Relays[0]
 		r.Set, r.RelayIdentities = []string{"relays.example.com:4000"}, []string{anybody}
 		change(r)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	for m, wrong := range map[Metrics]string{
+		{}:                                     "",
+		{Listen: ":0"}:                         "",
+		{Listen: "unix:x", Pprof: true}:        "",
+		{Listen: "[::1]:0"}:                    "",
+		{Listen: "127.1.2.3:0"}:                "",
+		{Listen: "[::]:0", TokenFile: "x"}:     "",
+		{Listen: "host"}:                       "metrics",
+		{Listen: "0.0.0.0:0"}:                  "metrics-token-file",
+		{Listen: "example.com:1"}:              "metrics-token-file",
+		{Listen: "[::]:0", Pprof: true}:        "metrics-token-file",
+		{Listen: "192.0.2.1:1", TokenFile: ""}: "metrics-token-file",
+		{Pprof: true}:                          "metrics",
+		{TokenFile: "x"}:                       "metrics",
+	} {
+		err := m.Validate()
+		var field *FieldError
+		switch {
+		case wrong == "" && err != nil:
+			t.Errorf("%+v: %v", m, err)
+		case wrong != "" && (!errors.As(err, &field) || field.Field != wrong):
+			t.Errorf("%+v: %v, and %s is wrong", m, err, wrong)
+		}
 	}
 }

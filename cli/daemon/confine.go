@@ -17,6 +17,13 @@ import (
 // known. What the system cannot do is logged, and no error.
 func (d *Daemon) confine(c config.Config) {
 	needs := needsOf(c, d.current().files())
+	needs.RemoveIn = d.options.RemoveIn
+	if m := d.options.Metrics; m.Listen != "" {
+		if m.TokenFile != "" {
+			needs.ReadIn = append(needs.ReadIn, confine.Folders(m.TokenFile)...)
+		}
+		addListener(&needs, m.Listen)
+	}
 	for _, p := range d.current().allParts() {
 		if in, ok := p.(*inlet); ok {
 			if port, ok := in.listensAnew(); ok {
@@ -51,10 +58,6 @@ func needsOf(c config.Config, files []string) confine.Needs {
 	if len(c.Outlets) > 0 && len(t.AllowFiles) > 0 { // tickets are redeemed
 		needs.WriteIn = append(needs.WriteIn, confine.Folders(t.AllowFiles[0])...)
 	}
-	if c.Metrics.TokenFile != "" {
-		needs.ReadIn = append(needs.ReadIn, confine.Folders(c.Metrics.TokenFile)...)
-	}
-	addListener(&needs, c.Metrics.Listen)
 	for _, o := range c.Outlets {
 		addEntrance(&needs, o.Entrance)
 		if target, err := o.TargetAddress(); err == nil {

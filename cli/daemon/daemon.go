@@ -61,8 +61,12 @@ type Options struct {
 	// processes that do nothing else.
 	Confine bool
 
-	// Version is the program's, for who watches over it.
+	// Metrics says where the process tells how it does, and Version which program that is.
+	Metrics config.Metrics
 	Version string
+
+	// RemoveIn are folders of which Confine lets files be removed.
+	RemoveIn []string
 
 	// LogConnections says of which connections the log has a line when they end.
 	LogConnections portal.LogPolicy
@@ -102,6 +106,7 @@ type Daemon struct {
 	memory   memory         // set once: it cannot be looked up once the process is confined
 	instance relay.Instance // set once; on relays, a site takes over from the one before
 	files    *filewatch.Watcher
+	watchers watchers      // set once
 	turned   chan struct{} // gets something when a connection has begun or ended
 
 	busy   context.Context // ends when Shutdown or Close begins
@@ -114,7 +119,6 @@ type Daemon struct {
 	changing sync.Mutex // held while a configuration is applied, or ended
 	closed   bool       // guarded by changing
 	watching bool       // the network; guarded by changing
-	watchers watchers   // guarded by changing
 
 	notifying sync.Mutex // held while Notify is called
 
@@ -147,6 +151,10 @@ func Start(ctx context.Context, c config.Config, o Options) (*Daemon, error) {
 	d.tasks.Go(func() { freeMemory(d.busy, d.turned, d.turnover) })
 	d.tasks.Go(func() { feedWatchdog(d.life) })
 	d.memory = availableMemory("/")
+	if err := d.tellMetrics(ctx); err != nil {
+		_ = d.Close()
+		return nil, err
+	}
 	if err := d.Apply(ctx, c); err != nil {
 		_ = d.Close()
 		return nil, err
@@ -190,9 +198,6 @@ func (d *Daemon) Apply(ctx context.Context, next config.Config) error {
 	defer context.AfterFunc(d.busy, cancel)()
 	files, err := filesOf(next)
 	if err != nil {
-		return err
-	}
-	if err := d.tellMetrics(ctx, next.Metrics); err != nil {
 		return err
 	}
 	old := d.current()

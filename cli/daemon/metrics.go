@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/telemetry"
 	"github.com/secureportal/sp/internal/atomicfile"
 	"github.com/secureportal/sp/internal/metrics"
@@ -20,34 +19,19 @@ const (
 	maxToken = 4096
 )
 
-// watchers are those who are told over HTTP how the process does. The daemon's changing guards it.
+// watchers are those who are told over HTTP how the process does.
 type watchers struct {
-	config  config.Metrics
-	address string
 	stop    context.CancelFunc // nil: nobody is told
 	serving sync.WaitGroup
 }
 
-// tellMetrics has metrics be told as c says, and not as before.
-func (d *Daemon) tellMetrics(ctx context.Context, c config.Metrics) error {
-	w := &d.watchers
-	if c == w.config {
-		return nil
-	}
-	w.end()
-	if c.Listen == "" {
-		return nil
-	}
-	where, err := c.Address()
-	if err != nil {
+// tellMetrics has metrics be told, if they are to be, until watchers.end. ctx bounds the beginning.
+func (d *Daemon) tellMetrics(ctx context.Context) error {
+	c := d.options.Metrics
+	if err := c.Validate(); err != nil || c.Listen == "" {
 		return err
 	}
-	if c.TokenFile != "" {
-		if _, err := readToken(c.TokenFile); err != nil {
-			return err
-		}
-	}
-	l, err := transport.ListenGuarded(ctx, where, transport.Config{})
+	where, err := c.Address()
 	if err != nil {
 		return err
 	}
@@ -57,11 +41,18 @@ func (d *Daemon) tellMetrics(ctx context.Context, c config.Metrics) error {
 	}
 	if c.TokenFile != "" {
 		o.Token = func() (string, error) { return readToken(c.TokenFile) }
+		if _, err := o.Token(); err != nil {
+			return err
+		}
+	}
+	l, err := transport.ListenGuarded(ctx, where, transport.Config{})
+	if err != nil {
+		return err
 	}
 	serving, stop := context.WithCancel(context.Background())
-	w.config, w.stop, w.address = c, stop, describe(l)
-	w.serving.Go(func() { telemetry.Serve(serving, l, o) })
-	d.options.Logger.Info("metrics are told", "address", w.address)
+	d.watchers.stop = stop
+	d.watchers.serving.Go(func() { telemetry.Serve(serving, l, o) })
+	d.options.Logger.Info("metrics are told", "address", describe(l))
 	return nil
 }
 
@@ -71,7 +62,6 @@ func (w *watchers) end() {
 		w.stop()
 		w.serving.Wait()
 	}
-	w.config, w.stop, w.address = config.Metrics{}, nil, ""
 }
 
 // readToken returns what a token file says.
