@@ -42,7 +42,9 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 		os.Exit(exitFailed)
 	})()
 	app := newApp(build, shared(stdin), out, log)
-	app.Metadata[processKey] = &process{stop: stop, out: out, terminal: isTerminal(stderr)}
+	app.Metadata[processKey] = &process{
+		stop: stop, out: out, terminal: isTerminal(stderr), screen: isTerminal(stdout),
+	}
 	err := out.close(runApp(ctx, app, args))
 	code := report(insisting{log}, err)
 	log.Close(lastWords)
@@ -57,6 +59,7 @@ type process struct {
 	stop     func() // ends the command's context
 	out      *results
 	terminal bool // stderr is one, and somebody may sit there
+	screen   bool // so is stdout
 }
 
 // processKey is where an app has it.
@@ -93,6 +96,7 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			pingCommand(),
 			traceCommand(),
 			routeCommand(),
+			statusCommand(),
 			versionCommand(build),
 		},
 		HideHelpCommand:    true,

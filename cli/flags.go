@@ -142,6 +142,14 @@ func watchFlags() []cli.Flag {
 			Name: "metrics-pprof", Category: watchCategory,
 			Usage: "tell profiles of the process as well, under /debug/pprof/",
 		},
+		&cli.StringFlag{
+			Name: "status-socket", Category: watchCategory, TakesFile: true,
+			Usage:       "answer sp status at this `PATH`, for whoever names it",
+			DefaultText: "in sp in the user's folder for what runs, where sp status looks",
+		},
+		&cli.BoolFlag{
+			Name: "no-status", Category: watchCategory, Usage: "do not answer sp status",
+		},
 	}
 }
 

@@ -15,8 +15,9 @@ import (
 
 // Follower is told what becomes of one connection, by one goroutine after another.
 type Follower interface {
-	// Opened is called when there is a stream, which may fail yet.
-	Opened(stream *route.Stream)
+	// Opened is called when there is a stream, which may fail yet, before anything is copied. copy
+	// is what does that, and lives as long as the connection.
+	Opened(stream *route.Stream, copy *netio.Proxy)
 	// Ended is the last call.
 	Ended()
 }
@@ -89,8 +90,11 @@ func (l *connectionLog) log(to *slog.Logger, policy LogPolicy, e ended) {
 	loggerOr(to).Log(context.Background(), level, text, append(e.fields(now), more...)...)
 }
 
-// isOrderly tells whether err is how applications end what they have had enough of.
-func isOrderly(err error) bool { return netio.IsReset(err) || errors.Is(err, channel.ErrReset) }
+// isOrderly tells whether err is how applications, or who looks after this process, end what they
+// have had enough of.
+func isOrderly(err error) bool {
+	return netio.IsReset(err) || errors.Is(err, channel.ErrReset) || errors.Is(err, route.ErrCutHere)
+}
 
 // fields are described in docs/metrics.md: programs read them.
 func (e ended) fields(now time.Time) []any {

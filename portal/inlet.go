@@ -62,7 +62,7 @@ func (i *Inlet) begin(ctx context.Context, app net.Conn, done func()) {
 		done()
 		return
 	}
-	newProxy(c.app, c.stream, inletTally).Start(func(err error) {
+	c.proxy().Start(func(err error) {
 		i.ended(c, err)
 		done()
 	})
@@ -82,7 +82,7 @@ func (i *Inlet) Carry(ctx context.Context, app net.Conn) error {
 	c := &carried{app: wrap(app), began: time.Now()}
 	err := i.accept(ctx, c)
 	if err == nil {
-		err = newProxy(c.app, c.stream, inletTally).Run()
+		err = c.proxy().Run()
 	}
 	c.end()
 	return err
@@ -114,9 +114,6 @@ func (i *Inlet) open(ctx context.Context, c *carried) error {
 	stream.OnAnswer(func() { inletOpening.Observe(time.Since(c.began)) })
 	stream.AnswerBy(time.Now().Add(orDefault(i.ConnectTimeout) + answerGrace))
 	c.stream = stream
-	if c.follow != nil {
-		c.follow.Opened(stream)
-	}
 	n, err := netio.WriteReady(stream, c.app)
 	if err != nil {
 		_ = stream.Reset()
@@ -133,6 +130,15 @@ func (i *Inlet) ended(c *carried, err error) {
 		about: []any{"client", c.app.RemoteAddr()},
 	})
 	c.end()
+}
+
+// proxy returns what copies.
+func (c *carried) proxy() *proxy {
+	p := newProxy(c.app, c.stream, inletTally)
+	if c.follow != nil {
+		c.follow.Opened(c.stream, &p.Proxy)
+	}
+	return p
 }
 
 func (c *carried) end() {

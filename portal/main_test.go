@@ -77,7 +77,7 @@ func begin(n *route.Node) func(app route.Conn) (Follower, error) {
 // following is a Follower that only wants to know the end.
 type following func()
 
-func (f following) Opened(*route.Stream) {}
+func (f following) Opened(*route.Stream, *netio.Proxy) {}
 func (f following) Ended() {
 	if f != nil {
 		f()

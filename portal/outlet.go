@@ -60,20 +60,24 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 	q.Watch(app)
 	defer q.Unwatch(app)
 	outletOpening.Observe(time.Since(began))
+	var follow Follower
+	if o.Track != nil {
+		follow = o.Track(app)
+		defer follow.Ended()
+	}
 	lazy := q.Message.Flags&wire.Lazy != 0
 	stream := q.Accept()
-	if o.Track != nil {
-		f := o.Track(app)
-		defer f.Ended()
-		f.Opened(stream)
-	}
 	if lazy {
 		stream.FlushWithin(lazyAnswer)
 	} else if err := stream.Flush(); err != nil {
 		_ = netio.Reset(app)
 		return err
 	}
-	err = newProxy(app, stream, outletTally).Run()
+	copying := newProxy(app, stream, outletTally)
+	if follow != nil {
+		follow.Opened(stream, &copying.Proxy)
+	}
+	err = copying.Run()
 	o.ended(app, stream, began, err)
 	return nil // what either application does is no error of the outlet's
 }

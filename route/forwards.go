@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/secureportal/sp/channel"
@@ -17,12 +18,16 @@ import (
 // forwarded is what goes through the nodes of this process.
 var forwarded = netio.NewTally("forwarder", true)
 
+var lastConnection atomic.Uint64
+
+// NextConnection returns a number for a connection, which no other one in this process has.
+func NextConnection() uint64 { return lastConnection.Add(1) }
+
 // forwards are the pairs of links that a node has joined. It is safe for concurrent use.
 type forwards struct {
 	zero time.Time // that their times count from
 
 	mu   sync.Mutex
-	last uint64
 	open map[uint64]*forwarding
 }
 
@@ -37,7 +42,7 @@ type forwarding struct {
 
 // Forwarded is what is known of a pair of links that a node has joined.
 type Forwarded struct {
-	ID      uint64           // different for each pair of the node
+	ID      uint64           // see NextConnection
 	From    net.Addr         // where the asker's link comes from
 	Session *channel.Session // that it has come through; nil if through none
 	To      string           // the name, or the address, that it leads to
@@ -98,7 +103,7 @@ func (n *Node) CutForwarded(which func(Forwarded) bool) int {
 // that one leads.
 func (q *Request) joinTo(next Conn, to string) error {
 	f := &q.node.forwards
-	p := &forwarding{to: to, session: q.Session, at: time.Since(f.zero)}
+	p := &forwarding{id: NextConnection(), to: to, session: q.Session, at: time.Since(f.zero)}
 	p.A, p.B, p.Tally = q.conn, next, forwarded
 	f.begin(p)
 	err := p.Run()
@@ -112,8 +117,6 @@ func (q *Request) joinTo(next Conn, to string) error {
 func (f *forwards) begin(p *forwarding) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.last++
-	p.id = f.last
 	f.open[p.id] = p
 }
 

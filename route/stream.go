@@ -536,6 +536,12 @@ func (s *Stream) Session() *channel.Session {
 	return nil
 }
 
+// Suspended tells whether the stream has lost its link and waits for another one.
+func (s *Stream) Suspended() bool {
+	f, ok := s.conn().(*channel.Flow)
+	return ok && f.Suspended()
+}
+
 // Background says that nobody would miss the stream soon if it were gone: see
 // channel.Flow.Background.
 func (s *Stream) Background() {

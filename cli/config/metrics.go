@@ -6,8 +6,8 @@ import (
 	"github.com/secureportal/sp/route/transport"
 )
 
-// Metrics says where a process tells how it does, over HTTP, and to whom, whatever it runs. The zero
-// value tells nobody.
+// Metrics says where a process tells how it does, over HTTP, and to whom, whatever it runs. The
+// zero value tells nobody.
 type Metrics struct {
 	// Listen is where: host:port or unix:PATH. No host is localhost; port 0 is a free one. Empty
 	// is nowhere. Field "metrics".

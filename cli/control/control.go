@@ -20,6 +20,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"sync"
 	"time"
 )
@@ -126,14 +127,13 @@ func (s *Server) call(ctx context.Context, q request) []byte {
 	if h := s.handlers[q.Command]; h != nil {
 		result, err = h(ctx, q.Args)
 	}
-	var a answer
 	if err == nil {
-		a.Result, err = json.Marshal(result)
+		var b []byte
+		if b, err = json.Marshal(result); err == nil {
+			return slices.Concat([]byte(`{"result":`), b, []byte("}")) // it may be megabytes
+		}
 	}
-	if err != nil {
-		a = answer{Error: err.Error()}
-	}
-	b, err := json.Marshal(a)
+	b, err := json.Marshal(answer{Error: err.Error()})
 	if err != nil {
 		return nil
 	}

@@ -18,7 +18,6 @@ type connections struct {
 	zero time.Time // that the connections' times count from
 
 	mu    sync.Mutex
-	last  uint64
 	open  map[route.Conn]*connection
 	parts map[part]*counted // those that have some
 }
@@ -32,7 +31,13 @@ type connection struct {
 	at    time.Duration
 	leave func() // called when it has ended; nil is nothing
 
-	stream atomic.Pointer[route.Stream] // nil until it is opened
+	opened atomic.Pointer[opened] // nil until it is
+}
+
+// opened is what there is of a connection once it is open.
+type opened struct {
+	stream *route.Stream
+	copy   *netio.Proxy
 }
 
 // counted is a part that has connections.
@@ -58,14 +63,17 @@ func (c *connections) begin(of part, to string, app route.Conn, leave func()) *c
 		c.parts[of] = by
 	}
 	by.count++
-	c.last++
-	one := &connection{of: c, by: by, app: app, id: c.last, at: time.Since(c.zero), leave: leave}
+	one := &connection{
+		of: c, by: by, app: app, id: route.NextConnection(), at: time.Since(c.zero), leave: leave,
+	}
 	c.open[app] = one
 	return one
 }
 
 // Opened implements portal.Follower.
-func (c *connection) Opened(s *route.Stream) { c.stream.Store(s) }
+func (c *connection) Opened(s *route.Stream, copy *netio.Proxy) {
+	c.opened.Store(&opened{s, copy})
+}
 
 // Ended implements portal.Follower.
 func (c *connection) Ended() {

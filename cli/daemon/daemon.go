@@ -28,6 +28,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity"
@@ -107,6 +108,7 @@ type Daemon struct {
 	instance relay.Instance // set once; on relays, a site takes over from the one before
 	files    *filewatch.Watcher
 	watchers watchers      // set once
+	began    time.Time     // set once
 	turned   chan struct{} // gets something when a connection has begun or ended
 
 	busy   context.Context // ends when Shutdown or Close begins
@@ -141,7 +143,7 @@ func Start(ctx context.Context, c config.Config, o Options) (*Daemon, error) {
 		return nil, err
 	}
 	d := &Daemon{
-		options: o, instance: instance,
+		options: o, instance: instance, began: time.Now(),
 		turned: make(chan struct{}, 1), sites: make(map[*site]struct{}),
 	}
 	d.files = filewatch.NewWatcher(d.allFiles, d.rereadChanged)
