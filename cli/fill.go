@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"cmp"
+
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/daemon"
+	"github.com/secureportal/sp/internal/confine"
+	"github.com/secureportal/sp/portal"
 )
 
 // This file has flags fill a configuration. It decides nothing: what is wrong with a value, and
@@ -77,10 +81,18 @@ func entranceConfig(c *call) config.Entrance {
 
 // daemonOptions have a daemon log as the flags say.
 func daemonOptions(c *call) (daemon.Options, error) {
-	logger, err := newLogger(c.text("log-format"), c.text("log-level"), c.stderr)
+	policy, ok := portal.ParseLogPolicy(cmp.Or(c.text("log-connections"), "failed"))
+	if !ok {
+		return daemon.Options{}, usage("--log-connections %q is not all, failed or none",
+			c.text("log-connections"))
+	}
+	logger, err := loggerOf(c)
 	o := daemon.Options{
 		Logger: logger, Hint: hintFor, Confine: !c.yes("no-sandbox"), Version: c.flags.App.Version,
-		Metrics: metricsConfig(c),
+		Metrics: metricsConfig(c), LogConnections: policy,
+	}
+	if c.has("log-file") {
+		o.WriteIn = confine.Folders(c.text("log-file"))
 	}
 	if c.process.terminal {
 		o.Waiting = sayWaiting(c.stderr)

@@ -41,8 +41,9 @@ func nodeFlags(key string) []cli.Flag {
 				"three without an answer end a session, and without connections there are fewer",
 		},
 		&cli.StringFlag{
-			Name: "log-format", Value: "text", Category: logCategory,
-			Usage: "`FORMAT` of the log on stderr: text or json",
+			Name: "log-format", Category: logCategory,
+			Usage:       "`FORMAT` of the log: people, text (logfmt) or json",
+			DefaultText: "people where stderr is a terminal, else text",
 		},
 		&cli.StringFlag{
 			Name: "log-level", Value: "info", Category: logCategory,
@@ -116,12 +117,21 @@ func portalFlags(key string) []cli.Flag {
 			"who may connect",
 		DefaultText: "0600, its owner only",
 	}
+	which := &cli.StringFlag{
+		Name: "log-connections", Category: logCategory, DefaultText: "failed",
+		Usage: "log a line for `WHICH` connections when they end: all, failed or none",
+	}
+	file := &cli.StringFlag{
+		Name: "log-file", Category: logCategory, TakesFile: true,
+		Usage: "log to `FILE` and not to stderr; opened anew on SIGUSR1",
+	}
 	open := &cli.BoolFlag{
 		Name: "no-sandbox", Category: whoCategory,
 		Usage: "do not give up, once all is set up, the right to open other files and ports " +
 			"(on Linux)",
 	}
-	return slices.Concat([]cli.Flag{drain, mode, open}, watchFlags(), limitFlags(), nodeFlags(key))
+	own := []cli.Flag{drain, mode, open, which, file}
+	return slices.Concat(own, watchFlags(), limitFlags(), nodeFlags(key))
 }
 
 // watchFlags say who is told how the process does.

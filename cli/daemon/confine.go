@@ -18,6 +18,7 @@ import (
 func (d *Daemon) confine(c config.Config) {
 	needs := needsOf(c, d.current().files())
 	needs.RemoveIn = d.options.RemoveIn
+	needs.WriteIn = append(needs.WriteIn, d.options.WriteIn...)
 	if m := d.options.Metrics; m.Listen != "" {
 		if m.TokenFile != "" {
 			needs.ReadIn = append(needs.ReadIn, confine.Folders(m.TokenFile)...)

@@ -66,8 +66,9 @@ type Options struct {
 	Metrics config.Metrics
 	Version string
 
-	// RemoveIn are folders of which Confine lets files be removed.
-	RemoveIn []string
+	// RemoveIn are folders of which Confine lets files be removed, and WriteIn are those in which it
+	// lets files be made and written as well.
+	RemoveIn, WriteIn []string
 
 	// LogConnections says of which connections the log has a line when they end.
 	LogConnections portal.LogPolicy
