@@ -52,7 +52,7 @@ func TestLogConnectionsNone(t *testing.T) {
 	for which, lines := range map[string]int{"none": 0, "failed": 1} {
 		u := newPerson(t)
 		u.fails(2, "--log-connections", "relay", "--listen", anywhere, "--log-connections", "some")
-		_, at := u.startOutlet(freeAddress(t))
+		_, at := u.startOutlet(testkit.Address(t))
 		inlet := u.start("inlet", "--listen", anywhere, "--to", at, "--log-connections", which)
 		c := dial(t, inlet.ready())
 		receivesReset(t, c)

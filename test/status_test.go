@@ -108,11 +108,16 @@ func TestStatus(t *testing.T) {
 	}
 	for _, one := range [][]any{
 		{in.Connections[0].Client, client.LocalAddr().String()},
-		{in.Connections[0].Name, "db"}, {out.Connections[0].Name, "db"},
-		{in.Connections[0].Identifier, w.identifier()}, {out.Connections[0].To, w.targetAt},
-		{in.Connections[0].ToService, uint64(8)}, {out.Connections[0].ToService, uint64(8)},
-		{in.Connections[0].ToClient, uint64(10)}, {out.Connections[0].ToClient, uint64(10)},
-		{mid.Connections[0].To, "db"}, {in.Peers[0].Name, "db"},
+		{in.Connections[0].Name, "db"},
+		{out.Connections[0].Name, "db"},
+		{in.Connections[0].Identifier, w.identifier()},
+		{out.Connections[0].To, w.targetAt},
+		{in.Connections[0].ToService, uint64(8)},
+		{out.Connections[0].ToService, uint64(8)},
+		{in.Connections[0].ToClient, uint64(10)},
+		{out.Connections[0].ToClient, uint64(10)},
+		{mid.Connections[0].To, "db"},
+		{in.Peers[0].Name, "db"},
 	} {
 		if one[0] != one[1] {
 			t.Errorf("%v, and not %v", one[0], one[1])

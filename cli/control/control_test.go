@@ -109,8 +109,10 @@ func TestCallers(t *testing.T) {
 		defer c.Close()
 		silent = append(silent, c)
 	}
-	for _, says := range []string{"", "GET / HTTP/1.1\r\n\r\n", `{"command":`, "[]",
-		`{"command":"echo","args":"` + strings.Repeat("x", 2*maxRequest) + `"}`} {
+	for _, says := range []string{
+		"", "GET / HTTP/1.1\r\n\r\n", `{"command":`, "[]",
+		`{"command":"echo","args":"` + strings.Repeat("x", 2*maxRequest) + `"}`,
+	} {
 		c, err := net.Dial("unix", s.Path())
 		if err != nil {
 			t.Fatal(err)

@@ -208,8 +208,10 @@ func TestText(t *testing.T) {
 		},
 	})
 	w.sample(metrics.Sample{Name: "go_x", Help: "h", Kind: metrics.KindGauge, Value: 1e18})
-	w.sample(metrics.Sample{Name: "go_x", Help: "h", Kind: metrics.KindGauge, Value: -1,
-		Labels: []metrics.Label{{Name: "a", Value: "b"}}})
+	w.sample(metrics.Sample{
+		Name: "go_x", Help: "h", Kind: metrics.KindGauge, Value: -1,
+		Labels: []metrics.Label{{Name: "a", Value: "b"}},
+	})
 	want := `# HELP sp_x_seconds a \\ b\nc
 # TYPE sp_x_seconds histogram
 sp_x_seconds_bucket{l="a\"\\\n",le="0.5"} 1
