@@ -34,7 +34,6 @@ type member struct {
 	policy *trust.Policy
 	dials  bool // nobody reaches it: it makes claims on relays, or meets those of a set
 
-	title string // of a relay or a bridge: what its portal is called
 	// tells is what a relay or a bridge knows besides; nil of others, and until that is known.
 	tells atomic.Pointer[tells]
 
