@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -42,8 +43,12 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 		os.Exit(exitFailed)
 	})()
 	app := newApp(build, shared(stdin), out, log)
-	app.Metadata[processKey] = &process{stop: stop, out: out, terminal: isTerminal(stderr)}
+	this := &process{
+		stop: stop, out: out, terminal: isTerminal(stderr), screen: isTerminal(stdout),
+	}
+	app.Metadata[processKey] = this
 	err := out.close(runApp(ctx, app, args))
+	this.end()
 	code := report(insisting{log}, err)
 	log.Close(lastWords)
 	if isReaderGone(err) {
@@ -56,7 +61,16 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 type process struct {
 	stop     func() // ends the command's context
 	out      *results
-	terminal bool // stderr is one, and somebody may sit there
+	terminal bool     // stderr is one, and somebody may sit there
+	screen   bool     // so is stdout
+	atEnd    []func() // what is to be done when the command has ended
+}
+
+// end does what is to be done at the end, what has come last first.
+func (p *process) end() {
+	for _, do := range slices.Backward(p.atEnd) {
+		do()
+	}
 }
 
 // processKey is where an app has it.
@@ -93,6 +107,7 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			pingCommand(),
 			traceCommand(),
 			routeCommand(),
+			statusCommand(),
 			versionCommand(build),
 		},
 		HideHelpCommand:    true,

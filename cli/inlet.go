@@ -93,7 +93,7 @@ func runInlet(c *call) error {
 	}
 	all := config.Config{Node: node, Inlets: []config.Inlet{in}}
 	if carriesStdio {
-		return runStdio(c.ctx, all, options)
+		return runStdio(c, all, options)
 	}
 	return runPortals(c, all, options)
 }

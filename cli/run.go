@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"io"
 	"os"
 	"os/signal"
@@ -30,10 +29,11 @@ func runPortals(c *call, all config.Config, o daemon.Options) error {
 		defer onEach(hangups, c.process.stop)()
 	}
 	o.Audit = true
-	d, err := daemon.Start(c.ctx, all, o)
+	d, end, err := startDaemon(c, all, o)
 	if err != nil {
 		return err
 	}
+	defer end()
 	if !fromTerminal {
 		defer onEach(hangups, d.Reload)()
 	}
@@ -42,9 +42,9 @@ func runPortals(c *call, all config.Config, o daemon.Options) error {
 }
 
 // runStdio runs a configuration of one inlet, until stdin and stdout, its one connection, have
-// ended, or ctx has and they have had their time. That they were not carried to their end is an
-// error, for who reads stdout cannot tell.
-func runStdio(ctx context.Context, c config.Config, o daemon.Options) error {
+// ended, or the context has and they have had their time. That they were not carried to their end
+// is an error, for who reads stdout cannot tell.
+func runStdio(c *call, all config.Config, o daemon.Options) error {
 	ended := make(chan error, 1)
 	others := o.Notify
 	o.Notify = func(e daemon.Event) {
@@ -53,15 +53,16 @@ func runStdio(ctx context.Context, c config.Config, o daemon.Options) error {
 		}
 		others(e)
 	}
-	d, err := daemon.Start(ctx, c, o)
+	d, end, err := startDaemon(c, all, o)
 	if err != nil {
 		return err
 	}
+	defer end()
 	select {
 	case err := <-ended:
 		_ = d.Close()
 		return err
-	case <-ctx.Done():
+	case <-c.ctx.Done():
 	}
 	if err := d.Shutdown(); err != nil {
 		return err

@@ -17,6 +17,14 @@ import (
 // known. What the system cannot do is logged, and no error.
 func (d *Daemon) confine(c config.Config) {
 	needs := needsOf(c, d.current().files())
+	needs.RemoveIn = d.options.RemoveIn
+	needs.WriteIn = append(needs.WriteIn, d.options.WriteIn...)
+	if m := d.options.Metrics; m.Listen != "" {
+		if m.TokenFile != "" {
+			needs.ReadIn = append(needs.ReadIn, confine.Folders(m.TokenFile)...)
+		}
+		addListener(&needs, m.Listen)
+	}
 	for _, p := range d.current().allParts() {
 		if in, ok := p.(*inlet); ok {
 			if port, ok := in.listensAnew(); ok {
