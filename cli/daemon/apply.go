@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -81,20 +83,36 @@ func (d *Daemon) Apply(ctx context.Context, next config.Config) error {
 
 // ApplyAll is Apply for several configurations, whose names are different, and does all of it or
 // nothing. What can be tried is tried before anything is touched: nodes and their files, ports and
-// sockets that are listened at, and what Options.Confine has left. If something fails even so, those
-// that it has changed are started again as they were, and what was open through them has its time
-// to finish. It returns what has been changed.
+// sockets that are listened at, and what Options.Confine has left. If something fails even so,
+// those that it has changed are started again as they were, and what was open through them has its
+// time to finish. It returns what has been changed.
 func (d *Daemon) ApplyAll(ctx context.Context, next []Named) (Change, error) {
-	defer d.reloading()()
 	return d.apply(ctx, next, true)
 }
 
-// Try returns what ApplyAll would change, and why it would refuse, as far as that can be known.
+// Try returns what ApplyAll would change, and why it would refuse, as far as that can be known. It
+// changes nothing, and makes no key file.
 func (d *Daemon) Try(ctx context.Context, next []Named) (Change, error) {
 	d.changing.Lock()
 	defer d.changing.Unlock()
 	change := d.changeTo(next)
-	steps, err := d.prepareLocked(ctx, next, true)
+	var withKey []Named
+	for _, n := range next {
+		files, err := filesOf(n.Config)
+		if err == nil {
+			err = errors.Join(n.Config.Validate(), d.kept.allow(n.Config, files))
+		}
+		if err != nil {
+			return change, about(n.Name, err)
+		}
+		if _, err := os.Stat(files.key); !errors.Is(err, fs.ErrNotExist) {
+			withKey = append(withKey, n)
+		}
+	}
+	steps, err := d.prepareLocked(ctx, withKey, false)
+	if err == nil {
+		err = tryListening(ctx, d.allUnits(), next)
+	}
 	d.discard(steps)
 	return change, err
 }
@@ -144,7 +162,7 @@ func (d *Daemon) changeTo(next []Named) (c Change) {
 		switch {
 		case old == nil:
 			c.New = append(c.New, n.Name)
-		case keyOf("", old.config) != keyOf("", n.Config):
+		case !isSame(old.config, n.Config):
 			c.Changed = append(c.Changed, n.Name)
 		}
 	}
@@ -154,6 +172,14 @@ func (d *Daemon) changeTo(next []Named) (c Change) {
 		}
 	}
 	return c
+}
+
+// isSame tells whether two configurations are, but for what they say of the process's memory.
+func isSame(a, b config.Config) bool {
+	for _, c := range []*config.Config{&a, &b} {
+		c.Node.SurviveMemory, c.Node.Limits.Memory = "", ""
+	}
+	return keyOf("", a) == keyOf("", b)
 }
 
 func unitOf(units []*unit, name string) *unit {

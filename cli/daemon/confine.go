@@ -101,8 +101,8 @@ func addEntrance(n *confine.Needs, e config.Entrance) {
 	}
 }
 
-// writeFolders are those that a configuration cannot do without being able to write in: of the known
-// histories, and of Unix sockets, whose files are removed at the end.
+// writeFolders are those that a configuration has to be able to write in: of the known histories,
+// and of Unix sockets, whose files are removed at the end.
 func writeFolders(c config.Config) (all []string) {
 	seen := c.Node.Trust.Seen
 	if seen == "" {

@@ -337,11 +337,12 @@ func (d *Daemon) rereadChanged() {
 // Reload reads all files of the node again: lists, credentials and the key. Those that have
 // changed are read without it, soon.
 func (d *Daemon) Reload() {
-	defer d.reloading()()
-	d.rereadAll()
+	defer d.Reloading()()
+	d.Reread()
 }
 
-func (d *Daemon) rereadAll() {
+// Reread is Reload for who tells systemd himself.
+func (d *Daemon) Reread() {
 	d.options.Logger.Info("reading all files again")
 	for _, s := range d.allSites() {
 		s.reread(true)

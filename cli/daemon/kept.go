@@ -48,7 +48,8 @@ func (k *keptFolders) allow(c config.Config, files selfFiles) error {
 			return needsRestart("reading in %s", folder)
 		}
 	}
-	if _, err := os.Stat(files.key); os.IsNotExist(err) && !isWithin(filepath.Dir(files.key), k.write) {
+	_, err := os.Stat(files.key)
+	if os.IsNotExist(err) && !isWithin(filepath.Dir(files.key), k.write) {
 		return needsRestart("making the key file %s, which is not there,", files.key)
 	}
 	for _, folder := range writeFolders(c) {

@@ -31,9 +31,10 @@ func notifyReloading() {
 	notifySystemd(text)
 }
 
-// reloading tells systemd that the process reads its files again, and returns what tells that it
-// has. Before the process was ready there is nothing to tell.
-func (d *Daemon) reloading() (done func()) {
+// Reloading tells systemd that the process reads its configuration or its files again, and returns
+// what tells that it has, whatever has come of it. Before the process was ready there is nothing to
+// tell.
+func (d *Daemon) Reloading() (done func()) {
 	d.notifying.Lock()
 	defer d.notifying.Unlock()
 	if !d.told {

@@ -10,8 +10,8 @@ import (
 	"github.com/secureportal/sp/route/transport"
 )
 
-// tryListening tells why what is new of next could not listen, before anything that runs is touched,
-// or returns nil. What ours have listened at so far is theirs to give.
+// tryListening tells why what is new of next could not listen, before anything that runs is
+// touched, or returns nil. What ours have listened at so far is theirs to give.
 func tryListening(ctx context.Context, units []*unit, next []Named) error {
 	var held, stays []transport.Address
 	for _, u := range units {
