@@ -19,6 +19,19 @@ import (
 // not good is left out, or something good put in its place, and what is left looked at again.
 func (r *fileReader) check(p *filePortal) config.Config {
 	keys, mended := maps.Clone(p.keys), make(map[string]bool)
+	mend := func(name string) {
+		mended[name] = true
+		delete(keys, name)
+		if good, ok := placeholders[name]; ok && p.role.keyFlags()[name] != nil {
+			keys[name] = keyfile.Key{Name: name, Value: good}
+		}
+		if _, ok := keys["name"]; name == "relay" && !ok { // which nobody has left out
+			keys["name"] = keyfile.Key{Name: "name", Value: placeholders["name"]}
+		}
+	}
+	for _, name := range p.bad {
+		mend(name)
+	}
 	for {
 		c, err := r.configOf(p, keys)
 		if err == nil {
@@ -28,12 +41,8 @@ func (r *fileReader) check(p *filePortal) config.Config {
 		if mended[name] {
 			return c
 		}
-		mended[name] = true
 		r.keyFaults(p, keys, name, err)
-		delete(keys, name)
-		if good, ok := placeholders[name]; ok && p.role.keyFlags()[name] != nil {
-			keys[name] = keyfile.Key{Name: name, Value: good}
-		}
+		mend(name)
 	}
 }
 

@@ -130,6 +130,7 @@ type filePortal struct {
 	name   string
 	table  keyfile.Table
 	keys   map[string]keyfile.Key // its own, and what it has from the top
+	bad    []string               // keys whose values are none that their flags could have
 	config config.Config
 }
 
@@ -339,14 +340,18 @@ func unknownKey(k keyfile.Key, where, kind string, flags map[string]cli.Flag) ke
 	return keyfile.Fault{Line: k.Line(), Text: where + text}
 }
 
-// take puts a key among others if its value is one that the flag could have.
-func (r *fileReader) take(all map[string]keyfile.Key, k keyfile.Key, f cli.Flag, where string) {
+// take puts a key among others if its value is one that the flag could have, and reports whether it
+// is.
+func (r *fileReader) take(
+	all map[string]keyfile.Key, k keyfile.Key, f cli.Flag, where string,
+) bool {
 	_, fault := r.values(k, f)
 	if fault != "" {
 		r.fault(keyfile.Faultf(k.Line(), "%s%s %s", where, k.Name, fault), nil)
-		return
+		return false
 	}
 	all[k.Name] = k
+	return true
 }
 
 // portals reads the tables.
@@ -389,7 +394,9 @@ func (r *fileReader) readTable(p *filePortal, t keyfile.Table, top map[string]ke
 		f := flags[k.Name]
 		switch {
 		case f != nil:
-			r.take(own, k, f, where)
+			if !r.take(own, k, f, where) {
+				p.bad = append(p.bad, k.Name)
+			}
 		case slices.Contains(processKeys, k.Name):
 			r.fault(keyfile.Faultf(k.Line(), "%s%s is for the whole process: it stands at the top",
 				where, k.Name), nil)

@@ -305,6 +305,7 @@ func TestManyChanges(t *testing.T) {
 	settled := func() (goroutines, files int) {
 		_ = s.goTo(t, 0, "a").Close()
 		_ = s.goTo(t, 1, "1").Close()
+		testkit.Hurry(t, kept)
 		talk(t, kept, "not touched")
 		return runtime.NumGoroutine(), openFiles(t)
 	}
