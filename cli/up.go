@@ -161,14 +161,12 @@ func (u *up) watch(ctx context.Context, tasks *sync.WaitGroup) {
 		if !file.Changed() {
 			return
 		}
-		err := u.applyChanged()
-		var bad *fileError
-		switch {
-		case err == nil || !errors.As(err, &bad) && !errors.Is(err, fs.ErrNotExist):
-			_ = file.Twice(nil) // what was refused is said once, for it is the same text then
-		default: // it may be half written
+		next, err := u.readChanged()
+		if err != nil { // it may be half written
 			file.Again()
 			err = file.Twice(err)
+		} else {
+			_, err = file.Twice(nil), u.applyChanged(next)
 		}
 		if err != nil {
 			u.refused(err)
@@ -191,24 +189,24 @@ func (u *up) reload() {
 	u.daemon.Reread()
 }
 
-// applyChanged applies the file if its text is another than the one that was tried last.
-func (u *up) applyChanged() error {
-	text, _, err := atomicfile.ReadDeciding(u.path, keyfile.MaxSize)
-	if err != nil {
-		return fmt.Errorf("file %s: %w", u.path, atomicfile.WithoutPath(err))
-	}
+// readChanged reads the file, and returns nil if its text is the one that was tried last.
+func (u *up) readChanged() (*portalFile, error) {
+	next, err := loadPortals(u.path)
 	u.mu.Lock()
-	tried := u.tried
-	u.mu.Unlock()
-	if tried == string(text) {
+	defer u.mu.Unlock()
+	if err != nil || next.text == u.tried {
+		return nil, err
+	}
+	return next, nil
+}
+
+// applyChanged applies what readChanged has returned, and tells systemd.
+func (u *up) applyChanged(next *portalFile) error {
+	if next == nil {
 		return nil
 	}
-	file, err := readPortals(u.path, string(text))
-	if err != nil {
-		return err
-	}
 	defer u.daemon.Reloading()()
-	return u.apply(file)
+	return u.apply(next)
 }
 
 // apply has another file run in place of the one that does, or changes nothing.
