@@ -11,7 +11,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/secureportal/sp/cli/keyfile"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/textfile"
@@ -51,10 +50,7 @@ func runCheck(c *call) error {
 	if err != nil {
 		return err
 	}
-	file, err := loadPortals(path)
-	if err == nil {
-		err = file.checkFiles()
-	}
+	file, err := loadPortals(path, true)
 	if err != nil {
 		return err
 	}
@@ -116,38 +112,24 @@ func (f *portalFile) summary() string {
 	return strings.Join(all, ", ")
 }
 
-// checkFiles looks for what is wrong with the files that a file of portals names. It makes none.
-func (f *portalFile) checkFiles() error {
-	text, _ := keyfile.Parse(f.text)
-	r := &fileReader{path: f.path, text: text, told: make(map[keyfile.Fault]bool)}
-	for i := range f.portals {
-		p := &f.portals[i]
-		t := p.config.Node.Trust
-		r.checkEach(p, "allow-file", t.AllowFiles, checkList)
-		r.checkEach(p, "deny-file", t.DenyFiles, checkList)
-		r.checkEach(p, "credential", p.config.Node.Credentials, checkCredentialFile)
-		if key := p.config.Node.Identity; key != "" {
-			r.checkEach(p, "identity", []string{key}, checkKeyFile)
-		}
-	}
-	if len(r.faults) > 0 {
-		return r.error()
-	}
-	return nil
-}
-
-// checkEach looks at the files of one key.
-func (r *fileReader) checkEach(
-	p *filePortal, key string, files []string, check func(path string) error,
-) {
-	written := listOf(p.keys[key])
-	for i, file := range files {
-		if err := check(file); err != nil {
-			line := p.table.Line()
-			if i < len(written) {
-				line = r.text.LineOf(p.keys[key], written[i])
+// checkFiles looks for what is wrong with the files that portals name. It makes none.
+func (r *fileReader) checkFiles(portals []filePortal) {
+	for i := range portals {
+		p := &portals[i]
+		for name, check := range map[string]func(path string) error{
+			"allow-file": checkList, "deny-file": checkList, "credential": checkCredentialFile,
+			"identity": checkKeyFile,
+		} {
+			k := p.keys[name]
+			for _, text := range listOf(k) {
+				path, _ := r.value(name, text, true)
+				if path == "" {
+					continue
+				}
+				if err := check(path); err != nil {
+					r.keyFault(p, k, r.text.LineOf(k, text), fmt.Errorf("%s: %w", name, err))
+				}
 			}
-			r.keyFault(p, p.keys[key], line, fmt.Errorf("%s: %w", key, err))
 		}
 	}
 }

@@ -44,7 +44,7 @@ func runConfig(c *call) error {
 	if path, err = filepath.Abs(path); err != nil {
 		return err
 	}
-	file, err := loadPortals(path)
+	file, err := loadPortals(path, false)
 	if err != nil {
 		return err
 	}

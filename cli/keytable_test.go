@@ -145,7 +145,7 @@ func TestExampleFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	shown := indentedBlock(string(page), "    identity = ")
-	if _, err := readPortals("/etc/sp/sp.toml", shown); err != nil {
+	if _, err := readPortals("/etc/sp/sp.toml", shown, false); err != nil {
 		t.Errorf("what the page shows: %v\n%s", err, shown)
 	}
 }

@@ -180,9 +180,9 @@ type fileReader struct {
 	told         map[keyfile.Fault]bool
 }
 
-// readPortals reads the text of a file of portals, which is at an absolute path. An error is a
-// *fileError.
-func readPortals(path, text string) (*portalFile, error) {
+// readPortals reads the text of a file of portals, which is at an absolute path, and looks at the
+// files that it names if that is asked for. An error is a *fileError.
+func readPortals(path, text string, files bool) (*portalFile, error) {
 	parsed, faults := keyfile.Parse(text)
 	r := &fileReader{
 		path: path, folder: filepath.Dir(path), text: parsed, app: cli.NewApp(),
@@ -205,6 +205,9 @@ func readPortals(path, text string) (*portalFile, error) {
 	}
 	if len(r.faults) == 0 {
 		r.checkTogether(f.portals)
+	}
+	if files {
+		r.checkFiles(f.portals)
 	}
 	if len(r.faults) > 0 {
 		return nil, r.error()

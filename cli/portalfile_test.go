@@ -19,7 +19,7 @@ import (
 // read reads a file's text as one that is in /etc/sp.
 func read(t *testing.T, text string) *portalFile {
 	t.Helper()
-	f, err := readPortals("/etc/sp/sp.toml", text)
+	f, err := readPortals("/etc/sp/sp.toml", text, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestKeysAreFlags(t *testing.T) {
 			if slices.Contains(processKeys, name) {
 				text = key + table
 			}
-			file, err := readPortals("/etc/sp/sp.toml", text)
+			file, err := readPortals("/etc/sp/sp.toml", text, false)
 			if err != nil {
 				t.Errorf("%s\n%v", text, err)
 			} else if reflect.DeepEqual(file.portals[0].config, without) {
@@ -229,7 +229,7 @@ func TestFileFaults(t *testing.T) {
 		{"allow=['I" + strings.Repeat("0", 64) + "']\n[relay.a]\nlisten=':1'\n",
 			"1: allow \"I" + strings.Repeat("0", 64) + "\": that Identifier is nobody's"},
 	} {
-		_, err := readPortals("f", test.text)
+		_, err := readPortals("f", test.text, false)
 		if err == nil {
 			t.Errorf("%s\nnothing is wrong", test.text)
 			continue
@@ -264,7 +264,7 @@ func TestTicketIsFile(t *testing.T) {
 			}
 		}
 	}
-	f, err := readPortals(filepath.Join(home, "sp.toml"), "[inlet.a]\nlisten=':1'\nticket='t'\n")
+	f, err := readPortals(filepath.Join(home, "sp.toml"), "[inlet.a]\nlisten=':1'\nticket='t'\n", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +272,7 @@ func TestTicketIsFile(t *testing.T) {
 	if c.Node.Ticket == "" || len(c.Inlets[0].To) != 1 {
 		t.Errorf("got %+v", c)
 	}
-	_, err = readPortals(filepath.Join(home, "sp.toml"), "[inlet.a]\nlisten=':1'\nticket='u'\n")
+	_, err = readPortals(filepath.Join(home, "sp.toml"), "[inlet.a]\nlisten=':1'\nticket='u'\n", false)
 	if err == nil || !strings.Contains(err.Error(), ":3: inlet a: ") {
 		t.Errorf("a ticket that is not there: %v", err)
 	}
@@ -316,7 +316,7 @@ func TestPrintedFile(t *testing.T) {
 	} {
 		f := read(t, text)
 		printed := printPortals(f)
-		again, err := readPortals("/elsewhere/sp.toml", printed)
+		again, err := readPortals("/elsewhere/sp.toml", printed, false)
 		if err != nil {
 			t.Errorf("%v in\n%s", err, printed)
 			continue

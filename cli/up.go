@@ -44,6 +44,11 @@ func upCommand() *cli.Command {
 			&cli.BoolFlag{
 				Name: "watch", Usage: "read the file again when it changes, and not only on SIGHUP",
 			},
+			&cli.StringFlag{
+				Name: "status-socket", TakesFile: true,
+				Usage:       "answer sp check and sp config at this `PATH`, for whoever names it",
+				DefaultText: "in sp in the user's folder for what runs, where they look",
+			},
 		},
 		Action: action(runUp),
 	}
@@ -69,10 +74,7 @@ func runUp(c *call) error {
 	if err != nil {
 		return err
 	}
-	file, err := loadPortals(path)
-	if err == nil {
-		err = file.checkFiles()
-	}
+	file, err := loadPortals(path, true)
 	if err != nil {
 		return err
 	}
@@ -88,8 +90,9 @@ func runUp(c *call) error {
 	return u.run(c, c.yes("watch"))
 }
 
-// loadPortals reads a file of portals. An error is a *fileError, or that it cannot be read.
-func loadPortals(path string) (*portalFile, error) {
+// loadPortals reads a file of portals, and looks at the files that it names if that is asked for. An
+// error is a *fileError, or that it cannot be read.
+func loadPortals(path string, files bool) (*portalFile, error) {
 	text, _, err := atomicfile.ReadDeciding(path, keyfile.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, withHint(fmt.Errorf("file %s: %w", path, atomicfile.WithoutPath(err)),
@@ -98,7 +101,7 @@ func loadPortals(path string) (*portalFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("file %s: %w", path, atomicfile.WithoutPath(err))
 	}
-	return readPortals(path, string(text))
+	return readPortals(path, string(text), files)
 }
 
 // options are the daemon's. server is the process's socket, or nil.
@@ -127,7 +130,10 @@ func (u *up) run(c *call, watch bool) error {
 	if fromTerminal {
 		defer onEach(hangups, c.process.stop)()
 	}
-	server, err := control.Listen("")
+	server, err := control.Listen(c.text("status-socket"))
+	if err != nil && c.has("status-socket") {
+		return fmt.Errorf("--status-socket: %w", err)
+	}
 	if err != nil {
 		u.logger.Warn("sp check and sp config will not find this process", "error", err)
 	} else {
@@ -179,7 +185,7 @@ func (u *up) watch(ctx context.Context, tasks *sync.WaitGroup) {
 // reload applies the file as it is, and has all other files read again.
 func (u *up) reload() {
 	defer u.daemon.Reloading()()
-	file, err := loadPortals(u.path)
+	file, err := loadPortals(u.path, false) // what is not there, the daemon says
 	if err == nil {
 		err = u.apply(file)
 	}
@@ -191,7 +197,7 @@ func (u *up) reload() {
 
 // readChanged reads the file, and returns nil if its text is the one that was tried last.
 func (u *up) readChanged() (*portalFile, error) {
-	next, err := loadPortals(u.path)
+	next, err := loadPortals(u.path, false)
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if err != nil || next.text == u.tried {

@@ -62,7 +62,7 @@ func (u *up) answer(s *control.Server) {
 
 // try tells what another file would change.
 func (u *up) try(ctx context.Context, asked upCheck) (a upChange) {
-	next, err := readPortals(asked.File, asked.Text)
+	next, err := readPortals(asked.File, asked.Text, false)
 	if err == nil {
 		err = u.current().processChange(next)
 	}

@@ -288,7 +288,8 @@ func (d *Daemon) carryOut(ctx context.Context, steps []*step) error {
 		if s.site == nil {
 			continue
 		}
-		s.site.outlets.Store(&s.config.Outlets)
+		outlets := s.config.Outlets // and not a pointer into s, which has what ran before
+		s.site.outlets.Store(&outlets)
 		s.site.drain.Store(int64(s.config.Node.DrainTime()))
 		d.watchNetwork(s.config)
 		d.takeAway(s)

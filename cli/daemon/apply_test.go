@@ -39,12 +39,14 @@ func (s *street) inletAt(listen, to string) config.Config {
 func newStreet(t *testing.T, n int) *street {
 	t.Helper()
 	s := &street{lab: newLab(t)}
+	// A port that is listened at anew may be another connection's own meanwhile.
+	dir := t.TempDir()
 	for i := range n {
-		at := freePort(t)
+		at := fmt.Sprintf("unix:%s/o%d", dir, i)
 		service := serviceThatSays(t, fmt.Sprint(i))
 		s.named = append(s.named,
 			Named{fmt.Sprint("outlet ", i), s.outletAt(at, service)},
-			Named{fmt.Sprint("inlet ", i), s.inletAt(freePort(t), at)})
+			Named{fmt.Sprint("inlet ", i), s.inletAt(fmt.Sprintf("unix:%s/i%d", dir, i), at)})
 	}
 	d, err := StartAll(testkit.Context(t), s.named, Options{
 		Logger: slog.New(slog.DiscardHandler), Notify: s.notify,
@@ -113,7 +115,7 @@ func TestApplyAllLeavesOthersAlone(t *testing.T) {
 	s.applyAll(t, Change{})
 	s.changed()
 	s.at("outlet 1").Outlets[0].Target = serviceThatSays(t, "another")
-	s.at("inlet 2").Inlets[0].Listen = freePort(t)
+	s.at("inlet 2").Inlets[0].Listen += "b"
 	s.named = append(s.named, Named{"inlet new", s.inletAt(freePort(t), s.at("inlet 0").Inlets[0].To[0])})
 	s.applyAll(t, Change{New: []string{"inlet new"}, Changed: []string{"outlet 1", "inlet 2"}})
 	for _, c := range all {
@@ -277,8 +279,8 @@ func TestKeptFolders(t *testing.T) {
 	}
 }
 
-// TestManyChanges leaves nothing behind of what has been changed many times: no goroutine, and no
-// descriptor. SP_FULL=1 takes a thousand.
+// TestManyChanges leaves nothing behind of what has been changed many times: no goroutine, no
+// descriptor, and no memory. SP_FULL=1 takes a thousand.
 func TestManyChanges(t *testing.T) {
 	s := newStreet(t, 3)
 	s.node.Drain = config.NoDrain
@@ -291,7 +293,8 @@ func TestManyChanges(t *testing.T) {
 	}
 	kept := s.goTo(t, 2, "2")
 	targets := []string{serviceThatSays(t, "a"), serviceThatSays(t, "b")}
-	ways := []string{freePort(t), freePort(t)}
+	way := s.at("inlet 0").Inlets[0].Listen
+	ways := []string{way, way + "b"}
 	deny := []string{testkit.NewIdentity(t).Identifier().String()}
 	change := func(n int) {
 		s.changed()
@@ -302,24 +305,38 @@ func TestManyChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	settled := func() (goroutines, files int) {
+	works := func() {
 		_ = s.goTo(t, 0, "a").Close()
 		_ = s.goTo(t, 1, "1").Close()
 		testkit.Hurry(t, kept)
 		talk(t, kept, "not touched")
-		return runtime.NumGoroutine(), openFiles(t)
+	}
+	uses := func() (goroutines, files, heap int) {
+		runtime.GC()
+		runtime.GC() // what a pool keeps goes at the second
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return runtime.NumGoroutine(), openFiles(t), int(m.HeapAlloc)
 	}
 	for n := range 10 {
 		change(n + 1)
 	}
-	goroutines, files := settled()
-	for n := range testenv.OfFull(40, 1000) {
+	works()
+	goroutines, files, heap := uses()
+	for n := range testenv.OfFull(500, 1000) {
 		change(n + 1)
 	}
-	const some = 8 // of what comes and goes by itself
+	works()
+	const (
+		some = 100     // what sessions keep for those who may come, at most: links made ahead
+		more = 4 << 20 // bytes, likewise
+	)
 	testkit.Eventually(t, "all that has been changed is gone", func() bool {
-		g, f := settled()
-		return g <= goroutines+some && f <= files+some && len(s.allSites()) == len(s.named)
+		g, f, h := uses()
+		t.Logf("%d goroutines, %d before; %d files, %d before; %d KiB, %d before; %d nodes", g,
+			goroutines, f, files, h>>10, heap>>10, len(s.allSites()))
+		return g <= goroutines+some && f <= files+some && h <= heap+more &&
+			len(s.allSites()) == len(s.named)
 	})
 }
 
