@@ -226,8 +226,10 @@ func TestFileFaults(t *testing.T) {
 			"underscores"},
 		{"deny='Ix'\n[relay.a]\nlisten=':1'\n[relay.b]\nlisten=':2'\n", `1: deny "Ix": identifier ` +
 			"has 2 characters, want 65"},
-		{"allow=['I" + strings.Repeat("0", 64) + "']\n[relay.a]\nlisten=':1'\n",
-			"1: allow \"I" + strings.Repeat("0", 64) + "\": that Identifier is nobody's"},
+		{
+			"allow=['I" + strings.Repeat("0", 64) + "']\n[relay.a]\nlisten=':1'\n",
+			"1: allow \"I" + strings.Repeat("0", 64) + "\": that Identifier is nobody's",
+		},
 	} {
 		_, err := readPortals("f", test.text, false)
 		if err == nil {
