@@ -266,7 +266,8 @@ func TestTicketIsFile(t *testing.T) {
 			}
 		}
 	}
-	f, err := readPortals(filepath.Join(home, "sp.toml"), "[inlet.a]\nlisten=':1'\nticket='t'\n", false)
+	path := filepath.Join(home, "sp.toml")
+	f, err := readPortals(path, "[inlet.a]\nlisten=':1'\nticket='t'\n", false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -274,7 +275,7 @@ func TestTicketIsFile(t *testing.T) {
 	if c.Node.Ticket == "" || len(c.Inlets[0].To) != 1 {
 		t.Errorf("got %+v", c)
 	}
-	_, err = readPortals(filepath.Join(home, "sp.toml"), "[inlet.a]\nlisten=':1'\nticket='u'\n", false)
+	_, err = readPortals(path, "[inlet.a]\nlisten=':1'\nticket='u'\n", false)
 	if err == nil || !strings.Contains(err.Error(), ":3: inlet a: ") {
 		t.Errorf("a ticket that is not there: %v", err)
 	}
@@ -307,7 +308,7 @@ func everything(t *testing.T) string {
 	return strings.Join(slices.Sorted(maps.Values(top)), "") + tables
 }
 
-// TestPrintedFile reads what is printed of a file as the same portals, and prints it the same again.
+// TestPrintedFile reads what is printed of a file as the same portals, and prints it the same.
 func TestPrintedFile(t *testing.T) {
 	for _, text := range []string{
 		"[relay.a]\nlisten = ':4000'\n",

@@ -32,8 +32,8 @@ func upCommand() *cli.Command {
 		UsageText: "sp up [--config FILE] [--watch]",
 		Description: "Each table of the file is a role, [outlet.db], and its keys are the flags of " +
 			"that role; what stands\nat the top is for all. SIGHUP, or --watch, has the file read again: " +
-			"what is different is changed,\nand what is not goes on, connections included. If something of it " +
-			"cannot be done, nothing is.\nWhen a portal can be used, its kind, its name and the line " +
+			"what is different is changed,\nand what is not goes on, connections included. If " +
+			"something of it cannot be done, nothing is.\nWhen a portal can be used, its kind, its name and the line " +
 			"of its role are printed.\nsp check tells what is wrong with a file, and what it would " +
 			"change; sp config prints what runs.",
 		Flags: []cli.Flag{
@@ -90,8 +90,8 @@ func runUp(c *call) error {
 	return u.run(c, c.yes("watch"))
 }
 
-// loadPortals reads a file of portals, and looks at the files that it names if that is asked for. An
-// error is a *fileError, or that it cannot be read.
+// loadPortals reads a file of portals, and looks at the files that it names if that is asked for.
+// An error is a *fileError, or that it cannot be read.
 func loadPortals(path string, files bool) (*portalFile, error) {
 	text, _, err := atomicfile.ReadDeciding(path, keyfile.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {

@@ -116,7 +116,8 @@ func TestApplyAllLeavesOthersAlone(t *testing.T) {
 	s.changed()
 	s.at("outlet 1").Outlets[0].Target = serviceThatSays(t, "another")
 	s.at("inlet 2").Inlets[0].Listen += "b"
-	s.named = append(s.named, Named{"inlet new", s.inletAt(freePort(t), s.at("inlet 0").Inlets[0].To[0])})
+	to := s.at("inlet 0").Inlets[0].To[0]
+	s.named = append(s.named, Named{"inlet new", s.inletAt(freePort(t), to)})
 	s.applyAll(t, Change{New: []string{"inlet new"}, Changed: []string{"outlet 1", "inlet 2"}})
 	for _, c := range all {
 		talk(t, c, "after")
@@ -266,7 +267,7 @@ func TestKeptFolders(t *testing.T) {
 			kept = &keptFolders{read: k.read}
 		}
 		err := kept.allow(config.Config{Node: n}, selfFiles{key: n.Identity})
-		if want == "" && err != nil || want != "" && (err == nil || !strings.HasPrefix(err.Error(), want)) {
+		if (err == nil) != (want == "") || err != nil && !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
 		var problem *Error
