@@ -33,9 +33,10 @@ func upCommand() *cli.Command {
 		Description: "Each table of the file is a role, [outlet.db], and its keys are the flags of " +
 			"that role; what stands\nat the top is for all. SIGHUP, or --watch, has the file read again: " +
 			"what is different is changed,\nand what is not goes on, connections included. If " +
-			"something of it cannot be done, nothing is.\nWhen a portal can be used, its kind, its name and the line " +
-			"of its role are printed.\nsp check tells what is wrong with a file, and what it would " +
-			"change; sp config prints what runs.",
+			"something of it cannot be done, nothing is.\n" +
+			"When a portal can be used, its kind, its name and the line of its role are printed.\n" +
+			"sp check tells what is wrong with a file, and what it would change; sp config prints what " +
+			"runs.",
 		Flags: []cli.Flag{
 			&cli.StringFlag{
 				Name: "config", TakesFile: true, Value: defaultFile,

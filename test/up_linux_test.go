@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // upFile is a file for sp up: what stands at its top, and its tables, by their names.
@@ -224,7 +225,7 @@ func TestUpSystemd(t *testing.T) {
 	t.Parallel()
 	s := newSystemd(t)
 	f := newUpFile(newPerson(t), "drain = '0s'\n")
-	f.set("inlet.a", "listen = '"+anywhere+"'\nto = '"+freeAddress(t)+"'\n")
+	f.set("inlet.a", "listen = '"+anywhere+"'\nto = '"+testkit.Address(t)+"'\n")
 	f.u.through = func(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true} }
 	p := s.start(f.u.command("up", "--config", f.write()))
 	s.awaits("READY=1")
@@ -240,7 +241,7 @@ func TestUpSystemd(t *testing.T) {
 		s.awaits("READY=1")
 	}
 	reloads("the same")
-	f.set("inlet.b", "listen = '"+anywhere+"'\nto = '"+freeAddress(t)+"'\n")
+	f.set("inlet.b", "listen = '"+anywhere+"'\nto = '"+testkit.Address(t)+"'\n")
 	f.write()
 	reloads("something new")
 	f.set("inlet.b", "listen = 1\n")

@@ -117,7 +117,7 @@ func TestApplyAllLeavesOthersAlone(t *testing.T) {
 	s.at("outlet 1").Outlets[0].Target = serviceThatSays(t, "another")
 	s.at("inlet 2").Inlets[0].Listen += "b"
 	to := s.at("inlet 0").Inlets[0].To[0]
-	s.named = append(s.named, Named{"inlet new", s.inletAt(freePort(t), to)})
+	s.named = append(s.named, Named{"inlet new", s.inletAt(testkit.Address(t), to)})
 	s.applyAll(t, Change{New: []string{"inlet new"}, Changed: []string{"outlet 1", "inlet 2"}})
 	for _, c := range all {
 		talk(t, c, "after")
@@ -213,7 +213,7 @@ func TestApplyAllGoesBack(t *testing.T) {
 	c, other := s.goTo(t, 0, "0"), s.goTo(t, 1, "1")
 	s.changed()
 	s.at("outlet 0").Outlets[0].Target = serviceThatSays(t, "another")
-	s.named = append(s.named, Named{"inlet new", s.inletAt(freePort(t), freePort(t))})
+	s.named = append(s.named, Named{"inlet new", s.inletAt(testkit.Address(t), testkit.Address(t))})
 	s.at("inlet new").Inlets[0].NoWait = true
 	if _, err := s.ApplyAll(testkit.Context(t), s.named); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("got %v", err)
