@@ -56,7 +56,7 @@ func runCheck(c *call) error {
 	}
 	say(c.stdout, "%s: nothing is wrong with its %s", path, file.summary())
 	p, err := findUp(c.ctx, c.text("against"), path)
-	if errors.Is(err, errNothingRuns) && c.text("against") == "" {
+	if errors.Is(err, errNoUp) && c.text("against") == "" {
 		return nil
 	}
 	if err != nil {

@@ -97,10 +97,16 @@ func roleKinds() (all []string) {
 }
 
 // notKeys are flags of roles that are no keys, and why not.
-var notKeys = map[string]string{}
+var notKeys = map[string]string{
+	"status-socket": "it is a flag of sp up itself",
+	"log-file":      "the log of sp up is on stderr",
+	"no-status":     "a process of many portals can be asked",
+}
 
 // processKeys are those of the whole process, which stand at the top of a file only.
-var processKeys = []string{"log-format", "log-level", "no-sandbox", "memory", "survive-memory"}
+var processKeys = []string{"log-format", "log-level", "no-sandbox", "memory", "survive-memory",
+	"metrics", "metrics-token-file", "metrics-pprof", "log-connections",
+}
 
 // anchorKeys are those that say whom a portal trusts. They go together: who says one of them for a
 // portal does not want those of the top as well.

@@ -14,12 +14,14 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/control"
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/cli/keyfile"
 	"github.com/secureportal/sp/internal/atomicfile"
 	"github.com/secureportal/sp/internal/confine"
 	"github.com/secureportal/sp/internal/filewatch"
+	"github.com/secureportal/sp/portal"
 )
 
 // defaultFile is the file of portals where none is named.
@@ -111,6 +113,16 @@ func (u *up) options(c *call, server *control.Server) daemon.Options {
 		Logger: u.logger, Hint: hintFor, Audit: true, ReadyAtOnce: true, Notify: u.notify,
 		Confine: u.running.keys["no-sandbox"].Value != true,
 		Changes: &daemon.Folders{Read: confine.Folders(u.path)},
+	}
+	if policy, ok := portal.ParseLogPolicy(u.running.processText("log-connections", "failed")); ok {
+		o.LogConnections = policy
+	}
+	o.Version = c.flags.App.Version
+	o.Metrics = config.Metrics{
+		Listen: u.running.processText("metrics", ""), Pprof: u.running.keys["metrics-pprof"].Value == true,
+	}
+	if token := u.running.processText("metrics-token-file", ""); token != "" {
+		o.Metrics.TokenFile = (&fileReader{folder: filepath.Dir(u.path)}).absolute(token)
 	}
 	if server != nil {
 		o.Changes.Write = []string{filepath.Dir(server.Path())}
@@ -291,7 +303,10 @@ func (u *up) notify(e daemon.Event) {
 
 // processChange returns why a file cannot take the place of this one in the same process, or nil.
 func (f *portalFile) processChange(next *portalFile) error {
-	for _, name := range []string{"log-format", "log-level", "no-sandbox"} {
+	for _, name := range []string{
+		"log-format", "log-level", "no-sandbox", "metrics", "metrics-token-file", "metrics-pprof",
+		"log-connections",
+	} {
 		was, is := f.keys[name], next.keys[name]
 		if fmt.Sprint(was.Value) != fmt.Sprint(is.Value) {
 			line := max(is.Line(), 1)

@@ -48,6 +48,7 @@ type upChange struct {
 
 // answer has the process's socket answer.
 func (u *up) answer(s *control.Server) {
+	answerStatus(s, u.daemon)
 	s.Handle(configCommandName, func(context.Context, json.RawMessage) (any, error) {
 		return upConfig{File: u.path, Text: printPortals(u.current())}, nil
 	})
@@ -85,8 +86,8 @@ type upProcess struct {
 
 func (p upProcess) String() string { return fmt.Sprintf("process %d (%s)", p.PID, p.runs.File) }
 
-// errNothingRuns is that there is no process that runs a file of portals.
-var errNothingRuns = errors.New("no sp up of this user runs here")
+// errNoUp is that there is no process that runs a file of portals.
+var errNoUp = errors.New("no sp up of this user runs here")
 
 // findUp returns the process that wanted names by its number or its socket. If that is empty, it is
 // the one that runs the file at a path, or any if that is empty too.
@@ -113,7 +114,7 @@ func findUp(ctx context.Context, wanted, path string) (upProcess, error) {
 	}
 	switch len(found) {
 	case 0:
-		return upProcess{}, errNothingRuns
+		return upProcess{}, errNoUp
 	case 1:
 		return found[0], nil
 	}
