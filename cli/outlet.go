@@ -46,15 +46,20 @@ func outletCommand() *cli.Command {
 	}
 }
 
+// outletOf is what the flags say of an outlet itself.
+func outletOf(c *call) config.Outlet {
+	return config.Outlet{
+		Entrance: entranceConfig(c), Target: c.text("target"),
+		ProxyProtocol: c.text("proxy-protocol"),
+	}
+}
+
 func runOutlet(c *call) error {
 	options, err := daemonOptions(c)
 	if err != nil {
 		return err
 	}
-	out := config.Outlet{
-		Entrance: entranceConfig(c), Target: c.text("target"),
-		ProxyProtocol: c.text("proxy-protocol"),
-	}
+	out := outletOf(c)
 	options.Notify = func(e daemon.Event) {
 		if e.Kind == daemon.Ready {
 			say(c.stdout, "%s", inletCommandLine(out.Entrance, e))
