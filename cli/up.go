@@ -119,7 +119,8 @@ func (u *up) options(c *call, server *control.Server) daemon.Options {
 	}
 	o.Version = c.flags.App.Version
 	o.Metrics = config.Metrics{
-		Listen: u.running.processText("metrics", ""), Pprof: u.running.keys["metrics-pprof"].Value == true,
+		Listen: u.running.processText("metrics", ""),
+		Pprof:  u.running.keys["metrics-pprof"].Value == true,
 	}
 	if token := u.running.processText("metrics-token-file", ""); token != "" {
 		o.Metrics.TokenFile = (&fileReader{folder: filepath.Dir(u.path)}).absolute(token)
