@@ -64,6 +64,9 @@ func needsOf(c config.Config, files []string) confine.Needs {
 		if target, err := o.TargetAddress(); err == nil {
 			addAddress(&needs, target)
 		}
+		if check, err := o.TargetCheck(); err == nil && check != nil {
+			addAddress(&needs, check.Address())
+		}
 	}
 	for _, r := range c.Relays {
 		addEntrance(&needs, r.Entrance)
