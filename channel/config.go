@@ -50,6 +50,11 @@ type Config struct {
 	// peer, once peer has proved its identity and is trusted. Nil presents none.
 	Ticket func(peer identity.Identifier) []byte
 
+	// Instance says which of several processes this side is that one name leads to. A responder tells
+	// it in its handshakes: see Session.FarInstance. It has at most MaxName bytes. Nil and an empty
+	// one say nothing.
+	Instance func() string
+
 	// Keepalive is the time between two pings of a session that answers, while somebody would miss
 	// it. 0 means DefaultKeepalive.
 	Keepalive time.Duration
@@ -120,6 +125,14 @@ func (c *Config) initiators() trust.As {
 		return trust.As{Role: trust.Inlet}
 	}
 	return trust.As{Role: c.Initiators}
+}
+
+// instance is Instance.
+func (c *Config) instance() string {
+	if c.Instance == nil {
+		return ""
+	}
+	return c.Instance()
 }
 
 // KeepaliveInterval returns Keepalive, or its default.

@@ -54,6 +54,9 @@ var (
 	// ErrNeverSeen says that nothing of a flow has ever come to the far end, nor ever will: what was
 	// said in it may be said in another one.
 	ErrNeverSeen = errors.New("its link was lost before anything of it came to the far end")
+	// ErrProcessGone says that the process is not there any more that a session was with: whoever
+	// leads to that name says so.
+	ErrProcessGone = errors.New("the process that it was with is gone")
 	// ErrUnknownSession says that a flow names a session that is not here, or not any more.
 	ErrUnknownSession = errors.New("flow of an unknown session")
 	// ErrReplayed says that a flow's number has been used before.

@@ -57,6 +57,7 @@ type handshake struct {
 	peer     *identity.Peer
 	decision trust.Decision
 	name     string        // what the initiator believes it has reached
+	instance string        // which process the responder says that it is; empty: it does not say
 	survive  time.Duration // for how long the peer keeps a flow that has lost its link
 }
 

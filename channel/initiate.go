@@ -80,7 +80,7 @@ func (e *Endpoint) initiate(
 	if err := send(l, nil, prove); err != nil {
 		return nil, err
 	}
-	h.name = name
+	h.name, h.instance = name, h.name
 	s, err := newSession(h, e.static, suite, l)
 	if err != nil {
 		return nil, err

@@ -126,7 +126,9 @@ func (h *handshake) answer(message []byte) ([]byte, error) {
 	if err := h.readBare(message); err != nil {
 		return nil, err
 	}
-	return appendFrame(nil, func(dst []byte) ([]byte, error) { return h.writeProof(dst, "") })
+	return appendFrame(nil, func(dst []byte) ([]byte, error) {
+		return h.writeProof(dst, h.config.instance())
+	})
 }
 
 // refuse tells an initiator why it gets no session, and returns what to log.

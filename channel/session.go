@@ -27,6 +27,7 @@ type Session struct {
 
 	endpoint  *Endpoint
 	process   processKey    // the peer's
+	instance  string        // of the peer, as responder, as it says itself
 	survive   time.Duration // how long flows wait for another link; both sides want that
 	ways      atomic.Pointer[func() []Way]
 	reports   *reports // of flows that outlive their links
@@ -71,7 +72,7 @@ func newSession(
 	}
 	s := &Session{
 		config: h.config, role: h.role, id: h.peer.Identifier(), life: newLife(),
-		process: process, began: time.Now(),
+		process: process, instance: h.instance, began: time.Now(),
 		survive: min(h.survive, h.config.survive()),
 	}
 	s.control = newControl(l, s.end)
@@ -359,6 +360,11 @@ func (s *Session) Route() string {
 	}
 	return ""
 }
+
+// FarInstance returns which process the responder says that it is, to the initiator: one of several
+// that the name leads to. All links of the session have to lead to that one. Empty is that it does
+// not say; so it is for the responder.
+func (s *Session) FarInstance() string { return s.instance }
 
 // Link returns the session's own link, for those who want to know which it is. It must not be used.
 func (s *Session) Link() Conn { return s.control.link.Conn }

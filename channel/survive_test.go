@@ -205,6 +205,49 @@ func TestNewWay(t *testing.T) {
 	}
 }
 
+// A flow whose process is said to be gone is not kept waiting for as long as others, whatever other
+// ways come to; it goes on if one of those leads to the process in time.
+func TestProcessIsGone(t *testing.T) {
+	gone := func(context.Context, *Session) (*Session, error) {
+		return nil, fmt.Errorf("%w: says the relay", ErrProcessGone)
+	}
+	for _, found := range []bool{false, true} {
+		t.Run(fmt.Sprint("found ", found), func(t *testing.T) {
+			inSurvivingBubble(t, func(t *testing.T, p *peer) {
+				s := p.mustSession()
+				began := time.Now()
+				s.ResumeBy(func() []Way {
+					return []Way{{To: "gone", Make: gone}, {To: "other", Make: func(
+						ctx context.Context, instead *Session,
+					) (*Session, error) {
+						if found && time.Since(began) > goneGrace/2 {
+							return p.another(ctx, instead)
+						}
+						return nil, errors.New("down")
+					}}}
+				})
+				f := p.greeted(s)
+				synctest.Wait()
+				for _, k := range p.liveLinks() {
+					k.Cut()
+				}
+				if found {
+					write(t, f, "still there?")
+					expect(t, f, "still there?")
+					_ = f.CloseWrite()
+					expectEnd(t, f)
+					return
+				}
+				_, err := f.Read(make([]byte, 1))
+				wantNoEOF(t, err)
+				if took := time.Since(began); took < goneGrace || took > goneGrace+time.Second {
+					t.Errorf("%v after %v", err, took)
+				}
+			})
+		})
+	}
+}
+
 // talk is what one end of a flow says, and how it ends.
 type talk struct {
 	data  []byte

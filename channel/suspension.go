@@ -37,12 +37,13 @@ type suspension struct {
 	began   time.Time
 	wake    signal
 	ways    chan *Session // brings sessions that may take the session's place
-	stray   chan struct{} // gets something when a way leads elsewhere for good
+	stray   chan bool     // gets something when a way leads elsewhere for good
 
 	// run's own:
 	review  time.Time       // when trust is decided the next time at the latest
 	sought  map[string]bool // ways on which those are looked for, or were; nil before seek
 	seekers int             // on how many that goes on
+	gone    time.Time       // when the far end's process was said to be gone; zero: it was not
 
 	mu      sync.Mutex
 	looks   looks // whose time is over
@@ -88,7 +89,7 @@ func (s *Session) suspension() *suspension {
 		u := &suspension{
 			session: s, began: time.Now(), wake: newSignal(),
 			waiting: make(map[*Flow]*wait), ways: make(chan *Session),
-			stray: make(chan struct{}),
+			stray: make(chan bool),
 		}
 		if !s.endpoint.run(u.run) {
 			u.over, u.dead = true, true
@@ -227,8 +228,8 @@ func (u *suspension) run() {
 			u.seek(ctx, &tasks)
 		case next := <-u.ways:
 			u.found(next)
-		case <-u.stray:
-			u.strayed(ctx, &tasks)
+		case gone := <-u.stray:
+			u.strayed(ctx, &tasks, gone)
 		case <-ctx.Done():
 			u.failAll(ErrClosed)
 			continue
@@ -236,6 +237,7 @@ func (u *suspension) run() {
 		if !time.Now().Before(u.review) {
 			u.reviewTrust()
 		}
+		u.giveUpGone(time.Now())
 		u.work(ctx, &tasks)
 		timer.Reset(u.expire(time.Now()))
 	}

@@ -18,8 +18,9 @@ type Way struct {
 	To string
 
 	// Make makes a session, or returns one that is there already, that may lead to the far end of
-	// another one, which it never returns. It is called again when it has failed, and when what it
-	// has returned has ended.
+	// another one, which it never returns. It is called again when it has failed, and when what it has
+	// returned has ended. ErrProcessGone says that whoever leads this way has seen the process end:
+	// other ways are tried for a few seconds more.
 	Make func(ctx context.Context, instead *Session) (*Session, error)
 }
 
@@ -57,9 +58,9 @@ func (u *suspension) seek(ctx context.Context, tasks *sync.WaitGroup) {
 			u.sought[way.To] = true
 			u.seekers++
 			tasks.Go(func() {
-				u.seekBy(ctx, way)
+				gone := u.seekBy(ctx, way)
 				select {
-				case u.stray <- struct{}{}:
+				case u.stray <- gone:
 				case <-ctx.Done():
 				}
 			})
@@ -77,13 +78,36 @@ func (u *suspension) seekMore(ctx context.Context, tasks *sync.WaitGroup) {
 	}
 }
 
-// strayed takes note that a way leads elsewhere for good.
-func (u *suspension) strayed(ctx context.Context, tasks *sync.WaitGroup) {
+// strayed takes note that a way leads elsewhere for good, and whether that is because the process
+// is said to be gone.
+func (u *suspension) strayed(ctx context.Context, tasks *sync.WaitGroup, gone bool) {
 	u.seekers--
 	u.seek(ctx, tasks)
 	if u.seekers == 0 {
 		u.noWay()
 	}
+	if gone && u.gone.IsZero() {
+		u.gone = time.Now()
+	}
+}
+
+// goneGrace is for how long a process that is said to be gone is looked for by other ways.
+const goneGrace = 5 * time.Second
+
+// giveUpGone ends what has no link if the process has been said to be gone, and no other way has
+// led to it since.
+func (u *suspension) giveUpGone(now time.Time) {
+	if u.gone.IsZero() || now.Sub(u.gone) < goneGrace {
+		return
+	}
+	u.mu.Lock()
+	found := u.targetLocked() != nil
+	u.mu.Unlock()
+	if found {
+		u.gone = time.Time{}
+		return
+	}
+	u.noWay()
 }
 
 // noWay ends what has no link, once no way is left. What still has one goes on with it.
@@ -101,16 +125,18 @@ func (u *suspension) noWay() {
 }
 
 // seekBy brings sessions that a way leads to, as long as they may be with the same far end. It
-// returns when the way leads elsewhere for good.
-func (u *suspension) seekBy(ctx context.Context, way Way) {
+// returns when the way leads elsewhere for good, and whether the process is said to be gone.
+func (u *suspension) seekBy(ctx context.Context, way Way) (gone bool) {
 	pause := resumeRetry
 	for ctx.Err() == nil {
 		s, err := way.Make(ctx, u.session)
 		switch {
+		case errors.Is(err, ErrProcessGone):
+			return true
 		case errors.Is(err, trust.ErrNotTrusted), errors.Is(err, ErrWrongName):
-			return
+			return false
 		case err == nil && !s.continues(u.session):
-			return
+			return false
 		case err == nil:
 			select {
 			case u.ways <- s:
@@ -130,6 +156,7 @@ func (u *suspension) seekBy(ctx context.Context, way Way) {
 		}
 		pause = min(2*pause, resumeRetryMax)
 	}
+	return false
 }
 
 // continues tells whether s is with the same process as before, which it takes for the same.

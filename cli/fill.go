@@ -75,6 +75,7 @@ func entranceConfig(c *call) config.Entrance {
 		RelayIdentities: c.list("relay-identity"),
 		Mux:             c.yes("mux"),
 		Replace:         c.yes("replace"),
+		Share:           c.yes("share"),
 		NoWait:          c.yes("no-wait"),
 	}
 }

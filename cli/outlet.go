@@ -35,6 +35,20 @@ func outletCommand() *cli.Command {
 				Usage: "the `SERVICE`: host:port or unix:PATH; no host is loopback",
 			},
 			&cli.StringFlag{
+				Name: "check",
+				Usage: "find out whether the service is well, and refuse connections while it is not: " +
+					"`HOW` is tcp, or http://HOST:PORT/PATH, without a host on the target",
+			},
+			&cli.DurationFlag{
+				Name: "check-interval", Value: config.DefaultCheckInterval, Category: timeCategory,
+				Usage: "time between two checks; two in a row that fail, or do not, decide",
+			},
+			&cli.BoolFlag{
+				Name: "share",
+				Usage: "have the name on the relays together with other outlets of this identity that " +
+					"say so too: connections are spread over them",
+			},
+			&cli.StringFlag{
 				Name: "proxy-protocol",
 				Usage: "tell the service who is calling, with a header of the PROXY protocol: " +
 					"`VERSION` v2",
@@ -51,6 +65,7 @@ func outletOf(c *call) config.Outlet {
 	return config.Outlet{
 		Entrance: entranceConfig(c), Target: c.text("target"),
 		ProxyProtocol: c.text("proxy-protocol"),
+		Check:         c.text("check"), CheckInterval: c.duration("check-interval"),
 	}
 }
 

@@ -131,6 +131,7 @@ func byThisModule(e *example) {
 	identifier := initiator.Identifier()
 	e.is("identifier", identifier[:])
 	exampleSet(e, identifier)
+	exampleSharers(e)
 
 	hello, flow := exampleHandshake(e, initiator, responder)
 	e.is("hello", hello)
@@ -313,6 +314,7 @@ func bySecondImplementation(e *example) {
 	identifier := self.identifier()
 	e.is("identifier", identifier[:])
 	exampleMembers(e, identifier)
+	exampleProcesses(e)
 	e.is("prologue", prologue(exampleSuite, [16]byte{}))
 	i := &initiator{
 		T: e.T, symmetric: newSymmetric(exampleSuite, e.document["prologue"]), self: self,

@@ -27,6 +27,10 @@ type Outlet struct {
 	// protocol, version 2, that says who is calling.
 	ProxyProtocol bool
 
+	// Check says whether the service is well: while it is not, streams are refused. Its user runs it.
+	// Nil is that it always is.
+	Check *Check
+
 	// Track is told of each connection to the service, and returns who follows it. Nil is told of
 	// none.
 	Track func(app route.Conn) Follower
@@ -51,8 +55,13 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 		return err
 	}
 	began := time.Now()
+	if err := o.Check.refusal(); err != nil {
+		outletRefusals.Inc()
+		return err
+	}
 	target, err := o.dial(ctx, header)
 	if err != nil {
+		o.Check.hasten()
 		outletRefusals.Inc()
 		return refusal(err)
 	}

@@ -33,12 +33,16 @@ const (
 
 // again is what it takes to open a stream again. Nil is a stream that is not.
 type again struct {
-	open     func(context.Context) (*Stream, error)
-	allowed  func() bool // whether there are not too many of them
-	life     context.Context
-	run      func(func()) bool // on a goroutine that who ends life waits for
-	by       time.Time         // when to give up
-	answerBy time.Time         // set before anything is done with the stream
+	open    func(context.Context) (*Stream, error)
+	allowed func() bool // whether there are not too many of them
+	// elsewhere tells whether that would be with another process that shares the name. Nil: no.
+	elsewhere func() bool
+	on        atomic.Pointer[healthCheck] // the path that the stream is on
+	refused   func(on *healthCheck)       // is told that whoever that leads to has refused it
+	life      context.Context
+	run       func(func()) bool // on a goroutine that who ends life waits for
+	by        time.Time         // when to give up
+	answerBy  time.Time         // set before anything is done with the stream
 
 	possible atomic.Bool // until the far end has answered, or too much has been written
 	left     int         // tries; the stream's reading lock guards it
@@ -46,6 +50,8 @@ type again struct {
 	// The stream's writing lock guards these.
 	sent  []byte // by the application
 	ended bool   // so has its direction
+	// abandoned says that the stream was reset before the application had said anything.
+	abandoned bool
 
 	taken atomic.Int64 // from the process's budget, for what is kept beyond againBytes
 
@@ -185,10 +191,13 @@ func (a *again) begin() (context.Context, context.CancelFunc) {
 func (s *Stream) openAgain(err error) bool {
 	a := s.again.Load()
 	if !a.mayHappen() || a.left == 0 || errors.Is(err, os.ErrDeadlineExceeded) ||
-		!notCarried(err, true) {
+		!a.notCarried(err, true) {
 		return false
 	}
 	a.left--
+	if status := (*StatusError)(nil); errors.As(err, &status) && !status.Hearsay && a.refused != nil {
+		a.refused(a.on.Load())
+	}
 	s.failure.Store(&err)     // whoever else fails now, fails because of that
 	_ = netio.Reset(s.conn()) // nothing more goes out on it, and whoever writes does not wait for it
 	w := &s.writing
@@ -199,14 +208,14 @@ func (s *Stream) openAgain(err error) bool {
 			w.Unlock()
 		}
 	}()
-	silent := len(a.sent) == 0 && !a.ended
-	if !a.mayHappen() || !notCarried(err, silent) || !a.allowed() {
+	silent := len(a.sent) == 0 && !a.ended || a.abandoned
+	if !a.mayHappen() || !a.notCarried(err, silent) || !a.allowed() {
 		return false
 	}
 	ctx, cancel := a.begin()
 	defer cancel()
 	select {
-	case <-time.After(rand.N(againPause)):
+	case <-time.After(a.pause()):
 	case <-ctx.Done():
 		return false
 	}
@@ -230,6 +239,21 @@ func (s *Stream) openAgain(err error) bool {
 	return true
 }
 
+// abandon resets a stream that is not answered, so that it is opened again, unless the application
+// has said something that may have been carried.
+func (s *Stream) abandon() {
+	a := s.again.Load()
+	w := &s.writing
+	if !a.mayHappen() || !w.TryLock() { // somebody who writes has something to say
+		return
+	}
+	defer w.Unlock()
+	if s.awaiting.Load() && len(a.sent) == 0 && !a.ended && !a.abandoned {
+		a.abandoned = true
+		_ = netio.Reset(s.conn())
+	}
+}
+
 // sayAgainLocked says again what has been said, where the stream goes on. The answer says what is
 // wrong with it, if that fails.
 func (s *Stream) sayAgainLocked(a *again, next *Stream) {
@@ -248,13 +272,34 @@ func (s *Stream) moveLocked(ctx context.Context, next *Stream) bool {
 		_ = conn.Close()
 		return false
 	}
-	s.reading.from, s.reading.ahead = next.reading.from, nil
+	s.reading.from, s.reading.ahead, a.abandoned = next.reading.from, nil, false
 	s.failure.Store(nil)
 	if s.answerBy.Load() {
 		_ = conn.SetReadDeadline(a.answerBy)
 	}
 	streamsAgain.Inc()
 	return true
+}
+
+// pause returns how long to wait before the stream is opened again.
+func (a *again) pause() time.Duration {
+	if a.isElsewhere() {
+		return 0
+	}
+	return rand.N(againPause)
+}
+
+func (a *again) isElsewhere() bool { return a.elsewhere != nil && a.elsewhere() }
+
+// notCarried is the function notCarried. A process that says that it does not reach the service is
+// no better when it is asked again, but another one may be.
+func (a *again) notCarried(err error, silent bool) bool {
+	if notCarried(err, silent) {
+		return true
+	}
+	var status *StatusError
+	return errors.As(err, &status) && !status.Hearsay &&
+		(status.Code == wire.Refused || status.Code == wire.Unreachable) && a.isElsewhere()
 }
 
 // notCarried tells whether a stream that has failed because of err has certainly not brought

@@ -18,8 +18,10 @@ type Failover struct {
 
 	mu      sync.Mutex
 	paths   []*healthCheck // at least one; the list is never changed, but replaced
-	changed chan struct{}  // closed, and made anew, whenever a path goes up or down
-	current *healthCheck   // what the log says that new streams take
+	places  map[*healthCheck]Choice
+	spread  spread
+	changed chan struct{} // closed, and made anew, whenever a path goes up or down
+	current *healthCheck  // what the log says that new streams take
 	again   tokenbucket.Bucket
 }
 
@@ -34,24 +36,34 @@ func (n *Node) NewFailover(routes []Route) *Failover {
 	return f
 }
 
-// SetRoutes has the paths be those that routes name, at least one. One that has been there before
-// is as it was; streams that were opened on one that is no more go on.
+// SetRoutes is SetPaths with each route a worse path than the one before.
 func (f *Failover) SetRoutes(routes []Route) {
+	all := make([]Choice, len(routes))
+	for i, to := range routes {
+		all[i] = Choice{Route: to, Rank: i}
+	}
+	f.SetPaths(all)
+}
+
+// SetPaths has the paths be these, at least one. One whose route has been there before is as it
+// was; streams that were opened on one that is no more go on.
+func (f *Failover) SetPaths(all []Choice) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	paths := make([]*healthCheck, 0, len(routes))
-	for _, to := range routes {
-		same := func(h *healthCheck) bool { return slices.Equal(h.route, to) }
+	paths, places := make([]*healthCheck, 0, len(all)), make(map[*healthCheck]Choice, len(all))
+	for _, path := range all {
+		same := func(h *healthCheck) bool { return slices.Equal(h.route, path.Route) }
 		if slices.ContainsFunc(paths, same) {
 			continue
 		}
+		h := f.node.newHealthCheck(path.Route)
 		if i := slices.IndexFunc(f.paths, same); i >= 0 {
-			paths = append(paths, f.paths[i])
-			continue
+			h = f.paths[i]
 		}
-		paths = append(paths, f.node.newHealthCheck(to))
+		paths = append(paths, h)
+		places[h] = path
 	}
-	f.paths = paths
+	f.paths, f.places = paths, places
 	select {
 	case f.told <- struct{}{}:
 	default:
@@ -229,7 +241,7 @@ func (f *Failover) areKnownDown(before map[*healthCheck]uint64) bool {
 	return true
 }
 
-// OpenWith opens a stream on the first path that is up, with a few bytes for the service in the
+// OpenWith opens a stream on the best path that is up, with a few bytes for the service in the
 // opening message. While no path is up, it waits for one, as long as ctx lets it, or until it is
 // known that all have been down for longer than a restart takes.
 //
@@ -239,55 +251,35 @@ func (f *Failover) areKnownDown(before map[*healthCheck]uint64) bool {
 func (f *Failover) OpenWith(
 	ctx context.Context, flags wire.Flags, payload []byte,
 ) (*Stream, error) {
-	s, on, err := f.open(ctx, nil, flags, payload)
+	s, on, counted, err := f.openCounted(ctx, nil, flags, payload)
 	if err != nil {
 		return nil, err
 	}
+	s.countedBy(counted)
 	by, ok := ctx.Deadline()
 	if !ok {
 		by = time.Now().Add(on.node.connectTimeout())
 	}
-	s.again.Store(newAgain(on.node, by, f.mayOpenAgain,
-		func(ctx context.Context) (next *Stream, err error) {
-			next, on, err = f.open(ctx, on, flags, payload)
-			return next, err
-		}))
+	again := newAgain(on.node, by, f.mayOpenAgain, nil)
+	again.open = func(ctx context.Context) (*Stream, error) {
+		next, to, counted, err := f.openCounted(ctx, again.on.Load(), flags, payload)
+		if err != nil {
+			return nil, err
+		}
+		again.on.Store(to)
+		s.countedBy(counted)
+		if ctx.Err() != nil { // closed meanwhile
+			s.countedBy(nil)
+		}
+		f.expectAnswer(s, to)
+		return next, nil
+	}
+	again.on.Store(on)
+	again.refused = f.refused
+	again.left, again.elsewhere = f.tries(), func() bool { return f.hasOther(again.on.Load()) }
+	s.again.Store(again)
 	f.expectAnswer(s, on)
 	return s, nil
-}
-
-// open opens a stream on the first path that is up, or rather on another one than that which has
-// failed just now.
-func (f *Failover) open(
-	ctx context.Context, failed *healthCheck, flags wire.Flags, payload []byte,
-) (s *Stream, on *healthCheck, err error) {
-	for {
-		if on, err = f.awaitNow(ctx); err != nil {
-			return nil, nil, err
-		}
-		if other := f.upBut(failed); other != nil {
-			on = other
-		}
-		s, err = on.node.OpenWith(ctx, on.route, flags, payload)
-		if err == nil || ctx.Err() != nil {
-			return s, on, err
-		}
-		select { // the path is down, and its health check will say so
-		case <-time.After(firstRetry):
-		case <-ctx.Done():
-			return nil, nil, err
-		}
-	}
-}
-
-// upBut returns the first path that is up and is not failed, or nil.
-func (f *Failover) upBut(failed *healthCheck) *healthCheck {
-	for _, path := range f.all() {
-		if path != failed && path.isUp() {
-			return path
-		}
-	}
-	return nil
 }
 
 // mayOpenAgain counts a stream that is opened again, and tells whether there are not too many.

@@ -26,6 +26,7 @@ var (
 type healthCheck struct {
 	node     *Node
 	route    Route
+	sharer   string        // which process it leads to, if several share its name
 	retryNow chan struct{} // somebody waits for the path
 
 	mu    sync.Mutex
@@ -44,7 +45,7 @@ type healthCheck struct {
 // newHealthCheck returns the health check of r. It does nothing before run.
 func (n *Node) newHealthCheck(r Route) *healthCheck {
 	return &healthCheck{
-		node: n, route: r, retryNow: make(chan struct{}, 1), since: time.Now(),
+		node: n, route: r, sharer: sharer(r), retryNow: make(chan struct{}, 1), since: time.Now(),
 	}
 }
 

@@ -188,6 +188,30 @@ func tellOne(ctx context.Context, message string, again Again) error {
 	return err
 }
 
+// Way is which nodes have passed on an opening message, and for whom, as far as their labels tell.
+type Way struct{ by by }
+
+// WayOf returns the way that some labels on a return route stand for.
+func WayOf(labels Route) Way { return Way{cameBy(labels)} }
+
+// IsDirect tells whether none has.
+func (w Way) IsDirect() bool { return w.by == by{} }
+
+// CameBy returns the way that the request has come: for one that tells that the way goes away, the
+// one that it means. It is called before the request is answered.
+func (q *Request) CameBy() Way {
+	if q.SaysLeaving() {
+		return WayOf(q.Message.Return)
+	}
+	return WayOf(passedBy(q.Message.Return))
+}
+
+// SaysLeaving tells whether the request tells somebody that the way goes away by which it has come.
+func (q *Request) SaysLeaving() bool {
+	last := len(q.Message.Onward) - 1
+	return last >= 0 && q.Message.Onward[last] == leavingAddress
+}
+
 // by is which nodes have passed on an opening message, and for whom. The zero value is none.
 type by [sha256.Size]byte
 

@@ -133,6 +133,7 @@ func NewNode(config Config) (*Node, error) {
 		n.config.Channel.Activity = new(channel.Activity)
 	}
 	n.config.Channel.Began = n.sessionBegan
+	n.config.Channel.Instance = n.offers.sharedAs
 	endpoint, err := channel.New(n.config.Channel)
 	if err != nil {
 		return nil, err

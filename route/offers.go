@@ -34,6 +34,9 @@ type offers struct {
 	resolvers []resolver     // no prefix begins another one
 	byName    bool           // the empty name has to be claimed too
 	names     map[string]int // how many times each has been claimed
+
+	instance string // which process the node is, of those that share a name
+	shares   int    // how many times that has been said
 }
 
 // resolver finds the services whose names begin with a prefix.
@@ -115,6 +118,28 @@ func (o *offers) claim(name string) (release func()) {
 	}
 }
 
+// share has the node say which process it is until release is called, once.
+func (o *offers) share(instance string) (release func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.instance = instance
+	o.shares++
+	return func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.shares--; o.shares == 0 {
+			o.instance = ""
+		}
+	}
+}
+
+// sharedAs returns which process the node is, if it shares a name.
+func (o *offers) sharedAs() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.instance
+}
+
 // accept returns an error if a peer that believes it has reached name has reached another.
 func (o *offers) accept(name string) error {
 	o.mu.Lock()
@@ -128,10 +153,13 @@ func (o *offers) accept(name string) error {
 	return fmt.Errorf("the peer was led here but wants %q", name)
 }
 
-// stays tells whether a step by name, which leads to an outlet, leads nowhere else: the node is
-// that outlet. A relay is not the outlets that have claimed a name on it, whatever it is called
-// itself.
+// stays tells whether a step by name, which leads to an outlet, or to one of several processes,
+// leads nowhere else: the node is that outlet, or that process. A relay is not the outlets that
+// have claimed a name on it, whatever it is called itself.
 func (o *offers) stays(name string) bool {
+	if own, ok := strings.CutPrefix(name, InstancePrefix); ok {
+		return own != "" && own == o.sharedAs()
+	}
 	if !strings.HasPrefix(name, ForwardPrefix) {
 		return false
 	}

@@ -36,6 +36,10 @@ const (
 	MemberName    = "member"      // the same: joins it with another one
 	ForwardPrefix = "forward_to_" // and the name that an outlet has claimed on a relay
 	HeldPrefix    = "held_"       // the same, for a relay that has it itself and does not pass on
+	SharedPrefix  = "shared_"     // of a relay: says which processes share the name that follows
+
+	// InstancePrefix and an instance say, behind one of the former two, which of those is meant.
+	InstancePrefix = "instance_"
 
 	MaxOutletName = wire.MaxName - len(ForwardPrefix) // bytes of such a name
 )

@@ -10,7 +10,6 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/netio"
-	"github.com/secureportal/sp/wire"
 )
 
 // sessions are a node's sessions with others as their initiator, one for each beginning of a route
@@ -171,32 +170,20 @@ func sessionKey(r Route, segs []Route, k int) string {
 
 // attempt makes p's session.
 func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
-	var at whereabouts
-	open := func(ctx context.Context) (channel.Conn, error) {
-		s, err := n.open(ctx, r, segs, k, wire.Message{}, &at)
-		if err != nil {
-			return nil, err
-		}
-		s.Background() // whoever would miss it, would miss the session that it is for
-		return s, nil
-	}
-	name := forwardName(segs[:k+1]...)
-	as := takenFor(segs, k)
-	session, err := n.onThisNetwork(func(ctx context.Context) (*channel.Session, error) {
-		at.at.Store(nil)
-		return n.endpoint.InitiateTo(ctx, expected(segs[k]), name, as, open)
-	})
+	way := &sessionWay{node: n, r: r, segs: segs, k: k}
+	session, err := n.onThisNetwork(way.initiate)
 	var foreign *ForeignError
 	if errors.As(err, &foreign) {
 		err = foreign
 	} else if status := (*StatusError)(nil); errors.As(err, &status) {
-		err = status
-	} else if name == "" && errors.Is(err, channel.ErrWrongName) {
+		err = way.gone(status)
+	} else if forwardName(segs[:k+1]...) == "" && errors.Is(err, channel.ErrWrongName) {
 		err = fmt.Errorf("%w: %w", err, ErrByName)
 	}
 	if err == nil {
-		session.SetRoute(Format(r[:length(segs[:k+1])]))
-		n.resumable(session, r, segs, k)
+		led := *way.led.Load()
+		session.SetRoute(Format(led[:len(led)-len(r)+length(segs[:k+1])]))
+		n.resumable(session, way)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

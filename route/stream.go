@@ -45,6 +45,8 @@ type Stream struct {
 	}
 
 	asker *asker // of the acceptor's side of a secure channel; nil otherwise
+
+	counted atomic.Pointer[func()] // ends that a Failover counts it; nil where none does
 }
 
 // answerer is where a stream's status comes from. Like all that is of no use once that has been
@@ -472,12 +474,14 @@ func (s *Stream) CloseWrite() error {
 // Close implements net.Conn.
 func (s *Stream) Close() error {
 	s.again.Load().stop()
+	s.countedBy(nil)
 	return s.conn().Close()
 }
 
 // Reset implements netio.Resetter.
 func (s *Stream) Reset() error {
 	s.again.Load().stop()
+	s.countedBy(nil)
 	return netio.Reset(s.conn())
 }
 
@@ -488,6 +492,7 @@ func (s *Stream) ResetDelivered(wait time.Duration) {
 	_ = s.SetWriteDeadline(by)
 	_ = s.Flush()
 	s.again.Load().stop()
+	s.countedBy(nil)
 	netio.ResetDelivered(s.conn(), time.Until(by))
 }
 

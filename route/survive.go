@@ -51,18 +51,19 @@ func (b *besides) remove(f *Failover) {
 	delete(b.sets, f)
 }
 
-// of returns the routes that lead where a route does whose session has the key, but for that one.
-func (b *besides) of(key string) (all []Route) {
+// of returns the routes beside those whose sessions have keys that lead where led does, whose
+// session has the first: to the same process, if the service is shared by several.
+func (b *besides) of(led Route, keys ...string) (all []Route) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	seen := []string{key}
-	has := func(r Route) bool { return lastSessionKey(r) == key }
+	seen := keys[:1:1]
+	has := func(r Route) bool { return slices.Contains(keys, lastSessionKey(r)) }
 	for _, set := range b.sets {
 		if !slices.ContainsFunc(set.now, has) && !slices.ContainsFunc(set.former, has) {
 			continue
 		}
 		for _, r := range set.now {
-			if k := lastSessionKey(r); !slices.Contains(seen, k) {
+			if k := lastSessionKey(r); !slices.Contains(seen, k) && sharer(r) == sharer(led) {
 				seen = append(seen, k)
 				all = append(all, r)
 			}
@@ -89,8 +90,11 @@ func lastSessionKey(r Route) string {
 func (n *Node) Outlives() bool { return n.config.Channel.Survive >= channel.MinSurvive }
 
 // resumable has connections in a session, which segments 0 to k of r lead to, go on in another one
-// if it is lost: on the same route, or on one beside it.
-func (n *Node) resumable(s *channel.Session, r Route, segs []Route, k int) {
+// if it is lost: on the route that has led to it, or on one beside that.
+func (n *Node) resumable(s *channel.Session, w *sessionWay) {
+	r, k := *w.led.Load(), w.k
+	segs := segments(r)
+	asked := sessionKey(w.r, w.segs, k)
 	s.ResumeBy(func() []channel.Way {
 		key := sessionKey(r, segs, k)
 		ways := []channel.Way{{
@@ -99,7 +103,7 @@ func (n *Node) resumable(s *channel.Session, r Route, segs []Route, k int) {
 				return n.session(ctx, r, segs, k, instead)
 			},
 		}}
-		for _, other := range n.besides.of(key) {
+		for _, other := range n.besides.of(r, key, asked) {
 			ways = append(ways, channel.Way{
 				To: lastSessionKey(other),
 				Make: func(ctx context.Context, _ *channel.Session) (*channel.Session, error) {

@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -35,9 +36,28 @@ func (h *healthCheck) maySuspect(now time.Time) bool {
 // expectAnswer has a path suspected if a stream that was opened on it is not answered soon. Where
 // there is no other path to take, nobody needs to know.
 func (f *Failover) expectAnswer(s *Stream, on *healthCheck) {
-	if f.upBut(on) != nil {
-		f.suspectIn(on.patience(), s, on, suspectTimes)
+	if len(f.besidesOf(on)) == 0 {
+		return
 	}
+	f.suspectIn(on.patience(), s, on, suspectTimes)
+	if on.sharer != "" {
+		f.leaveIn(on.patience(), s, on)
+	}
+}
+
+// leaveIn has a stream opened with another process that shares the name, once the path that it is
+// on is down, as long as it waits for its first answer. It is looked at again and again.
+func (f *Failover) leaveIn(while time.Duration, s *Stream, on *healthCheck) {
+	time.AfterFunc(while, func() {
+		a := s.again.Load()
+		switch {
+		case !s.awaiting.Load() || !a.mayHappen() || a.on.Load() != on:
+		case !on.isUp() && f.hasOther(on):
+			on.node.Go(s.abandon)
+		default:
+			f.leaveIn(while, s, on)
+		}
+	})
 }
 
 // suspectIn has the path suspected after a while if the stream still waits, and so many times in
@@ -63,31 +83,36 @@ func (f *Failover) suspectIn(while time.Duration, s *Stream, on *healthCheck, ti
 	})
 }
 
-// compare asks the far end by a path and by the next one that is up, at the same time. If the one
-// is silent while the other answers, new streams take that, and what is open goes on there if it
-// outlives its links. A far end that is slow, or a machine that is busy, is so on both: then it is
-// not known what becomes of the path.
+// compare asks the far end by a path and by others that are up, at the same time. If the one is
+// silent while another one answers, new streams take that, and what is open goes on by another way
+// to the same process if there is one, and it outlives its links. A far end that is slow, or a
+// machine that is busy, is so on all: then it is not known what becomes of the path.
 func (f *Failover) compare(on *healthCheck) (known bool) {
-	other := f.upBut(on)
 	session := on.node.successor(on.route, nil)
-	if other == nil || session == nil {
-		return false
-	}
-	beside := other.node.successor(other.route, nil)
-	if beside == nil {
+	if session == nil {
 		return false
 	}
 	ctx, cancel := context.WithTimeout(on.node.life.ctx, on.patience())
 	defer cancel()
-	var silent, answered error
+	var silent error
+	var answered atomic.Pointer[healthCheck]
 	var tasks sync.WaitGroup
 	tasks.Go(func() { _, silent = session.Ping(ctx) })
-	tasks.Go(func() { _, answered = beside.Ping(ctx) })
+	for _, path := range f.besidesOf(on) {
+		if beside := path.node.successor(path.route, nil); beside != nil {
+			tasks.Go(func() {
+				if _, err := beside.Ping(ctx); err == nil {
+					answered.Store(path)
+				}
+			})
+		}
+	}
 	tasks.Wait()
+	other := answered.Load()
 	switch {
 	case silent == nil || session.Err() != nil:
 		return true
-	case answered != nil:
+	case other == nil:
 		return false
 	}
 	on.mu.Lock()

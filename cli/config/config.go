@@ -145,7 +145,7 @@ func claim(taken map[string]string, who, listen string, e Entrance) error {
 		}
 		taken[listen] = who
 	}
-	terms := fmt.Sprintf("%s %q %v", who, e.RelayIdentities, e.Mux)
+	terms := fmt.Sprintf("%s %q %v %v", who, e.RelayIdentities, e.Mux, e.Share)
 	for _, relay := range e.Relays {
 		key := relay + " " + e.Name
 		if other, ok := taken[key]; ok && other != terms {

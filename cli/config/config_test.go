@@ -134,6 +134,25 @@ func TestValidate(t *testing.T) {
 		"proxy": {
 			"proxy-protocol", "v2", func(c *Config) { c.Outlets[0].ProxyProtocol = "v1" },
 		},
+		"check": {
+			"check", "neither tcp nor", func(c *Config) { c.Outlets[0].Check = "ping" },
+		},
+		"check of a page": {"", "", func(c *Config) { c.Outlets[0].Check = "http:///health" }},
+		"check interval": {
+			"check-interval", "-1s", func(c *Config) { c.Outlets[0].CheckInterval = -time.Second },
+		},
+		"shared where it listens": {"relay", "share", func(c *Config) {
+			c.Outlets[0].Relays, c.Outlets[0].Name = nil, ""
+			c.Outlets[0].Share = true
+		}},
+		"shared by one of two": {"name", "another portal", func(c *Config) {
+			c.Outlets[0].Relays, c.Outlets[0].Name = []string{"a:1"}, "x"
+			c.Outlets = append(c.Outlets, c.Outlets[0])
+			c.Outlets[1].Service, c.Outlets[1].Share, c.Outlets[1].Listen = "other", true, ""
+		}},
+		"shared service of a relay": {"service", "nodes have", func(c *Config) {
+			c.Outlets[0].Service = "instance_0123456789abcdef"
+		}},
 		"service": {
 			"service", "letters", func(c *Config) { c.Outlets[0].Service = "d b" },
 		},

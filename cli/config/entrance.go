@@ -37,6 +37,10 @@ type Entrance struct {
 	// Otherwise that process keeps it as long as it answers. Field "replace".
 	Replace bool
 
+	// Share has the name on the relays together with other processes of the node's identity that
+	// share it. Field "share".
+	Share bool
+
 	// NoWait has the start fail if a relay does not answer or refuses the name. Otherwise it is
 	// tried again until it works. Field "no-wait".
 	NoWait bool
@@ -56,6 +60,9 @@ func (e Entrance) Validate() error {
 	}
 	if len(e.Relays) > 0 && e.Name == "" {
 		return fieldError("name", "{relay} stands without {name}")
+	}
+	if e.Share && len(e.Relays) == 0 {
+		return fieldError("relay", "{share} stands without {relay}: a name is shared on a relay")
 	}
 	if e.Name != "" {
 		if err := route.Forward(e.Name).Validate(); err != nil {

@@ -3,7 +3,9 @@ package config
 import (
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/route/transport"
@@ -27,7 +29,19 @@ type Outlet struct {
 	// ProxyProtocol has each connection to the service begin with a header of the PROXY
 	// protocol that tells who is calling: "v2". Empty means none. Field "proxy-protocol".
 	ProxyProtocol string
+
+	// Check says how to find out whether the service is well: "tcp", or a URL of http, which without
+	// a host is asked of Target. While it is not, connections are refused. Empty means that it always
+	// is. Field "check".
+	Check string
+
+	// CheckInterval is the time between two checks. 0 means DefaultCheckInterval. Field
+	// "check-interval".
+	CheckInterval time.Duration
 }
+
+// DefaultCheckInterval is the time between two checks of a service.
+const DefaultCheckInterval = portal.DefaultCheckInterval
 
 // reserved are services that a node or a relay has itself.
 var reserved = []string{
@@ -45,7 +59,8 @@ func (o Outlet) Validate() error {
 		return fieldError("relay", "{name} stands without {listen} or {relay}")
 	}
 	name := o.ServiceName()
-	if slices.Contains(reserved, name) || strings.HasPrefix(name, route.ForwardPrefix) {
+	_, isInstance := route.InstanceOf(route.Address{Kind: route.KindService, Name: name})
+	if slices.Contains(reserved, name) || strings.HasPrefix(name, route.ForwardPrefix) || isInstance {
 		return fieldError("service", "{service} %q: nodes have a service of that name", name)
 	}
 	if err := (route.Address{Kind: route.KindService, Name: name}).Validate(); err != nil {
@@ -57,7 +72,29 @@ func (o Outlet) Validate() error {
 	if v := o.ProxyProtocol; v != "" && v != "v2" {
 		return fieldError("proxy-protocol", "{proxy-protocol} %q is not v2", v)
 	}
-	return nil
+	if o.CheckInterval < 0 {
+		return fieldError("check-interval", "{check-interval} %v is not a time to wait",
+			o.CheckInterval)
+	}
+	_, err := o.TargetCheck()
+	return err
+}
+
+// TargetCheck is what Check says, or nil if there is none.
+func (o Outlet) TargetCheck() (*portal.Check, error) {
+	if o.Check == "" {
+		return nil, nil
+	}
+	target, err := o.TargetAddress()
+	if err != nil {
+		return nil, err
+	}
+	c, err := portal.ParseCheck(o.Check, target)
+	if err != nil {
+		return nil, fieldError("check", "{check}: %w", err)
+	}
+	c.Interval = o.CheckInterval
+	return c, nil
 }
 
 // ServiceName is Service with its default filled in.

@@ -74,6 +74,9 @@ func addNeeds(needs *confine.Needs, c config.Config, files []string) {
 		if target, err := o.TargetAddress(); err == nil {
 			addAddress(needs, target)
 		}
+		if check, err := o.TargetCheck(); err == nil && check != nil {
+			addAddress(&needs, check.Address())
+		}
 	}
 	for _, r := range c.Relays {
 		addEntrance(needs, r.Entrance)

@@ -274,7 +274,8 @@ func (s *site) newClaims(
 		New: func(to route.Route) *relay.Client {
 			return &relay.Client{
 				Relay: to, Name: e.Name, Dial: dialer.node, Serve: m.node, MuxOnly: e.Mux,
-				Instance: s.instance, Replace: e.Replace, ClaimTimeout: s.config.DialTime(),
+				Instance: s.instance, Replace: e.Replace, Share: e.Share, Health: &s.health,
+				ClaimTimeout: s.config.DialTime(),
 			}
 		},
 	}

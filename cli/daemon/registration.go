@@ -14,7 +14,7 @@ type registration struct {
 	site   *site
 	member *member // that others reach by it
 	relay  string
-	config config.Entrance // Name, RelayIdentities, Mux and NoWait of it
+	config config.Entrance // Name, RelayIdentities, Mux, Share and NoWait of it
 
 	claims  *homes.Outlet
 	dialer  *member
@@ -32,7 +32,7 @@ type registration struct {
 func claimKey(relay, name string) string { return "registration " + relay + " " + name + " " }
 
 func (s *site) planRegistration(m *member, relay string, e config.Entrance) planned {
-	terms := config.Entrance{RelayIdentities: e.RelayIdentities, Mux: e.Mux}
+	terms := config.Entrance{RelayIdentities: e.RelayIdentities, Mux: e.Mux, Share: e.Share}
 	return planned{
 		key: keyOf(claimKey(relay, e.Name), terms),
 		make: func() part {

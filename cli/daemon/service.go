@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"sync"
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/portal"
@@ -12,6 +13,9 @@ import (
 type service struct {
 	site   *site
 	config config.Outlet
+
+	stop     context.CancelFunc // ends checking
+	checking sync.WaitGroup
 }
 
 func (s *site) planService(o config.Outlet) planned {
@@ -30,8 +34,13 @@ func (v *service) start(context.Context) error {
 	if err != nil {
 		return err
 	}
+	check, err := v.config.TargetCheck()
+	if err != nil {
+		return err
+	}
+	v.check(check)
 	outlet := &portal.Outlet{
-		Target: target, ProxyProtocol: v.config.ProxyProtocol != "",
+		Target: target, Check: check, ProxyProtocol: v.config.ProxyProtocol != "",
 		Track: func(app route.Conn) portal.Follower {
 			return v.site.open.begin(v, v.config.Target, app, nil)
 		},
@@ -43,6 +52,18 @@ func (v *service) start(context.Context) error {
 	return nil
 }
 
+// check has a check run, if there is one, until the service ends.
+func (v *service) check(c *portal.Check) {
+	ctx, stop := context.WithCancel(context.Background())
+	v.stop = stop
+	if c == nil {
+		return
+	}
+	c.Logger = v.site.logger
+	v.checking.Go(func() { c.Run(ctx) })
+	v.checking.Go(func() { v.site.health.follow(ctx, c) })
+}
+
 func (v *service) stopListening() {}
 
 // withdraw is not for a service that another takes the place of: that one does it by starting.
@@ -50,6 +71,8 @@ func (v *service) withdraw() { v.site.main.node.Withdraw(v.config.Service) }
 
 func (v *service) end(ctx context.Context) {
 	cut(v.site.open.await(ctx, v.site.open.of(v)))
+	v.stop()
+	v.checking.Wait()
 }
 
 func (v *service) state() partState {

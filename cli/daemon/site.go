@@ -35,6 +35,7 @@ type site struct {
 	main      *member         // of inlets and outlets
 	open      *connections    // on main
 	instance  relay.Instance  // which process this is, for relays
+	health    health          // of its targets
 	changed   func()          // is told that a part has come up; never nil
 	notify    func(Event)     // never nil
 	turned    chan<- struct{} // gets something when a connection has begun or ended

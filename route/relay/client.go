@@ -37,6 +37,13 @@ type Client struct {
 	// two that replace each other would do so for ever.
 	Replace bool
 
+	// Share has the name together with other processes of the same identity that share it, and
+	// Replace takes it only from one that does not. Links that ask for the name lead to those that
+	// are well.
+	Share bool
+	// Health tells whether what is served is well, if the name is shared. Nil is that it always is.
+	Health Health
+
 	// ClaimTimeout bounds one attempt to claim the name. 0 means route.DefaultConnectTimeout.
 	ClaimTimeout time.Duration
 
@@ -57,6 +64,12 @@ type Client struct {
 	at atomic.Pointer[identity.Identifier] // whose the relay is that has given the name last
 
 	leaving leaving
+}
+
+// Health is whether something is well. It is safe for concurrent use.
+type Health interface {
+	// IsSick tells whether it is not. The channel is closed when that may have changed.
+	IsSick() (sick bool, changed <-chan struct{})
 }
 
 // Check tells whether the relay's route and the name can be used. It asks nobody.
@@ -83,6 +96,9 @@ func (c *Client) At() (whose identity.Identifier, ok bool) {
 func (c *Client) Run(ctx context.Context) {
 	release := c.Serve.Claim(route.ForwardPrefix + c.Name)
 	defer release()
+	if c.Share && c.drawInstance() == nil {
+		defer c.Serve.Share(c.Instance)()
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var old departing
 	defer old.wait()
@@ -176,16 +192,20 @@ func (c *Client) standbyRoute() route.Route {
 
 // asks returns what this side claims.
 func (c *Client) asks() (claim, error) {
-	var err error
+	err := c.drawInstance()
+	return claim{
+		muxOnly: c.MuxOnly, replace: c.Replace && !c.hadOne, outlives: c.Serve.Outlives(),
+		shares: c.Share, instance: c.Instance, name: c.Name,
+	}, err
+}
+
+func (c *Client) drawInstance() (err error) {
 	c.draw.Do(func() {
 		if c.Instance == (Instance{}) {
 			c.Instance, err = NewInstance()
 		}
 	})
-	return claim{
-		muxOnly: c.MuxOnly, replace: c.Replace && !c.hadOne, outlives: c.Serve.Outlives(),
-		instance: c.Instance, name: c.Name,
-	}, err
+	return err
 }
 
 // departing is the registrations on relays that are going away, as long as those last. It belongs

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/secureportal/sp/identity"
@@ -31,7 +32,8 @@ type Directory interface {
 	// A name belongs to the identity that has claimed it: a claim by another one fails. One by the
 	// same takes the name from the lease that had it, which hears of that by Watch, if it is of the
 	// same process, or Replaces, or the other lease's process is not there any more (IsHeld);
-	// otherwise it fails. release of a lease that has lost its name changes nothing. A
+	// otherwise it fails. Leases that share their name (IsShared) have it together, if they are of
+	// different processes. release of a lease that has lost its name changes nothing. A
 	// *route.StatusError is told to the outlet as it is, and another error without its text.
 	Claim(ctx context.Context, l *Lease) (release func(), err error)
 
@@ -61,6 +63,10 @@ type Answer struct {
 	// Lease is the lease, if it is Here: one that this relay has given to Claim.
 	Lease *Lease
 
+	// Shared is all leases that share the name, Lease among them, if it is shared: nobody may change
+	// it.
+	Shared []*Lease
+
 	// Routes lead to nodes that hold the name, without a service. If it is Elsewhere, there is
 	// one, for the asker, who is told of it in the reason of a refusal: the protocol has no
 	// redirect. If it is PassOn, they are for this relay, the likeliest first, and have no secure
@@ -70,13 +76,33 @@ type Answer struct {
 	Routes []route.Route
 }
 
+// has tells whether a lease has the name.
+func (a Answer) has(l *Lease) bool {
+	return a.Where == Here && (a.Lease == l || slices.Contains(a.Shared, l))
+}
+
+// of returns the lease that the process of another one has now: where the name is not shared, the
+// one that has the name. It returns nil if there is none.
+func (a Answer) of(l *Lease) *Lease {
+	if len(a.Shared) == 0 {
+		return a.Lease
+	}
+	for _, now := range a.Shared {
+		if now.instance == l.instance {
+			return now
+		}
+	}
+	return nil
+}
+
 // Limits of the directory in memory.
 const (
 	DefaultNames            = 10_000 // in all
 	DefaultNamesPerIdentity = 64
 )
 
-// MemoryConfig says how much a Memory takes on. The zero value is the default.
+// MemoryConfig says how much a Memory takes on. The zero value is the default. A name that is
+// shared counts once for each process that has it.
 type MemoryConfig struct {
 	Names            int // in all; 0 means DefaultNames
 	NamesPerIdentity int // 0 means DefaultNamesPerIdentity
@@ -88,7 +114,9 @@ type Memory struct {
 
 	mu       sync.Mutex
 	leases   map[string]*Lease
-	owners   map[identity.Identifier]int // how many names they hold
+	shared   map[string][]*Lease         // of names that are; never changed, but replaced
+	held     int                         // leases that have a name
+	owners   map[identity.Identifier]int // how many of those are theirs
 	watchers map[string]map[*watcher]struct{}
 }
 
@@ -105,6 +133,7 @@ func NewMemory(c MemoryConfig) *Memory {
 	d := &Memory{
 		max: c.Names, perIdentity: c.NamesPerIdentity,
 		leases:   make(map[string]*Lease),
+		shared:   make(map[string][]*Lease),
 		owners:   make(map[identity.Identifier]int),
 		watchers: make(map[string]map[*watcher]struct{}),
 	}
@@ -122,14 +151,14 @@ func (d *Memory) Lookup(_ context.Context, name string) (Answer, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if l, ok := d.leases[name]; ok {
-		return Answer{Where: Here, Lease: l}, nil
+		return Answer{Where: Here, Lease: l, Shared: d.shared[name]}, nil
 	}
 	return Answer{}, nil
 }
 
 // Claim implements Directory. It waits for a process that holds the name and does not answer.
 func (d *Memory) Claim(ctx context.Context, l *Lease) (release func(), err error) {
-	var silent *Lease // has been asked
+	var silent []*Lease // have been asked
 	for {
 		holder, err := d.take(l, silent)
 		switch {
@@ -143,56 +172,90 @@ func (d *Memory) Claim(ctx context.Context, l *Lease) (release func(), err error
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		}
-		silent = holder
+		silent = append(silent, holder)
 	}
 }
 
 // take takes a name for l, unless another process of the same identity holds it, which is to be
 // asked first: if that is not silent, it is returned.
-func (d *Memory) take(l, silent *Lease) (holder *Lease, err error) {
+func (d *Memory) take(l *Lease, silent []*Lease) (holder *Lease, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	old, taken := d.leases[l.Name()]
-	switch {
-	case taken && old.Owner() != l.Owner():
+	before := d.allLocked(l.Name())
+	if len(before) > 0 && before[0].Owner() != l.Owner() {
 		return nil, route.Refuse(wire.NameTaken,
 			fmt.Sprintf("the name %s belongs to another identity", l.Name()))
-	case taken && old.Instance() != l.Instance() && !l.Replaces() && old != silent:
-		return old, nil
-	case !taken && len(d.leases) >= d.max:
-		return nil, route.Refuse(wire.Busy, "no more names here")
-	case !taken && d.owners[l.Owner()] >= d.perIdentity:
-		return nil, route.Refuse(wire.Busy, "no more names for this identity")
-	case !taken:
-		d.owners[l.Owner()]++
 	}
-	d.leases[l.Name()] = l
-	d.tellLocked(l.Name())
+	stay := slices.DeleteFunc(slices.Clone(before), func(other *Lease) bool {
+		return other.Instance() == l.Instance() || !l.IsShared() || !other.IsShared()
+	})
+	for _, other := range before {
+		if other.Instance() != l.Instance() && !slices.Contains(stay, other) &&
+			!l.Replaces() && !slices.Contains(silent, other) {
+			return other, nil
+		}
+	}
+	more := len(stay) + 1 - len(before)
+	switch {
+	case len(stay) >= maxSharers:
+		return nil, route.Refuse(wire.Busy, "no more processes may share this name")
+	case more > 0 && d.held >= d.max:
+		return nil, route.Refuse(wire.Busy, "no more names here")
+	case more > 0 && d.owners[l.Owner()] >= d.perIdentity:
+		return nil, route.Refuse(wire.Busy, "no more names for this identity")
+	}
+	d.setLocked(l.Name(), before, append(stay, l))
 	return nil, nil
 }
 
-// Revoke takes a name from the lease that has it, if that is owner's: the lease hears of it by
-// Watch.
+// allLocked returns all leases that have a name.
+func (d *Memory) allLocked(name string) []*Lease {
+	if all, ok := d.shared[name]; ok {
+		return all
+	}
+	if l, ok := d.leases[name]; ok {
+		return []*Lease{l}
+	}
+	return nil
+}
+
+// setLocked gives a name to other leases of the same owner than before.
+func (d *Memory) setLocked(name string, before, now []*Lease) {
+	owner := slices.Concat(before, now)[0].Owner()
+	more := len(now) - len(before)
+	d.held += more
+	if d.owners[owner] += more; d.owners[owner] == 0 {
+		delete(d.owners, owner)
+	}
+	delete(d.leases, name)
+	delete(d.shared, name)
+	if len(now) > 0 {
+		d.leases[name] = now[0]
+	}
+	if len(now) > 0 && now[0].IsShared() {
+		d.shared[name] = now
+	}
+	d.tellLocked(name)
+}
+
+// Revoke takes a name from the leases that have it, if they are owner's: they hear of it by Watch.
 func (d *Memory) Revoke(name string, owner identity.Identifier) {
 	d.mu.Lock()
-	l := d.leases[name]
-	d.mu.Unlock()
-	if l != nil && l.Owner() == owner {
-		d.release(l)
+	defer d.mu.Unlock()
+	if all := d.allLocked(name); len(all) > 0 && all[0].Owner() == owner {
+		d.setLocked(name, all, nil)
 	}
 }
 
 func (d *Memory) release(l *Lease) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.leases[l.Name()] != l {
+	before := d.allLocked(l.Name())
+	if !slices.Contains(before, l) {
 		return
 	}
-	delete(d.leases, l.Name())
-	if d.owners[l.Owner()]--; d.owners[l.Owner()] == 0 {
-		delete(d.owners, l.Owner())
-	}
-	d.tellLocked(l.Name())
+	now := slices.DeleteFunc(slices.Clone(before), func(other *Lease) bool { return other == l })
+	d.setLocked(l.Name(), before, now)
 }
 
 // Watch implements Directory.

@@ -50,6 +50,8 @@ type Lease struct {
 	mux     *mux.Mux  // nil until it is ready
 	demands *mux.Link // its first link
 	closed  bool      // superseded or lapsed
+
+	sharing *sharing // nil if the name is not shared
 }
 
 // newLease returns the lease that the peer of s asks for.
@@ -61,6 +63,9 @@ func newLease(c claim, s *channel.Session) (*Lease, error) {
 	l := &Lease{
 		claim: c, owner: s.Peer().Identifier(), session: s, key: key,
 		ready: make(chan struct{}), used: newInUse(),
+	}
+	if c.shares {
+		l.sharing = newSharing()
 	}
 	l.parked.numbers = replay.NewFilter(numberWindow)
 	l.parked.tellNone = func() { l.demand(demandNone) }
@@ -80,6 +85,9 @@ func (l *Lease) Instance() Instance { return l.instance }
 // Replaces tells whether the claim is to take the name from another process of its owner's that
 // holds it.
 func (l *Lease) Replaces() bool { return l.replace }
+
+// IsShared tells whether the claim is to share the name with other processes of its owner's.
+func (l *Lease) IsShared() bool { return l.shares }
 
 // IsHeld asks the process that has claimed the name whether it is still there, and reports whether
 // it says so in a second. One that is going away does not hold the name any more.
@@ -230,8 +238,14 @@ func (l *Lease) link(ctx context.Context) (outward, error) {
 
 // forward leads an inlet's link to the outlet.
 func (l *Lease) forward(ctx context.Context, q *route.Request) error {
+	if step, ok := q.TakeInstance(); ok && Instance(step) != l.instance {
+		return route.Refuse(wire.Unreachable, notHere(l.name))
+	}
 	l.parked.begin()
 	defer l.parked.end()
+	if l.sharing != nil {
+		defer l.sharing.comes(q.CameBy())()
+	}
 	next, err := l.link(ctx)
 	if err != nil {
 		return l.unreachable(err)

@@ -9,6 +9,8 @@ const (
 	maxMaking    = 2 * maxStandby // of an outlet's, those that the relay does not answer included
 	muxesBudget  = 256 << 20      // bytes that the windows of all muxes grow by
 	numberWindow = 64             // numbers by which one standby link may be overtaken
+	maxSharers   = 16             // processes that share a name
+	maxLeft      = 4096           // of those that have left, which are remembered
 )
 
 // Times of a relay.
@@ -20,6 +22,8 @@ const (
 	demandTimeout = 5 * time.Second        // for the outlet's connection to take a demand
 	nodesTimeout  = 5 * time.Second        // for somebody to take the list of nodes
 	holderTimeout = time.Second            // for who has a name to say that it is still there
+	leftAfter     = 5 * time.Second        // for a process that has ended its session to come back
+	leftFor       = 5 * time.Minute        // for which it is remembered that one has left
 )
 
 // How fast outlets are told of a new list of nodes: each of them will ask for it.

@@ -83,8 +83,8 @@ type pool struct {
 	waiting []chan *parked // the first is served first
 	users   int            // of the name
 	unused  time.Time      // when there was last one, or all links were given up
-	told    bool           // the outlet has been told to keep none, and there was no user since
 	sparing *time.Timer    // looks whether links can be spared; nil while none can
+	told    bool           // the outlet has been told to keep none, and there was no user since
 	closed  bool
 }
 
@@ -102,6 +102,13 @@ func (p *pool) end() {
 	p.users--
 	p.unused = time.Now()
 	p.spareLocked()
+}
+
+// inUse returns how many users the name has.
+func (p *pool) inUse() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.users
 }
 
 // spend reports whether a standby link's number had not been used.

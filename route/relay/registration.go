@@ -190,6 +190,9 @@ func (r *registration) serveMux(m *mux.Mux) error {
 		}
 		if first {
 			tasks.Go(func() { r.hear(link) })
+			if r.client.Share && r.client.Health != nil {
+				tasks.Go(func() { r.sayHealth(link, m.Done()) })
+			}
 			continue
 		}
 		r.serveLink(link)
@@ -215,6 +218,29 @@ func (r *registration) hear(demands io.Reader) {
 			r.client.Nodes()
 		}
 		if err != nil {
+			return
+		}
+	}
+}
+
+// sayHealth tells the relay whether what is served is well, whenever that changes, until over.
+func (r *registration) sayHealth(link netio.Conn, over <-chan struct{}) {
+	for said := false; ; {
+		sick, changed := r.client.Health.IsSick()
+		if sick != said {
+			said = sick
+			what := byte(saysWell)
+			if sick {
+				what = saysSick
+			}
+			_ = link.SetWriteDeadline(time.Now().Add(demandTimeout))
+			if _, err := link.Write([]byte{what}); err != nil {
+				return
+			}
+		}
+		select {
+		case <-changed:
+		case <-over:
 			return
 		}
 	}

@@ -59,6 +59,8 @@ type Server struct {
 	leases map[keyID]*Lease // that standby links may belong to
 	vigils map[*vigil]struct{}
 
+	left left // of processes that shared names
+
 	watchesTrust bool
 }
 
@@ -79,6 +81,7 @@ func NewServer(n *route.Node, c ServerConfig) *Server {
 	n.Offer(route.NodesName, route.Service{Handler: s.nodes, Open: !c.Private})
 	n.Resolve(route.ForwardPrefix, !c.Private, s.resolve)
 	n.Resolve(route.HeldPrefix, !c.Private, s.resolveHeld)
+	n.Resolve(route.SharedPrefix, !c.Private, s.resolveShared)
 	return s
 }
 
@@ -89,7 +92,7 @@ func (s *Server) resolve(ctx context.Context, name string) (route.Handler, error
 	case err != nil:
 		return nil, notNow(name, err)
 	case a.Where == Here && a.Lease != nil:
-		return a.Lease.forward, nil
+		return s.leads(a), nil
 	case a.Where == Elsewhere && len(a.Routes) > 0:
 		to := route.Format(a.Routes[0])
 		return nil, route.Refuse(wire.NoService, "the outlet "+name+" is at "+to)
@@ -108,7 +111,7 @@ func (s *Server) resolveHeld(ctx context.Context, name string) (route.Handler, e
 	case err != nil:
 		return nil, notNow(name, err)
 	case a.Where == Here && a.Lease != nil:
-		return a.Lease.forward, nil
+		return s.leads(a), nil
 	}
 	return nil, nil
 }
@@ -214,6 +217,11 @@ func (s *Server) nodes(_ context.Context, q *route.Request) error {
 	if err != nil {
 		return err
 	}
+	return tell(q, b)
+}
+
+// tell answers a question whose asker says nothing more.
+func tell(q *route.Request, b []byte) error {
 	stream := q.Accept()
 	_ = stream.SetDeadline(time.Now().Add(nodesTimeout))
 	if _, err := stream.Write(b); err != nil {
@@ -223,7 +231,7 @@ func (s *Server) nodes(_ context.Context, q *route.Request) error {
 		return err
 	}
 	// The asker's end comes last. Without it the link would be cut under what he uses it for next.
-	_, err = io.Copy(io.Discard, io.LimitReader(stream, 1))
+	_, err := io.Copy(io.Discard, io.LimitReader(stream, 1))
 	return err
 }
 
@@ -262,6 +270,9 @@ func (s *Server) hold(ctx context.Context, q *route.Request, l *Lease) error {
 		return err
 	}
 	reason := s.keep(ctx, stream, l)
+	if l.sharing != nil && reasonToLeave(l, reason) {
+		s.left.add(l, time.Now())
+	}
 	if errors.Is(reason, trust.ErrNotTrusted) {
 		l.used.reset()
 	} else if !l.used.endIfNone() {
@@ -313,6 +324,10 @@ func (s *Server) begin(l *Lease, m *mux.Mux) error {
 	if s.list != nil {
 		l.demand(demandNodes)
 	}
+	if l.sharing != nil {
+		s.left.remove(l)
+		s.node.Go(l.hear)
+	}
 	return nil
 }
 
@@ -335,7 +350,7 @@ func whenOver(d trust.Decision) <-chan time.Time {
 func (s *Server) checkHeld(ctx context.Context, l *Lease) error {
 	a, err := s.directory.Lookup(ctx, l.name)
 	switch {
-	case err != nil, a.Where == Here && a.Lease == l:
+	case err != nil, a.has(l):
 		return nil
 	case a.Where == Nobody, a.Where == PassOn:
 		return errNameLost
@@ -358,10 +373,10 @@ func (s *Server) leaveBehind(l *Lease) {
 // Where it would not be, or the outlet is still there, they may live, and are not left behind.
 func (s *Server) isLeftBehind(l *Lease) bool {
 	a, err := s.directory.Lookup(context.Background(), l.name)
-	if err != nil || a.Lease == nil {
+	next := a.of(l)
+	if err != nil || next == nil {
 		return false
 	}
-	next := a.Lease
 	return next.owner == l.owner && next.instance == l.instance && next.outlives &&
 		next.session != l.session && l.isSilent()
 }
@@ -406,8 +421,8 @@ func (s *Server) outlive(l *Lease) {
 // there is none.
 func (s *Server) lastSession(l *Lease, before *channel.Session) *channel.Session {
 	a, err := s.directory.Lookup(context.Background(), l.name)
-	if err == nil && a.Lease != nil && a.Lease.owner == l.owner {
-		return a.Lease.session
+	if now := a.of(l); err == nil && now != nil && now.owner == l.owner {
+		return now.session
 	}
 	return before
 }

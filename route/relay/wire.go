@@ -31,6 +31,7 @@ import (
 //	kind   = 1 the mux is all there is: there will be no standby links
 //	       + 2 another process of the identity that holds the name is to lose it
 //	       + 4 what is reached by the name outlives its links
+//	       + 8 it shares the name with other processes of the identity
 //
 // register:
 //
@@ -51,11 +52,15 @@ const (
 	kindMuxOnly  = 1
 	kindReplace  = 2
 	kindOutlives = 4
+	kindShares   = 8
 
 	demandLink       = 0
 	demandSuperseded = 1
 	demandNodes      = 2
 	demandNone       = 3
+
+	saysWell = 0 // what an outlet that shares its name says where it is told of demands
+	saysSick = 1
 
 	keyIDSize     = 16
 	keySecretSize = 32
@@ -65,7 +70,7 @@ const (
 	proofSize    = keyIDSize + 8 + proofMACSize
 
 	kindSize     = 1
-	instanceSize = 8
+	instanceSize = route.InstanceSize
 )
 
 // Instance tells a process from others with the same identity, as long as it runs. It is drawn at
@@ -83,6 +88,7 @@ type claim struct {
 	muxOnly  bool
 	replace  bool // whoever holds the name as the same identity
 	outlives bool // connections outlive their links
+	shares   bool // with other processes of the same identity
 	instance Instance
 	name     string
 }
@@ -99,17 +105,20 @@ func (c *claim) appendTo(dst []byte) []byte {
 	if c.outlives {
 		kind |= kindOutlives
 	}
+	if c.shares {
+		kind |= kindShares
+	}
 	return append(append(append(dst, kind), c.instance[:]...), c.name...)
 }
 
 // parseClaim reads the payload of a claim. Its errors are for the outlet.
 func parseClaim(b []byte) (claim, error) {
-	if len(b) <= kindSize+instanceSize || b[0] > kindMuxOnly|kindReplace|kindOutlives {
+	if len(b) <= kindSize+instanceSize || b[0] > kindMuxOnly|kindReplace|kindOutlives|kindShares {
 		return claim{}, route.Refuse(wire.BadMessage, "not a claim of a name")
 	}
 	c := claim{
 		muxOnly: b[0]&kindMuxOnly != 0, replace: b[0]&kindReplace != 0,
-		outlives: b[0]&kindOutlives != 0,
+		outlives: b[0]&kindOutlives != 0, shares: b[0]&kindShares != 0,
 		instance: Instance(b[kindSize:][:instanceSize]), name: string(b[kindSize+instanceSize:]),
 	}
 	if err := route.Forward(c.name).Validate(); err != nil {

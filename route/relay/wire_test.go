@@ -20,7 +20,8 @@ func TestClaim(t *testing.T) {
 		{muxOnly: true},
 		{replace: true},
 		{outlives: true},
-		{muxOnly: true, replace: true, outlives: true},
+		{shares: true},
+		{muxOnly: true, replace: true, outlives: true, shares: true},
 	} {
 		for _, name := range []string{"d", "db-1.example_com", longestName} {
 			want := kind
@@ -35,7 +36,7 @@ func TestClaim(t *testing.T) {
 		"nothing":         {},
 		"no instance":     {0},
 		"no name":         of(""),
-		"another kind":    append([]byte{8}, of("db")[1:]...),
+		"another kind":    append([]byte{16}, of("db")[1:]...),
 		"a long name":     of(longestName + "n"),
 		"a slash in it":   of("a/b"),
 		"a space in it":   of("a b"),

@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"slices"
 	"strings"
@@ -37,21 +36,10 @@ func Ask(ctx context.Context, n *route.Node, to route.Route) (*set.List, error) 
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	nodes := wire.Address{Kind: wire.Service, Name: route.NodesName}
-	s, err := n.OpenAndAwait(ctx, append(slices.Clone(to), nodes), 0, nil)
-	var refused *route.StatusError
-	isRefused := errors.As(err, &refused)
-	if isRefused && (refused.Code == wire.NoService || refused.Code == wire.NotAllowed) {
+	b, err := question(ctx, n, append(slices.Clone(to), nodes), set.MaxList)
+	if code, ok := refused(err); ok && (code == wire.NoService || code == wire.NotAllowed) {
 		return nil, ErrAlone
 	}
-	if err != nil {
-		return nil, err
-	}
-	defer s.Close()
-	_ = s.SetDeadline(time.Now().Add(askTimeout))
-	if err := s.CloseWrite(); err != nil { // so the link can be used for what comes next
-		return nil, err
-	}
-	b, err := io.ReadAll(io.LimitReader(s, set.MaxList+1))
 	if err != nil {
 		return nil, fmt.Errorf("the list of nodes: %w", err)
 	}
@@ -60,6 +48,15 @@ func Ask(ctx context.Context, n *route.Node, to route.Route) (*set.List, error) 
 		return nil, ErrAlone
 	}
 	return list, err
+}
+
+// refused returns how somebody has refused what was asked of him, if he has.
+func refused(err error) (code route.Code, ok bool) {
+	var status *route.StatusError
+	if errors.As(err, &status) {
+		return status.Code, true
+	}
+	return 0, false
 }
 
 // place is a route to a relay, and what of it another relay of the same set would have instead.

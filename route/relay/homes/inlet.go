@@ -29,14 +29,14 @@ type Inlet struct {
 	Paths  *route.Failover
 
 	mu      sync.Mutex
-	current [][]route.Route // of each of Routes: what stands for it now
+	current [][]route.Choice // of each of Routes: what stands for it now
 }
 
 // Run keeps the paths until ctx ends. Where no route leads by a relay's name, it only waits for
 // that.
 func (i *Inlet) Run(ctx context.Context) {
 	for _, r := range i.Routes {
-		i.current = append(i.current, []route.Route{r})
+		i.current = append(i.current, []route.Choice{{Route: r}})
 	}
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
@@ -85,6 +85,8 @@ func (b byName) relay(to route.Route) route.Route { return to[:b.forward:b.forwa
 // follow keeps what stands for route k where its name is at home.
 func (i *Inlet) follow(ctx context.Context, k int, by byName) {
 	known := &set.List{}
+	var shared sharers
+	var before []route.Route
 	for {
 		list, err := i.ask(ctx, by, known)
 		pause := refreshAfter + rand.N(refreshAfter/4)
@@ -100,16 +102,20 @@ func (i *Inlet) follow(ctx context.Context, k int, by byName) {
 		if len(homes) == 0 {
 			homes = []route.Route{by.to}
 		}
-		if !i.hold(ctx, k, by, homes, pause) {
+		if !slices.EqualFunc(homes, before, slices.Equal[route.Route]) {
+			shared, before = sharers{}, homes
+		}
+		if !i.hold(ctx, k, by, homes, &shared, pause) {
 			return
 		}
 	}
 }
 
-// hold has homes stand for route k, and returns when one of them is down, or a time has passed if
-// there is one, but not at once. It reports false when ctx ends.
+// hold has homes stand for route k, and those who share the name there, and returns when one of the
+// paths is down, or a time has passed if there is one, but not at once. It reports false when ctx
+// ends.
 func (i *Inlet) hold(
-	ctx context.Context, k int, by byName, homes []route.Route, d time.Duration,
+	ctx context.Context, k int, by byName, homes []route.Route, shared *sharers, d time.Duration,
 ) bool {
 	soonest := time.NewTimer(askSoonest)
 	defer soonest.Stop()
@@ -120,15 +126,13 @@ func (i *Inlet) hold(
 		late = timer.C
 	}
 	early, trouble := true, false
+	shared.asked = time.Time{} // of those that are known, some may be gone
 	for before := 0; ; {
 		_, changed := i.Paths.IsOpen()
-		i.take(k, i.withEntrance(homes, by.to))
-		up := 0
-		for _, r := range homes {
-			if i.Paths.IsUp(r) {
-				up++
-			}
+		if time.Since(shared.asked) >= shared.next() {
+			i.learn(ctx, by, homes, shared)
 		}
+		up := i.take(k, i.paths(by, homes, shared))
 		trouble = trouble || up < before
 		if trouble && !early {
 			return true
@@ -136,6 +140,7 @@ func (i *Inlet) hold(
 		before = up
 		select {
 		case <-changed:
+		case <-shared.due():
 		case <-soonest.C:
 			early = false
 		case <-late:
@@ -196,13 +201,33 @@ func (i *Inlet) ask(ctx context.Context, by byName, known *set.List) (*set.List,
 	return &next, nil
 }
 
-// take has routes stand for route k.
-func (i *Inlet) take(k int, routes []route.Route) {
+// take has paths stand for route k, and returns how many of them are up.
+func (i *Inlet) take(k int, paths []route.Choice) (up int) {
+	for _, path := range paths {
+		if i.Paths.IsUp(path.Route) {
+			up++
+		}
+	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if slices.EqualFunc(i.current[k], routes, slices.Equal[route.Route]) {
-		return
+	same := func(a, b route.Choice) bool {
+		return slices.Equal(a.Route, b.Route) && a.Rank == b.Rank && a.Sick == b.Sick
 	}
-	i.current[k] = routes
-	i.Paths.SetRoutes(slices.Concat(i.current...))
+	if slices.EqualFunc(i.current[k], paths, same) {
+		return up
+	}
+	i.current[k] = paths
+	var all []route.Choice
+	better := 0 // than the first of the next route
+	for _, of := range i.current {
+		worst := 0
+		for _, path := range of {
+			worst = max(worst, path.Rank)
+			path.Rank += better
+			all = append(all, path)
+		}
+		better += worst + 1
+	}
+	i.Paths.SetPaths(all)
+	return up
 }
