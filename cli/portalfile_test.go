@@ -49,6 +49,8 @@ func samples(t *testing.T) map[string]string {
 		"weight":         "3\nset = 's:1'\nrelay-identity = '" + who + "'",
 		"mux":            "true\nrelay = 'r:1'",
 		"replace":        "true\nrelay = 'r:1'",
+		"share":          "true\nrelay = 'r:1'",
+		"check":          "'tcp'", "check-interval": "'7s'\ncheck = 'tcp'",
 		"memory":         "'64M'",
 		"survive-memory": "'64M'",
 	}

@@ -75,7 +75,7 @@ func addNeeds(needs *confine.Needs, c config.Config, files []string) {
 			addAddress(needs, target)
 		}
 		if check, err := o.TargetCheck(); err == nil && check != nil {
-			addAddress(&needs, check.Address())
+			addAddress(needs, check.Address())
 		}
 	}
 	for _, r := range c.Relays {
