@@ -25,6 +25,9 @@ func nodeConfig(c *call) config.Node {
 		Survive:        c.duration("survive"),
 		SurviveMemory:  c.text("survive-memory"),
 		SocketMode:     c.text("socket-mode"),
+		TLSCert:        c.text("tls-cert"),
+		TLSKey:         c.text("tls-key"),
+		TLSCA:          c.text("tls-ca"),
 		Limits: config.Limits{
 			Connections:     c.number("max-connections"),
 			PerIdentity:     c.number("max-per-identity"),
@@ -69,7 +72,8 @@ func metricsConfig(c *call) config.Metrics {
 // entranceConfig is what --listen and relayedFlags say.
 func entranceConfig(c *call) config.Entrance {
 	return config.Entrance{
-		Listen:          c.text("listen"),
+		Listen:          first(c.list("listen")),
+		AlsoListen:      others(c.list("listen")),
 		Relays:          c.list("relay"),
 		Name:            c.text("name"),
 		RelayIdentities: c.list("relay-identity"),
@@ -77,6 +81,20 @@ func entranceConfig(c *call) config.Entrance {
 		Replace:         c.yes("replace"),
 		NoWait:          c.yes("no-wait"),
 	}
+}
+
+func first(all []string) string {
+	if len(all) == 0 {
+		return ""
+	}
+	return all[0]
+}
+
+func others(all []string) []string {
+	if len(all) < 2 {
+		return nil
+	}
+	return all[1:]
 }
 
 // daemonOptions have a daemon log as the flags say.

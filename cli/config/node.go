@@ -74,6 +74,15 @@ type Node struct {
 	// Field "socket-mode".
 	SocketMode string
 
+	// TLSCert and TLSKey are files with the certificate, and what it is signed by, and its key, to
+	// listen over TLS with. They are read again when they change. Fields "tls-cert" and "tls-key".
+	TLSCert, TLSKey string
+
+	// TLSCA is a file with the certificates of those by whom the certificates of far ends must be
+	// signed, where links are made over TLS. Empty means whom the system believes; what is wrong is
+	// logged then, and no more: see transport.TLSConfig. Field "tls-ca".
+	TLSCA string
+
 	// Limits says how much the node takes on. The zero value is the defaults.
 	Limits Limits
 }
@@ -93,6 +102,10 @@ func (n Node) Validate() error {
 		return err
 	}
 	switch {
+	case n.TLSCert != "" && n.TLSKey == "":
+		return fieldError("tls-key", "{tls-cert} stands without {tls-key}")
+	case n.TLSCert == "" && n.TLSKey != "":
+		return fieldError("tls-cert", "{tls-key} stands without {tls-cert}")
 	case n.ConnectTimeout < 0:
 		return notATime("connect-timeout", n.ConnectTimeout)
 	case n.Keepalive < 0:

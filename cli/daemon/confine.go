@@ -36,6 +36,7 @@ func (d *Daemon) confine(c config.Config) {
 		// The one of the known histories may not be there yet, and what is not cannot be kept.
 		_ = os.MkdirAll(folder, 0o700)
 	}
+	loadSystemRoots(needs)
 	done, err := confine.Process(needs)
 	if err != nil {
 		d.options.Logger.Warn("not confined in every way", "error", err)
@@ -85,7 +86,9 @@ func needsOf(c config.Config, files []string) confine.Needs {
 // addEntrance adds what it takes to be reached: the relays, and the folder of a Unix socket, whose
 // file is removed at the end. A relay may be one of a set, whose others say where they are.
 func addEntrance(n *confine.Needs, e config.Entrance) {
-	addListener(n, e.Listen)
+	for _, at := range e.Listens() {
+		addListener(n, at)
+	}
 	n.ConnectAnywhere = n.ConnectAnywhere || len(e.Relays) > 0
 	for _, text := range e.Relays {
 		if to, err := config.ParseRelay(text); err == nil {
@@ -115,7 +118,7 @@ func addRoutes(n *confine.Needs, all ...route.Route) {
 func addAddress(n *confine.Needs, a route.Address) {
 	switch transport.Scheme(a) {
 	case "unix": // connecting to those is not limited
-	case "tcp":
+	case "tcp", "tls", "ws", "wss":
 		n.Connect = append(n.Connect, a.Port)
 	default:
 		n.ConnectAnywhere = true // another transport, whose business nobody knows here

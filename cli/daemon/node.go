@@ -109,6 +109,9 @@ func newSite(
 	if s.presented, err = newPresented(s.self, s.key, n.Credentials, s.logger); err != nil {
 		return nil, err
 	}
+	if s.tls, err = newTLSFiles(n, s.logger); err != nil {
+		return nil, err
+	}
 	s.trust.Self = s.self.Identifier()
 	if s.ticket != nil {
 		s.trust.Allow = append(s.trust.Allow, s.ticket.Issuer())
@@ -187,6 +190,7 @@ func (s *site) nodeConfig() (route.Config, error) {
 		SocketMode: mode, Audit: s.options.Audit,
 		LogForwarded: s.options.LogConnections == portal.LogAll, Logger: s.logger, Hint: s.options.Hint,
 		Turned: s.turned,
+		TLS:    s.tls.config(),
 	}, err
 }
 
@@ -435,7 +439,7 @@ func (s *site) leadsHere(text string) error {
 		asked, named := strings.CutPrefix(a.Name, route.ForwardPrefix)
 		named = named && a.Kind == route.KindService
 		isHere := func(o config.Outlet) bool {
-			return a.IsTransport() && o.Listen != "" && o.Name == "" || named && o.Name == asked
+			return a.IsTransport() && len(o.Listens()) > 0 && o.Name == "" || named && o.Name == asked
 		}
 		switch {
 		case slices.ContainsFunc(outlets, isHere):

@@ -29,6 +29,7 @@ type site struct {
 	self      *identity.Identity // as it was at the start
 	ticket    *identity.Ticket   // to redeem; nil for none
 	presented *presented
+	tls       *tlsFiles
 	trust     trust.Config    // what all policies have in common
 	base      route.Config    // and all nodes
 	main      *member         // of inlets and outlets
@@ -122,7 +123,7 @@ func (s *site) close() error {
 
 // files are those that the site's nodes read again when they change.
 func (s *site) files() []string {
-	return slices.Concat([]string{s.key}, s.config.Credentials, s.lists())
+	return slices.Concat([]string{s.key}, s.config.Credentials, s.lists(), s.tls.paths())
 }
 
 // lists are those of the site's files that say whom to trust.
@@ -139,6 +140,7 @@ func (s *site) reread(all bool) {
 	for _, m := range members {
 		s.rereadLists(m, all)
 	}
+	s.tls.refresh(all)
 	if !s.presented.refresh(all) {
 		return
 	}

@@ -16,6 +16,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -67,6 +68,9 @@ type Config struct {
 	// one of the addresses that the name stands for just now. Nil lets all be.
 	Reach func(a Address, ip netip.Addr) error
 
+	// TLS is what the node shows and believes in TLS.
+	TLS TLSConfig
+
 	// SocketMode is the mode of the files of Unix sockets that are listened at. 0 means
 	// DefaultSocketMode.
 	SocketMode fs.FileMode
@@ -79,6 +83,7 @@ func (c Config) withDefaults() Config {
 	if c.SocketMode == 0 {
 		c.SocketMode = DefaultSocketMode
 	}
+	c.TLS.sessions = tls.NewLRUClientSessionCache(resumedSessions)
 	return c
 }
 
