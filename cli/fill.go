@@ -2,6 +2,8 @@ package cli
 
 import (
 	"cmp"
+	"os"
+	"strings"
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/daemon"
@@ -25,6 +27,8 @@ func nodeConfig(c *call) config.Node {
 		Survive:        c.duration("survive"),
 		SurviveMemory:  c.text("survive-memory"),
 		SocketMode:     c.text("socket-mode"),
+		Proxy:          c.text("proxy"),
+		Bind:           c.text("bind"),
 		TLSCert:        c.text("tls-cert"),
 		TLSKey:         c.text("tls-key"),
 		TLSCA:          c.text("tls-ca"),
@@ -37,6 +41,11 @@ func nodeConfig(c *call) config.Node {
 			HandshakeRate:   c.number("handshake-rate"),
 			Memory:          c.text("memory"),
 		},
+	}
+	n.ProxyPasswordFile = c.text("proxy-password-file")
+	n.Proxies = config.EnvironmentProxies{
+		HTTPS: variableOf("HTTPS_PROXY"), HTTP: variableOf("HTTP_PROXY"),
+		All: variableOf("ALL_PROXY"), Except: variableOf("NO_PROXY"),
 	}
 	if n.Drain == 0 {
 		n.Drain = config.NoDrain
@@ -81,6 +90,14 @@ func entranceConfig(c *call) config.Entrance {
 		Replace:         c.yes("replace"),
 		NoWait:          c.yes("no-wait"),
 	}
+}
+
+// variableOf is the value of a variable that other programs know too. Many know it in lower case.
+func variableOf(name string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return os.Getenv(strings.ToLower(name))
 }
 
 func first(all []string) string {

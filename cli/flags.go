@@ -16,6 +16,7 @@ const (
 	limitCategory = "Limits"
 	setCategory   = "Sets of relays"
 	watchCategory = "Watching"
+	outCategory   = "Ways out"
 	tlsCategory   = "TLS"
 )
 
@@ -40,6 +41,21 @@ func nodeFlags(key string) []cli.Flag {
 			Name: "keepalive", Value: config.DefaultKeepalive, Category: timeCategory,
 			Usage: "time between two pings of the whole way to the far end; " +
 				"three without an answer end a session, and without connections there are fewer",
+		},
+		&cli.StringFlag{
+			Name: "proxy", Category: outCategory,
+			Usage: "make TCP connections to far ends through the proxy at `URL`: " +
+				"http://[USER@]HOST:PORT or socks5://[USER@]HOST:PORT; or none",
+			DefaultText: "what ALL_PROXY says, and for wss:// and tls:// HTTPS_PROXY, for ws:// " +
+				"HTTP_PROXY, but for NO_PROXY",
+		},
+		&cli.StringFlag{
+			Name: "proxy-password-file", Category: outCategory, TakesFile: true,
+			Usage: "`FILE` with the password for that proxy's USER; read again when it changes",
+		},
+		&cli.StringFlag{
+			Name: "bind", Category: outCategory,
+			Usage: "connect to far ends from this `ADDRESS` of this machine, or from an interface's",
 		},
 		&cli.StringFlag{
 			Name: "tls-ca", Category: tlsCategory, TakesFile: true,

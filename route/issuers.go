@@ -15,6 +15,7 @@ func (n *Node) transportConfig() transport.Config {
 	c := transport.Config{
 		ConnectTimeout: n.config.ConnectTimeout, Reach: n.config.Reach,
 		SocketMode: n.config.SocketMode, TLS: n.config.TLS,
+		Proxy: n.config.Proxy, From: n.config.From,
 	}
 	c.TLS.Seen = n.seenIssuer
 	return c
@@ -53,7 +54,10 @@ func (n *Node) seenIssuer(host, issuer string, err error) {
 	if !n.issuers.isNew(issued{host, issuer, err == nil}) {
 		return
 	}
-	if err == nil {
+	switch {
+	case err == nil && n.config.TLS.Roots != nil: // who that may be has been said
+		return
+	case err == nil:
 		n.logger.Info("TLS, with a certificate from", "host", host, "issuer", issuer)
 		return
 	}

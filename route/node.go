@@ -55,6 +55,10 @@ type Config struct {
 	// transport.DefaultSocketMode.
 	SocketMode fs.FileMode
 
+	// Proxy and From say how TCP connections go out: see transport.Config.
+	Proxy func(a wire.Address) *transport.Proxy
+	From  netio.From
+
 	// TLS is what the node shows and believes in TLS, where links are made over it. Its Seen is the
 	// node's own.
 	TLS transport.TLSConfig

@@ -83,6 +83,22 @@ type Node struct {
 	// logged then, and no more: see transport.TLSConfig. Field "tls-ca".
 	TLSCA string
 
+	// Proxy is through which TCP connections to far ends are made: http://HOST:PORT or
+	// socks5://HOST:PORT, perhaps with USER@; or NoProxy. Empty means what Proxies say.
+	// Field "proxy".
+	Proxy string
+
+	// ProxyPasswordFile is a file with the password for Proxy, which has a user then. It is read
+	// again when it changes. Field "proxy-password-file".
+	ProxyPasswordFile string
+
+	// Proxies are the proxies that the environment names.
+	Proxies EnvironmentProxies
+
+	// Bind is where connections to far ends go out from: an IP address of this machine, or an
+	// interface. Empty leaves that to the system. Field "bind".
+	Bind string
+
 	// Limits says how much the node takes on. The zero value is the defaults.
 	Limits Limits
 }
@@ -99,6 +115,12 @@ func (n Node) Validate() error {
 		return err
 	}
 	if _, err := n.ParseSocketMode(); err != nil {
+		return err
+	}
+	if _, err := n.ParseProxies(); err != nil {
+		return err
+	}
+	if _, err := n.ParseBind(); err != nil {
 		return err
 	}
 	switch {

@@ -25,6 +25,7 @@ func (d *Daemon) confine(c config.Config) {
 		}
 		addListener(&needs, m.Listen)
 	}
+	d.current().proxies.each(func(p *transport.Proxy) { addAddress(&needs, p.Address()) })
 	for _, p := range d.current().allParts() {
 		if in, ok := p.(*inlet); ok {
 			if port, ok := in.listensAnew(); ok {

@@ -112,6 +112,9 @@ func newSite(
 	if s.tls, err = newTLSFiles(n, s.logger); err != nil {
 		return nil, err
 	}
+	if s.proxies, err = newProxies(n, s.logger); err != nil {
+		return nil, err
+	}
 	s.trust.Self = s.self.Identifier()
 	if s.ticket != nil {
 		s.trust.Allow = append(s.trust.Allow, s.ticket.Issuer())
@@ -179,6 +182,10 @@ func (s *site) nodeConfig() (route.Config, error) {
 		return route.Config{}, err
 	}
 	mode, err := s.config.ParseSocketMode()
+	if err != nil {
+		return route.Config{}, err
+	}
+	from, err := s.config.ParseBind()
 	return route.Config{
 		Channel: channel.Config{
 			Identity: s.self, Current: s.presented.identity,
@@ -191,6 +198,7 @@ func (s *site) nodeConfig() (route.Config, error) {
 		LogForwarded: s.options.LogConnections == portal.LogAll, Logger: s.logger, Hint: s.options.Hint,
 		Turned: s.turned,
 		TLS:    s.tls.config(),
+		Proxy:  s.proxies.leadTo, From: from,
 	}, err
 }
 

@@ -400,6 +400,8 @@ func FromAddr(addr net.Addr) (Address, bool) {
 		return Address{}, false
 	case urlAddr:
 		return addr.at, addr.at.Kind != 0
+	case proxyAddr:
+		return addr.at, true
 	case *net.TCPAddr:
 		ap := addr.AddrPort()
 		return ipAddress(ap.Addr(), ap.Port()), ap.IsValid()

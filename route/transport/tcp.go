@@ -22,8 +22,13 @@ func (t tcp) Dial(ctx context.Context, a Address) (Link, error) {
 
 // dialSocket makes the TCP connection that a is, or is over.
 func dialSocket(ctx context.Context, config Config, a Address) (Link, error) {
-	to := Format(beneath(a))
-	c, err := netio.DialChecked(ctx, "tcp", to, config.ConnectTimeout, checkReach(config, a))
+	if config.Proxy != nil {
+		if p := config.Proxy(a); p != nil {
+			return dialThrough(ctx, config, p, a)
+		}
+	}
+	c, err := netio.DialFrom(ctx, Format(beneath(a)), config.ConnectTimeout, checkReach(config, a),
+		config.From)
 	if err != nil {
 		return nil, err
 	}

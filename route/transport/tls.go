@@ -45,6 +45,8 @@ type TLSConfig struct {
 	sessions tls.ClientSessionCache
 }
 
+var errUnknownIssuer = errors.New("it is signed by nobody who is believed here")
+
 // client returns the configuration to dial host with.
 func (c TLSConfig) client(host string) *tls.Config {
 	return &tls.Config{
@@ -71,11 +73,14 @@ func (c TLSConfig) verify(host string, s tls.ConnectionState) error {
 	_, err := first.Verify(x509.VerifyOptions{
 		DNSName: host, Roots: c.Roots, Intermediates: between,
 	})
+	if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
+		err = errUnknownIssuer
+	}
 	if c.Seen != nil {
 		c.Seen(host, first.Issuer.String(), err)
 	}
 	if err != nil && c.Roots != nil {
-		return fmt.Errorf("its certificate is from %s: %w", Printable(first.Issuer.String()), err)
+		return fmt.Errorf("its certificate, from %s: %w", Printable(first.Issuer.String()), err)
 	}
 	return nil
 }
@@ -106,7 +111,7 @@ func (t tlsTransport) Dial(ctx context.Context, a Address) (Link, error) {
 
 // dialTLS makes the connection over TLS that a is, or is over.
 func dialTLS(ctx context.Context, config Config, a Address) (*tlsLink, error) {
-	ctx, cancel := context.WithTimeout(ctx, config.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, config.sooner())
 	defer cancel()
 	socket, err := dialSocket(ctx, config, a)
 	if err != nil {
@@ -121,10 +126,20 @@ func dialTLS(ctx context.Context, config Config, a Address) (*tlsLink, error) {
 	l.remote.at = dialedAs(a, socket.RemoteAddr())
 	if err := l.Conn.HandshakeContext(ctx); err != nil {
 		_ = socket.Close()
-		return nil, fmt.Errorf("TLS: %w", withoutOperation(err))
+		return nil, fmt.Errorf("TLS: %w", handshakeError(err))
 	}
 	l.begun = true
 	return l, nil
+}
+
+// handshakeError says what is wrong in words of what the user has to do with.
+func handshakeError(err error) error {
+	err = withoutOperation(err)
+	var foreign tls.RecordHeaderError
+	if errors.As(err, &foreign) || errors.Is(err, errUnannounced) {
+		return errors.New("what listens there speaks none")
+	}
+	return err
 }
 
 // dialedAs is a with which of its host's addresses somebody is at.

@@ -68,6 +68,13 @@ type Config struct {
 	// one of the addresses that the name stands for just now. Nil lets all be.
 	Reach func(a Address, ip netip.Addr) error
 
+	// Proxy returns the proxy through which a TCP connection is made to a, or to what a is over, or
+	// nil if it is made without. A nil Proxy returns nil.
+	Proxy func(a Address) *Proxy
+
+	// From is where TCP connections go out from.
+	From netio.From
+
 	// TLS is what the node shows and believes in TLS.
 	TLS TLSConfig
 
@@ -75,6 +82,10 @@ type Config struct {
 	// DefaultSocketMode.
 	SocketMode fs.FileMode
 }
+
+// sooner is ConnectTimeout for a link that is made in several steps: who waits for it as long as
+// that learns which one has failed.
+func (c Config) sooner() time.Duration { return c.ConnectTimeout * 9 / 10 }
 
 func (c Config) withDefaults() Config {
 	if c.ConnectTimeout <= 0 {

@@ -98,7 +98,7 @@ func (w *webSocket) run(f func()) bool {
 
 // Dial implements Transport: a link is made on the carrier that is there, or on a new one.
 func (w *webSocket) Dial(ctx context.Context, a Address) (Link, error) {
-	ctx, cancel := context.WithTimeout(ctx, w.config.ConnectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, w.config.sooner())
 	defer cancel()
 	place := w.place(a)
 	if place == nil {
