@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // TestBehindNginx has a relay behind nginx, which has the certificate: to the relay it is ws://, to
@@ -89,7 +90,7 @@ func squid(u person) wayOut {
 		t.Fatal(err)
 	}
 	hash := must(t, exec.Command(testenv.NeedTool(t, "openssl"), "passwd", "-apr1", proxyPassword))
-	users, where := filepath.Join(dir, "users"), freeAddress(t)
+	users, where := filepath.Join(dir, "users"), testkit.Address(t)
 	for path, content := range map[string]string{
 		users: proxyUser + ":" + string(hash),
 		filepath.Join(dir, "conf"): fmt.Sprintf(`http_port %s
@@ -129,7 +130,7 @@ shutdown_lifetime 0 seconds
 func tinyproxy(u person) wayOut {
 	t := u.t.(*testing.T)
 	program := testenv.NeedTool(t, "tinyproxy")
-	where := freeAddress(t)
+	where := testkit.Address(t)
 	host, port, _ := net.SplitHostPort(where)
 	conf := u.file("tinyproxy.conf", fmt.Sprintf("Port %s\nListen %s\nTimeout 600\nMaxClients 100\n"+
 		"BasicAuth %s %s\n", port, host, proxyUser, strings.ReplaceAll(proxyPassword, " ", "_")))
@@ -153,7 +154,7 @@ func basicProxy(u person, where string) wayOut {
 func socksOfSSH(u person) wayOut {
 	t := u.t.(*testing.T)
 	server := newSSHServer(t)
-	where := freeAddress(t)
+	where := testkit.Address(t)
 	host, port, _ := net.SplitHostPort(server.where)
 	start(t, server.login(u, "cat", "-p", port, "-o", "HostName="+host, "-D", where))
 	listening(t, where)
