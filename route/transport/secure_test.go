@@ -475,7 +475,7 @@ func TestPage(t *testing.T) {
 		says         string
 	}{
 		{"GET", "/", nil, 200, "A node of sp is here"},
-		{"GET", "/sp", nil, 200, "/sp"},
+		{"GET", "/sp", nil, 200, "127.0.0.1"},
 		{"GET", "/s%70", nil, 200, "/sp"},
 		{"HEAD", "/", nil, 200, ""},
 		{"POST", "/", nil, 405, ""},

@@ -34,6 +34,7 @@ type Carrying interface {
 type webCaller struct {
 	Link
 	path          string
+	budget        *mux.Budget // of all that come to one node
 	local, remote urlAddr
 }
 
@@ -67,7 +68,8 @@ func (c *webCaller) Carry(
 	}
 	_ = on.SetDeadline(time.Time{})
 	b := &bearing{on: on, idle: acceptorIdle, local: c.local, remote: c.remote}
-	b.mux, err = mux.NewAcceptor(newCarrier(ws, on), mux.Config{Run: run, Reads: true})
+	config := mux.Config{Run: run, Reads: true, Budget: c.budget}
+	b.mux, err = mux.NewAcceptor(newCarrier(ws, on), config)
 	if err != nil {
 		return err
 	}
@@ -151,7 +153,7 @@ const page = `<!doctype html>
 <h1>A node of sp is here</h1>
 <p>There is nothing to see with a browser. <code>sp</code> makes services reachable through secure
 channels, and this is how its programs come by where nothing but the web gets through.</p>
-<p>Its address is <code>%s</code>.</p>
+<p>It is at <code>%s</code>, behind wss://, or ws:// where this page has come without TLS.</p>
 </html>
 `
 
@@ -166,8 +168,7 @@ func (c *webCaller) showPage(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Security-Policy", "default-src 'none'")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
 	w.Header().Set("Cache-Control", "no-store")
-	at := c.remote.scheme + "://" + r.Host + c.path
-	fmt.Fprintf(w, page, html.EscapeString(Printable(at)))
+	fmt.Fprintf(w, page, html.EscapeString(Printable(r.Host+c.path)))
 }
 
 // limited lets so many bytes through; any number if left is negative.

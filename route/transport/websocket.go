@@ -26,6 +26,9 @@ const (
 	// maxHead is the most bytes of a request or a response.
 	maxHead = 16 << 10
 
+	// carriersBudget bounds what the windows of all links on one node's WebSockets grow by.
+	carriersBudget = 256 << 20
+
 	// dialerIdle and acceptorIdle are for how long a carrier may be without a link. Who dials ends it
 	// first: only he knows whether there will be another link.
 	dialerIdle   = 5 * time.Second
@@ -44,6 +47,7 @@ const (
 type webSocket struct {
 	config        Config // set once, as are the next two
 	lately, taken time.Duration
+	budget        *mux.Budget
 
 	tasks sync.WaitGroup
 
@@ -61,7 +65,7 @@ type webPlace struct {
 
 func newWebSocket(c Config) Transport {
 	return &webSocket{
-		config: c, lately: heardLately, taken: takenWithin,
+		config: c, lately: heardLately, taken: takenWithin, budget: mux.NewBudget(carriersBudget),
 		places: make(map[Address]*webPlace), open: make(map[*bearing]struct{}),
 	}
 }
@@ -233,7 +237,8 @@ func (w *webSocket) connect(ctx context.Context, a Address) (*bearing, error) {
 			at: dialedAs(a, socketAddr(under.RemoteAddr())),
 		},
 	}
-	b.mux, err = mux.NewOpener(newCarrier(ws, on), mux.Config{Run: w.run, Reads: true})
+	config := mux.Config{Run: w.run, Reads: true, Budget: w.budget}
+	b.mux, err = mux.NewOpener(newCarrier(ws, on), config)
 	if err != nil {
 		_ = on.Link.Close()
 		return nil, err
@@ -347,7 +352,7 @@ func (w *webSocket) Listen(ctx context.Context, a Address) (Listener, error) {
 		}
 		scheme := urlScheme(a.Kind)
 		return &webCaller{
-			Link: under, path: pathOf(a),
+			Link: under, path: pathOf(a), budget: w.budget,
 			local:  urlAddr{Addr: socket.LocalAddr(), scheme: scheme},
 			remote: urlAddr{Addr: socket.RemoteAddr(), scheme: scheme},
 		}
