@@ -51,14 +51,14 @@ func (u person) certified() (show, believe []string) {
 	return []string{"--tls-cert", cert, "--tls-key", keyFile}, []string{"--tls-ca", cert}
 }
 
-// carried are the transports besides TCP and Unix sockets, as listeners that take a free port.
-var carried = map[string]string{
+// wrapped are the transports besides TCP and Unix sockets, as listeners that take a free port.
+var wrapped = map[string]string{
 	"tls": "tls://127.0.0.1:0", "ws": "ws://127.0.0.1:0/sp", "wss": "wss://127.0.0.1:0/sp",
 }
 
-// carriedPlaces are where such a link may be in a route. Each function builds one with a transport,
+// wrappedPlaces are where such a link may be in a route. Each function builds one with a transport,
 // and returns the route to its outlet's node.
-var carriedPlaces = []struct {
+var wrappedPlaces = []struct {
 	name  string
 	short []string // transports for which it runs without SP_FULL
 	build func(u person, listen string, show, believe []string, target string) (node string)
@@ -120,8 +120,8 @@ func nodeOf(u person, to string) string {
 // route. With SP_FULL=1 it is all of them everywhere, with 100 MiB.
 func TestTransports(t *testing.T) {
 	t.Parallel()
-	for name, listen := range carried {
-		for _, place := range carriedPlaces {
+	for name, listen := range wrapped {
+		for _, place := range wrappedPlaces {
 			if !testenv.Full() && !strings.Contains(strings.Join(place.short, " ")+" ", name+" ") {
 				continue
 			}
