@@ -16,10 +16,11 @@ func bridgeCommand() *cli.Command {
 		Description: "A route enters the bridge through a secure channel, as BRIDGE:8000/HOST:7000 " +
 			"does. When it\nlistens, the bridge prints its address, and nothing else.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringFlag{
+			&cli.StringSliceFlag{
 				Name: "listen",
-				Usage: "`WHERE` links come in: [host]:port or unix:PATH; " +
-					"no host is every interface",
+				Usage: "`WHERE` links come in: [host]:port, unix:PATH, tls://[host]:port, " +
+					"wss://[host]:port/path, or ws:// behind a proxy; " +
+					"no host is every interface; repeatable",
 			},
 			&cli.StringSliceFlag{
 				Name: "next",
@@ -32,7 +33,7 @@ func bridgeCommand() *cli.Command {
 				Usage: "forward for whoever comes; without it, only for those who are trusted, " +
 					"through a secure channel with the bridge",
 			},
-		}, relayedFlags(claimedName), portalFlags(ownKeyText)),
+		}, relayedFlags(claimedName), certificateFlags(), portalFlags(ownKeyText)),
 		Action: action(runBridge, "listen", "next"),
 	}
 }

@@ -180,8 +180,8 @@ func TestCommandLineWins(t *testing.T) {
 		n.Drain != 4*time.Second || !slices.Equal(n.Trust.Allow, []string{"c"}) || e.Mux {
 		t.Errorf("got %+v, %+v, %v", n, e, err)
 	}
-	if _, _, err := filled(t, "--listen", "a:1", "--listen", "b:1"); err == nil ||
-		!strings.Contains(err.Error(), "--listen is given 2 times") {
+	if _, _, err := filled(t, "--name", "a", "--name", "b"); err == nil ||
+		!strings.Contains(err.Error(), "--name is given 2 times") {
 		t.Errorf("given twice: %v", err)
 	}
 }

@@ -2,6 +2,8 @@ package cli
 
 import (
 	"cmp"
+	"os"
+	"strings"
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/daemon"
@@ -25,6 +27,11 @@ func nodeConfig(c *call) config.Node {
 		Survive:        c.duration("survive"),
 		SurviveMemory:  c.text("survive-memory"),
 		SocketMode:     c.text("socket-mode"),
+		Proxy:          c.text("proxy"),
+		Bind:           c.text("bind"),
+		TLSCert:        c.text("tls-cert"),
+		TLSKey:         c.text("tls-key"),
+		TLSCA:          c.text("tls-ca"),
 		Limits: config.Limits{
 			Connections:     c.number("max-connections"),
 			PerIdentity:     c.number("max-per-identity"),
@@ -34,6 +41,11 @@ func nodeConfig(c *call) config.Node {
 			HandshakeRate:   c.number("handshake-rate"),
 			Memory:          c.text("memory"),
 		},
+	}
+	n.ProxyPasswordFile = c.text("proxy-password-file")
+	n.Proxies = config.EnvironmentProxies{
+		HTTPS: variableOf("HTTPS_PROXY"), HTTP: variableOf("HTTP_PROXY"),
+		All: variableOf("ALL_PROXY"), Except: variableOf("NO_PROXY"),
 	}
 	if n.Drain == 0 {
 		n.Drain = config.NoDrain
@@ -69,7 +81,8 @@ func metricsConfig(c *call) config.Metrics {
 // entranceConfig is what --listen and relayedFlags say.
 func entranceConfig(c *call) config.Entrance {
 	return config.Entrance{
-		Listen:          c.text("listen"),
+		Listen:          first(c.list("listen")),
+		AlsoListen:      others(c.list("listen")),
 		Relays:          c.list("relay"),
 		Name:            c.text("name"),
 		RelayIdentities: c.list("relay-identity"),
@@ -78,6 +91,28 @@ func entranceConfig(c *call) config.Entrance {
 		Share:           c.yes("share"),
 		NoWait:          c.yes("no-wait"),
 	}
+}
+
+// variableOf is the value of a variable that other programs know too. Many know it in lower case.
+func variableOf(name string) string {
+	if value := os.Getenv(name); value != "" {
+		return value
+	}
+	return os.Getenv(strings.ToLower(name))
+}
+
+func first(all []string) string {
+	if len(all) == 0 {
+		return ""
+	}
+	return all[0]
+}
+
+func others(all []string) []string {
+	if len(all) < 2 {
+		return nil
+	}
+	return all[1:]
 }
 
 // daemonOptions have a daemon log as the flags say.

@@ -16,6 +16,8 @@ const (
 	limitCategory = "Limits"
 	setCategory   = "Sets of relays"
 	watchCategory = "Watching"
+	outCategory   = "Ways out"
+	tlsCategory   = "TLS"
 )
 
 // nodeFlags are those of every command that is a node, whose key is in the file that key tells of
@@ -39,6 +41,28 @@ func nodeFlags(key string) []cli.Flag {
 			Name: "keepalive", Value: config.DefaultKeepalive, Category: timeCategory,
 			Usage: "time between two pings of the whole way to the far end; " +
 				"three without an answer end a session, and without connections there are fewer",
+		},
+		&cli.StringFlag{
+			Name: "proxy", Category: outCategory,
+			Usage: "make TCP connections to far ends through the proxy at `URL`: " +
+				"http://[USER@]HOST:PORT or socks5://[USER@]HOST:PORT; or none",
+			DefaultText: "what ALL_PROXY says, and for wss:// and tls:// HTTPS_PROXY, for ws:// " +
+				"HTTP_PROXY, but for NO_PROXY",
+		},
+		&cli.StringFlag{
+			Name: "proxy-password-file", Category: outCategory, TakesFile: true,
+			Usage: "`FILE` with the password for that proxy's USER; read again when it changes",
+		},
+		&cli.StringFlag{
+			Name: "bind", Category: outCategory,
+			Usage: "connect to far ends from this `ADDRESS` of this machine, or from an interface's",
+		},
+		&cli.StringFlag{
+			Name: "tls-ca", Category: tlsCategory, TakesFile: true,
+			Usage: "refuse tls:// and wss:// far ends whose certificates are not signed by those in " +
+				"`FILE` (PEM)",
+			DefaultText: "what the system, or SSL_CERT_FILE, does not believe is logged, and goes on: " +
+				"the channel inside does not depend on it",
 		},
 		&cli.StringFlag{
 			Name: "log-format", Category: logCategory,
@@ -159,6 +183,21 @@ func watchFlags() []cli.Flag {
 		},
 		&cli.BoolFlag{
 			Name: "no-status", Category: watchCategory, Usage: "do not answer sp status",
+		},
+	}
+}
+
+// certificateFlags are those of commands that links come in to.
+func certificateFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{
+			Name: "tls-cert", Category: tlsCategory, TakesFile: true,
+			Usage: "show the certificate in `FILE` (PEM, with what it is signed by) where this side " +
+				"listens at tls:// or wss://; read again when it changes or on SIGHUP",
+		},
+		&cli.StringFlag{
+			Name: "tls-key", Category: tlsCategory, TakesFile: true,
+			Usage: "`FILE` with the key of that certificate (PEM)",
 		},
 	}
 }

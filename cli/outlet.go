@@ -25,10 +25,11 @@ func outletCommand() *cli.Command {
 		Description: "When it can be reached, the outlet prints the inlet's command that reaches it, " +
 			"and nothing else.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringFlag{
+			&cli.StringSliceFlag{
 				Name: "listen",
-				Usage: "`WHERE` inlets, relays and bridges connect: [host]:port or unix:PATH; " +
-					"no host is every interface",
+				Usage: "`WHERE` inlets, relays and bridges connect: [host]:port, unix:PATH, " +
+					"tls://[host]:port, wss://[host]:port/path, or ws:// behind a proxy; " +
+					"no host is every interface; repeatable",
 			},
 			&cli.StringFlag{
 				Name:  "target",
@@ -55,7 +56,7 @@ func outletCommand() *cli.Command {
 			},
 		}, relayedFlags(
 			"`NAME` that inlets ask for: where the outlet listens, and claimed on the relays",
-		), surviveFlags(), portalFlags(ownKeyText)),
+		), surviveFlags(), certificateFlags(), portalFlags(ownKeyText)),
 		Action: action(runOutlet, "target"),
 	}
 }
@@ -88,8 +89,10 @@ func runOutlet(c *call) error {
 // into a shell.
 func inletCommandLine(entrance config.Entrance, e daemon.Event) string {
 	words := []string{"sp", "inlet", "--listen", loopbackFree}
-	if e.Portal.Address != "" {
-		words = append(words, "--to", reachedAt(e.Portal.Address, entrance.Name))
+	for _, at := range append([]string{e.Portal.Address}, e.Portal.AlsoAt...) {
+		if at != "" {
+			words = append(words, "--to", reachedAt(at, entrance.Name))
+		}
 	}
 	for _, text := range entrance.Relays {
 		if relay, err := config.ParseRelay(text); err == nil {
@@ -108,7 +111,10 @@ const loopbackFree = "127.0.0.1:0"
 // cannot hold.
 func reachedAt(address, name string) string {
 	ap, err := netip.ParseAddrPort(address)
-	if err != nil {
+	switch {
+	case transport.IsURL(address):
+		return reachedByURL(address, name)
+	case err != nil:
 		return reachedBySocket(address, name)
 	}
 	a := transport.FromAddrPort(ap)
@@ -117,6 +123,22 @@ func reachedAt(address, name string) string {
 	} else if a.IP.Is6() {
 		a.IP = ap.Addr() // with its zone, without which nobody reaches it
 	}
+	return reachedThere(a, name)
+}
+
+// reachedByURL is reachedAt for an address over TLS or WebSocket.
+func reachedByURL(address, name string) string {
+	a, err := transport.ParseListen(address, "")
+	if err != nil {
+		return address
+	}
+	if transport.IsEverywhere(a) {
+		a = transport.AtHost(a, thisMachine(netip.AddrPortFrom(netip.IPv6Unspecified(), a.Port)))
+	}
+	return reachedThere(a, name)
+}
+
+func reachedThere(a route.Address, name string) string {
 	if name != "" {
 		return route.Format(route.ThroughRelay(route.Route{a}, name))
 	}

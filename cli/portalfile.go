@@ -104,7 +104,8 @@ var notKeys = map[string]string{
 }
 
 // processKeys are those of the whole process, which stand at the top of a file only.
-var processKeys = []string{"log-format", "log-level", "no-sandbox", "memory", "survive-memory",
+var processKeys = []string{
+	"log-format", "log-level", "no-sandbox", "memory", "survive-memory",
 	"metrics", "metrics-token-file", "metrics-pprof", "log-connections",
 }
 

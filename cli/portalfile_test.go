@@ -45,12 +45,15 @@ func samples(t *testing.T) map[string]string {
 		"listen": "':9'", "target": "':9'", "to": "['h:9']", "next": "['h:9']",
 		"relay": "['r:1']", "name": "'x'\nrelay = 'r:1'", "proxy-protocol": "'v2'",
 		"set": "['s:1']\nrelay-identity = '" + who + "'", "survive": "'90s'",
-		"advertise":      "['h:1']\nset = 's:1'\nrelay-identity = '" + who + "'",
-		"weight":         "3\nset = 's:1'\nrelay-identity = '" + who + "'",
-		"mux":            "true\nrelay = 'r:1'",
-		"replace":        "true\nrelay = 'r:1'",
-		"share":          "true\nrelay = 'r:1'",
-		"check":          "'tcp'", "check-interval": "'7s'\ncheck = 'tcp'",
+		"advertise": "['h:1']\nset = 's:1'\nrelay-identity = '" + who + "'",
+		"weight":    "3\nset = 's:1'\nrelay-identity = '" + who + "'",
+		"mux":       "true\nrelay = 'r:1'",
+		"replace":   "true\nrelay = 'r:1'",
+		"share":     "true\nrelay = 'r:1'",
+		"tls-cert":  "'/c'\ntls-key = '/k'", "tls-key": "'/k'\ntls-cert = '/c'",
+		"proxy":               "'http://u@p:1'",
+		"proxy-password-file": "'/w'\nproxy = 'http://u@p:1'",
+		"check":               "'tcp'", "check-interval": "'7s'\ncheck = 'tcp'",
 		"memory":         "'64M'",
 		"survive-memory": "'64M'",
 	}
@@ -192,14 +195,14 @@ func TestFileFaults(t *testing.T) {
 		{"[[relay]]\nlisten=':1'\n", "1: a relay stands in a table of its own: [relay.NAME]"},
 		{
 			"[relay.a]\nlisten=1\ndrain=3\nmux='yes'\nmax-names='7'\nrelay=[1]\n",
-			"2: relay a: listen is not a text in quotes\n" +
+			"2: relay a: listen is not a list like [\"one\", \"two\"]\n" +
 				"3: relay a: drain is not a time like \"500ms\", \"30s\" or \"5m\", in quotes\n" +
 				"4: relay a: mux is neither true nor false\n" +
 				"5: relay a: max-names is not a whole number, without quotes\n" +
 				"6: relay a: relay is not a list like [\"one\", \"two\"]",
 		},
 		{
-			"[relay.a]\nlisten=[':1',':2']\n", "2: relay a: listen takes one value",
+			"[inlet.a]\nto='h:1'\nlisten=[':1',':2']\n", "3: inlet a: listen takes one value",
 		},
 		{
 			"[relay.a]\nlisten=':1'\nmax-names=0\nkeepalive='0s'\n",

@@ -71,7 +71,7 @@ func (r *fileReader) checkTogether(portals []filePortal) {
 	}
 	for i := range portals {
 		p := &portals[i]
-		if at, ok := listensAt(p); ok {
+		for _, at := range listensAt(p) {
 			claim(p, "listen", "it listens at "+transport.Format(at))
 		}
 		if p.role.entrance == nil {
@@ -84,17 +84,19 @@ func (r *fileReader) checkTogether(portals []filePortal) {
 	}
 }
 
-// listensAt is where a portal listens, unless that is nowhere or at a free port.
-func listensAt(p *filePortal) (at transport.Address, ok bool) {
-	var err error
-	if p.role.entrance == nil {
-		at, err = p.config.Inlets[0].Address()
-	} else {
-		e := p.role.entrance(&p.config)
-		if e.Listen == "" {
-			return at, false
+// listensAt is where a portal listens, but for free ports.
+func listensAt(p *filePortal) (all []transport.Address) {
+	add := func(at transport.Address, err error) {
+		if err == nil && (transport.Scheme(at) == "unix" || at.Port != 0) {
+			all = append(all, at)
 		}
-		at, err = e.Address()
 	}
-	return at, err == nil && (transport.Scheme(at) != "tcp" || at.Port != 0)
+	if p.role.entrance == nil {
+		add(p.config.Inlets[0].Address())
+		return all
+	}
+	for _, text := range p.role.entrance(&p.config).Listens() {
+		add(config.ParseListen(text))
+	}
+	return all
 }

@@ -17,10 +17,11 @@ func relayCommand() *cli.Command {
 			"this user has or gets on\nthis machine. The relay has a key of its own, unless --identity " +
 			"says that it has theirs. When it\nlistens, it prints its address, and nothing else.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringFlag{
+			&cli.StringSliceFlag{
 				Name: "listen",
-				Usage: "`WHERE` inlets and outlets connect: [host]:port or unix:PATH; " +
-					"no host is every interface",
+				Usage: "`WHERE` inlets and outlets connect: [host]:port, unix:PATH, tls://[host]:port, " +
+					"wss://[host]:port/path, or ws:// behind a proxy; " +
+					"no host is every interface; repeatable",
 			},
 			&cli.BoolFlag{
 				Name: "private", Category: whoCategory,
@@ -45,7 +46,7 @@ func relayCommand() *cli.Command {
 				Name: "weight", Category: setCategory, Value: 1,
 				Usage: "count as `N` relays of the set, 1 to 16",
 			},
-		}, relayedFlags(claimedName), portalFlags(relayKeyText)),
+		}, relayedFlags(claimedName), certificateFlags(), portalFlags(relayKeyText)),
 		Action: action(runRelay, "listen"),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -96,7 +97,8 @@ func onEach(signals chan os.Signal, do func()) (unwatch func()) {
 func sayAddress(w io.Writer) func(daemon.Event) {
 	return func(e daemon.Event) {
 		if e.Kind == daemon.Ready {
-			say(w, "%s", e.Portal.Address)
+			at := append([]string{e.Portal.Address}, e.Portal.AlsoAt...)
+			say(w, "%s", strings.Join(at, " "))
 		}
 	}
 }

@@ -49,14 +49,40 @@ func (n *Node) accept(c net.Conn) {
 		_ = netio.Reset(link)
 		return
 	}
-	slot, err := n.enter(link)
-	served := err == nil && n.Go(func() {
-		defer counted()
-		n.serveLink(link, slot)
-	})
-	if !served {
+	if !n.serveAccepted(link, nil, counted) {
 		counted()
 		_ = netio.Reset(link)
+	}
+}
+
+// serveAccepted serves a link that has come in, on the carrier that has a slot or on none, and
+// calls ended then. It reports false, and has done nothing, if there is no room.
+func (n *Node) serveAccepted(link Conn, carrier *admission.Slot, ended func()) bool {
+	slot, err := n.enter(link)
+	return err == nil && n.Go(func() {
+		defer ended()
+		if on, ok := link.(transport.Carrying); ok {
+			n.serveCarrier(on, slot)
+			return
+		}
+		n.serveLink(link, slot, carrier)
+	})
+}
+
+// serveCarrier serves the links that come on a carrier. It counts as an unauthenticated link until
+// one of them has been authenticated, or counts for something else; so does each of them.
+func (n *Node) serveCarrier(c transport.Carrying, slot *admission.Slot) {
+	defer func() { slot.End(time.Now()) }()
+	n.links.watch(c)
+	defer n.links.unwatch(c)
+	err := c.Carry(n.Go, openingTimeout, func(link Conn) {
+		linksAccepted.Inc()
+		if !n.serveAccepted(link, slot, func() {}) {
+			_ = netio.Reset(link)
+		}
+	})
+	if err != nil {
+		n.logger.Debug("no links came", "peer", c.RemoteAddr(), "error", err)
 	}
 }
 

@@ -173,7 +173,7 @@ type whereabouts struct{ at atomic.Pointer[wire.Address] }
 func (n *Node) dialFollowing(
 	ctx context.Context, a wire.Address, to *whereabouts,
 ) (netio.Conn, error) {
-	if to == nil || a.Kind != wire.DNS {
+	if to == nil || !a.IsNamed() {
 		return n.dialTransport(ctx, a)
 	}
 	if at := to.at.Load(); at != nil {

@@ -71,7 +71,7 @@ func (f *followed) begin(k followedKey, at wire.Address) (end func()) {
 func (n *Node) dialFor(
 	ctx context.Context, source admission.Source, a wire.Address,
 ) (link netio.Conn, end func(), err error) {
-	if a.Kind != wire.DNS {
+	if !a.IsNamed() {
 		link, err = n.dialTransport(ctx, a)
 		return link, func() {}, err
 	}

@@ -55,6 +55,14 @@ type Config struct {
 	// transport.DefaultSocketMode.
 	SocketMode fs.FileMode
 
+	// Proxy and From say how TCP connections go out: see transport.Config.
+	Proxy func(a wire.Address) *transport.Proxy
+	From  netio.From
+
+	// TLS is what the node shows and believes in TLS, where links are made over it. Its Seen is the
+	// node's own.
+	TLS transport.TLSConfig
+
 	// Limits says how much the node takes on. The zero value is the defaults.
 	Limits admission.Limits
 
@@ -105,6 +113,7 @@ type Node struct {
 	failures     logthrottle.Throttle
 	keptTooMuch  logthrottle.Throttle
 	missing      logthrottle.Repeats[missed]
+	issuers      issuers
 	anonymous    logthrottle.Sources[admission.Source]
 }
 
@@ -112,10 +121,6 @@ type Node struct {
 func NewNode(config Config) (*Node, error) {
 	n := &Node{
 		config: config, logger: config.Logger, life: newLife(),
-		transports: transport.NewSet(transport.Config{
-			ConnectTimeout: config.ConnectTimeout, Reach: config.Reach,
-			SocketMode: config.SocketMode,
-		}),
 		offers: newOffers(config.ByName), sessions: newSessions(), followed: newFollowed(),
 		besides: newBesides(), passed: newPassed(),
 		forwards:  newForwards(),
@@ -124,6 +129,7 @@ func NewNode(config Config) (*Node, error) {
 	if n.logger == nil {
 		n.logger = slog.Default()
 	}
+	n.transports = transport.NewSet(n.transportConfig())
 	n.links = newLinkHealth(n.logger)
 	n.config.Channel.Compute, n.config.Channel.Rest = n.compute, n.admission.Rest
 	n.config.Channel.Prewarm, n.config.Channel.Probe = prewarmedLinks, true

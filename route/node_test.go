@@ -332,7 +332,7 @@ func converse(t testing.TB, n *Node, b []byte) (string, error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		n.serveLink(far, nil)
+		n.serveLink(far, nil, nil)
 	}()
 	defer func() {
 		_ = near.Close()

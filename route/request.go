@@ -40,9 +40,10 @@ type Request struct {
 
 	// What limits count. A link from the network has a slot until something else counts it, and for
 	// longer if its peer has been authenticated; party is whom the request counts for, if it does.
-	slot  *admission.Slot
-	party admission.Party
-	way   *admission.Way // that the link has come by; nil for one that was accepted here
+	slot    *admission.Slot
+	carrier *admission.Slot // of what the link came on; nil if that is nothing
+	party   admission.Party
+	way     *admission.Way // that the link has come by; nil for one that was accepted here
 }
 
 // answer is how far a request's answer is.
@@ -98,11 +99,15 @@ func (q *Request) Unwatch(c Conn) { q.node.links.unwatch(c) }
 // something else. Only the goroutine that serves the link calls it.
 func (q *Request) FreeSlot() {
 	q.slot.Free()
+	q.carrier.Free()
 	q.slot = nil
 }
 
 // authenticated is called when the link's peer has proved who it is, and is trusted.
-func (q *Request) authenticated() { q.slot.Authenticate() }
+func (q *Request) authenticated() {
+	q.slot.Authenticate()
+	q.carrier.Authenticate()
+}
 
 // begin counts the request, until it is finished.
 func (q *Request) begin() error {

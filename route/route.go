@@ -117,8 +117,7 @@ func isOfThisMachine(a wire.Address) bool { return a.Kind == wire.Local || a.IP.
 // parseShort reads a chain of short forms, or only one.
 func parseShort(text string) (Route, error) {
 	if standsAlone(text) {
-		node, err := parseShortNode(text, false)
-		return ToOutlet(node...), err
+		return parseAlone(text)
 	}
 	var r Route
 	for i, element := range strings.Split(text, "/") {
@@ -139,8 +138,26 @@ func parseShort(text string) (Route, error) {
 	return append(r, wire.Address{Kind: wire.Service, Name: OutletName}), nil
 }
 
+// parseAlone reads a short form that is the only one. # belongs to a path, and to no URL.
+func parseAlone(text string) (Route, error) {
+	expected, expects := "", false
+	if strings.Contains(text, "://") {
+		text, expected, expects = strings.Cut(text, "#")
+	}
+	node, err := parseShortNode(text, false)
+	if err != nil {
+		return nil, err
+	}
+	to := ToOutlet(node...)
+	if !expects {
+		return to, nil
+	}
+	is, err := parseExpect(expected)
+	return slices.Insert(to, len(to)-1, is), err
+}
+
 // standsAlone tells whether slashes in a short form do not make a chain of it: a path has some, and
-// so has a URL, which is none.
+// so has a URL.
 func standsAlone(text string) bool {
 	_, rest, _ := strings.Cut(text, "@")
 	return transport.HasScheme(text) || transport.HasScheme(rest) || strings.Contains(text, "://")

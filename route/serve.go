@@ -18,10 +18,12 @@ import (
 )
 
 // serveLink serves a link that came in from the network, and closes it unless it is handed over.
-// slot is its own among the unauthenticated links.
-func (n *Node) serveLink(link netio.Conn, slot *admission.Slot) {
+// slot is its own among the unauthenticated links, and carrier that of what it came on, if that is
+// one.
+func (n *Node) serveLink(link netio.Conn, slot, carrier *admission.Slot) {
 	untrack := n.links.track(link)
 	q := n.newRequest(link, slot)
+	q.carrier = carrier
 	q.end = endsWithRequest
 	if q.readInTime() {
 		n.serve(n.life.ctx, q)

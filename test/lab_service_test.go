@@ -173,6 +173,7 @@ const (
 	askSend  = 's' // it sends its own stream, and ends
 	askEcho  = 'c' // it sends back what it gets
 	askStall = 'n' // it reads nothing more until the test ends
+	askReset = 'r' // it resets the connection
 )
 
 // The seeds of what a mirror and its client send.
@@ -243,6 +244,8 @@ func (m *mirror) serve(c conn) {
 		echo(c)
 	case askStall:
 		<-m.over
+	case askReset:
+		abandon(c)
 	}
 }
 

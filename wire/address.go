@@ -19,6 +19,9 @@ const (
 	DNS     Kind = 5
 	Label   Kind = 6
 	Unix    Kind = 7
+	TLS     Kind = 8
+	WS      Kind = 9
+	WSS     Kind = 10
 )
 
 // Local is the kind of an address that is never sent: of a transport that only the dialer knows.
@@ -30,8 +33,11 @@ const Local Kind = 0xff
 const Is Kind = 0xfe
 
 // Address is one step of a route. It is comparable, and only the fields of its kind are set: Name
-// for Service, Secure, DNS, Label, Unix, Local and Is; IP for IP4 and IP6; Port for IP4, IP6 and
-// DNS.
+// for all but IP4 and IP6; IP for those two; Port for IP4, IP6, DNS, TLS, WS and WSS.
+//
+// The Name of TLS is a host, and of WS and WSS a host and, from its first slash on, a path. Such a
+// host may be an IP address. One that is a name may have an IP as well, which says which of the
+// name's addresses is meant, here and now: it is never sent.
 type Address struct {
 	Kind Kind
 	Name string
@@ -43,10 +49,34 @@ type Address struct {
 // reads it.
 func (a Address) IsTransport() bool {
 	switch a.Kind {
-	case IP4, IP6, DNS, Unix, Local:
+	case IP4, IP6, DNS, Unix, Local, TLS, WS, WSS:
 		return true
 	}
 	return false
+}
+
+// Host returns the host of a transport address that has one: its name, or the IP address that
+// stands in place of a name. Both are empty where there is none.
+func (a Address) Host() (name string, ip netip.Addr) {
+	switch a.Kind {
+	case IP4, IP6:
+		return "", a.IP
+	case DNS:
+		return a.Name, netip.Addr{}
+	case TLS, WS, WSS:
+		name, _, _ = strings.Cut(a.Name, "/")
+		if ip, err := netip.ParseAddr(name); err == nil {
+			return "", ip
+		}
+		return name, netip.Addr{}
+	}
+	return "", netip.Addr{}
+}
+
+// IsNamed tells whether a has the name of a host, and does not say which of its addresses is meant.
+func (a Address) IsNamed() bool {
+	name, _ := a.Host()
+	return name != "" && !a.IP.IsValid()
 }
 
 // Validate returns an error that says what keeps a from being encoded, or nil.
@@ -64,6 +94,14 @@ func (a Address) Validate() error {
 		}
 	case DNS:
 		if err := validateHost(a.Name); err != nil {
+			return err
+		}
+	case TLS:
+		if err := validateURLHost(a.Name); err != nil {
+			return err
+		}
+	case WS, WSS:
+		if err := validateURL(a.Name); err != nil {
 			return err
 		}
 	case Unix:
@@ -104,6 +142,47 @@ func validateWord(what, name string, most int) error {
 	return nil
 }
 
+// validateURLHost checks a host that may be an IP address, in its one spelling.
+func validateURLHost(host string) error {
+	if strings.IndexByte(host, ':') < 0 {
+		return validateHost(host)
+	}
+	ip, err := netip.ParseAddr(host)
+	if err != nil || !ip.Is6() || ip.Is4In6() || ip.Zone() != "" || ip.String() != host {
+		return fmt.Errorf("%w: not a host or an IP address without a zone", ErrMalformed)
+	}
+	return nil
+}
+
+// validateURL checks a host and the path behind it.
+func validateURL(name string) error {
+	if len(name) > MaxHost {
+		return fmt.Errorf("%w: a host and a path have %d characters at most", ErrMalformed, MaxHost)
+	}
+	slash := strings.IndexByte(name, '/')
+	if slash < 0 {
+		return fmt.Errorf("%w: a host without a path", ErrMalformed)
+	}
+	for i := slash; i < len(name); i++ {
+		if !isPathByte(name[i]) || name[i] == '%' && !isEscape(name[i:]) {
+			return fmt.Errorf("%w: a path has only what a URL's has, without a query", ErrMalformed)
+		}
+	}
+	return validateURLHost(name[:slash])
+}
+
+// isPathByte tells whether a path of a URL may have c: RFC 3986, section 3.3.
+func isPathByte(c byte) bool {
+	return isNameByte(c) || strings.IndexByte("/~!$&'()*+,;=:@%", c) >= 0
+}
+
+// isEscape tells whether text begins with %XX.
+func isEscape(text string) bool {
+	const digits = "0123456789abcdefABCDEF"
+	return len(text) > 2 && strings.IndexByte(digits, text[1]) >= 0 &&
+		strings.IndexByte(digits, text[2]) >= 0
+}
+
 func validatePath(path string) error {
 	if path == "" || len(path) > MaxPath || strings.IndexByte(path, 0) >= 0 {
 		return fmt.Errorf("%w: a socket's path has 1 to %d bytes, none of them zero", ErrMalformed,
@@ -132,7 +211,7 @@ func AppendAddress(dst []byte, a Address) ([]byte, error) {
 	case IP4, IP6:
 		dst = append(dst, a.IP.AsSlice()...)
 		dst = binary.BigEndian.AppendUint16(dst, a.Port)
-	case DNS:
+	case DNS, TLS, WS, WSS:
 		dst = binary.BigEndian.AppendUint16(dst, a.Port)
 		dst = append(dst, a.Name...)
 	default:
@@ -161,9 +240,9 @@ func ParseAddress(b []byte) (a Address, rest []byte, err error) {
 		}
 		a.IP, _ = netip.AddrFromSlice(value[:size])
 		a.Port = binary.BigEndian.Uint16(value[size:])
-	case DNS:
+	case DNS, TLS, WS, WSS:
 		if len(value) < 2 {
-			return a, nil, fmt.Errorf("%w: DNS address of %d bytes", ErrMalformed, len(value))
+			return a, nil, fmt.Errorf("%w: address of %d bytes", ErrMalformed, len(value))
 		}
 		a.Port = binary.BigEndian.Uint16(value)
 		a.Name = string(value[2:])

@@ -23,7 +23,7 @@ type Bridge struct {
 
 // Validate says which field is wrong, or returns nil.
 func (b Bridge) Validate() error {
-	if b.Listen == "" {
+	if len(b.Listens()) == 0 {
 		return fieldError("listen", "{listen} is missing: where do links come in?")
 	}
 	if err := b.validateNode(); err != nil {

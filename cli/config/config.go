@@ -90,24 +90,27 @@ func (c Config) validateTogether() error {
 	if err := c.validateServices(); err != nil {
 		return err
 	}
+	if err := c.validateTLS(); err != nil {
+		return err
+	}
 	taken := make(map[string]string) // what is claimed, to who claims it
 	for i, in := range c.Inlets {
-		if err := claim(taken, fmt.Sprintf("inlet %d", i+1), in.Listen, Entrance{}); err != nil {
+		if err := claim(taken, fmt.Sprintf("inlet %d", i+1), Entrance{Listen: in.Listen}); err != nil {
 			return err
 		}
 	}
 	for _, o := range c.Outlets { // they share a node, and so what they have in common
-		if err := claim(taken, "outlets", o.Listen, o.Entrance); err != nil {
+		if err := claim(taken, "outlets", o.Entrance); err != nil {
 			return err
 		}
 	}
 	for i, r := range c.Relays {
-		if err := claim(taken, fmt.Sprintf("relay %d", i+1), r.Listen, r.Entrance); err != nil {
+		if err := claim(taken, fmt.Sprintf("relay %d", i+1), r.Entrance); err != nil {
 			return err
 		}
 	}
 	for i, b := range c.Bridges {
-		if err := claim(taken, fmt.Sprintf("bridge %d", i+1), b.Listen, b.Entrance); err != nil {
+		if err := claim(taken, fmt.Sprintf("bridge %d", i+1), b.Entrance); err != nil {
 			return err
 		}
 	}
@@ -125,7 +128,7 @@ func (c Config) validateServices() error {
 				"two outlets have the {service} %q: give each its own", name)
 		}
 		services[name] = true
-		reachable = reachable || o.Listen != "" || len(o.Relays) > 0
+		reachable = reachable || len(o.Listens()) > 0 || len(o.Relays) > 0
 	}
 	if !reachable {
 		return fieldError("listen",
@@ -134,12 +137,38 @@ func (c Config) validateServices() error {
 	return nil
 }
 
+// validateTLS wants a certificate for who listens over TLS.
+func (c Config) validateTLS() error {
+	var all []Entrance
+	for _, o := range c.Outlets {
+		all = append(all, o.Entrance)
+	}
+	for _, r := range c.Relays {
+		all = append(all, r.Entrance)
+	}
+	for _, b := range c.Bridges {
+		all = append(all, b.Entrance)
+	}
+	for _, e := range all {
+		for _, listen := range e.Listens() {
+			if a, err := ParseListen(listen); err != nil || !transport.OverTLS(a) || c.Node.TLSCert != "" {
+				continue
+			}
+			return fieldError("tls-cert", "{listen} %s takes a certificate: {tls-cert} and {tls-key}; "+
+				"behind a proxy that has them, it is ws://", listen)
+		}
+	}
+	return nil
+}
+
 // claim takes note that somebody listens at an address and claims names on relays, and refuses
 // what another has. Two that listen at a free port get different ones.
-func claim(taken map[string]string, who, listen string, e Entrance) error {
-	a, err := transport.ParseListen(listen, "")
-	isFree := err == nil && transport.Scheme(a) == "tcp" && a.Port == 0
-	if listen != "" && !isFree {
+func claim(taken map[string]string, who string, e Entrance) error {
+	for _, listen := range e.Listens() {
+		a, err := transport.ParseListen(listen, "")
+		if err == nil && transport.Scheme(a) != "unix" && a.Port == 0 {
+			continue // a free one
+		}
 		if other, ok := taken[listen]; ok && other != who {
 			return fieldError("listen", "{listen} %q: another portal listens there", listen)
 		}

@@ -11,9 +11,13 @@ import (
 // Entrance says how links come in to a node: where it listens for them, and under which name it is
 // asked for there, and on relays. An empty one lets none in.
 type Entrance struct {
-	// Listen is where links come in: host:port, or unix:PATH. No host is every interface, port
+	// Listen is where links come in: host:port, unix:PATH, or tls://host:port, wss://host:port/path
+	// or ws://host:port/path. No host is every interface, port
 	// 0 is a free one. Empty means nowhere. Field "listen".
 	Listen string
+
+	// AlsoListen is where else links come in, each as Listen. Field "listen".
+	AlsoListen []string
 
 	// Relays are relays that forward links for Name, each host:port or a route to the relay's
 	// node. Field "relay".
@@ -48,8 +52,8 @@ type Entrance struct {
 
 // Validate says which field is wrong, or returns nil.
 func (e Entrance) Validate() error {
-	if e.Listen != "" {
-		if _, err := e.Address(); err != nil {
+	for _, listen := range e.Listens() {
+		if _, err := ParseListen(listen); err != nil {
 			return err
 		}
 	}
@@ -87,9 +91,17 @@ func (e Entrance) validateNode() error {
 	return nil
 }
 
-// Address is where Listen says.
-func (e Entrance) Address() (Address, error) {
-	a, err := transport.ParseListen(e.Listen, "")
+// Listens returns Listen and AlsoListen.
+func (e Entrance) Listens() []string {
+	if e.Listen == "" {
+		return e.AlsoListen
+	}
+	return append([]string{e.Listen}, e.AlsoListen...)
+}
+
+// ParseListen reads where links come in: what Listen may hold.
+func ParseListen(text string) (Address, error) {
+	a, err := transport.ParseListen(text, "")
 	if err != nil {
 		return a, fieldError("listen", "{listen}: %w", err)
 	}

@@ -48,6 +48,10 @@ func (i Inlet) Address() (Address, error) {
 	if err != nil {
 		return a, fieldError("listen", "{listen}: %w", err)
 	}
+	if transport.IsURL(i.Listen) {
+		return a, fieldError("listen", "{listen} %s: clients of an inlet come over TCP, or to a Unix "+
+			"socket: host:port or unix:PATH", i.Listen)
+	}
 	return a, nil
 }
 

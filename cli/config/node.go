@@ -74,6 +74,31 @@ type Node struct {
 	// Field "socket-mode".
 	SocketMode string
 
+	// TLSCert and TLSKey are files with the certificate, and what it is signed by, and its key, to
+	// listen over TLS with. They are read again when they change. Fields "tls-cert" and "tls-key".
+	TLSCert, TLSKey string
+
+	// TLSCA is a file with the certificates of those by whom the certificates of far ends must be
+	// signed, where links are made over TLS. Empty means whom the system believes; what is wrong is
+	// logged then, and no more: see transport.TLSConfig. Field "tls-ca".
+	TLSCA string
+
+	// Proxy is through which TCP connections to far ends are made: http://HOST:PORT or
+	// socks5://HOST:PORT, perhaps with USER@; or NoProxy. Empty means what Proxies say.
+	// Field "proxy".
+	Proxy string
+
+	// ProxyPasswordFile is a file with the password for Proxy, which has a user then. It is read
+	// again when it changes. Field "proxy-password-file".
+	ProxyPasswordFile string
+
+	// Proxies are the proxies that the environment names.
+	Proxies EnvironmentProxies
+
+	// Bind is where connections to far ends go out from: an IP address of this machine, or an
+	// interface. Empty leaves that to the system. Field "bind".
+	Bind string
+
 	// Limits says how much the node takes on. The zero value is the defaults.
 	Limits Limits
 }
@@ -92,7 +117,17 @@ func (n Node) Validate() error {
 	if _, err := n.ParseSocketMode(); err != nil {
 		return err
 	}
+	if _, err := n.ParseProxies(); err != nil {
+		return err
+	}
+	if _, err := n.ParseBind(); err != nil {
+		return err
+	}
 	switch {
+	case n.TLSCert != "" && n.TLSKey == "":
+		return fieldError("tls-key", "{tls-cert} stands without {tls-key}")
+	case n.TLSCert == "" && n.TLSKey != "":
+		return fieldError("tls-cert", "{tls-key} stands without {tls-cert}")
 	case n.ConnectTimeout < 0:
 		return notATime("connect-timeout", n.ConnectTimeout)
 	case n.Keepalive < 0:

@@ -55,7 +55,7 @@ func (o Outlet) Validate() error {
 	if err := o.Entrance.Validate(); err != nil {
 		return err
 	}
-	if o.Name != "" && o.Listen == "" && len(o.Relays) == 0 {
+	if o.Name != "" && len(o.Listens()) == 0 && len(o.Relays) == 0 {
 		return fieldError("relay", "{name} stands without {listen} or {relay}")
 	}
 	name := o.ServiceName()

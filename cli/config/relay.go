@@ -37,7 +37,7 @@ type Relay struct {
 
 // Validate says which field is wrong, or returns nil.
 func (r Relay) Validate() error {
-	if r.Listen == "" {
+	if len(r.Listens()) == 0 {
 		return fieldError("listen", "{listen} is missing: where do links come in?")
 	}
 	if err := r.validateNode(); err != nil {

@@ -18,6 +18,7 @@ func (d *Daemon) confine(all []Named) {
 	var needs confine.Needs
 	for i, u := range d.allUnits() {
 		addNeeds(&needs, all[i].Config, u.site.files())
+		u.site.proxies.each(func(p *transport.Proxy) { addAddress(&needs, p.Address()) })
 		for _, p := range u.site.allParts() {
 			if in, ok := p.(*inlet); ok {
 				if port, ok := in.listensAnew(); ok {
@@ -47,6 +48,7 @@ func (d *Daemon) confine(all []Named) {
 		_ = os.MkdirAll(folder, 0o700)
 	}
 	kept := keep(needs)
+	loadSystemRoots(needs)
 	done, err := confine.Process(needs)
 	if done.Files {
 		d.changing.Lock()
@@ -136,7 +138,7 @@ func addRoutes(n *confine.Needs, all ...route.Route) {
 func addAddress(n *confine.Needs, a route.Address) {
 	switch transport.Scheme(a) {
 	case "unix": // connecting to those is not limited
-	case "tcp":
+	case "tcp", "tls", "ws", "wss":
 		n.Connect = append(n.Connect, a.Port)
 	default:
 		n.ConnectAnywhere = true // another transport, whose business nobody knows here

@@ -116,8 +116,12 @@ func (f *forwarder) state() partState {
 	all := partState{entrance: true}
 	for _, p := range f.parts {
 		now := p.state()
-		if now.address != "" {
+		switch {
+		case now.address == "":
+		case all.address == "":
 			all.address, all.up = now.address, true
+		default:
+			all.alsoAt = append(all.alsoAt, now.address)
 		}
 		if all.err == nil {
 			all.err = now.err

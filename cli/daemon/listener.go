@@ -12,7 +12,7 @@ import (
 // listener is the part of a portal that links come in by.
 type listener struct {
 	member  *member
-	at      config.Entrance
+	at      string
 	stop    context.CancelFunc // of accepting
 	serving sync.WaitGroup
 
@@ -20,15 +20,15 @@ type listener struct {
 	address string // once it listens, and until it does not
 }
 
-func (s *site) planListener(m *member, e config.Entrance) planned {
+func (s *site) planListener(m *member, at string) planned {
 	return planned{
-		key:  keyOf("listener", e.Listen),
-		make: func() part { return &listener{member: m, at: e} },
+		key:  keyOf("listener", at),
+		make: func() part { return &listener{member: m, at: at} },
 	}
 }
 
 func (l *listener) start(ctx context.Context) error {
-	where, err := l.at.Address()
+	where, err := config.ParseListen(l.at)
 	if err != nil {
 		return err
 	}

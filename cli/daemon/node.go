@@ -109,6 +109,12 @@ func newSite(
 	if s.presented, err = newPresented(s.self, s.key, n.Credentials, s.logger); err != nil {
 		return nil, err
 	}
+	if s.tls, err = newTLSFiles(n, s.logger); err != nil {
+		return nil, err
+	}
+	if s.proxies, err = newProxies(n, s.logger); err != nil {
+		return nil, err
+	}
 	s.trust.Self = s.self.Identifier()
 	if s.ticket != nil {
 		s.trust.Allow = append(s.trust.Allow, s.ticket.Issuer())
@@ -176,6 +182,10 @@ func (s *site) nodeConfig() (route.Config, error) {
 		return route.Config{}, err
 	}
 	mode, err := s.config.ParseSocketMode()
+	if err != nil {
+		return route.Config{}, err
+	}
+	from, err := s.config.ParseBind()
 	return route.Config{
 		Channel: channel.Config{
 			Identity: s.self, Current: s.presented.identity,
@@ -187,6 +197,8 @@ func (s *site) nodeConfig() (route.Config, error) {
 		SocketMode: mode, Audit: s.options.Audit,
 		LogForwarded: s.options.LogConnections == portal.LogAll, Logger: s.logger, Hint: s.options.Hint,
 		Turned: s.turned,
+		TLS:    s.tls.config(),
+		Proxy:  s.proxies.leadTo, From: from,
 	}, err
 }
 
@@ -436,7 +448,7 @@ func (s *site) leadsHere(text string) error {
 		asked, named := strings.CutPrefix(a.Name, route.ForwardPrefix)
 		named = named && a.Kind == route.KindService
 		isHere := func(o config.Outlet) bool {
-			return a.IsTransport() && o.Listen != "" && o.Name == "" || named && o.Name == asked
+			return a.IsTransport() && len(o.Listens()) > 0 && o.Name == "" || named && o.Name == asked
 		}
 		switch {
 		case slices.ContainsFunc(outlets, isHere):

@@ -33,6 +33,7 @@ type partState struct {
 	entrance    bool // the portal can be reached by it
 	up          bool
 	address     string // where it listens; empty if it does not
+	alsoAt      []string
 	connections int
 	err         error // why it is not up
 }
@@ -92,9 +93,7 @@ func (p *running) status() PortalStatus {
 	for _, part := range parts {
 		now := part.state()
 		s.Connections += now.connections
-		if now.address != "" {
-			s.Address = now.address
-		}
+		s.take(now)
 		if now.entrance {
 			entrances++
 		}
@@ -119,7 +118,7 @@ func (s *site) plan(c config.Config) []*running {
 	}
 	for _, o := range c.Outlets {
 		parts := []planned{s.planService(o)}
-		if o.Listen != "" {
+		if len(o.Listens()) > 0 {
 			parts = append(parts, s.planName(o.Entrance))
 		}
 		parts = append(parts, s.planEntrance(s.main, o.Entrance)...)
@@ -140,8 +139,8 @@ func (s *site) plan(c config.Config) []*running {
 // planEntrance is the parts by which links come in to a node.
 func (s *site) planEntrance(m *member, e config.Entrance) []planned {
 	var all []planned
-	if e.Listen != "" {
-		all = append(all, s.planListener(m, e))
+	for _, at := range e.Listens() {
+		all = append(all, s.planListener(m, at))
 	}
 	for _, relay := range e.Relays {
 		all = append(all, s.planRegistration(m, relay, e))

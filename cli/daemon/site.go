@@ -30,6 +30,8 @@ type site struct {
 	self      *identity.Identity // as it was at the start
 	ticket    *identity.Ticket   // to redeem; nil for none
 	presented *presented
+	tls       *tlsFiles
+	proxies   *proxies
 	trust     trust.Config    // what all policies have in common
 	base      route.Config    // and all nodes
 	main      *member         // of inlets and outlets
@@ -127,7 +129,8 @@ func (s *site) close() error {
 
 // files are those that the site's nodes read again when they change.
 func (s *site) files() []string {
-	return slices.Concat([]string{s.key}, s.config.Credentials, s.lists())
+	return slices.Concat([]string{s.key}, s.config.Credentials, s.lists(), s.tls.paths(),
+		s.proxies.paths())
 }
 
 // lists are those of the site's files that say whom to trust.
@@ -144,6 +147,8 @@ func (s *site) reread(all bool) {
 	for _, m := range members {
 		s.rereadLists(m, all)
 	}
+	s.tls.refresh(all)
+	s.proxies.refresh(all)
 	if !s.presented.refresh(all) {
 		return
 	}

@@ -30,12 +30,27 @@ type PortalStatus struct {
 	// Address is where it listens, as host:port with the port it has got, or unix:PATH. Empty
 	// if it does not.
 	Address string
+	// AlsoAt is where else it listens, if it does.
+	AlsoAt []string
 	// Ready is whether it can be used now: see the kind of event of that name.
 	Ready bool
 	// Connections is how many are open. An outlet's are those to its service.
 	Connections int
 	// Err is why it is not ready, or has lost one of its relays. Nil if nothing is wrong.
 	Err error
+}
+
+// take adds where a part listens.
+func (s *PortalStatus) take(p partState) {
+	switch {
+	case p.address == "":
+		return
+	case s.Address == "":
+		s.Address = p.address
+	default:
+		s.AlsoAt = append(s.AlsoAt, p.address)
+	}
+	s.AlsoAt = append(s.AlsoAt, p.alsoAt...)
 }
 
 // Status tells what the daemon does.

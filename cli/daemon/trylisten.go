@@ -41,7 +41,12 @@ func tryListening(ctx context.Context, units []*unit, next []Named) error {
 	return nil
 }
 
+// tryListen finds out whether the process may listen at an address. What is carried in TLS or HTTP
+// is known when it is listened for.
 func tryListen(ctx context.Context, at transport.Address, c transport.Config) error {
+	if scheme := transport.Scheme(at); scheme != "tcp" && scheme != "unix" {
+		return nil
+	}
 	l, err := transport.ListenGuarded(ctx, at, c)
 	if err != nil {
 		return err
@@ -71,8 +76,8 @@ func listensAt(c config.Config) (all []transport.Address) {
 		}
 	}
 	for _, e := range entrances(c) {
-		if e.Listen != "" {
-			add(e.Address())
+		for _, text := range e.Listens() {
+			add(config.ParseListen(text))
 		}
 	}
 	return all

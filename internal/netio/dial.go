@@ -37,12 +37,13 @@ func Dial(ctx context.Context, network, address string, timeout time.Duration) (
 	return dialing{network: network}.dial(ctx, address, timeout)
 }
 
-// DialChecked is Dial that asks check before it connects to an address, each time: an error keeps
-// it from that one. address may be a name, which stands for several. Nil is not asked.
-func DialChecked(ctx context.Context, network, address string, timeout time.Duration,
-	check func(netip.AddrPort) error,
+// DialFrom dials TCP as Dial does, from somewhere, and asks check before it connects to an address,
+// each time: an error keeps it from that one. address may be a name, which stands for several. Nil
+// is not asked.
+func DialFrom(ctx context.Context, address string, timeout time.Duration,
+	check func(netip.AddrPort) error, from From,
 ) (net.Conn, error) {
-	return dialing{network: network, check: check}.dial(ctx, address, timeout)
+	return dialing{network: "tcp", check: check, from: from}.dial(ctx, address, timeout)
 }
 
 // DialGuarded is Dial for a connection that the kernel resets, and does not end, when this process
@@ -60,6 +61,7 @@ type dialing struct {
 	network string
 	check   func(netip.AddrPort) error // nil asks nobody
 	guarded bool
+	from    From
 }
 
 // dial dials address on a goroutine of its own. timeout bounds the looking up of a name, and the
@@ -110,6 +112,9 @@ func isIP(host string) bool {
 func (d dialing) one(ctx context.Context, address string) (net.Conn, error) {
 	dialer := net.Dialer{KeepAliveConfig: spreadKeepAlive(), Control: d.control()}
 	dialer.SetMultipathTCP(false) // see ListenConfig
+	if err := d.from.bind(&dialer, address); err != nil {
+		return nil, &net.OpError{Op: "dial", Net: d.network, Err: err}
+	}
 	return dialer.DialContext(ctx, d.network, address)
 }
 

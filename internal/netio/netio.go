@@ -93,6 +93,7 @@ type Socket struct {
 	awaiting atomic.Bool   // AwaitReset has been called
 	sent     atomic.Uint64 // bytes
 	stuck    stuck
+	through  net.Addr // in place of the other end's address; nil if that is it
 	lazy
 	received atomic.Uint64 // bytes
 }
@@ -154,6 +155,18 @@ type noHalfClose struct{ net.Conn }
 
 func (noHalfClose) CloseWrite() error {
 	return fmt.Errorf("half-close: %w", errors.ErrUnsupported)
+}
+
+// LeadsTo says where the connection leads, if that is not the other end of the socket: a proxy is
+// there. It is called before anybody else uses the socket.
+func (s *Socket) LeadsTo(a net.Addr) { s.through = a }
+
+// RemoteAddr implements net.Conn.
+func (s *Socket) RemoteAddr() net.Addr {
+	if s.through != nil {
+		return s.through
+	}
+	return s.stream.RemoteAddr()
 }
 
 // Read implements net.Conn. Other than a bare socket's, it never takes a reset for an end.

@@ -395,7 +395,32 @@ func (l *Link) acknowledge() bool {
 	defer l.mu.Unlock()
 	first := !l.acknowledged
 	l.acknowledged = true
+	l.changed.Broadcast()
 	return first
+}
+
+// AwaitTaken waits until the other side has taken the link, which this side has opened: so the
+// carrier carries. It fails if the link ends before that, or at by.
+func (l *Link) AwaitTaken(by time.Time) error {
+	timer := time.AfterFunc(time.Until(by), l.wake)
+	defer timer.Stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		switch {
+		case l.closed:
+			return net.ErrClosed
+		case l.wasReset:
+			return errReset
+		case l.muxEnded:
+			return errEnded
+		case l.acknowledged:
+			return nil
+		case !time.Now().Before(by):
+			return os.ErrDeadlineExceeded
+		}
+		l.changed.Wait()
+	}
 }
 
 // over is the end of the mux.

@@ -22,6 +22,7 @@ import (
 //	unix:PATH        /unix/PATH, with PATH escaped as in a URL
 //	abstract:NAME    /abstract/NAME, likewise: a Unix socket of Linux's that has no file
 //	scheme:REST      /scheme/REST, likewise, for a transport that is registered
+//	tls://host:port, wss://host:port/path and ws://host:port/path: see url.go
 //
 // An IPv6 address may have a zone: [fe80::1%eth0]:port, /ip6/fe80::1%eth0/tcp/port. One parser
 // and one printer is for all places where an address stands; what is printed can be read again.
@@ -68,7 +69,7 @@ func Scheme(a Address) string {
 		scheme, _, _ := strings.Cut(a.Name, ":")
 		return scheme
 	}
-	return ""
+	return urlScheme(a.Kind)
 }
 
 // Rest returns what follows the scheme in the short form of an address that is not host:port.
@@ -87,6 +88,12 @@ func Parse(text string) (Address, error) {
 	if a, ok, err := parseScheme(text); ok {
 		return a, err
 	}
+	if a, ok, err := parseURL(text); ok {
+		if err == nil && a.Port == 0 {
+			err = errors.New("nobody listens at port 0")
+		}
+		return a, errors.Join(err, hostMissing(a))
+	}
 	a, err := parseHostPort(text, "", 1)
 	if err == nil && a.Kind == wire.DNS && a.Name == "" {
 		return a, fmt.Errorf("a host name or address is missing before :%d: "+
@@ -100,6 +107,10 @@ func Parse(text string) (Address, error) {
 func ParseTarget(text, loopback string) (Address, error) {
 	if a, ok, err := parseScheme(text); ok {
 		return a, err
+	}
+	if _, ok, _ := parseURL(text); ok {
+		return Address{}, errors.New("a service is reached over TCP or a Unix socket: host:port or " +
+			"unix:PATH")
 	}
 	if !strings.Contains(text, ":") {
 		return Address{}, notListen(text)
@@ -118,6 +129,9 @@ func ParseListen(text, host string) (Address, error) {
 			Printable(name), Printable(name[1:]))
 	}
 	if ok {
+		return a, err
+	}
+	if a, ok, err := parseURL(text); ok {
 		return a, err
 	}
 	if !strings.Contains(text, ":") {
@@ -204,7 +218,7 @@ var validZone = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
 // follows the scheme belongs to it.
 func HasScheme(text string) bool {
 	_, ok, _ := parseScheme(text)
-	return ok
+	return ok || IsURL(text)
 }
 
 // parseScheme reads scheme:REST, and unix:PATH, also as a URL without a host. It reports false if
@@ -296,8 +310,8 @@ var errUnclosed = errors.New("a bracket is not closed")
 
 // cutPort cuts text at its last colon.
 func cutPort(text string) (host, port string, err error) {
-	if scheme, _, ok := strings.Cut(text, "://"); ok {
-		return "", "", fmt.Errorf("a URL is no address: leave out %s://", Printable(scheme))
+	if scheme, rest, ok := strings.Cut(text, "://"); ok {
+		return "", "", notSuchURL(scheme, rest)
 	}
 	if strings.HasPrefix(text, "[") && strings.HasSuffix(text, "]") {
 		return "", "", fmt.Errorf("a port is missing: %s:PORT", Printable(text))
@@ -384,6 +398,10 @@ func FromAddr(addr net.Addr) (Address, bool) {
 	switch addr := addr.(type) {
 	case nil:
 		return Address{}, false
+	case urlAddr:
+		return addr.at, addr.at.Kind != 0
+	case proxyAddr:
+		return addr.at, true
 	case *net.TCPAddr:
 		ap := addr.AddrPort()
 		return ipAddress(ap.Addr(), ap.Port()), ap.IsValid()
@@ -410,6 +428,8 @@ func Format(a Address) string {
 		return a.Name
 	case wire.DNS:
 		return a.Name + ":" + strconv.Itoa(int(a.Port))
+	case wire.TLS, wire.WS, wire.WSS:
+		return formatURL(a)
 	}
 	return netip.AddrPortFrom(a.IP, a.Port).String()
 }
@@ -419,16 +439,12 @@ func Format(a Address) string {
 // transport address.
 func ParseStep(words []string) (a Address, took int, err error) {
 	protocol, value := words[0], words[1]
-	switch protocol {
-	case "ip4":
-		a, err = parseHostStep(wire.IP4, words)
-		return a, 4, err
-	case "ip6":
-		a, err = parseHostStep(wire.IP6, words)
-		return a, 4, err
-	case "dnsaddr":
-		a, err = parseHostStep(wire.DNS, words)
-		return a, 4, err
+	if kind, ok := hostKinds[protocol]; ok {
+		if a, err = parseHostStep(kind, words); err != nil {
+			return a, len(words), err
+		}
+		a, took, err = parseURLStep(a, words[4:])
+		return a, 4 + took, err
 	}
 	if protocol == "tcp" || !isScheme(protocol) {
 		return Address{}, 0, nil
@@ -439,6 +455,9 @@ func ParseStep(words []string) (a Address, took int, err error) {
 	}
 	return a, 2, err
 }
+
+// hostKinds are the kinds of what the long form of an address of a host begins with.
+var hostKinds = map[string]wire.Kind{"ip4": wire.IP4, "ip6": wire.IP6, "dnsaddr": wire.DNS}
 
 // parseHostStep reads /ip4/HOST/tcp/PORT and its like.
 func parseHostStep(kind wire.Kind, words []string) (Address, error) {
@@ -467,6 +486,8 @@ func FormatStep(a Address) string {
 		return fmt.Sprintf("/ip6/%s/tcp/%d", a.IP, a.Port)
 	case wire.DNS:
 		return fmt.Sprintf("/dnsaddr/%s/tcp/%d", a.Name, a.Port)
+	case wire.TLS, wire.WS, wire.WSS:
+		return formatURLStep(a)
 	case wire.Unix, wire.Local:
 		if a.Kind == wire.Unix && isAbstract(a.Name) {
 			return "/" + abstractScheme + "/" + url.PathEscape(a.Name[1:])

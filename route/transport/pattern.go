@@ -12,15 +12,20 @@ import (
 // Pattern is some TCP addresses: those of one host name, or of one network, at some ports. Its text
 // is host:ports or CIDR:ports, where ports is one port or first-last; IPv6 may stand in brackets. A
 // network is without the addresses that have to be written to be meant, as loopback, unless it lies
-// within those.
+// within those. An address over TLS or WebSocket is a pattern as well: tls://host, wss://host/path.
 type Pattern struct {
-	name        string // lower case; empty if prefix says where
+	kind        wire.Kind // TLS, WS or WSS; 0 for TCP
+	path        string    // of such an address
+	name        string    // lower case; empty if prefix says where
 	prefix      netip.Prefix
 	first, last uint16
 }
 
 // ParsePattern reads a pattern.
 func ParsePattern(text string) (Pattern, error) {
+	if IsURL(text) {
+		return parseURLPattern(text)
+	}
 	if !strings.Contains(text, ":") {
 		return Pattern{}, fmt.Errorf("a port is missing: %s:PORT", Printable(text))
 	}
@@ -55,6 +60,16 @@ func ParsePattern(text string) (Pattern, error) {
 	return p, check(Address{Kind: wire.DNS, Name: host, Port: p.first})
 }
 
+func parseURLPattern(text string) (Pattern, error) {
+	a, err := Parse(text)
+	p := Pattern{kind: a.Kind, path: pathOf(a), first: a.Port, last: a.Port}
+	name, ip := a.Host()
+	if p.name = strings.ToLower(name); name == "" {
+		p.prefix = netip.PrefixFrom(ip, ip.BitLen())
+	}
+	return p, err
+}
+
 // unmapped returns a network of IPv4-mapped addresses as the IPv4 network that it is.
 func unmapped(p netip.Prefix) netip.Prefix {
 	const mapped = 96
@@ -84,14 +99,23 @@ func (p Pattern) Ports() (first, last uint16) { return p.first, p.last }
 // Matches tells whether a is one of the addresses. A host name is compared with names, not looked
 // up: what a name stands for is in others' hands.
 func (p Pattern) Matches(a Address) bool {
+	name, ip := a.Host()
 	switch {
-	case a.Port < p.first || a.Port > p.last:
+	case a.Port < p.first || a.Port > p.last || urlOnly(a.Kind) != p.kind || pathOf(a) != p.path:
 		return false
-	case a.Kind == wire.DNS:
-		return p.name != "" && strings.ToLower(a.Name) == p.name
-	case a.Kind == wire.IP4 || a.Kind == wire.IP6:
-		ip := plain(a.IP)
+	case name != "":
+		return p.name != "" && strings.ToLower(name) == p.name
+	case ip.IsValid():
+		ip = plain(ip)
 		return p.name == "" && p.prefix.Contains(ip) && !withholds(p.prefix, ip)
 	}
 	return false
+}
+
+// urlOnly returns the kind of an address over TLS or WebSocket, and 0 for others.
+func urlOnly(kind wire.Kind) wire.Kind {
+	if urlScheme(kind) == "" {
+		return 0
+	}
+	return kind
 }

@@ -22,6 +22,9 @@ var registry = struct {
 }{makers: map[string]Maker{
 	"tcp":  newTCP,
 	"unix": newUnix,
+	"tls":  newTLS,
+	"ws":   newWebSocket,
+	"wss":  newWebSocketTLS,
 }}
 
 // steps are the words that begin something else in the text of a route.

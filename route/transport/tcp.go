@@ -7,7 +7,6 @@ import (
 
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route/admission"
-	"github.com/secureportal/sp/wire"
 )
 
 // tcp makes TCP connections. They have half-close, reset and splice. Go has turned Nagle's
@@ -18,20 +17,31 @@ func newTCP(c Config) Transport { return tcp{c} }
 
 // Dial implements Transport.
 func (t tcp) Dial(ctx context.Context, a Address) (Link, error) {
-	c, err := netio.DialChecked(ctx, "tcp", Format(a), t.config.ConnectTimeout, t.check(a))
+	return dialSocket(ctx, t.config, a)
+}
+
+// dialSocket makes the TCP connection that a is, or is over.
+func dialSocket(ctx context.Context, config Config, a Address) (Link, error) {
+	if config.Proxy != nil {
+		if p := config.Proxy(a); p != nil {
+			return dialThrough(ctx, config, p, a)
+		}
+	}
+	c, err := netio.DialFrom(ctx, Format(beneath(a)), config.ConnectTimeout, checkReach(config, a),
+		config.From)
 	if err != nil {
 		return nil, err
 	}
 	return ToLink(c)
 }
 
-// check returns what is asked about each address that a name stands for. A name that has been
+// checkReach returns what is asked about each address that a name stands for. A name that has been
 // compared says nothing of where it leads: this is the place where that is known.
-func (t tcp) check(a Address) func(netip.AddrPort) error {
-	if t.config.Reach == nil || a.Kind != wire.DNS {
+func checkReach(config Config, a Address) func(netip.AddrPort) error {
+	if config.Reach == nil || !a.IsNamed() {
 		return nil
 	}
-	return func(at netip.AddrPort) error { return t.config.Reach(a, at.Addr()) }
+	return func(at netip.AddrPort) error { return config.Reach(a, at.Addr()) }
 }
 
 // Listen implements Transport.

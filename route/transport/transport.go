@@ -16,6 +16,7 @@ package transport
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -67,10 +68,24 @@ type Config struct {
 	// one of the addresses that the name stands for just now. Nil lets all be.
 	Reach func(a Address, ip netip.Addr) error
 
+	// Proxy returns the proxy through which a TCP connection is made to a, or to what a is over, or
+	// nil if it is made without. A nil Proxy returns nil.
+	Proxy func(a Address) *Proxy
+
+	// From is where TCP connections go out from.
+	From netio.From
+
+	// TLS is what the node shows and believes in TLS.
+	TLS TLSConfig
+
 	// SocketMode is the mode of the files of Unix sockets that are listened at. 0 means
 	// DefaultSocketMode.
 	SocketMode fs.FileMode
 }
+
+// sooner is ConnectTimeout for a link that is made in several steps: who waits for it as long as
+// that learns which one has failed.
+func (c Config) sooner() time.Duration { return c.ConnectTimeout * 9 / 10 }
 
 func (c Config) withDefaults() Config {
 	if c.ConnectTimeout <= 0 {
@@ -79,6 +94,7 @@ func (c Config) withDefaults() Config {
 	if c.SocketMode == 0 {
 		c.SocketMode = DefaultSocketMode
 	}
+	c.TLS.sessions = tls.NewLRUClientSessionCache(resumedSessions)
 	return c
 }
 

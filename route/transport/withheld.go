@@ -6,8 +6,6 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
-
-	"github.com/secureportal/sp/wire"
 )
 
 // ErrWithheld says that an address is one of those that have to be written to be meant.
@@ -126,10 +124,14 @@ func zeroOf(ip netip.Addr) netip.Addr {
 // Reaches returns nil if a link that was asked for by a, a host's name, may go to ip, for which
 // that name stands, where the addresses of patterns have been written: ErrWithheld otherwise.
 func Reaches(patterns []Pattern, a Address, ip netip.Addr) error {
-	if a.Kind != wire.DNS || !MustBeWritten(ip, a.Name) {
+	name, _ := a.Host()
+	if name == "" || !MustBeWritten(ip, name) {
 		return nil
 	}
 	at := ipAddress(plain(ip), a.Port)
+	if urlOnly(a.Kind) != 0 {
+		at, _ = withURL(at, a.Kind, pathOf(a))
+	}
 	if slices.ContainsFunc(patterns, func(p Pattern) bool { return p.Matches(at) }) {
 		return nil
 	}

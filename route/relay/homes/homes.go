@@ -10,14 +10,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay/set"
-	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -97,16 +95,16 @@ func isMeant(a, entrance wire.Address) bool {
 
 // special names what an address is that is not one and the same node from everywhere.
 func special(a wire.Address) string {
-	if a.Kind == wire.DNS {
-		if name := strings.ToLower(strings.TrimSuffix(a.Name, ".")); name == "localhost" ||
+	name, ip := a.Host()
+	if name != "" {
+		if name = strings.ToLower(strings.TrimSuffix(name, ".")); name == "localhost" ||
 			strings.HasSuffix(name, ".localhost") {
 			return "loopback"
 		}
 		return ""
 	}
-	ap, err := netip.ParseAddrPort(transport.Format(a))
-	switch ip := ap.Addr(); {
-	case err != nil:
+	switch {
+	case !ip.IsValid():
 		return "unknown"
 	case ip.IsLoopback():
 		return "loopback"

@@ -1,0 +1,196 @@
+//go:build unix
+
+package test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
+)
+
+// certified writes a certificate for this machine, and returns the flags to show it with, and the
+// one to believe it.
+func (u person) certified() (show, believe []string) {
+	u.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "sp test"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true,
+		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	in := func(kind string, b []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}))
+	}
+	cert := u.file("tls-cert.pem", in("CERTIFICATE", der))
+	keyFile := u.file("tls-key.pem", in("PRIVATE KEY", private))
+	return []string{"--tls-cert", cert, "--tls-key", keyFile}, []string{"--tls-ca", cert}
+}
+
+// wrapped are the transports besides TCP and Unix sockets, as listeners that take a free port.
+var wrapped = map[string]string{
+	"tls": "tls://127.0.0.1:0", "ws": "ws://127.0.0.1:0/sp", "wss": "wss://127.0.0.1:0/sp",
+}
+
+// wrappedPlaces are where such a link may be in a route. Each function builds one with a transport,
+// and returns the route to its outlet's node.
+var wrappedPlaces = []struct {
+	name  string
+	short []string // transports for which it runs without SP_FULL
+	build func(u person, listen string, show, believe []string, target string) (node string)
+}{
+	// inlet ═ outlet
+	{"direct", []string{"tls", "ws", "wss"}, func(
+		u person, listen string, show, _ []string, target string,
+	) string {
+		return nodeOf(u, u.outletAt(listen, target, show...))
+	}},
+	// inlet ═ relay ◀═ outlet
+	{"relay", []string{"wss"}, func(
+		u person, listen string, show, believe []string, target string,
+	) string {
+		at := u.start(append([]string{"relay", "--listen", listen}, show...)...).ready()
+		u.startNamed(at, "db", target, believe...)
+		return nodeOf(u, "db@"+at)
+	}},
+	// inlet ═ bridge ── outlet
+	{"into a bridge", []string{"ws"}, func(
+		u person, listen string, show, _ []string, target string,
+	) string {
+		_, outlet := u.startOutlet(target)
+		bridge := u.start(append([]string{"bridge", "--next", outlet, "--listen", listen}, show...)...)
+		return nodeOf(u, bridge.ready()) + toChannel + step(outlet)
+	}},
+	// inlet ── bridge ═ outlet
+	{"out of a bridge", []string{"tls", "wss"}, func(
+		u person, listen string, show, believe []string, target string,
+	) string {
+		outlet := nodeOf(u, u.outletAt(listen, target, show...))
+		at, _, err := transport.ParseStep(strings.Split(outlet, "/")[1:])
+		if err != nil {
+			u.t.Fatal(err)
+		}
+		_, bridge := u.startBridge(transport.Format(at), believe...)
+		return step(bridge) + toChannel + outlet
+	}},
+}
+
+// outletAt starts an outlet that listens somewhere, and returns the route to it.
+func (u person) outletAt(listen, target string, more ...string) string {
+	u.t.Helper()
+	p := u.start(append([]string{"outlet", "--listen", listen, "--target", target}, more...)...)
+	return wordBehind(u.t, p.ready(), "--to")
+}
+
+// nodeOf is a route without the channel to an outlet that it ends with.
+func nodeOf(u person, to string) string {
+	u.t.Helper()
+	r, err := route.Parse(to)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return strings.TrimSuffix(route.Format(r), toOutlet)
+}
+
+// TestTransports has links over TLS and WebSocket do what those over TCP do, wherever they are in a
+// route. With SP_FULL=1 it is all of them everywhere, with 100 MiB.
+func TestTransports(t *testing.T) {
+	t.Parallel()
+	for name, listen := range wrapped {
+		for _, place := range wrappedPlaces {
+			if !testenv.Full() && !strings.Contains(strings.Join(place.short, " ")+" ", name+" ") {
+				continue
+			}
+			t.Run(name+", "+place.name, func(t *testing.T) {
+				t.Parallel()
+				u := newPerson(t)
+				show, believe := u.certified()
+				if name == "ws" {
+					show, believe = nil, nil
+				}
+				m := newMirror(t, bothWays()/2)
+				node := place.build(u, listen, show, believe, m.address)
+				carries(u, m, node, believe)
+			})
+		}
+	}
+}
+
+// carries tries all that may happen to a connection on the way to an outlet's node.
+func carries(u person, m *mirror, node string, flags []string) {
+	t := u.t.(*testing.T)
+	inlet := u.inletTo(node+toOutlet, flags...)
+	stalled := dial(t, inlet)
+	send(t, stalled, string(askStall))
+	fill(t, stalled)
+	m.transfers(t, inlet)
+
+	c := dial(t, inlet)
+	send(t, c, string(askReset))
+	receivesReset(t, c)
+
+	var tasks sync.WaitGroup
+	for range testenv.OfFull(20, 200) {
+		c := dial(t, inlet)
+		tasks.Go(func() {
+			if _, err := c.Write([]byte{askEcho}); err != nil {
+				t.Error(err)
+			} else if err := echoes(c, "one of many"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	tasks.Wait()
+
+	with := func(to string) []string { return append(sendTo(to), flags...) }
+	u.fails(unreachable, "no service named nothing", with(node+toChannel+"/service/nothing")...)
+	if got := u.must(with(node + toAgain + toUppercase)...); got != "HELLO" {
+		t.Errorf("in a nested channel: %q", got)
+	}
+}
+
+// TestCertificateIsReplaced has a role show another certificate as soon as its files have one, and
+// an inlet refuse a far end that others have certified.
+func TestCertificateIsReplaced(t *testing.T) {
+	t.Parallel()
+	u := newPerson(t)
+	show, believe := u.certified()
+	p := u.start(append([]string{"outlet", "--listen", "wss://127.0.0.1:0/sp", "--target", anywhere},
+		show...)...)
+	node := nodeOf(u, wordBehind(t, p.ready(), "--to"))
+	says := func(more ...string) []string { return append(hello(node), more...) }
+	if got := u.must(says(believe...)...); got != "HELLO" {
+		t.Errorf("it says %q", got)
+	}
+	old := u.file("old.pem", string(must(t, u.program("cat", believe[1]))))
+	u.certified()
+	p.says("new TLS certificate")
+	u.fails(unreachable, "sp test", says("--tls-ca", old)...)
+	if r := u.run(says()...); r.stdout != "HELLO\n" || !strings.Contains(r.stderr, "sp test") {
+		t.Errorf("with a certificate that nobody has to believe: %+v", r)
+	}
+}
