@@ -106,7 +106,7 @@ func TestKept(t *testing.T) {
 	defer SetKept(0, 0)
 	for _, test := range []struct{ most, memory, want int64 }{
 		{0, 0, DefaultKept},
-		{0, 64 << 20, 8 << 20},
+		{0, 64 << 20, 4 << 20},
 		{0, 64 << 30, DefaultKept},
 		{1 << 20, 64 << 30, 1 << 20},
 		{1 << 30, 64 << 20, 1 << 30},
