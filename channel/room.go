@@ -39,7 +39,7 @@ const (
 	// roomLook is how long somebody waits for room before he looks whether the link is still there,
 	// twice as long each time, and up to roomLookMax.
 	roomLook    = time.Second
-	roomLookMax = 128 * time.Second
+	roomLookMax = time.Hour
 )
 
 // pace is how much has been acknowledged of late.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -36,6 +37,13 @@ func writing(f *Flow, data []byte) chan error {
 		wrote <- err
 	}()
 	return wrote
+}
+
+// resetFlows resets all links but the session's own.
+func (p *peer) resetFlows() {
+	for _, k := range p.liveLinks()[1:] {
+		k.Reset()
+	}
 }
 
 // waits fails unless whoever writes waits.
@@ -108,6 +116,10 @@ func TestRoomIsNotAwaitedForEver(t *testing.T) {
 			func(p *peer, _ *Flow) { p.noWay(); p.cutAll() },
 			nil, roomLookMax + 3*testSurvive,
 		},
+		"no way, and the session lives": { // and nobody reads, at either end, who would notice
+			func(p *peer, _ *Flow) { p.noWay(); p.resetFlows() },
+			nil, roomLookMax + 3*testSurvive,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inSurvivingBubble(t, func(t *testing.T, p *peer) {
@@ -140,7 +152,7 @@ func TestRoomIsNotAwaitedForEver(t *testing.T) {
 // would, waits for somebody as well.
 func TestRoomOnAnotherLink(t *testing.T) {
 	for name, lose := range map[string]func(p *peer){
-		"link":    func(p *peer) { p.liveLinks()[1].Cut() },
+		"link":    func(p *peer) { p.resetFlows() },
 		"session": func(p *peer) { p.cutAll() },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -185,16 +197,25 @@ func TestRoomInTheMiddle(t *testing.T) {
 			wrote <- err
 		}()
 		waits(t, wrote)
-		then := writing(f, []byte("and more"))
-		waits(t, then)
+		const others = 20
+		var writers sync.WaitGroup
+		for range others {
+			writers.Go(func() {
+				if _, err := f.Write([]byte("and more")); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		go func() {
+			writers.Wait()
+			_ = f.CloseWrite()
+		}()
 		got, err := io.ReadAll(far)
-		if err != nil || string(got) != string(data)+"and more" {
+		if err != nil || string(got) != string(data)+strings.Repeat("and more", others) {
 			t.Errorf("%d bytes, or others: %v", len(got), err)
 		}
-		for _, c := range []chan error{wrote, then} {
-			if err := <-c; err != nil {
-				t.Error(err)
-			}
+		if err := <-wrote; err != nil {
+			t.Error(err)
 		}
 		_ = far.CloseWrite()
 		expectEnd(t, f)

@@ -116,3 +116,32 @@ func TestKept(t *testing.T) {
 		}
 	}
 }
+
+// What is kept and what is held for readers is paid out of the same bytes, and something is always
+// left to read into.
+func TestKeptIsOfProcess(t *testing.T) {
+	defer SetProcess(0)
+	defer SetKept(0, 0)
+	SetProcess(64 << 20)
+	SetKept(0, 64<<20)
+	Kept.Take(3 << 20)
+	defer Kept.Give(3 << 20)
+	if Process.Free() != 13<<20 || FreeForUnread() != 1<<20 || !Process.Plenty() || KeptPlenty() {
+		t.Errorf("%d and %d bytes are free", Process.Free(), FreeForUnread())
+	}
+	Process.Take(12 << 20)
+	defer Process.Give(12 << 20)
+	if Process.Free() != 1<<20 || FreeForUnread() != 1<<20 || IsUnreadTooMuch() {
+		t.Errorf("%d and %d bytes are free", Process.Free(), FreeForUnread())
+	}
+	Kept.Take(20 << 20) // to those who read
+	defer Kept.Give(20 << 20)
+	if Process.Free() != 0 || FreeForUnread() != 0 || !IsUnreadTooMuch() {
+		t.Errorf("%d and %d bytes are free", Process.Free(), FreeForUnread())
+	}
+	Process.Give(12 << 20)
+	defer Process.Take(12 << 20)
+	if Process.Free() != 8<<20 {
+		t.Errorf("%d bytes are free", Process.Free())
+	}
+}
