@@ -4,6 +4,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/secureportal/sp/internal/budget"
 	"github.com/secureportal/sp/internal/netio"
 )
 
@@ -133,7 +134,7 @@ func (f *Flow) transmitLastingLocked(out *output, records []byte) error {
 	if kept.keep(out.buffer, whole, count) {
 		out.leave()
 	}
-	if keptTooMuch() {
+	if budget.IsUnreadTooMuch() {
 		f.Session().endpoint.keepWhatFits()
 	}
 	switch {

@@ -37,6 +37,9 @@ func (f *Flow) setDeadline(
 	}
 	if write {
 		f.life.writeBy = t
+		if f.lasting != nil {
+			f.lasting.kept.wake()
+		}
 	}
 	return set(f.carrier(), t)
 }

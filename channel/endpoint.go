@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/secureportal/sp/identity"
@@ -25,6 +26,8 @@ type Endpoint struct {
 	cancel context.CancelFunc
 	flows  flowTable
 	past   past
+
+	watches atomic.Bool // what is kept and not read is looked after
 
 	mu       sync.RWMutex // guards what follows; taken after any lock of a session, never before
 	epochs   map[sessionID]acceptable

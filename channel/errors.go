@@ -51,6 +51,9 @@ var (
 	// ErrGone says that the far end does not have the flow any more that this side would go on with
 	// on another link.
 	ErrGone = errors.New("the far end does not have this connection any more")
+	// ErrNotResumed says that a link was for a flow that does not go on there: it has ended, or is on
+	// another link. The flow's two ends know why it has ended.
+	ErrNotResumed = errors.New("a connection does not go on with this link")
 	// ErrNeverSeen says that nothing of a flow has ever come to the far end, nor ever will: what was
 	// said in it may be said in another one.
 	ErrNeverSeen = errors.New("its link was lost before anything of it came to the far end")

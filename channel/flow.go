@@ -52,6 +52,8 @@ type Flow struct {
 		ended  bool
 
 		hurried bool // what is sent does not wait for a link that the flow has lost
+
+		waiting chan struct{} // closed when who waits for room goes on; nil: nobody does
 	}
 
 	receiving struct {
@@ -129,7 +131,7 @@ func (f *Flow) Close() error {
 	f.prove()
 	said := false
 	if f.sending.TryLock() {
-		if !f.sending.ended && f.sending.err == nil {
+		if !f.sending.ended && f.sending.err == nil && f.sending.waiting == nil {
 			// The flow's deadline, and not the link's own: a link that stays must lose it.
 			_ = f.SetWriteDeadline(time.Now().Add(abortTimeout))
 			f.sending.hurried = true
@@ -213,6 +215,7 @@ func (f *Flow) shutAnd(end func(carrier) error, err error, said bool) {
 	f.life.Unlock()
 	if open {
 		if f.lasting != nil {
+			f.lasting.kept.wake()
 			f.part(said)
 		}
 		_ = end(f.carrier())

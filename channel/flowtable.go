@@ -1,10 +1,6 @@
 package channel
 
-import (
-	"sync"
-
-	"github.com/secureportal/sp/internal/budget"
-)
+import "sync"
 
 // flowTable is an endpoint's flows that outlive their links, until nothing of them is left to do.
 type flowTable struct {
@@ -47,33 +43,30 @@ func (t *flowTable) of(s *Session) (all []*Flow) {
 	return all
 }
 
-// largest returns the flow that keeps most.
-func (t *flowTable) largest() (most *Flow) {
+// largest returns the flow that keeps most, of those that are known to have come to the far end:
+// others have nothing else to begin anew with.
+func (t *flowTable) largest() *Flow {
+	return t.most(func(f *Flow) int64 { return f.lasting.kept.spare() })
+}
+
+// largestUnread is largest of those that have a link on which they are not read.
+func (t *flowTable) largestUnread() *Flow {
+	return t.most(func(f *Flow) int64 {
+		if f.isAbsent() {
+			return 0
+		}
+		return f.lasting.kept.unread()
+	})
+}
+
+func (t *flowTable) most(held func(f *Flow) int64) (most *Flow) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	var held int64
+	var n int64
 	for _, f := range t.by {
-		if n := f.lasting.kept.spare(); n > held {
-			most, held = f, n
+		if m := held(f); m > n && f.unproven.Load() == nil {
+			most, n = f, m
 		}
 	}
 	return most
 }
-
-// keepWhatFits gives up what the flow that holds most keeps, while all together keep too much.
-func (e *Endpoint) keepWhatFits() {
-	for keptTooMuch() {
-		f := e.flows.largest()
-		if f == nil {
-			return
-		}
-		f.lasting.kept.giveUp()
-		if e.config.GaveUp != nil {
-			e.config.GaveUp(f)
-		}
-		f.failSuspended(errGivenUp)
-		f.tidy()
-	}
-}
-
-func keptTooMuch() bool { return budget.Kept.Taken() > budget.Kept.Most() }

@@ -16,7 +16,7 @@ const (
 	// buffer that they were made in, which is much larger.
 	keptSmall = 1 << 10
 	// keptAlone is the most that is kept without a buffer: a flow that has nothing to say, says so
-	// with records as short as that.
+	// with records as short as that, and so does one that asks for room, often behind much.
 	keptAlone = 64
 )
 
@@ -25,12 +25,14 @@ const (
 // many of them there are before a place. It is safe for concurrent use.
 type kept struct {
 	mu      sync.Mutex
-	pieces  []piece // the oldest first
-	sealed  uint64  // records that have been made
-	acked   uint64  // records that the other end has opened
-	held    int64   // bytes of memory
-	sending bool    // pieces are being sent again: none is given back
-	gaveUp  bool    // nothing is kept any more
+	pieces  []piece       // the oldest first
+	sealed  uint64        // records that have been made
+	acked   uint64        // records that the other end has opened
+	held    int64         // bytes of memory
+	sending bool          // pieces are being sent again: none is given back
+	gaveUp  bool          // nothing is kept any more
+	pace    pace          // at which it is acknowledged
+	freed   chan struct{} // closed when there may be room for more; nil: nobody waits
 }
 
 // piece is whole records, one behind the other.
@@ -95,7 +97,7 @@ func (k *kept) joinLocked(records []byte, first, count uint64) {
 	}
 	p := piece{first: first, count: count, joins: true}
 	var room []byte
-	if n == 0 && len(records) <= keptAlone {
+	if n == 0 && len(records) <= keptAlone || len(records) <= overhead {
 		room = make([]byte, 0, keptAlone)
 	} else {
 		p.buffer = netio.GetBuffer(netio.Small)
@@ -130,16 +132,21 @@ func (k *kept) trimLocked() {
 	if k.sending {
 		return
 	}
-	n := 0
+	n, before := 0, k.held
 	for n < len(k.pieces) && k.pieces[n].end() <= k.acked {
 		k.dropLocked(&k.pieces[n])
 		n++
 	}
+	if n == 0 {
+		return
+	}
 	if n == len(k.pieces) {
 		k.pieces = nil
-	} else if n > 0 {
+	} else {
 		k.pieces = slices.Delete(k.pieces, 0, n)
 	}
+	k.pace.add(before - k.held)
+	k.wakeLocked()
 }
 
 func (k *kept) dropLocked(p *piece) {
@@ -153,6 +160,7 @@ func (k *kept) giveUp() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.gaveUp = true
+	k.wakeLocked()
 	if k.sending {
 		return
 	}

@@ -84,10 +84,12 @@ func (l *lasting) openedLocked(f *Flow, t recordType, size int) (much bool) {
 	o.unsaid += size
 	u, count := urgencyDelay, 0
 	switch {
-	case before >= ackBytes:
+	case before >= ackBytes && size > 0:
 		u, count = urgencyMuch, size
-	case o.unsaid >= ackBytes:
+	case o.unsaid >= ackBytes && size > 0:
 		u, count = urgencyMuch, o.unsaid
+	case t == typeData && size == 0 && o.unsaid > 0:
+		u = urgencyAsked // who has sent it waits to send more
 	case t == typeData && size == 0:
 		u = urgencySome
 	}

@@ -1,7 +1,6 @@
 package channel
 
 import (
-	"io"
 	"sync"
 
 	"github.com/secureportal/sp/internal/netio"
@@ -10,8 +9,8 @@ import (
 // output is the room in which one flow makes records. It holds memory only while there is something
 // in it.
 type output struct {
-	to     io.Writer // the flow, if what is read goes there; nil is unknown
-	short  bool      // the last slots were fewer than they could be, for the sake of memory
+	to     *Flow // the flow, if what is read goes there; nil is unknown
+	short  bool  // the last slots were fewer than they could be, for the sake of memory
 	class  netio.Class
 	room   int32 // of the last slots
 	*slots       // nil while nothing is in it
@@ -38,7 +37,10 @@ var _ netio.Room = (*output)(nil)
 
 // Acquire implements netio.Room: the data parts of the slots.
 func (o *output) Acquire() [][]byte {
-	class := netio.ClassTo(o.to, o.class)
+	class := o.class
+	if o.to != nil {
+		class = o.to.class(class)
+	}
 	o.short = class < o.class
 	if o.slots != nil && (o.used == 0 || o.buffer.Class() != class) {
 		o.Release()

@@ -27,6 +27,8 @@ const (
 	ackMost  = 16 << 20
 	ackPause = 50 * time.Millisecond
 	ackDelay = 200 * time.Millisecond
+	// ackAsked is how long one waits that the other end has asked for.
+	ackAsked = 5 * time.Millisecond
 	// maxAcks is how many flows are in one acknowledgement.
 	maxAcks = 4000
 	// maxUnknown is how many flows that are not here are spoken of before this side has said so.
@@ -46,6 +48,7 @@ const (
 	urgencySome                 // with the next report, for it says nothing
 	urgencyDelay                // within ackDelay
 	urgencyMuch                 // within ackPause, or as soon as there is enough of such
+	urgencyAsked                // within ackAsked
 )
 
 // reports is what a session has to tell of its flows, as one of its chores; whoever reads much
@@ -96,6 +99,8 @@ func (r *reports) list(f *Flow, u urgency) {
 		r.dueLocked(ackPause)
 	case urgencyDelay:
 		r.dueLocked(ackDelay)
+	case urgencyAsked:
+		r.dueLocked(ackAsked)
 	}
 }
 

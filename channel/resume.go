@@ -298,7 +298,7 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 		}
 		opener.abort(reason, reason.err())
 		opener.abandon()
-		return reason.err()
+		return fmt.Errorf("%w: %w", ErrNotResumed, reason.err())
 	}
 	st, err := f.lasting.readStand(data[flowIDSize:], identity.Initiator, on)
 	if err == nil && !f.lasting.takeAttempt(st.attempt) {
@@ -314,6 +314,9 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 	if err != nil {
 		opener.abort(reason, err)
 		opener.abandon()
+		if !errors.Is(err, ErrForged) {
+			err = fmt.Errorf("%w: %w", ErrNotResumed, err)
+		}
 		return err
 	}
 	f.waitIn(s)

@@ -15,7 +15,7 @@ import (
 // yet.
 func (f *Flow) Write(p []byte) (int, error) {
 	s := &f.sending
-	s.Lock()
+	f.lockSending()
 	defer s.Unlock()
 	total := 0
 	for {
@@ -25,8 +25,11 @@ func (f *Flow) Write(p []byte) (int, error) {
 		if len(p) == 0 {
 			return 0, f.introduceLocked()
 		}
+		if err := f.awaitRoomLocked(); err != nil {
+			return total, err
+		}
 		var out output
-		n := copyIn(out.begin(s.hello, len(p)-total), p[total:])
+		n := copyIn(out.begin(s.hello, f.mostNow(len(p)-total)), p[total:])
 		err := f.sendLocked(&out, n)
 		out.Release()
 		if err != nil {
@@ -60,8 +63,11 @@ func (f *Flow) ReadFrom(src io.Reader) (int64, error) {
 		if out.short {
 			f.AwaitTakes()
 		}
-		s.Lock()
+		f.lockSending()
 		if err = f.sendableLocked(); err == nil {
+			err = f.awaitRoomLocked()
+		}
+		if err == nil {
 			err = f.sendLocked(&out, n)
 		}
 		s.Unlock()
@@ -141,7 +147,7 @@ func (f *Flow) sendRecordLocked(t recordType, data ...byte) error {
 // as long as it likes.
 func (f *Flow) CloseWrite() error {
 	s := &f.sending
-	s.Lock()
+	f.lockSending()
 	defer s.Unlock()
 	if s.ended {
 		return nil

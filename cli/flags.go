@@ -214,7 +214,7 @@ func surviveFlags() []cli.Flag {
 			Name: "survive-memory", Category: limitCategory,
 			Usage: "keep no more than this `SIZE` of what far ends have not acknowledged: a " +
 				"connection that keeps too much ends with its link",
-			DefaultText: "256M, or an eighth of the memory",
+			DefaultText: "256M, or a sixteenth of the memory",
 		},
 	}
 }

@@ -241,15 +241,17 @@ func isOverLimit(err error) bool {
 	return errors.As(err, &refused) && refused.Code == wire.Busy
 }
 
-// linkEnded tells whether err is of a link itself, and no refusal.
+// linkEnded tells whether err is of a link itself, or of what an application has done at the other
+// end of it, and no refusal.
 func linkEnded(err error) bool {
 	var refused *StatusError
 	if errors.As(err, &refused) {
 		return false
 	}
 	return errors.Is(err, channel.ErrCut) || errors.Is(err, channel.ErrReset) ||
-		errors.Is(err, channel.ErrGoingAway) || errors.Is(err, syscall.ENOTCONN) ||
-		netio.IsReset(err)
+		errors.Is(err, channel.ErrGoingAway) || errors.Is(err, channel.ErrGone) ||
+		errors.Is(err, channel.ErrNotResumed) ||
+		errors.Is(err, syscall.ENOTCONN) || netio.IsReset(err)
 }
 
 func ctxEnded(ctx context.Context) bool { return ctx.Err() != nil }

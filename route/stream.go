@@ -166,11 +166,14 @@ func (s *Stream) Write(p []byte) (int, error) {
 	}
 	before := len(w.out)
 	s.again.Load().keepLocked(p)
-	n, err := s.conn().Write(append(w.out, p...))
+	if before > 0 {
+		p = append(w.out, p...)
+	}
+	n, err := s.conn().Write(p)
 	w.out = nil
 	s.pending.Store(false)
 	if err != nil && s.mayOpenAgain() {
-		return len(p), nil // whoever waits for the answer sees to it
+		return len(p) - before, nil // whoever waits for the answer sees to it
 	}
 	return max(n-before, 0), err
 }

@@ -52,3 +52,36 @@ func TestFlushWhileAnotherFlushes(t *testing.T) {
 		}
 	}
 }
+
+// sinkConn remembers where the last write's memory was.
+type sinkConn struct {
+	net.Conn
+	last *byte
+	n    int
+}
+
+func (c *sinkConn) Write(p []byte) (int, error) {
+	c.last, c.n = &p[0], len(p)
+	return len(p), nil
+}
+
+func (c *sinkConn) CloseWrite() error { return nil }
+
+// What is said before the far end has answered goes out from where it is: only the first of it is
+// copied, behind the opening message.
+func TestStreamDoesNotCopy(t *testing.T) {
+	conn := new(sinkConn)
+	s := opened(conn, new(answerer), []byte("opening"))
+	again := new(again)
+	again.possible.Store(true)
+	s.again.Store(again)
+	p := make([]byte, 1000)
+	for i, want := range []int{len("opening") + len(p), len(p)} {
+		if n, err := s.Write(p); n != len(p) || err != nil {
+			t.Fatal(n, err)
+		}
+		if conn.n != want || i > 0 && conn.last != &p[0] {
+			t.Errorf("write %d: %d bytes, want %d, or a copy of them", i, conn.n, want)
+		}
+	}
+}

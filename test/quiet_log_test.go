@@ -3,6 +3,7 @@
 package test
 
 import (
+	"fmt"
 	"regexp"
 	"testing"
 	"time"
@@ -71,22 +72,57 @@ func TestDownIsToldSince(t *testing.T) {
 }
 
 // TestResetsAreOrdinary has no part warn of what applications do: a client or a service resets its
-// connection, or an inlet is killed, as ssh does with its ProxyCommand.
+// connection, whether that outlives its link or not, or an inlet is killed, as ssh does with its
+// ProxyCommand.
 func TestResetsAreOrdinary(t *testing.T) {
 	t.Parallel()
-	w := newTopology(t, plan{relay: true, inlets: 1, flags: []string{"--log-level", "debug"}})
-	parts := []*process{w.relay, w.outlet, w.inlet}
-	for _, end := range []func(client, far conn){
-		func(client, _ conn) { reset(t, client) },
-		func(_, far conn) { reset(t, far) },
+	for name, who := range map[string]func(testing.TB) person{
+		"ends": newPerson, "outlives": survivor,
 	} {
+		for _, relay := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s with its link, relay %v", name, relay), func(t *testing.T) {
+				t.Parallel()
+				w := newTopology(t, plan{
+					who: who(t), relay: relay, inlets: 1,
+					flags: []string{"--log-level", "debug"},
+				})
+				w.resetOften()
+				if relay && name == "ends" {
+					w.killInlet()
+				}
+				for _, p := range []*process{w.relay, w.outlet, w.inlet} {
+					if p != nil && p.lines("WARN", "") > 0 {
+						t.Errorf("%v has warned\n%s", p.cmd, p.stderr.tail())
+					}
+				}
+			})
+		}
+	}
+}
+
+// resetOften has clients and services reset their connections.
+func (w *topology) resetOften() {
+	t := w.t
+	t.Helper()
+	const often = 8
+	for i := range 2 * often {
 		before := w.inlet.said("connection ended")
 		client, far := w.open()
 		send(t, client, "hello")
 		receives(t, far, "hello")
-		end(client, far)
+		if i%2 == 0 {
+			reset(t, client)
+		} else {
+			reset(t, far)
+		}
 		w.inlet.saysAgain("connection ended", before)
 	}
+}
+
+// killInlet kills an inlet with a connection, and waits until the relay knows.
+func (w *topology) killInlet() {
+	t := w.t
+	t.Helper()
 	cmd := w.command("inlet", "--listen", "-", "--to", w.route())
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -100,9 +136,4 @@ func TestResetsAreOrdinary(t *testing.T) {
 	p.kill()
 	receivesReset(t, far)
 	w.relay.saysAgain("link ended", before)
-	for _, p := range parts {
-		if n := p.lines("WARN", ""); n > 0 {
-			t.Errorf("%v has warned %d times\n%s", p.cmd, n, p.stderr.tail())
-		}
-	}
 }

@@ -36,14 +36,16 @@ type Budget struct {
 	taken *metrics.Gauge
 }
 
-// Process is the budget of this process: what it holds in large buffers for its connections.
+// Process is the budget of this process: what it holds in large buffers for its connections. What
+// is taken of Kept is its as well, and no part of Taken: that much is on its way to those who read
+// says nothing about those who do not.
 var Process = &Budget{
 	taken: metrics.NewGauge("memory_held_bytes",
-		"bytes that connections hold beyond the least that they need"),
+		"bytes that connections hold for those who do not read, beyond the least that they need"),
 }
 
 var processMost = metrics.NewGauge("memory_budget_bytes",
-	"bytes that connections may hold before they have to save")
+	"bytes that connections may hold before they have to save, those that are kept among them")
 
 func init() { SetProcess(0) }
 
@@ -78,10 +80,22 @@ func (b *Budget) Take(n int64) { b.taken.Add(n) }
 func (b *Budget) Give(n int64) { b.taken.Add(-n) }
 
 // Plenty tells whether so little is taken that nobody needs to save.
-func (b *Budget) Plenty() bool { return b.Taken() < b.Most()/plentyPart }
+func (b *Budget) Plenty() bool { return b.Taken() < b.Spare() }
+
+// Spare returns how many bytes may be held for nobody in particular.
+func (b *Budget) Spare() int64 { return b.Most() / plentyPart }
+
+// Free returns how many bytes are left.
+func (b *Budget) Free() int64 {
+	free := b.Most() - b.Taken()
+	if b == Process {
+		free -= keptOfMost(b.Most())
+	}
+	return max(free, 0)
+}
 
 // Share returns how many bytes one taker may have now: less, the more is taken.
-func (b *Budget) Share() int64 { return max(b.Most()-b.Taken(), 0) / sharePart }
+func (b *Budget) Share() int64 { return b.Free() / sharePart }
 
 // Fits tells whether n bytes are no more than a share.
 func (b *Budget) Fits(n int64) bool { return n <= b.Share() }

@@ -106,7 +106,7 @@ func TestKept(t *testing.T) {
 	defer SetKept(0, 0)
 	for _, test := range []struct{ most, memory, want int64 }{
 		{0, 0, DefaultKept},
-		{0, 64 << 20, 8 << 20},
+		{0, 64 << 20, 4 << 20},
 		{0, 64 << 30, DefaultKept},
 		{1 << 20, 64 << 30, 1 << 20},
 		{1 << 30, 64 << 20, 1 << 30},
@@ -114,5 +114,34 @@ func TestKept(t *testing.T) {
 		if SetKept(test.most, test.memory); Kept.Most() != test.want {
 			t.Errorf("%v: %d", test, Kept.Most())
 		}
+	}
+}
+
+// What is kept and what is held for readers is paid out of the same bytes, and something is always
+// left to read into.
+func TestKeptIsOfProcess(t *testing.T) {
+	defer SetProcess(0)
+	defer SetKept(0, 0)
+	SetProcess(64 << 20)
+	SetKept(0, 64<<20)
+	Kept.Take(3 << 20)
+	defer Kept.Give(3 << 20)
+	if Process.Free() != 13<<20 || FreeForUnread() != 1<<20 || !Process.Plenty() || KeptPlenty() {
+		t.Errorf("%d and %d bytes are free", Process.Free(), FreeForUnread())
+	}
+	Process.Take(12 << 20)
+	defer Process.Give(12 << 20)
+	if Process.Free() != 1<<20 || FreeForUnread() != 1<<20 || IsUnreadTooMuch() {
+		t.Errorf("%d and %d bytes are free", Process.Free(), FreeForUnread())
+	}
+	Kept.Take(20 << 20) // to those who read
+	defer Kept.Give(20 << 20)
+	if Process.Free() != 0 || FreeForUnread() != 0 || !IsUnreadTooMuch() {
+		t.Errorf("%d and %d bytes are free", Process.Free(), FreeForUnread())
+	}
+	Process.Give(12 << 20)
+	defer Process.Take(12 << 20)
+	if Process.Free() != 8<<20 {
+		t.Errorf("%d bytes are free", Process.Free())
 	}
 }

@@ -33,6 +33,9 @@ var classSize = [Classes]int{
 	Huge:   512<<10 + BufferSlack,
 }
 
+// Size returns how many bytes a buffer of class c has.
+func (c Class) Size() int { return classSize[c] }
+
 // pools are the buffers that nobody has, of all classes but the largest, and huge those.
 var (
 	pools [Huge]sync.Pool

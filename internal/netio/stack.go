@@ -4,12 +4,15 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+
+	"github.com/secureportal/sp/internal/budget"
 )
 
 // stack is buffers that nobody has. The last one that was given back is taken first, for some of it
 // may still be in the processor's caches: a sync.Pool hands the oldest to whoever has given back
 // none on his processor, so that all of them go round. Like one, it lets go of what nobody has
-// taken between two collections of garbage. It is safe for concurrent use.
+// taken between two collections of garbage, and of what is more than the process has to spare. It
+// is safe for concurrent use.
 type stack struct {
 	mu      sync.Mutex
 	all     []*Buffer
@@ -35,6 +38,9 @@ func (s *stack) get() *Buffer {
 func (s *stack) put(b *Buffer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if int64(len(s.all)+1)*int64(len(b.Bytes)) > budget.Process.Spare() {
+		return
+	}
 	s.all = append(s.all, b)
 	if !s.watches {
 		s.watches = true

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/secureportal/sp/internal/budget"
 	"github.com/secureportal/sp/internal/testkit"
 )
 
@@ -67,5 +68,18 @@ func TestStackIsWatched(t *testing.T) {
 			runtime.GC()
 			return s.len() == 0
 		})
+	}
+}
+
+// No more is held for nobody than the process has to spare.
+func TestStackIsBounded(t *testing.T) {
+	budget.SetProcess(1 << 20)
+	defer budget.SetProcess(0)
+	var s stack
+	for range 100 {
+		s.put(newBuffer(Small))
+	}
+	if n := int64(s.len()) * int64(Small.Size()); n == 0 || n > budget.Process.Spare() {
+		t.Errorf("%d bytes are held, and %d are to spare", n, budget.Process.Spare())
 	}
 }

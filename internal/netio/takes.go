@@ -39,7 +39,7 @@ func AwaitTakes(w io.Writer) {
 // takes everything. While memory is plenty that is c. Otherwise it is no more than the process's
 // budget has a share for, nor than w takes: who waits for a reader who does not read holds little.
 func ClassTo(w io.Writer, c Class) Class {
-	if c <= Medium || budget.Process.Plenty() {
+	if c == Small || budget.Process.Plenty() {
 		return c
 	}
 	for c > Small && !budget.Process.Fits(int64(classSize[c])) {
