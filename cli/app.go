@@ -36,18 +36,24 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 	}
 	log := linequeue.New(shared(stderr), linequeue.Config{})
 	out := &results{w: shared(stdout), stop: stop}
-	defer watchSignals(ctx, stop, func() {
+	signals := watchSignals(ctx, stop, func() {
 		fmt.Fprintln(insisting{log}, "sp: a second signal: what is open is cut")
 		log.Close(lastWords)
 		os.Exit(exitFailed)
-	})()
+	})
+	defer signals.unwatch()
 	app := newApp(build, shared(stdin), out, log)
-	app.Metadata[processKey] = &process{stop: stop, out: out, terminal: isTerminal(stderr)}
+	app.Metadata[processKey] = &process{
+		stop: stop, out: out, terminal: isTerminal(stderr), signals: signals,
+	}
 	err := out.close(runApp(ctx, app, args))
 	code := report(insisting{log}, err)
 	log.Close(lastWords)
-	if isReaderGone(err) {
+	switch {
+	case isReaderGone(err):
 		endByBrokenPipe()
+	case isInterrupted(err):
+		endByInterrupt()
 	}
 	return code
 }
@@ -57,6 +63,7 @@ type process struct {
 	stop     func() // ends the command's context
 	out      *results
 	terminal bool // stderr is one, and somebody may sit there
+	signals  *signalWatch
 }
 
 // processKey is where an app has it.
@@ -86,6 +93,8 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			outletCommand(),
 			relayCommand(),
 			bridgeCommand(),
+			runCommand(),
+			waitCommand(),
 			identityCommand(),
 			credentialCommand(),
 			ticketCommand(),

@@ -39,12 +39,7 @@ func inletCommand() *cli.Command {
 					"the best first: a connection takes the first " +
 					"that is open",
 			},
-			&cli.StringFlag{
-				Name: "ticket",
-				Usage: "redeem this `TICKET`, or the one in a file, or on stdin (-): it says whom to " +
-					"trust, and where the outlet is unless --to does; never in the environment, " +
-					"for it is a secret",
-			},
+			ticketFlag(),
 			&cli.BoolFlag{Name: "no-wait", Usage: "fail at once if the outlet does not answer"},
 			&cli.BoolFlag{
 				Name: "listen-when-ready",
@@ -53,6 +48,15 @@ func inletCommand() *cli.Command {
 			},
 		}, surviveFlags(), portalFlags(ownKeyText)),
 		Action: action(runInlet, "listen"),
+	}
+}
+
+func ticketFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name: "ticket",
+		Usage: "redeem this `TICKET`, or the one in a file, or on stdin (-): it says whom to " +
+			"trust, and where the outlet is unless --to does; never in the environment, " +
+			"for it is a secret",
 	}
 }
 

@@ -68,15 +68,23 @@ func runOutlet(c *call) error {
 // into a shell.
 func inletCommandLine(entrance config.Entrance, e daemon.Event) string {
 	words := []string{"sp", "inlet", "--listen", loopbackFree}
-	if e.Portal.Address != "" {
-		words = append(words, "--to", reachedAt(e.Portal.Address, entrance.Name))
+	for _, to := range routesTo(entrance, e.Portal.Address) {
+		words = append(words, "--to", to)
+	}
+	return shellword.Join(append(words, "--allow", e.Identifier.String())...)
+}
+
+// routesTo are all routes to an outlet that listens at an address, if that is not empty.
+func routesTo(entrance config.Entrance, address string) (all []string) {
+	if address != "" {
+		all = append(all, reachedAt(address, entrance.Name))
 	}
 	for _, text := range entrance.Relays {
 		if relay, err := config.ParseRelay(text); err == nil {
-			words = append(words, "--to", route.Format(route.ThroughRelay(relay, entrance.Name)))
+			all = append(all, route.Format(route.ThroughRelay(relay, entrance.Name)))
 		}
 	}
-	return shellword.Join(append(words, "--allow", e.Identifier.String())...)
+	return all
 }
 
 // loopbackFree is where an inlet listens for this machine alone, at whatever port is free.

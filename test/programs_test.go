@@ -110,6 +110,13 @@ func TestSSH(t *testing.T) {
 	if err := login("exit 7").Run(); err == nil || err.(*exec.ExitError).ExitCode() != 7 {
 		t.Errorf("exit 7: %v", err)
 	}
+	inside := server.login(w.person, "cat; exit 8", "-p", "{home.port}")
+	run := w.command(append([]string{"run", "--to", "home=" + w.route(), "--"}, inside.Args...)...)
+	run.Stdin = strings.NewReader("hello")
+	out, err := run.Output()
+	if err == nil || err.(*exec.ExitError).ExitCode() != 8 || string(out) != "hello" {
+		t.Errorf("ssh in sp run: %q, %v", out, err)
+	}
 }
 
 // sshServer is an sshd to which a key of its own leads.
@@ -163,7 +170,8 @@ func (s sshServer) login(u person, command string, options ...string) *exec.Cmd 
 func TestPostgreSQL(t *testing.T) {
 	t.Parallel()
 	where := newPostgres(t)
-	inlet := newTopology(t, plan{target: where, inlets: 1}).address
+	w := newTopology(t, plan{target: where, inlets: 1})
+	inlet := w.address
 	query := func(sql string) *exec.Cmd { return psql(t, inlet, "-c", sql) }
 	if out := must(t, query("SELECT 6 * 7")); string(out) != "42\n" {
 		t.Errorf("SELECT: %q", out)
@@ -180,6 +188,19 @@ func TestPostgreSQL(t *testing.T) {
 		rows.Bytes()) {
 		t.Errorf("COPY: %d bytes came back, other ones than those %d that were sent", len(got),
 			rows.Len())
+	}
+	run := func(words ...string) *exec.Cmd {
+		return w.command(append([]string{"run", "--to", "db=" + w.route(), "--"}, words...)...)
+	}
+	if out := must(t, run("psql", "-XAtq", "-c", "SELECT count(*) FROM rows",
+		"postgresql://postgres@{db}/postgres")); string(out) != "200000\n" {
+		t.Errorf("psql in sp run: %q", out)
+	}
+	failing := run("psql", "-XAtq", "-h", "{db.host}", "-p", "{db.port}", "-U", "postgres",
+		"-v", "ON_ERROR_STOP=1", "-f", "-")
+	failing.Stdin = strings.NewReader("SELECT nonsense;")
+	if err := failing.Run(); err == nil || err.(*exec.ExitError).ExitCode() != 3 {
+		t.Errorf("psql with an error in its script, in sp run: %v", err)
 	}
 }
 

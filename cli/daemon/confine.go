@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,7 +16,25 @@ import (
 
 // confine has the process give up what c does not need: its listeners are open, and its files
 // known. What the system cannot do is logged, and no error.
-func (d *Daemon) confine(c config.Config) {
+func (d *Daemon) confine(c config.Config) { confineTo(d.needs(c), d.options.Logger) }
+
+// Confine does for a process of several daemons what Options.Confine does for one of one. Each of
+// them runs the configuration at its place. It is called once.
+func Confine(all []*Daemon, configs []config.Config, logger *slog.Logger) {
+	var needs confine.Needs
+	for i, d := range all {
+		one := d.needs(configs[i])
+		needs.ReadIn = append(needs.ReadIn, one.ReadIn...)
+		needs.WriteIn = append(needs.WriteIn, one.WriteIn...)
+		needs.Listen = append(needs.Listen, one.Listen...)
+		needs.Connect = append(needs.Connect, one.Connect...)
+		needs.ConnectAnywhere = needs.ConnectAnywhere || one.ConnectAnywhere
+	}
+	confineTo(needs, logger)
+}
+
+// needs is what the daemon needs from now on, which runs c.
+func (d *Daemon) needs(c config.Config) confine.Needs {
 	needs := needsOf(c, d.current().files())
 	for _, p := range d.current().allParts() {
 		if in, ok := p.(*inlet); ok {
@@ -24,15 +43,19 @@ func (d *Daemon) confine(c config.Config) {
 			}
 		}
 	}
+	return needs
+}
+
+func confineTo(needs confine.Needs, logger *slog.Logger) {
 	for _, folder := range needs.WriteIn {
 		// The one of the known histories may not be there yet, and what is not cannot be kept.
 		_ = os.MkdirAll(folder, 0o700)
 	}
 	done, err := confine.Process(needs)
 	if err != nil {
-		d.options.Logger.Warn("not confined in every way", "error", err)
+		logger.Warn("not confined in every way", "error", err)
 	}
-	d.options.Logger.Debug("confined", "files", done.Files, "ports", done.Ports,
+	logger.Debug("confined", "files", done.Files, "ports", done.Ports,
 		"undumpable", done.Undumpable, "read", needs.ReadIn, "write", needs.WriteIn,
 		"connect", needs.Connect, "anywhere", needs.ConnectAnywhere)
 }
