@@ -208,6 +208,13 @@ func relayedFlags(nameUsage string) []cli.Flag {
 	}
 }
 
+func onceFlag() cli.Flag {
+	return &cli.BoolFlag{
+		Name:  "once",
+		Usage: "carry one connection, the first, and exit with how it has ended",
+	}
+}
+
 // keyFlag is the flag of commands that sign something with a key that is there already.
 func keyFlag(usage string) cli.Flag {
 	return &cli.StringFlag{

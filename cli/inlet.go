@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"time"
 
@@ -46,6 +45,7 @@ func inletCommand() *cli.Command {
 				Usage: "listen only while a route is open, so that whoever connects otherwise is refused, " +
 					"and checks of the port tell",
 			},
+			onceFlag(),
 		}, surviveFlags(), portalFlags(ownKeyText)),
 		Action: action(runInlet, "listen"),
 	}
@@ -63,7 +63,7 @@ func ticketFlag() cli.Flag {
 func runInlet(c *call) error {
 	in := config.Inlet{
 		Listen: c.text("listen"), NoWait: c.yes("no-wait"),
-		ListenWhenReady: c.yes("listen-when-ready"),
+		ListenWhenReady: c.yes("listen-when-ready"), Once: c.yes("once"),
 	}
 	if _, err := in.Address(); err != nil {
 		return err
@@ -85,10 +85,10 @@ func runInlet(c *call) error {
 	if ticket != nil {
 		node.Ticket = ticket.String()
 	}
-	options.Stdio = func() net.Conn { return newStdio(c.stdin.r, c.process.out.w) }
+	options.Stdio = c.stdio
 	options.Notify = func(e daemon.Event) {
 		switch {
-		case e.Kind == daemon.Ready && !carriesStdio:
+		case e.Kind == daemon.Ready && e.Portal.Address != "":
 			say(c.stdout, "%s", e.Portal.Address)
 		case e.Kind == daemon.Redeemed:
 			options.Logger.Info("the ticket is redeemed, and not needed any more",

@@ -21,7 +21,8 @@ func outletCommand() *cli.Command {
 		Name:  "outlet",
 		Usage: "stand next to a service, and let trusted inlets reach it",
 		UsageText: "sp outlet --listen [HOST]:PORT [--name NAME] --target HOST:PORT\n" +
-			"sp outlet --relay HOST:PORT --name NAME --target HOST:PORT",
+			"sp outlet --relay HOST:PORT --name NAME --target HOST:PORT\n" +
+			"sp outlet --listen [HOST]:PORT --target -            (stdin and stdout)",
 		Description: "When it can be reached, the outlet prints the inlet's command that reaches it, " +
 			"and nothing else.",
 		Flags: slices.Concat([]cli.Flag{
@@ -31,9 +32,16 @@ func outletCommand() *cli.Command {
 					"no host is every interface",
 			},
 			&cli.StringFlag{
-				Name:  "target",
-				Usage: "the `SERVICE`: host:port or unix:PATH; no host is loopback",
+				Name: "target",
+				Usage: "the `SERVICE`: host:port, unix:PATH, tls://host:port, which is verified, or - for " +
+					"stdin and stdout; no host is loopback",
 			},
+			&cli.StringFlag{
+				Name: "target-ca", TakesFile: true, Category: whoCategory,
+				Usage: "verify a target of tls:// by the certificates in `FILE`, in PEM",
+				DefaultText: "the system's",
+			},
+			onceFlag(),
 			&cli.StringFlag{
 				Name: "proxy-protocol",
 				Usage: "tell the service who is calling, with a header of the PROXY protocol: " +
@@ -53,14 +61,25 @@ func runOutlet(c *call) error {
 	}
 	out := config.Outlet{
 		Entrance: entranceConfig(c), Target: c.text("target"),
-		ProxyProtocol: c.text("proxy-protocol"),
+		ProxyProtocol: c.text("proxy-protocol"), TargetCA: c.text("target-ca"), Once: c.yes("once"),
+	}
+	w := c.stdout
+	if out.Target == config.Stdio {
+		w = c.stderr
+		if err := c.takeStdio(); err != nil {
+			return err
+		}
+		options.Stdio = c.stdio
 	}
 	options.Notify = func(e daemon.Event) {
 		if e.Kind == daemon.Ready {
-			say(c.stdout, "%s", inletCommandLine(out.Entrance, e))
+			say(w, "%s", inletCommandLine(out.Entrance, e))
 		}
 	}
 	all := config.Config{Node: nodeConfig(c), Outlets: []config.Outlet{out}}
+	if out.Target == config.Stdio {
+		return runStdio(c.ctx, all, options)
+	}
 	return runPortals(c, all, options)
 }
 

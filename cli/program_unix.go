@@ -19,9 +19,6 @@ import (
 // and a program that stops alone.
 
 const (
-	// oneSignal is within which time several of a kind are one: whoever signals a process and then
-	// its group, as timeout does, means one.
-	oneSignal = 100 * time.Millisecond
 	// stopSettles is how long it takes to see whether a program that has stopped goes on at once.
 	stopSettles = 100 * time.Millisecond
 	// stopTakes is how long it takes this process to stop as well, where that is possible.
@@ -39,9 +36,8 @@ type program struct {
 	pid int
 	tty *os.File // the controlling terminal; nil if there is none
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards what follows, and signals
 	ended bool
-	last  map[os.Signal]time.Time // that were passed on
 }
 
 // startProgram starts a program that has stdin, stdout and stderr of this process.
@@ -56,7 +52,7 @@ func startProgram(path string, args, environment []string) (*program, error) {
 		return nil, err
 	}
 	tty, _ := os.OpenFile("/dev/tty", os.O_RDWR|syscall.O_NOCTTY, 0) // now: later it cannot be opened
-	return &program{pid: pid, tty: tty, last: make(map[os.Signal]time.Time)}, nil
+	return &program{pid: pid, tty: tty}, nil
 }
 
 // signal passes a signal on, unless the program has got it as well: what is typed at a terminal
@@ -66,12 +62,9 @@ func (p *program) signal(s os.Signal) {
 	defer p.mu.Unlock()
 	number, ok := s.(syscall.Signal)
 	typed := (number == syscall.SIGINT || number == syscall.SIGQUIT) && p.inForeground()
-	now := time.Now()
-	if p.ended || !ok || typed || now.Sub(p.last[s]) < oneSignal {
-		return
+	if !p.ended && ok && !typed {
+		_ = syscall.Kill(p.pid, number)
 	}
-	p.last[s] = now
-	_ = syscall.Kill(p.pid, number)
 }
 
 // wait returns how the program has ended.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"sync"
 	"syscall"
 
@@ -30,6 +31,10 @@ func runPortals(c *call, all config.Config, o daemon.Options) error {
 		defer onEach(hangups, c.process.stop)()
 	}
 	o.Audit = true
+	var once *oneConnection
+	if isOnce(all) {
+		once = watchOne(&o, c.process.stop)
+	}
 	d, err := daemon.Start(c.ctx, all, o)
 	if err != nil {
 		return err
@@ -38,42 +43,67 @@ func runPortals(c *call, all config.Config, o daemon.Options) error {
 		defer onEach(hangups, d.Reload)()
 	}
 	<-c.ctx.Done()
-	return d.Shutdown()
+	if err := d.Shutdown(); err != nil || once == nil {
+		return err
+	}
+	return once.result()
 }
 
-// runStdio runs a configuration of one inlet, until stdin and stdout, its one connection, have
-// ended, or ctx has and they have had their time. That they were not carried to their end is an
-// error, for who reads stdout cannot tell.
-func runStdio(ctx context.Context, c config.Config, o daemon.Options) error {
-	ended := make(chan error, 1)
+// isOnce tells whether a configuration is for one connection.
+func isOnce(c config.Config) bool {
+	return slices.ContainsFunc(c.Inlets, config.Inlet.IsOnce) ||
+		slices.ContainsFunc(c.Outlets, config.Outlet.IsOnce)
+}
+
+// oneConnection is how the one connection of a process ends. That it was not carried to its end is
+// an error, for whoever waits for the process cannot tell otherwise.
+type oneConnection struct{ ended chan error }
+
+// watchOne has ended be called when the one connection has ended, besides what o does.
+func watchOne(o *daemon.Options, ended func()) *oneConnection {
+	one := &oneConnection{make(chan error, 1)}
 	others := o.Notify
 	o.Notify = func(e daemon.Event) {
 		if e.Kind == daemon.Ended {
-			ended <- e.Err
+			one.ended <- e.Err
+			ended()
 		}
 		others(e)
 	}
+	return one
+}
+
+// result is how the connection has ended, if it has.
+func (one *oneConnection) result() error {
+	select {
+	case err := <-one.ended:
+		return err
+	default: // a write that stdout does not take is not waited for
+		return daemon.ErrStopped
+	}
+}
+
+// runStdio runs a configuration whose one connection is stdin and stdout, until that has ended, or
+// ctx has and it has had its time.
+func runStdio(ctx context.Context, c config.Config, o daemon.Options) error {
+	over, end := context.WithCancel(ctx)
+	defer end()
+	one := watchOne(&o, end)
 	d, err := daemon.Start(ctx, c, o)
 	if err != nil {
 		return err
 	}
-	select {
-	case err := <-ended:
+	<-over.Done()
+	if ctx.Err() == nil && len(c.Outlets) == 0 {
 		_ = d.Close()
-		return err
-	case <-ctx.Done():
-	}
-	if err := d.Shutdown(); err != nil {
+	} else if err := d.Shutdown(); err != nil {
 		return err
 	}
-	select {
-	case err := <-ended:
-		if err == nil {
-			return nil
-		}
-	default: // a write that stdout does not take is not waited for
+	err = one.result()
+	if err != nil && ctx.Err() != nil {
+		return daemon.ErrStopped
 	}
-	return daemon.ErrStopped
+	return err
 }
 
 // onEach calls do on each signal, until the returned function is called.

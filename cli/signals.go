@@ -14,6 +14,10 @@ import (
 // never ends a process that has work to do; a command whose results nobody reads ends with it.
 // SIGHUP is for roles: see runPortals.
 
+// oneSignal is within which time several of a kind are one: whoever signals a process and then its
+// group, as timeout does, means one.
+const oneSignal = 100 * time.Millisecond
+
 // signalWatch is who gets the process's signals. It is safe for concurrent use.
 type signalWatch struct {
 	arrived chan os.Signal
@@ -33,7 +37,13 @@ func watchSignals(ctx context.Context, stop, exit func()) *signalWatch {
 	w := &signalWatch{arrived: make(chan os.Signal, 2)}
 	notify(w.arrived, os.Interrupt, syscall.SIGTERM)
 	go func() {
+		var last os.Signal
+		var at time.Time
 		for s := range w.arrived {
+			if s == last && time.Since(at) < oneSignal {
+				continue
+			}
+			last, at = s, time.Now()
 			switch take := w.taker(); {
 			case take != nil:
 				take(s)

@@ -76,7 +76,7 @@ func needsOf(c config.Config, files []string) confine.Needs {
 	}
 	for _, o := range c.Outlets {
 		addEntrance(&needs, o.Entrance)
-		if target, err := o.TargetAddress(); err == nil {
+		if target, err := o.TargetAddress(); err == nil && o.Target != config.Stdio {
 			addAddress(&needs, target)
 		}
 	}

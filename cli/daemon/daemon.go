@@ -50,8 +50,8 @@ type Options struct {
 	// Waiting is told what Shutdown waits for when it begins to. Nil is told nothing.
 	Waiting func(Waiting)
 
-	// Stdio makes the connection that an inlet at config.Stdio carries. It is called once for
-	// each such inlet, which closes it.
+	// Stdio makes the connection that an inlet, or an outlet whose target it is, at config.Stdio
+	// carries. It is called once at most for each, which closes it.
 	Stdio func() net.Conn
 
 	// Confine has the process give up what it does not need, once the start is done: see package
@@ -74,7 +74,7 @@ const (
 	Ready EventKind = iota + 1
 	// Redeemed is that an outlet has taken the node's ticket from an inlet.
 	Redeemed
-	// Ended is that the one connection of an inlet at config.Stdio has ended.
+	// Ended is that the one connection has ended of an inlet or an outlet that is for one.
 	Ended
 )
 
