@@ -44,7 +44,8 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 	defer signals.unwatch()
 	app := newApp(build, shared(stdin), out, log)
 	app.Metadata[processKey] = &process{
-		stop: stop, out: out, terminal: isTerminal(stderr), signals: signals,
+		stop: stop, out: out, terminal: isTerminal(stderr), signals: signals, args: args,
+		inBackground: isInBackground(),
 	}
 	err := out.close(runApp(ctx, app, args))
 	code := report(insisting{log}, err)
@@ -64,6 +65,9 @@ type process struct {
 	out      *results
 	terminal bool // stderr is one, and somebody may sit there
 	signals  *signalWatch
+	args     []string // its command line
+
+	inBackground bool // it is the other process of --background
 }
 
 // processKey is where an app has it.
@@ -156,6 +160,9 @@ func action(run func(*call) error, needed ...string) cli.ActionFunc {
 			if !call.has(name) {
 				return inCommand(c, missing(call, name))
 			}
+		}
+		if call.goesToBackground() {
+			return inCommand(c, runInBackground(call))
 		}
 		return inCommand(c, run(call))
 	}

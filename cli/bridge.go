@@ -32,7 +32,7 @@ func bridgeCommand() *cli.Command {
 				Usage: "forward for whoever comes; without it, only for those who are trusted, " +
 					"through a secure channel with the bridge",
 			},
-		}, relayedFlags(claimedName), portalFlags(ownKeyText)),
+		}, relayedFlags(claimedName), lifeFlags(), portalFlags(ownKeyText)),
 		Action: action(runBridge, "listen", "next"),
 	}
 }
@@ -42,7 +42,7 @@ func runBridge(c *call) error {
 	if err != nil {
 		return err
 	}
-	options.Notify = sayAddress(c.stdout)
+	options.Notify = sayAddress(c, options)
 	bridge := config.Bridge{Entrance: entranceConfig(c), Next: c.list("next"), Open: c.yes("open")}
 	all := config.Config{Node: nodeConfig(c), Bridges: []config.Bridge{bridge}}
 	return runPortals(c, all, options)

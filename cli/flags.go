@@ -247,4 +247,4 @@ func checkNumbers(c *cli.Context) error {
 }
 
 // mayBeZero are the flags for times that need not be waited.
-var mayBeZero = []string{"drain", "interval", "survive"}
+var mayBeZero = []string{"drain", "idle-exit", "interval", "survive"}

@@ -46,7 +46,8 @@ func inletCommand() *cli.Command {
 					"and checks of the port tell",
 			},
 			onceFlag(),
-		}, surviveFlags(), portalFlags(ownKeyText)),
+			idleFlag(),
+		}, lifeFlags(), surviveFlags(), portalFlags(ownKeyText)),
 		Action: action(runInlet, "listen"),
 	}
 }
@@ -89,15 +90,15 @@ func runInlet(c *call) error {
 	options.Notify = func(e daemon.Event) {
 		switch {
 		case e.Kind == daemon.Ready && e.Portal.Address != "":
-			say(c.stdout, "%s", e.Portal.Address)
+			c.sayReady(c.stdout, options, e.Portal.Address)
 		case e.Kind == daemon.Redeemed:
 			options.Logger.Info("the ticket is redeemed, and not needed any more",
 				"next time", nextTime(in, ticket))
 		}
 	}
-	all := config.Config{Node: node, Inlets: []config.Inlet{in}}
+	all := config.Config{Node: node, IdleExit: c.duration("idle-exit"), Inlets: []config.Inlet{in}}
 	if carriesStdio {
-		return runStdio(c.ctx, all, options)
+		return runStdio(c, all, options)
 	}
 	return runPortals(c, all, options)
 }

@@ -38,10 +38,11 @@ func outletCommand() *cli.Command {
 			},
 			&cli.StringFlag{
 				Name: "target-ca", TakesFile: true, Category: whoCategory,
-				Usage: "verify a target of tls:// by the certificates in `FILE`, in PEM",
+				Usage:       "verify a target of tls:// by the certificates in `FILE`, in PEM",
 				DefaultText: "the system's",
 			},
 			onceFlag(),
+			idleFlag(),
 			&cli.StringFlag{
 				Name: "proxy-protocol",
 				Usage: "tell the service who is calling, with a header of the PROXY protocol: " +
@@ -49,7 +50,7 @@ func outletCommand() *cli.Command {
 			},
 		}, relayedFlags(
 			"`NAME` that inlets ask for: where the outlet listens, and claimed on the relays",
-		), surviveFlags(), portalFlags(ownKeyText)),
+		), lifeFlags(), surviveFlags(), portalFlags(ownKeyText)),
 		Action: action(runOutlet, "target"),
 	}
 }
@@ -73,12 +74,14 @@ func runOutlet(c *call) error {
 	}
 	options.Notify = func(e daemon.Event) {
 		if e.Kind == daemon.Ready {
-			say(w, "%s", inletCommandLine(out.Entrance, e))
+			c.sayReady(w, options, inletCommandLine(out.Entrance, e))
 		}
 	}
-	all := config.Config{Node: nodeConfig(c), Outlets: []config.Outlet{out}}
+	all := config.Config{
+		Node: nodeConfig(c), Outlets: []config.Outlet{out}, IdleExit: c.duration("idle-exit"),
+	}
 	if out.Target == config.Stdio {
-		return runStdio(c.ctx, all, options)
+		return runStdio(c, all, options)
 	}
 	return runPortals(c, all, options)
 }

@@ -45,7 +45,7 @@ func relayCommand() *cli.Command {
 				Name: "weight", Category: setCategory, Value: 1,
 				Usage: "count as `N` relays of the set, 1 to 16",
 			},
-		}, relayedFlags(claimedName), portalFlags(relayKeyText)),
+		}, relayedFlags(claimedName), lifeFlags(), portalFlags(relayKeyText)),
 		Action: action(runRelay, "listen"),
 	}
 }
@@ -55,7 +55,7 @@ func runRelay(c *call) error {
 	if err != nil {
 		return err
 	}
-	options.Notify = sayAddress(c.stdout)
+	options.Notify = sayAddress(c, options)
 	relay := config.Relay{
 		Entrance: entranceConfig(c), Private: c.yes("private"),
 		Names: c.number("max-names"), NamesPerIdentity: c.number("max-names-per-identity"),

@@ -2,11 +2,12 @@ package cli
 
 import (
 	"context"
-	"io"
+	"errors"
 	"os"
 	"os/signal"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/secureportal/sp/cli/config"
@@ -30,11 +31,17 @@ func runPortals(c *call, all config.Config, o daemon.Options) error {
 	if fromTerminal {
 		defer onEach(hangups, c.process.stop)()
 	}
-	o.Audit = true
+	files := c.lifeFiles()
+	if err := files.begin(); err != nil {
+		return err
+	}
+	defer files.end()
+	o.Audit, o.Files = true, files.paths()
 	var once *oneConnection
 	if isOnce(all) {
 		once = watchOne(&o, c.process.stop)
 	}
+	idle := endWhenIdle(&o, c.process.stop)
 	d, err := daemon.Start(c.ctx, all, o)
 	if err != nil {
 		return err
@@ -46,7 +53,23 @@ func runPortals(c *call, all config.Config, o daemon.Options) error {
 	if err := d.Shutdown(); err != nil || once == nil {
 		return err
 	}
-	return once.result()
+	return once.result(idle.Load())
+}
+
+// endWhenIdle has end be called when no connection has been open for long enough, besides what o
+// does. It tells whether that has happened.
+func endWhenIdle(o *daemon.Options, end func()) *atomic.Bool {
+	var idle atomic.Bool
+	others := o.Notify
+	o.Notify = func(e daemon.Event) {
+		if e.Kind == daemon.Idle {
+			o.Logger.Info("no connection has been open for as long as --idle-exit says")
+			idle.Store(true)
+			end()
+		}
+		others(e)
+	}
+	return &idle
 }
 
 // isOnce tells whether a configuration is for one connection.
@@ -73,34 +96,47 @@ func watchOne(o *daemon.Options, ended func()) *oneConnection {
 	return one
 }
 
-// result is how the connection has ended, if it has.
-func (one *oneConnection) result() error {
+// result is how the connection has ended, if it has, or else why there is no more of it.
+func (one *oneConnection) result(idle bool) error {
 	select {
 	case err := <-one.ended:
 		return err
 	default: // a write that stdout does not take is not waited for
-		return daemon.ErrStopped
 	}
+	if idle {
+		return errNobodyCame
+	}
+	return daemon.ErrStopped
 }
 
+// errNobodyCame is the end of a role for one connection that has not come.
+var errNobodyCame = errors.New("nobody has connected for as long as --idle-exit says")
+
 // runStdio runs a configuration whose one connection is stdin and stdout, until that has ended, or
-// ctx has and it has had its time.
-func runStdio(ctx context.Context, c config.Config, o daemon.Options) error {
-	over, end := context.WithCancel(ctx)
+// its context has and it has had its time.
+func runStdio(c *call, all config.Config, o daemon.Options) error {
+	files := c.lifeFiles()
+	if err := files.begin(); err != nil {
+		return err
+	}
+	defer files.end()
+	o.Files = files.paths()
+	over, end := context.WithCancel(c.ctx)
 	defer end()
 	one := watchOne(&o, end)
-	d, err := daemon.Start(ctx, c, o)
+	idle := endWhenIdle(&o, end)
+	d, err := daemon.Start(c.ctx, all, o)
 	if err != nil {
 		return err
 	}
 	<-over.Done()
-	if ctx.Err() == nil && len(c.Outlets) == 0 {
+	if c.ctx.Err() == nil && len(all.Outlets) == 0 {
 		_ = d.Close()
 	} else if err := d.Shutdown(); err != nil {
 		return err
 	}
-	err = one.result()
-	if err != nil && ctx.Err() != nil {
+	err = one.result(idle.Load())
+	if err != nil && c.ctx.Err() != nil {
 		return daemon.ErrStopped
 	}
 	return err
@@ -122,10 +158,10 @@ func onEach(signals chan os.Signal, do func()) (unwatch func()) {
 }
 
 // sayAddress prints where a portal listens, when it is ready.
-func sayAddress(w io.Writer) func(daemon.Event) {
+func sayAddress(c *call, o daemon.Options) func(daemon.Event) {
 	return func(e daemon.Event) {
 		if e.Kind == daemon.Ready {
-			say(w, "%s", e.Portal.Address)
+			c.sayReady(c.stdout, o, e.Portal.Address)
 		}
 	}
 }

@@ -36,6 +36,7 @@ func Confine(all []*Daemon, configs []config.Config, logger *slog.Logger) {
 // needs is what the daemon needs from now on, which runs c.
 func (d *Daemon) needs(c config.Config) confine.Needs {
 	needs := needsOf(c, d.current().files())
+	needs.WriteIn = append(needs.WriteIn, confine.Folders(d.options.Files...)...)
 	for _, p := range d.current().allParts() {
 		if in, ok := p.(*inlet); ok {
 			if port, ok := in.listensAnew(); ok {

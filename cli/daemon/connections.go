@@ -14,6 +14,7 @@ const drainPoll = 50 * time.Millisecond
 
 // connections are those that are open, each of a portal. It is safe for concurrent use.
 type connections struct {
+	idle *idleness // set once; is told of each; never nil
 	zero time.Time // that the connections' times count from
 
 	mu    sync.Mutex
@@ -36,7 +37,8 @@ type counted struct {
 
 func newConnections() *connections {
 	return &connections{
-		zero: time.Now(), open: make(map[route.Conn]opened), parts: make(map[part]*counted),
+		idle: new(idleness), zero: time.Now(),
+		open: make(map[route.Conn]opened), parts: make(map[part]*counted),
 	}
 }
 
@@ -49,6 +51,7 @@ func (c *connections) begin(of part, to string, app route.Conn) {
 		c.parts[of] = by
 	}
 	by.count++
+	c.idle.begin()
 	c.open[app] = opened{by, time.Since(c.zero)}
 }
 
@@ -60,6 +63,7 @@ func (c *connections) end(app route.Conn) {
 	if by.count--; by.count == 0 {
 		delete(c.parts, by.part)
 	}
+	c.idle.end()
 }
 
 // number is how many a portal has.

@@ -60,6 +60,9 @@ type Options struct {
 	// processes that do nothing else.
 	Confine bool
 
+	// Files are those that the process writes or removes later, besides the daemon's own.
+	Files []string
+
 	// Audit has a line logged when a session with somebody who is trusted begins, and when it ends.
 	Audit bool
 }
@@ -76,6 +79,9 @@ const (
 	Redeemed
 	// Ended is that the one connection has ended of an inlet or an outlet that is for one.
 	Ended
+	// Idle is that no connection of an inlet or an outlet has been open for Config.IdleExit, as the
+	// daemon was started with it. It is of no portal.
+	Idle
 )
 
 // Event is something that has happened to a portal.
@@ -107,6 +113,8 @@ type Daemon struct {
 	changing sync.Mutex // held while a configuration is applied, or ended
 	closed   bool       // guarded by changing
 	watching bool       // the network; guarded by changing
+
+	idle idleness
 
 	notifying sync.Mutex // held while Notify is called
 
@@ -145,6 +153,9 @@ func Start(ctx context.Context, c config.Config, o Options) (*Daemon, error) {
 	}
 	if o.Confine {
 		d.confine(c)
+	}
+	if c.IdleExit > 0 {
+		d.idle.watch(c.IdleExit, func() { d.notify(Event{Kind: Idle}) })
 	}
 	d.mu.Lock()
 	d.started = true
@@ -258,6 +269,7 @@ func (d *Daemon) newSite(n config.Node, files selfFiles) (*site, error) {
 	}
 	defer d.files.Again()
 	s.changed, s.notify, s.instance = d.announce, d.notify, d.instance
+	s.open.idle = &d.idle
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sites[s] = struct{}{}
@@ -321,6 +333,7 @@ func (d *Daemon) endLocked() error {
 		return nil
 	}
 	d.closed = true
+	d.idle.stop()
 	d.rest()
 	d.stop()
 	var err error
