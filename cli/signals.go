@@ -15,7 +15,7 @@ import (
 // SIGHUP is for roles: see runPortals.
 
 // oneSignal is within which time several of a kind are one: whoever signals a process and then its
-// group, as timeout does, means one.
+// group, as timeout does, means one. What is typed is as many as it is.
 const oneSignal = 100 * time.Millisecond
 
 // signalWatch is who gets the process's signals. It is safe for concurrent use.
@@ -40,7 +40,7 @@ func watchSignals(ctx context.Context, stop, exit func()) *signalWatch {
 		var last os.Signal
 		var at time.Time
 		for s := range w.arrived {
-			if s == last && time.Since(at) < oneSignal {
+			if s == last && s != os.Interrupt && time.Since(at) < oneSignal {
 				continue
 			}
 			last, at = s, time.Now()

@@ -3,6 +3,8 @@ package portal
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"time"
 
@@ -24,7 +26,7 @@ func dialTLS(
 	ctx context.Context, c net.Conn, config *tls.Config, timeout time.Duration,
 ) (net.Conn, error) {
 	below := wrap(c)
-	over := overTLS{tls.Client(below, config), below}
+	over := overTLS{tls.Client(withoutEnd{below}, config), below}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	if err := over.HandshakeContext(ctx); err != nil {
@@ -32,6 +34,21 @@ func dialTLS(
 		return nil, err
 	}
 	return over, nil
+}
+
+// withoutEnd is a connection whose end is an error: that of TLS, which comes before, is what counts,
+// and anybody can make this one. Package tls would take it for an end.
+type withoutEnd struct{ netio.Conn }
+
+var errCutTLS = errors.New("the service's connection has ended, and TLS has not")
+
+// Read implements net.Conn.
+func (c withoutEnd) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if errors.Is(err, io.EOF) {
+		err = errCutTLS
+	}
+	return n, err
 }
 
 // Reset implements netio.Resetter.

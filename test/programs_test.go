@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/secureportal/sp/internal/shellword"
 	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/internal/testkit"
 )
@@ -110,6 +111,20 @@ func TestSSH(t *testing.T) {
 	if err := login("exit 7").Run(); err == nil || err.(*exec.ExitError).ExitCode() != 7 {
 		t.Errorf("exit 7: %v", err)
 	}
+	proxy := []string{
+		"-F", "/dev/null", "-i", server.key, "-o", "BatchMode=yes", "-o", "LogLevel=ERROR",
+		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+		"-o", "ProxyCommand=sp inlet --no-wait --listen - --to " + w.route(),
+	}
+	files := filepath.Join(w.home, "copy")
+	must(t, w.program(testenv.NeedTool(t, "scp"),
+		append(proxy, "-O", "root@home:"+server.key, files)...))
+	must(t, exec.Command("cmp", server.key, files))
+	git, tree := testenv.NeedTool(t, "git"), filepath.Join(w.home, "tree")
+	must(t, w.program(git, "init", "-q", tree))
+	clone := w.program(git, "clone", "-q", "ssh://root@home"+tree, tree+"2")
+	clone.Env = append(clone.Env, "GIT_SSH_COMMAND="+shellword.Join(append([]string{"ssh"}, proxy...)...))
+	must(t, clone)
 	inside := server.login(w.person, "cat; exit 8", "-p", "{home.port}")
 	run := w.command(append([]string{"run", "--to", "home=" + w.route(), "--"}, inside.Args...)...)
 	run.Stdin = strings.NewReader("hello")
@@ -265,5 +280,23 @@ func write(t *testing.T, path string, contents []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, contents, 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestRedis has redis-cli and redis-benchmark find a server of their own by what sp run tells.
+func TestRedis(t *testing.T) {
+	t.Parallel()
+	w := newTopology(t, plan{target: newRedis(t)})
+	run := func(words ...string) *exec.Cmd {
+		return w.command(append([]string{"run", "--to", "cache=" + w.route(), "--"}, words...)...)
+	}
+	cli := testenv.NeedTool(t, "redis-cli")
+	must(t, run(cli, "-u", "redis://{cache}", "SET", "key", "value"))
+	if out := must(t, run("sh", "-c", cli+" -h $SP_CACHE_HOST -p $SP_CACHE_PORT GET key")); string(
+		out) != "value\n" {
+		t.Errorf("GET: %q", out)
+	}
+	if benchmark, err := exec.LookPath("redis-benchmark"); err == nil {
+		must(t, run(benchmark, "-q", "-p", "{cache.port}", "-n", "1000", "-c", "10", "-t", "set,get"))
 	}
 }

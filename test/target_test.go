@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -47,11 +48,13 @@ func TestTargetTLS(t *testing.T) {
 	t.Parallel()
 	certificate, ca := certificate(t)
 	l, target := tlsService(t, certificate)
-	go func() {
-		_ = http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	service := http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(w, r.Body)
-		}))
-	}()
+		}),
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	go func() { _ = service.Serve(l) }()
 	u := newPerson(t)
 	verified := u.start("outlet", "--listen", anywhere, "--target", target, "--target-ca", ca)
 	inlet := u.inletTo(wordBehind(t, verified.ready(), "--to"))
