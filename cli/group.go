@@ -35,8 +35,7 @@ func (g *group) ready(ctx context.Context, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, noAnswer(timeout))
 	defer cancel()
 	for {
-		name, waiting := g.firstUnready()
-		if waiting == nil {
+		if _, waiting := g.firstUnready(); waiting == nil {
 			return nil
 		}
 		select {
@@ -45,7 +44,8 @@ func (g *group) ready(ctx context.Context, timeout time.Duration) error {
 		case <-ctx.Done():
 		}
 		err := context.Cause(ctx)
-		if name, waiting = g.firstUnready(); waiting == nil {
+		name, waiting := g.firstUnready()
+		if waiting == nil {
 			return nil
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) && waiting.Err != nil &&
