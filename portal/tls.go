@@ -36,8 +36,8 @@ func dialTLS(
 	return over, nil
 }
 
-// withoutEnd is a connection whose end is an error: that of TLS, which comes before, is what counts,
-// and anybody can make this one. Package tls would take it for an end.
+// withoutEnd is a connection whose end is an error: that of TLS, which comes before, is what
+// counts, and anybody can make this one. Package tls would take it for an end.
 type withoutEnd struct{ netio.Conn }
 
 var errCutTLS = errors.New("the service's connection has ended, and TLS has not")

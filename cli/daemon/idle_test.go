@@ -18,6 +18,8 @@ func TestIdleness(t *testing.T) {
 			t.Helper()
 			time.Sleep(after)
 			synctest.Wait()
+			i.mu.Lock()
+			defer i.mu.Unlock()
 			if told != n {
 				t.Errorf("told %d times, want %d", told, n)
 			}
