@@ -178,7 +178,7 @@ func readRunPlan(c *call) ([]member, error) {
 		return nil, c.unclear("neither --to nor --serve: run it with what?")
 	case len(serve) > 0 && !reachable:
 		return nil, usage("--serve stands without --relay or --listen: nobody could reach the outlet")
-	case len(serve) == 0 && reachable:
+	case len(serve) == 0 && c.given["listen"]+c.given["relay"] > 0: // others have these variables too
 		return nil, usage("--listen and --relay are of --serve, which is missing")
 	case ticket != nil && len(to) == 0:
 		return nil, usage("--ticket is of --to, which is missing: --to NAME leads where the ticket says")
