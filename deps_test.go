@@ -62,6 +62,9 @@ var walls = []wall{
 	{room: "cli/config", not: []string{"os", "io", "log/slog"}, direct: true},
 	// A daemon runs it, and knows no command either.
 	{room: "cli/daemon", not: []string{"cli", flagLibrary}},
+	// Who is asked over a socket or HTTP does not know what the answers mean.
+	{room: "cli/control", not: []string{"cli", "cli/daemon", "cli/config", "route", flagLibrary}},
+	{room: "cli/telemetry", not: []string{"cli", "cli/daemon", "cli/config", "route", flagLibrary}},
 	// Only the commands know how flags are read.
 	{but: []string{"cli"}, not: []string{flagLibrary}, direct: true},
 	// A transport gives links, wherever they lead, and says for admission where they come from.

@@ -80,10 +80,7 @@ func (e *Endpoint) GoAwayFunc(which func(*Session) bool) (selected int) {
 // sessions, as they do when no flow is open, or when ctx ends. What they sent before they were told
 // has come by then, and been answered.
 func (e *Endpoint) AwaitLeave(ctx context.Context) {
-	e.mu.RLock()
-	sessions := slices.Collect(maps.Keys(e.sessions))
-	e.mu.RUnlock()
-	for _, s := range sessions {
+	for _, s := range e.Sessions() {
 		if s.role == identity.Initiator {
 			continue
 		}
@@ -132,11 +129,8 @@ func (e *Endpoint) each(f func(*Session)) { e.eachOf(func(*Session) bool { retur
 
 // eachOf is each for some sessions.
 func (e *Endpoint) eachOf(which func(*Session) bool, f func(*Session)) {
-	e.mu.RLock()
-	sessions := slices.Collect(maps.Keys(e.sessions))
-	e.mu.RUnlock()
 	var tasks sync.WaitGroup
-	for _, s := range sessions {
+	for _, s := range e.Sessions() {
 		if which(s) {
 			tasks.Go(func() { f(s) })
 		}
@@ -163,6 +157,7 @@ func (e *Endpoint) admit(s *Session) error {
 		e.epochs[first.id] = acceptable{s, first}
 	}
 	e.sessions[s] = struct{}{}
+	sessionsNow.Inc()
 	if !e.reviews {
 		e.reviews = true
 		e.tasks.Go(e.reviewTrust)
@@ -175,6 +170,7 @@ func (e *Endpoint) admit(s *Session) error {
 func (e *Endpoint) leave(s *Session) {
 	e.mu.Lock()
 	delete(e.sessions, s)
+	sessionsNow.Dec()
 	if s.role == identity.Responder {
 		if e.asked[s.id]--; e.asked[s.id] == 0 {
 			delete(e.asked, s.id)
@@ -183,6 +179,13 @@ func (e *Endpoint) leave(s *Session) {
 	e.mu.Unlock()
 	s.life.finish()
 	e.tasks.Done()
+}
+
+// Sessions returns those that are open.
+func (e *Endpoint) Sessions() []*Session {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return slices.Collect(maps.Keys(e.sessions))
 }
 
 // keep has flows of an epoch accepted.

@@ -30,6 +30,8 @@ type heartbeat struct {
 	sent    uint64                   // pings
 	missed  int                      // pings since the last pong
 	waiting map[uint64]chan struct{} // closed when a ping's pong comes
+	asked   time.Time                // when the last ping was sent
+	took    time.Duration            // by the last pong that was measured; 0 if none has been
 }
 
 func newHeartbeat(
@@ -101,7 +103,19 @@ func (h *heartbeat) pong(number uint64) error {
 		close(answered)
 	}
 	h.missed = 0
+	if number == h.sent && !h.asked.IsZero() {
+		h.took = time.Since(h.asked)
+		h.asked = time.Time{} // whatever comes a second time
+		roundTrips.Observe(h.took)
+	}
 	return nil
+}
+
+// roundTrip returns how long the last answer to a ping has taken, and false if there was none.
+func (h *heartbeat) roundTrip() (took time.Duration, known bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.took, h.took > 0
 }
 
 // pings returns how many have been sent, or are about to be.
@@ -115,6 +129,7 @@ func (h *heartbeat) pings() uint64 {
 func (h *heartbeat) send(answered chan struct{}) (number uint64) {
 	h.mu.Lock()
 	h.sent++
+	h.asked = time.Now()
 	number = h.sent
 	if answered != nil {
 		h.waiting[number] = answered

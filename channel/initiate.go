@@ -40,6 +40,7 @@ func (e *Endpoint) InitiateTo(
 		s.dial, s.endpoint = dial, e
 		err = e.admit(s)
 	}
+	countHandshake(identity.Initiator, err)
 	if err != nil {
 		if s != nil { // it has its keys, and nobody else does
 			s.keys.forget(err)

@@ -53,6 +53,7 @@ func (e *Endpoint) serveSession(
 	defer l.in.drop()
 	s, err := e.respond(ctx, l, accept)
 	err = unguard(err)
+	countHandshake(identity.Responder, err)
 	if s == nil {
 		return handshakeError(err)
 	}

@@ -52,8 +52,10 @@ type Session struct {
 	hooks     endHooks       // what to call when it has ended
 	tasks     sync.WaitGroup // what else than chores has goroutines, for some time
 
-	saidGoAway atomic.Bool // this side has told the far end that it goes away
-	retired    atomic.Bool // this side opens no new flows
+	began      time.Time
+	route      atomic.Pointer[string] // SetRoute
+	saidGoAway atomic.Bool            // this side has told the far end that it goes away
+	retired    atomic.Bool            // this side opens no new flows
 
 	probes atomic.Uint64 // how many have begun: see Endpoint.Probe
 }
@@ -69,7 +71,7 @@ func newSession(
 	}
 	s := &Session{
 		config: h.config, role: h.role, id: h.peer.Identifier(), life: newLife(),
-		process: process,
+		process: process, began: time.Now(),
 		survive: min(h.survive, h.config.survive()),
 	}
 	s.control = newControl(l, s.end)
@@ -338,6 +340,25 @@ func (s *Session) Role() identity.Role { return s.role }
 
 // Name is what the initiator believes it has reached.
 func (s *Session) Name() string { return s.keys.name }
+
+// Began returns when the session has.
+func (s *Session) Began() time.Time { return s.began }
+
+// RoundTrip returns how long the far end took to answer when it was last asked, and false if it has
+// not been.
+func (s *Session) RoundTrip() (took time.Duration, known bool) { return s.heartbeat.roundTrip() }
+
+// SetRoute says by which way this side has come to the far end, for Route.
+func (s *Session) SetRoute(text string) { s.route.Store(&text) }
+
+// Route returns the way by which this side has come to the far end, as who has made the session
+// says, or "": the far end has come here.
+func (s *Session) Route() string {
+	if text := s.route.Load(); text != nil {
+		return *text
+	}
+	return ""
+}
 
 // Link returns the session's own link, for those who want to know which it is. It must not be used.
 func (s *Session) Link() Conn { return s.control.link.Conn }

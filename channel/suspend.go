@@ -63,6 +63,9 @@ func (f *Flow) isAbsent() bool {
 	return ok
 }
 
+// Suspended tells whether the flow has lost its link and waits for another one.
+func (f *Flow) Suspended() bool { return f.isAbsent() }
+
 // handOver has the flows of a session that is going away go on in another one, if there is one with
 // the same far end. They stay where they are until then.
 func (s *Session) handOver() {

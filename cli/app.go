@@ -13,6 +13,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"slices"
 
 	"github.com/urfave/cli/v2"
 
@@ -43,11 +44,13 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 	})
 	defer signals.unwatch()
 	app := newApp(build, shared(stdin), out, log)
-	app.Metadata[processKey] = &process{
-		stop: stop, out: out, terminal: isTerminal(stderr), signals: signals, args: args,
-		inBackground: isInBackground(),
+	this := &process{
+		stop: stop, out: out, terminal: isTerminal(stderr), screen: isTerminal(stdout),
+		signals: signals, args: args, inBackground: isInBackground(),
 	}
+	app.Metadata[processKey] = this
 	err := out.close(runApp(ctx, app, args))
+	this.end()
 	code := report(insisting{log}, err)
 	log.Close(lastWords)
 	switch {
@@ -63,11 +66,20 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 type process struct {
 	stop     func() // ends the command's context
 	out      *results
-	terminal bool // stderr is one, and somebody may sit there
+	terminal bool     // stderr is one, and somebody may sit there
+	screen   bool     // so is stdout
+	atEnd    []func() // what is to be done when the command has ended
 	signals  *signalWatch
 	args     []string // its command line
 
 	inBackground bool // it is the other process of --background
+}
+
+// end does what is to be done at the end, what has come last first.
+func (p *process) end() {
+	for _, do := range slices.Backward(p.atEnd) {
+		do()
+	}
 }
 
 // processKey is where an app has it.
@@ -106,6 +118,7 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			pingCommand(),
 			traceCommand(),
 			routeCommand(),
+			statusCommand(),
 			versionCommand(build),
 		},
 		HideHelpCommand:    true,

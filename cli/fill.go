@@ -1,8 +1,12 @@
 package cli
 
 import (
+	"cmp"
+
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/daemon"
+	"github.com/secureportal/sp/internal/confine"
+	"github.com/secureportal/sp/portal"
 )
 
 // This file has flags fill a configuration. It decides nothing: what is wrong with a value, and
@@ -54,6 +58,14 @@ func trustConfig(c *call) config.Trust {
 	}
 }
 
+// metricsConfig is what watchFlags say.
+func metricsConfig(c *call) config.Metrics {
+	return config.Metrics{
+		Listen: c.text("metrics"), TokenFile: c.text("metrics-token-file"),
+		Pprof: c.yes("metrics-pprof"),
+	}
+}
+
 // entranceConfig is what --listen and relayedFlags say.
 func entranceConfig(c *call) config.Entrance {
 	return config.Entrance{
@@ -69,8 +81,19 @@ func entranceConfig(c *call) config.Entrance {
 
 // daemonOptions have a daemon log as the flags say.
 func daemonOptions(c *call) (daemon.Options, error) {
-	logger, err := newLogger(c.text("log-format"), c.text("log-level"), c.stderr)
-	o := daemon.Options{Logger: logger, Hint: hintFor, Confine: !c.yes("no-sandbox")}
+	policy, ok := portal.ParseLogPolicy(cmp.Or(c.text("log-connections"), "failed"))
+	if !ok {
+		return daemon.Options{}, usage("--log-connections %q is not all, failed or none",
+			c.text("log-connections"))
+	}
+	logger, err := loggerOf(c)
+	o := daemon.Options{
+		Logger: logger, Hint: hintFor, Confine: !c.yes("no-sandbox"), Version: c.flags.App.Version,
+		Metrics: metricsConfig(c), LogConnections: policy,
+	}
+	if c.has("log-file") {
+		o.WriteIn = confine.Folders(c.text("log-file"))
+	}
 	if c.process.terminal {
 		o.Waiting = sayWaiting(c.stderr)
 	}

@@ -15,6 +15,7 @@ const (
 	logCategory   = "Logs"
 	limitCategory = "Limits"
 	setCategory   = "Sets of relays"
+	watchCategory = "Watching"
 )
 
 // nodeFlags are those of every command that is a node, whose key is in the file that key tells of
@@ -40,8 +41,9 @@ func nodeFlags(key string) []cli.Flag {
 				"three without an answer end a session, and without connections there are fewer",
 		},
 		&cli.StringFlag{
-			Name: "log-format", Value: "text", Category: logCategory,
-			Usage: "`FORMAT` of the log on stderr: text or json",
+			Name: "log-format", Category: logCategory,
+			Usage:       "`FORMAT` of the log: people, text (logfmt) or json",
+			DefaultText: "people where stderr is a terminal, else text",
 		},
 		&cli.StringFlag{
 			Name: "log-level", Value: "info", Category: logCategory,
@@ -115,12 +117,50 @@ func portalFlags(key string) []cli.Flag {
 			"who may connect",
 		DefaultText: "0600, its owner only",
 	}
+	which := &cli.StringFlag{
+		Name: "log-connections", Category: logCategory, DefaultText: "failed",
+		Usage: "log a line for `WHICH` connections when they end: all, failed or none",
+	}
+	file := &cli.StringFlag{
+		Name: "log-file", Category: logCategory, TakesFile: true,
+		Usage: "log to `FILE` and not to stderr; opened anew on SIGUSR1",
+	}
 	open := &cli.BoolFlag{
 		Name: "no-sandbox", Category: whoCategory,
 		Usage: "do not give up, once all is set up, the right to open other files and ports " +
 			"(on Linux)",
 	}
-	return slices.Concat([]cli.Flag{drain, mode, open}, limitFlags(), nodeFlags(key))
+	own := []cli.Flag{drain, mode, open, which, file}
+	return slices.Concat(own, watchFlags(), limitFlags(), nodeFlags(key))
+}
+
+// watchFlags say who is told how the process does.
+func watchFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{
+			Name: "metrics", Category: watchCategory,
+			Usage: "tell metrics at `WHERE`, over HTTP: [host]:port or unix:PATH, with /metrics for " +
+				"Prometheus, /healthz, and /readyz, which says 200 when the portal can be used; no " +
+				"host is localhost",
+		},
+		&cli.StringFlag{
+			Name: "metrics-token-file", Category: watchCategory, TakesFile: true,
+			Usage: "tell metrics to those only who show the token in `FILE`, as HTTP's bearer; needed " +
+				"where others than this machine can ask",
+		},
+		&cli.BoolFlag{
+			Name: "metrics-pprof", Category: watchCategory,
+			Usage: "tell profiles of the process as well, under /debug/pprof/",
+		},
+		&cli.StringFlag{
+			Name: "status-socket", Category: watchCategory, TakesFile: true,
+			Usage:       "answer sp status at this `PATH`, for whoever names it",
+			DefaultText: "in sp in the user's folder for what runs, where sp status looks",
+		},
+		&cli.BoolFlag{
+			Name: "no-status", Category: watchCategory, Usage: "do not answer sp status",
+		},
+	}
 }
 
 // surviveFlags are those of the commands at the two ends of a connection.

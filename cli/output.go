@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/secureportal/sp/internal/linequeue"
@@ -41,8 +42,8 @@ func newLogger(format, level string, w io.Writer) (*slog.Logger, error) {
 	if err := least.UnmarshalText([]byte(level)); err != nil {
 		return nil, usage("--log-level %q is not debug, info, warn or error", level)
 	}
-	if format != "text" && format != "json" {
-		return nil, usage("--log-format %q is not text or json", format)
+	if !slices.Contains([]string{"people", "text", "json"}, format) {
+		return nil, usage("--log-format %q is not people, text or json", format)
 	}
 	if q, ok := w.(*linequeue.Queue); ok {
 		q.SetNote(func(lost uint64) []byte {
@@ -57,8 +58,11 @@ func newLogger(format, level string, w io.Writer) (*slog.Logger, error) {
 
 func newHandler(format string, w io.Writer, least slog.Level) slog.Handler {
 	options := &slog.HandlerOptions{Level: least}
-	if format == "json" {
+	switch format {
+	case "json":
 		return slog.NewJSONHandler(w, options)
+	case "people":
+		return newPeopleHandler(w, least)
 	}
 	return slog.NewTextHandler(w, options)
 }

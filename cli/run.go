@@ -42,10 +42,11 @@ func runPortals(c *call, all config.Config, o daemon.Options) error {
 		once = watchOne(&o, c.process.stop)
 	}
 	idle := endWhenIdle(&o, c.process.stop)
-	d, err := daemon.Start(c.ctx, all, o)
+	d, endStatus, err := startDaemon(c, all, o)
 	if err != nil {
 		return err
 	}
+	defer endStatus()
 	if !fromTerminal {
 		defer onEach(hangups, d.Reload)()
 	}
@@ -125,10 +126,11 @@ func runStdio(c *call, all config.Config, o daemon.Options) error {
 	defer end()
 	one := watchOne(&o, end)
 	idle := endWhenIdle(&o, end)
-	d, err := daemon.Start(c.ctx, all, o)
+	d, endStatus, err := startDaemon(c, all, o)
 	if err != nil {
 		return err
 	}
+	defer endStatus()
 	<-over.Done()
 	if c.ctx.Err() == nil && len(all.Outlets) == 0 {
 		_ = d.Close()

@@ -4,39 +4,45 @@ import (
 	"io"
 	"testing"
 
+	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 )
 
-// Connections are counted while they are open and for good, and their bytes when they have ended:
-// those too that went out with the opening message.
+// Connections and their bytes are counted while they are open and when they have ended, those bytes
+// too that went out with the opening message.
 func TestCounts(t *testing.T) {
 	p := newTunnel(t)
-	type sample struct{ now, total, sent, received int64 }
-	read := func(c *counts) sample {
-		return sample{
-			c.now.Value(), int64(c.total.Value()),
-			int64(c.toStream.Value()), int64(c.fromStream.Value()),
+	type sample struct{ now, total, toService, toClient uint64 }
+	read := func(of *netio.Tally) (s sample) {
+		s.now, s.total = uint64(of.Open()), of.All()
+		s.toService, s.toClient = of.Bytes()
+		if of == outletTally {
+			s.toService, s.toClient = s.toClient, s.toService
 		}
-	}
-	since := func(c *counts, before sample) sample {
-		now := read(c)
-		return sample{
-			now.now - before.now, now.total - before.total,
-			now.sent - before.sent, now.received - before.received,
-		}
+		return s
 	}
 	testkit.Eventually(t, "earlier tests' connections have ended", func() bool {
-		return inletCounts.now.Value() == 0 && outletCounts.now.Value() == 0
+		return read(inletTally).now == 0 && read(outletTally).now == 0
 	})
-	inlet, outlet := read(&inletCounts), read(&outletCounts)
+	inlet, outlet := read(inletTally), read(outletTally)
+	become := func(what string, open, up, down int) {
+		t.Helper()
+		want := sample{uint64(open), 1, uint64(up), uint64(down)}
+		since := func(of *netio.Tally, before sample) sample {
+			now := read(of)
+			return sample{
+				now.now - before.now, now.total - before.total,
+				now.toService - before.toService, now.toClient - before.toClient,
+			}
+		}
+		testkit.Eventually(t, what, func() bool {
+			return since(inletTally, inlet) == want && since(outletTally, outlet) == want
+		})
+	}
 	client, service := p.connect(t) // and a byte each way
-	if got := since(&inletCounts, inlet); got.now != 1 || got.total != 1 {
-		t.Errorf("inlet, open: %+v", got)
-	}
-	if got := since(&outletCounts, outlet); got.now != 1 || got.total != 1 {
-		t.Errorf("outlet, open: %+v", got)
-	}
+	become("one that is open", 1, 1, 1)
 	testkit.Write(t, client, "question")
+	become("what is said meanwhile", 1, len("c"+"question"), 1)
 	closeWrite(t, client)
 	if _, err := io.ReadAll(service); err != nil {
 		t.Fatal(err)
@@ -46,11 +52,7 @@ func TestCounts(t *testing.T) {
 	if _, err := io.ReadAll(client); err != nil {
 		t.Fatal(err)
 	}
-	const up, down = int64(len("c" + "question")), int64(len("s" + "answer"))
-	testkit.Eventually(t, "the counts of an ended connection", func() bool {
-		return since(&inletCounts, inlet) == sample{0, 1, up, down} &&
-			since(&outletCounts, outlet) == sample{0, 1, down, up}
-	})
+	become("one that has ended", 0, len("c"+"question"), len("s"+"answer"))
 }
 
 // A service that refuses is counted at the outlet, and the connection that fails at the inlet.

@@ -2,14 +2,11 @@ package portal
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"sync"
 	"time"
 
-	"github.com/secureportal/sp/channel"
-	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
 )
@@ -27,18 +24,18 @@ type Inlet struct {
 	Open func(ctx context.Context, client []byte) (*route.Stream, error)
 
 	// Begin counts a connection among those that a shutdown waits for, and resets it when the
-	// node ends, until end is called, once. An error refuses the connection. Nil does nothing.
-	Begin func(app route.Conn) (end func(), err error)
+	// node ends, until it has ended. An error refuses the connection. Nil does nothing.
+	Begin func(app route.Conn) (Follower, error)
 
 	// ConnectTimeout bounds Open, and then the outlet's answer, for which it is 5 s longer. 0
 	// means DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 
-	// Logger gets why connections fail. Nil means slog.Default.
+	// Logger gets how connections end, as Log says. Nil means slog.Default.
 	Logger *slog.Logger
+	Log    LogPolicy
 
-	throttle logthrottle.Throttle
-	repeats  logthrottle.Repeats[string]
+	log connectionLog
 }
 
 // Serve accepts connections on l until accepting ends, and carries each until it ends or its node
@@ -58,87 +55,94 @@ func (i *Inlet) Serve(accepting, working context.Context, l net.Listener) {
 
 // begin opens a stream, and leaves copying to goroutines that begin with a small stack: opening
 // takes a larger one, which would stay for as long as the connection lives.
-func (i *Inlet) begin(ctx context.Context, app net.Conn, ended func()) {
-	conn := wrap(app)
-	end, stream, err := i.accept(ctx, conn)
-	if err != nil {
-		i.log(app, err)
-		ended()
+func (i *Inlet) begin(ctx context.Context, app net.Conn, done func()) {
+	c := &carried{app: wrap(app), began: time.Now()}
+	if err := i.accept(ctx, c); err != nil {
+		i.ended(c, err)
+		done()
 		return
 	}
-	newProxy(conn, stream, &inletCounts).Start(func(err error) {
-		i.log(app, err)
-		end()
-		ended()
+	c.proxy().Start(func(err error) {
+		i.ended(c, err)
+		done()
 	})
+}
+
+// carried is a connection of an application's.
+type carried struct {
+	app    netio.Conn
+	began  time.Time
+	stream *route.Stream // nil if there is none
+	follow Follower      // nil if nobody does
 }
 
 // Carry opens a stream for app and copies between the two until they end. It closes app, and
 // returns why the connection ended, if not as the applications wanted.
 func (i *Inlet) Carry(ctx context.Context, app net.Conn) error {
-	conn := wrap(app)
-	end, stream, err := i.accept(ctx, conn)
+	c := &carried{app: wrap(app), began: time.Now()}
+	err := i.accept(ctx, c)
 	if err == nil {
-		err = newProxy(conn, stream, &inletCounts).Run()
-		end()
+		err = c.proxy().Run()
+	}
+	c.end()
+	return err
+}
+
+// accept opens a stream for a connection, or resets it.
+func (i *Inlet) accept(ctx context.Context, c *carried) (err error) {
+	if i.Begin != nil {
+		c.follow, err = i.Begin(c.app)
+	}
+	if err == nil {
+		err = i.open(ctx, c)
+	}
+	if err != nil {
+		inletFailures.Inc()
+		_ = netio.Reset(c.app)
 	}
 	return err
 }
 
-// accept opens a stream for app, or resets app.
-func (i *Inlet) accept(
-	ctx context.Context, app netio.Conn,
-) (end func(), stream *route.Stream, err error) {
-	end = func() {}
-	if i.Begin != nil {
-		end, err = i.Begin(app)
-	}
-	if err == nil {
-		if stream, err = i.open(ctx, app); err != nil {
-			end()
-		}
-	}
-	if err != nil {
-		inletFailures.Inc()
-		_ = netio.Reset(app)
-	}
-	return end, stream, err
-}
-
 // open opens a stream and sends what the application has said already.
-func (i *Inlet) open(ctx context.Context, app netio.Conn) (*route.Stream, error) {
+func (i *Inlet) open(ctx context.Context, c *carried) error {
 	ctx, cancel := context.WithTimeout(ctx, orDefault(i.ConnectTimeout))
 	defer cancel()
-	stream, err := i.Open(ctx, clientPayload(app))
+	stream, err := i.Open(ctx, clientPayload(c.app))
 	if err != nil {
-		return nil, err
+		return err
 	}
+	stream.OnAnswer(func() { inletOpening.Observe(time.Since(c.began)) })
 	stream.AnswerBy(time.Now().Add(orDefault(i.ConnectTimeout) + answerGrace))
-	n, err := netio.WriteReady(stream, app)
+	c.stream = stream
+	n, err := netio.WriteReady(stream, c.app)
 	if err != nil {
 		_ = stream.Reset()
-		return nil, err
+		return err
 	}
-	inletCounts.toStream.Add(uint64(n))
-	return stream, nil
+	inletTally.Add(uint64(n), 0)
+	return nil
 }
 
-// log says why a connection ended. That an application reset its own connection is its own affair,
-// on either side. What keeps happening is told at once, and then rarely: all who connect while the
-// outlet is down meet the same.
-func (i *Inlet) log(app net.Conn, err error) {
-	level, text := slog.LevelDebug, "connection ended"
-	about := []any{"client", app.RemoteAddr(), "error", err}
-	if err != nil && !netio.IsReset(err) && !errors.Is(err, channel.ErrReset) {
-		now := time.Now()
-		level, text = i.throttle.Level(err, now), "connection failed"
-		due, since, omitted := i.repeats.Due(err.Error(), now)
-		if !due {
-			level = slog.LevelDebug
-		}
-		if omitted > 0 {
-			about = append(about, "since", since.Format(time.RFC3339), "left out", omitted)
-		}
+// ended is the end of a connection: it says how.
+func (i *Inlet) ended(c *carried, err error) {
+	i.log.log(i.Logger, i.Log, ended{
+		app: c.app, stream: c.stream, began: c.began, err: err,
+		about: []any{"client", c.app.RemoteAddr()},
+	})
+	c.end()
+}
+
+// proxy returns what copies.
+func (c *carried) proxy() *proxy {
+	p := newProxy(c.app, c.stream, inletTally)
+	if c.follow != nil {
+		c.follow.Opened(c.stream, &p.Proxy)
 	}
-	loggerOr(i.Logger).Log(context.Background(), level, text, about...)
+	return p
+}
+
+func (c *carried) end() {
+	if c.follow != nil {
+		c.follow.Ended()
+	}
 }

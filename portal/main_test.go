@@ -66,6 +66,24 @@ type tunnel struct {
 	served                     chan struct{} // closed when Inlet.Serve has returned
 }
 
+// begin has a node count connections.
+func begin(n *route.Node) func(app route.Conn) (Follower, error) {
+	return func(app route.Conn) (Follower, error) {
+		end, err := n.Begin(app)
+		return following(end), err
+	}
+}
+
+// following is a Follower that only wants to know the end.
+type following func()
+
+func (f following) Opened(*route.Stream, *netio.Proxy) {}
+func (f following) Ended() {
+	if f != nil {
+		f()
+	}
+}
+
 func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 	t.Helper()
 	p := &tunnel{service: testkit.Listen(t), served: make(chan struct{})}
@@ -78,7 +96,7 @@ func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 		Open: func(ctx context.Context, _ []byte) (*route.Stream, error) {
 			return p.inlet.Open(ctx, p.route(), wire.Lazy)
 		},
-		Begin: p.inlet.Begin, Logger: p.log.logger(),
+		Begin: begin(p.inlet), Logger: p.log.logger(),
 	}
 	for _, f := range change {
 		f(i, o)

@@ -44,15 +44,18 @@ type Outlet struct {
 	// protocol, version 2, that says who is calling.
 	ProxyProtocol bool
 
-	// Track is told of each connection to the service; what it returns is called when that
-	// connection has ended. Nil is told of none.
-	Track func(app route.Conn) (ended func())
+	// Track is told of each connection to the service, and returns who follows it. Nil is told of
+	// none.
+	Track func(app route.Conn) Follower
 
 	// ConnectTimeout bounds the dialing of the service. 0 means DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 
-	// Logger gets how connections end, at the level of debugging. Nil means slog.Default.
+	// Logger gets how connections end, as Log says. Nil means slog.Default.
 	Logger *slog.Logger
+	Log    LogPolicy
+
+	log connectionLog
 
 	taken atomic.Bool // by the first stream
 }
@@ -78,6 +81,7 @@ func (o *Outlet) serve(ctx context.Context, q *route.Request) (ended, err error)
 	if err != nil {
 		return nil, err
 	}
+	began := time.Now()
 	target, err := o.dial(ctx, header)
 	if err != nil {
 		outletRefusals.Inc()
@@ -86,8 +90,11 @@ func (o *Outlet) serve(ctx context.Context, q *route.Request) (ended, err error)
 	app := wrap(target) // a bare connection cannot be reset, and would end
 	q.Watch(app)
 	defer q.Unwatch(app)
+	outletOpening.Observe(time.Since(began))
+	var follow Follower
 	if o.Track != nil {
-		defer o.Track(app)()
+		follow = o.Track(app)
+		defer follow.Ended()
 	}
 	lazy := q.Message.Flags&wire.Lazy != 0
 	stream := q.Accept()
@@ -97,8 +104,12 @@ func (o *Outlet) serve(ctx context.Context, q *route.Request) (ended, err error)
 		_ = netio.Reset(app)
 		return nil, err
 	}
-	ended = newProxy(app, stream, &outletCounts).Run()
-	o.log(ended)
+	copying := newProxy(app, stream, outletTally)
+	if follow != nil {
+		follow.Opened(stream, &copying.Proxy)
+	}
+	ended = copying.Run()
+	o.ended(app, stream, began, ended)
 	return ended, nil // what either application does is no error of the outlet's
 }
 
@@ -140,7 +151,12 @@ func refusal(err error) error {
 	return route.RefuseBecause(wire.Unreachable, "the target cannot be reached", err)
 }
 
-func (o *Outlet) log(err error) {
-	target := transport.Format(o.Target)
-	loggerOr(o.Logger).Debug("connection ended", "target", target, "error", err)
+// ended is a function of its own for the sake of the stack of who waits for the end.
+//
+//go:noinline
+func (o *Outlet) ended(app route.Conn, stream *route.Stream, began time.Time, err error) {
+	o.log.log(o.Logger, o.Log, ended{
+		app: app, stream: stream, began: began, err: err,
+		about: []any{"target", transport.Format(o.Target)},
+	})
 }

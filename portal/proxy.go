@@ -12,16 +12,13 @@ import (
 type proxy struct {
 	netio.Proxy // A is the application's connection, B the stream
 	stream      *route.Stream
-	counts      *counts
 }
 
 // newProxy returns a proxy that fails when the stream's channel ends, even while both directions
 // wait for app.
-func newProxy(app netio.Conn, stream *route.Stream, c *counts) *proxy {
-	c.total.Inc()
-	c.now.Inc()
-	p := &proxy{stream: stream, counts: c}
-	p.A, p.B, p.Owner = app, stream, p
+func newProxy(app netio.Conn, stream *route.Stream, tally *netio.Tally) *proxy {
+	p := &proxy{stream: stream}
+	p.A, p.B, p.Owner, p.Tally = app, stream, p, tally
 	stream.OnEnd(p.cut)
 	return p
 }
@@ -38,9 +35,4 @@ func (p *proxy) Failed(err error) error {
 }
 
 // Copied implements netio.Owner.
-func (p *proxy) Copied(aToB, bToA int64) {
-	p.stream.OnEnd(nil)
-	p.counts.now.Dec()
-	p.counts.toStream.Add(uint64(aToB))
-	p.counts.fromStream.Add(uint64(bToA))
-}
+func (p *proxy) Copied(int64, int64) { p.stream.OnEnd(nil) }

@@ -384,7 +384,7 @@ func TestCloseResets(t *testing.T) {
 
 func TestInletRefusesWhileDraining(t *testing.T) {
 	p := newTunnel(t, func(i *Inlet, _ *Outlet) {
-		i.Begin = func(netio.Conn) (func(), error) { return nil, route.Refuse(wire.GoingAway, "") }
+		i.Begin = func(netio.Conn) (Follower, error) { return nil, route.Refuse(wire.GoingAway, "") }
 	})
 	p.expectRefused(t)
 }

@@ -12,12 +12,10 @@ var (
 	dialsFailed   = metrics.NewCounter("link_dials_failed_total", "links that could not be made")
 	linksStuck    = metrics.NewCounter("links_stuck_total",
 		"links that were reset because nothing sent on them arrived")
-	linksForwarded = metrics.NewGauge("links_forwarded", "pairs of links that are joined now")
 
 	requestsOpen = metrics.NewGauge("requests_open",
 		"requests and applications' connections that are served now")
-	sessionsMade = metrics.NewCounter("sessions_made_total", "sessions made as initiator")
-	pathChanges  = metrics.NewCounter("path_changes_total",
+	pathChanges = metrics.NewCounter("path_changes_total",
 		"times that new streams were moved to another path")
 
 	pathsSuspected = metrics.NewCounter("paths_suspected_total",

@@ -65,6 +65,9 @@ type Config struct {
 	// Audit has a line logged when a session with somebody who is trusted begins, and when it ends.
 	Audit bool
 
+	// LogForwarded has a line logged for each pair of links that the node has joined, when it ends.
+	LogForwarded bool
+
 	// Turned gets something when what Turnover counts has become more, if it has room. It may be
 	// nil.
 	Turned chan<- struct{}
@@ -90,6 +93,7 @@ type Node struct {
 	besides   besides
 	followed  followed
 	passed    passed
+	forwards  forwards
 	network   network
 	admission *admission.Admission
 
@@ -114,6 +118,7 @@ func NewNode(config Config) (*Node, error) {
 		}),
 		offers: newOffers(config.ByName), sessions: newSessions(), followed: newFollowed(),
 		besides: newBesides(), passed: newPassed(),
+		forwards:  newForwards(),
 		admission: admission.New(config.Limits),
 	}
 	if n.logger == nil {

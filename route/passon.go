@@ -71,15 +71,14 @@ func (q *Request) offer(next Conn, onward Route) (said []byte, err error) {
 
 // join is Forward once next has taken the request, and said something for the asker.
 func (q *Request) join(next Conn, said []byte) error {
+	to := q.goesTo()
 	q.answer = answered
 	q.sent()
 	said = append(q.saysPassed(), said...)
 	if _, err := q.conn.Write(said); err != nil {
 		return err
 	}
-	linksForwarded.Inc()
-	defer linksForwarded.Dec()
-	return netio.Join(q.conn, next)
+	return q.joinTo(next, to)
 }
 
 // readStatusOf reads from a link until there is a status, and returns all that has been read.

@@ -140,6 +140,7 @@ func (q *Request) Forward(next Conn) error {
 	if f, ok := q.conn.(*channel.Flow); ok {
 		f.Background() // its ends know whether anybody would miss it
 	}
+	to := q.goesTo()
 	untrack := q.node.links.track(next)
 	if code, err := q.pass(next); err != nil {
 		untrack()
@@ -147,9 +148,7 @@ func (q *Request) Forward(next Conn) error {
 		return err
 	}
 	defer untrack()
-	linksForwarded.Inc()
-	defer linksForwarded.Dec()
-	return netio.Join(q.conn, next)
+	return q.joinTo(next, to)
 }
 
 // HandOver gives the request's link to somebody else, who has Forward of another request close it:

@@ -195,7 +195,7 @@ func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 		err = fmt.Errorf("%w: %w", err, ErrByName)
 	}
 	if err == nil {
-		sessionsMade.Inc()
+		session.SetRoute(Format(r[:length(segs[:k+1])]))
 		n.resumable(session, r, segs, k)
 	}
 	p.mu.Lock()

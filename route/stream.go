@@ -40,6 +40,8 @@ type Stream struct {
 		sync.Mutex
 		ahead []byte    // read and not yet taken
 		from  *answerer // of the dialer's side, while the status has not been read
+
+		answered func() // OnAnswer
 	}
 
 	asker *asker // of the acceptor's side of a secure channel; nil otherwise
@@ -134,6 +136,10 @@ func (s *Stream) AnswerBy(t time.Time) {
 	}
 	_ = s.conn().SetReadDeadline(t)
 }
+
+// OnAnswer has do called, once, when the far end has answered that the route is open. do must not
+// use the stream. It is called before anything else is done with the stream.
+func (s *Stream) OnAnswer(do func()) { s.reading.answered = do }
 
 // ErrNoAnswer says that nobody answered an opening message in time.
 var ErrNoAnswer = errors.New("no answer in time, although the far end is there")
@@ -366,6 +372,10 @@ func (s *Stream) status() error {
 		s.settle(s.conn())
 		r.from = nil
 		s.awaiting.Store(false)
+		if do := r.answered; do != nil {
+			r.answered = nil
+			do()
+		}
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		if !s.answerBy.Load() {
@@ -524,6 +534,12 @@ func (s *Stream) Session() *channel.Session {
 		return f.Session()
 	}
 	return nil
+}
+
+// Suspended tells whether the stream has lost its link and waits for another one.
+func (s *Stream) Suspended() bool {
+	f, ok := s.conn().(*channel.Flow)
+	return ok && f.Suspended()
 }
 
 // Background says that nobody would miss the stream soon if it were gone: see

@@ -268,8 +268,8 @@ func asleep(t *testing.T) {
 func inletAsleep(t *testing.T) {
 	s, c := beforeSleep(t)
 	s.sleep(s.processes[2])
+	receivesReset(t, c) // by when it is known: who comes before that is on what has died
 	s.carries()
-	receivesReset(t, c)
 	s.end()
 }
 

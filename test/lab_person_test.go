@@ -127,12 +127,12 @@ func (u person) program(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	for _, kv := range os.Environ() {
 		if name, _, _ := strings.Cut(kv, "="); name != "XDG_CONFIG_HOME" &&
-			!strings.HasPrefix(name, "SP_") {
+			name != "XDG_RUNTIME_DIR" && !strings.HasPrefix(name, "SP_") {
 			cmd.Env = append(cmd.Env, kv)
 		}
 	}
 	path := filepath.Dir(executable(u.t)) + ":" + os.Getenv("PATH")
-	cmd.Env = append(cmd.Env, "HOME="+u.home, raceOptions, "PATH="+path)
+	cmd.Env = append(cmd.Env, "HOME="+u.home, "XDG_RUNTIME_DIR="+u.home, raceOptions, "PATH="+path)
 	cmd.Env = append(cmd.Env, "SP_SURVIVE="+cmp.Or(u.survive, "0"))
 	if os.Geteuid() != 0 {
 		// Only root can look at the memory and the descriptors of a process that is not dumpable.

@@ -122,6 +122,8 @@ type process struct {
 	cmd            *exec.Cmd
 	stdout, stderr transcript
 	done           chan struct{} // closed when it has ended
+	groupGone      bool          // and nobody of its group is left; set before that
+	killing        sync.Once
 }
 
 // launch starts cmd and collects what it prints, unless cmd has it go somewhere else. The caller
@@ -145,6 +147,7 @@ func launch(cmd *exec.Cmd) (*process, error) {
 	go func() {
 		defer close(p.done)
 		_ = cmd.Wait()
+		p.groupGone = syscall.Kill(-cmd.Process.Pid, 0) == syscall.ESRCH
 	}()
 	return p, nil
 }
@@ -269,8 +272,21 @@ func (p *process) stop() {
 
 // kill ends the process and its children at once, and waits for it.
 func (p *process) kill() {
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+	p.killing.Do(func() { p.signalGroup(syscall.SIGKILL) })
 	<-p.done
+}
+
+// signalGroup sends a signal to the process and its children. When nobody of them is left, their
+// number is free, and soon somebody else's.
+func (p *process) signalGroup(s syscall.Signal) {
+	select {
+	case <-p.done:
+		if p.groupGone {
+			return
+		}
+	default:
+	}
+	_ = syscall.Kill(-p.cmd.Process.Pid, s)
 }
 
 // ends waits for the end, and fails the test unless the exit code is want.
@@ -302,7 +318,7 @@ const stacksTime = 10 * time.Second
 // stacks ends a process that does not do what it should, and returns what each of its goroutines
 // was at: a Go program answers SIGQUIT so, on its stderr.
 func (p *process) stacks() string {
-	_ = syscall.Kill(-p.cmd.Process.Pid, syscall.SIGQUIT)
+	p.signalGroup(syscall.SIGQUIT)
 	select {
 	case <-p.done:
 	case <-time.After(stacksTime):

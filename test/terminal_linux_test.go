@@ -203,3 +203,23 @@ func TestStoppingIsLogged(t *testing.T) {
 	}
 	_ = c.Close()
 }
+
+// TestLogOnTerminal has the log be for people where somebody sits, and for programs elsewhere.
+func TestLogOnTerminal(t *testing.T) {
+	t.Parallel()
+	u := newPerson(t)
+	controller, line := terminal(t)
+	cmd := u.command(append(u.relayAt(anywhere), "--allow-anyone")...)
+	cmd.Stderr = line
+	p := start(t, cmd)
+	p.ready()
+	b := make([]byte, 4096)
+	n, err := controller.Read(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !regexp.MustCompile(`^\d\d:\d\d:\d\d INFO  made a new identity \(`).Match(b[:n]) {
+		t.Errorf("it says %q", b[:n])
+	}
+	p.stop()
+}

@@ -364,3 +364,30 @@ func inSet(change func(*Relay)) func(*Config) {
 		change(r)
 	}
 }
+
+func TestMetrics(t *testing.T) {
+	for m, wrong := range map[Metrics]string{
+		{}:                                     "",
+		{Listen: ":0"}:                         "",
+		{Listen: "unix:x", Pprof: true}:        "",
+		{Listen: "[::1]:0"}:                    "",
+		{Listen: "127.1.2.3:0"}:                "",
+		{Listen: "[::]:0", TokenFile: "x"}:     "",
+		{Listen: "host"}:                       "metrics",
+		{Listen: "0.0.0.0:0"}:                  "metrics-token-file",
+		{Listen: "example.com:1"}:              "metrics-token-file",
+		{Listen: "[::]:0", Pprof: true}:        "metrics-token-file",
+		{Listen: "192.0.2.1:1", TokenFile: ""}: "metrics-token-file",
+		{Pprof: true}:                          "metrics",
+		{TokenFile: "x"}:                       "metrics",
+	} {
+		err := m.Validate()
+		var field *FieldError
+		switch {
+		case wrong == "" && err != nil:
+			t.Errorf("%+v: %v", m, err)
+		case wrong != "" && (!errors.As(err, &field) || field.Field != wrong):
+			t.Errorf("%+v: %v, and %s is wrong", m, err, wrong)
+		}
+	}
+}

@@ -37,6 +37,14 @@ func Confine(all []*Daemon, configs []config.Config, logger *slog.Logger) {
 func (d *Daemon) needs(c config.Config) confine.Needs {
 	needs := needsOf(c, d.current().files())
 	needs.WriteIn = append(needs.WriteIn, confine.Folders(d.options.Files...)...)
+	needs.RemoveIn = d.options.RemoveIn
+	needs.WriteIn = append(needs.WriteIn, d.options.WriteIn...)
+	if m := d.options.Metrics; m.Listen != "" {
+		if m.TokenFile != "" {
+			needs.ReadIn = append(needs.ReadIn, confine.Folders(m.TokenFile)...)
+		}
+		addListener(&needs, m.Listen)
+	}
 	for _, p := range d.current().allParts() {
 		if in, ok := p.(*inlet); ok {
 			if port, ok := in.listensAnew(); ok {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
@@ -18,14 +19,26 @@ type connections struct {
 	zero time.Time // that the connections' times count from
 
 	mu    sync.Mutex
-	open  map[route.Conn]opened
+	open  map[route.Conn]*connection
 	parts map[part]*counted // those that have some
 }
 
-// opened is how a connection has begun. There may be very many.
+// connection is one of them. There may be very many.
+type connection struct {
+	of    *connections
+	by    *counted
+	app   route.Conn
+	id    uint64
+	at    time.Duration
+	leave func() // called when it has ended; nil is nothing
+
+	opened atomic.Pointer[opened] // nil until it is
+}
+
+// opened is what there is of a connection once it is open.
 type opened struct {
-	by *counted
-	at time.Duration
+	stream *route.Stream
+	copy   *netio.Proxy
 }
 
 // counted is a part that has connections.
@@ -38,11 +51,12 @@ type counted struct {
 func newConnections() *connections {
 	return &connections{
 		idle: new(idleness), zero: time.Now(),
-		open: make(map[route.Conn]opened), parts: make(map[part]*counted),
+		open: make(map[route.Conn]*connection), parts: make(map[part]*counted),
 	}
 }
 
-func (c *connections) begin(of part, to string, app route.Conn) {
+// begin takes a connection among those that are open, until its Ended is called.
+func (c *connections) begin(of part, to string, app route.Conn, leave func()) *connection {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	by := c.parts[of]
@@ -52,16 +66,32 @@ func (c *connections) begin(of part, to string, app route.Conn) {
 	}
 	by.count++
 	c.idle.begin()
-	c.open[app] = opened{by, time.Since(c.zero)}
+	one := &connection{
+		of: c, by: by, app: app, id: route.NextConnection(), at: time.Since(c.zero), leave: leave,
+	}
+	c.open[app] = one
+	return one
 }
 
-func (c *connections) end(app route.Conn) {
+// Opened implements portal.Follower.
+func (c *connection) Opened(s *route.Stream, copy *netio.Proxy) {
+	c.opened.Store(&opened{s, copy})
+}
+
+// Ended implements portal.Follower.
+func (c *connection) Ended() {
+	c.of.end(c)
+	if c.leave != nil {
+		c.leave()
+	}
+}
+
+func (c *connections) end(one *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	by := c.open[app].by
-	delete(c.open, app)
-	if by.count--; by.count == 0 {
-		delete(c.parts, by.part)
+	delete(c.open, one.app)
+	if one.by.count--; one.by.count == 0 {
+		delete(c.parts, one.by.part)
 	}
 	c.idle.end()
 }

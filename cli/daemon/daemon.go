@@ -28,10 +28,12 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/filewatch"
+	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route/relay"
 )
 
@@ -62,6 +64,17 @@ type Options struct {
 
 	// Files are those that the process writes or removes later, besides the daemon's own.
 	Files []string
+
+	// Metrics says where the process tells how it does, and Version which program that is.
+	Metrics config.Metrics
+	Version string
+
+	// RemoveIn are folders of which Confine lets files be removed, and WriteIn are those in which it
+	// lets files be made and written as well.
+	RemoveIn, WriteIn []string
+
+	// LogConnections says of which connections the log has a line when they end.
+	LogConnections portal.LogPolicy
 
 	// Audit has a line logged when a session with somebody who is trusted begins, and when it ends.
 	Audit bool
@@ -101,6 +114,8 @@ type Daemon struct {
 	memory   memory         // set once: it cannot be looked up once the process is confined
 	instance relay.Instance // set once; on relays, a site takes over from the one before
 	files    *filewatch.Watcher
+	watchers watchers      // set once
+	began    time.Time     // set once
 	turned   chan struct{} // gets something when a connection has begun or ended
 
 	busy   context.Context // ends when Shutdown or Close begins
@@ -137,7 +152,7 @@ func Start(ctx context.Context, c config.Config, o Options) (*Daemon, error) {
 		return nil, err
 	}
 	d := &Daemon{
-		options: o, instance: instance,
+		options: o, instance: instance, began: time.Now(),
 		turned: make(chan struct{}, 1), sites: make(map[*site]struct{}),
 	}
 	d.files = filewatch.NewWatcher(d.allFiles, d.rereadChanged)
@@ -147,6 +162,10 @@ func Start(ctx context.Context, c config.Config, o Options) (*Daemon, error) {
 	d.tasks.Go(func() { freeMemory(d.busy, d.turned, d.turnover) })
 	d.tasks.Go(func() { feedWatchdog(d.life) })
 	d.memory = availableMemory("/")
+	if err := d.tellMetrics(ctx); err != nil {
+		_ = d.Close()
+		return nil, err
+	}
 	if err := d.Apply(ctx, c); err != nil {
 		_ = d.Close()
 		return nil, err
@@ -334,6 +353,7 @@ func (d *Daemon) endLocked() error {
 	}
 	d.closed = true
 	d.idle.stop()
+	d.watchers.end()
 	d.rest()
 	d.stop()
 	var err error

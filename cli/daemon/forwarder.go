@@ -30,9 +30,10 @@ func (s *site) planRelay(r config.Relay) planned {
 		}
 		m, err := s.newForwarder(nil, false, nil)
 		if err == nil {
-			relay.NewServer(m.node, relay.ServerConfig{
+			server := relay.NewServer(m.node, relay.ServerConfig{
 				Private: r.Private, Directory: relay.NewMemory(memoryConfig(r)),
 			})
+			m.tells.Store(&tells{title: titled(RelayKind, r.Listen), names: server.Names})
 		}
 		return m, err
 	}
@@ -49,7 +50,11 @@ func (s *site) planBridge(b config.Bridge) planned {
 		if err != nil {
 			return nil, err
 		}
-		return s.newForwarder(next, b.Open, nil)
+		m, err := s.newForwarder(next, b.Open, nil)
+		if err == nil {
+			m.tells.Store(&tells{title: titled(BridgeKind, b.Listen)})
+		}
+		return m, err
 	}
 	return s.planForwarder(keyOf("bridge", b), b.Entrance, build, nil)
 }

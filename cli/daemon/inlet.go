@@ -165,21 +165,17 @@ func (i *inlet) portal() *portal.Inlet {
 		},
 		Begin:          i.begin,
 		ConnectTimeout: i.site.config.ConnectTimeout,
-		Logger:         i.site.logger,
+		Logger:         i.site.logger, Log: i.site.options.LogConnections,
 	}
 }
 
 // begin counts a connection, for the node and for the inlet.
-func (i *inlet) begin(app route.Conn) (end func(), err error) {
+func (i *inlet) begin(app route.Conn) (portal.Follower, error) {
 	leave, err := i.site.main.node.Begin(app)
 	if err != nil {
 		return nil, err
 	}
-	i.site.open.begin(i, i.config.To[0], app)
-	return func() {
-		i.site.open.end(app)
-		leave()
-	}, nil
+	return i.site.open.begin(i, i.config.To[0], app, leave), nil
 }
 
 // carryStdio carries stdin and stdout, when a route is open.

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,9 +18,11 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/route/relay/homes"
+	"github.com/secureportal/sp/route/relay/set"
 )
 
 // This file is where nodes, policies, relays and their clients are made: what the rest of the
@@ -31,9 +34,22 @@ type member struct {
 	policy *trust.Policy
 	dials  bool // nobody reaches it: it makes claims on relays, or meets those of a set
 
+	// tells is what a relay or a bridge knows besides; nil of others, and until that is known.
+	tells atomic.Pointer[tells]
+
 	// leave is called before the node shuts down, if it is set: ctx bounds it.
 	leave func(ctx context.Context)
 }
+
+// tells is what is known of a relay or a bridge.
+type tells struct {
+	title string              // what its portal is called
+	names func() []relay.Name // that outlets hold on a relay; nil of a bridge
+	nodes func() *set.List    // of the set that a relay is one of; nil of others
+}
+
+// titled is what a portal is called.
+func titled(kind Kind, name string) string { return string(kind) + " " + name }
 
 // shutdown ends a node when what is open has ended, or ctx has.
 func (m *member) shutdown(ctx context.Context) error {
@@ -168,7 +184,8 @@ func (s *site) nodeConfig() (route.Config, error) {
 			SessionsPerIdentity: sessionsLimit(s.config.Limits),
 		},
 		ConnectTimeout: s.config.ConnectTimeout, Limits: limits(s.config.Limits, false),
-		SocketMode: mode, Audit: s.options.Audit, Logger: s.logger, Hint: s.options.Hint,
+		SocketMode: mode, Audit: s.options.Audit,
+		LogForwarded: s.options.LogConnections == portal.LogAll, Logger: s.logger, Hint: s.options.Hint,
 		Turned: s.turned,
 	}, err
 }

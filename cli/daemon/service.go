@@ -41,11 +41,11 @@ func (v *service) start(context.Context) error {
 	}
 	outlet := &portal.Outlet{
 		Target: target, ProxyProtocol: v.config.ProxyProtocol != "",
-		Track: func(app route.Conn) func() {
-			v.site.open.begin(v, v.config.Target, app)
-			return func() { v.site.open.end(app) }
+		Track: func(app route.Conn) portal.Follower {
+			return v.site.open.begin(v, v.config.Target, app, nil)
 		},
 		ConnectTimeout: v.site.config.ConnectTimeout, Logger: v.site.logger,
+		Log:  v.site.options.LogConnections,
 		Once: v.config.IsOnce(),
 	}
 	if v.config.IsOnce() {

@@ -58,6 +58,9 @@ func (n *setNode) build() (*member, error) {
 		Private: n.config.Private, Directory: n.mesh, List: n.mesh.List,
 	})
 	m.leave = n.mesh.Drain
+	m.tells.Store(&tells{
+		title: titled(RelayKind, n.config.Listen), names: server.Names, nodes: n.mesh.List,
+	})
 	return m, nil
 }
 

@@ -15,6 +15,8 @@ type Needs struct {
 	ReadIn []string
 	// WriteIn are folders in which files are made, written, renamed and removed.
 	WriteIn []string
+	// RemoveIn are folders from which files are removed, and no more than that.
+	RemoveIn []string
 	// Listen are the TCP ports that are listened at again.
 	Listen []uint16
 	// Connect are the TCP ports that are connected to. Port 53 is always among them, for names.

@@ -34,6 +34,7 @@ const (
 	writing = reading | landlock.AccessFSSet(
 		ll.AccessFSWriteFile|ll.AccessFSMakeReg|ll.AccessFSMakeDir|ll.AccessFSMakeSock|
 			ll.AccessFSRemoveFile|ll.AccessFSRemoveDir|ll.AccessFSTruncate)
+	removing = landlock.AccessFSSet(ll.AccessFSRemoveFile)
 )
 
 // Process confines the process to what it needs. An error says what could not be done; the rest has
@@ -52,6 +53,7 @@ func Process(n Needs) (Result, error) {
 		landlock.PathAccess(reading, existing(Folders(namesIn...))...),
 		landlock.PathAccess(reading, existing(namesFrom)...),
 		landlock.PathAccess(writing, existing(n.WriteIn)...),
+		landlock.PathAccess(removing, existing(n.RemoveIn)...),
 	}
 	// Version 7 and not later: version 9 would take connecting to Unix sockets away.
 	if err := landlock.V7.BestEffort().RestrictPaths(rules...); err != nil {

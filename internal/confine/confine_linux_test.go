@@ -29,12 +29,14 @@ func TestMain(m *testing.M) {
 // confined is given a folder to read, one to write, one for neither, an address to connect to, and
 // one not to.
 func confined(where []string) {
-	readable, writable, other, good, bad := where[0], where[1], where[2], where[3], where[4]
+	readable, writable, other, removable := where[0], where[1], where[2], where[3]
+	good, bad := where[4], where[5]
 	_, text, _ := net.SplitHostPort(good)
 	port, _ := net.LookupPort("tcp", text)
 	result, err := Process(Needs{
 		ReadIn:  []string{readable, "/no/such/folder"},
-		WriteIn: []string{writable}, Connect: []uint16{uint16(port)},
+		WriteIn: []string{writable}, RemoveIn: []string{removable},
+		Connect: []uint16{uint16(port)},
 	})
 	say := func(what string, err error) {
 		fmt.Printf("%s: %v\n", what, err == nil)
@@ -52,6 +54,10 @@ func confined(where []string) {
 	say("remove", os.Remove(filepath.Join(writable, "newer")))
 	_, err = os.ReadFile(filepath.Join(other, "file"))
 	say("read elsewhere", err)
+	_, err = os.ReadFile(filepath.Join(removable, "file"))
+	say("read where it is removed", err)
+	say("write there", os.WriteFile(filepath.Join(removable, "new"), nil, 0o600))
+	say("remove there", os.Remove(filepath.Join(removable, "file")))
 	say("run a program", exec.Command("/bin/true").Run())
 	_, err = net.Dial("tcp", good)
 	say("connect", err)
@@ -74,7 +80,7 @@ func TestProcess(t *testing.T) {
 		t.Skipf("this kernel has no Landlock that knows ports: version %d, %v", abi, err)
 	}
 	var folders []string
-	for range 3 {
+	for range 4 {
 		folder := t.TempDir()
 		if err := os.WriteFile(filepath.Join(folder, "file"), []byte("x"), 0o600); err != nil {
 			t.Fatal(err)
@@ -107,6 +113,9 @@ write: true
 rename: true
 remove: true
 read elsewhere: false
+read where it is removed: false
+write there: false
+remove there: true
 run a program: false
 connect: true
 connect elsewhere: false

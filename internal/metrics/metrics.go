@@ -1,5 +1,5 @@
-// Package metrics counts what happens in a process. Every room may bump a counter or a gauge
-// without knowing who reads it; whoever reads them all calls Each.
+// Package metrics counts what happens in a process, and how long it takes. Every room may bump a
+// counter, a gauge or a histogram without knowing who reads it; whoever reads them all calls Each.
 //
 // It has no HTTP, no text format and no clock, and a bump takes no lock and allocates nothing.
 package metrics
@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Counter is a number that only grows. It is safe for concurrent use. The zero value counts, and
@@ -51,6 +52,7 @@ type Kind uint8
 const (
 	KindCounter Kind = iota + 1
 	KindGauge
+	KindHistogram
 )
 
 // Label tells apart metrics of one name, such as the reason of a refusal.
@@ -62,13 +64,15 @@ type Sample struct {
 	Help   string // what is counted, in a few words
 	Kind   Kind
 	Labels []Label // in the order in which they were given; not to be changed
-	Value  float64
+	Value  float64 // of a histogram, the sum of what has been observed, in seconds
+
+	Buckets []Bucket // of a histogram, the last of which has all
 }
 
 // metric is what the registry knows of a counter or a gauge.
 type metric struct {
 	Sample
-	read func() float64
+	read func() (value float64, buckets []Bucket)
 }
 
 // registry holds all metrics of the process.
@@ -81,18 +85,42 @@ var registry struct {
 // there is one of that name with those labels already.
 func NewCounter(name, help string, labels ...Label) *Counter {
 	c := new(Counter)
-	register(name, help, KindCounter, labels, func() float64 { return float64(c.Value()) })
+	NewCounterFunc(name, help, c.Value, labels...)
 	return c
+}
+
+// NewCounterFunc is NewCounter for what is counted elsewhere: value returns it, whenever somebody
+// reads. It may be called by several at once, and must not call this package.
+func NewCounterFunc(name, help string, value func() uint64, labels ...Label) {
+	register(name, help, KindCounter, labels, alone(func() float64 { return float64(value()) }))
+}
+
+// NewSecondsFunc is NewCounterFunc for time that has been spent.
+func NewSecondsFunc(name, help string, spent func() time.Duration, labels ...Label) {
+	seconds := func() float64 { return spent().Seconds() }
+	register(name, help, KindCounter, labels, alone(seconds))
 }
 
 // NewGauge is NewCounter for a gauge.
 func NewGauge(name, help string, labels ...Label) *Gauge {
 	g := new(Gauge)
-	register(name, help, KindGauge, labels, func() float64 { return float64(g.Value()) })
+	NewGaugeFunc(name, help, func() float64 { return float64(g.Value()) }, labels...)
 	return g
 }
 
-func register(name, help string, kind Kind, labels []Label, read func() float64) {
+// NewGaugeFunc is NewCounterFunc for a gauge.
+func NewGaugeFunc(name, help string, value func() float64, labels ...Label) {
+	register(name, help, KindGauge, labels, alone(value))
+}
+
+// alone reads a metric that is one number.
+func alone(value func() float64) func() (float64, []Bucket) {
+	return func() (float64, []Bucket) { return value(), nil }
+}
+
+func register(
+	name, help string, kind Kind, labels []Label, read func() (float64, []Bucket),
+) {
 	registry.Lock()
 	defer registry.Unlock()
 	id := identify(name, labels)
@@ -102,7 +130,8 @@ func register(name, help string, kind Kind, labels []Label, read func() float64)
 	if registry.byID == nil {
 		registry.byID = make(map[string]metric)
 	}
-	registry.byID[id] = metric{Sample{Name: name, Help: help, Kind: kind, Labels: labels}, read}
+	of := Sample{Name: name, Help: help, Kind: kind, Labels: labels}
+	registry.byID[id] = metric{of, read}
 }
 
 func identify(name string, labels []Label) string {
@@ -128,7 +157,7 @@ func Each(f func(Sample)) {
 	})
 	for _, m := range all {
 		s := m.Sample
-		s.Value = m.read()
+		s.Value, s.Buckets = m.read()
 		f(s)
 	}
 }

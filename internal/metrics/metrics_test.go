@@ -1,9 +1,11 @@
 package metrics
 
 import (
+	"math"
 	"slices"
 	"sync"
 	"testing"
+	"time"
 )
 
 var (
@@ -64,6 +66,53 @@ func TestConcurrentBumps(t *testing.T) {
 	}
 }
 
+var testWait = NewHistogram("test_wait_seconds", "waiting of the test")
+
+func TestHistogram(t *testing.T) {
+	before := testWait.counts[len(bounds)].Load()
+	for _, d := range []time.Duration{-1, 0, time.Millisecond, time.Second, time.Hour} {
+		testWait.Observe(d)
+	}
+	Each(func(s Sample) {
+		if s.Name != "test_wait_seconds" || before > 0 { // it has been run before
+			return
+		}
+		if s.Kind != KindHistogram || s.Value != 3601.001 || len(s.Buckets) != len(bounds)+1 {
+			t.Errorf("kind %d, sum %v, %d buckets", s.Kind, s.Value, len(s.Buckets))
+		}
+		for _, b := range s.Buckets {
+			want := uint64(2)
+			switch {
+			case math.IsInf(b.Bound, 1):
+				want = 5
+			case b.Bound >= 1:
+				want = 4
+			case b.Bound >= 0.001:
+				want = 3
+			}
+			if b.Count != want {
+				t.Errorf("%d are no longer than %v s, want %d", b.Count, b.Bound, want)
+			}
+		}
+	})
+}
+
+func init() {
+	NewCounterFunc("test_elsewhere_total", "counted elsewhere", func() uint64 { return 7 })
+	NewGaugeFunc("test_elsewhere", "measured elsewhere", func() float64 { return 1.5 })
+	NewSecondsFunc("test_spent_seconds_total", "spent elsewhere",
+		func() time.Duration { return time.Minute })
+}
+
+func TestFuncs(t *testing.T) {
+	got := make(map[string]float64)
+	Each(func(s Sample) { got[s.Name] = s.Value })
+	if got["test_elsewhere_total"] != 7 || got["test_elsewhere"] != 1.5 ||
+		got["test_spent_seconds_total"] != 60 {
+		t.Errorf("got %v", got)
+	}
+}
+
 func TestSameNameTwice(t *testing.T) {
 	defer func() {
 		if recover() == nil {
@@ -76,7 +125,9 @@ func TestSameNameTwice(t *testing.T) {
 func TestBumpsDoNotAllocate(t *testing.T) {
 	var c Counter
 	var g Gauge
-	if n := testing.AllocsPerRun(100, func() { c.Inc(); g.Set(1) }); n != 0 {
+	var h Histogram
+	bump := func() { c.Inc(); g.Set(1); h.Observe(time.Second) }
+	if n := testing.AllocsPerRun(100, bump); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

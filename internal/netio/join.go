@@ -20,7 +20,10 @@ import (
 // names in stacks.
 type Proxy struct {
 	A, B  Conn
-	Owner Owner // nil is nobody
+	Owner Owner  // nil is nobody
+	Tally *Tally // nil: nobody wants to know
+
+	tallied tallied
 
 	other sync.WaitGroup // the direction that has a goroutine of its own
 	sent  int64          // by that one
@@ -58,6 +61,7 @@ func Join(a, b Conn) error {
 // Run copies, and returns the first error, or nil if both directions have ended cleanly. One of the
 // directions has a goroutine of its own, for which Run waits.
 func (p *Proxy) Run() error {
+	p.Tally.begin(p)
 	p.other.Add(1)
 	go p.aToB()
 	return p.bToA()
@@ -65,6 +69,7 @@ func (p *Proxy) Run() error {
 
 // Start is Run on goroutines of its own: done gets what Run returns.
 func (p *Proxy) Start(done func(error)) {
+	p.Tally.begin(p)
 	p.other.Add(1)
 	go p.aToB()
 	go func() { done(p.bToA()) }()
@@ -115,6 +120,7 @@ func (p *Proxy) bToA() error {
 func (p *Proxy) hasReceived(received int64, err error) error {
 	p.copied(p.A, p.B, err)
 	p.other.Wait()
+	p.Tally.end(p, p.sent, received)
 	if p.Owner != nil {
 		p.Owner.Copied(p.sent, received)
 	}

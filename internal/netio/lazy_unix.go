@@ -38,6 +38,7 @@ func (s *Socket) ReadLazy(room Room) (int, error) {
 	case s.n == 0:
 		return 0, s.endOfData()
 	}
+	s.received.Add(uint64(s.n))
 	return int(s.n), nil
 }
 

@@ -89,10 +89,12 @@ func Reset(c net.Conn) error {
 type Socket struct {
 	stream
 	raw      syscall.RawConn
-	ended    atomic.Bool // CloseWrite has been called
-	awaiting atomic.Bool // AwaitReset has been called
+	ended    atomic.Bool   // CloseWrite has been called
+	awaiting atomic.Bool   // AwaitReset has been called
+	sent     atomic.Uint64 // bytes
 	stuck    stuck
 	lazy
+	received atomic.Uint64 // bytes
 }
 
 // stream is what *net.TCPConn and *net.UnixConn have in common.
@@ -104,6 +106,7 @@ type stream interface {
 var (
 	_ LazyReader    = (*Socket)(nil)
 	_ BuffersWriter = (*Socket)(nil)
+	_ Mover         = (*Socket)(nil)
 	_ Resetter      = (*Socket)(nil)
 	_ ResetAwaiter  = (*Socket)(nil)
 	_ io.ReaderFrom = (*Socket)(nil)
@@ -156,6 +159,7 @@ func (noHalfClose) CloseWrite() error {
 // Read implements net.Conn. Other than a bare socket's, it never takes a reset for an end.
 func (s *Socket) Read(p []byte) (int, error) {
 	n, err := s.stream.Read(p)
+	s.received.Add(uint64(n))
 	if err == io.EOF {
 		err = s.endOfData()
 	}
@@ -166,7 +170,9 @@ func (s *Socket) Read(p []byte) (int, error) {
 func (s *Socket) Write(p []byte) (int, error) {
 	s.noteSent()
 	defer s.noteSent()
-	return s.stream.Write(p)
+	n, err := s.stream.Write(p)
+	s.sent.Add(uint64(n))
+	return n, err
 }
 
 // ReadFrom implements io.ReaderFrom, holding no memory while it waits.
@@ -192,8 +198,9 @@ func (s *Socket) WriteBuffers(b *net.Buffers) (int64, error) {
 	defer s.noteSent()
 	n, err := b.WriteTo(s.stream)
 	if n == 0 && isRefusal(err) {
-		return b.WriteTo(struct{ io.Writer }{s.stream}) // one by one
+		n, err = b.WriteTo(struct{ io.Writer }{s.stream}) // one by one
 	}
+	s.sent.Add(uint64(n))
 	return n, err
 }
 

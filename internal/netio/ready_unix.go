@@ -12,5 +12,7 @@ func (s *Socket) tryReadInto(p []byte) int {
 			s.err, s.lost = err, true
 		}
 	})
-	return max(n, 0)
+	n = max(n, 0)
+	s.received.Add(uint64(n))
+	return n
 }

@@ -129,6 +129,7 @@ func splice(dst, src *Socket) (total int64, err error) {
 		case s.held == 0:
 			return total, endToNil(src.endOfData())
 		}
+		src.received.Add(uint64(s.held))
 		dst.noteSent()
 		for s.held > 0 {
 			if err := dst.raw.Write(drain); err != nil {
@@ -146,6 +147,7 @@ func splice(dst, src *Socket) (total int64, err error) {
 			if s.err != nil {
 				return total, ToDestination(dst.opError("write", s.err))
 			}
+			dst.sent.Add(uint64(s.moved))
 			total += int64(s.moved)
 		}
 		s.settle(0)

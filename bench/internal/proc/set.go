@@ -39,6 +39,7 @@ type Process struct {
 	out  string
 	errs string
 	done chan struct{} // closed when it has ended
+	gone bool          // and nobody of its group is left; set before that
 }
 
 // Start runs a program until Close. Its environment is the bench's and env.
@@ -85,7 +86,21 @@ func (s *Set) Start(env []string, program string, args ...string) (*Process, err
 
 func (p *Process) reap() {
 	p.cmd.Wait() // how a killed process ended is of no interest
+	p.gone = syscall.Kill(-p.cmd.Process.Pid, 0) == syscall.ESRCH
 	close(p.done)
+}
+
+// killGroup ends the process and its group, unless nobody is left: then their
+// number is free, and soon somebody else's.
+func (p *Process) killGroup() {
+	select {
+	case <-p.done:
+		if p.gone {
+			return
+		}
+	default:
+	}
+	syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // an empty group is what is wanted
 }
 
 // FirstLine waits until the process has printed a line on stdout: the sign of
@@ -142,7 +157,7 @@ func (s *Set) Log() string {
 func (s *Set) Kill() error {
 	descendants, err := s.tree()
 	for _, p := range s.processes() {
-		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL) // an empty group is what is wanted
+		p.killGroup()
 	}
 	for _, pid := range descendants {
 		syscall.Kill(pid, syscall.SIGKILL) // one that left its group, as sshd's children do

@@ -1,0 +1,92 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/route"
+)
+
+// report is what there is to tell of a portal.
+func (p *running) report() PortalReport {
+	now := p.status()
+	r := PortalReport{
+		Kind: now.Kind, Name: now.Name, Address: now.Address, Ready: now.Ready,
+		Error: errorText(now.Err), Connections: now.Connections,
+	}
+	parts, _ := p.snapshot()
+	for _, part := range parts {
+		addPart(&r, part)
+	}
+	return r
+}
+
+// addPart adds what a part knows.
+func addPart(r *PortalReport, p part) {
+	switch p := p.(type) {
+	case *service:
+		r.To = p.config.Target
+	case *registration:
+		now := p.state()
+		r.Claims = append(r.Claims, Claim{
+			Name: p.config.Name, Relay: p.relay, Held: now.up, Error: errorText(now.err),
+		})
+	case *forwarder:
+		for _, inner := range p.parts {
+			addPart(r, inner)
+		}
+	case *inlet:
+		if p.paths == nil {
+			return
+		}
+		for _, path := range p.paths.Paths() {
+			r.Paths = append(r.Paths, reportPath(path))
+		}
+	}
+}
+
+func reportPath(p route.Path) PathReport {
+	r := PathReport{
+		Route: route.Format(p.Route), Up: p.Up, Taken: p.Taken,
+		Since: time.Since(p.Since).Seconds(), Error: errorText(p.Err),
+	}
+	if p.Session != nil {
+		if took, ok := p.Session.RoundTrip(); ok {
+			r.RoundTrip = took.Seconds()
+		}
+	}
+	return r
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// pingPaths asks the far ends of inlets' paths how far away they are: their sessions remember it.
+func pingPaths(ctx context.Context, portals []*running) {
+	ctx, cancel := context.WithTimeout(ctx, pingTime)
+	defer cancel()
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	asked := make(map[*channel.Session]bool)
+	for _, p := range portals {
+		parts, _ := p.snapshot()
+		for _, part := range parts {
+			i, ok := part.(*inlet)
+			if !ok || i.paths == nil {
+				continue
+			}
+			for _, path := range i.paths.Paths() {
+				if s := path.Session; s != nil && !asked[s] && len(asked) < maxPings {
+					asked[s] = true
+					asking.Go(func() { _, _ = s.Ping(ctx) })
+				}
+			}
+		}
+	}
+}
