@@ -3,6 +3,7 @@ module github.com/secureportal/sp
 go 1.26.8
 
 require (
+	github.com/BurntSushi/toml v1.6.0
 	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/flynn/noise v1.1.0
 	github.com/hashicorp/yamux v0.1.2

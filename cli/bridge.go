@@ -37,13 +37,17 @@ func bridgeCommand() *cli.Command {
 	}
 }
 
+// bridgeOf is what the flags say of a bridge itself.
+func bridgeOf(c *call) config.Bridge {
+	return config.Bridge{Entrance: entranceConfig(c), Next: c.list("next"), Open: c.yes("open")}
+}
+
 func runBridge(c *call) error {
 	options, err := daemonOptions(c)
 	if err != nil {
 		return err
 	}
 	options.Notify = sayAddress(c, options)
-	bridge := config.Bridge{Entrance: entranceConfig(c), Next: c.list("next"), Open: c.yes("open")}
-	all := config.Config{Node: nodeConfig(c), Bridges: []config.Bridge{bridge}}
+	all := config.Config{Node: nodeConfig(c), Bridges: []config.Bridge{bridgeOf(c)}}
 	return runPortals(c, all, options)
 }

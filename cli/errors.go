@@ -75,6 +75,10 @@ func report(stderr io.Writer, err error) int {
 	if ended, ok := errors.AsType[*commandEnd](err); ok && ended.err == nil {
 		return ended.code
 	}
+	if file := (*fileError)(nil); errors.As(err, &file) {
+		file.report(stderr)
+		return exitCode(err)
+	}
 	fmt.Fprintf(stderr, "sp: %s\n", oneLine(err.Error()))
 	if hint := hintFor(err); hint != "" {
 		fmt.Fprintf(stderr, "sp: hint: %s\n", oneLine(hint))
@@ -264,6 +268,8 @@ func problemHint(d *daemon.Error) string {
 		return "name who may with --allow I…, which sp identity show prints on the outlet's machine; " +
 			"or --allow-anyone; or --identity FILE, if relay and outlets are to have the same key. An " +
 			"identity that this user gets on this machine may as well, from then on"
+	case daemon.NeedsRestart:
+		return "restart the process; or start it with no-sandbox, if it is to change in every way"
 	case daemon.RelayFailed:
 		return relayHint(d)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"os"
 	"strings"
@@ -85,13 +84,13 @@ func (g *group) close() { _ = g.each((*daemon.Daemon).Close) }
 func (g *group) shutdown() error { return g.each((*daemon.Daemon).Shutdown) }
 
 // confine has the process give up what none of the members needs.
-func (g *group) confine(logger *slog.Logger) {
+func (g *group) confine() {
 	var daemons []*daemon.Daemon
 	var configs []config.Config
 	for _, m := range g.members {
 		daemons, configs = append(daemons, m.daemon), append(configs, m.config)
 	}
-	daemon.Confine(daemons, configs, logger)
+	daemon.Confine(daemons, configs)
 }
 
 // sayServed tells how the outlets are reached, as they themselves would.

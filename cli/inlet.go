@@ -61,11 +61,16 @@ func ticketFlag() cli.Flag {
 	}
 }
 
-func runInlet(c *call) error {
-	in := config.Inlet{
+// inletOf is what the flags say of an inlet itself, but for where it leads.
+func inletOf(c *call) config.Inlet {
+	return config.Inlet{
 		Listen: c.text("listen"), NoWait: c.yes("no-wait"),
 		ListenWhenReady: c.yes("listen-when-ready"), Once: c.yes("once"),
 	}
+}
+
+func runInlet(c *call) error {
+	in := inletOf(c)
 	if _, err := in.Address(); err != nil {
 		return err
 	}

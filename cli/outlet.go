@@ -55,15 +55,20 @@ func outletCommand() *cli.Command {
 	}
 }
 
+// outletOf is what the flags say of an outlet itself.
+func outletOf(c *call) config.Outlet {
+	return config.Outlet{
+		Entrance: entranceConfig(c), Target: c.text("target"),
+		ProxyProtocol: c.text("proxy-protocol"), TargetCA: c.text("target-ca"), Once: c.yes("once"),
+	}
+}
+
 func runOutlet(c *call) error {
 	options, err := daemonOptions(c)
 	if err != nil {
 		return err
 	}
-	out := config.Outlet{
-		Entrance: entranceConfig(c), Target: c.text("target"),
-		ProxyProtocol: c.text("proxy-protocol"), TargetCA: c.text("target-ca"), Once: c.yes("once"),
-	}
+	out := outletOf(c)
 	w := c.stdout
 	if out.Target == config.Stdio {
 		w = c.stderr

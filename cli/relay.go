@@ -50,17 +50,21 @@ func relayCommand() *cli.Command {
 	}
 }
 
+// relayOf is what the flags say of a relay itself.
+func relayOf(c *call) config.Relay {
+	return config.Relay{
+		Entrance: entranceConfig(c), Private: c.yes("private"),
+		Names: c.number("max-names"), NamesPerIdentity: c.number("max-names-per-identity"),
+		Set: c.list("set"), Advertise: c.list("advertise"), Weight: c.number("weight"),
+	}
+}
+
 func runRelay(c *call) error {
 	options, err := daemonOptions(c)
 	if err != nil {
 		return err
 	}
 	options.Notify = sayAddress(c, options)
-	relay := config.Relay{
-		Entrance: entranceConfig(c), Private: c.yes("private"),
-		Names: c.number("max-names"), NamesPerIdentity: c.number("max-names-per-identity"),
-		Set: c.list("set"), Advertise: c.list("advertise"), Weight: c.number("weight"),
-	}
-	all := config.Config{Node: nodeConfig(c), Relays: []config.Relay{relay}}
+	all := config.Config{Node: nodeConfig(c), Relays: []config.Relay{relayOf(c)}}
 	return runPortals(c, all, options)
 }

@@ -127,7 +127,7 @@ func runRun(c *call) error {
 		return err
 	}
 	if confined {
-		group.confine(options.Logger)
+		group.confine()
 	}
 	ended := running.wait()
 	c.process.signals.passTo(nil)

@@ -51,11 +51,19 @@ func (s systemd) told() string {
 // awaits fails the test unless the unit says what, and before that only that it lives.
 func (s systemd) awaits(what string) {
 	s.t.Helper()
-	for got := s.told(); !strings.HasPrefix(got, what); got = s.told() {
+	s.awaited(what)
+}
+
+// awaited is awaits, and returns what comes behind that.
+func (s systemd) awaited(what string) (rest string) {
+	s.t.Helper()
+	got := s.told()
+	for ; !strings.HasPrefix(got, what); got = s.told() {
 		if got != "WATCHDOG=1" {
 			s.t.Fatalf("in place of %s: %q", what, got)
 		}
 	}
+	return strings.TrimPrefix(got, what)
 }
 
 func (s systemd) lives() {

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/secureportal/sp/identity"
@@ -70,6 +71,9 @@ func ParseIdentifiers(field string, texts []string) ([]identity.Identifier, erro
 	var all []identity.Identifier
 	for _, text := range texts {
 		id, err := identity.ParseIdentifier(text)
+		if err == nil && id.IsZero() {
+			err = errors.New("that Identifier is nobody's")
+		}
 		if err != nil {
 			return nil, fieldError(field, "{"+field+"} %q: %w", text, err)
 		}

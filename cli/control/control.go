@@ -27,7 +27,7 @@ import (
 
 const (
 	maxCallers  = 8                // at once; others wait
-	maxRequest  = 64 << 10         // bytes of a call
+	maxRequest  = 8 << 20          // bytes of a call: a configuration may be in it
 	maxAnswer   = 256 << 20        // bytes of what comes back, as far as a caller reads
 	callTimeout = 5 * time.Second  // for a call to come
 	tellTimeout = 30 * time.Second // for a caller to take the answer

@@ -1,10 +1,8 @@
 package daemon
 
 import (
-	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity/trust"
@@ -14,28 +12,40 @@ import (
 	"github.com/secureportal/sp/route/transport"
 )
 
-// confine has the process give up what c does not need: its listeners are open, and its files
-// known. What the system cannot do is logged, and no error.
-func (d *Daemon) confine(c config.Config) { confineTo(d.needs(c), d.options.Logger) }
+// confine has the process give up what some configurations do not need: their listeners are open,
+// and their files known. What the system cannot do is logged, and no error.
+func (d *Daemon) confine(all []Named) { d.confineTo(d.needs(all)) }
 
 // Confine does for a process of several daemons what Options.Confine does for one of one. Each of
 // them runs the configuration at its place. It is called once.
-func Confine(all []*Daemon, configs []config.Config, logger *slog.Logger) {
+func Confine(all []*Daemon, configs []config.Config) {
 	var needs confine.Needs
 	for i, d := range all {
-		one := d.needs(configs[i])
+		one := d.needs([]Named{{Config: configs[i]}})
 		needs.ReadIn = append(needs.ReadIn, one.ReadIn...)
 		needs.WriteIn = append(needs.WriteIn, one.WriteIn...)
+		needs.RemoveIn = append(needs.RemoveIn, one.RemoveIn...)
 		needs.Listen = append(needs.Listen, one.Listen...)
 		needs.Connect = append(needs.Connect, one.Connect...)
+		needs.ListenAnywhere = needs.ListenAnywhere || one.ListenAnywhere
 		needs.ConnectAnywhere = needs.ConnectAnywhere || one.ConnectAnywhere
 	}
-	confineTo(needs, logger)
+	all[0].confineTo(needs)
 }
 
-// needs is what the daemon needs from now on, which runs c.
-func (d *Daemon) needs(c config.Config) confine.Needs {
-	needs := needsOf(c, d.current().files())
+// needs is what the daemon needs from now on, which runs some configurations.
+func (d *Daemon) needs(all []Named) confine.Needs {
+	var needs confine.Needs
+	for i, u := range d.allUnits() {
+		addNeeds(&needs, all[i].Config, u.site.files())
+		for _, p := range u.site.allParts() {
+			if in, ok := p.(*inlet); ok {
+				if port, ok := in.listensAnew(); ok {
+					needs.Listen = append(needs.Listen, port)
+				}
+			}
+		}
+	}
 	needs.WriteIn = append(needs.WriteIn, confine.Folders(d.options.Files...)...)
 	needs.RemoveIn = d.options.RemoveIn
 	needs.WriteIn = append(needs.WriteIn, d.options.WriteIn...)
@@ -43,73 +53,71 @@ func (d *Daemon) needs(c config.Config) confine.Needs {
 		if m.TokenFile != "" {
 			needs.ReadIn = append(needs.ReadIn, confine.Folders(m.TokenFile)...)
 		}
-		addListener(&needs, m.Listen)
-	}
-	for _, p := range d.current().allParts() {
-		if in, ok := p.(*inlet); ok {
-			if port, ok := in.listensAnew(); ok {
-				needs.Listen = append(needs.Listen, port)
-			}
+		at, err := m.Address()
+		if err == nil && transport.Scheme(at) == "unix" {
+			needs.WriteIn = append(needs.WriteIn, filepath.Dir(at.Name))
 		}
+	}
+	if more := d.options.Changes; more != nil {
+		needs.ReadIn = append(needs.ReadIn, more.Read...)
+		needs.WriteIn = append(needs.WriteIn, more.Write...)
+		needs.ListenAnywhere, needs.ConnectAnywhere = true, true
 	}
 	return needs
 }
 
-func confineTo(needs confine.Needs, logger *slog.Logger) {
+func (d *Daemon) confineTo(needs confine.Needs) {
 	for _, folder := range needs.WriteIn {
 		// The one of the known histories may not be there yet, and what is not cannot be kept.
 		_ = os.MkdirAll(folder, 0o700)
 	}
+	kept := keep(needs)
 	done, err := confine.Process(needs)
-	if err != nil {
-		logger.Warn("not confined in every way", "error", err)
+	if done.Files {
+		d.changing.Lock()
+		d.kept = kept
+		d.changing.Unlock()
 	}
-	logger.Debug("confined", "files", done.Files, "ports", done.Ports,
+	if err != nil {
+		d.options.Logger.Warn("not confined in every way", "error", err)
+	}
+	d.options.Logger.Debug("confined", "files", done.Files, "ports", done.Ports,
 		"undumpable", done.Undumpable, "read", needs.ReadIn, "write", needs.WriteIn,
 		"connect", needs.Connect, "anywhere", needs.ConnectAnywhere)
 }
 
-// needsOf returns what a configuration needs once it runs, and reads these files again.
-func needsOf(c config.Config, files []string) confine.Needs {
+// addNeeds adds what a configuration needs once it runs, and reads these files again.
+func addNeeds(needs *confine.Needs, c config.Config, files []string) {
 	t := c.Node.Trust
-	needs := confine.Needs{ReadIn: confine.Folders(files...)}
-	seen := t.Seen
-	if seen == "" {
-		seen, _ = trust.DefaultKnownHistoriesPath()
-	}
-	if seen != "" {
-		needs.WriteIn = confine.Folders(seen)
-	}
+	needs.ReadIn = append(needs.ReadIn, confine.Folders(files...)...)
+	needs.WriteIn = append(needs.WriteIn, writeFolders(c)...)
 	if len(c.Outlets) > 0 && len(t.AllowFiles) > 0 { // tickets are redeemed
 		needs.WriteIn = append(needs.WriteIn, confine.Folders(t.AllowFiles[0])...)
 	}
 	for _, o := range c.Outlets {
-		addEntrance(&needs, o.Entrance)
+		addEntrance(needs, o.Entrance)
 		if target, err := o.TargetAddress(); err == nil && o.Target != config.Stdio {
-			addAddress(&needs, target)
+			addAddress(needs, target)
 		}
 	}
 	for _, r := range c.Relays {
-		addEntrance(&needs, r.Entrance)
+		addEntrance(needs, r.Entrance)
 		needs.ConnectAnywhere = needs.ConnectAnywhere || len(r.Set) > 0
 	}
 	for _, b := range c.Bridges {
-		addEntrance(&needs, b.Entrance)
+		addEntrance(needs, b.Entrance)
 		hops, _ := b.NextHops()
-		addHops(&needs, hops)
+		addHops(needs, hops)
 	}
 	for _, i := range c.Inlets {
-		addListener(&needs, i.Listen)
 		to, _ := i.Routes()
-		addRoutes(&needs, to...)
+		addRoutes(needs, to...)
 	}
-	return needs
 }
 
-// addEntrance adds what it takes to be reached: the relays, and the folder of a Unix socket, whose
-// file is removed at the end. A relay may be one of a set, whose others say where they are.
+// addEntrance adds what it takes to be reached by relays. A relay may be one of a set, whose others
+// say where they are.
 func addEntrance(n *confine.Needs, e config.Entrance) {
-	addListener(n, e.Listen)
 	n.ConnectAnywhere = n.ConnectAnywhere || len(e.Relays) > 0
 	for _, text := range e.Relays {
 		if to, err := config.ParseRelay(text); err == nil {
@@ -118,11 +126,22 @@ func addEntrance(n *confine.Needs, e config.Entrance) {
 	}
 }
 
-func addListener(n *confine.Needs, listen string) {
-	a, err := transport.ParseListen(listen, "")
-	if err == nil && strings.HasPrefix(transport.Format(a), "unix:") {
-		n.WriteIn = append(n.WriteIn, filepath.Dir(a.Name))
+// writeFolders are those that a configuration has to be able to write in: of the known histories,
+// and of Unix sockets, whose files are removed at the end.
+func writeFolders(c config.Config) (all []string) {
+	seen := c.Node.Trust.Seen
+	if seen == "" {
+		seen, _ = trust.DefaultKnownHistoriesPath()
 	}
+	if seen != "" {
+		all = confine.Folders(seen)
+	}
+	for _, at := range listensAt(c) {
+		if transport.Scheme(at) == "unix" {
+			all = append(all, filepath.Dir(at.Name))
+		}
+	}
+	return all
 }
 
 // addRoutes adds the first step of routes: the others are dialed by those on the way. A relay may

@@ -14,6 +14,10 @@
 // inlet does not reach an outlet of its own process: a route that comes back to a node is a
 // loop.
 //
+// Several configurations. A process may run several, each under a name and with a node of its own:
+// StartAll and ApplyAll. They share nothing but the process's files, memory and network, and one of
+// them is changed without the others.
+//
 // What they do not share. A relay and a bridge have a node of their own each, since they carry
 // connections for whoever comes, and have their own limits. A claim on a relay is made by a
 // node of its own, for that one trusts the relay's identity, and the others those of the
@@ -27,6 +31,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -76,6 +81,15 @@ type Options struct {
 	// LogConnections says of which connections the log has a line when they end.
 	LogConnections portal.LogPolicy
 
+	// Changes has Confine keep what a configuration that comes later is likely to need: to listen
+	// at any TCP port and to connect to any, and to read and write in these folders as well.
+	// ApplyAll refuses what needs another folder. Nil is for who changes nothing.
+	Changes *Folders
+
+	// ReadyAtOnce has systemd told that the process is ready when all portals have been started:
+	// among many, one whose far end is down keeps nobody waiting.
+	ReadyAtOnce bool
+
 	// Audit has a line logged when a session with somebody who is trusted begins, and when it ends.
 	Audit bool
 }
@@ -100,6 +114,7 @@ const (
 // Event is something that has happened to a portal.
 type Event struct {
 	Kind       EventKind
+	Config     string              // the name of the portal's configuration
 	Identifier identity.Identifier // the node's
 	Portal     PortalStatus
 	Err        error // of Ended: nil if the connection was carried to its end
@@ -135,15 +150,22 @@ type Daemon struct {
 
 	mu      sync.Mutex // guards what follows
 	started bool       // before that, nothing is told to be ready
-	site    *site
-	sites   map[*site]struct{} // that one, and those that are being drained
-	portals []*running
+	units   []*unit
+	sites   map[*site]struct{} // theirs, and those that are being drained
+
+	told bool         // systemd, that the daemon is ready; guarded by notifying
+	kept *keptFolders // what Confine has left; nil: everything; guarded by changing
 }
 
 // Start runs c, which must not be changed afterwards. It returns when all portals have been
 // started, which does not mean that they are ready; if one cannot be, none is. ctx bounds the
 // start, and not what has been started.
 func Start(ctx context.Context, c config.Config, o Options) (*Daemon, error) {
+	return StartAll(ctx, []Named{{Config: c}}, o)
+}
+
+// StartAll is Start for several configurations, whose names are different.
+func StartAll(ctx context.Context, all []Named, o Options) (*Daemon, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -166,133 +188,21 @@ func Start(ctx context.Context, c config.Config, o Options) (*Daemon, error) {
 		_ = d.Close()
 		return nil, err
 	}
-	if err := d.Apply(ctx, c); err != nil {
+	if _, err := d.apply(ctx, all, false); err != nil {
 		_ = d.Close()
 		return nil, err
 	}
 	if o.Confine {
-		d.confine(c)
+		d.confine(all)
 	}
-	if c.IdleExit > 0 {
-		d.idle.watch(c.IdleExit, func() { d.notify(Event{Kind: Idle}) })
+	if after := shortestIdle(all); after > 0 {
+		d.idle.watch(after, func() { d.notify(Event{Kind: Idle}) })
 	}
 	d.mu.Lock()
 	d.started = true
 	d.mu.Unlock()
 	d.announce()
 	return d, nil
-}
-
-// Apply changes the daemon from the configuration that it runs to next, which must not be
-// changed afterwards.
-//
-// A portal that is the same in both goes on untouched, connections, listener and claims
-// included; so do the listener and the claims of an outlet of which only the target is another.
-// What is gone, or different, takes no new connections any more, and the open ones have as long
-// to finish as Node.Drain says; Apply does not wait for that. What is new is started as by
-// Start; where it listens at the address of something that has gone, connections are refused for
-// a moment in between. Another node, but for its Drain, means that all is different: the old
-// node says at once that it is going away. A claim that is made on other terms is given up at
-// once, with what goes through it.
-//
-// If next is not valid, or its node cannot be made, nothing changes. If a portal cannot be
-// started, the others run nevertheless, Status says which one does not, and Apply returns why;
-// applying the same configuration again tries again.
-func (d *Daemon) Apply(ctx context.Context, next config.Config) error {
-	if err := next.Validate(); err != nil {
-		return err
-	}
-	d.changing.Lock()
-	defer d.changing.Unlock()
-	if d.closed {
-		return ErrClosed
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(d.busy, cancel)()
-	files, err := filesOf(next)
-	if err != nil {
-		return err
-	}
-	old := d.current()
-	s := old
-	if old == nil || old.selfFiles != files || !sameNode(old.config, next.Node) {
-		if s, err = d.newSite(next.Node, files); err != nil {
-			return err
-		}
-		s.tryOut(next)
-	}
-	s.outlets.Store(&next.Outlets)
-	s.drain.Store(int64(next.Node.DrainTime()))
-	if old != nil && old != s {
-		old.stopListening()
-		defer d.drainSite(old)
-	}
-	d.watchNetwork(next)
-	err = d.change(ctx, s, s.plan(next))
-	d.announce()
-	return err
-}
-
-// change has a site's parts be those of a plan.
-func (d *Daemon) change(ctx context.Context, s *site, planned []*running) error {
-	gone := s.withoutPlanned(planned)
-	for _, p := range gone {
-		if v, ok := p.(*service); ok && isPlanned(planned, serviceKey(v.config.Service)) {
-			continue // the other takes its place, and nobody is refused in between
-		}
-		p.withdraw()
-	}
-	for _, p := range gone {
-		if r, ok := p.(*registration); ok && isPlanned(planned, claimKey(r.relay, r.config.Name)) {
-			r.end(endedContext()) // two claims of one name would take it from each other
-			continue
-		}
-		d.drains.Go(func() {
-			ctx, cancel := context.WithTimeout(d.life, s.drainTime())
-			defer cancel()
-			p.end(ctx)
-		})
-	}
-	var errs []error
-	for i, p := range planned {
-		planned[i] = d.known(s, p)
-		if err := s.begin(ctx, planned[i]); err != nil {
-			errs = append(errs, err)
-		}
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.site, d.portals = s, planned
-	return errors.Join(errs...)
-}
-
-// known returns the portal that runs and is equal to p, or p.
-func (d *Daemon) known(s *site, p *running) *running {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, other := range d.portals {
-		if other.site == s && other.key == p.key {
-			return other
-		}
-	}
-	return p
-}
-
-// newSite makes the site of a node that is who files say. It is looked after from now on.
-func (d *Daemon) newSite(n config.Node, files selfFiles) (*site, error) {
-	d.memory.share(n)
-	s, err := newSite(n, files, d.options, d.turned)
-	if err != nil {
-		return nil, err
-	}
-	defer d.files.Again()
-	s.changed, s.notify, s.instance = d.announce, d.notify, d.instance
-	s.open.idle = &d.idle
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.sites[s] = struct{}{}
-	return s, nil
 }
 
 // drainSite ends a site that another has taken the place of, in its time.
@@ -310,13 +220,23 @@ func (d *Daemon) drainSite(s *site) {
 	})
 }
 
+// current is the site of the first configuration, or nil.
 func (d *Daemon) current() *site {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.site
+	if len(d.units) == 0 {
+		return nil
+	}
+	return d.units[0].site
 }
 
-// Identifier is the node's.
+func (d *Daemon) allUnits() []*unit {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.units)
+}
+
+// Identifier is the node's, and the first one's where there are several.
 func (d *Daemon) Identifier() identity.Identifier { return d.current().self.Identifier() }
 
 // Shutdown takes no new connections, tells the far ends so, and waits until the open ones have
@@ -325,16 +245,19 @@ func (d *Daemon) Shutdown() error {
 	d.rest()
 	d.changing.Lock()
 	defer d.changing.Unlock()
-	s := d.current()
-	if d.closed || s == nil {
+	units := d.allUnits()
+	if d.closed || len(units) == 0 {
 		return d.endLocked()
 	}
-	d.sayWaiting(d.waiting(s.drainTime()))
+	limit := longestDrain(units)
+	d.sayWaiting(d.waiting(limit))
 	notifyStopping()
-	s.stopListening()
-	ctx, cancel := context.WithTimeout(context.Background(), s.drainTime())
+	for _, u := range units {
+		u.site.stopListening()
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
-	err := s.shutdown(ctx)
+	err := shutdownAll(ctx, units)
 	await(ctx, &d.drains)
 	return errors.Join(err, d.endLocked())
 }
@@ -356,14 +279,17 @@ func (d *Daemon) endLocked() error {
 	d.watchers.end()
 	d.rest()
 	d.stop()
-	var err error
-	if s := d.current(); s != nil {
-		s.stopListening()
-		err = s.close()
+	units := d.allUnits()
+	for _, u := range units {
+		u.site.stopListening()
+	}
+	var errs []error
+	for _, u := range units {
+		errs = append(errs, u.site.close())
 	}
 	d.drains.Wait()
 	d.tasks.Wait()
-	return err
+	return errors.Join(errs...)
 }
 
 // await returns when tasks have ended, or ctx has. Who calls it waits for tasks afterwards.
@@ -423,6 +349,12 @@ func (d *Daemon) rereadChanged() {
 // Reload reads all files of the node again: lists, credentials and the key. Those that have
 // changed are read without it, soon.
 func (d *Daemon) Reload() {
+	defer d.Reloading()()
+	d.Reread()
+}
+
+// Reread is Reload for who tells systemd himself.
+func (d *Daemon) Reread() {
 	d.options.Logger.Info("reading all files again")
 	for _, s := range d.allSites() {
 		s.reread(true)

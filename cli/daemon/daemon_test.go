@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -135,7 +136,11 @@ func serviceThatSays(t *testing.T, greeting string) (address string) {
 // connect connects, and expects a greeting.
 func connect(t *testing.T, address, greeting string) net.Conn {
 	t.Helper()
-	c, err := net.Dial("tcp", address)
+	network := "tcp"
+	if path, ok := strings.CutPrefix(address, "unix:"); ok {
+		network, address = "unix", path
+	}
+	c, err := net.Dial(network, address)
 	if err != nil {
 		t.Fatal(err)
 	}

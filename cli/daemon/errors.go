@@ -21,6 +21,7 @@ const (
 	NoPlace                         // the file of known histories cannot be written
 	TooLong                         // what the node presents of itself does not fit a handshake
 	NoClaimants                     // nobody may claim a name on the node's relays
+	NeedsRestart                    // a process that is confined cannot do that any more
 )
 
 // Error is an error together with the kind of problem that it is. Its text is the error's.

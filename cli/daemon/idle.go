@@ -5,6 +5,16 @@ import (
 	"time"
 )
 
+// shortestIdle is the shortest time that configurations say, or 0.
+func shortestIdle(all []Named) (after time.Duration) {
+	for _, one := range all {
+		if d := one.Config.IdleExit; d > 0 && (after == 0 || d < after) {
+			after = d
+		}
+	}
+	return after
+}
+
 // idleness tells when no connection of an inlet or an outlet has been open for some time. It is
 // safe for concurrent use.
 type idleness struct {

@@ -274,7 +274,7 @@ func (i *inlet) state() partState {
 func (i *inlet) status() PortalStatus {
 	now := i.state()
 	return PortalStatus{
-		Kind: InletKind, Name: i.config.Listen, Address: now.address, Ready: now.up,
+		Config: i.site.name, Kind: InletKind, Name: i.config.Listen, Address: now.address, Ready: now.up,
 		Connections: now.connections, Err: now.err,
 	}
 }

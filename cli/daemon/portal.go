@@ -87,7 +87,7 @@ func (p *running) isUp() bool { return p.status().Ready }
 // its entrances, or by those of others if it has none.
 func (p *running) status() PortalStatus {
 	parts, err := p.snapshot()
-	s := PortalStatus{Kind: p.kind, Name: p.name, Err: err}
+	s := PortalStatus{Config: p.site.name, Kind: p.kind, Name: p.name, Err: err}
 	entrances, open := 0, 0
 	for _, part := range parts {
 		now := part.state()

@@ -145,7 +145,11 @@ func (d *Daemon) Report(ctx context.Context) Report {
 func (d *Daemon) allPortals() []*running {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return slices.Clone(d.portals)
+	var all []*running
+	for _, u := range d.units {
+		all = append(all, u.portals...)
+	}
+	return all
 }
 
 // report is what a node adds.

@@ -22,7 +22,8 @@ import (
 // and the nodes. It is safe for concurrent use.
 type site struct {
 	// Set once.
-	config config.Node // but for its Drain
+	name   string      // of its configuration; empty where there is one
+	config config.Node // but for its Drain, and what it says of the process's memory
 	selfFiles
 	options   Options
 	logger    *slog.Logger
@@ -48,9 +49,12 @@ type site struct {
 	parts   map[string]part
 }
 
-// sameNode tells whether two nodes are, but for their Drain, which can change.
+// sameNode tells whether two nodes are, but for what can change: their Drain, and what they say of
+// the memory, which is the process's.
 func sameNode(a, b config.Node) bool {
-	a.Drain, b.Drain = 0, 0
+	for _, n := range []*config.Node{&a, &b} {
+		n.Drain, n.SurviveMemory, n.Limits.Memory = 0, "", ""
+	}
 	return keyOf("node", a) == keyOf("node", b)
 }
 

@@ -21,7 +21,9 @@ const (
 
 // PortalStatus is what one portal does at one moment.
 type PortalStatus struct {
-	Kind Kind
+	// Config is the name of its configuration, where there are several.
+	Config string
+	Kind   Kind
 	// Name tells the portal from others of its kind: an outlet's service, and where the
 	// configuration has the others listen.
 	Name string
@@ -38,15 +40,14 @@ type PortalStatus struct {
 
 // Status tells what the daemon does.
 func (d *Daemon) Status() Status {
-	d.mu.Lock()
-	s, portals := d.site, append([]*running(nil), d.portals...)
-	d.mu.Unlock()
 	var all Status
-	if s != nil {
-		all.Identifier = s.self.Identifier()
-	}
-	for _, p := range portals {
-		all.Portals = append(all.Portals, p.status())
+	for i, u := range d.allUnits() {
+		if i == 0 {
+			all.Identifier = u.site.self.Identifier()
+		}
+		for _, p := range u.portals {
+			all.Portals = append(all.Portals, p.status())
+		}
 	}
 	return all
 }
@@ -56,7 +57,11 @@ func (d *Daemon) announce() {
 	d.notifying.Lock()
 	defer d.notifying.Unlock()
 	d.mu.Lock()
-	started, portals := d.started, append([]*running(nil), d.portals...)
+	started := d.started
+	var portals []*running
+	for _, u := range d.units {
+		portals = append(portals, u.portals...)
+	}
 	d.mu.Unlock()
 	if !started {
 		return
@@ -66,11 +71,12 @@ func (d *Daemon) announce() {
 		if !p.announced && p.begun() && p.isUp() {
 			p.announced, fresh = true, true
 			id := p.site.self.Identifier()
-			d.tell(Event{Kind: Ready, Identifier: id, Portal: p.status()})
+			d.tell(Event{Kind: Ready, Config: p.site.name, Identifier: id, Portal: p.status()})
 		}
 		all = all && p.announced
 	}
-	if all && fresh {
+	if all && fresh || d.options.ReadyAtOnce && !d.told {
+		d.told = true
 		notifyReady()
 	}
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"time"
@@ -19,6 +20,29 @@ func notifyReady() { notifySystemd(daemon.SdNotifyReady) }
 
 // notifyStopping tells systemd that the process drains.
 func notifyStopping() { notifySystemd(daemon.SdNotifyStopping) }
+
+// notifyReloading tells systemd that the process reads its configuration or its files again, until
+// notifyReady: that is what Type=notify-reload waits for.
+func notifyReloading() {
+	text := daemon.SdNotifyReloading
+	if now, ok := monotonicMicroseconds(); ok {
+		text += fmt.Sprintf("\nMONOTONIC_USEC=%d", now)
+	}
+	notifySystemd(text)
+}
+
+// Reloading tells systemd that the process reads its configuration or its files again, and returns
+// what tells that it has, whatever has come of it. Before the process was ready there is nothing to
+// tell.
+func (d *Daemon) Reloading() (done func()) {
+	d.notifying.Lock()
+	defer d.notifying.Unlock()
+	if !d.told {
+		return func() {}
+	}
+	notifyReloading()
+	return notifyReady
+}
 
 // notifySystemd is daemon.SdNotify, which waits for as long as it takes.
 func notifySystemd(state string) {

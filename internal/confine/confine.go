@@ -19,6 +19,8 @@ type Needs struct {
 	RemoveIn []string
 	// Listen are the TCP ports that are listened at again.
 	Listen []uint16
+	// ListenAnywhere lifts the limit to Listen.
+	ListenAnywhere bool
 	// Connect are the TCP ports that are connected to. Port 53 is always among them, for names.
 	Connect []uint16
 	// ConnectAnywhere lifts the limit to Connect: for those who do not know before where to.

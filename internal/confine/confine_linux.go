@@ -60,7 +60,7 @@ func Process(n Needs) (Result, error) {
 		return r, errors.Join(wrap("not dumpable", dumpable), wrap("files", err))
 	}
 	r.Files = true
-	if abi < abiPorts {
+	if abi < abiPorts || n.ListenAnywhere && n.ConnectAnywhere {
 		return r, wrap("not dumpable", dumpable)
 	}
 	err = restrictPorts(n)
@@ -70,19 +70,24 @@ func Process(n Needs) (Result, error) {
 
 // restrictPorts takes away listening and connecting to ports that are not needed.
 func restrictPorts(n Needs) error {
-	config := landlock.V7
+	var handled landlock.AccessNetSet
 	var rules []landlock.Rule
-	for _, port := range n.Listen {
-		rules = append(rules, landlock.BindTCP(port))
+	if !n.ListenAnywhere {
+		handled |= ll.AccessNetBindTCP
+		for _, port := range n.Listen {
+			rules = append(rules, landlock.BindTCP(port))
+		}
 	}
-	if n.ConnectAnywhere || len(n.Connect) > MaxConnect {
-		config = landlock.Config{HandledAccessNet: ll.AccessNetBindTCP}
-	} else {
+	if !n.ConnectAnywhere && len(n.Connect) <= MaxConnect {
+		handled |= ll.AccessNetConnectTCP
 		for _, port := range append(slices.Clone(n.Connect), dnsPort) {
 			rules = append(rules, landlock.ConnectTCP(port))
 		}
 	}
-	return config.BestEffort().RestrictNet(rules...)
+	if handled == 0 {
+		return nil
+	}
+	return landlock.Config{HandledAccessNet: handled}.BestEffort().RestrictNet(rules...)
 }
 
 // noNewPrivileges is what Landlock does by the way. It is asked of each thread.
