@@ -37,22 +37,27 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 	}
 	log := linequeue.New(shared(stderr), linequeue.Config{})
 	out := &results{w: shared(stdout), stop: stop}
-	defer watchSignals(ctx, stop, func() {
+	signals := watchSignals(ctx, stop, func() {
 		fmt.Fprintln(insisting{log}, "sp: a second signal: what is open is cut")
 		log.Close(lastWords)
 		os.Exit(exitFailed)
-	})()
+	})
+	defer signals.unwatch()
 	app := newApp(build, shared(stdin), out, log)
 	this := &process{
 		stop: stop, out: out, terminal: isTerminal(stderr), screen: isTerminal(stdout),
+		signals: signals, args: args, inBackground: isInBackground(),
 	}
 	app.Metadata[processKey] = this
 	err := out.close(runApp(ctx, app, args))
 	this.end()
 	code := report(insisting{log}, err)
 	log.Close(lastWords)
-	if isReaderGone(err) {
+	switch {
+	case isReaderGone(err):
 		endByBrokenPipe()
+	case isInterrupted(err):
+		endByInterrupt()
 	}
 	return code
 }
@@ -64,6 +69,10 @@ type process struct {
 	terminal bool     // stderr is one, and somebody may sit there
 	screen   bool     // so is stdout
 	atEnd    []func() // what is to be done when the command has ended
+	signals  *signalWatch
+	args     []string // its command line
+
+	inBackground bool // it is the other process of --background
 }
 
 // end does what is to be done at the end, what has come last first.
@@ -100,6 +109,8 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			outletCommand(),
 			relayCommand(),
 			bridgeCommand(),
+			runCommand(),
+			waitCommand(),
 			upCommand(),
 			checkCommand(),
 			configCommand(),
@@ -165,6 +176,9 @@ func action(run func(*call) error, needed ...string) cli.ActionFunc {
 			if !call.has(name) {
 				return inCommand(c, missing(call, name))
 			}
+		}
+		if call.goesToBackground() {
+			return inCommand(c, runInBackground(call))
 		}
 		return inCommand(c, run(call))
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,8 +44,8 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 		return args, nil
 	}
 	rest, err := flagsBeforeArguments(command, rest)
-	if err != nil {
-		err = &usageError{err: err, command: commandName(path)}
+	if u, ok := errors.AsType[*usageError](err); ok {
+		u.command = commandName(path)
 	}
 	return append(append(args[:1:1], path...), rest...), err
 }
@@ -88,6 +89,9 @@ func commandName(path []string) string { return strings.Join(append([]string{"sp
 // takesArguments tells whether a command takes arguments that are no flags.
 func takesArguments(c *cli.Command) bool { return c.ArgsUsage != "" }
 
+// takesCommand tells whether the arguments of a command are another program's command line.
+func takesCommand(c *cli.Command) bool { return strings.HasPrefix(c.ArgsUsage, "-- ") }
+
 // flagsFirst tells who has begun with a flag of a command that it goes behind that.
 func flagsFirst(app *cli.App, words []string) error {
 	name, isFlag := flagName(words[0])
@@ -114,6 +118,7 @@ func flagName(word string) (name string, isFlag bool) {
 // flagsBeforeArguments sorts what stands behind a command's name. A value stays behind its flag.
 func flagsBeforeArguments(c *cli.Command, words []string) ([]string, error) {
 	var flags, arguments []string
+	strange := false // there is a flag that is none: the parser says so
 	for len(words) > 0 {
 		word := words[0]
 		words = words[1:]
@@ -122,6 +127,11 @@ func flagsBeforeArguments(c *cli.Command, words []string) ([]string, error) {
 			break
 		}
 		name, isFlag := flagName(word)
+		strange = strange || isFlag && flagOf(c, name) == nil
+		if !isFlag && takesCommand(c) && !strange {
+			return nil, usageWithHint(firstUsage(c),
+				"-- is missing before %q: where does the command begin?", word)
+		}
 		if !isFlag {
 			arguments = append(arguments, word)
 			continue

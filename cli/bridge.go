@@ -33,7 +33,7 @@ func bridgeCommand() *cli.Command {
 				Usage: "forward for whoever comes; without it, only for those who are trusted, " +
 					"through a secure channel with the bridge",
 			},
-		}, relayedFlags(claimedName), certificateFlags(), portalFlags(ownKeyText)),
+		}, relayedFlags(claimedName), lifeFlags(), certificateFlags(), portalFlags(ownKeyText)),
 		Action: action(runBridge, "listen", "next"),
 	}
 }
@@ -48,7 +48,7 @@ func runBridge(c *call) error {
 	if err != nil {
 		return err
 	}
-	options.Notify = sayAddress(c.stdout)
+	options.Notify = sayAddress(c, options)
 	all := config.Config{Node: nodeConfig(c), Bridges: []config.Bridge{bridgeOf(c)}}
 	return runPortals(c, all, options)
 }

@@ -232,3 +232,48 @@ func TestErrorsSpeakOfFlags(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, stderr)
 	}
 }
+
+// TestRunVariables has no flag be read from a variable that sp run may give its command: an sp in
+// that would take an address for it.
+func TestRunVariables(t *testing.T) {
+	app := newApp(Build{}, nil, nil, nil)
+	var words words
+	words.addAddress(config.Named{Name: "x"}, "127.0.0.1:1")
+	words.add(config.Named{Name: "x"}, "route", "r")
+	eachCommand(app.Commands, nil, func(path []string, c *cli.Command) {
+		for _, f := range c.Flags {
+			for _, v := range words.variables {
+				name, _, _ := strings.Cut(strings.TrimPrefix(v, "SP_X"), "=")
+				if strings.HasSuffix(variable(f.Names()[0]), name) {
+					t.Errorf("%v --%s is read from a variable that ends in %s", path, f.Names()[0], name)
+				}
+			}
+		}
+	})
+}
+
+// TestRunWords has what stands for an address be replaced, and other braces be left alone.
+func TestRunWords(t *testing.T) {
+	var words words
+	words.addAddress(config.Named{Name: "my-db"}, "127.0.0.1:5432")
+	words.addAddress(config.Named{Name: "s"}, "unix:/run/{my-db}")
+	got := words.replaceAll([]string{
+		"{my-db}", "a{my-db.port}b{my-db.host}", "{}", "{my_db}", "{my-db", "{{my-db}}",
+		"{s}", "{s.port}",
+	})
+	want := []string{
+		"127.0.0.1:5432", "a5432b127.0.0.1", "{}", "{my_db}", "{my-db", "{127.0.0.1:5432}",
+		"unix:/run/{my-db}", "{s.port}",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	environment := words.addTo([]string{"SP_MY_DB_PORT=1", "SP_MY_DB_PORTS=2"})
+	want = []string{
+		"SP_MY_DB_PORTS=2", "SP_MY_DB_ADDR=127.0.0.1:5432", "SP_MY_DB_HOST=127.0.0.1",
+		"SP_MY_DB_PORT=5432", "SP_S_ADDR=unix:/run/{my-db}",
+	}
+	if !slices.Equal(environment, want) {
+		t.Errorf("got %q", environment)
+	}
+}

@@ -35,6 +35,11 @@ const (
 
 	// exitReaderGone is what shells make of a command that SIGPIPE has ended.
 	exitReaderGone = 141
+
+	// Those of a command that sp run cannot run are what shells and env say, too.
+	exitNotExecutable = 126
+	exitNoCommand     = 127
+	exitSignal        = 128 // and the number of the signal that has ended it
 )
 
 const exitCodesHelp = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 far end not reachable, " +
@@ -67,6 +72,9 @@ func report(stderr io.Writer, err error) int {
 	if isReaderGone(err) {
 		return exitReaderGone
 	}
+	if ended, ok := errors.AsType[*commandEnd](err); ok && ended.err == nil {
+		return ended.code
+	}
 	if file := (*fileError)(nil); errors.As(err, &file) {
 		file.report(stderr)
 		return exitCode(err)
@@ -89,9 +97,12 @@ func exitCode(err error) int {
 	var foreign *route.ForeignError
 	var problem *daemon.Error
 	var output *outputError
+	var command *commandEnd
 	switch {
 	case errors.As(err, &output):
 		return exitFailed
+	case errors.As(err, &command):
+		return command.code
 	case errors.Is(err, errUsage), errors.Is(err, route.ErrSyntax),
 		errors.Is(err, route.ErrNotDialable), errors.Is(err, route.ErrTooFar),
 		errors.Is(err, route.ErrLoop), errors.Is(err, route.ErrExpect),

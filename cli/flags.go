@@ -287,6 +287,13 @@ func relayedFlags(nameUsage string) []cli.Flag {
 	}
 }
 
+func onceFlag() cli.Flag {
+	return &cli.BoolFlag{
+		Name:  "once",
+		Usage: "carry one connection, the first, and exit with how it has ended",
+	}
+}
+
 // keyFlag is the flag of commands that sign something with a key that is there already.
 func keyFlag(usage string) cli.Flag {
 	return &cli.StringFlag{
@@ -319,4 +326,4 @@ func checkNumbers(c *cli.Context) error {
 }
 
 // mayBeZero are the flags for times that need not be waited.
-var mayBeZero = []string{"drain", "interval", "survive"}
+var mayBeZero = []string{"drain", "idle-exit", "interval", "survive"}

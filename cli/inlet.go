@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"net"
 	"slices"
 	"time"
 
@@ -39,20 +38,26 @@ func inletCommand() *cli.Command {
 					"the best first: a connection takes the first " +
 					"that is open",
 			},
-			&cli.StringFlag{
-				Name: "ticket",
-				Usage: "redeem this `TICKET`, or the one in a file, or on stdin (-): it says whom to " +
-					"trust, and where the outlet is unless --to does; never in the environment, " +
-					"for it is a secret",
-			},
+			ticketFlag(),
 			&cli.BoolFlag{Name: "no-wait", Usage: "fail at once if the outlet does not answer"},
 			&cli.BoolFlag{
 				Name: "listen-when-ready",
 				Usage: "listen only while a route is open, so that whoever connects otherwise is refused, " +
 					"and checks of the port tell",
 			},
-		}, surviveFlags(), portalFlags(ownKeyText)),
+			onceFlag(),
+			idleFlag(),
+		}, lifeFlags(), surviveFlags(), portalFlags(ownKeyText)),
 		Action: action(runInlet, "listen"),
+	}
+}
+
+func ticketFlag() cli.Flag {
+	return &cli.StringFlag{
+		Name: "ticket",
+		Usage: "redeem this `TICKET`, or the one in a file, or on stdin (-): it says whom to " +
+			"trust, and where the outlet is unless --to does; never in the environment, " +
+			"for it is a secret",
 	}
 }
 
@@ -60,7 +65,7 @@ func inletCommand() *cli.Command {
 func inletOf(c *call) config.Inlet {
 	return config.Inlet{
 		Listen: c.text("listen"), NoWait: c.yes("no-wait"),
-		ListenWhenReady: c.yes("listen-when-ready"),
+		ListenWhenReady: c.yes("listen-when-ready"), Once: c.yes("once"),
 	}
 }
 
@@ -86,17 +91,17 @@ func runInlet(c *call) error {
 	if ticket != nil {
 		node.Ticket = ticket.String()
 	}
-	options.Stdio = func() net.Conn { return newStdio(c.stdin.r, c.process.out.w) }
+	options.Stdio = c.stdio
 	options.Notify = func(e daemon.Event) {
 		switch {
-		case e.Kind == daemon.Ready && !carriesStdio:
-			say(c.stdout, "%s", e.Portal.Address)
+		case e.Kind == daemon.Ready && e.Portal.Address != "":
+			c.sayReady(c.stdout, options, e.Portal.Address)
 		case e.Kind == daemon.Redeemed:
 			options.Logger.Info("the ticket is redeemed, and not needed any more",
 				"next time", nextTime(in, ticket))
 		}
 	}
-	all := config.Config{Node: node, Inlets: []config.Inlet{in}}
+	all := config.Config{Node: node, IdleExit: c.duration("idle-exit"), Inlets: []config.Inlet{in}}
 	if carriesStdio {
 		return runStdio(c, all, options)
 	}

@@ -21,7 +21,8 @@ func outletCommand() *cli.Command {
 		Name:  "outlet",
 		Usage: "stand next to a service, and let trusted inlets reach it",
 		UsageText: "sp outlet --listen [HOST]:PORT [--name NAME] --target HOST:PORT\n" +
-			"sp outlet --relay HOST:PORT --name NAME --target HOST:PORT",
+			"sp outlet --relay HOST:PORT --name NAME --target HOST:PORT\n" +
+			"sp outlet --listen [HOST]:PORT --target -            (stdin and stdout)",
 		Description: "When it can be reached, the outlet prints the inlet's command that reaches it, " +
 			"and nothing else.",
 		Flags: slices.Concat([]cli.Flag{
@@ -32,9 +33,17 @@ func outletCommand() *cli.Command {
 					"no host is every interface; repeatable",
 			},
 			&cli.StringFlag{
-				Name:  "target",
-				Usage: "the `SERVICE`: host:port or unix:PATH; no host is loopback",
+				Name: "target",
+				Usage: "the `SERVICE`: host:port, unix:PATH, tls://host:port, which is verified, or - for " +
+					"stdin and stdout; no host is loopback",
 			},
+			&cli.StringFlag{
+				Name: "target-ca", TakesFile: true, Category: whoCategory,
+				Usage:       "verify a target of tls:// by the certificates in `FILE`, in PEM",
+				DefaultText: "the system's",
+			},
+			onceFlag(),
+			idleFlag(),
 			&cli.StringFlag{
 				Name: "check",
 				Usage: "find out whether the service is well, and refuse connections while it is not: " +
@@ -56,7 +65,7 @@ func outletCommand() *cli.Command {
 			},
 		}, relayedFlags(
 			"`NAME` that inlets ask for: where the outlet listens, and claimed on the relays",
-		), surviveFlags(), certificateFlags(), portalFlags(ownKeyText)),
+		), lifeFlags(), surviveFlags(), certificateFlags(), portalFlags(ownKeyText)),
 		Action: action(runOutlet, "target"),
 	}
 }
@@ -65,8 +74,8 @@ func outletCommand() *cli.Command {
 func outletOf(c *call) config.Outlet {
 	return config.Outlet{
 		Entrance: entranceConfig(c), Target: c.text("target"),
-		ProxyProtocol: c.text("proxy-protocol"),
-		Check:         c.text("check"), CheckInterval: c.duration("check-interval"),
+		ProxyProtocol: c.text("proxy-protocol"), TargetCA: c.text("target-ca"), Once: c.yes("once"),
+		Check: c.text("check"), CheckInterval: c.duration("check-interval"),
 	}
 }
 
@@ -76,12 +85,25 @@ func runOutlet(c *call) error {
 		return err
 	}
 	out := outletOf(c)
+	w := c.stdout
+	if out.Target == config.Stdio {
+		w = c.stderr
+		if err := c.takeStdio(); err != nil {
+			return err
+		}
+		options.Stdio = c.stdio
+	}
 	options.Notify = func(e daemon.Event) {
 		if e.Kind == daemon.Ready {
-			say(c.stdout, "%s", inletCommandLine(out.Entrance, e))
+			c.sayReady(w, options, inletCommandLine(out.Entrance, e))
 		}
 	}
-	all := config.Config{Node: nodeConfig(c), Outlets: []config.Outlet{out}}
+	all := config.Config{
+		Node: nodeConfig(c), Outlets: []config.Outlet{out}, IdleExit: c.duration("idle-exit"),
+	}
+	if out.Target == config.Stdio {
+		return runStdio(c, all, options)
+	}
 	return runPortals(c, all, options)
 }
 
@@ -89,17 +111,25 @@ func runOutlet(c *call) error {
 // into a shell.
 func inletCommandLine(entrance config.Entrance, e daemon.Event) string {
 	words := []string{"sp", "inlet", "--listen", loopbackFree}
-	for _, at := range append([]string{e.Portal.Address}, e.Portal.AlsoAt...) {
+	for _, to := range routesTo(entrance, e.Portal) {
+		words = append(words, "--to", to)
+	}
+	return shellword.Join(append(words, "--allow", e.Identifier.String())...)
+}
+
+// routesTo are all routes to an outlet, where it listens first.
+func routesTo(entrance config.Entrance, p daemon.PortalStatus) (all []string) {
+	for _, at := range append([]string{p.Address}, p.AlsoAt...) {
 		if at != "" {
-			words = append(words, "--to", reachedAt(at, entrance.Name))
+			all = append(all, reachedAt(at, entrance.Name))
 		}
 	}
 	for _, text := range entrance.Relays {
 		if relay, err := config.ParseRelay(text); err == nil {
-			words = append(words, "--to", route.Format(route.ThroughRelay(relay, entrance.Name)))
+			all = append(all, route.Format(route.ThroughRelay(relay, entrance.Name)))
 		}
 	}
-	return shellword.Join(append(words, "--allow", e.Identifier.String())...)
+	return all
 }
 
 // loopbackFree is where an inlet listens for this machine alone, at whatever port is free.

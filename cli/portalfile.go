@@ -101,6 +101,11 @@ var notKeys = map[string]string{
 	"status-socket": "it is a flag of sp up itself",
 	"log-file":      "the log of sp up is on stderr",
 	"no-status":     "a process of many portals can be asked",
+	"background":    "who runs services has sp up in the background",
+	"pid-file":      "who runs services knows the process",
+	"ready-file":    "sp up prints a line when all are ready, and tells systemd",
+	"once":          "a process of many portals does not end with one of them",
+	"idle-exit":     "a process of many portals does not end with one of them",
 }
 
 // processKeys are those of the whole process, which stand at the top of a file only.

@@ -56,6 +56,7 @@ func samples(t *testing.T) map[string]string {
 		"check":               "'tcp'", "check-interval": "'7s'\ncheck = 'tcp'",
 		"memory":         "'64M'",
 		"survive-memory": "'64M'",
+		"target-ca":      "'x'\ntarget = 'tls://h:1'",
 	}
 }
 
@@ -294,6 +295,7 @@ func everything(t *testing.T) string {
 	for name := range some {
 		some[name], _, _ = strings.Cut(some[name], "\n")
 	}
+	some["target"] = "'tls://h:1'" // which target-ca takes
 	some["log-format"], some["log-level"] = "'json'", "'warn'"
 	top, tables := make(map[string]string), ""
 	for i, role := range portalRoles {

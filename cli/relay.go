@@ -46,7 +46,7 @@ func relayCommand() *cli.Command {
 				Name: "weight", Category: setCategory, Value: 1,
 				Usage: "count as `N` relays of the set, 1 to 16",
 			},
-		}, relayedFlags(claimedName), certificateFlags(), portalFlags(relayKeyText)),
+		}, relayedFlags(claimedName), lifeFlags(), certificateFlags(), portalFlags(relayKeyText)),
 		Action: action(runRelay, "listen"),
 	}
 }
@@ -65,7 +65,7 @@ func runRelay(c *call) error {
 	if err != nil {
 		return err
 	}
-	options.Notify = sayAddress(c.stdout)
+	options.Notify = sayAddress(c, options)
 	all := config.Config{Node: nodeConfig(c), Relays: []config.Relay{relayOf(c)}}
 	return runPortals(c, all, options)
 }

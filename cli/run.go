@@ -1,11 +1,14 @@
 package cli
 
 import (
-	"io"
+	"context"
+	"errors"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/secureportal/sp/cli/config"
@@ -29,53 +32,117 @@ func runPortals(c *call, all config.Config, o daemon.Options) error {
 	if fromTerminal {
 		defer onEach(hangups, c.process.stop)()
 	}
-	o.Audit = true
-	d, end, err := startDaemon(c, all, o)
+	files := c.lifeFiles()
+	if err := files.begin(); err != nil {
+		return err
+	}
+	defer files.end()
+	o.Audit, o.Files = true, files.paths()
+	var once *oneConnection
+	if isOnce(all) {
+		once = watchOne(&o, c.process.stop)
+	}
+	idle := endWhenIdle(&o, c.process.stop)
+	d, endStatus, err := startDaemon(c, all, o)
 	if err != nil {
 		return err
 	}
-	defer end()
+	defer endStatus()
 	if !fromTerminal {
 		defer onEach(hangups, d.Reload)()
 	}
 	<-c.ctx.Done()
-	return d.Shutdown()
+	if err := d.Shutdown(); err != nil || once == nil {
+		return err
+	}
+	return once.result(idle.Load())
 }
 
-// runStdio runs a configuration of one inlet, until stdin and stdout, its one connection, have
-// ended, or the context has and they have had their time. That they were not carried to their end
-// is an error, for who reads stdout cannot tell.
-func runStdio(c *call, all config.Config, o daemon.Options) error {
-	ended := make(chan error, 1)
+// endWhenIdle has end be called when no connection has been open for long enough, besides what o
+// does. It tells whether that has happened.
+func endWhenIdle(o *daemon.Options, end func()) *atomic.Bool {
+	var idle atomic.Bool
 	others := o.Notify
 	o.Notify = func(e daemon.Event) {
-		if e.Kind == daemon.Ended {
-			ended <- e.Err
+		if e.Kind == daemon.Idle {
+			o.Logger.Info("no connection has been open for as long as --idle-exit says")
+			idle.Store(true)
+			end()
 		}
 		others(e)
 	}
-	d, end, err := startDaemon(c, all, o)
+	return &idle
+}
+
+// isOnce tells whether a configuration is for one connection.
+func isOnce(c config.Config) bool {
+	return slices.ContainsFunc(c.Inlets, config.Inlet.IsOnce) ||
+		slices.ContainsFunc(c.Outlets, config.Outlet.IsOnce)
+}
+
+// oneConnection is how the one connection of a process ends. That it was not carried to its end is
+// an error, for whoever waits for the process cannot tell otherwise.
+type oneConnection struct{ ended chan error }
+
+// watchOne has ended be called when the one connection has ended, besides what o does.
+func watchOne(o *daemon.Options, ended func()) *oneConnection {
+	one := &oneConnection{make(chan error, 1)}
+	others := o.Notify
+	o.Notify = func(e daemon.Event) {
+		if e.Kind == daemon.Ended {
+			one.ended <- e.Err
+			ended()
+		}
+		others(e)
+	}
+	return one
+}
+
+// result is how the connection has ended, if it has, or else why there is no more of it.
+func (one *oneConnection) result(idle bool) error {
+	select {
+	case err := <-one.ended:
+		return err
+	default: // a write that stdout does not take is not waited for
+	}
+	if idle {
+		return errNobodyCame
+	}
+	return daemon.ErrStopped
+}
+
+// errNobodyCame is the end of a role for one connection that has not come.
+var errNobodyCame = errors.New("nobody has connected for as long as --idle-exit says")
+
+// runStdio runs a configuration whose one connection is stdin and stdout, until that has ended, or
+// its context has and it has had its time.
+func runStdio(c *call, all config.Config, o daemon.Options) error {
+	files := c.lifeFiles()
+	if err := files.begin(); err != nil {
+		return err
+	}
+	defer files.end()
+	o.Files = files.paths()
+	over, end := context.WithCancel(c.ctx)
+	defer end()
+	one := watchOne(&o, end)
+	idle := endWhenIdle(&o, end)
+	d, endStatus, err := startDaemon(c, all, o)
 	if err != nil {
 		return err
 	}
-	defer end()
-	select {
-	case err := <-ended:
+	defer endStatus()
+	<-over.Done()
+	if c.ctx.Err() == nil && len(all.Outlets) == 0 {
 		_ = d.Close()
-		return err
-	case <-c.ctx.Done():
-	}
-	if err := d.Shutdown(); err != nil {
+	} else if err := d.Shutdown(); err != nil {
 		return err
 	}
-	select {
-	case err := <-ended:
-		if err == nil {
-			return nil
-		}
-	default: // a write that stdout does not take is not waited for
+	err = one.result(idle.Load())
+	if err != nil && c.ctx.Err() != nil {
+		return daemon.ErrStopped
 	}
-	return daemon.ErrStopped
+	return err
 }
 
 // onEach calls do on each signal, until the returned function is called.
@@ -94,11 +161,11 @@ func onEach(signals chan os.Signal, do func()) (unwatch func()) {
 }
 
 // sayAddress prints where a portal listens, when it is ready.
-func sayAddress(w io.Writer) func(daemon.Event) {
+func sayAddress(c *call, o daemon.Options) func(daemon.Event) {
 	return func(e daemon.Event) {
 		if e.Kind == daemon.Ready {
 			at := append([]string{e.Portal.Address}, e.Portal.AlsoAt...)
-			say(w, "%s", strings.Join(at, " "))
+			c.sayReady(c.stdout, o, strings.Join(at, " "))
 		}
 	}
 }

@@ -36,6 +36,15 @@ func newStdio(in io.Reader, out io.Writer) *stdio {
 	return s
 }
 
+// stdio is the process's stdin and stdout.
+func (c *call) stdio() net.Conn { return newStdio(c.stdin.r, c.process.out.w) }
+
+// takeStdio has stdin be for a connection, and nothing else.
+func (c *call) takeStdio() error {
+	_, err := c.stdin.take("connection")
+	return err
+}
+
 func (s *stdio) pump(in io.Reader) {
 	for {
 		b := make([]byte, stdioBuffer)

@@ -203,10 +203,16 @@ var addressFlags = []string{"listen", "target", "next", "to"}
 
 // missing is the error of a flag that must be there: its hint is how the command is used.
 func missing(c *call, name string) error {
-	how, _, _ := strings.Cut(c.flags.Command.UsageText, "\n")
+	how := firstUsage(c.flags.Command)
 	if how == "" {
 		return usage("--%s is missing", name)
 	}
-	how, _, _ = strings.Cut(how, "  ")
 	return usageWithHint(how+"; see "+c.flags.Command.HelpName+" --help", "--%s is missing", name)
+}
+
+// firstUsage is how a command is used most often, without what is said of that.
+func firstUsage(c *cli.Command) string {
+	how, _, _ := strings.Cut(c.UsageText, "\n")
+	how, _, _ = strings.Cut(how, "  ")
+	return how
 }

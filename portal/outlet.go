@@ -1,10 +1,13 @@
 package portal
 
 import (
+	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -22,6 +25,20 @@ const lazyAnswer = time.Second
 type Outlet struct {
 	// Target is the service's address: host:port or unix:PATH.
 	Target transport.Address
+
+	// Dial makes a connection to the service in place of dialing Target; ctx bounds that. It may
+	// be a stream of another kind, and is closed by the outlet. Nil dials Target.
+	Dial func(ctx context.Context) (net.Conn, error)
+
+	// TLS has each connection to the service be one of TLS, as it says. Nil has none be.
+	TLS *tls.Config
+
+	// Once has the first stream that asks be served, and no other.
+	Once bool
+
+	// Ended is told how each stream that was to be served has ended: nil if it was carried to its
+	// end. Nil is told of none.
+	Ended func(err error)
 
 	// ProxyProtocol has each connection to the service begin with a header of the PROXY
 	// protocol, version 2, that says who is calling.
@@ -43,6 +60,8 @@ type Outlet struct {
 	Log    LogPolicy
 
 	log connectionLog
+
+	taken atomic.Bool // by the first stream
 }
 
 var _ route.Handler = (*Outlet)(nil).Serve
@@ -50,20 +69,32 @@ var _ route.Handler = (*Outlet)(nil).Serve
 // Serve is the outlet's route.Handler. The peer has been authenticated and is trusted before it is
 // called.
 func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
+	if o.Once && !o.taken.CompareAndSwap(false, true) {
+		return route.Refuse(wire.Busy, "the outlet is for one connection, which somebody else has")
+	}
+	ended, err := o.serve(ctx, q)
+	if o.Ended != nil {
+		o.Ended(cmp.Or(err, ended))
+	}
+	return err
+}
+
+// serve returns how a stream that was served has ended, and why one was not served.
+func (o *Outlet) serve(ctx context.Context, q *route.Request) (ended, err error) {
 	header, err := o.header(q)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	began := time.Now()
 	if err := o.Check.refusal(); err != nil {
 		outletRefusals.Inc()
-		return err
+		return nil, err
 	}
 	target, err := o.dial(ctx, header)
 	if err != nil {
 		o.Check.hasten()
 		outletRefusals.Inc()
-		return refusal(err)
+		return nil, refusal(err)
 	}
 	app := wrap(target) // a bare connection cannot be reset, and would end
 	q.Watch(app)
@@ -80,32 +111,45 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 		stream.FlushWithin(lazyAnswer)
 	} else if err := stream.Flush(); err != nil {
 		_ = netio.Reset(app)
-		return err
+		return nil, err
 	}
 	copying := newProxy(app, stream, outletTally)
 	if follow != nil {
 		follow.Opened(stream, &copying.Proxy)
 	}
-	err = copying.Run()
-	o.ended(app, stream, began, err)
-	return nil // what either application does is no error of the outlet's
+	ended = copying.Run()
+	o.ended(app, stream, began, ended)
+	return ended, nil // what either application does is no error of the outlet's
 }
 
 // dial connects to the service and sends it the header, if there is one.
 func (o *Outlet) dial(ctx context.Context, header []byte) (net.Conn, error) {
-	target, err := transport.DialGuarded(ctx, o.Target, orDefault(o.ConnectTimeout))
-	if err != nil || header == nil {
-		return target, err
+	timeout := orDefault(o.ConnectTimeout)
+	var target net.Conn
+	var err error
+	if o.Dial != nil {
+		target, err = o.Dial(ctx)
+	} else {
+		target, err = transport.DialGuarded(ctx, o.Target, timeout)
 	}
-	_ = target.SetWriteDeadline(time.Now().Add(orDefault(o.ConnectTimeout)))
-	if _, err = target.Write(header); err == nil {
-		err = target.SetWriteDeadline(time.Time{})
+	if err == nil && header != nil {
+		err = sendHeader(target, header, timeout)
 	}
+	if err == nil && o.TLS != nil {
+		return dialTLS(ctx, target, o.TLS, timeout)
+	}
+	return target, err
+}
+
+// sendHeader sends a service the header, or resets the connection.
+func sendHeader(target net.Conn, header []byte, timeout time.Duration) error {
+	_ = target.SetWriteDeadline(time.Now().Add(timeout)) // where there is one
+	_, err := target.Write(header)
+	_ = target.SetWriteDeadline(time.Time{})
 	if err != nil {
 		_ = netio.Reset(wrap(target))
-		return nil, err
 	}
-	return target, nil
+	return err
 }
 
 // refusal is what the inlet is told when the target was not reached.

@@ -199,7 +199,8 @@ func (n *Node) log(q *Request, err error) {
 	level := n.failures.Level(err, time.Now())
 	due, since, repeats := n.dueAgain(q, err)
 	if q.Session != nil {
-		if isOverLimit(err) && !n.overLimits.Due(time.Now()) || !due || netio.IsReset(err) {
+		over := isOverLimit(err) && !n.overLimits.Due(time.Now())
+		if over || !due || netio.IsReset(err) || errors.Is(err, channel.ErrGoingAway) {
 			level = slog.LevelDebug
 		}
 		who := q.Session.Peer().Identifier()

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/secureportal/sp/internal/shellword"
 	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/internal/testkit"
 )
@@ -110,6 +111,28 @@ func TestSSH(t *testing.T) {
 	if err := login("exit 7").Run(); err == nil || err.(*exec.ExitError).ExitCode() != 7 {
 		t.Errorf("exit 7: %v", err)
 	}
+	proxy := []string{
+		"-F", "/dev/null", "-i", server.key, "-o", "BatchMode=yes", "-o", "LogLevel=ERROR",
+		"-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+		"-o", "ProxyCommand=sp inlet --no-wait --listen - --to " + w.route(),
+	}
+	files := filepath.Join(w.home, "copy")
+	must(t, w.program(testenv.NeedTool(t, "scp"),
+		append(proxy, "-O", "root@home:"+server.key, files)...))
+	must(t, exec.Command("cmp", server.key, files))
+	git, tree := testenv.NeedTool(t, "git"), filepath.Join(w.home, "tree")
+	must(t, w.program(git, "init", "-q", tree))
+	clone := w.program(git, "clone", "-q", "ssh://root@home"+tree, tree+"2")
+	ssh := shellword.Join(append([]string{server.ssh}, proxy...)...)
+	clone.Env = append(clone.Env, "GIT_SSH_COMMAND="+ssh)
+	must(t, clone)
+	inside := server.login(w.person, "cat; exit 8", "-p", "{home.port}")
+	run := w.command(append([]string{"run", "--to", "home=" + w.route(), "--"}, inside.Args...)...)
+	run.Stdin = strings.NewReader("hello")
+	out, err := run.Output()
+	if err == nil || err.(*exec.ExitError).ExitCode() != 8 || string(out) != "hello" {
+		t.Errorf("ssh in sp run: %q, %v", out, err)
+	}
 }
 
 // sshServer is an sshd to which a key of its own leads.
@@ -163,7 +186,8 @@ func (s sshServer) login(u person, command string, options ...string) *exec.Cmd 
 func TestPostgreSQL(t *testing.T) {
 	t.Parallel()
 	where := newPostgres(t)
-	inlet := newTopology(t, plan{target: where, inlets: 1}).address
+	w := newTopology(t, plan{target: where, inlets: 1})
+	inlet := w.address
 	query := func(sql string) *exec.Cmd { return psql(t, inlet, "-c", sql) }
 	if out := must(t, query("SELECT 6 * 7")); string(out) != "42\n" {
 		t.Errorf("SELECT: %q", out)
@@ -180,6 +204,19 @@ func TestPostgreSQL(t *testing.T) {
 		rows.Bytes()) {
 		t.Errorf("COPY: %d bytes came back, other ones than those %d that were sent", len(got),
 			rows.Len())
+	}
+	run := func(words ...string) *exec.Cmd {
+		return w.command(append([]string{"run", "--to", "db=" + w.route(), "--"}, words...)...)
+	}
+	if out := must(t, run("psql", "-XAtq", "-c", "SELECT count(*) FROM rows",
+		"postgresql://postgres@{db}/postgres")); string(out) != "200000\n" {
+		t.Errorf("psql in sp run: %q", out)
+	}
+	failing := run("psql", "-XAtq", "-h", "{db.host}", "-p", "{db.port}", "-U", "postgres",
+		"-v", "ON_ERROR_STOP=1", "-f", "-")
+	failing.Stdin = strings.NewReader("SELECT nonsense;")
+	if err := failing.Run(); err == nil || err.(*exec.ExitError).ExitCode() != 3 {
+		t.Errorf("psql with an error in its script, in sp run: %v", err)
 	}
 }
 
@@ -244,5 +281,23 @@ func write(t *testing.T, path string, contents []byte) {
 	t.Helper()
 	if err := os.WriteFile(path, contents, 0o644); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestRedis has redis-cli and redis-benchmark find a server of their own by what sp run tells.
+func TestRedis(t *testing.T) {
+	t.Parallel()
+	w := newTopology(t, plan{target: newRedis(t)})
+	run := func(words ...string) *exec.Cmd {
+		return w.command(append([]string{"run", "--to", "cache=" + w.route(), "--"}, words...)...)
+	}
+	cli := testenv.NeedTool(t, "redis-cli")
+	must(t, run(cli, "-u", "redis://{cache}", "SET", "key", "value"))
+	if out := must(t, run("sh", "-c", cli+" -h $SP_CACHE_HOST -p $SP_CACHE_PORT GET key")); string(
+		out) != "value\n" {
+		t.Errorf("GET: %q", out)
+	}
+	if benchmark, err := exec.LookPath("redis-benchmark"); err == nil {
+		must(t, run(benchmark, "-q", "-p", "{cache.port}", "-n", "1000", "-c", "10", "-t", "set,get"))
 	}
 }

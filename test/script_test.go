@@ -28,7 +28,7 @@ var update = flag.Bool("update", false, "rewrite the scripts with what is printe
 //
 //	start NAME PROGRAM ARG…    starts a program, waits for its ready line, and puts that into $NAME
 //	launch NAME PROGRAM ARG…   starts a program that will not be ready
-//	stop NAME [CODE]           sends SIGTERM and expects the exit code, 0 if there is none
+//	end NAME [CODE]           sends SIGTERM and expects the exit code, 0 if there is none
 //	slay NAME                  kills a program that has no time to clean up
 //	awaits NAME CODE           expects the program to end by itself
 //	logs NAME PATTERN          waits until the program has printed the text on stderr
@@ -52,7 +52,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"start":       scriptStart,
 			"launch":      scriptLaunch,
-			"stop":        scriptStop,
+			"end":         scriptEnd,
 			"slay":        scriptSlay,
 			"awaits":      scriptAwaits,
 			"logs":        scriptLogs,
@@ -147,9 +147,9 @@ func scriptProcess(ts *testscript.TestScript, name string) *process {
 	return p
 }
 
-func scriptStop(ts *testscript.TestScript, neg bool, args []string) {
+func scriptEnd(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
-		ts.Fatalf("usage: stop NAME [CODE]")
+		ts.Fatalf("usage: end NAME [CODE]")
 	}
 	ts.Check(scriptProcess(ts, args[0]).cmd.Process.Signal(syscall.SIGTERM))
 	if len(args) == 1 {

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/route/transport"
@@ -27,6 +28,10 @@ type Config struct {
 	Outlets []Outlet
 	Relays  []Relay
 	Bridges []Bridge
+
+	// IdleExit is how long no connection of an inlet or an outlet may be open until the process is
+	// to end. 0 means for ever. Field "idle-exit".
+	IdleExit time.Duration
 }
 
 // KeyFile returns which file has the node's key: Node.Identity, or identity.RelayPath for relays
@@ -81,6 +86,9 @@ func (c Config) Validate() error {
 		if err := b.Validate(); err != nil {
 			return inPortal("bridge "+b.Listen, err)
 		}
+	}
+	if c.IdleExit < 0 {
+		return notATime("idle-exit", c.IdleExit)
 	}
 	return c.validateTogether()
 }

@@ -25,12 +25,22 @@ type Inlet struct {
 	// connects is refused at once otherwise. Without it connections are accepted at any time, and
 	// reset if no route opens. Field "listen-when-ready".
 	ListenWhenReady bool
+
+	// Once has the inlet carry one connection: the first that a client makes, and no other. Stdio is
+	// always one. Field "once".
+	Once bool
 }
+
+// IsOnce tells whether the inlet is for one connection.
+func (i Inlet) IsOnce() bool { return i.Once || i.Listen == Stdio }
 
 // Validate says which field is wrong, or returns nil.
 func (i Inlet) Validate() error {
 	if _, err := i.Address(); err != nil {
 		return err
+	}
+	if i.Once && i.ListenWhenReady {
+		return fieldError("once", "{once} and {listen-when-ready} do not go together")
 	}
 	_, err := i.Routes()
 	return err

@@ -23,8 +23,17 @@ type Outlet struct {
 	// route.OutletName, which the short forms of a route stand for. Field "service".
 	Service string
 
-	// Target is the service: host:port or unix:PATH. No host is loopback. Field "target".
+	// Target is the service: host:port, unix:PATH, tls://host:port, which is spoken to in TLS, or
+	// Stdio. No host is loopback. Field "target".
 	Target string
+
+	// TargetCA is a file with the certificates that a target of tls:// is verified by, in PEM. It is
+	// read at the start. Empty means those that the system has. Field "target-ca".
+	TargetCA string
+
+	// Once has the outlet carry one connection: the first that asks for it, and no other. Stdio is
+	// always for one. Field "once".
+	Once bool
 
 	// ProxyProtocol has each connection to the service begin with a header of the PROXY
 	// protocol that tells who is calling: "v2". Empty means none. Field "proxy-protocol".
@@ -69,6 +78,9 @@ func (o Outlet) Validate() error {
 	if _, err := o.TargetAddress(); err != nil {
 		return err
 	}
+	if o.TargetCA != "" && !o.IsTLS() {
+		return fieldError("target-ca", "{target-ca} is for a {target} of tls://host:port")
+	}
 	if v := o.ProxyProtocol; v != "" && v != "v2" {
 		return fieldError("proxy-protocol", "{proxy-protocol} %q is not v2", v)
 	}
@@ -84,6 +96,9 @@ func (o Outlet) Validate() error {
 func (o Outlet) TargetCheck() (*portal.Check, error) {
 	if o.Check == "" {
 		return nil, nil
+	}
+	if o.Target == Stdio {
+		return nil, fieldError("check", "{check} stands with {target} -, of which there is one")
 	}
 	target, err := o.TargetAddress()
 	if err != nil {
@@ -105,12 +120,34 @@ func (o Outlet) ServiceName() string {
 	return o.Service
 }
 
-// TargetAddress is where Target says.
+// IsTLS tells whether the service is spoken to in TLS.
+func (o Outlet) IsTLS() bool { return strings.HasPrefix(o.Target, tlsPrefix) }
+
+// IsOnce tells whether the outlet is for one connection.
+func (o Outlet) IsOnce() bool { return o.Once || o.Target == Stdio }
+
+const (
+	tlsPrefix  = "tls://"
+	execPrefix = "exec:"
+)
+
+// TargetAddress is where Target says, and the zero Address if that is Stdio.
 func (o Outlet) TargetAddress() (Address, error) {
-	if o.Target == "" {
+	text, isTLS := strings.CutPrefix(o.Target, tlsPrefix)
+	switch {
+	case o.Target == "":
 		return Address{}, fieldError("target", "{target} is missing: where is the service?")
+	case o.Target == Stdio:
+		return Address{}, nil
+	case strings.HasPrefix(text, execPrefix):
+		return Address{}, fieldError("target", "{target} %q: an outlet runs no programs, for whoever "+
+			"reaches it would give them their input; have systemd (Accept=yes), inetd or socat run it, "+
+			"or use {target} - as the program's stdin and stdout", o.Target)
+	case isTLS && (strings.HasPrefix(text, ":") || transport.HasScheme(text)):
+		return Address{}, fieldError("target", "{target} %q: TLS takes the name that the service's "+
+			"certificate is for: tls://host:port", o.Target)
 	}
-	a, err := transport.ParseTarget(o.Target, loopback)
+	a, err := transport.ParseTarget(text, loopback)
 	if err == nil {
 		err = transport.Impossible(a)
 	}

@@ -378,6 +378,7 @@ func (d *Daemon) newSite(n Named, files selfFiles) (*site, error) {
 		return nil, err
 	}
 	defer d.files.Again()
+	s.open.idle = &d.idle
 	s.name, s.changed, s.instance = n.Name, d.announce, d.instance
 	s.notify = func(e Event) {
 		e.Config = n.Name

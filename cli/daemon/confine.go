@@ -14,7 +14,27 @@ import (
 
 // confine has the process give up what some configurations do not need: their listeners are open,
 // and their files known. What the system cannot do is logged, and no error.
-func (d *Daemon) confine(all []Named) {
+func (d *Daemon) confine(all []Named) { d.confineTo(d.needs(all)) }
+
+// Confine does for a process of several daemons what Options.Confine does for one of one. Each of
+// them runs the configuration at its place. It is called once.
+func Confine(all []*Daemon, configs []config.Config) {
+	var needs confine.Needs
+	for i, d := range all {
+		one := d.needs([]Named{{Config: configs[i]}})
+		needs.ReadIn = append(needs.ReadIn, one.ReadIn...)
+		needs.WriteIn = append(needs.WriteIn, one.WriteIn...)
+		needs.RemoveIn = append(needs.RemoveIn, one.RemoveIn...)
+		needs.Listen = append(needs.Listen, one.Listen...)
+		needs.Connect = append(needs.Connect, one.Connect...)
+		needs.ListenAnywhere = needs.ListenAnywhere || one.ListenAnywhere
+		needs.ConnectAnywhere = needs.ConnectAnywhere || one.ConnectAnywhere
+	}
+	all[0].confineTo(needs)
+}
+
+// needs is what the daemon needs from now on, which runs some configurations.
+func (d *Daemon) needs(all []Named) confine.Needs {
 	var needs confine.Needs
 	for i, u := range d.allUnits() {
 		addNeeds(&needs, all[i].Config, u.site.files())
@@ -27,6 +47,7 @@ func (d *Daemon) confine(all []Named) {
 			}
 		}
 	}
+	needs.WriteIn = append(needs.WriteIn, confine.Folders(d.options.Files...)...)
 	needs.RemoveIn = d.options.RemoveIn
 	needs.WriteIn = append(needs.WriteIn, d.options.WriteIn...)
 	if m := d.options.Metrics; m.Listen != "" {
@@ -43,6 +64,10 @@ func (d *Daemon) confine(all []Named) {
 		needs.WriteIn = append(needs.WriteIn, more.Write...)
 		needs.ListenAnywhere, needs.ConnectAnywhere = true, true
 	}
+	return needs
+}
+
+func (d *Daemon) confineTo(needs confine.Needs) {
 	for _, folder := range needs.WriteIn {
 		// The one of the known histories may not be there yet, and what is not cannot be kept.
 		_ = os.MkdirAll(folder, 0o700)
@@ -73,7 +98,7 @@ func addNeeds(needs *confine.Needs, c config.Config, files []string) {
 	}
 	for _, o := range c.Outlets {
 		addEntrance(needs, o.Entrance)
-		if target, err := o.TargetAddress(); err == nil {
+		if target, err := o.TargetAddress(); err == nil && o.Target != config.Stdio {
 			addAddress(needs, target)
 		}
 		if check, err := o.TargetCheck(); err == nil && check != nil {

@@ -15,6 +15,7 @@ const drainPoll = 50 * time.Millisecond
 
 // connections are those that are open, each of a portal. It is safe for concurrent use.
 type connections struct {
+	idle *idleness // set once; is told of each; never nil
 	zero time.Time // that the connections' times count from
 
 	mu    sync.Mutex
@@ -49,7 +50,8 @@ type counted struct {
 
 func newConnections() *connections {
 	return &connections{
-		zero: time.Now(), open: make(map[route.Conn]*connection), parts: make(map[part]*counted),
+		idle: new(idleness), zero: time.Now(),
+		open: make(map[route.Conn]*connection), parts: make(map[part]*counted),
 	}
 }
 
@@ -63,6 +65,7 @@ func (c *connections) begin(of part, to string, app route.Conn, leave func()) *c
 		c.parts[of] = by
 	}
 	by.count++
+	c.idle.begin()
 	one := &connection{
 		of: c, by: by, app: app, id: route.NextConnection(), at: time.Since(c.zero), leave: leave,
 	}
@@ -90,6 +93,7 @@ func (c *connections) end(one *connection) {
 	if one.by.count--; one.by.count == 0 {
 		delete(c.parts, one.by.part)
 	}
+	c.idle.end()
 }
 
 // number is how many a portal has.

@@ -57,8 +57,8 @@ type Options struct {
 	// Waiting is told what Shutdown waits for when it begins to. Nil is told nothing.
 	Waiting func(Waiting)
 
-	// Stdio makes the connection that an inlet at config.Stdio carries. It is called once for
-	// each such inlet, which closes it.
+	// Stdio makes the connection that an inlet, or an outlet whose target it is, at config.Stdio
+	// carries. It is called once at most for each, which closes it.
 	Stdio func() net.Conn
 
 	// Confine has the process give up what it does not need, once the start is done: see package
@@ -66,6 +66,9 @@ type Options struct {
 	// that Apply makes the daemon run later has to do with what the first one needs. It is for
 	// processes that do nothing else.
 	Confine bool
+
+	// Files are those that the process writes or removes later, besides the daemon's own.
+	Files []string
 
 	// Metrics says where the process tells how it does, and Version which program that is.
 	Metrics config.Metrics
@@ -101,8 +104,11 @@ const (
 	Ready EventKind = iota + 1
 	// Redeemed is that an outlet has taken the node's ticket from an inlet.
 	Redeemed
-	// Ended is that the one connection of an inlet at config.Stdio has ended.
+	// Ended is that the one connection has ended of an inlet or an outlet that is for one.
 	Ended
+	// Idle is that no connection of an inlet or an outlet has been open for Config.IdleExit, as the
+	// daemon was started with it. It is of no portal.
+	Idle
 )
 
 // Event is something that has happened to a portal.
@@ -137,6 +143,8 @@ type Daemon struct {
 	changing sync.Mutex // held while a configuration is applied, or ended
 	closed   bool       // guarded by changing
 	watching bool       // the network; guarded by changing
+
+	idle idleness
 
 	notifying sync.Mutex // held while Notify is called
 
@@ -186,6 +194,9 @@ func StartAll(ctx context.Context, all []Named, o Options) (*Daemon, error) {
 	}
 	if o.Confine {
 		d.confine(all)
+	}
+	if after := shortestIdle(all); after > 0 {
+		d.idle.watch(after, func() { d.notify(Event{Kind: Idle}) })
 	}
 	d.mu.Lock()
 	d.started = true
@@ -264,6 +275,7 @@ func (d *Daemon) endLocked() error {
 		return nil
 	}
 	d.closed = true
+	d.idle.stop()
 	d.watchers.end()
 	d.rest()
 	d.stop()

@@ -107,6 +107,10 @@ func (i *inlet) run(to []route.Route, socket net.Listener) {
 	i.setSocket(socket)
 	i.tasks.Go(func() {
 		defer close(i.served)
+		if i.config.Once {
+			i.serveOnce(socket)
+			return
+		}
 		i.portal().Serve(i.accepting, i.working, socket)
 	})
 	i.tasks.Go(func() {
@@ -183,6 +187,25 @@ func (i *inlet) carryStdio() {
 		err = i.portal().Carry(i.working, i.site.options.Stdio())
 	}
 	i.tell(Ended, err)
+}
+
+// serveOnce carries the first connection that the socket accepts. Whoever comes later is refused.
+func (i *inlet) serveOnce(socket net.Listener) {
+	accepting, stop := context.WithCancel(i.accepting)
+	defer stop()
+	var first net.Conn
+	route.Accept(accepting, socket, i.site.logger, func(c net.Conn) {
+		if first != nil {
+			_ = c.Close() // it is reset: see transport.ListenGuarded
+			return
+		}
+		first = c
+		stop()
+		i.closeSocket()
+	})
+	if first != nil {
+		i.tell(Ended, i.portal().Carry(i.working, first))
+	}
 }
 
 func (i *inlet) setSocket(socket net.Listener) {

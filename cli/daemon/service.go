@@ -2,12 +2,21 @@ package daemon
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
 	"sync"
 
 	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/internal/atomicfile"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 )
+
+// maxCASize is how large a file of certificates may be: those of a system have a quarter of that.
+const maxCASize = 1 << 20
 
 // service is the part of an outlet that dials the target, under a name of the node.
 type service struct {
@@ -45,7 +54,19 @@ func (v *service) start(context.Context) error {
 			return v.site.open.begin(v, v.config.Target, app, nil)
 		},
 		ConnectTimeout: v.site.config.ConnectTimeout, Logger: v.site.logger,
-		Log: v.site.options.LogConnections,
+		Log:  v.site.options.LogConnections,
+		Once: v.config.IsOnce(),
+	}
+	if v.config.IsOnce() {
+		outlet.Ended = v.ended
+	}
+	if v.config.Target == config.Stdio {
+		outlet.Dial = func(context.Context) (net.Conn, error) { return v.site.options.Stdio(), nil }
+	}
+	if v.config.IsTLS() {
+		if outlet.TLS, err = targetTLS(v.config, target); err != nil {
+			return err
+		}
 	}
 	v.site.main.node.HandleBasics()
 	v.site.main.node.Handle(v.config.Service, outlet.Serve)
@@ -62,6 +83,37 @@ func (v *service) check(c *portal.Check) {
 	c.Logger = v.site.logger
 	v.checking.Go(func() { c.Run(ctx) })
 	v.checking.Go(func() { v.site.health.follow(ctx, c) })
+}
+
+// targetTLS is how a service is spoken to in TLS: it is verified, whatever it is.
+func targetTLS(o config.Outlet, target config.Address) (*tls.Config, error) {
+	host, _, err := net.SplitHostPort(transport.Format(target))
+	if err != nil {
+		return nil, err
+	}
+	c := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12}
+	if o.TargetCA == "" {
+		// Now: it cannot be read any more when the process is confined.
+		c.RootCAs, err = x509.SystemCertPool()
+		return c, err
+	}
+	text, _, err := atomicfile.Read(o.TargetCA, maxCASize)
+	if err != nil {
+		return nil, fmt.Errorf("--target-ca %s: %w", o.TargetCA, err)
+	}
+	c.RootCAs = x509.NewCertPool()
+	if !c.RootCAs.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("--target-ca %s: there is no certificate in it, in PEM", o.TargetCA)
+	}
+	return c, nil
+}
+
+// ended tells how the one connection of an outlet has ended.
+func (v *service) ended(err error) {
+	v.site.notify(Event{
+		Kind: Ended, Identifier: v.site.self.Identifier(), Err: err,
+		Portal: PortalStatus{Kind: OutletKind, Name: v.config.Service},
+	})
 }
 
 func (v *service) stopListening() {}

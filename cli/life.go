@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+
+	"github.com/urfave/cli/v2"
+
+	"github.com/secureportal/sp/cli/daemon"
+	"github.com/secureportal/sp/internal/atomicfile"
+)
+
+const lifeCategory = "Life"
+
+// maxLifeFile is more than a file of one line has, with all routes that there may be.
+const maxLifeFile = 1 << 20
+
+// lifeFlags are those of a role that concern how others find out about its process.
+func lifeFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.BoolFlag{
+			Name: "background", Category: lifeCategory,
+			Usage: "return when it is ready, and let it go on: stderr stays its log, as ssh -f has it; " +
+				"if it is not ready, the exit code says why",
+		},
+		&cli.StringFlag{
+			Name: "pid-file", Category: lifeCategory, TakesFile: true,
+			Usage: "write the number of the process to `FILE`, which is removed at its end",
+		},
+		&cli.StringFlag{
+			Name: "ready-file", Category: lifeCategory, TakesFile: true,
+			Usage: "write the line that says that it is ready to `FILE`, too, which is removed at its end",
+		},
+	}
+}
+
+// idleFlag is of those that have connections of applications.
+func idleFlag() cli.Flag {
+	return &cli.DurationFlag{
+		Name: "idle-exit", Category: lifeCategory,
+		Usage: "end when no connection has been open for so long", DefaultText: "never",
+	}
+}
+
+// lifeFiles are the files of a role's process.
+type lifeFiles struct {
+	pid, ready string // paths; empty if there is none
+}
+
+func (c *call) lifeFiles() lifeFiles {
+	return lifeFiles{pid: c.text("pid-file"), ready: c.text("ready-file")}
+}
+
+// paths are those that there are.
+func (f lifeFiles) paths() (all []string) {
+	for _, path := range []string{f.pid, f.ready} {
+		if path != "" {
+			all = append(all, path)
+		}
+	}
+	return all
+}
+
+// begin writes the one file, and makes sure that the other can be written later. One that somebody
+// has left there who was killed is removed.
+func (f lifeFiles) begin() error {
+	if f.ready != "" {
+		err := os.Remove(f.ready)
+		if err == nil || errors.Is(err, fs.ErrNotExist) {
+			err = atomicfile.Try(f.ready)
+		}
+		if err != nil {
+			return fmt.Errorf("ready file %s: %w", f.ready, atomicfile.WithoutPath(err))
+		}
+	}
+	if f.pid == "" {
+		return nil
+	}
+	if err := atomicfile.ReplaceOpen(f.pid, ownNumber()); err != nil {
+		return fmt.Errorf("pid file %s: %w", f.pid, atomicfile.WithoutPath(err))
+	}
+	return nil
+}
+
+func ownNumber() []byte { return []byte(strconv.Itoa(os.Getpid()) + "\n") }
+
+// end removes the files, but for that of another process that has taken its place.
+func (f lifeFiles) end() {
+	if f.ready != "" {
+		_ = os.Remove(f.ready)
+	}
+	if f.pid == "" {
+		return
+	}
+	if text, _, err := atomicfile.Read(f.pid, maxLifeFile); err == nil &&
+		bytes.Equal(text, ownNumber()) {
+		_ = os.Remove(f.pid)
+	}
+}
+
+// sayReady says that a role is ready, with a line of results to w, and in its file.
+func (c *call) sayReady(w io.Writer, o daemon.Options, line string) {
+	if path := c.lifeFiles().ready; path != "" {
+		if err := atomicfile.ReplaceOpen(path, []byte(line+"\n")); err != nil {
+			o.Logger.Error("the ready file cannot be written", "file", path, "error", err)
+		}
+	}
+	say(w, "%s", line)
+}
