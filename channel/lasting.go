@@ -180,11 +180,11 @@ func (l *lasting) takeAttempt(n uint32) bool {
 }
 
 // deliverOn takes note of the link on which an attempt delivers what is left. It reports false if
-// there has been a later one.
+// there has been a later one, or the flow has parted: nothing is left then.
 func (l *lasting) deliverOn(on *link, attempt uint32) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over || l.attempt != attempt {
+	if l.over || l.parted || l.attempt != attempt {
 		return false
 	}
 	l.last = on

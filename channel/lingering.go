@@ -16,7 +16,17 @@ func (f *Flow) part(said bool) {
 		f.remain()
 		return
 	}
-	s := f.Session()
+	for {
+		s := f.Session()
+		f.partFrom(s, said)
+		if f.Session() == s { // else it has been moved meanwhile by who had not seen it part
+			return
+		}
+	}
+}
+
+// partFrom is part in the session that the flow is in.
+func (f *Flow) partFrom(s *Session, said bool) {
 	s.reports.part(f.lasting.id)
 	over := s.Err() != nil && !s.isLost() || said || f.lasting.kept.isUnsent()
 	if over || s.role != identity.Initiator || !f.lasting.part() {

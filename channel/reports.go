@@ -289,6 +289,15 @@ func (s *Session) flowOf(id flowID) *Flow {
 	return nil
 }
 
+// flowWith is flowOf for what is said of a flow for good. It may come in the session that the flow
+// is about to go on in, while it is in the one before here.
+func (s *Session) flowWith(id flowID) *Flow {
+	if f := s.endpoint.flows.get(id); f != nil && (f.Session() == s || s.isLike(f.Session())) {
+		return f
+	}
+	return nil
+}
+
 // acknowledged reads an acknowledgement.
 func (s *Session) acknowledged(data []byte) error {
 	n := len(data) - len(sessionID{})
@@ -323,11 +332,11 @@ func (s *Session) heardOfLost(data []byte) error {
 		return fmt.Errorf("%w: lost, from an initiator", ErrProtocol)
 	}
 	id, attempt := parseFlowID(data), binary.BigEndian.Uint32(data[flowIDSize:])
-	f := s.endpoint.flows.get(id)
+	f := s.flowWith(id)
 	switch {
 	case f == nil || !f.lasts() || f.lasting.hasParted():
 		return s.reports.unknown(id)
-	case f.Session() == s && f.lasting.loses(attempt):
+	case f.lasting.loses(attempt) && f.Session() == s: // else it fails before it is there
 		f.linkLost()
 	}
 	return nil
@@ -335,7 +344,7 @@ func (s *Session) heardOfLost(data []byte) error {
 
 // heardOfGone is told that the other end does not have a flow any more.
 func (s *Session) heardOfGone(id flowID) {
-	if f := s.flowOf(id); f != nil {
+	if f := s.flowWith(id); f != nil {
 		f.lasting.finish()
 		if f.isAbsent() || f.hasHeardEnd() { // or what was said before is still to come
 			f.fail(ErrGone)

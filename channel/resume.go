@@ -171,6 +171,9 @@ func (l *link) readRecord(c *cipherHalf) (recordType, []byte, error) {
 func (f *Flow) goOn(l *link, s *Session, theirs stand) (put bool, err error) {
 	put, gone, err := f.sendAgain(l, s, theirs)
 	switch {
+	case !gone && f.lasting.hasParted():
+		f.partIn(s, l)
+		return false, nil
 	case !gone:
 		_ = l.Close()
 		return false, err
@@ -345,9 +348,12 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 
 // mayGoOnIn tells whether the flow's other end may be the far end of s.
 func (f *Flow) mayGoOnIn(s *Session) bool {
-	before := f.Session()
-	return f.lasts() && !f.lasting.hasParted() && !f.lasting.kept.isLost() &&
-		before.role == s.role && before.id == s.id && before.Name() == s.Name()
+	return f.lasts() && !f.lasting.hasParted() && !f.lasting.kept.isLost() && s.isLike(f.Session())
+}
+
+// isLike tells whether both sessions are with the same far end, and by the same name.
+func (s *Session) isLike(other *Session) bool {
+	return s.role == other.role && s.id == other.id && s.Name() == other.Name()
 }
 
 // answer says, in the flow on its link, where f stands.
