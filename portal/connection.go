@@ -70,6 +70,9 @@ func (l *connectionLog) log(to *slog.Logger, policy LogPolicy, e ended) {
 	var more []any
 	if e.err != nil && !isOrderly(e.err) {
 		level, text = l.throttle.Level(e.err, now), "connection failed"
+		if errors.Is(e.err, channel.ErrCut) { // whoever had it open may have been killed: ordinary
+			level = min(level, slog.LevelInfo)
+		}
 		due, since, omitted := l.repeats.Due(e.err.Error(), now)
 		if !due && policy != LogAll {
 			level = slog.LevelDebug
