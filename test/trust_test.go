@@ -259,6 +259,7 @@ func TestHangup(t *testing.T) {
 	d := newDoor(t, false, "--allow-file", list)
 	d.admits(guest)
 	f := d.transfer()
+	since := time.Now() // it may be read before the signal comes
 	b, err := os.OpenFile(list, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -268,7 +269,6 @@ func TestHangup(t *testing.T) {
 		t.Fatal(err)
 	}
 	age()
-	since := time.Now()
 	d.outlet.signal(syscall.SIGHUP)
 	f.isCut(since)
 }

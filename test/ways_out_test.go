@@ -156,7 +156,11 @@ func socksOfSSH(u person) wayOut {
 	server := newSSHServer(t)
 	where := testkit.Address(t)
 	host, port, _ := net.SplitHostPort(server.where)
-	start(t, server.login(u, "cat", "-p", port, "-o", "HostName="+host, "-D", where))
+	login := server.login(u, "cat", "-p", port, "-o", "HostName="+host, "-D", where)
+	if _, err := login.StdinPipe(); err != nil { // at whose end it would be over
+		t.Fatal(err)
+	}
+	start(t, login)
 	listening(t, where)
 	return wayOut{flags: []string{"--proxy", "socks5://" + where}}
 }
