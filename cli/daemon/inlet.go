@@ -113,11 +113,23 @@ func (i *inlet) run(to []route.Route, socket net.Listener) {
 		}
 		i.portal().Serve(i.accepting, i.working, socket)
 	})
-	i.tasks.Go(func() {
-		if i.paths.Await(i.accepting) == nil {
+	i.tasks.Go(i.tellWhenOpen)
+}
+
+// tellWhenOpen has the daemon look each time that a path may have come up: one may be down again
+// before anybody has looked.
+func (i *inlet) tellWhenOpen() {
+	for {
+		open, changed := i.paths.IsOpen()
+		if open {
 			i.site.changed()
 		}
-	})
+		select {
+		case <-changed:
+		case <-i.accepting.Done():
+			return
+		}
+	}
 }
 
 // redeem presents the ticket, if there is one, before anything else is done. A far end that is not
