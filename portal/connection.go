@@ -3,8 +3,11 @@ package portal
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/secureportal/sp/channel"
@@ -70,7 +73,7 @@ func (l *connectionLog) log(to *slog.Logger, policy LogPolicy, e ended) {
 	var more []any
 	if e.err != nil && !isOrderly(e.err) {
 		level, text = l.throttle.Level(e.err, now), "connection failed"
-		if errors.Is(e.err, channel.ErrCut) { // whoever had it open may have been killed: ordinary
+		if isCut(e.err) {
 			level = min(level, slog.LevelInfo)
 		}
 		due, since, omitted := l.repeats.Due(e.err.Error(), now)
@@ -97,6 +100,14 @@ func (l *connectionLog) log(to *slog.Logger, policy LogPolicy, e ended) {
 // have had enough of.
 func isOrderly(err error) bool {
 	return netio.IsReset(err) || errors.Is(err, channel.ErrReset) || errors.Is(err, route.ErrCutHere)
+}
+
+// isCut tells whether err says that what carried a connection has gone, in whichever way that is
+// met first. Whoever had it open may have been killed, which is ordinary; of a way that has failed
+// its session tells.
+func isCut(err error) bool {
+	return errors.Is(err, channel.ErrCut) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE)
 }
 
 // fields are described in docs/metrics.md: programs read them.
