@@ -273,7 +273,7 @@ func TestStacks(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := p.stacks()
-	for _, want := range []string{"goroutine 1 ", "main.main()", "route.(*Failover)"} {
+	for _, want := range []string{"goroutine 1 ", "route.(*Failover)"} { // main's may be running
 		if !strings.Contains(got, want) {
 			t.Errorf("no %q in %s", want, got)
 		}

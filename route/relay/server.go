@@ -452,12 +452,16 @@ func (s *Server) standby(_ context.Context, q *route.Request) error {
 	return nil
 }
 
-// errNoLease is the relay's own affair: who asks is told nothing.
-var errNoLease = errors.New("standby link of a lease that has ended, or whose proof is wrong")
+// Why a standby link is refused is the relay's own affair: who asks is told nothing. One whose
+// lease has just ended was under way then, which is ordinary.
+var (
+	errNoLease = fmt.Errorf("standby link of a lease that has ended: %w", channel.ErrClosed)
+	errNoProof = errors.New("standby link whose proof is wrong")
+)
 
 // verify finds the lease that a standby link's payload proves to belong to.
 func (s *Server) verify(payload []byte) (*Lease, uint64, error) {
-	refused := route.RefuseBecause(wire.NotTrusted, "", errNoLease)
+	refused := route.RefuseBecause(wire.NotTrusted, "", errNoProof)
 	id, number, ok := parseProof(payload)
 	if !ok {
 		return nil, 0, refused
@@ -465,7 +469,10 @@ func (s *Server) verify(payload []byte) (*Lease, uint64, error) {
 	s.mu.Lock()
 	l, ok := s.leases[id]
 	s.mu.Unlock()
-	if !ok || !l.key.verifies(payload, number) {
+	if !ok {
+		return nil, 0, route.RefuseBecause(wire.NotTrusted, "", errNoLease)
+	}
+	if !l.key.verifies(payload, number) {
 		return nil, 0, refused
 	}
 	return l, number, nil
