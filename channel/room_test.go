@@ -57,6 +57,27 @@ func waits(t *testing.T, wrote chan error) {
 	}
 }
 
+// arrives reads all that a flow says to its other end, which is data, has both ended in order, and
+// returns how long it has read.
+func arrives(
+	t *testing.T, f *Flow, far *acceptedFlow, data []byte, wrote <-chan error,
+) (took time.Duration) {
+	t.Helper()
+	began := time.Now()
+	got, err := io.ReadAll(far)
+	took = time.Since(began)
+	if err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%d bytes, or others, after %v: %v", len(got), took, err)
+	}
+	if err := <-wrote; err != nil {
+		t.Error(err)
+	}
+	_ = far.CloseWrite()
+	expectEnd(t, f)
+	far.release()
+	return took
+}
+
 // Flows that nobody reads keep little, however much they have to say, and none of them is given up
 // for that. All of it comes once somebody reads.
 func TestRoomOfUnread(t *testing.T) {
@@ -166,17 +187,9 @@ func TestRoomOnAnotherLink(t *testing.T) {
 				waits(t, wrote)
 				lose(p)
 				time.Sleep(time.Minute)
-				began := time.Now()
-				got, err := io.ReadAll(far)
-				if took := time.Since(began); err != nil || !bytes.Equal(got, data) || took > time.Minute {
-					t.Errorf("%d bytes after %v, %v", len(got), took, err)
+				if took := arrives(t, f, far, data, wrote); took > time.Minute {
+					t.Errorf("it took %v", took)
 				}
-				if err := <-wrote; err != nil {
-					t.Error(err)
-				}
-				_ = far.CloseWrite()
-				expectEnd(t, f)
-				far.release()
 			})
 		})
 	}
@@ -210,16 +223,7 @@ func TestRoomInTheMiddle(t *testing.T) {
 			writers.Wait()
 			_ = f.CloseWrite()
 		}()
-		got, err := io.ReadAll(far)
-		if err != nil || string(got) != string(data)+strings.Repeat("and more", others) {
-			t.Errorf("%d bytes, or others: %v", len(got), err)
-		}
-		if err := <-wrote; err != nil {
-			t.Error(err)
-		}
-		_ = far.CloseWrite()
-		expectEnd(t, f)
-		far.release()
+		arrives(t, f, far, append(data, strings.Repeat("and more", others)...), wrote)
 	})
 }
 
@@ -247,18 +251,10 @@ func TestRoomForWhoIsRead(t *testing.T) {
 					p.plan = func(int) faultnet.Plan { return faultnet.Line(test.way, test.rate) }
 					f, far := p.both(p.mustSession(), accept)
 					data := pattern(size)
-					began := time.Now()
-					wrote := writing(f, data)
-					got, err := io.ReadAll(far)
-					if d = time.Since(began); err != nil || !bytes.Equal(got, data) {
-						t.Errorf("%d bytes after %v, %v", len(got), d, err)
+					d = arrives(t, f, far, data, writing(f, data))
+					if f.lasting.kept.isLost() {
+						t.Error("it has been given up")
 					}
-					if err := <-wrote; err != nil || f.lasting.kept.isLost() {
-						t.Errorf("%v, or it has been given up", err)
-					}
-					_ = far.CloseWrite()
-					expectEnd(t, f)
-					far.release()
 				})
 				return d
 			}
@@ -278,18 +274,9 @@ func TestNoRoomForWhoIsRead(t *testing.T) {
 		p.handle = handle
 		f, far := p.both(p.mustSession(), accept)
 		data := pattern(8 << 20)
-		began := time.Now()
-		wrote := writing(f, data)
-		got, err := io.ReadAll(far)
-		if took := time.Since(began); err != nil || !bytes.Equal(got, data) || took > 10*time.Second {
-			t.Errorf("%d bytes after %v, %v", len(got), took, err)
+		if took := arrives(t, f, far, data, writing(f, data)); took > 10*time.Second {
+			t.Errorf("it took %v", took)
 		}
-		if err := <-wrote; err != nil {
-			t.Error(err)
-		}
-		_ = far.CloseWrite()
-		expectEnd(t, f)
-		far.release()
 	})
 }
 

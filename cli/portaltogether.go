@@ -71,8 +71,10 @@ func (r *fileReader) checkTogether(portals []filePortal) {
 	}
 	for i := range portals {
 		p := &portals[i]
-		for _, at := range listensAt(p) {
-			claim(p, "listen", "it listens at "+transport.Format(at))
+		for _, at := range p.config.ListensAt() {
+			if isFreePort := transport.Scheme(at) != "unix" && at.Port == 0; !isFreePort {
+				claim(p, "listen", "it listens at "+transport.Format(at))
+			}
 		}
 		if p.role.entrance == nil {
 			continue
@@ -82,21 +84,4 @@ func (r *fileReader) checkTogether(portals []filePortal) {
 			claim(p, "name", fmt.Sprintf("it claims the name %s on the relay %s", e.Name, relay))
 		}
 	}
-}
-
-// listensAt is where a portal listens, but for free ports.
-func listensAt(p *filePortal) (all []transport.Address) {
-	add := func(at transport.Address, err error) {
-		if err == nil && (transport.Scheme(at) == "unix" || at.Port != 0) {
-			all = append(all, at)
-		}
-	}
-	if p.role.entrance == nil {
-		add(p.config.Inlets[0].Address())
-		return all
-	}
-	for _, text := range p.role.entrance(&p.config).Listens() {
-		add(config.ParseListen(text))
-	}
-	return all
 }

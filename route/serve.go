@@ -212,6 +212,8 @@ func (n *Node) log(q *Request, err error) {
 	switch {
 	case linkEnded(err):
 		text, due = "link ended", false
+	case isOrdinary(err):
+		due = false
 	case level == slog.LevelWarn && due:
 		due, omitted = n.anonymous.Due(n.source(q.conn.RemoteAddr()), time.Now())
 	}
@@ -240,6 +242,12 @@ func (n *Node) trustHint(err error) string {
 func isOverLimit(err error) bool {
 	var refused *StatusError
 	return errors.As(err, &refused) && refused.Code == wire.Busy
+}
+
+// isOrdinary tells whether err says of itself that it is no trouble.
+func isOrdinary(err error) bool {
+	var ordinary interface{ Ordinary() bool }
+	return errors.As(err, &ordinary) && ordinary.Ordinary()
 }
 
 // linkEnded tells whether err is of a link itself, or of what an application has done at the other

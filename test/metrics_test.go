@@ -28,29 +28,7 @@ func (p *process) metricsAt() string {
 // asks returns what a process says about one of the pages at which it is watched.
 func (p *process) asks(page string) (code int, body string) {
 	p.t.Helper()
-	return httpGet(p.t, p.metricsAt()+page, "")
-}
-
-func httpGet(t testing.TB, url, token string) (code int, body string) {
-	t.Helper()
-	q, err := http.NewRequestWithContext(testkit.Context(t), http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if token != "" {
-		q.Header.Set("Authorization", "Bearer "+token)
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	a, err := client.Do(q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Body.Close()
-	b, err := io.ReadAll(a.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a.StatusCode, string(b)
+	return testkit.Ask(p.t, http.MethodGet, p.metricsAt()+page, "")
 }
 
 // metrics returns the metrics of a process, by their names with labels.
@@ -187,7 +165,12 @@ func TestMetricsToken(t *testing.T) {
 	url := strings.Replace(p.metricsAt(), "0.0.0.0", "127.0.0.1", 1)
 	answers := func(page, token string, want int) {
 		t.Helper()
-		if code, body := httpGet(t, url+page, token); code != want {
+		authorization := ""
+		if token != "" {
+			authorization = "Bearer " + token
+		}
+		code, body := testkit.Ask(t, http.MethodGet, url+page, authorization)
+		if code != want {
 			t.Errorf("%s with %q: %d %.100s, want %d", page, token, code, body, want)
 		}
 	}

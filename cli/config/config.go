@@ -147,17 +147,7 @@ func (c Config) validateServices() error {
 
 // validateTLS wants a certificate for who listens over TLS.
 func (c Config) validateTLS() error {
-	var all []Entrance
-	for _, o := range c.Outlets {
-		all = append(all, o.Entrance)
-	}
-	for _, r := range c.Relays {
-		all = append(all, r.Entrance)
-	}
-	for _, b := range c.Bridges {
-		all = append(all, b.Entrance)
-	}
-	for _, e := range all {
+	for _, e := range c.entrances() {
 		for _, listen := range e.Listens() {
 			if a, err := ParseListen(listen); err != nil || !transport.OverTLS(a) || c.Node.TLSCert != "" {
 				continue
@@ -201,4 +191,39 @@ func inPortal(portal string, err error) error {
 		f.Portal = strings.TrimSpace(portal)
 	}
 	return err
+}
+
+// entrances are by which links come in.
+func (c Config) entrances() (all []Entrance) {
+	for _, o := range c.Outlets {
+		all = append(all, o.Entrance)
+	}
+	for _, r := range c.Relays {
+		all = append(all, r.Entrance)
+	}
+	for _, b := range c.Bridges {
+		all = append(all, b.Entrance)
+	}
+	return all
+}
+
+// ListensAt returns the addresses that a valid configuration listens at, but for stdin and stdout.
+// Port 0 is a free one.
+func (c Config) ListensAt() (all []Address) {
+	add := func(a Address, err error) {
+		if err == nil {
+			all = append(all, a)
+		}
+	}
+	for _, i := range c.Inlets {
+		if i.Listen != Stdio {
+			add(i.Address())
+		}
+	}
+	for _, e := range c.entrances() {
+		for _, text := range e.Listens() {
+			add(ParseListen(text))
+		}
+	}
+	return all
 }

@@ -141,7 +141,7 @@ func writeFolders(c config.Config) (all []string) {
 	if seen != "" {
 		all = confine.Folders(seen)
 	}
-	for _, at := range listensAt(c) {
+	for _, at := range c.ListensAt() {
 		if transport.Scheme(at) == "unix" {
 			all = append(all, filepath.Dir(at.Name))
 		}

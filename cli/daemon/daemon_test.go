@@ -111,26 +111,10 @@ func (l *lab) ready(t *testing.T, kind Kind, name string) PortalStatus {
 // serviceThatSays begins each connection with a greeting, and then echoes.
 func serviceThatSays(t *testing.T, greeting string) (address string) {
 	t.Helper()
-	l := testkit.Listen(t)
-	var tasks sync.WaitGroup
-	tasks.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			tasks.Go(func() {
-				defer c.Close()
-				_, _ = io.WriteString(c, greeting)
-				_, _ = io.Copy(c, c)
-			})
-		}
+	return testkit.Serve(t, func(c net.Conn) {
+		_, _ = io.WriteString(c, greeting)
+		_, _ = io.Copy(c, c)
 	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		tasks.Wait()
-	})
-	return l.Addr().String()
 }
 
 // connect connects, and expects a greeting.

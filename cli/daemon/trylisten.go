@@ -6,7 +6,6 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/route/transport"
 )
 
@@ -15,17 +14,17 @@ import (
 func tryListening(ctx context.Context, units []*unit, next []Named) error {
 	var held, stays []transport.Address
 	for _, u := range units {
-		held = append(held, listensAt(u.config)...)
+		held = append(held, u.config.ListensAt()...)
 	}
 	for _, n := range next {
-		stays = append(stays, listensAt(n.Config)...)
+		stays = append(stays, n.Config.ListensAt()...)
 	}
 	for _, n := range next {
 		mode, err := n.Config.Node.ParseSocketMode()
 		if err != nil {
 			return about(n.Name, err)
 		}
-		for _, at := range listensAt(n.Config) {
+		for _, at := range n.Config.ListensAt() {
 			if slices.Contains(held, at) {
 				continue
 			}
@@ -61,38 +60,4 @@ func isGivenUp(at transport.Address, held, stays []transport.Address) bool {
 		return transport.Scheme(other) == transport.Scheme(at) && other.Port == at.Port &&
 			!slices.Contains(stays, other)
 	})
-}
-
-// listensAt are the addresses that a configuration listens at, which is valid.
-func listensAt(c config.Config) (all []transport.Address) {
-	add := func(a transport.Address, err error) {
-		if err == nil {
-			all = append(all, a)
-		}
-	}
-	for _, i := range c.Inlets {
-		if i.Listen != config.Stdio {
-			add(i.Address())
-		}
-	}
-	for _, e := range entrances(c) {
-		for _, text := range e.Listens() {
-			add(config.ParseListen(text))
-		}
-	}
-	return all
-}
-
-// entrances are by which links come in.
-func entrances(c config.Config) (all []config.Entrance) {
-	for _, o := range c.Outlets {
-		all = append(all, o.Entrance)
-	}
-	for _, r := range c.Relays {
-		all = append(all, r.Entrance)
-	}
-	for _, b := range c.Bridges {
-		all = append(all, b.Entrance)
-	}
-	return all
 }

@@ -49,29 +49,7 @@ func serve(t *testing.T, c Config) string {
 // get asks once, with a token if there is one.
 func get(t *testing.T, url, token string) (code int, body string) {
 	t.Helper()
-	return ask(t, http.MethodGet, url, token)
-}
-
-func ask(t *testing.T, method, url, token string) (code int, body string) {
-	t.Helper()
-	q, err := http.NewRequestWithContext(testkit.Context(t), method, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if token != "" {
-		q.Header.Set("Authorization", token)
-	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	a, err := client.Do(q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Body.Close()
-	b, err := io.ReadAll(a.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a.StatusCode, string(b)
+	return testkit.Ask(t, http.MethodGet, url, token)
 }
 
 func TestPages(t *testing.T) {
@@ -104,7 +82,7 @@ func TestPages(t *testing.T) {
 		t.Errorf("it lives, and says %d", code)
 	}
 	for _, method := range []string{http.MethodPost, http.MethodDelete, http.MethodConnect} {
-		if code, _ := ask(t, method, url+"/metrics", ""); code != 405 {
+		if code, _ := testkit.Ask(t, method, url+"/metrics", ""); code != 405 {
 			t.Errorf("%s: %d", method, code)
 		}
 	}

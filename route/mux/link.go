@@ -290,18 +290,28 @@ func (l *Link) sendReset() {
 	}
 }
 
+// cutLocked returns why the link has ended otherwise than by its ends, or nil.
+func (l *Link) cutLocked() error {
+	switch {
+	case l.closed:
+		return net.ErrClosed
+	case l.wasReset:
+		return errReset
+	case l.muxEnded:
+		return errEnded
+	}
+	return nil
+}
+
 // AwaitReset implements netio.ResetAwaiter.
 func (l *Link) AwaitReset() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
+		err := l.cutLocked()
 		switch {
-		case l.closed:
-			return net.ErrClosed
-		case l.wasReset:
-			return errReset
-		case l.muxEnded:
-			return errEnded
+		case err != nil:
+			return err
 		case l.sentEnd:
 			return nil
 		case l.readBy.passed():
@@ -407,13 +417,10 @@ func (l *Link) AwaitTaken(by time.Time) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
+		err := l.cutLocked()
 		switch {
-		case l.closed:
-			return net.ErrClosed
-		case l.wasReset:
-			return errReset
-		case l.muxEnded:
-			return errEnded
+		case err != nil:
+			return err
 		case l.acknowledged:
 			return nil
 		case !time.Now().Before(by):

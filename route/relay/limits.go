@@ -1,6 +1,10 @@
 package relay
 
-import "time"
+import (
+	"time"
+
+	"github.com/secureportal/sp/route"
+)
 
 // Limits and times that both sides keep to.
 const (
@@ -25,6 +29,9 @@ const (
 	leftAfter     = 5 * time.Second        // for a process that has ended its session to come back
 	leftFor       = 5 * time.Minute        // for which it is remembered that one has left
 )
+
+// standbyUnderWay is for how long a standby link may come after its lease has ended.
+const standbyUnderWay = route.DefaultConnectTimeout
 
 // How fast outlets are told of a new list of nodes: each of them will ask for it.
 const (

@@ -59,6 +59,8 @@ type Server struct {
 	leases map[keyID]*Lease // that standby links may belong to
 	vigils map[*vigil]struct{}
 
+	ended endedKeys
+
 	left left // of processes that shared names
 
 	watchesTrust bool
@@ -259,6 +261,7 @@ func (s *Server) removeKey(l *Lease) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.leases, l.key.id)
+	s.ended.add(l.key)
 }
 
 // hold answers a claim, and returns when the lease is not ready any more. What is in use then goes
@@ -452,16 +455,12 @@ func (s *Server) standby(_ context.Context, q *route.Request) error {
 	return nil
 }
 
-// Why a standby link is refused is the relay's own affair: who asks is told nothing. One whose
-// lease has just ended was under way then, which is ordinary.
-var (
-	errNoLease = fmt.Errorf("standby link of a lease that has ended: %w", channel.ErrClosed)
-	errNoProof = errors.New("standby link whose proof is wrong")
-)
+// errNoLease is the relay's own affair: who asks is told nothing.
+var errNoLease = errors.New("standby link of a lease that is not there, or whose proof is wrong")
 
 // verify finds the lease that a standby link's payload proves to belong to.
 func (s *Server) verify(payload []byte) (*Lease, uint64, error) {
-	refused := route.RefuseBecause(wire.NotTrusted, "", errNoProof)
+	refused := route.RefuseBecause(wire.NotTrusted, "", errNoLease)
 	id, number, ok := parseProof(payload)
 	if !ok {
 		return nil, 0, refused
@@ -469,11 +468,11 @@ func (s *Server) verify(payload []byte) (*Lease, uint64, error) {
 	s.mu.Lock()
 	l, ok := s.leases[id]
 	s.mu.Unlock()
-	if !ok {
-		return nil, 0, route.RefuseBecause(wire.NotTrusted, "", errNoLease)
+	switch {
+	case ok && l.key.verifies(payload, number):
+		return l, number, nil
+	case s.ended.verifies(payload, id, number):
+		return nil, 0, route.RefuseBecause(wire.NotTrusted, "", errLeaseOver)
 	}
-	if !l.key.verifies(payload, number) {
-		return nil, 0, refused
-	}
-	return l, number, nil
+	return nil, 0, refused
 }

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -105,34 +104,18 @@ type proxySaid struct{ reads, says string }
 // fakeProxy says the same to everybody.
 func fakeProxy(t *testing.T, all ...proxySaid) (at string) {
 	t.Helper()
-	l := testkit.Listen(t)
-	var tasks sync.WaitGroup
-	tasks.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
+	return testkit.Serve(t, func(c net.Conn) {
+		testkit.Hurry(t, c)
+		for _, one := range all {
+			got := make([]byte, len(one.reads))
+			if _, err := io.ReadFull(c, got); err != nil || string(got) != one.reads {
+				t.Errorf("the proxy is told %q, %v, want %q", got, err, one.reads)
 				return
 			}
-			tasks.Go(func() {
-				defer c.Close()
-				testkit.Hurry(t, c)
-				for _, one := range all {
-					got := make([]byte, len(one.reads))
-					if _, err := io.ReadFull(c, got); err != nil || string(got) != one.reads {
-						t.Errorf("the proxy is told %q, %v, want %q", got, err, one.reads)
-						return
-					}
-					_, _ = io.WriteString(c, one.says)
-				}
-				_, _ = io.Copy(io.Discard, c)
-			})
+			_, _ = io.WriteString(c, one.says)
 		}
+		_, _ = io.Copy(io.Discard, c)
 	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		tasks.Wait()
-	})
-	return l.Addr().String()
 }
 
 // What a proxy is told, and what is made of its answer.
