@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/secureportal/sp/cli/config"
@@ -16,17 +15,57 @@ import (
 	"github.com/secureportal/sp/route/transport"
 )
 
-// member is one daemon of a group.
+// member is one node of a group.
 type member struct {
+	name   string   // of the node, in the log; empty for the one that has only inlets
 	names  []string // of its portals, in the order of the configuration
 	config config.Config
-	daemon *daemon.Daemon
 }
 
-// group is the daemons that one process has beside what it does otherwise. The portals have names.
+// group is what one process runs beside what it does otherwise. The portals have names.
 type group struct {
 	members []member
+	daemon  *daemon.Daemon
 	changed chan struct{} // gets something when a portal may have become ready
+}
+
+// groupPortal is one portal as it is now.
+type groupPortal struct {
+	name   string
+	outlet *config.Outlet // nil: an inlet
+	status daemon.PortalStatus
+}
+
+// openGroup starts all members.
+func openGroup(ctx context.Context, members []member, o daemon.Options) (*group, error) {
+	g := &group{members: members, changed: make(chan struct{}, 1)}
+	o.Notify = func(daemon.Event) {
+		select {
+		case g.changed <- struct{}{}:
+		default:
+		}
+	}
+	var all []daemon.Named
+	for _, m := range members {
+		all = append(all, daemon.Named{Name: m.name, Config: m.config})
+	}
+	var err error
+	g.daemon, err = daemon.StartAll(ctx, all, o)
+	return g, err
+}
+
+func (g *group) portals() (all []groupPortal) {
+	status := g.daemon.Status().Portals
+	for _, m := range g.members {
+		for i, name := range m.names {
+			p := groupPortal{name: name, status: status[len(all)]}
+			if len(m.config.Outlets) > 0 {
+				p.outlet = &m.config.Outlets[i]
+			}
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // ready returns when all portals have been reached, or why one could not be within timeout.
@@ -57,49 +96,21 @@ func (g *group) ready(ctx context.Context, timeout time.Duration) error {
 
 // firstUnready is a portal that is not ready, and its name; nil if all are.
 func (g *group) firstUnready() (string, *daemon.PortalStatus) {
-	for _, m := range g.members {
-		for i, p := range m.daemon.Status().Portals {
-			if !p.Ready {
-				return m.names[i], &p
-			}
+	for _, p := range g.portals() {
+		if !p.status.Ready {
+			return p.name, &p.status
 		}
 	}
 	return "", nil
 }
 
-// each calls do for all members at the same time, and returns when all have done it.
-func (g *group) each(do func(*daemon.Daemon) error) error {
-	var tasks sync.WaitGroup
-	errs := make([]error, len(g.members))
-	for i, m := range g.members {
-		tasks.Go(func() { errs[i] = do(m.daemon) })
-	}
-	tasks.Wait()
-	return errors.Join(errs...)
-}
-
-func (g *group) close() { _ = g.each((*daemon.Daemon).Close) }
-
-// shutdown ends all as daemon.Shutdown does.
-func (g *group) shutdown() error { return g.each((*daemon.Daemon).Shutdown) }
-
-// confine has the process give up what none of the members needs.
-func (g *group) confine() {
-	var daemons []*daemon.Daemon
-	var configs []config.Config
-	for _, m := range g.members {
-		daemons, configs = append(daemons, m.daemon), append(configs, m.config)
-	}
-	daemon.Confine(daemons, configs)
-}
-
 // sayServed tells how the outlets are reached, as they themselves would.
 func (g *group) sayServed(w io.Writer) {
-	for _, m := range g.members {
-		status := m.daemon.Status()
-		for i, o := range m.config.Outlets {
-			e := daemon.Event{Identifier: status.Identifier, Portal: status.Portals[i]}
-			fmt.Fprintf(w, "sp: %s: %s\n", m.names[i], inletCommandLine(o.Entrance, e))
+	id := g.daemon.Status().Identifier
+	for _, p := range g.portals() {
+		if p.outlet != nil {
+			e := daemon.Event{Identifier: id, Portal: p.status}
+			fmt.Fprintf(w, "sp: %s: %s\n", p.name, inletCommandLine(p.outlet.Entrance, e))
 		}
 	}
 }
@@ -113,20 +124,16 @@ type words struct {
 
 func (g *group) words() words {
 	var all words
-	for _, m := range g.members {
-		portals := m.daemon.Status().Portals
-		for i, p := range portals {
-			n := config.Named{Name: m.names[i]}
-			if p.Kind == daemon.InletKind {
-				all.addAddress(n, p.Address)
-				continue
-			}
-			o := m.config.Outlets[i]
-			target, _ := o.TargetAddress() // it is valid
-			all.addAddress(n, transport.Format(target))
-			if to := routesTo(o.Entrance, p); len(to) > 0 {
-				all.add(n, "route", to[0])
-			}
+	for _, p := range g.portals() {
+		n := config.Named{Name: p.name}
+		if p.outlet == nil {
+			all.addAddress(n, p.status.Address)
+			continue
+		}
+		target, _ := p.outlet.TargetAddress() // it is valid
+		all.addAddress(n, transport.Format(target))
+		if to := routesTo(p.outlet.Entrance, p.status); len(to) > 0 {
+			all.add(n, "route", to[0])
 		}
 	}
 	return all

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -10,7 +9,6 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/secureportal/sp/cli/config"
-	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/portal"
 )
@@ -110,10 +108,11 @@ func runRun(c *call) error {
 	options.Confine = false // the command would be as well
 	group, err := openGroup(c.ctx, plan, options)
 	if err == nil {
-		err = group.ready(c.ctx, c.duration("timeout"))
+		if err = group.ready(c.ctx, c.duration("timeout")); err != nil {
+			_ = group.daemon.Close()
+		}
 	}
 	if err != nil {
-		group.close()
 		if ended := c.process.signals.ended(); ended != nil {
 			return ended
 		}
@@ -123,16 +122,16 @@ func runRun(c *call) error {
 	words := group.words()
 	running, err := c.start(path, words.replaceAll(c.args), words.addTo(environment))
 	if err != nil {
-		group.close()
+		_ = group.daemon.Close()
 		return err
 	}
 	if confined {
-		group.confine()
+		group.daemon.Confine()
 	}
 	ended := running.wait()
 	c.process.signals.passTo(nil)
 	c.process.stop() // the next signal ends what is waited for now
-	if err := group.shutdown(); err != nil {
+	if err := group.daemon.Shutdown(); err != nil {
 		options.Logger.Warn("at the end", "error", err)
 	}
 	return ended
@@ -211,7 +210,7 @@ func runOutletOf(c *call, s config.Named, only bool) (member, error) {
 	out := config.Outlet{Entrance: entranceConfig(c), Target: s.Value}
 	out.Name = s.Name
 	all := member{
-		names:  []string{s.Name},
+		name: s.Name, names: []string{s.Name},
 		config: config.Config{Node: nodeConfig(c), Outlets: []config.Outlet{out}},
 	}
 	if err := all.config.Validate(); err != nil {
@@ -249,23 +248,4 @@ func runInlets(c *call, to []config.Named, ticket *identity.Ticket) (member, err
 			config.Inlet{Listen: loopbackFree, To: []string{text}})
 	}
 	return all, all.config.Validate()
-}
-
-// openGroup starts all daemons of a plan. The group is there to be closed even with an error.
-func openGroup(ctx context.Context, plan []member, o daemon.Options) (*group, error) {
-	g := &group{changed: make(chan struct{}, 1)}
-	for _, m := range plan {
-		o.Notify = func(daemon.Event) {
-			select {
-			case g.changed <- struct{}{}:
-			default:
-			}
-		}
-		var err error
-		if m.daemon, err = daemon.Start(ctx, m.config, o); err != nil {
-			return g, err
-		}
-		g.members = append(g.members, m)
-	}
-	return g, nil
 }

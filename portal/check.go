@@ -114,13 +114,6 @@ func (c *Check) Run(ctx context.Context) {
 	}
 }
 
-func orElse(d, otherwise time.Duration) time.Duration {
-	if d > 0 {
-		return d
-	}
-	return otherwise
-}
-
 // ask asks once, and returns why the service is not well.
 func (c *Check) ask(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)

@@ -29,9 +29,11 @@ func loggerOr(l *slog.Logger) *slog.Logger {
 	return l
 }
 
-func orDefault(d time.Duration) time.Duration {
+func orDefault(d time.Duration) time.Duration { return orElse(d, DefaultConnectTimeout) }
+
+func orElse(d, otherwise time.Duration) time.Duration {
 	if d > 0 {
 		return d
 	}
-	return DefaultConnectTimeout
+	return otherwise
 }

@@ -21,6 +21,7 @@ import (
 // browser finds a page.
 func TestBehindNginx(t *testing.T) {
 	t.Parallel()
+	const cutAfter = 3 * time.Second
 	curl := testenv.NeedTool(t, "curl")
 	testenv.NeedTool(t, "nginx")
 	u := newPerson(t)
@@ -29,9 +30,9 @@ func TestBehindNginx(t *testing.T) {
 	behind := strings.TrimSuffix(strings.TrimPrefix(relay, "ws://"), "/sp")
 	where := nginx(t, fmt.Sprintf(`listen %%s ssl; ssl_certificate %s; ssl_certificate_key %s;
 		location / {
-			proxy_pass http://%s; proxy_http_version 1.1; proxy_read_timeout 3s;
+			proxy_pass http://%s; proxy_http_version 1.1; proxy_read_timeout %s;
 			proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";
-		}`, show[1], show[3], behind))
+		}`, show[1], show[3], behind, cutAfter))
 	often := append([]string{"--keepalive", "300ms"}, believe...)
 	m := newMirror(t, bothWays()/2)
 	outlet := u.startNamed("wss://"+where+"/sp", "db", m.address, often...)
@@ -42,7 +43,7 @@ func TestBehindNginx(t *testing.T) {
 	idle := dial(t, listens)
 	send(t, idle, string(askEcho))
 	m.transfers(t, listens)
-	<-time.After(7 * time.Second)
+	<-time.After(2*cutAfter + time.Second) // the subject
 	if err := echoes(idle, "still here"); err != nil {
 		t.Error(err)
 	}

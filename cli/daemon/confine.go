@@ -12,32 +12,15 @@ import (
 	"github.com/secureportal/sp/route/transport"
 )
 
-// confine has the process give up what some configurations do not need: their listeners are open,
-// and their files known. What the system cannot do is logged, and no error.
-func (d *Daemon) confine(all []Named) { d.confineTo(d.needs(all)) }
+// Confine does what Options.Confine does, for who has something to do between the start and that. It
+// is called once, before any change.
+func (d *Daemon) Confine() { d.confineTo(d.needs()) }
 
-// Confine does for a process of several daemons what Options.Confine does for one of one. Each of
-// them runs the configuration at its place. It is called once.
-func Confine(all []*Daemon, configs []config.Config) {
+// needs is what the daemon needs from now on: its listeners are open, and its files known.
+func (d *Daemon) needs() confine.Needs {
 	var needs confine.Needs
-	for i, d := range all {
-		one := d.needs([]Named{{Config: configs[i]}})
-		needs.ReadIn = append(needs.ReadIn, one.ReadIn...)
-		needs.WriteIn = append(needs.WriteIn, one.WriteIn...)
-		needs.RemoveIn = append(needs.RemoveIn, one.RemoveIn...)
-		needs.Listen = append(needs.Listen, one.Listen...)
-		needs.Connect = append(needs.Connect, one.Connect...)
-		needs.ListenAnywhere = needs.ListenAnywhere || one.ListenAnywhere
-		needs.ConnectAnywhere = needs.ConnectAnywhere || one.ConnectAnywhere
-	}
-	all[0].confineTo(needs)
-}
-
-// needs is what the daemon needs from now on, which runs some configurations.
-func (d *Daemon) needs(all []Named) confine.Needs {
-	var needs confine.Needs
-	for i, u := range d.allUnits() {
-		addNeeds(&needs, all[i].Config, u.site.files())
+	for _, u := range d.allUnits() {
+		addNeeds(&needs, u.config, u.site.files())
 		u.site.proxies.each(func(p *transport.Proxy) { addAddress(&needs, p.Address()) })
 		for _, p := range u.site.allParts() {
 			if in, ok := p.(*inlet); ok {
@@ -67,6 +50,8 @@ func (d *Daemon) needs(all []Named) confine.Needs {
 	return needs
 }
 
+// confineTo has the process give up everything else. What the system cannot do is logged, and no
+// error.
 func (d *Daemon) confineTo(needs confine.Needs) {
 	for _, folder := range needs.WriteIn {
 		// The one of the known histories may not be there yet, and what is not cannot be kept.

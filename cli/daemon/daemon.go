@@ -193,7 +193,7 @@ func StartAll(ctx context.Context, all []Named, o Options) (*Daemon, error) {
 		return nil, err
 	}
 	if o.Confine {
-		d.confine(all)
+		d.Confine()
 	}
 	if after := shortestIdle(all); after > 0 {
 		d.idle.watch(after, func() { d.notify(Event{Kind: Idle}) })
