@@ -12,8 +12,8 @@ import (
 	"github.com/secureportal/sp/route/transport"
 )
 
-// Confine does what Options.Confine does, for who has something to do between the start and that. It
-// is called once, before any change.
+// Confine does what Options.Confine does, for who has something to do between the start and that.
+// It is called once, before any change.
 func (d *Daemon) Confine() { d.confineTo(d.needs()) }
 
 // needs is what the daemon needs from now on: its listeners are open, and its files known.
