@@ -32,6 +32,12 @@ func nodeConfig(c *call) config.Node {
 		TLSCert:        c.text("tls-cert"),
 		TLSKey:         c.text("tls-key"),
 		TLSCA:          c.text("tls-ca"),
+		ACME: config.ACME{
+			Hosts:  c.list("acme"),
+			Server: c.text("acme-server"),
+			Email:  c.text("acme-email"),
+			Folder: c.text("acme-folder"),
+		},
 		Limits: config.Limits{
 			Connections:     c.number("max-connections"),
 			PerIdentity:     c.number("max-per-identity"),

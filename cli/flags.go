@@ -199,6 +199,25 @@ func certificateFlags() []cli.Flag {
 			Name: "tls-key", Category: tlsCategory, TakesFile: true,
 			Usage: "`FILE` with the key of that certificate (PEM)",
 		},
+		&cli.StringSliceFlag{
+			Name: "acme", Category: tlsCategory,
+			Usage: "get the certificate for `HOST`, and renew it, by ACME, in place of --tls-cert " +
+				"(repeatable): the authority comes to port 443 of HOST, which has to lead to a tls:// or " +
+				"wss:// listener here; you agree to its terms",
+		},
+		&cli.StringFlag{
+			Name: "acme-server", Category: tlsCategory, DefaultText: "Let's Encrypt",
+			Usage: "ask the authority whose directory is at `URL`",
+		},
+		&cli.StringFlag{
+			Name: "acme-email", Category: tlsCategory,
+			Usage: "`ADDRESS` that the authority may write to",
+		},
+		&cli.StringFlag{
+			Name: "acme-folder", Category: tlsCategory, TakesFile: true,
+			DefaultText: "~/.local/state/sp/acme",
+			Usage:       "keep certificates and keys of --acme in `FOLDER`",
+		},
 	}
 }
 

@@ -37,6 +37,7 @@ var required = map[string]string{
 // samples are values that keys can have, where any text will not do, and what else they take.
 func samples(t *testing.T) map[string]string {
 	who := testkit.NewIdentity(t).Identifier().String()
+	const acme = "'h.example'\nlisten = 'tls://:9'"
 	return map[string]string{
 		"allow": "['" + who + "']", "deny": "['" + who + "']", "authority": "['" + who + "']",
 		"relay-identity": "['" + who + "']\nrelay = 'r:1'\nname = 'x'",
@@ -51,6 +52,10 @@ func samples(t *testing.T) map[string]string {
 		"replace":   "true\nrelay = 'r:1'",
 		"share":     "true\nrelay = 'r:1'",
 		"tls-cert":  "'/c'\ntls-key = '/k'", "tls-key": "'/k'\ntls-cert = '/c'",
+		"acme":                acme,
+		"acme-server":         "'https://ca.example/dir'\nacme = " + acme,
+		"acme-email":          "'a@b.example'\nacme = " + acme,
+		"acme-folder":         "'/f'\nacme = " + acme,
 		"proxy":               "'http://u@p:1'",
 		"proxy-password-file": "'/w'\nproxy = 'http://u@p:1'",
 		"check":               "'tcp'", "check-interval": "'7s'\ncheck = 'tcp'",
@@ -288,7 +293,7 @@ func TestTicketIsFile(t *testing.T) {
 	}
 }
 
-// everything is a file with every key of every role.
+// everything is a file with every key of every role, but for those of another certificate.
 func everything(t *testing.T) string {
 	some := samples(t)
 	some["require"] = "['role=db']" // the others are there
@@ -305,6 +310,7 @@ func everything(t *testing.T) string {
 			line := name + " = " + sampleOf(f, some) + "\n"
 			switch {
 			case notKeys[name] != "", name == "ticket":
+			case strings.HasPrefix(name, "acme"): // does not stand beside tls-cert
 			case slices.Contains(processKeys, name):
 				top[name] = line
 			default:
@@ -323,6 +329,8 @@ func TestPrintedFile(t *testing.T) {
 		"identity = 'k'\nallow-anyone = true\ndeny-file = 'd'\n[outlet.b]\nrelay = 'r:1'\n" +
 			"target = 'unix:x'\n[inlet.\"c.d\"]\nlisten = ':1'\nto = 'h:1'\ndrain = '0s'\n" +
 			"allow-file = []\ncredential = \"a\\\"b\\u00e9\"\n",
+		"[relay.a]\nlisten = ['tls://:443']\nacme = ['h.example']\nacme-email = 'a@b.example'\n" +
+			"acme-server = 'https://ca.example/'\nacme-folder = '/f'\n",
 		everything(t),
 	} {
 		f := read(t, text)

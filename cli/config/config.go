@@ -145,16 +145,23 @@ func (c Config) validateServices() error {
 	return nil
 }
 
-// validateTLS wants a certificate for who listens over TLS.
+// validateTLS wants a certificate for who listens over TLS, and a listener for who asks for one.
 func (c Config) validateTLS() error {
+	asks := len(c.Node.ACME.Hosts) > 0
 	for _, e := range c.entrances() {
-		for _, listen := range e.Listens() {
-			if a, err := ParseListen(listen); err != nil || !transport.OverTLS(a) || c.Node.TLSCert != "" {
-				continue
-			}
-			return fieldError("tls-cert", "{listen} %s takes a certificate: {tls-cert} and {tls-key}; "+
-				"behind a proxy that has them, it is ws://", listen)
+		listen := e.overTLS()
+		switch {
+		case listen == "":
+		case asks:
+			return nil
+		case c.Node.TLSCert == "":
+			return fieldError("tls-cert", "{listen} %s takes a certificate: {tls-cert} and {tls-key}, "+
+				"or {acme}; behind a proxy that has them, it is ws://", listen)
 		}
+	}
+	if asks {
+		return fieldError("acme", "{acme} stands without a {listen} of tls:// or wss://, where the "+
+			"authority would look for the certificate's owner")
 	}
 	return nil
 }

@@ -99,6 +99,19 @@ func (e Entrance) Listens() []string {
 	return append([]string{e.Listen}, e.AlsoListen...)
 }
 
+// overTLS returns one of Listens that is over TLS, or nothing.
+func (e Entrance) overTLS() string {
+	for _, listen := range e.Listens() {
+		if a, err := ParseListen(listen); err == nil && transport.OverTLS(a) {
+			return listen
+		}
+	}
+	return ""
+}
+
+// OverTLS tells whether links come in over TLS.
+func (e Entrance) OverTLS() bool { return e.overTLS() != "" }
+
 // ParseListen reads where links come in: what Listen may hold.
 func ParseListen(text string) (Address, error) {
 	a, err := transport.ParseListen(text, "")

@@ -78,6 +78,9 @@ type Node struct {
 	// listen over TLS with. They are read again when they change. Fields "tls-cert" and "tls-key".
 	TLSCert, TLSKey string
 
+	// ACME has the node get a certificate by itself, in place of TLSCert and TLSKey.
+	ACME ACME
+
 	// TLSCA is a file with the certificates of those by whom the certificates of far ends must be
 	// signed, where links are made over TLS. Empty means whom the system believes; what is wrong is
 	// logged then, and no more: see transport.TLSConfig. Field "tls-ca".
@@ -123,7 +126,12 @@ func (n Node) Validate() error {
 	if _, err := n.ParseBind(); err != nil {
 		return err
 	}
+	if err := n.ACME.Validate(); err != nil {
+		return err
+	}
 	switch {
+	case n.TLSCert != "" && len(n.ACME.Hosts) > 0:
+		return fieldError("acme", "{acme} stands beside {tls-cert}: which certificate is it to be?")
 	case n.TLSCert != "" && n.TLSKey == "":
 		return fieldError("tls-key", "{tls-cert} stands without {tls-key}")
 	case n.TLSCert == "" && n.TLSKey != "":

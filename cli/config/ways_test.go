@@ -22,9 +22,28 @@ func TestWays(t *testing.T) {
 		"with one": {
 			Config{Node: Node{TLSCert: "c", TLSKey: "k"}, Relays: relay("wss://:443/sp")}, "",
 		},
-		"half of one":     {Config{Node: Node{TLSCert: "c"}}, "tls-key"},
-		"the other half":  {Config{Node: Node{TLSKey: "k"}}, "tls-cert"},
-		"no such address": {Config{Relays: relay(":1", "wss://:x/")}, "listen"},
+		"asking for one": {
+			Config{Node: Node{ACME: ACME{Hosts: []string{"h.example"}}}, Relays: relay("wss://:443/sp")}, "",
+		},
+		"asking, and one": {Config{Node: Node{
+			ACME: ACME{Hosts: []string{"h.example"}}, TLSCert: "c", TLSKey: "k",
+		}, Relays: relay("wss://:443/sp")}, "acme"},
+		"asking for nothing": {
+			Config{Node: Node{ACME: ACME{Hosts: []string{"h.example"}}}, Relays: relay(":4000")}, "acme",
+		},
+		"asking for an address": {
+			Config{Node: Node{ACME: ACME{Hosts: []string{"10.0.0.1"}}}, Relays: relay("tls://:443")}, "acme",
+		},
+		"asking for a word": {
+			Config{Node: Node{ACME: ACME{Hosts: []string{"relay"}}}, Relays: relay("tls://:443")}, "acme",
+		},
+		"asking in the clear": {Config{Node: Node{
+			ACME: ACME{Hosts: []string{"h.example"}, Server: "http://ca.example/"},
+		}, Relays: relay("tls://:443")}, "acme-server"},
+		"an authority alone": {Config{Node: Node{ACME: ACME{Server: "https://ca.example/"}}}, "acme"},
+		"half of one":        {Config{Node: Node{TLSCert: "c"}}, "tls-key"},
+		"the other half":     {Config{Node: Node{TLSKey: "k"}}, "tls-cert"},
+		"no such address":    {Config{Relays: relay(":1", "wss://:x/")}, "listen"},
 		"twice": {
 			Config{Relays: append(relay("ws://:1/a"), relay(":2", "ws://:1/a")...)}, "listen",
 		},

@@ -76,6 +76,12 @@ func (d *Daemon) confineTo(needs confine.Needs) {
 // addNeeds adds what a configuration needs once it runs, and reads these files again.
 func addNeeds(needs *confine.Needs, c config.Config, files []string) {
 	t := c.Node.Trust
+	if a := c.Node.ACME; len(a.Hosts) > 0 {
+		if folder, err := a.FolderPath(); err == nil {
+			needs.WriteIn = append(needs.WriteIn, folder)
+		}
+		needs.Connect = append(needs.Connect, a.ServerPort())
+	}
 	needs.ReadIn = append(needs.ReadIn, confine.Folders(files...)...)
 	needs.WriteIn = append(needs.WriteIn, writeFolders(c)...)
 	if len(c.Outlets) > 0 && len(t.AllowFiles) > 0 { // tickets are redeemed

@@ -115,6 +115,9 @@ func newSite(
 	if s.proxies, err = newProxies(n, s.logger); err != nil {
 		return nil, err
 	}
+	if s.acme, err = s.newACME(); err != nil {
+		return nil, err
+	}
 	s.trust.Self = s.self.Identifier()
 	if s.ticket != nil {
 		s.trust.Allow = append(s.trust.Allow, s.ticket.Issuer())
@@ -197,7 +200,7 @@ func (s *site) nodeConfig() (route.Config, error) {
 		SocketMode: mode, Audit: s.options.Audit,
 		LogForwarded: s.options.LogConnections == portal.LogAll, Logger: s.logger, Hint: s.options.Hint,
 		Turned: s.turned,
-		TLS:    s.tls.config(),
+		TLS:    s.acme.show(s.tls.config()),
 		Proxy:  s.proxies.leadTo, From: from,
 	}, err
 }

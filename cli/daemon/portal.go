@@ -111,7 +111,10 @@ func (p *running) status() PortalStatus {
 // plan is what a configuration asks for: its portals, in the order in which they are started.
 func (s *site) plan(c config.Config) []*running {
 	var all []*running
-	add := func(kind Kind, name string, of any, parts ...planned) {
+	add := func(kind Kind, name string, of any, at config.Entrance, parts ...planned) {
+		if s.acme != nil && at.OverTLS() {
+			parts = append(parts, s.planACME())
+		}
 		all = append(all, &running{
 			site: s, kind: kind, name: name, key: keyOf(string(kind), of), plan: parts,
 		})
@@ -122,16 +125,16 @@ func (s *site) plan(c config.Config) []*running {
 			parts = append(parts, s.planName(o.Entrance))
 		}
 		parts = append(parts, s.planEntrance(s.main, o.Entrance)...)
-		add(OutletKind, o.ServiceName(), o, parts...)
+		add(OutletKind, o.ServiceName(), o, o.Entrance, parts...)
 	}
 	for _, r := range c.Relays {
-		add(RelayKind, r.Listen, r, s.planRelay(r))
+		add(RelayKind, r.Listen, r, r.Entrance, s.planRelay(r))
 	}
 	for _, b := range c.Bridges {
-		add(BridgeKind, b.Listen, b, s.planBridge(b))
+		add(BridgeKind, b.Listen, b, b.Entrance, s.planBridge(b))
 	}
 	for _, i := range c.Inlets {
-		add(InletKind, i.Listen, i, s.planInlet(i))
+		add(InletKind, i.Listen, i, config.Entrance{}, s.planInlet(i))
 	}
 	return all
 }

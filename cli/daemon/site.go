@@ -31,6 +31,7 @@ type site struct {
 	ticket    *identity.Ticket   // to redeem; nil for none
 	presented *presented
 	tls       *tlsFiles
+	acme      *acmeCertificates // nil if none are asked for
 	proxies   *proxies
 	trust     trust.Config    // what all policies have in common
 	base      route.Config    // and all nodes

@@ -62,7 +62,9 @@ func (t *tlsFiles) paths() []string {
 func (t *tlsFiles) config() transport.TLSConfig {
 	c := transport.TLSConfig{Roots: t.roots}
 	if t.cert != nil {
-		c.Certificate = func() (*tls.Certificate, error) { return t.current.Load(), nil }
+		c.Certificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			return t.current.Load(), nil
+		}
 	}
 	return c
 }

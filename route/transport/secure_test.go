@@ -51,7 +51,7 @@ func newCertificate(t testing.TB, names ...string) *tls.Certificate {
 // showing is a configuration with a certificate.
 func showing(c *tls.Certificate) Config {
 	return Config{TLS: TLSConfig{
-		Certificate: func() (*tls.Certificate, error) { return c, nil },
+		Certificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c, nil },
 	}}
 }
 

@@ -31,8 +31,12 @@ var ErrNoCertificate = errors.New("TLS takes a certificate and its key; behind a
 // TLSConfig is what a node shows and believes in TLS. TLS is a carrier: what it protects is whom
 // somebody on the way sees talking, and no more. The zero value has no certificate.
 type TLSConfig struct {
-	// Certificate returns what to show to those who come in. Nil lets nobody listen.
-	Certificate func() (*tls.Certificate, error)
+	// Certificate returns what to show to somebody who comes in. Nil lets nobody listen.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+
+	// Challenges are protocols, beside that of links, by which an authority asks for a certificate
+	// of its own, and for nothing more (RFC 8737).
+	Challenges []string
 
 	// Roots are whom the certificates of others must be from. Nil means the system's: whatever else
 	// is wrong with a certificate is logged then, and harms nothing.
@@ -88,10 +92,8 @@ func (c TLSConfig) verify(host string, s tls.ConnectionState) error {
 // server returns the configuration to listen with.
 func (c TLSConfig) server() *tls.Config {
 	return &tls.Config{
-		MinVersion: tls.VersionTLS12, NextProtos: []string{tlsProtocol},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return c.Certificate()
-		},
+		MinVersion: tls.VersionTLS12, NextProtos: append([]string{tlsProtocol}, c.Challenges...),
+		GetCertificate: c.Certificate,
 	}
 }
 
