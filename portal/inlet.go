@@ -62,7 +62,7 @@ func (i *Inlet) begin(ctx context.Context, app net.Conn, done func()) {
 		done()
 		return
 	}
-	c.proxy().Start(func(err error) {
+	c.proxy(inletTally).Start(func(err error) {
 		i.ended(c, err)
 		done()
 	})
@@ -70,7 +70,7 @@ func (i *Inlet) begin(ctx context.Context, app net.Conn, done func()) {
 
 // carried is a connection of an application's.
 type carried struct {
-	app    netio.Conn
+	app    netio.Conn // nil at an outlet that has not made it
 	began  time.Time
 	stream *route.Stream // nil if there is none
 	follow Follower      // nil if nobody does
@@ -82,7 +82,7 @@ func (i *Inlet) Carry(ctx context.Context, app net.Conn) error {
 	c := &carried{app: wrap(app), began: time.Now()}
 	err := i.accept(ctx, c)
 	if err == nil {
-		err = c.proxy().Run()
+		err = c.proxy(inletTally).Run()
 	}
 	c.end()
 	return err
@@ -133,8 +133,10 @@ func (i *Inlet) ended(c *carried, err error) {
 }
 
 // proxy returns what copies.
-func (c *carried) proxy() *proxy {
-	p := newProxy(c.app, c.stream, inletTally)
+//
+//go:noinline
+func (c *carried) proxy(tally *netio.Tally) *proxy {
+	p := newProxy(c.app, c.stream, tally)
 	if c.follow != nil {
 		c.follow.Opened(c.stream, &p.Proxy)
 	}

@@ -55,6 +55,7 @@ func (l *log) logger() *slog.Logger {
 //
 //	client ── inlet ══ outlet ── service
 type tunnel struct {
+	id            *identity.Identity // of both
 	inlet, outlet *route.Node
 	mu            sync.Mutex
 	to            route.Route  // guarded by mu
@@ -88,7 +89,7 @@ func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 	t.Helper()
 	p := &tunnel{service: testkit.Listen(t), served: make(chan struct{})}
 	id := testkit.NewIdentity(t)
-	p.inlet, p.outlet = newNode(t, id), newNode(t, id)
+	p.id, p.inlet, p.outlet = id, newNode(t, id), newNode(t, id)
 
 	target, _ := transport.FromAddr(p.service.Addr())
 	o := &Outlet{Target: target, Logger: quiet()}

@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -72,54 +71,67 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 	if o.Once && !o.taken.CompareAndSwap(false, true) {
 		return route.Refuse(wire.Busy, "the outlet is for one connection, which somebody else has")
 	}
-	ended, err := o.serve(ctx, q)
-	if o.Ended != nil {
-		o.Ended(cmp.Or(err, ended))
+	c := &carried{began: time.Now()}
+	err := o.open(ctx, q, c)
+	if err != nil {
+		return o.over(q, c, err)
 	}
-	return err
+	o.ended(q, c, c.proxy(outletTally).Run())
+	return nil // what either application does is no error of the outlet's
 }
 
-// serve returns how a stream that was served has ended, and why one was not served.
-func (o *Outlet) serve(ctx context.Context, q *route.Request) (ended, err error) {
+// open makes a connection to the service, and answers. It is a function of its own, as all that is
+// done before a connection is open or when it is not any more, for the sake of the stack of who
+// waits for the end.
+//
+//go:noinline
+func (o *Outlet) open(ctx context.Context, q *route.Request, c *carried) error {
 	header, err := o.header(q)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	began := time.Now()
 	if err := o.Check.refusal(); err != nil {
 		outletRefusals.Inc()
-		return nil, err
+		return err
 	}
 	target, err := o.dial(ctx, header)
 	if err != nil {
 		o.Check.hasten()
 		outletRefusals.Inc()
-		return nil, refusal(err)
+		return refusal(err)
 	}
-	app := wrap(target) // a bare connection cannot be reset, and would end
-	q.Watch(app)
-	defer q.Unwatch(app)
-	outletOpening.Observe(time.Since(began))
-	var follow Follower
+	c.app = wrap(target) // a bare connection cannot be reset, and would end
+	q.Watch(c.app)
+	outletOpening.Observe(time.Since(c.began))
 	if o.Track != nil {
-		follow = o.Track(app)
-		defer follow.Ended()
+		c.follow = o.Track(c.app)
 	}
 	lazy := q.Message.Flags&wire.Lazy != 0
-	stream := q.Accept()
+	c.stream = q.Accept()
 	if lazy {
-		stream.FlushWithin(lazyAnswer)
-	} else if err := stream.Flush(); err != nil {
-		_ = netio.Reset(app)
-		return nil, err
+		c.stream.FlushWithin(lazyAnswer)
+		return nil
 	}
-	copying := newProxy(app, stream, outletTally)
-	if follow != nil {
-		follow.Opened(stream, &copying.Proxy)
+	err = c.stream.Flush()
+	if err != nil {
+		_ = netio.Reset(c.app)
 	}
-	ended = copying.Run()
-	o.ended(app, stream, began, ended)
-	return ended, nil // what either application does is no error of the outlet's
+	return err
+}
+
+// over is what follows the end of a connection to the service, if there is one, and tells that the
+// stream has ended because of err, which it returns.
+//
+//go:noinline
+func (o *Outlet) over(q *route.Request, c *carried, err error) error {
+	if c.app != nil {
+		c.end()
+		q.Unwatch(c.app)
+	}
+	if o.Ended != nil {
+		o.Ended(err)
+	}
+	return err
 }
 
 // dial connects to the service and sends it the header, if there is one.
@@ -160,12 +172,13 @@ func refusal(err error) error {
 	return route.RefuseBecause(wire.Unreachable, "the target cannot be reached", err)
 }
 
-// ended is a function of its own for the sake of the stack of who waits for the end.
+// ended is the end of a connection that was carried: it says how.
 //
 //go:noinline
-func (o *Outlet) ended(app route.Conn, stream *route.Stream, began time.Time, err error) {
+func (o *Outlet) ended(q *route.Request, c *carried, err error) {
 	o.log.log(o.Logger, o.Log, ended{
-		app: app, stream: stream, began: began, err: err,
+		app: c.app, stream: c.stream, began: c.began, err: err,
 		about: []any{"target", transport.Format(o.Target)},
 	})
+	_ = o.over(q, c, err)
 }

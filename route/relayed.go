@@ -61,10 +61,17 @@ func (r *Relayed) enter(q *Request) bool {
 
 // serve does what q asks, now that it has said where it comes from.
 func (r *Relayed) serve(q *Request) {
-	displaced, err := q.slot.Identify(q.source(), r.node.isOfSession(q), time.Now())
-	if r.entered(q, displaced, err) {
+	if r.identify(q) {
 		r.node.serve(r.node.life.ctx, q)
 	}
+}
+
+// identify has the request's slot be one of where it comes from, or resets the link.
+//
+//go:noinline
+func (r *Relayed) identify(q *Request) bool {
+	displaced, err := q.slot.Identify(q.source(), r.node.isOfSession(q), time.Now())
+	return r.entered(q, displaced, err)
 }
 
 func (r *Relayed) entered(q *Request, displaced any, err error) bool {

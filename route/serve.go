@@ -37,17 +37,30 @@ func (n *Node) serveLink(link netio.Conn, slot, carrier *admission.Slot) {
 // serveFlow serves a flow that came in through a secure channel.
 func (n *Node) serveFlow(ctx context.Context, f *channel.Flow) {
 	q := n.newFlowRequest(f)
-	peer := f.Session().Peer().Identifier()
-	if err := n.admission.BeginFlow(peer); err != nil {
-		q.refuse(wire.Status{Code: wire.Busy, Reason: err.Error()})
-		q.awaitEnd()
+	if !n.beginFlow(q) {
 		return
 	}
-	defer n.admission.EndFlow(peer)
 	if q.readInTime() {
 		n.serve(ctx, q)
 	}
+	n.endFlow(q)
 }
+
+// beginFlow counts a flow for its peer until endFlow, or refuses it. Like all that is done before a
+// request is served or after that, it is a function of its own: see serve.
+//
+//go:noinline
+func (n *Node) beginFlow(q *Request) bool {
+	err := n.admission.BeginFlow(q.Session.Peer().Identifier())
+	if err != nil {
+		q.refuse(wire.Status{Code: wire.Busy, Reason: err.Error()})
+		q.awaitEnd()
+	}
+	return err == nil
+}
+
+//go:noinline
+func (n *Node) endFlow(q *Request) { n.admission.EndFlow(q.Session.Peer().Identifier()) }
 
 // serve does what q asks. What runs below it may run for a connection's whole life, so it keeps the
 // stack shallow: whatever can return before does.
@@ -114,6 +127,7 @@ func (n *Node) secure(ctx context.Context, q *Request) error {
 	return n.endpoint.Serve(ctx, acceptSecure(q), n.offers.accept, q.authenticated, n.serveFlow)
 }
 
+//go:noinline
 func acceptSecure(q *Request) *Stream {
 	who := &asker{q.source(), q.slot, q.ordinal(), cameBy(passedBy(q.Message.Return))}
 	stream := q.Accept()

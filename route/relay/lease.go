@@ -241,11 +241,45 @@ func (l *Lease) forward(ctx context.Context, q *route.Request) error {
 	if step, ok := q.TakeInstance(); ok && Instance(step) != l.instance {
 		return route.Refuse(wire.Unreachable, notHere(l.name))
 	}
-	l.parked.begin()
-	defer l.parked.end()
-	if l.sharing != nil {
-		defer l.sharing.comes(q.CameBy())()
+	w := &led{lease: l, went: l.comes(q)}
+	defer w.end()
+	if err := w.use(ctx); err != nil {
+		return err
 	}
+	if !q.IsLed() { // the outlet learns in the session of the claim when this node goes away
+		return q.Forward(w.next)
+	}
+	return q.ForwardTo(w.next, l, l.again)
+}
+
+// led is an inlet's link that leads to the outlet. What has to be done when it does not any more is
+// here, and not in frames of who waits for that: they are of thousands of goroutines.
+type led struct {
+	lease  *Lease
+	went   func()     // counts it no more
+	next   netio.Conn // nil if there is none
+	over   func()     // that one is closed
+	missed func()     // no more is the session
+}
+
+// comes counts an inlet's link until went is called.
+func (l *Lease) comes(q *route.Request) (went func()) {
+	l.parked.begin()
+	if l.sharing == nil {
+		return l.parked.end
+	}
+	byIt := l.sharing.comes(q.CameBy())
+	return func() {
+		byIt()
+		l.parked.end()
+	}
+}
+
+// use makes a link to the outlet, in use until end.
+//
+//go:noinline
+func (w *led) use(ctx context.Context) error {
+	l := w.lease
 	next, err := l.link(ctx)
 	if err != nil {
 		return l.unreachable(err)
@@ -254,13 +288,19 @@ func (l *Lease) forward(ctx context.Context, q *route.Request) error {
 		next.decline()
 		return l.unreachable(trust.ErrNotTrusted)
 	}
-	defer l.used.remove(next.Conn)
-	defer l.session.WouldBeMissed()() // what goes to the outlet does not go through it
-	defer next.use()()
-	if !q.IsLed() { // the outlet learns in the session of the claim when this node goes away
-		return q.Forward(next.Conn)
+	w.next, w.over = next.Conn, next.use()
+	w.missed = l.session.WouldBeMissed() // what goes to the outlet does not go through it
+	return nil
+}
+
+//go:noinline
+func (w *led) end() {
+	if w.next != nil {
+		w.over()
+		w.missed()
+		w.lease.used.remove(w.next)
 	}
-	return q.ForwardTo(next.Conn, l, l.again)
+	w.went()
 }
 
 // again makes one more link to the outlet.
