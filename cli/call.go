@@ -20,6 +20,7 @@ type call struct {
 	stderr io.Writer
 
 	process *process
+	life    *lifeFiles
 
 	flags *cli.Context
 	given map[string]int // flags on the command line, and how many times
@@ -31,7 +32,7 @@ func newCall(c *cli.Context) *call {
 	return &call{
 		ctx: c.Context, process: process, args: c.Args().Slice(),
 		stdin: &input{r: c.App.Reader}, stdout: c.App.Writer, stderr: c.App.ErrWriter,
-		flags: c, given: given,
+		life: newLifeFiles(c), flags: c, given: given,
 	}
 }
 

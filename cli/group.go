@@ -36,9 +36,9 @@ type groupPortal struct {
 	status daemon.PortalStatus
 }
 
-// openGroup starts all members.
-func openGroup(ctx context.Context, members []member, o daemon.Options) (*group, error) {
-	g := &group{members: members, changed: make(chan struct{}, 1)}
+// openGroup starts all members, which sp status finds until end is called.
+func openGroup(c *call, members []member, o daemon.Options) (g *group, end func(), err error) {
+	g = &group{members: members, changed: make(chan struct{}, 1)}
 	o.Notify = func(daemon.Event) {
 		select {
 		case g.changed <- struct{}{}:
@@ -49,9 +49,8 @@ func openGroup(ctx context.Context, members []member, o daemon.Options) (*group,
 	for _, m := range members {
 		all = append(all, daemon.Named{Name: m.name, Config: m.config})
 	}
-	var err error
-	g.daemon, err = daemon.StartAll(ctx, all, o)
-	return g, err
+	g.daemon, end, err = startDaemon(c, all, o)
+	return g, end, err
 }
 
 func (g *group) portals() (all []groupPortal) {

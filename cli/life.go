@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"strconv"
+	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -47,17 +48,21 @@ func idleFlag() cli.Flag {
 	}
 }
 
-// lifeFiles are the files of a role's process.
+// lifeFiles are the files of a role's process. They are safe for concurrent use.
 type lifeFiles struct {
 	pid, ready string // paths; empty if there is none
+
+	mu      sync.Mutex
+	written fs.FileInfo // the ready file as this process has written it; nil if it has not
 }
 
-func (c *call) lifeFiles() lifeFiles {
-	return lifeFiles{pid: c.text("pid-file"), ready: c.text("ready-file")}
+// newLifeFiles are those that the flags of a command name, if it has such flags.
+func newLifeFiles(c *cli.Context) *lifeFiles {
+	return &lifeFiles{pid: c.String("pid-file"), ready: c.String("ready-file")}
 }
 
 // paths are those that there are.
-func (f lifeFiles) paths() (all []string) {
+func (f *lifeFiles) paths() (all []string) {
 	for _, path := range []string{f.pid, f.ready} {
 		if path != "" {
 			all = append(all, path)
@@ -68,7 +73,7 @@ func (f lifeFiles) paths() (all []string) {
 
 // begin writes the one file, and makes sure that the other can be written later. One that somebody
 // has left there who was killed is removed.
-func (f lifeFiles) begin() error {
+func (f *lifeFiles) begin() error {
 	if f.ready != "" {
 		err := os.Remove(f.ready)
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
@@ -89,9 +94,26 @@ func (f lifeFiles) begin() error {
 
 func ownNumber() []byte { return []byte(strconv.Itoa(os.Getpid()) + "\n") }
 
-// end removes the files, but for that of another process that has taken its place.
-func (f lifeFiles) end() {
-	if f.ready != "" {
+// sayReady writes the ready file, if there is one.
+func (f *lifeFiles) sayReady(line string) error {
+	if f.ready == "" {
+		return nil
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	err := atomicfile.ReplaceOpen(f.ready, []byte(line+"\n"))
+	if err == nil {
+		f.written, err = os.Stat(f.ready)
+	}
+	return err
+}
+
+// end removes the files, but for those of another process that has taken this one's place.
+func (f *lifeFiles) end() {
+	f.mu.Lock()
+	written := f.written
+	f.mu.Unlock()
+	if now, err := os.Stat(f.ready); err == nil && written != nil && os.SameFile(now, written) {
 		_ = os.Remove(f.ready)
 	}
 	if f.pid == "" {
@@ -105,10 +127,8 @@ func (f lifeFiles) end() {
 
 // sayReady says that a role is ready, with a line of results to w, and in its file.
 func (c *call) sayReady(w io.Writer, o daemon.Options, line string) {
-	if path := c.lifeFiles().ready; path != "" {
-		if err := atomicfile.ReplaceOpen(path, []byte(line+"\n")); err != nil {
-			o.Logger.Error("the ready file cannot be written", "file", path, "error", err)
-		}
+	if err := c.life.sayReady(line); err != nil {
+		o.Logger.Error("the ready file cannot be written", "file", c.life.ready, "error", err)
 	}
 	say(w, "%s", line)
 }

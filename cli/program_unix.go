@@ -25,9 +25,14 @@ const (
 	stopTakes = time.Second
 )
 
-// passedSignals are those that a program gets besides SIGINT and SIGTERM.
-var passedSignals = []os.Signal{
-	syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
+// passedSignals are those that a program gets besides SIGINT and SIGTERM. SIGUSR1 is for who has a
+// log file.
+func passedSignals(logFile bool) []os.Signal {
+	all := []os.Signal{syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR2}
+	if !logFile {
+		all = append(all, syscall.SIGUSR1)
+	}
+	return all
 }
 
 // program is one that runs. Its methods are safe for concurrent use, but wait is called once, by
@@ -88,13 +93,20 @@ func (p *program) wait() *commandEnd {
 	}
 }
 
-// change returns what the program does next, or with WNOHANG whether it has done anything.
+// change returns what the program does next, or with WNOHANG whether it has done anything. The
+// first process of a container is the parent of all whose own has ended, and nobody else buries
+// them.
 func (p *program) change(flags int) (status syscall.WaitStatus, ok bool) {
+	whom := p.pid
+	if os.Getpid() == 1 {
+		whom = -1
+	}
 	for {
-		pid, err := syscall.Wait4(p.pid, &status, flags|unix.WUNTRACED|unix.WCONTINUED, nil)
-		if err != syscall.EINTR {
-			return status, err == nil && pid == p.pid
+		pid, err := syscall.Wait4(whom, &status, flags|unix.WUNTRACED|unix.WCONTINUED, nil)
+		if err == syscall.EINTR || err == nil && pid > 0 && pid != p.pid {
+			continue
 		}
+		return status, err == nil && pid == p.pid
 	}
 }
 

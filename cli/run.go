@@ -32,7 +32,7 @@ func runPortals(c *call, all config.Config, o daemon.Options) error {
 	if fromTerminal {
 		defer onEach(hangups, c.process.stop)()
 	}
-	files := c.lifeFiles()
+	files := c.life
 	if err := files.begin(); err != nil {
 		return err
 	}
@@ -43,7 +43,7 @@ func runPortals(c *call, all config.Config, o daemon.Options) error {
 		once = watchOne(&o, c.process.stop)
 	}
 	idle := endWhenIdle(&o, c.process.stop)
-	d, endStatus, err := startDaemon(c, all, o)
+	d, endStatus, err := startDaemon(c, []daemon.Named{{Config: all}}, o)
 	if err != nil {
 		return err
 	}
@@ -117,7 +117,7 @@ var errNobodyCame = errors.New("nobody has connected for as long as --idle-exit 
 // runStdio runs a configuration whose one connection is stdin and stdout, until that has ended, or
 // its context has and it has had its time.
 func runStdio(c *call, all config.Config, o daemon.Options) error {
-	files := c.lifeFiles()
+	files := c.life
 	if err := files.begin(); err != nil {
 		return err
 	}
@@ -127,7 +127,7 @@ func runStdio(c *call, all config.Config, o daemon.Options) error {
 	defer end()
 	one := watchOne(&o, end)
 	idle := endWhenIdle(&o, end)
-	d, endStatus, err := startDaemon(c, all, o)
+	d, endStatus, err := startDaemon(c, []daemon.Named{{Config: all}}, o)
 	if err != nil {
 		return err
 	}

@@ -106,8 +106,9 @@ func runRun(c *call) error {
 	environment := takeNotifications(c.environment("to", "serve"))
 	confined := options.Confine
 	options.Confine = false // the command would be as well
-	group, err := openGroup(c.ctx, plan, options)
+	group, endStatus, err := openGroup(c, plan, options)
 	if err == nil {
+		defer endStatus()
 		if err = group.ready(c.ctx, c.duration("timeout")); err != nil {
 			_ = group.daemon.Close()
 		}
@@ -145,7 +146,7 @@ func (c *call) start(path string, args, environment []string) (*program, error) 
 		if <-begun; running != nil {
 			running.signal(s)
 		}
-	}, passedSignals...)
+	}, passedSignals(c.has("log-file"))...)
 	defer close(begun)
 	var err error
 	if running, err = startProgram(path, args, environment); err != nil {

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"sync"
 
-	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/control"
 	"github.com/secureportal/sp/cli/daemon"
 )
@@ -87,7 +86,7 @@ func serveStatus(s *control.Server, d *daemon.Daemon) (end func()) {
 
 // startDaemon starts a daemon that sp status finds until end is called, and then not any more.
 func startDaemon(
-	c *call, all config.Config, o daemon.Options,
+	c *call, all []daemon.Named, o daemon.Options,
 ) (d *daemon.Daemon, end func(), err error) {
 	if !c.has("log-file") {
 		ignoreReopen()
@@ -97,7 +96,7 @@ func startDaemon(
 		return nil, nil, err
 	}
 	confineTo(&o, s)
-	if d, err = daemon.Start(c.ctx, all, o); err != nil {
+	if d, err = daemon.StartAll(c.ctx, all, o); err != nil {
 		if s != nil {
 			s.Close()
 		}

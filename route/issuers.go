@@ -2,7 +2,9 @@ package route
 
 import (
 	"log/slog"
+	"net"
 	"sync"
+	"time"
 
 	"github.com/secureportal/sp/route/transport"
 )
@@ -15,10 +17,20 @@ func (n *Node) transportConfig() transport.Config {
 	c := transport.Config{
 		ConnectTimeout: n.config.ConnectTimeout, Reach: n.config.Reach,
 		SocketMode: n.config.SocketMode, TLS: n.config.TLS,
-		Proxy: n.config.Proxy, From: n.config.From,
+		Proxy: n.config.Proxy, From: n.config.From, AdmitTLS: n.admitTLS,
 	}
 	c.TLS.Seen = n.seenIssuer
 	return c
+}
+
+// admitTLS counts the handshake of TLS that a peer asks for.
+func (n *Node) admitTLS(peer net.Addr) error {
+	now := time.Now()
+	err := n.admission.TLS(n.source(peer), now)
+	if err != nil && n.linkRefusals.Due(now) {
+		n.logger.Warn("refusing links", "peer", peer, "error", err)
+	}
+	return err
 }
 
 // issuers are whose certificates have been told of. It has a lock of its own. The zero value is

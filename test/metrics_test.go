@@ -5,6 +5,7 @@ package test
 import (
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -53,6 +54,24 @@ func (p *process) metrics() map[string]float64 {
 		all[name] = v
 	}
 	return all
+}
+
+// TestMetricsArriveWhole has somebody ask who does not keep the connection: its end is an end.
+func TestMetricsArriveWhole(t *testing.T) {
+	t.Parallel()
+	u := newPerson(t)
+	p, _ := u.startRelay(watched...)
+	c, err := net.Dial("tcp", strings.TrimPrefix(p.metricsAt(), "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	testkit.Hurry(t, c)
+	testkit.Write(t, c, "GET /metrics HTTP/1.0\r\n\r\n")
+	b, err := io.ReadAll(c)
+	if err != nil || !strings.Contains(string(b), "200 OK") {
+		t.Errorf("got %d bytes, and %v", len(b), err)
+	}
 }
 
 // has waits until metrics have these values.

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"crypto/sha256"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"path/filepath"
@@ -100,4 +102,15 @@ func (a ACME) FolderPath() (string, error) {
 	}
 	state, err := userdir.State()
 	return filepath.Join(state, "sp", "acme"), err
+}
+
+// ServerFolder is what is kept of one authority: what another one has signed is no substitute.
+func (a ACME) ServerFolder() (string, error) {
+	folder, err := a.FolderPath()
+	u, _ := url.Parse(a.ServerURL())
+	if err != nil || u == nil {
+		return folder, err
+	}
+	sum := sha256.Sum256([]byte(a.ServerURL()))
+	return filepath.Join(folder, fmt.Sprintf("%s-%x", u.Hostname(), sum[:4])), nil
 }

@@ -20,6 +20,18 @@ type EnvironmentProxies struct {
 	Except string
 }
 
+// Unusable are the variables whose proxies are left out: HTTPS_PROXY, HTTP_PROXY or ALL_PROXY.
+func (e EnvironmentProxies) Unusable() (names []string) {
+	for _, one := range []struct{ name, text string }{
+		{"HTTPS_PROXY", e.HTTPS}, {"HTTP_PROXY", e.HTTP}, {"ALL_PROXY", e.All},
+	} {
+		if one.text != "" && environmentProxy(one.text) == nil {
+			names = append(names, one.name)
+		}
+	}
+	return names
+}
+
 // ParseProxies returns the proxies by which connections go out. The password is not among it.
 func (n Node) ParseProxies() (transport.Proxies, error) {
 	all := transport.Proxies{Except: n.Proxies.Except}

@@ -55,7 +55,7 @@ func (s *site) newACME() (*acmeCertificates, error) {
 	if len(c.Hosts) == 0 {
 		return nil, nil
 	}
-	folder, err := c.FolderPath()
+	folder, err := c.ServerFolder()
 	if err == nil {
 		err = tryFolder(folder)
 	}

@@ -77,7 +77,7 @@ func (d *Daemon) confineTo(needs confine.Needs) {
 func addNeeds(needs *confine.Needs, c config.Config, files []string) {
 	t := c.Node.Trust
 	if a := c.Node.ACME; len(a.Hosts) > 0 {
-		if folder, err := a.FolderPath(); err == nil {
+		if folder, err := a.ServerFolder(); err == nil {
 			needs.WriteIn = append(needs.WriteIn, folder)
 		}
 		needs.Connect = append(needs.Connect, a.ServerPort())

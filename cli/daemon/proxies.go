@@ -20,6 +20,9 @@ type proxies struct {
 	named  transport.Proxies
 	file   *watchedFile // nil if there is none
 
+	unusable []string // variables of the environment
+	said     atomic.Bool
+
 	now atomic.Pointer[transport.Proxies]
 }
 
@@ -30,6 +33,9 @@ func newProxies(n config.Node, logger *slog.Logger) (*proxies, error) {
 		return nil, err
 	}
 	p := &proxies{logger: logger, named: named}
+	if n.Proxy == "" {
+		p.unusable = n.Proxies.Unusable()
+	}
 	p.now.Store(&named)
 	if n.Proxy != "" && n.Proxy != config.NoProxy && named.All.HasPassword() {
 		logger.Warn("the proxy's password is where others can see it (ps, /proc): put it in a file of " +
@@ -55,7 +61,32 @@ func (p *proxies) paths() []string {
 }
 
 // leadTo returns the proxy that leads to a, or nil.
-func (p *proxies) leadTo(a route.Address) *transport.Proxy { return p.now.Load().For(a) }
+func (p *proxies) leadTo(a route.Address) *transport.Proxy {
+	by := p.now.Load().For(a)
+	if by == nil {
+		p.sayUnusable(a)
+	}
+	return by
+}
+
+// sayUnusable warns, once, where a variable names a proxy for a that cannot be one.
+func (p *proxies) sayUnusable(a route.Address) {
+	for _, name := range p.unusable {
+		var all transport.Proxies
+		switch any := new(transport.Proxy); name {
+		case "HTTPS_PROXY":
+			all.HTTPS = any
+		case "HTTP_PROXY":
+			all.HTTP = any
+		default:
+			all.All = any
+		}
+		if all.Except = p.named.Except; all.For(a) != nil && !p.said.Swap(true) {
+			p.logger.Warn("connections go out without a proxy: what the variable names is neither "+
+				"http://HOST:PORT nor socks5://HOST:PORT", "variable", name, "first", transport.Format(a))
+		}
+	}
+}
 
 func (p *proxies) each(f func(*transport.Proxy)) { p.now.Load().Each(f) }
 

@@ -121,10 +121,12 @@ func (v *service) stopListening() {}
 // withdraw is not for a service that another takes the place of: that one does it by starting.
 func (v *service) withdraw() { v.site.main.node.Withdraw(v.config.Service) }
 
+// end first stops the check: another service may have taken this one's place, with a target that is
+// well.
 func (v *service) end(ctx context.Context) {
-	cut(v.site.open.await(ctx, v.site.open.of(v)))
 	v.stop()
 	v.checking.Wait()
+	cut(v.site.open.await(ctx, v.site.open.of(v)))
 }
 
 func (v *service) state() partState {

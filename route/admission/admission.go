@@ -162,6 +162,15 @@ func (a *Admission) Handshake(from Source, now time.Time) error {
 	return nil
 }
 
+// TLS counts a handshake of TLS with somebody at from, who has said hello, as Handshake does. Those
+// of a known source are not counted: over TLS, each of its connections may take one.
+func (a *Admission) TLS(from Source, now time.Time) error {
+	if a.isKnown(from, now) {
+		return nil
+	}
+	return a.Handshake(from, now)
+}
+
 func (a *Admission) isKnown(from Source, now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -141,3 +141,26 @@ func TestHandshakesOfKnownSources(t *testing.T) {
 		}
 	}
 }
+
+// TLS is bounded for strangers only.
+func TestTLSOfKnownSources(t *testing.T) {
+	a := New(Limits{HandshakeRate: 1})
+	now := time.Now()
+	here, there := FromName("here"), FromName("there")
+	slot, _, err := a.Enter(nil, here, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	slot.Authenticate()
+	for i := range 10 * handshakeBurst {
+		if err := a.TLS(here, now); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.TLS(there, now); (err == nil) != (i < handshakeBurst) {
+			t.Fatalf("a stranger's TLS %d: %v", i, err)
+		}
+	}
+	if err := a.Handshake(there, now); err == nil {
+		t.Error("a stranger has another rate for what comes inside of TLS")
+	}
+}

@@ -137,11 +137,26 @@ func (m *Mux) noteGoAway() {
 	m.goneAway = true
 }
 
+// What may wait to be told to the other side: some, and the grants, the ends and the reset of each
+// of the links that there have been at once. Who reads nothing and asks on would have it grow.
+const (
+	owedAtOnce  = 64 << 10
+	owedForLink = 4 * headerSize
+)
+
+func (m *Mux) addLocked(l *Link) {
+	m.links[l.id] = l
+	m.most = max(m.most, len(m.links))
+}
+
 // linkFor returns the link that a frame is for, and makes it if the frame says so; or nil if there
 // is none, as when it has been reset from here.
 func (m *Mux) linkFor(h header) (*Link, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.out.owes() > owedAtOnce+owedForLink*m.most {
+		return nil, errOwed
+	}
 	l := m.links[h.link]
 	if h.flags&flagSYN == 0 || m.links == nil {
 		return l, nil
@@ -156,7 +171,7 @@ func (m *Mux) linkFor(h header) (*Link, error) {
 	l = newLink(m, h.link)
 	select {
 	case m.queuedLocked() <- l:
-		m.links[l.id] = l
+		m.addLocked(l)
 		return l, nil
 	default:
 		m.out.tell(header{kind: typeWindow, flags: flagRST, link: h.link})

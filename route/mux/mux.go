@@ -72,6 +72,7 @@ var (
 	errPings   = errors.New("the other side has sent too many pings in the mux")
 	errUntaken = errors.New("the other side has taken no link of the mux for a while")
 	errUnread  = errors.New("the other side has not read what it is told about links of the mux")
+	errOwed    = errors.New("the other side asks for more in the mux than it reads answers to")
 
 	// ErrAcceptsNone says that the other side accepts no links.
 	ErrAcceptsNone = errors.New("the other side of the mux accepts no links")
@@ -98,6 +99,7 @@ type Mux struct {
 	queue    chan *Link // that the other side has opened and nobody has accepted here: see queued
 	err      error      // why it ended
 	links    map[uint32]*Link
+	most     int       // links there have been at once
 	next     uint32    // number of the next link: odd ones are the opener's
 	accepts  bool      // links of the other side
 	goneAway bool      // the other side takes none
@@ -150,7 +152,7 @@ func (m *Mux) Open() (*Link, error) {
 	}
 	l := newLink(m, m.next)
 	m.next += 2
-	m.links[l.id] = l
+	m.addLocked(l)
 	m.mu.Unlock()
 	return l, m.out.say(header{kind: typeWindow, flags: flagSYN, link: l.id})
 }
@@ -239,7 +241,7 @@ func (m *Mux) Done() <-chan struct{} { return m.closed }
 func (m *Mux) Err() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, fault := range []error{errProtocol, errPings, errUntaken, errUnread} {
+	for _, fault := range []error{errProtocol, errPings, errUntaken, errUnread, errOwed} {
 		if errors.Is(m.err, fault) {
 			return m.err
 		}

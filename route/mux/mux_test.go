@@ -558,6 +558,58 @@ func TestRefusedLinks(t *testing.T) {
 	})
 }
 
+// Who reads nothing and goes on asking has the mux end, whatever it is that he asks for, before
+// what he is owed has grown.
+func TestOwed(t *testing.T) {
+	for name, ask := range map[string]func(link uint32) []byte{
+		"links that are none": func(link uint32) []byte {
+			return header{kind: typeWindow, flags: flagSYN | flagRST, link: link}.append(nil)
+		},
+		"links for which there is no room": func(link uint32) []byte {
+			return header{kind: typeWindow, flags: flagSYN, link: link}.append(nil)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			testkit.Bubble(t, func(t *testing.T) {
+				here, there := faultnet.PipeSize(1)
+				defer there.Close()
+				m := side(t, here, NewAcceptor, Config{})
+				for link := uint32(1); link < 1<<16; link += 2 {
+					if _, err := there.Write(ask(link)); err != nil {
+						break
+					}
+					if owed := m.out.owes(); owed > owedAtOnce+backlog*owedForLink+headerSize {
+						t.Fatalf("%d bytes are owed", owed)
+					}
+				}
+				synctest.Wait()
+				expectEnd(t, m, true, errOwed)
+			})
+		})
+	}
+}
+
+// Many links that all say something while the carrier is taken for nothing are no fault.
+func TestOwedToMany(t *testing.T) {
+	testkit.Bubble(t, func(t *testing.T) {
+		here, there := faultnet.PipeSize(1)
+		opener := side(t, here, NewOpener, Config{})
+		const many = 3 * owedAtOnce / headerSize
+		for range many {
+			opener.mu.Lock()
+			l := newLink(opener, opener.next)
+			opener.next += 2
+			opener.addLocked(l)
+			opener.mu.Unlock()
+			opener.out.enqueue(header{kind: typeWindow, flags: flagFIN, link: l.id})
+		}
+		_, _ = there.Write(header{kind: typeWindow, link: 1, length: 1}.append(nil))
+		synctest.Wait()
+		expectEnd(t, opener, false, nil)
+		_ = there.Close()
+	})
+}
+
 // A carrier that takes nothing for a minute ends the mux, and nobody hangs.
 func TestUnreadCarrier(t *testing.T) {
 	testkit.Bubble(t, func(t *testing.T) {

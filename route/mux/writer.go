@@ -153,6 +153,13 @@ func (w *writer) enqueue(h header) bool {
 	}
 }
 
+// owes is how many bytes are pending.
+func (w *writer) owes() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.pending)
+}
+
 // finish ends this direction of the carrier behind all that has been written.
 func (w *writer) finish() error {
 	if err := w.take(time.Time{}); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -234,7 +235,10 @@ func (r *registration) sayHealth(link netio.Conn, over <-chan struct{}) {
 				what = saysSick
 			}
 			_ = link.SetWriteDeadline(time.Now().Add(demandTimeout))
-			if _, err := link.Write([]byte{what}); err != nil {
+			_, err := link.Write([]byte{what})
+			if errors.Is(err, os.ErrDeadlineExceeded) { // the way is full: it is said again
+				said, changed = !sick, after(demandTimeout)
+			} else if err != nil {
 				return
 			}
 		}
@@ -244,6 +248,13 @@ func (r *registration) sayHealth(link netio.Conn, over <-chan struct{}) {
 			return
 		}
 	}
+}
+
+// after returns what is closed when a time is over.
+func after(d time.Duration) <-chan struct{} {
+	over := make(chan struct{})
+	time.AfterFunc(d, func() { close(over) })
+	return over
 }
 
 // serveLink serves a link in the mux.

@@ -18,13 +18,25 @@ var errNoSocket = fmt.Errorf("neither host:port nor unix:PATH: %w", errors.ErrUn
 // system allows it. The file of a Unix socket has the mode of c, of which nothing else counts. The
 // error says where. Whoever ends such a connection says so first, with SetLinger(-1).
 func ListenGuarded(ctx context.Context, a Address, c Config) (net.Listener, error) {
+	return listenSocket(ctx, netio.GuardedListenConfig(), a, c)
+}
+
+// ListenPlain listens at a as ListenGuarded does, for who closes connections that are to end: what
+// has been written to them arrives.
+func ListenPlain(ctx context.Context, a Address, c Config) (net.Listener, error) {
+	return listenSocket(ctx, netio.ListenConfig(), a, c)
+}
+
+func listenSocket(
+	ctx context.Context, how *net.ListenConfig, a Address, c Config,
+) (net.Listener, error) {
 	var l net.Listener
 	var err error
 	switch Scheme(a) {
 	case "tcp":
-		l, err = listenTCP(ctx, netio.GuardedListenConfig(), a)
+		l, err = listenTCP(ctx, how, a)
 	case "unix":
-		l, err = listenUnix(ctx, netio.GuardedListenConfig(), a.Name, c.withDefaults().SocketMode)
+		l, err = listenUnix(ctx, how, a.Name, c.withDefaults().SocketMode)
 	default:
 		err = errNoSocket
 	}

@@ -15,12 +15,14 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route/admission"
 	"github.com/secureportal/sp/route/mux"
 )
 
@@ -111,6 +113,55 @@ func listenOnly(
 		_ = s.Close()
 	})
 	return at, links, ended
+}
+
+// A node that comes again has less to compute, and so has who takes it in.
+func TestTLSResumes(t *testing.T) {
+	at, links, _ := listenOnly(t, secured[0], showing(newCertificate(t)))
+	near := NewSet(Config{})
+	t.Cleanup(func() { _ = near.Close() })
+	for i := range 3 {
+		n, err := near.Dial(testkit.Context(t), at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := testkit.Within(t, links, "the link")
+		testkit.Write(t, f, "!") // the ticket comes in front of what is read first
+		testkit.Expect(t, io.LimitReader(n, 1), "!")
+		if resumed := f.(*tlsLink).ConnectionState().DidResume; resumed != (i > 0) {
+			t.Errorf("handshake %d has resumed: %v", i, resumed)
+		}
+		_, _ = n.Close(), f.Close()
+	}
+}
+
+// Who is not admitted costs no handshake: his hello is all that is read.
+func TestTLSIsAdmitted(t *testing.T) {
+	for _, text := range []string{secured[0], secured[2]} {
+		c := showing(newCertificate(t))
+		var computed atomic.Int32
+		shown := c.TLS.Certificate
+		c.TLS.Certificate = func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+			computed.Add(1)
+			return shown(hello)
+		}
+		c.AdmitTLS = func(peer net.Addr) error {
+			if (tcp{}).Source(peer) == (admission.Source{}) {
+				t.Errorf("nobody knows where %v is", peer)
+			}
+			return admission.ErrTooManyHandshakes
+		}
+		at, _, ended := listenOnly(t, text, c)
+		near := NewSet(Config{})
+		t.Cleanup(func() { _ = near.Close() })
+		if n, err := near.Dial(testkit.Context(t), at); err == nil {
+			t.Errorf("%s: %v is there", text, n)
+		}
+		testkit.Within(t, ended, "the end")
+		if n := computed.Load(); n > 0 {
+			t.Errorf("%s: %d handshakes were computed", text, n)
+		}
+	}
 }
 
 var secured = []string{"tls://127.0.0.1:0", "ws://127.0.0.1:0/sp", "wss://127.0.0.1:0/sp"}

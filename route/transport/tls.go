@@ -47,6 +47,7 @@ type TLSConfig struct {
 	Seen func(host, issuer string, err error)
 
 	sessions tls.ClientSessionCache
+	accepts  *tls.Config // made once, for what it encrypts its tickets with
 }
 
 var errUnknownIssuer = errors.New("it is signed by nobody who is believed here")
@@ -89,11 +90,18 @@ func (c TLSConfig) verify(host string, s tls.ConnectionState) error {
 	return nil
 }
 
-// server returns the configuration to listen with.
-func (c TLSConfig) server() *tls.Config {
+// server returns the configuration to listen with. Nothing has been computed for somebody when
+// admit is asked whether it is to be.
+func (c TLSConfig) server(admit func(peer net.Addr) error) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12, NextProtos: append([]string{tlsProtocol}, c.Challenges...),
 		GetCertificate: c.Certificate,
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if admit == nil {
+				return nil, nil
+			}
+			return nil, admit(hello.Conn.RemoteAddr())
+		},
 	}
 }
 
@@ -169,7 +177,7 @@ func (t tlsTransport) Listen(ctx context.Context, a Address) (Listener, error) {
 // Write, so that it takes a slot, a time and a goroutine as any link does before it says something.
 func acceptTLS(config Config, socket Link) *tlsLink {
 	raw := &tlsSocket{Conn: socket}
-	return newTLSLink(raw, tls.Server(raw, config.TLS.server()))
+	return newTLSLink(raw, tls.Server(raw, config.TLS.accepts))
 }
 
 // Source implements Transport.

@@ -78,6 +78,10 @@ type Config struct {
 	// TLS is what the node shows and believes in TLS.
 	TLS TLSConfig
 
+	// AdmitTLS tells whether what a TLS handshake takes is computed for a peer who has come in. Nil
+	// lets it be for all.
+	AdmitTLS func(peer net.Addr) error
+
 	// SocketMode is the mode of the files of Unix sockets that are listened at. 0 means
 	// DefaultSocketMode.
 	SocketMode fs.FileMode
@@ -94,6 +98,7 @@ func (c Config) withDefaults() Config {
 	if c.SocketMode == 0 {
 		c.SocketMode = DefaultSocketMode
 	}
+	c.TLS.accepts = c.TLS.server(c.AdmitTLS)
 	c.TLS.sessions = tls.NewLRUClientSessionCache(resumedSessions)
 	return c
 }
