@@ -256,76 +256,19 @@ func (c *carrier) TakesMore() bool { return netio.TakesMore(c.on.Link) }
 
 // bearing is a mux on a WebSocket that ends when it has had no link for a while.
 type bearing struct {
+	usage
+
+	of            *webSocket // whose dialer has made it; nil for one that has come in
 	mux           *mux.Mux
 	on            *bearer
 	local, remote urlAddr
-	idle          time.Duration // without a link, before it ends
-
-	mu    sync.Mutex // guards what follows
-	links int
-	ended bool
-	timer *time.Timer
 }
 
-// begin gives the first link its time.
-func (b *bearing) begin(within time.Duration) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.timer = time.AfterFunc(within, b.endIdle)
-}
-
-func (b *bearing) endIdle() {
-	b.mu.Lock()
-	idle := b.links == 0
-	b.ended = b.ended || idle
-	b.mu.Unlock()
-	if idle {
-		_ = b.on.Close()
+func newBearing(of *webSocket, on *bearer, idle time.Duration, local, remote urlAddr) *bearing {
+	return &bearing{
+		usage: usage{end: func() { _ = on.Close() }, idle: idle}, of: of, on: on,
+		local: local, remote: remote,
 	}
-}
-
-// enter counts a link. It reports false if there are to be none any more.
-func (b *bearing) enter() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.ended {
-		return false
-	}
-	b.links++
-	b.timer.Stop()
-	return true
-}
-
-func (b *bearing) leave() {
-	b.mu.Lock()
-	b.links--
-	last, ended := b.links == 0, b.ended
-	if last && !ended {
-		b.timer.Reset(b.idle)
-	}
-	b.mu.Unlock()
-	if last && ended {
-		_ = b.on.Close()
-	}
-}
-
-// retire takes no links any more, and ends when the last one has.
-func (b *bearing) retire() {
-	b.mu.Lock()
-	b.ended = true
-	idle := b.links == 0
-	b.mu.Unlock()
-	if idle {
-		_ = b.on.Close()
-	}
-}
-
-// over is the end of the mux.
-func (b *bearing) over() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.ended = true
-	b.timer.Stop()
 }
 
 // link returns a link of the mux that has been counted.

@@ -461,9 +461,9 @@ func TestCarriers(t *testing.T) {
 	_ = far.Close()
 	testkit.Eventually(t, "nothing is left of it", func() bool {
 		w := near.made["ws"].(*webSocket)
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		return len(w.open) == 0
+		w.carriers.mu.Lock()
+		defer w.carriers.mu.Unlock()
+		return len(w.carriers.all) == 0
 	})
 }
 

@@ -67,7 +67,7 @@ func (c *webCaller) Carry(
 		return err
 	}
 	_ = on.SetDeadline(time.Time{})
-	b := &bearing{on: on, idle: acceptorIdle, local: c.local, remote: c.remote}
+	b := newBearing(nil, on, acceptorIdle, c.local, c.remote)
 	config := mux.Config{Run: run, Reads: true, Budget: c.budget}
 	b.mux, err = mux.NewAcceptor(newCarrier(ws, on), config)
 	if err != nil {

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/coder/websocket"
@@ -28,18 +25,6 @@ const (
 
 	// carriersBudget bounds what the windows of all links on one node's WebSockets grow by.
 	carriersBudget = 256 << 20
-
-	// dialerIdle and acceptorIdle are for how long a carrier may be without a link. Who dials ends it
-	// first: only he knows whether there will be another link.
-	dialerIdle   = 5 * time.Second
-	acceptorIdle = 3 * dialerIdle
-
-	// heardLately is within which something has come on a carrier that is used without asking.
-	heardLately = 2 * time.Second
-
-	// takenWithin is for a link to be taken on a carrier that has been quiet, before another carrier
-	// is made: the network may be another one by now.
-	takenWithin = 2 * time.Second
 )
 
 // webSocket makes links on WebSockets. A WebSocket has no half-close, so it is a carrier: there is
@@ -48,25 +33,13 @@ type webSocket struct {
 	config        Config // set once, as are the next two
 	lately, taken time.Duration
 	budget        *mux.Budget
-
-	tasks sync.WaitGroup
-
-	mu     sync.Mutex // guards what follows
-	places map[Address]*webPlace
-	open   map[*bearing]struct{} // all carriers, also those that lead nowhere by now
-	closed bool
-}
-
-// webPlace is where somebody listens, and the carrier that leads there.
-type webPlace struct {
-	turn chan struct{} // full while somebody makes a carrier; who does owns what follows
-	now  *bearing      // nil if there is none
+	carriers      *sharing
 }
 
 func newWebSocket(c Config) Transport {
 	return &webSocket{
 		config: c, lately: heardLately, taken: takenWithin, budget: mux.NewBudget(carriersBudget),
-		places: make(map[Address]*webPlace), open: make(map[*bearing]struct{}),
+		carriers: newSharing(),
 	}
 }
 
@@ -77,112 +50,41 @@ func (*webSocket) Source(peer net.Addr) admission.Source { return sourceBeneath(
 
 // Close implements Transport.
 func (w *webSocket) Close() error {
-	w.mu.Lock()
-	w.closed = true
-	open := slices.Collect(maps.Keys(w.open))
-	w.places = nil
-	w.mu.Unlock()
-	for _, b := range open {
-		_ = b.on.Close()
-	}
-	w.tasks.Wait()
+	w.carriers.close()
 	return nil
-}
-
-// run runs f on a goroutine that Close waits for.
-func (w *webSocket) run(f func()) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		return false
-	}
-	w.tasks.Go(f)
-	return true
 }
 
 // Dial implements Transport: a link is made on the carrier that is there, or on a new one.
 func (w *webSocket) Dial(ctx context.Context, a Address) (Link, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.config.sooner())
 	defer cancel()
-	place := w.place(a)
-	if place == nil {
-		return nil, net.ErrClosed
-	}
-	select {
-	case place.turn <- struct{}{}:
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	now := place.now
-	if now != nil && now.enter() {
-		<-place.turn
-		link, err := w.openOn(ctx, now)
-		if err == nil {
-			return link, nil
-		}
-		now.retire()
-		select {
-		case place.turn <- struct{}{}:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
-	if place.now == now { // nobody else has made one meanwhile
-		fresh, err := w.connect(ctx, a)
+	return w.carriers.dial(ctx, a, func(ctx context.Context, a Address) (shared, error) {
+		b, err := w.connect(ctx, a)
 		if err != nil {
-			<-place.turn
-			return nil, err
+			return nil, err // and not a shared that is none
 		}
-		place.now = fresh
-		w.alsoAt(fresh, a, place)
-	}
-	now = place.now
-	entered := now.enter()
-	<-place.turn
-	if !entered {
-		return nil, errCarrierEnded
-	}
-	return w.openOn(ctx, now)
+		return b, nil
+	})
 }
 
-var errCarrierEnded = errors.New("the WebSocket has ended")
+// leadsTo implements shared.
+func (b *bearing) leadsTo() Address { return b.remote.at }
 
-// place returns the place of an address, or nil once the transport is closed.
-func (w *webSocket) place(a Address) *webPlace {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		return nil
-	}
-	p := w.places[a]
-	if p == nil {
-		p = &webPlace{turn: make(chan struct{}, 1)}
-		w.places[a] = p
-	}
-	return p
-}
+// shut implements shared.
+func (b *bearing) shut() { _ = b.on.Close() }
 
-// alsoAt has whoever dials the one of a name's addresses that a carrier leads to use it as well.
-func (w *webSocket) alsoAt(b *bearing, a Address, of *webPlace) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if at := b.remote.at; at != a && w.places != nil {
-		w.places[at] = of
-	}
-}
-
-// openOn opens a link on a carrier, which has been counted there. Where nothing has come for a
-// while, it waits until the other side has taken it.
-func (w *webSocket) openOn(ctx context.Context, b *bearing) (Link, error) {
+// open implements shared. Where nothing has come for a while, it waits until the other side has
+// taken the link.
+func (b *bearing) open(ctx context.Context) (Link, error) {
 	type result struct {
 		link *mux.Link
 		err  error
 	}
-	by := time.Now().Add(w.taken)
+	by := time.Now().Add(b.of.taken)
 	results := make(chan result, 1)
-	running := w.run(func() {
+	running := b.of.carriers.run(func() {
 		l, err := b.mux.Open()
-		if err == nil && b.on.quietFor() > w.lately {
+		if err == nil && b.on.quietFor() > b.of.lately {
 			err = l.AwaitTaken(by)
 		}
 		results <- result{l, err}
@@ -206,7 +108,7 @@ func (w *webSocket) openOn(ctx context.Context, b *bearing) (Link, error) {
 		}
 		return nil, r.err
 	case <-waiting.Done():
-		w.run(func() { // the place has not been taken
+		b.of.carriers.run(func() { // the place has not been taken
 			if r := <-results; r.link != nil {
 				_ = r.link.Close()
 			}
@@ -229,21 +131,20 @@ func (w *webSocket) connect(ctx context.Context, a Address) (*bearing, error) {
 		return nil, err
 	}
 	scheme := urlScheme(a.Kind)
-	b := &bearing{
-		on: on, idle: dialerIdle,
-		local: urlAddr{Addr: socketAddr(under.LocalAddr()), scheme: scheme},
-		remote: urlAddr{
+	b := newBearing(w, on, dialerIdle,
+		urlAddr{Addr: socketAddr(under.LocalAddr()), scheme: scheme},
+		urlAddr{
 			Addr: socketAddr(under.RemoteAddr()), scheme: scheme,
 			at: dialedAs(a, socketAddr(under.RemoteAddr())),
-		},
-	}
-	config := mux.Config{Run: w.run, Reads: true, Budget: w.budget}
+		})
+	config := mux.Config{Run: w.carriers.run, Reads: true, Budget: w.budget}
 	b.mux, err = mux.NewOpener(newCarrier(ws, on), config)
 	if err != nil {
 		_ = on.Link.Close()
 		return nil, err
 	}
 	if !w.begin(b) {
+		b.over()
 		_ = on.Link.Close()
 		return nil, net.ErrClosed
 	}
@@ -252,39 +153,13 @@ func (w *webSocket) connect(ctx context.Context, a Address) (*bearing, error) {
 
 // begin reads a carrier until it ends. It reports false if the transport is closed.
 func (w *webSocket) begin(b *bearing) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		return false
-	}
 	b.begin(b.idle)
-	w.open[b] = struct{}{}
-	w.tasks.Go(func() {
+	return w.carriers.begin(b, func() {
 		b.mux.Read()
 		_ = b.mux.Close()
 		b.over()
 		b.on.linger()
-		w.forget(b)
 	})
-	return true
-}
-
-// forget takes out the places of a carrier that has ended.
-func (w *webSocket) forget(b *bearing) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	delete(w.open, b)
-	for at, p := range w.places {
-		select {
-		case p.turn <- struct{}{}:
-		default:
-			continue // somebody is about to make another carrier
-		}
-		if p.now == b {
-			delete(w.places, at)
-		}
-		<-p.turn
-	}
 }
 
 // socketAddr is the address of the socket beneath.
