@@ -30,11 +30,12 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) {
 	stopNode := context.AfterFunc(n.life.ctx, func() { _ = l.Close() })
 	defer stopNode()
 	defer l.Close()
-	Accept(ctx, l, n.logger, n.accept)
+	Accept(ctx, l, n.logger, func(c net.Conn) { n.accept(ctx, c) })
 }
 
-// accept serves a connection that has come in from the network.
-func (n *Node) accept(c net.Conn) {
+// accept serves a connection that has come in from the network. What it carries is taken in until
+// ctx ends.
+func (n *Node) accept(ctx context.Context, c net.Conn) {
 	linksAccepted.Inc()
 	link, err := transport.ToLink(c)
 	if err != nil {
@@ -49,7 +50,13 @@ func (n *Node) accept(c net.Conn) {
 		_ = netio.Reset(link)
 		return
 	}
-	if !n.serveAccepted(link, nil, counted) {
+	var served bool
+	if on, ok := link.(transport.Carrying); ok {
+		served = n.serveCarrier(ctx, on, counted)
+	} else {
+		served = n.serveAccepted(link, nil, counted)
+	}
+	if !served {
 		counted()
 		_ = netio.Reset(link)
 	}
@@ -61,21 +68,27 @@ func (n *Node) serveAccepted(link Conn, carrier *admission.Slot, ended func()) b
 	slot, err := n.enter(link)
 	return err == nil && n.Go(func() {
 		defer ended()
-		if on, ok := link.(transport.Carrying); ok {
-			n.serveCarrier(on, slot)
-			return
-		}
 		n.serveLink(link, slot, carrier)
 	})
 }
 
-// serveCarrier serves the links that come on a carrier. It counts as an unauthenticated link until
-// one of them has been authenticated, or counts for something else; so does each of them.
-func (n *Node) serveCarrier(c transport.Carrying, slot *admission.Slot) {
+// serveCarrier serves the links that come on a carrier, until it ends; new ones until ctx does. It
+// calls ended then. It reports false, and has done nothing, if there is no room.
+func (n *Node) serveCarrier(ctx context.Context, c transport.Carrying, ended func()) bool {
+	slot, err := n.enter(c)
+	return err == nil && n.Go(func() {
+		defer ended()
+		n.carry(ctx, c, slot)
+	})
+}
+
+// carry serves the links that come on a carrier. It counts as an unauthenticated link until one of
+// them has been authenticated, or counts for something else; so does each of them.
+func (n *Node) carry(ctx context.Context, c transport.Carrying, slot *admission.Slot) {
 	defer func() { slot.End(time.Now()) }()
 	n.links.watch(c)
 	defer n.links.unwatch(c)
-	err := c.Carry(n.Go, openingTimeout, func(link Conn) {
+	err := c.Carry(ctx, n.Go, openingTimeout, func(link Conn) {
 		linksAccepted.Inc()
 		if !n.serveAccepted(link, slot, func() {}) {
 			_ = netio.Reset(link)

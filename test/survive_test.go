@@ -10,6 +10,7 @@ import (
 
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // steadyPace is the time between two pieces of each of so many connections: all together say two
@@ -143,7 +144,7 @@ func TestSurvivesTopologies(t *testing.T) {
 func TestSurvivesHandOver(t *testing.T) {
 	alone(t)
 	stops, connections := testenv.OfFull(1, 5), testenv.OfFull(10, 100)
-	for _, topology := range topologies {
+	for _, topology := range append(slices.Clone(topologies), overWebSocket) {
 		if topology.name == "direct" {
 			continue
 		}
@@ -176,13 +177,22 @@ func TestSurvivesHandOver(t *testing.T) {
 	}
 }
 
+// overWebSocket has all links to a relay on one connection each, which does not end with the
+// listener that it has come to.
+var overWebSocket = arrangement{"relay over a WebSocket", func(me person, target string) string {
+	relay := me.start("relay", "--listen", "ws://"+testkit.Address(me.t)+"/sp")
+	*me.middle = append(*me.middle, relay)
+	me.startNamed(relay.ready(), "db", target)
+	return "db@" + relay.ready()
+}}
+
 // handsOver tells whether the relays and bridges of a topology are known to be gone soon, however
 // busy the machine is. Elsewhere, with channels in channels, one flow in some thousand that is
 // being opened just then stays where it is: the relay waits for it for all of its --drain, and it
 // goes on elsewhere then.
 func handsOver(topology string) bool {
 	switch topology {
-	case "relay", "relay mux", "bridge", "two bridges", "bridge, relay, bridge":
+	case "relay", "relay mux", "bridge", "two bridges", "bridge, relay, bridge", overWebSocket.name:
 		return true
 	}
 	return false

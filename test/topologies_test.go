@@ -18,12 +18,16 @@ const afterService = 1 << 20 // what a client sends after the service has ended 
 // bothWays is how much goes through each topology, each way.
 func bothWays() int64 { return testenv.OfFull[int64](2<<20, 100<<20) }
 
-// topologies are those a user may build. Each function builds one in front of a target, and returns
-// the route to its outlet.
-var topologies = []struct {
+// arrangement is a topology. build builds it in front of a target, and returns the route to its
+// outlet.
+type arrangement struct {
 	name  string
 	build func(me person, target string) (route string)
-}{
+}
+
+// topologies are those a user may build. Each function builds one in front of a target, and returns
+// the route to its outlet.
+var topologies = []arrangement{
 	// inlet ── outlet
 	{"direct", func(me person, target string) string {
 		_, outlet := me.startOutlet(target)

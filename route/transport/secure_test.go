@@ -1,6 +1,7 @@
 package transport
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -13,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -103,7 +105,7 @@ func listenOnly(
 				continue
 			}
 			tasks.Go(func() {
-				ended <- on.Carry(run, testkit.Patience, func(l Link) { links <- l })
+				ended <- on.Carry(context.Background(), run, testkit.Patience, func(l Link) { links <- l })
 			})
 		}
 	})
@@ -113,6 +115,117 @@ func listenOnly(
 		_ = s.Close()
 	})
 	return at, links, ended
+}
+
+// Where no more links are taken, the next one goes on a connection of its own, and so to whoever
+// listens there by now. What is open goes on.
+func TestTakesNoMore(t *testing.T) {
+	for _, text := range secured[1:] {
+		t.Run(text[:strings.IndexByte(text, ':')], func(t *testing.T) {
+			c := showing(newCertificate(t))
+			near, far := NewSet(Config{}), NewSet(c)
+			a, err := ParseListen(text, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var tasks sync.WaitGroup
+			run := func(f func()) bool { tasks.Go(f); return true }
+			// takes takes what comes until leave is called, the last time by the end of the test.
+			takes := func() (links chan Link, leave func()) {
+				l, err := far.Listen(t.Context(), a)
+				if err != nil {
+					t.Fatal(err)
+				}
+				a, _ = FromAddr(l.Addr())
+				ctx, stop := context.WithCancel(context.Background())
+				links = make(chan Link, 8)
+				tasks.Go(func() {
+					for {
+						on, err := l.Accept()
+						if err != nil {
+							return
+						}
+						run(func() {
+							_ = on.(Carrying).Carry(ctx, run, testkit.Patience, func(l Link) { links <- l })
+						})
+					}
+				})
+				return links, func() { stop(); _ = l.Close() }
+			}
+			old, leave := takes()
+			dial := func(links chan Link) (n, f Link) {
+				n, err := near.Dial(testkit.Context(t), a)
+				if err != nil {
+					t.Fatal(err)
+				}
+				f = testkit.Within(t, links, "the link")
+				testkit.Hurry(t, n, f)
+				return n, f
+			}
+			n, f := dial(old)
+			leave()
+			next, leave := takes()
+			testkit.Eventually(t, "the word that there are to be no more", func() bool {
+				n, err := near.Dial(testkit.Context(t), a)
+				if err != nil {
+					return false
+				}
+				defer func() { _ = n.Close() }()
+				refused := make(chan struct{})
+				go func() {
+					defer close(refused)
+					_, _ = n.Read(make([]byte, 1))
+				}()
+				select {
+				case f := <-next:
+					return f.Close() == nil
+				case <-refused: // before the word came
+					return false
+				}
+			})
+			for range 3 {
+				n, f := dial(next)
+				_, _ = n.Close(), f.Close()
+			}
+			testkit.Write(t, n, "still here")
+			testkit.Expect(t, io.LimitReader(f, 10), "still here")
+			_, _ = n.Close(), f.Close()
+			leave()
+			_, _ = near.Close(), far.Close()
+			tasks.Wait()
+		})
+	}
+}
+
+// What is remembered of places does not grow with how they are spelled, or with where nobody is.
+func TestPlacesAreFew(t *testing.T) {
+	at, links, _ := listenOnly(t, secured[1], Config{})
+	near := NewSet(Config{})
+	t.Cleanup(func() { _ = near.Close() })
+	a := func(host string, port uint16) Address {
+		a, err := Parse("ws://" + host + ":" + strconv.Itoa(int(port)) + "/sp")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	for _, host := range []string{"localhost", "LocalHost", "LOCALHOST"} {
+		n, err := near.Dial(testkit.Context(t), a(host, at.Port))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = n.Close(), testkit.Within(t, links, "the link").Close()
+		if _, err := near.Dial(testkit.Context(t), a(host, 1)); err == nil {
+			t.Error("somebody listens at port 1")
+		}
+	}
+	transport, _ := near.get("ws")
+	s := transport.(*webSocket).carriers
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.all) != 1 || len(s.places) > 2 { // the name, and the address that it leads to
+		t.Errorf("%d WebSockets and %d places, want 1 and 2", len(s.all), len(s.places))
+	}
 }
 
 // A node that comes again has less to compute, and so has who takes it in.
@@ -604,7 +717,7 @@ func TestStrangers(t *testing.T) {
 			tasks.Go(func() {
 				defer close(ended)
 				run := func(f func()) bool { tasks.Go(f); return true }
-				_ = caller.Carry(run, 50*time.Millisecond, func(l Link) { _ = l.Close() })
+				_ = caller.Carry(context.Background(), run, 50*time.Millisecond, func(l Link) { _ = l.Close() })
 			})
 			if _, err := io.Copy(io.Discard, c); errors.Is(err, os.ErrDeadlineExceeded) {
 				t.Error("he is waited for")
@@ -632,7 +745,7 @@ func FuzzCarry(f *testing.F) {
 		defer tasks.Wait()
 		caller := &webCaller{Link: &said{in: strings.NewReader(text)}, path: "/sp"}
 		run := func(f func()) bool { tasks.Go(f); return true }
-		_ = caller.Carry(run, time.Minute, func(l Link) {
+		_ = caller.Carry(context.Background(), run, time.Minute, func(l Link) {
 			tasks.Go(func() {
 				_, _ = io.Copy(io.Discard, l)
 				_ = l.Close()

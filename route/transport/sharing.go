@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -133,6 +134,7 @@ func (s *sharing) dial(
 	if place.now == now { // nobody else has made one meanwhile
 		fresh, err := connect(ctx, a)
 		if err != nil {
+			s.drop(place)
 			<-place.turn
 			return nil, err
 		}
@@ -148,8 +150,18 @@ func (s *sharing) dial(
 	return now.open(ctx)
 }
 
-// place returns the place of an address, or nil once all is closed.
+// drop forgets a place where nobody is. It is for who has its turn.
+func (s *sharing) drop(place *sharedPlace) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.places, func(_ Address, p *sharedPlace) bool { return p == place })
+}
+
+// place returns the place of an address, or nil once all is closed. Whoever asks for it may spell
+// a host's name in many ways.
 func (s *sharing) place(a Address) *sharedPlace {
+	host, _, _ := strings.Cut(a.Name, "/")
+	a.Name = strings.ToLower(host) + a.Name[len(host):]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.isClosed {

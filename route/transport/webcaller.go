@@ -2,6 +2,7 @@ package transport
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"html"
@@ -26,8 +27,12 @@ type Carrying interface {
 
 	// Carry hands the links that come to serve, which does not wait, and returns when there will be
 	// no more: it closes the connection. run runs something that Carry's caller waits for. What the
-	// other side has to say before the first link, and that one, have to come within a time.
-	Carry(run func(func()) bool, within time.Duration, serve func(Link)) error
+	// other side has to say before the first link, and that one, have to come within a time. When
+	// ctx ends, the other side is told that no more are taken here: it then dials anew, and may find
+	// somebody else. Those that are open go on.
+	Carry(
+		ctx context.Context, run func(func()) bool, within time.Duration, serve func(Link),
+	) error
 }
 
 // webCaller is somebody who has come to where WebSockets are to be had. He may be a browser.
@@ -57,7 +62,7 @@ func (c *webCaller) NoteSends(n *netio.Note) { netio.NoteSends(c.Link, n) }
 
 // Carry implements Carrying.
 func (c *webCaller) Carry(
-	run func(func()) bool, within time.Duration, serve func(Link),
+	ctx context.Context, run func(func()) bool, within time.Duration, serve func(Link),
 ) error {
 	on := newBearer(c.Link)
 	defer on.linger()
@@ -79,8 +84,16 @@ func (c *webCaller) Carry(
 	if !run(func() { b.serve(serve) }) {
 		return net.ErrClosed
 	}
+	stop := context.AfterFunc(ctx, func() { run(b.takeNone) })
+	defer stop()
 	b.mux.Read()
 	return b.mux.Err()
+}
+
+// takeNone has the other side open no more links on the mux, which ends with the last one.
+func (b *bearing) takeNone() {
+	_ = b.mux.AcceptNone() // if that cannot be said, the mux ends
+	b.retire()
 }
 
 // serve hands over the links that come until the mux ends.
