@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -198,7 +199,20 @@ func hintFor(err error) string {
 			"channel: BRIDGE:8000/HOST:7000, RELAY:4000/NAME@, BRIDGE:8000/RELAY:4000/NAME@"
 	}
 	if errors.As(err, &status) {
-		return missingHint(status.Missing())
+		return cmp.Or(otherKindHint(status), missingHint(status.Missing()))
+	}
+	return ""
+}
+
+// otherKindHint is for who asks for connections where there are datagrams, or the other way round.
+func otherKindHint(status *route.StatusError) string {
+	switch hasDatagrams, ok := status.IsOtherKind(); {
+	case hasDatagrams:
+		return "an inlet reaches it that listens at udp://[HOST]:PORT; other commands take a route to " +
+			"it with udp:// in front"
+	case ok:
+		return "an inlet reaches it that listens at [HOST]:PORT, or a Unix socket; or the outlet has " +
+			"to have a --target of udp://HOST:PORT"
 	}
 	return ""
 }
@@ -311,6 +325,9 @@ func missingHint(service string) string {
 	switch {
 	case service == route.OutletName:
 		return "that is no outlet; if it is a relay, name the outlet behind it: NAME@host:port"
+	case strings.HasPrefix(service, route.DatagramsPrefix):
+		return "that is no outlet of datagrams, or sp there is too old for them; an outlet of them has " +
+			"a --target of udp://HOST:PORT"
 	case service == relay.RegisterName:
 		return "that is no relay; an inlet reaches an outlet that listens at host:port without one"
 	case strings.HasPrefix(service, route.ForwardPrefix):

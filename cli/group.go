@@ -109,7 +109,7 @@ func (g *group) sayServed(w io.Writer) {
 	for _, p := range g.portals() {
 		if p.outlet != nil {
 			e := daemon.Event{Identifier: id, Portal: p.status}
-			fmt.Fprintf(w, "sp: %s: %s\n", p.name, inletCommandLine(p.outlet.Entrance, e))
+			fmt.Fprintf(w, "sp: %s: %s\n", p.name, inletCommandLine(*p.outlet, e))
 		}
 	}
 }
@@ -131,15 +131,22 @@ func (g *group) words() words {
 		}
 		target, _ := p.outlet.TargetAddress() // it is valid
 		all.addAddress(n, transport.Format(target))
-		if to := routesTo(p.outlet.Entrance, p.status); len(to) > 0 {
+		if to := routesTo(p.outlet.Entrance, p.status); len(to) > 0 && p.outlet.IsUDP() {
+			all.add(n, "route", udpPrefix+to[0])
+		} else if len(to) > 0 {
 			all.add(n, "route", to[0])
 		}
 	}
 	return all
 }
 
+// udpPrefix begins what is for datagrams. The address of a portal is without: it is for a program
+// that knows what it sends there.
+const udpPrefix = "udp://"
+
 // addAddress adds where a portal is: a Unix socket has no host and no port.
 func (w *words) addAddress(n config.Named, address string) {
+	address = strings.TrimPrefix(address, udpPrefix)
 	w.add(n, "addr", address)
 	w.inBraces = append(w.inBraces, "{"+n.Name+"}", address)
 	host, port, err := net.SplitHostPort(address)

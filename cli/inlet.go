@@ -28,7 +28,8 @@ func inletCommand() *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{
 				Name: "listen",
-				Usage: "`WHERE` clients connect: [host]:port, unix:PATH, or - for stdin and stdout; " +
+				Usage: "`WHERE` clients connect: [host]:port, unix:PATH, or - for stdin and stdout; or " +
+					"udp://[host]:port, where they send datagrams; " +
 					"no host is localhost, IPv4 and IPv6; port 0 is a free one",
 			},
 			&cli.StringSliceFlag{
@@ -44,6 +45,11 @@ func inletCommand() *cli.Command {
 				Name: "listen-when-ready",
 				Usage: "listen only while a route is open, so that whoever connects otherwise is refused, " +
 					"and checks of the port tell",
+			},
+			&cli.DurationFlag{
+				Name: "udp-idle", Value: config.DefaultUDPIdle, Category: timeCategory,
+				Usage: "end what carries a client's datagrams after so long without any; what only asked, " +
+					"and was answered or not, ends after 30s",
 			},
 			onceFlag(),
 			idleFlag(),
@@ -66,6 +72,7 @@ func inletOf(c *call) config.Inlet {
 	return config.Inlet{
 		Listen: c.text("listen"), NoWait: c.yes("no-wait"),
 		ListenWhenReady: c.yes("listen-when-ready"), Once: c.yes("once"),
+		UDPIdle: c.duration("udp-idle"),
 	}
 }
 

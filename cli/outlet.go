@@ -34,8 +34,8 @@ func outletCommand() *cli.Command {
 			},
 			&cli.StringFlag{
 				Name: "target",
-				Usage: "the `SERVICE`: host:port, unix:PATH, tls://host:port, which is verified, or - for " +
-					"stdin and stdout; no host is loopback",
+				Usage: "the `SERVICE`: host:port, unix:PATH, tls://host:port, which is verified, " +
+					"udp://host:port, which is sent datagrams, or - for stdin and stdout; no host is loopback",
 			},
 			&cli.StringFlag{
 				Name: "target-ca", TakesFile: true, Category: whoCategory,
@@ -95,7 +95,7 @@ func runOutlet(c *call) error {
 	}
 	options.Notify = func(e daemon.Event) {
 		if e.Kind == daemon.Ready {
-			c.sayReady(w, options, inletCommandLine(out.Entrance, e))
+			c.sayReady(w, options, inletCommandLine(out, e))
 		}
 	}
 	all := config.Config{
@@ -109,9 +109,13 @@ func runOutlet(c *call) error {
 
 // inletCommandLine is the command that reaches an outlet, by all the routes to it. It can be pasted
 // into a shell.
-func inletCommandLine(entrance config.Entrance, e daemon.Event) string {
-	words := []string{"sp", "inlet", "--listen", loopbackFree}
-	for _, to := range routesTo(entrance, e.Portal) {
+func inletCommandLine(out config.Outlet, e daemon.Event) string {
+	listen := loopbackFree
+	if out.IsUDP() {
+		listen = udpPrefix + loopbackFree
+	}
+	words := []string{"sp", "inlet", "--listen", listen}
+	for _, to := range routesTo(out.Entrance, e.Portal) {
 		words = append(words, "--to", to)
 	}
 	return shellword.Join(append(words, "--allow", e.Identifier.String())...)

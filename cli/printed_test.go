@@ -27,7 +27,7 @@ func TestPrintedCommand(t *testing.T) {
 		}
 		for _, name := range []string{"", "db"} {
 			event := daemon.Event{Portal: daemon.PortalStatus{Address: address}}
-			line := inletCommandLine(config.Entrance{Name: name}, event)
+			line := inletCommandLine(config.Outlet{Entrance: config.Entrance{Name: name}}, event)
 			if strings.ContainsAny(line, "\n\u202e") {
 				t.Errorf("%q: the line is none: %q", address, line)
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/portal"
+	"github.com/secureportal/sp/route"
 )
 
 const (
@@ -38,13 +39,14 @@ func runCommand() *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{
 				Name: "to",
-				Usage: "an inlet `NAME=ROUTE`; repeatable, each with a name of its own; with --ticket, " +
+				Usage: "an inlet `NAME=ROUTE`, for datagrams with udp:// in front of the route; " +
+					"repeatable, each with a name of its own; with --ticket, " +
 					"NAME alone leads where the ticket says",
 			},
 			&cli.StringSliceFlag{
 				Name: "serve",
-				Usage: "an outlet `NAME=TARGET`, which is asked for by that name; repeatable; it takes " +
-					"--relay or --listen",
+				Usage: "an outlet `NAME=TARGET`, of datagrams if that is udp://[HOST]:PORT, which is asked " +
+					"for by that name; repeatable; it takes --relay or --listen",
 			},
 			ticketFlag(),
 			&cli.DurationFlag{
@@ -245,8 +247,12 @@ func runInlets(c *call, to []config.Named, ticket *identity.Ticket) (member, err
 			return all, fmt.Errorf("%s: %w", n.Name, err)
 		}
 		all.names = append(all.names, n.Name)
+		listen := loopbackFree
+		if route.IsToDatagrams(to) {
+			listen = udpPrefix + loopbackFree
+		}
 		all.config.Inlets = append(all.config.Inlets,
-			config.Inlet{Listen: loopbackFree, To: []string{text}})
+			config.Inlet{Listen: listen, To: []string{text}})
 	}
 	return all, all.config.Validate()
 }

@@ -296,7 +296,7 @@ func (u *up) notify(e daemon.Event) {
 			"portal", e.Config, "to", p.config.Inlets[0].To, "allow", p.ticketIssuer())
 	case e.Kind != daemon.Ready:
 	case p.role.kind == "outlet":
-		u.say("%s %s", e.Config, inletCommandLine(p.config.Outlets[0].Entrance, e))
+		u.say("%s %s", e.Config, inletCommandLine(p.config.Outlets[0], e))
 	default:
 		u.say("%s %s", e.Config, e.Portal.Address)
 	}

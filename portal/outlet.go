@@ -22,7 +22,8 @@ const lazyAnswer = time.Second
 // Outlet stands next to a service, and dials it for each stream that asks. Its fields are not
 // changed once Serve has been called, which is safe for concurrent use.
 type Outlet struct {
-	// Target is the service's address: host:port or unix:PATH.
+	// Target is the service's address: host:port or unix:PATH, or udp://host:port, whose service is
+	// sent datagrams: it is to be handled under a name that route.ToDatagrams makes.
 	Target transport.Address
 
 	// Dial makes a connection to the service in place of dialing Target; ctx bounds that. It may
@@ -60,7 +61,8 @@ type Outlet struct {
 
 	log connectionLog
 
-	taken atomic.Bool // by the first stream
+	datagrams lazyDialer
+	taken     atomic.Bool // by the first stream
 }
 
 var _ route.Handler = (*Outlet)(nil).Serve
@@ -139,9 +141,12 @@ func (o *Outlet) dial(ctx context.Context, header []byte) (net.Conn, error) {
 	timeout := orDefault(o.ConnectTimeout)
 	var target net.Conn
 	var err error
-	if o.Dial != nil {
+	switch {
+	case o.Dial != nil:
 		target, err = o.Dial(ctx)
-	} else {
+	case o.Target.Kind == wire.UDP:
+		return o.datagrams.dial(ctx, o, timeout)
+	default:
 		target, err = transport.DialGuarded(ctx, o.Target, timeout)
 	}
 	if err == nil && header != nil {

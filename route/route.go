@@ -73,8 +73,13 @@ var ErrByName = errors.New("it is to be asked for by name")
 //	host:port/name@       /dnsaddr/host/tcp/port/secure/api/service/forward_to_name/secure/api/…
 //
 // Behind each element may stand #I…, the Identifier that must be there: /is/I… behind the secure
-// step. What begins with unix: is one element, whatever is in it.
+// step. What begins with unix: is one element, whatever is in it. In front of all may stand udp://,
+// for the service of datagrams of the same name.
 func Parse(text string) (Route, error) {
+	if transport.IsUDP(text) {
+		r, err := Parse(text[len(datagramsMark):])
+		return ToDatagrams(r), err
+	}
 	var r Route
 	var err error
 	if strings.HasPrefix(text, "/") {

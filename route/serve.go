@@ -184,7 +184,7 @@ func (n *Node) resolveService(q *Request) (Handler, error) {
 		return nil, err
 	}
 	if !ok || !s.Open && q.Session == nil {
-		return nil, Refuse(wire.NoService, missing(q.address.Name))
+		return nil, Refuse(wire.NoService, n.whatIsMissing(n.life.ctx, q.address.Name, q.Session != nil))
 	}
 	if q.Message.Flags&wire.Probe != 0 && len(q.Message.Onward) == 0 {
 		q.refuse(wire.Status{Code: wire.OK})

@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/secureportal/sp/route/transport"
@@ -44,6 +45,8 @@ func Explain(a wire.Address) string {
 		return text + " — stay on the node"
 	case moves(a):
 		return text + " — go on to the outlet that has claimed " + a.Name[len(ForwardPrefix):]
+	case strings.HasPrefix(a.Name, DatagramsPrefix):
+		return text + " — ask for the service of datagrams (UDP) " + a.Name[len(DatagramsPrefix):]
 	}
 	return text + " — ask for the service " + a.Name
 }

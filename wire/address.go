@@ -32,6 +32,11 @@ const Local Kind = 0xff
 // expects there. Its Name is the Identifier's text.
 const Is Kind = 0xfe
 
+// UDP is the kind of an address that is never sent, and is no step of a route: where an inlet's
+// clients send their datagrams, or where the service of an outlet gets them. Name is a host, or
+// empty where IP is set; both are empty where somebody listens everywhere.
+const UDP Kind = 0xfd
+
 // Address is one step of a route. It is comparable, and only the fields of its kind are set: Name
 // for all but IP4 and IP6; IP for those two; Port for IP4, IP6, DNS, TLS, WS and WSS.
 //
@@ -115,6 +120,8 @@ func (a Address) Validate() error {
 		return fmt.Errorf("%w: an identity that only the dialer expects", ErrMalformed)
 	case Local:
 		return fmt.Errorf("%w: an address that only the dialer knows", ErrMalformed)
+	case UDP:
+		return fmt.Errorf("%w: an address of datagrams", ErrMalformed)
 	default:
 		return fmt.Errorf("%w: address of unknown kind %d", ErrMalformed, a.Kind)
 	}

@@ -170,7 +170,11 @@ func (c Config) validateTLS() error {
 // what another has. Two that listen at a free port get different ones.
 func claim(taken map[string]string, who string, e Entrance) error {
 	for _, listen := range e.Listens() {
-		a, err := transport.ParseListen(listen, "")
+		parse := transport.ParseListen
+		if transport.IsUDP(listen) {
+			parse = transport.ParseUDP
+		}
+		a, err := parse(listen, "")
 		if err == nil && transport.Scheme(a) != "unix" && a.Port == 0 {
 			continue // a free one
 		}

@@ -90,6 +90,57 @@ func TestValidate(t *testing.T) {
 		"inlet without a port": {
 			"listen", "host:port", func(c *Config) { c.Inlets[0].Listen = "host" },
 		},
+		"inlet for datagrams": {"", "", func(c *Config) { c.Inlets[0].Listen = "udp://:0" }},
+		"datagrams without a port": {
+			"listen", "udp://HOST:PORT", func(c *Config) { c.Inlets[0].Listen = "udp://here" },
+		},
+		"datagrams when ready": {"listen-when-ready", "datagram", func(c *Config) {
+			c.Inlets[0].Listen, c.Inlets[0].ListenWhenReady = "udp://:0", true
+		}},
+		"no time for datagrams": {
+			"udp-idle", "-1s", func(c *Config) { c.Inlets[0].UDPIdle = -time.Second },
+		},
+		"datagrams over connections": {"to", "udp://", func(c *Config) {
+			c.Inlets[0].To = []string{"udp://db@relay.example.com:4000"}
+		}},
+		"datagrams to a long name": {"to", "70 bytes", func(c *Config) {
+			c.Inlets[0].Listen = "udp://:0"
+			c.Inlets[0].To = []string{
+				"/ip4/1.2.3.4/tcp/1/secure/api/service/" + strings.Repeat("a", 71),
+			}
+		}},
+		"outlet of datagrams": {"", "", func(c *Config) { c.Outlets[0].Target = "udp://:53" }},
+		"outlet of both": {"", "", func(c *Config) {
+			c.Outlets = append(c.Outlets, Outlet{Target: "udp://:53"})
+		}},
+		"outlet that listens for datagrams": {
+			"listen", "udp://", func(c *Config) { c.Outlets[0].Listen = "udp://:53" },
+		},
+		"relay for datagrams": {
+			"listen", "udp://", func(c *Config) { c.Relays[0].Listen = "udp://:53" },
+		},
+		"datagrams to many": {
+			"target", "many", func(c *Config) { c.Outlets[0].Target = "udp://224.0.0.1:53" },
+		},
+		"header of datagrams": {"proxy-protocol", "datagrams", func(c *Config) {
+			c.Outlets[0].Target, c.Outlets[0].ProxyProtocol = "udp://:53", "v2"
+		}},
+		"check of datagrams": {"check", "nothing tells", func(c *Config) {
+			c.Outlets[0].Target, c.Outlets[0].Check = "udp://:53", "udp"
+		}},
+		"tcp check of datagrams": {"check", "nothing tells", func(c *Config) {
+			c.Outlets[0].Target, c.Outlets[0].Check = "udp://:53", "tcp"
+		}},
+		"page beside datagrams": {"check", "host", func(c *Config) {
+			c.Outlets[0].Target, c.Outlets[0].Check = "udp://:53", "http:///health"
+		}},
+		"page of a host": {"", "", func(c *Config) {
+			c.Outlets[0].Target, c.Outlets[0].Check = "udp://:53", "http://127.0.0.1:80/health"
+		}},
+		"service of datagrams": {
+			"service", "of that name", func(c *Config) { c.Outlets[0].Service = "datagrams_x" },
+		},
+
 		"inlet at stdin": {"", "", func(c *Config) { c.Inlets[0].Listen = Stdio }},
 		"no route":       {"to", "missing", func(c *Config) { c.Inlets[0].To = nil }},
 		"bad route": {

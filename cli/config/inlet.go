@@ -1,7 +1,12 @@
 package config
 
 import (
+	"errors"
+	"fmt"
+	"time"
+
 	"github.com/secureportal/sp/portal"
+	"github.com/secureportal/sp/portal/udp"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/transport"
 )
@@ -9,8 +14,9 @@ import (
 // Inlet listens where clients are, and opens a stream to an outlet for each of their
 // connections.
 type Inlet struct {
-	// Listen is where clients connect: host:port, unix:PATH, or Stdio. No host is localhost:
-	// loopback, in IPv4 and in IPv6 where there is both. Port 0 is a free one. Field "listen".
+	// Listen is where clients connect: host:port, unix:PATH, or Stdio; or udp://host:port, where they
+	// send datagrams. No host is localhost: loopback, in IPv4 and in IPv6 where there is both. Port 0
+	// is a free one. Field "listen".
 	Listen string
 
 	// To is the routes to the outlet, the best first: a connection takes the first that is
@@ -29,7 +35,17 @@ type Inlet struct {
 	// Once has the inlet carry one connection: the first that a client makes, and no other. Stdio is
 	// always one. Field "once".
 	Once bool
+
+	// UDPIdle ends what carries a client's datagrams when there have been none for so long. 0 means
+	// DefaultUDPIdle. Field "udp-idle".
+	UDPIdle time.Duration
 }
+
+// DefaultUDPIdle is how long there are no datagrams until what carries a client's ends.
+const DefaultUDPIdle = udp.DefaultIdle
+
+// IsUDP tells whether the inlet is for datagrams.
+func (i Inlet) IsUDP() bool { return transport.IsUDP(i.Listen) }
 
 // IsOnce tells whether the inlet is for one connection.
 func (i Inlet) IsOnce() bool { return i.Once || i.Listen == Stdio }
@@ -41,6 +57,13 @@ func (i Inlet) Validate() error {
 	}
 	if i.Once && i.ListenWhenReady {
 		return fieldError("once", "{once} and {listen-when-ready} do not go together")
+	}
+	if i.ListenWhenReady && i.IsUDP() {
+		return fieldError("listen-when-ready", "{listen-when-ready} is not for {listen} of udp://: "+
+			"whoever sends a datagram is not told that nobody listens")
+	}
+	if i.UDPIdle < 0 {
+		return notATime("udp-idle", i.UDPIdle)
 	}
 	_, err := i.Routes()
 	return err
@@ -54,18 +77,22 @@ func (i Inlet) Address() (Address, error) {
 	if i.Listen == Stdio {
 		return Address{}, nil
 	}
-	a, err := transport.ParseListen(i.Listen, transport.Localhost)
+	parse := transport.ParseListen
+	if i.IsUDP() {
+		parse = transport.ParseUDP
+	}
+	a, err := parse(i.Listen, transport.Localhost)
 	if err != nil {
 		return a, fieldError("listen", "{listen}: %w", err)
 	}
 	if transport.IsURL(i.Listen) {
 		return a, fieldError("listen", "{listen} %s: clients of an inlet come over TCP, or to a Unix "+
-			"socket: host:port or unix:PATH", i.Listen)
+			"socket: host:port or unix:PATH; or they send datagrams: udp://host:port", i.Listen)
 	}
 	return a, nil
 }
 
-// Routes returns the routes that To holds.
+// Routes returns the routes that To holds, to a service of the kind that the inlet is for.
 func (i Inlet) Routes() ([]route.Route, error) {
 	var all []route.Route
 	for _, text := range i.To {
@@ -76,6 +103,11 @@ func (i Inlet) Routes() ([]route.Route, error) {
 		if err == nil {
 			err = transport.Impossible(to[0])
 		}
+		if err == nil && i.IsUDP() {
+			to, err = toDatagrams(to)
+		} else if err == nil && route.IsToDatagrams(to) {
+			err = errors.New("a service of datagrams is for an inlet that listens at udp://")
+		}
 		if err != nil {
 			return nil, fieldError("to", "{to}: %w", err)
 		}
@@ -85,4 +117,15 @@ func (i Inlet) Routes() ([]route.Route, error) {
 		return nil, fieldError("to", "{to} is missing: where is the outlet?")
 	}
 	return all, nil
+}
+
+// toDatagrams returns the route to the service of datagrams that to means.
+func toDatagrams(to route.Route) (route.Route, error) {
+	to = route.ToDatagrams(to)
+	err := to[len(to)-1].Validate()
+	if err != nil {
+		err = fmt.Errorf("a service of datagrams has a name of at most %d bytes",
+			route.MaxDatagramsName)
+	}
+	return to, err
 }

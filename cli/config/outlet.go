@@ -23,8 +23,8 @@ type Outlet struct {
 	// route.OutletName, which the short forms of a route stand for. Field "service".
 	Service string
 
-	// Target is the service: host:port, unix:PATH, tls://host:port, which is spoken to in TLS, or
-	// Stdio. No host is loopback. Field "target".
+	// Target is the service: host:port, unix:PATH, tls://host:port, which is spoken to in TLS,
+	// udp://host:port, which is sent datagrams, or Stdio. No host is loopback. Field "target".
 	Target string
 
 	// TargetCA is a file with the certificates that a target of tls:// is verified by, in PEM. It is
@@ -67,12 +67,13 @@ func (o Outlet) Validate() error {
 	if o.Name != "" && len(o.Listens()) == 0 && len(o.Relays) == 0 {
 		return fieldError("relay", "{name} stands without {listen} or {relay}")
 	}
-	name := o.ServiceName()
+	name := o.PlainName()
 	_, isInstance := route.InstanceOf(route.Address{Kind: route.KindService, Name: name})
-	if slices.Contains(reserved, name) || strings.HasPrefix(name, route.ForwardPrefix) || isInstance {
+	if slices.Contains(reserved, name) || hasReservedPrefix(name) || isInstance {
 		return fieldError("service", "{service} %q: nodes have a service of that name", name)
 	}
-	if err := (route.Address{Kind: route.KindService, Name: name}).Validate(); err != nil {
+	at := route.Address{Kind: route.KindService, Name: o.ServiceName()}
+	if err := at.Validate(); err != nil {
 		return fieldError("service", "{service} %q: %w", name, err)
 	}
 	if _, err := o.TargetAddress(); err != nil {
@@ -83,6 +84,10 @@ func (o Outlet) Validate() error {
 	}
 	if v := o.ProxyProtocol; v != "" && v != "v2" {
 		return fieldError("proxy-protocol", "{proxy-protocol} %q is not v2", v)
+	}
+	if o.ProxyProtocol != "" && o.IsUDP() {
+		return fieldError("proxy-protocol", "{proxy-protocol} is not for a {target} of udp://, whose "+
+			"datagrams stay as they are")
 	}
 	if o.CheckInterval < 0 {
 		return fieldError("check-interval", "{check-interval} %v is not a time to wait",
@@ -104,6 +109,14 @@ func (o Outlet) TargetCheck() (*portal.Check, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.IsUDP() && !strings.HasPrefix(o.Check, "http://") {
+		return nil, fieldError("check", "{check} %s: nothing tells whether somebody listens for "+
+			"datagrams; {check} http://HOST:PORT/PATH asks a service that does tell", o.Check)
+	}
+	if o.IsUDP() && strings.HasPrefix(o.Check, "http:///") {
+		return nil, fieldError("check", "{check} %s: beside a {target} of udp:// it takes a host: "+
+			"http://HOST:PORT/PATH", o.Check)
+	}
 	c, err := portal.ParseCheck(o.Check, target)
 	if err != nil {
 		return nil, fieldError("check", "{check}: %w", err)
@@ -112,13 +125,31 @@ func (o Outlet) TargetCheck() (*portal.Check, error) {
 	return c, nil
 }
 
-// ServiceName is Service with its default filled in.
+// ServiceName is the name by which the node has the service: Service with its default filled in,
+// and in the form that services of datagrams have if it is one.
 func (o Outlet) ServiceName() string {
+	if o.IsUDP() {
+		return route.DatagramsPrefix + o.PlainName()
+	}
+	return o.PlainName()
+}
+
+// PlainName is Service with its default filled in.
+func (o Outlet) PlainName() string {
 	if o.Service == "" {
 		return route.OutletName
 	}
 	return o.Service
 }
+
+// hasReservedPrefix tells whether names that begin so are services that nodes have themselves.
+func hasReservedPrefix(name string) bool {
+	return strings.HasPrefix(name, route.ForwardPrefix) ||
+		strings.HasPrefix(name, route.DatagramsPrefix)
+}
+
+// IsUDP tells whether the service is sent datagrams.
+func (o Outlet) IsUDP() bool { return transport.IsUDP(o.Target) }
 
 // IsTLS tells whether the service is spoken to in TLS.
 func (o Outlet) IsTLS() bool { return strings.HasPrefix(o.Target, tlsPrefix) }
@@ -147,7 +178,11 @@ func (o Outlet) TargetAddress() (Address, error) {
 		return Address{}, fieldError("target", "{target} %q: TLS takes the name that the service's "+
 			"certificate is for: tls://host:port", o.Target)
 	}
-	a, err := transport.ParseTarget(text, loopback)
+	parse := transport.ParseTarget
+	if o.IsUDP() {
+		parse = transport.ParseUDP
+	}
+	a, err := parse(text, loopback)
 	if err == nil {
 		err = transport.Impossible(a)
 	}

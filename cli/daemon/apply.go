@@ -314,7 +314,7 @@ func (d *Daemon) carryOut(ctx context.Context, steps []*step) error {
 func (d *Daemon) takeAway(s *step) {
 	gone := s.site.withoutPlanned(s.plan)
 	for _, p := range gone {
-		if v, ok := p.(*service); ok && isPlanned(s.plan, serviceKey(v.config.Service)) {
+		if v, ok := p.(*service); ok && isPlanned(s.plan, serviceKey(v.config.ServiceName())) {
 			continue // the other takes its place, and nobody is refused in between
 		}
 		p.withdraw()

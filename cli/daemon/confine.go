@@ -153,7 +153,7 @@ func addRoutes(n *confine.Needs, all ...route.Route) {
 
 func addAddress(n *confine.Needs, a route.Address) {
 	switch transport.Scheme(a) {
-	case "unix": // connecting to those is not limited
+	case "unix", "udp": // connecting to those is not limited
 	case "tcp", "tls", "ws", "wss":
 		n.Connect = append(n.Connect, a.Port)
 	default:

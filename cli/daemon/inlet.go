@@ -10,6 +10,7 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/portal"
+	"github.com/secureportal/sp/portal/udp"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay/homes"
 	"github.com/secureportal/sp/route/transport"
@@ -81,6 +82,9 @@ func (i *inlet) start(ctx context.Context) error {
 }
 
 func (i *inlet) listen(ctx context.Context, at transport.Address) (net.Listener, error) {
+	if i.config.IsUDP() {
+		return udp.Listen(ctx, at, udp.Config{Idle: i.config.UDPIdle, Logger: i.site.logger})
+	}
 	mode := transport.Config{SocketMode: i.site.base.SocketMode}
 	return transport.ListenGuarded(ctx, at, mode)
 }
@@ -213,6 +217,10 @@ func (i *inlet) serveOnce(socket net.Listener) {
 		}
 		first = c
 		stop()
+		if datagrams, ok := socket.(*udp.Listener); ok {
+			datagrams.AcceptNoMore() // the client's come to this one
+			return
+		}
 		i.closeSocket()
 	})
 	if first != nil {

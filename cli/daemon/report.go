@@ -269,7 +269,7 @@ func titleOf(p part) string {
 	case *inlet:
 		return titled(InletKind, p.config.Listen)
 	case *service:
-		return titled(OutletKind, p.config.Service)
+		return titled(OutletKind, p.config.ServiceName())
 	}
 	return ""
 }

@@ -28,9 +28,9 @@ type service struct {
 }
 
 func (s *site) planService(o config.Outlet) planned {
-	o.Entrance, o.Service = config.Entrance{}, o.ServiceName() // the rest is the service
+	o.Entrance, o.Service = config.Entrance{}, o.PlainName() // the rest is the service
 	return planned{
-		key:  keyOf(serviceKey(o.Service), o),
+		key:  keyOf(serviceKey(o.ServiceName()), o),
 		make: func() part { return &service{site: s, config: o} },
 	}
 }
@@ -69,7 +69,7 @@ func (v *service) start(context.Context) error {
 		}
 	}
 	v.site.main.node.HandleBasics()
-	v.site.main.node.Handle(v.config.Service, outlet.Serve)
+	v.site.main.node.Handle(v.config.ServiceName(), outlet.Serve)
 	return nil
 }
 
@@ -112,14 +112,14 @@ func targetTLS(o config.Outlet, target config.Address) (*tls.Config, error) {
 func (v *service) ended(err error) {
 	v.site.notify(Event{
 		Kind: Ended, Identifier: v.site.self.Identifier(), Err: err,
-		Portal: PortalStatus{Kind: OutletKind, Name: v.config.Service},
+		Portal: PortalStatus{Kind: OutletKind, Name: v.config.ServiceName()},
 	})
 }
 
 func (v *service) stopListening() {}
 
 // withdraw is not for a service that another takes the place of: that one does it by starting.
-func (v *service) withdraw() { v.site.main.node.Withdraw(v.config.Service) }
+func (v *service) withdraw() { v.site.main.node.Withdraw(v.config.ServiceName()) }
 
 // end first stops the check: another service may have taken this one's place, with a target that is
 // well.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/secureportal/sp/portal/udp"
 	"github.com/secureportal/sp/route/transport"
 )
 
@@ -43,7 +44,15 @@ func tryListening(ctx context.Context, units []*unit, next []Named) error {
 // tryListen finds out whether the process may listen at an address. What is carried in TLS or HTTP
 // is known when it is listened for.
 func tryListen(ctx context.Context, at transport.Address, c transport.Config) error {
-	if scheme := transport.Scheme(at); scheme != "tcp" && scheme != "unix" {
+	switch transport.Scheme(at) {
+	case "udp":
+		l, err := udp.Listen(ctx, at, udp.Config{})
+		if err != nil {
+			return err
+		}
+		return l.Close()
+	case "tcp", "unix":
+	default:
 		return nil
 	}
 	l, err := transport.ListenGuarded(ctx, at, c)

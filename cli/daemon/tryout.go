@@ -56,7 +56,7 @@ func tryTarget(o config.Outlet) error {
 	switch scheme := transport.Scheme(a); {
 	case err != nil:
 		return err
-	case scheme == "tcp" && a.Port == 0:
+	case (scheme == "tcp" || scheme == "udp") && a.Port == 0:
 		return errors.New("nobody listens at port 0")
 	case scheme != "unix":
 		return nil

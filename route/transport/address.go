@@ -65,6 +65,8 @@ func Scheme(a Address) string {
 		return "tcp"
 	case wire.Unix:
 		return "unix"
+	case wire.UDP:
+		return "udp"
 	case wire.Local:
 		scheme, _, _ := strings.Cut(a.Name, ":")
 		return scheme
@@ -182,7 +184,7 @@ func Validate(a Address) error { return inWords(a.Validate()) }
 func Impossible(a Address) error {
 	switch {
 	case a.IP.IsMulticast(), a.IP == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return fmt.Errorf("%s is the address of many, and TCP connects two", a.IP)
+		return fmt.Errorf("%s is the address of many, and this is between two", a.IP)
 	case a.IP.Is6() && a.IP.IsLinkLocalUnicast() && a.IP.Zone() == "":
 		return fmt.Errorf("%s is link-local, and stands with its interface: [%[1]s%%eth0]:%d",
 			a.IP, a.Port)
@@ -430,6 +432,8 @@ func Format(a Address) string {
 		return a.Name + ":" + strconv.Itoa(int(a.Port))
 	case wire.TLS, wire.WS, wire.WSS:
 		return formatURL(a)
+	case wire.UDP:
+		return udpPrefix + UDPHostPort(a)
 	}
 	return netip.AddrPortFrom(a.IP, a.Port).String()
 }

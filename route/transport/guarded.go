@@ -41,7 +41,7 @@ func listenSocket(
 		err = errNoSocket
 	}
 	if err != nil {
-		return nil, cannotListen(a, err)
+		return nil, CannotListen(a, err)
 	}
 	return l, nil
 }

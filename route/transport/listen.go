@@ -24,7 +24,7 @@ const loopbackTries = 16
 // it up take the one or the other.
 func listenTCP(ctx context.Context, c *net.ListenConfig, a Address) (net.Listener, error) {
 	switch {
-	case isLocalhost(a):
+	case IsLocalhost(a):
 		return listenLoopbacks(ctx, c, a.Port)
 	case a.Kind == wire.IP4:
 		return c.Listen(ctx, "tcp4", Format(a))
@@ -32,8 +32,9 @@ func listenTCP(ctx context.Context, c *net.ListenConfig, a Address) (net.Listene
 	return c.Listen(ctx, "tcp", Format(a))
 }
 
-func isLocalhost(a Address) bool {
-	return a.Kind == wire.DNS && strings.EqualFold(a.Name, Localhost)
+// IsLocalhost tells whether a has the host that stands for this machine.
+func IsLocalhost(a Address) bool {
+	return (a.Kind == wire.DNS || a.Kind == wire.UDP) && strings.EqualFold(a.Name, Localhost)
 }
 
 // listenLoopbacks listens on both loopbacks, at the same port, or on the one that this machine has.
@@ -43,7 +44,7 @@ func listenLoopbacks(ctx context.Context, c *net.ListenConfig, port uint16) (net
 	for range loopbackTries {
 		four, err := c.Listen(ctx, "tcp4", loopbackAt("127.0.0.1", port))
 		if err != nil {
-			if isInUse(err) {
+			if IsInUse(err) {
 				return nil, err
 			}
 			six, err6 := c.Listen(ctx, "tcp6", loopbackAt("::1", port))
@@ -57,7 +58,7 @@ func listenLoopbacks(ctx context.Context, c *net.ListenConfig, port uint16) (net
 		switch {
 		case err == nil:
 			return newLoopbacks(at, four, six), nil
-		case !isInUse(err):
+		case !IsInUse(err):
 			return four, nil // there is no IPv6 here
 		}
 		_ = four.Close()
@@ -76,7 +77,8 @@ func loopbackAt(ip string, port uint16) string {
 // wsaInUse is what Windows says for EADDRINUSE.
 const wsaInUse = syscall.Errno(10048)
 
-func isInUse(err error) bool {
+// IsInUse tells whether err says that somebody listens there already.
+func IsInUse(err error) bool {
 	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, wsaInUse)
 }
 
@@ -165,6 +167,8 @@ func ListensAt(l net.Listener) (Address, bool) {
 		}
 	case *loopbacks:
 		return inner.address(), true
+	case interface{ ListensAt() Address }: // of datagrams
+		return inner.ListensAt(), true
 	}
 	return FromAddr(l.Addr())
 }

@@ -100,11 +100,11 @@ func (s *Set) Dial(ctx context.Context, a Address) (Link, error) {
 func (s *Set) Listen(ctx context.Context, a Address) (net.Listener, error) {
 	t, err := s.get(Scheme(a))
 	if err != nil {
-		return nil, cannotListen(a, err)
+		return nil, CannotListen(a, err)
 	}
 	l, err := t.Listen(ctx, a)
 	if err != nil {
-		return nil, cannotListen(a, err)
+		return nil, CannotListen(a, err)
 	}
 	return linkListener{l}, nil
 }
@@ -114,6 +114,9 @@ func (s *Set) Listen(ctx context.Context, a Address) (net.Listener, error) {
 func (s *Set) Source(peer net.Addr) admission.Source {
 	if peer == nil {
 		return admission.Source{}
+	}
+	if datagrams, ok := peer.(*net.UDPAddr); ok {
+		return admission.FromIP(datagrams.AddrPort().Addr())
 	}
 	t, err := s.get(peer.Network())
 	if err != nil {
@@ -154,7 +157,8 @@ func (e *ListenError) Error() string {
 // Unwrap returns why.
 func (e *ListenError) Unwrap() error { return e.Err }
 
-func cannotListen(a Address, err error) error {
+// CannotListen returns a *ListenError for what has kept somebody from listening at a.
+func CannotListen(a Address, err error) error {
 	var operation *net.OpError
 	if errors.As(err, &operation) {
 		err = operation.Err

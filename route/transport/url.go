@@ -136,6 +136,10 @@ func hostMissing(a Address) error {
 
 // notSuchURL says of a URL that is none of these what is probably meant.
 func notSuchURL(scheme, rest string) error {
+	if strings.EqualFold(scheme, "udp") {
+		return errors.New("udp:// is where an inlet listens, or an outlet's target: links go over TCP, " +
+			"or what else this place takes")
+	}
 	instead := map[string]string{"http": "ws", "https": "wss", "ssl": "tls"}[strings.ToLower(scheme)]
 	if instead != "" {
 		return fmt.Errorf("a URL is no address: leave out %s://, or is %s://%s meant?",
