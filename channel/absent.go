@@ -96,6 +96,9 @@ func (a *absent) Takes() int { return 0 }
 // AwaitTakes implements carrier.
 func (a *absent) AwaitTakes() { <-a.over.c }
 
+// Unsent implements netio.Unsenter.
+func (a *absent) Unsent() int { return netio.UnsentForNow }
+
 // TakesMore implements carrier.
 func (a *absent) TakesMore() bool { return false }
 

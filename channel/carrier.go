@@ -153,3 +153,6 @@ func (f *Flow) Takes() int { return f.carrier().Takes() }
 
 // AwaitTakes implements netio.Taker.
 func (f *Flow) AwaitTakes() { f.carrier().AwaitTakes() }
+
+// Unsent implements netio.Unsenter.
+func (f *Flow) Unsent() int { return netio.Unsent(f.carrier()) }

@@ -59,6 +59,9 @@ func (l *link) Takes() int { return netio.Takes(l.Conn) }
 // AwaitTakes implements carrier.
 func (l *link) AwaitTakes() { netio.AwaitTakes(l.Conn) }
 
+// Unsent implements netio.Unsenter.
+func (l *link) Unsent() int { return netio.Unsent(l.Conn) }
+
 // Quiet implements carrier.
 func (l *link) Quiet() bool { return netio.Quiet(l.Conn) }
 

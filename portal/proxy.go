@@ -4,6 +4,7 @@ import (
 	"net"
 
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/portal/udp"
 	"github.com/secureportal/sp/route"
 )
 
@@ -19,6 +20,9 @@ type proxy struct {
 func newProxy(app netio.Conn, stream *route.Stream, tally *netio.Tally) *proxy {
 	p := &proxy{stream: stream}
 	p.A, p.B, p.Owner, p.Tally = app, stream, p, tally
+	if flow, ok := app.(*udp.Conn); ok {
+		flow.GoesOn(stream)
+	}
 	stream.OnEnd(p.cut)
 	return p
 }

@@ -508,6 +508,9 @@ func (s *Stream) Takes() int { return netio.Takes(s.conn()) }
 // AwaitTakes implements netio.Taker.
 func (s *Stream) AwaitTakes() { netio.AwaitTakes(s.conn()) }
 
+// Unsent implements netio.Unsenter.
+func (s *Stream) Unsent() int { return netio.Unsent(s.conn()) }
+
 // Quiet implements netio.Quieter.
 func (s *Stream) Quiet() bool {
 	s.reading.Lock()

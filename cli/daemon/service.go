@@ -11,6 +11,7 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/internal/atomicfile"
 	"github.com/secureportal/sp/portal"
+	"github.com/secureportal/sp/portal/udp"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/transport"
 )
@@ -116,7 +117,15 @@ func (v *service) ended(err error) {
 	})
 }
 
-func (v *service) stopListening() {}
+// stopListening has no listener to close. Of datagrams nothing is waited for that is not on its
+// way.
+func (v *service) stopListening() {
+	for _, app := range v.site.open.of(v) {
+		if flow, ok := app.(*udp.Conn); ok {
+			flow.EndWhenQuiet()
+		}
+	}
+}
 
 // withdraw is not for a service that another takes the place of: that one does it by starting.
 func (v *service) withdraw() { v.site.main.node.Withdraw(v.config.ServiceName()) }
@@ -124,6 +133,7 @@ func (v *service) withdraw() { v.site.main.node.Withdraw(v.config.ServiceName())
 // end first stops the check: another service may have taken this one's place, with a target that is
 // well.
 func (v *service) end(ctx context.Context) {
+	v.stopListening()
 	v.stop()
 	v.checking.Wait()
 	cut(v.site.open.await(ctx, v.site.open.of(v)))

@@ -30,6 +30,7 @@ type Conn struct {
 	idle          time.Duration // 0 is for ever
 	reads         func()        // called before the first read; nil is nobody
 
+	stream         any           // that it goes on by; nil is unknown
 	received, sent atomic.Uint64 // bytes of datagrams
 	wake           chan struct{} // gets something when whoever reads is to look again
 
@@ -47,6 +48,7 @@ type Conn struct {
 	state state
 	queue queue
 	talk  talk
+	brief bool      // EndWhenQuiet has been called
 	last  time.Time // that something was said
 	timer *time.Timer
 }
@@ -88,12 +90,36 @@ func (c *Conn) begin() *Conn {
 	return c
 }
 
+// GoesOn says to which stream the datagrams go. While that has not sent what it was given, they
+// wait here, where the oldest may be dropped, and not there. It is called before the first read.
+func (c *Conn) GoesOn(stream any) { c.stream = stream }
+
 // limitLocked is for how long nothing may be said.
 func (c *Conn) limitLocked() time.Duration {
+	if c.brief {
+		return quiet
+	}
 	if c.talk < talking {
 		return min(c.idle, askedIdle)
 	}
 	return c.idle
+}
+
+// EndWhenQuiet ends the flow as soon as nothing has been said for a second: whoever carries it
+// wants to go, and a client that says something later gets another one.
+func (c *Conn) EndWhenQuiet() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.brief || c.state != open {
+		return
+	}
+	c.brief = true
+	left := max(quiet-time.Since(c.last), 0)
+	if c.timer == nil {
+		c.timer = time.AfterFunc(left, c.endIfIdle)
+	} else {
+		c.timer.Reset(left)
+	}
 }
 
 func (c *Conn) endIfIdle() {
@@ -182,12 +208,14 @@ func (c *Conn) await() error {
 		c.reads = nil
 	}
 	r := &c.reading
+	pause := leastPause
 	for {
+		slow := len(r.rest) == 0 && netio.Unsent(c.stream) > mostUnsent
 		c.mu.Lock()
-		if len(r.rest) == 0 {
+		if len(r.rest) == 0 && !slow {
 			r.rest = c.queue.pop()
 		}
-		now := c.state
+		now, waits := c.state, len(c.queue.frames) > 0
 		c.mu.Unlock()
 		switch {
 		case now >= closed:
@@ -196,8 +224,12 @@ func (c *Conn) await() error {
 			return nil
 		case now == ended:
 			return io.EOF
+		case slow && waits:
+			time.Sleep(pause)
+			pause = min(2*pause, mostPause)
+		default:
+			<-c.wake
 		}
-		<-c.wake
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -191,6 +192,54 @@ func TestOldestAreDropped(t *testing.T) {
 	}
 }
 
+// slowStream is a stream that has so many bytes to send.
+type slowStream struct{ unsent atomic.Int64 }
+
+func (s *slowStream) Unsent() int { return int(s.unsent.Load()) }
+
+// While the stream has not sent what it was given, the datagrams wait where the oldest are dropped;
+// what is read then is what has come last. Who waits so hears of the end.
+func TestSlowStream(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := newTestConn(0)
+		var s slowStream
+		s.unsent.Store(mostUnsent + 1)
+		c.GoesOn(&s)
+		got := make(chan byte, 2*queueDatagrams)
+		go func() {
+			defer close(got)
+			b := make([]byte, 10)
+			for {
+				if _, err := c.Read(b); err != nil {
+					return
+				}
+				got <- b[headerSize]
+			}
+		}()
+		for i := range 200 {
+			c.arrived([]byte{byte(i)})
+			time.Sleep(time.Millisecond)
+		}
+		if len(got) != 0 {
+			t.Fatal("a slow stream got some")
+		}
+		s.unsent.Store(mostUnsent)
+		for i := 200 - queueDatagrams; i < 200; i++ {
+			if n := <-got; n != byte(i) {
+				t.Fatalf("%d in place of %d", n, i)
+			}
+		}
+		s.unsent.Store(netio.UnsentForNow)
+		c.arrived(nil)
+		time.Sleep(time.Second)
+		c.end()
+		if _, more := <-got; more {
+			t.Error("one more came")
+		}
+		_ = c.Close()
+	})
+}
+
 // Where the process has no memory left, a small datagram may wait, and no second one.
 func TestQueueWithoutMemory(t *testing.T) {
 	var q queue
@@ -236,6 +285,27 @@ func TestIdle(t *testing.T) {
 					t.Errorf("it ended after %v, not %v", lasted, test.want)
 				}
 			})
+		})
+	}
+}
+
+// Whoever wants to go does not wait for a client that says nothing.
+func TestEndWhenQuiet(t *testing.T) {
+	for _, idle := range []time.Duration{0, time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			c, _ := newTestConn(idle)
+			defer c.Close()
+			talkOnce(c)
+			_, _ = c.Read(make([]byte, headerSize))
+			time.Sleep(time.Minute)
+			c.arrived(nil)
+			said := time.Now()
+			time.Sleep(quiet / 2)
+			c.EndWhenQuiet()
+			_, _ = io.ReadAll(c)
+			if lasted := time.Since(said); lasted != quiet {
+				t.Errorf("it ended after %v", lasted)
+			}
 		})
 	}
 }

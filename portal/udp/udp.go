@@ -31,6 +31,12 @@ const (
 	// than four of the largest.
 	queueDatagrams = 128
 	queueBytes     = 256 << 10
+	// mostUnsent is how many bytes the stream may have that it has not sent, until it gets no more.
+	mostUnsent = 16 << 10
+	// leastPause is until it is asked again, and mostPause after a while: the system tells nobody.
+	leastPause = time.Millisecond
+	mostPause  = 64 * time.Millisecond
+
 	// alwaysKept is how large a datagram is that may wait however little memory there is, if none
 	// does yet.
 	alwaysKept = 2 << 10
@@ -43,6 +49,9 @@ const (
 	// askedIdle is the same of a flow in which a client has only asked, or has asked and been
 	// answered. Nothing tells whether it will say more, or exists at all.
 	askedIdle = 30 * time.Second
+
+	// quiet is the same of a flow that whoever carries it wants to be rid of.
+	quiet = time.Second
 
 	// DefaultFlows is how many flows a Listener has at the same time.
 	DefaultFlows = 4096
