@@ -113,7 +113,7 @@ func wireGuardKey(t *testing.T, wg string) (file, public string) {
 
 // wireGuard makes an interface in a namespace, of the kernel's or of wireguard-go.
 func wireGuard(t *testing.T, wg, namespace, address, key, what, more string) (name string) {
-	name = fmt.Sprintf("sp%d%s", os.Getpid()%100000, address[len(address)-1:])
+	name = fmt.Sprintf("sp%d-%d", os.Getpid()%1000000, networkCount.Add(1))
 	kernel := exec.Command("ip", "-n", namespace, "link", "add", name, "type", "wireguard")
 	if kernel.Run() != nil {
 		program := testenv.NeedTool(t, "wireguard-go")
@@ -125,8 +125,12 @@ func wireGuard(t *testing.T, wg, namespace, address, key, what, more string) (na
 		runIn(t, cmd, namespace)
 		start(t, cmd)
 		socket := filepath.Join("/var/run/wireguard", name+".sock")
+		t.Cleanup(func() { _ = os.Remove(socket) }) // which outlives who is killed
 		eventually(t, "wireguard-go listens", func() bool {
-			_, err := os.Stat(socket)
+			c, err := net.Dial("unix", socket)
+			if err == nil {
+				_ = c.Close()
+			}
 			return err == nil
 		})
 	}
