@@ -10,6 +10,9 @@
 // open a stream is decided by the two ends, by their Identifiers, before an outlet or a listener
 // is asked.
 //
+// Datagrams are carried the same way: an Inlet serves a udp.Listener, and an Outlet's Target may be
+// udp://host:port. See package portal/udp.
+//
 // The package keeps no key, and decides nobody's trust: the node that it is given does.
 package portal
 
