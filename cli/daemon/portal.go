@@ -17,7 +17,8 @@ type part interface {
 	// start returns when the part works, or is known not to. ctx bounds that, and not the part's
 	// life. Nothing is left of a part that could not be started.
 	start(ctx context.Context) error
-	// stopListening closes the part's listener, if it has one. What is open goes on.
+	// stopListening closes the part's listener, if it has one. What is open goes on, but for
+	// datagrams, which nobody waits for.
 	stopListening()
 	// withdraw has nothing new come in by the part, and nobody find it. What is open goes on.
 	withdraw()
