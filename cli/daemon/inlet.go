@@ -83,7 +83,9 @@ func (i *inlet) start(ctx context.Context) error {
 
 func (i *inlet) listen(ctx context.Context, at transport.Address) (net.Listener, error) {
 	if i.config.IsUDP() {
-		return udp.Listen(ctx, at, udp.Config{Idle: i.config.UDPIdle, Logger: i.site.logger})
+		return udp.Listen(ctx, at, udp.Config{
+			Idle: i.config.UDPIdle, Flows: i.site.config.Limits.Connections, Logger: i.site.logger,
+		})
 	}
 	mode := transport.Config{SocketMode: i.site.base.SocketMode}
 	return transport.ListenGuarded(ctx, at, mode)
