@@ -251,7 +251,7 @@ func TestQueueWithoutMemory(t *testing.T) {
 		t.Errorf("%d wait", len(q.frames))
 	}
 	most()
-	if q.push(make([]byte, 1000)) != 0 || q.push(make([]byte, 1000)) != 0 || q.clear() != 2 {
+	if q.push(make([]byte, 1000)) != 0 || q.push(make([]byte, 1001)) != 0 || q.clear() != 2 {
 		t.Error("there is no room although there is memory")
 	}
 }
