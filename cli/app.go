@@ -17,6 +17,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/secureportal/sp/internal/handed"
 	"github.com/secureportal/sp/internal/linequeue"
 )
 
@@ -32,6 +33,7 @@ type Build struct {
 func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	handed.Take()
 	if isPeers(stdin, stderr) {
 		stderr = io.Discard
 	}

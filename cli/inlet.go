@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -29,6 +30,7 @@ func inletCommand() *cli.Command {
 			&cli.StringFlag{
 				Name: "listen",
 				Usage: "`WHERE` clients connect: [host]:port, unix:PATH, or - for stdin and stdout; " +
+					"fd:N or systemd:NAME, a socket that was handed over; " +
 					"no host is localhost, IPv4 and IPv6; port 0 is a free one",
 			},
 			&cli.StringSliceFlag{
@@ -95,7 +97,7 @@ func runInlet(c *call) error {
 	options.Notify = func(e daemon.Event) {
 		switch {
 		case e.Kind == daemon.Ready && e.Portal.Address != "":
-			c.sayReady(c.stdout, options, e.Portal.Address)
+			c.sayReady(c.stdout, options, strings.Join(e.Portal.Everywhere(), " "))
 		case e.Kind == daemon.Redeemed:
 			options.Logger.Info("the ticket is redeemed, and not needed any more",
 				"next time", nextTime(in, ticket))

@@ -30,6 +30,7 @@ func outletCommand() *cli.Command {
 				Name: "listen",
 				Usage: "`WHERE` inlets, relays and bridges connect: [host]:port, unix:PATH, " +
 					"tls://[host]:port, wss://[host]:port/path, or ws:// behind a proxy; " +
+					"fd:N or systemd:NAME, handed over; " +
 					"no host is every interface; repeatable",
 			},
 			&cli.StringFlag{
@@ -119,10 +120,8 @@ func inletCommandLine(entrance config.Entrance, e daemon.Event) string {
 
 // routesTo are all routes to an outlet, where it listens first.
 func routesTo(entrance config.Entrance, p daemon.PortalStatus) (all []string) {
-	for _, at := range append([]string{p.Address}, p.AlsoAt...) {
-		if at != "" {
-			all = append(all, reachedAt(at, entrance.Name))
-		}
+	for _, at := range p.Everywhere() {
+		all = append(all, reachedAt(at, entrance.Name))
 	}
 	for _, text := range entrance.Relays {
 		if relay, err := config.ParseRelay(text); err == nil {

@@ -164,8 +164,7 @@ func onEach(signals chan os.Signal, do func()) (unwatch func()) {
 func sayAddress(c *call, o daemon.Options) func(daemon.Event) {
 	return func(e daemon.Event) {
 		if e.Kind == daemon.Ready {
-			at := append([]string{e.Portal.Address}, e.Portal.AlsoAt...)
-			c.sayReady(c.stdout, o, strings.Join(at, " "))
+			c.sayReady(c.stdout, o, strings.Join(e.Portal.Everywhere(), " "))
 		}
 	}
 }

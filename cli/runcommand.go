@@ -11,6 +11,7 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/portal"
+	"github.com/secureportal/sp/route/transport"
 )
 
 const (
@@ -218,7 +219,7 @@ func runOutletOf(c *call, s config.Named, only bool) (member, error) {
 		return all, err
 	}
 	for _, listen := range out.Listens() {
-		if a, err := config.ParseListen(listen); err == nil && a.Port != 0 && !only {
+		if a, err := config.ParseListen(listen); err == nil && !transport.IsFreePort(a) && !only {
 			return all, usage("--listen %s: of several outlets one can listen there: take port 0, "+
 				"or --relay", listen)
 		}

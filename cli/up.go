@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -298,7 +299,7 @@ func (u *up) notify(e daemon.Event) {
 	case p.role.kind == "outlet":
 		u.say("%s %s", e.Config, inletCommandLine(p.config.Outlets[0].Entrance, e))
 	default:
-		u.say("%s %s", e.Config, e.Portal.Address)
+		u.say("%s %s", e.Config, strings.Join(e.Portal.Everywhere(), " "))
 	}
 }
 

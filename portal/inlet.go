@@ -27,6 +27,10 @@ type Inlet struct {
 	// node ends, until it has ended. An error refuses the connection. Nil does nothing.
 	Begin func(app route.Conn) (Follower, error)
 
+	// Stopped is called when Serve accepts nothing any more, and Begin has been called for all that it
+	// has accepted. Nil does nothing.
+	Stopped func()
+
 	// ConnectTimeout bounds Open, and then the outlet's answer, for which it is 5 s longer. 0
 	// means DefaultConnectTimeout.
 	ConnectTimeout time.Duration
@@ -47,17 +51,22 @@ func (i *Inlet) Serve(accepting, working context.Context, l net.Listener) {
 	defer l.Close()
 	var connections sync.WaitGroup
 	defer connections.Wait()
-	route.Accept(accepting, l, loggerOr(i.Logger), func(c net.Conn) {
+	route.Accept(accepting, l, loggerOr(i.Logger), func(app net.Conn) {
 		connections.Add(1)
-		go i.begin(working, c, connections.Done)
+		c := &carried{app: wrap(app), began: time.Now()}
+		err := i.count(c) // here: what has been accepted is carried, also if this is the end
+		go i.begin(working, c, err, connections.Done)
 	})
+	if i.Stopped != nil {
+		i.Stopped()
+	}
 }
 
-// begin opens a stream, and leaves copying to goroutines that begin with a small stack: opening
-// takes a larger one, which would stay for as long as the connection lives.
-func (i *Inlet) begin(ctx context.Context, app net.Conn, done func()) {
-	c := &carried{app: wrap(app), began: time.Now()}
-	if err := i.accept(ctx, c); err != nil {
+// begin opens a stream, unless the connection is refused for an error, and leaves copying to
+// goroutines that begin with a small stack: opening takes a larger one, which would stay for as
+// long as the connection lives.
+func (i *Inlet) begin(ctx context.Context, c *carried, err error, done func()) {
+	if err := i.accept(ctx, c, err); err != nil {
 		i.ended(c, err)
 		done()
 		return
@@ -80,7 +89,7 @@ type carried struct {
 // returns why the connection ended, if not as the applications wanted.
 func (i *Inlet) Carry(ctx context.Context, app net.Conn) error {
 	c := &carried{app: wrap(app), began: time.Now()}
-	err := i.accept(ctx, c)
+	err := i.accept(ctx, c, i.count(c))
 	if err == nil {
 		err = c.proxy(inletTally).Run()
 	}
@@ -88,11 +97,16 @@ func (i *Inlet) Carry(ctx context.Context, app net.Conn) error {
 	return err
 }
 
-// accept opens a stream for a connection, or resets it.
-func (i *Inlet) accept(ctx context.Context, c *carried) (err error) {
+// count has a connection counted, or refused.
+func (i *Inlet) count(c *carried) (err error) {
 	if i.Begin != nil {
 		c.follow, err = i.Begin(c.app)
 	}
+	return err
+}
+
+// accept opens a stream for a connection, or resets it if there is an error already.
+func (i *Inlet) accept(ctx context.Context, c *carried, err error) error {
 	if err == nil {
 		err = i.open(ctx, c)
 	}

@@ -55,6 +55,9 @@ type Config struct {
 	// transport.DefaultSocketMode.
 	SocketMode fs.FileMode
 
+	// Sockets are those at which the process listens. Nil holds none.
+	Sockets *transport.Sockets
+
 	// Proxy and From say how TCP connections go out: see transport.Config.
 	Proxy func(a wire.Address) *transport.Proxy
 	From  netio.From

@@ -171,8 +171,8 @@ func (c Config) validateTLS() error {
 func claim(taken map[string]string, who string, e Entrance) error {
 	for _, listen := range e.Listens() {
 		a, err := transport.ParseListen(listen, "")
-		if err == nil && transport.Scheme(a) != "unix" && a.Port == 0 {
-			continue // a free one
+		if err == nil && transport.IsFreePort(a) {
+			continue
 		}
 		if other, ok := taken[listen]; ok && other != who {
 			return fieldError("listen", "{listen} %q: another portal listens there", listen)

@@ -39,6 +39,10 @@ func (i Inlet) Validate() error {
 	if _, err := i.Address(); err != nil {
 		return err
 	}
+	if a, _ := i.Address(); i.ListenWhenReady && transport.IsHanded(a) {
+		return fieldError("listen-when-ready", "{listen} %s and {listen-when-ready} do not go together: "+
+			"whoever has made the socket listens at it", i.Listen)
+	}
 	if i.Once && i.ListenWhenReady {
 		return fieldError("once", "{once} and {listen-when-ready} do not go together")
 	}

@@ -38,8 +38,10 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/filewatch"
+	"github.com/secureportal/sp/internal/handed"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // Options say how a daemon talks to the process that it is in. The zero value only logs.
@@ -129,8 +131,9 @@ type Daemon struct {
 	memory   memory         // set once: it cannot be looked up once the process is confined
 	instance relay.Instance // set once; on relays, a site takes over from the one before
 	files    *filewatch.Watcher
-	watchers watchers      // set once
-	began    time.Time     // set once
+	watchers watchers  // set once
+	began    time.Time // set once
+	sockets  *transport.Sockets
 	turned   chan struct{} // gets something when a connection has begun or ended
 
 	busy   context.Context // ends when Shutdown or Close begins
@@ -175,7 +178,8 @@ func StartAll(ctx context.Context, all []Named, o Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		options: o, instance: instance, began: time.Now(),
-		turned: make(chan struct{}, 1), sites: make(map[*site]struct{}),
+		sockets: transport.NewSockets(),
+		turned:  make(chan struct{}, 1), sites: make(map[*site]struct{}),
 	}
 	d.files = filewatch.NewWatcher(d.allFiles, d.rereadChanged)
 	d.busy, d.rest = context.WithCancel(context.Background())
@@ -255,6 +259,7 @@ func (d *Daemon) Shutdown() error {
 	for _, u := range units {
 		u.site.stopListening()
 	}
+	handed.Close() // or connections would wait here for an end
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	err := shutdownAll(ctx, units)

@@ -23,6 +23,7 @@ import (
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/route/relay/homes"
 	"github.com/secureportal/sp/route/relay/set"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // This file is where nodes, policies, relays and their clients are made: what the rest of the
@@ -69,7 +70,7 @@ func OpenNode(n config.Node, o Options) (*route.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSite(n, files, o, nil)
+	s, err := newSite(n, files, o, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -79,10 +80,10 @@ func OpenNode(n config.Node, o Options) (*route.Node, error) {
 // newSite makes a site, and its key if there is none in its file. n is valid. turned gets something
 // when a connection has begun or ended, if it has room.
 func newSite(
-	n config.Node, files selfFiles, o Options, turned chan<- struct{},
+	n config.Node, files selfFiles, o Options, turned chan<- struct{}, sockets *transport.Sockets,
 ) (*site, error) {
 	s := &site{
-		turned: turned,
+		turned: turned, sockets: sockets,
 		config: n, selfFiles: files, options: o, logger: o.Logger, open: newConnections(),
 		changed: func() {}, notify: func(Event) {},
 		members: make(map[*member]struct{}), parts: make(map[string]part),
@@ -197,7 +198,7 @@ func (s *site) nodeConfig() (route.Config, error) {
 			SessionsPerIdentity: sessionsLimit(s.config.Limits),
 		},
 		ConnectTimeout: s.config.ConnectTimeout, Limits: limits(s.config.Limits, false),
-		SocketMode: mode, Audit: s.options.Audit,
+		SocketMode: mode, Sockets: s.sockets, Audit: s.options.Audit,
 		LogForwarded: s.options.LogConnections == portal.LogAll, Logger: s.logger, Hint: s.options.Hint,
 		Turned: s.turned,
 		TLS:    s.acme.show(s.tls.config()),
