@@ -158,3 +158,28 @@ func TestUnitsRun(t *testing.T) {
 		}
 	}
 }
+
+// TestPackages has all that packages are to be made of be there, and their scripts be ones.
+func TestPackages(t *testing.T) {
+	t.Parallel()
+	made, err := os.ReadFile(filepath.Join("..", "goreleaser.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile(`(?m)^ +(?:- )?(?:src|postinstall|preremove|postremove): (.+)$`)
+	all := named.FindAllSubmatch(made, -1)
+	if len(all) == 0 {
+		t.Fatal("nothing goes into packages")
+	}
+	for _, one := range all {
+		found, err := filepath.Glob(filepath.Join("..", string(one[1])))
+		if err != nil || len(found) == 0 {
+			t.Errorf("there is no %s", one[1])
+		}
+		for _, path := range found {
+			if strings.HasSuffix(path, ".sh") {
+				must(t, exec.Command("sh", "-n", path))
+			}
+		}
+	}
+}
