@@ -113,10 +113,16 @@ func TestUpKeepsHandedSockets(t *testing.T) {
 	delete(f.tables, "inlet.a")
 	f.order = f.order[:1]
 	f.reload(p)
+	p.says("sockets were handed to this process at which nothing listens")
 	waits := dial(t, in) // and is accepted by who comes
 	f.set("inlet.b", keys)
 	f.reload(p)
 	if err := (talk{1, 10, 10}).ask(waits); err != nil {
+		t.Error(err)
+	}
+	f.set("inlet.b", strings.Replace(keys, "systemd:in", "fd:3", 1))
+	f.reload(p) // which is the same socket
+	if err := talkOnce(in, talk{2, 10, 10}); err != nil {
 		t.Error(err)
 	}
 	f.set("inlet.c", "listen = 'systemd:other'\nto = 'h:1'\n")

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/internal/handed"
 )
 
 // Named is one of several configurations of a process.
@@ -123,6 +124,7 @@ func (d *Daemon) apply(ctx context.Context, next []Named, whole bool) (Change, e
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.busy, cancel)()
+	defer d.sayUnused() // when what has been held is free
 	defer d.sockets.Hold()()
 	change := d.changeTo(next)
 	steps, err := d.prepareLocked(ctx, next, whole)
@@ -138,6 +140,14 @@ func (d *Daemon) apply(ctx context.Context, next []Named, whole bool) (Change, e
 	}
 	d.announce()
 	return change, err
+}
+
+// sayUnused tells of sockets that nobody serves: who connects there is not even refused.
+func (d *Daemon) sayUnused() {
+	if unused := handed.Unused(); len(unused) > 0 {
+		d.options.Logger.Warn("sockets were handed to this process at which nothing listens: "+
+			"who connects there waits", "names", unused)
+	}
 }
 
 // goBackLocked has what ran before run again.

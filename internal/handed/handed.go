@@ -68,6 +68,22 @@ func takeLocked() {
 // ErrNone says that nothing was handed to this process.
 var ErrNone = errors.New("nothing was handed to this process")
 
+// ErrUsed says that somebody in this process listens already.
+var ErrUsed = errors.New("one at which somebody listens already")
+
+// Unused returns what was handed to this process to listen at, and nobody listens at.
+func Unused() (all []string) {
+	descriptors.Lock()
+	defer descriptors.Unlock()
+	takeLocked()
+	for _, d := range descriptors.all {
+		if d.user == "" && d.name != "" && check(d.number) == nil {
+			all = append(all, d.name)
+		}
+	}
+	return all
+}
+
 // Number returns a listener at the socket that is descriptor n. Another one of this process may
 // not listen at it; user says who does. Who listens closes the listener.
 func Number(n int, user string) (net.Listener, error) {
@@ -195,7 +211,7 @@ func checked(d *descriptor) error {
 
 func (d *descriptor) listenLocked(user string) (net.Listener, error) {
 	if d.user != "" {
-		return nil, fmt.Errorf("descriptor %d is the one at which %s listens already", d.number, d.user)
+		return nil, fmt.Errorf("descriptor %d is %w: %s has it", d.number, ErrUsed, d.user)
 	}
 	l, err := net.FileListener(d.file) // with a descriptor of its own
 	if err != nil {

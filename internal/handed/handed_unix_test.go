@@ -114,6 +114,7 @@ func namedChild() {
 	say("again", err)
 	_, err = Number(3, "two")
 	say("by number", err)
+	fmt.Println("unused:", Unused())
 	go func() {
 		c, err := net.Dial("tcp", both[0].Addr().String())
 		if err == nil {
@@ -133,6 +134,7 @@ func namedChild() {
 		say("closed", l.Close())
 		fmt.Println("left:", errors.Is(<-waiting, net.ErrClosed))
 	}
+	fmt.Println("unused:", Unused())
 	both, err = Named("web", "three")
 	say(fmt.Sprint("anew: ", len(both)), err)
 	for _, name := range []string{"conn", "udp", "file", "nobody"} {
@@ -156,8 +158,9 @@ func differs(one, other error) error {
 func TestNamed(t *testing.T) {
 	got := handOver(t, "named", "web:web:conn:udp:file", allKinds(t)...)
 	const want = `2: <nil>
-again: descriptor 3 is the one at which one listens already
-by number: descriptor 3 is the one at which one listens already
+again: descriptor 3 is one at which somebody listens already: one has it
+by number: descriptor 3 is one at which somebody listens already: one has it
+unused: []
 accepts: <nil>
 waits: <nil>
 closed: <nil>
@@ -165,6 +168,7 @@ left: true
 waits: <nil>
 closed: <nil>
 left: true
+unused: [web web]
 anew: 2: <nil>
 conn: descriptor 5: it is a connection, or not listening yet: systemd hands a socket that ` +
 		`listens with Accept=no, and for Accept=yes it is --listen -

@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"net"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/secureportal/sp/internal/handed"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/wire"
 )
@@ -98,7 +100,7 @@ func listenSocket(ctx context.Context, c Config, a Address, guarded bool) (net.L
 		_ = held.Close()
 	}
 	l, err := open()
-	if isInUse(err) && c.Sockets.giveUp(a) {
+	if (isInUse(err) || errors.Is(err, handed.ErrUsed)) && c.Sockets.giveUp(a) {
 		l, err = open()
 	}
 	if err != nil {
@@ -125,6 +127,9 @@ func (p *pool) take(key socketKey) *socket {
 // giveUp closes the held sockets that are in the way of one at a, and tells whether there were any.
 func (p *pool) giveUp(a Address) bool {
 	inTheWay := func(s *socket) bool {
+		if IsHanded(a) {
+			return IsHanded(s.key.at) // under whichever name
+		}
 		at, ok := ListensAt(s.base)
 		if !ok || Scheme(at) != Scheme(a) {
 			return false
