@@ -115,8 +115,9 @@ func namedChild() {
 	_, err = Number(3, "two")
 	say("by number", err)
 	fmt.Println("unused:", Unused())
+	at := both[0].Addr().String()
 	go func() {
-		c, err := net.Dial("tcp", both[0].Addr().String())
+		c, err := net.Dial("tcp", at)
 		if err == nil {
 			_ = c.Close()
 		}
