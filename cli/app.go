@@ -123,6 +123,7 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			pingCommand(),
 			traceCommand(),
 			routeCommand(),
+			doctorCommand(),
 			statusCommand(),
 			versionCommand(build),
 		},

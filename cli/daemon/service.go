@@ -22,6 +22,7 @@ const maxCASize = 1 << 20
 type service struct {
 	site   *site
 	config config.Outlet
+	outlet *portal.Outlet // once it has been started
 
 	stop     context.CancelFunc // ends checking
 	checking sync.WaitGroup
@@ -68,6 +69,7 @@ func (v *service) start(context.Context) error {
 			return err
 		}
 	}
+	v.outlet = outlet
 	v.site.main.node.HandleBasics()
 	v.site.main.node.Handle(v.config.Service, outlet.Serve)
 	return nil

@@ -34,6 +34,9 @@ func (s *site) tryOut(c config.Config) {
 			s.logger.Warn("the target cannot be reached", "target", o.Target, "error", err)
 		}
 	}
+	for _, err := range CheckSpace(writesIn(c)) {
+		s.logger.Warn("what has to be remembered cannot be: make room", "error", err)
+	}
 	files, known := maxOpenFiles()
 	if known {
 		for _, err := range fileShortage(c, files) {
