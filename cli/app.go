@@ -124,6 +124,7 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			traceCommand(),
 			routeCommand(),
 			doctorCommand(),
+			benchCommand(),
 			statusCommand(),
 			completionCommand(),
 			manCommand(),

@@ -225,7 +225,7 @@ func (d *doctor) examineSet(to route.Route) {
 	cancel()
 	switch {
 	case errors.Is(err, homes.ErrAlone):
-		d.ok("set", "the relay is none of a set")
+		d.ok("set", "it is none of a set")
 		return
 	case err != nil:
 		d.warn("set", err)

@@ -116,7 +116,8 @@ func exitCode(err error) int {
 		return statusExitCode(status)
 	case errors.As(err, &dial), errors.As(err, &foreign), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, channel.ErrCut),
-		errors.Is(err, channel.ErrMissedPongs), errors.Is(err, route.ErrNoAnswer), isTimeout(err):
+		errors.Is(err, channel.ErrMissedPongs), errors.Is(err, route.ErrNoAnswer), isTimeout(err),
+		errors.Is(err, errNoBench):
 		return exitUnreachable
 	}
 	return exitFailed

@@ -67,6 +67,11 @@ var examples = map[string][]string{
 		"sp doctor db@relay.example.com:4000",
 		"sp doctor --relay relay.example.com:4000 --name db",
 	},
+	"bench": {
+		"sp bench bench@relay.example.com:4000",
+		"sp bench bench@relay.example.com:4000 --json",
+		"sp bench bench@relay.example.com:4000 --compare before.json",
+	},
 	"status": {
 		"sp status",
 		"sp status --watch",

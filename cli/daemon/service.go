@@ -64,6 +64,9 @@ func (v *service) start(context.Context) error {
 	if v.config.Target == config.Stdio {
 		outlet.Dial = func(context.Context) (net.Conn, error) { return v.site.options.Stdio(), nil }
 	}
+	if v.config.Target == config.Bench {
+		outlet.Dial = portal.DialMeasured
+	}
 	if v.config.IsTLS() {
 		if outlet.TLS, err = targetTLS(v.config, target); err != nil {
 			return err

@@ -49,7 +49,7 @@ func (s *site) tryOut(c config.Config) {
 // tryTarget tells why nothing will ever listen at a target as it is. That nobody does so yet is no
 // reason.
 func tryTarget(o config.Outlet) error {
-	if o.Target == config.Stdio {
+	if o.HasNoAddress() {
 		return nil
 	}
 	a, err := o.TargetAddress()
