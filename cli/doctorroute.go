@@ -9,6 +9,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/secureportal/sp/channel"
@@ -17,6 +18,7 @@ import (
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/route/relay/homes"
+	"github.com/secureportal/sp/route/relay/set"
 	"github.com/secureportal/sp/route/transport"
 )
 
@@ -231,23 +233,35 @@ func (d *doctor) examineSet(to route.Route) {
 		d.warn("set", err)
 		return
 	}
-	for _, n := range list.Nodes {
+	ctx, cancel = d.within()
+	defer cancel()
+	errs := make([]error, len(list.Nodes))
+	var asking sync.WaitGroup
+	for i, n := range list.Nodes {
+		asking.Go(func() { errs[i] = d.examineNode(ctx, to, n) })
+	}
+	asking.Wait()
+	for i, n := range list.Nodes {
 		name := fmt.Sprintf("relay %.8s", n.ID)
-		if n.State.String() != "up" {
-			d.warn(name, fmt.Errorf("the set says that it is %s", n.State))
+		if errs[i] != nil {
+			d.warn(name, errs[i])
 			continue
 		}
-		var err error
-		for _, a := range n.Addresses {
-			if err = d.connect(a); err == nil {
-				d.ok(name, "%s answers", transport.Format(a))
-				break
-			}
-		}
-		if err != nil {
-			d.warn(name, err)
-		}
+		d.ok(name, "it answers at %s", transport.Format(n.Addresses[0]))
 	}
+}
+
+// examineNode asks a relay of the set that to leads to whether it is there. What the set says of it
+// is hearsay, and nobody is dialed whom that cannot mean.
+func (d *doctor) examineNode(ctx context.Context, to route.Route, n set.Node) error {
+	at, meant := homes.At(to, n)
+	switch {
+	case n.State != set.Up:
+		return fmt.Errorf("the set says that it is %s", n.State)
+	case !meant:
+		return errors.New("the set says of it no address that can be meant from here")
+	}
+	return d.node.Probe(ctx, at)
 }
 
 // examineChannel makes the secure channel with a node, which says who that is, and whether each of
