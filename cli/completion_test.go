@@ -37,7 +37,8 @@ func TestBashCompletion(t *testing.T) {
 		{[]string{"sp", "inlet", "--lis"}, []string{"--listen", "--listen-when-ready"}, "--to"},
 		{
 			[]string{"sp", "inlet", "--allow-file", "friend"},
-			[]string{"friends list", "friend.key"}, "other",
+			[]string{"friends list", "friend.key"},
+			"other",
 		},
 		{[]string{"sp", "inlet", "--allow-file", "=", "oth"}, []string{"other"}, "friend.key"},
 		{[]string{"sp", "inlet", "--to", ""}, nil, "other"},
