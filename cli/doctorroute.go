@@ -9,16 +9,12 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
-	"github.com/secureportal/sp/route/relay"
-	"github.com/secureportal/sp/route/relay/homes"
-	"github.com/secureportal/sp/route/relay/set"
 	"github.com/secureportal/sp/route/transport"
 )
 
@@ -220,50 +216,6 @@ func swallowed(err error, where string) error {
 			"ICMP pass, or clamp the MSS")
 }
 
-// examineSet asks a relay which others there are, and whether they can be reached.
-func (d *doctor) examineSet(to route.Route) {
-	ctx, cancel := d.within()
-	list, err := homes.Ask(ctx, d.node, to)
-	cancel()
-	switch {
-	case errors.Is(err, homes.ErrAlone):
-		d.ok("set", "it is none of a set")
-		return
-	case err != nil:
-		d.warn("set", err)
-		return
-	}
-	ctx, cancel = d.within()
-	defer cancel()
-	errs := make([]error, len(list.Nodes))
-	var asking sync.WaitGroup
-	for i, n := range list.Nodes {
-		asking.Go(func() { errs[i] = d.examineNode(ctx, to, n) })
-	}
-	asking.Wait()
-	for i, n := range list.Nodes {
-		name := fmt.Sprintf("relay %.8s", n.ID)
-		if errs[i] != nil {
-			d.warn(name, errs[i])
-			continue
-		}
-		d.ok(name, "it answers at %s", transport.Format(n.Addresses[0]))
-	}
-}
-
-// examineNode asks a relay of the set that to leads to whether it is there. What the set says of it
-// is hearsay, and nobody is dialed whom that cannot mean.
-func (d *doctor) examineNode(ctx context.Context, to route.Route, n set.Node) error {
-	at, meant := homes.At(to, n)
-	switch {
-	case n.State != set.Up:
-		return fmt.Errorf("the set says that it is %s", n.State)
-	case !meant:
-		return errors.New("the set says of it no address that can be meant from here")
-	}
-	return d.node.Probe(ctx, at)
-}
-
 // examineChannel makes the secure channel with a node, which says who that is, and whether each of
 // the two trusts the other.
 func (d *doctor) examineChannel(to route.Route, hop route.Hop) bool {
@@ -394,72 +346,4 @@ func adviseService(err error) error {
 			"that machine reach it? The outlet's log says why not")
 	}
 	return err
-}
-
-// examineName goes to a relay as an outlet does that is to have a name there, and finds out who has
-// it.
-func (d *doctor) examineName(to route.Route, name string) {
-	d.ok("route", "%s", route.Format(to))
-	own := d.config.Trust
-	d.config.Trust.Allow = d.call.list("relay-identity")
-	d.config.Trust.AllowAnyone = len(d.config.Trust.Allow) == 0
-	if !d.begin() {
-		return
-	}
-	well := d.examineEntrance(to[0]) && d.examineHops(to) && d.examineRelay(to)
-	_ = d.node.Close()
-	if !well {
-		d.skip("name", "the relay comes first")
-		return
-	}
-	d.config.Trust = own
-	if d.begin() {
-		defer d.node.Close()
-		d.examineHolder(route.ThroughRelay(to, name), name)
-	}
-}
-
-// examineRelay makes the channel in which names are claimed.
-func (d *doctor) examineRelay(to route.Route) bool {
-	secure := append(slices.Clone(to), route.Address{Kind: route.KindSecure, Name: route.SecureName})
-	register := append(slices.Clone(secure),
-		route.Address{Kind: route.KindService, Name: relay.RegisterName})
-	ctx, cancel := d.within()
-	defer cancel()
-	s, err := d.node.Session(ctx, register)
-	if err == nil {
-		err = d.node.Probe(ctx, register)
-	}
-	if errors.Is(err, channel.ErrRefusedByPeer) {
-		err = advise(err, "start the relay with --allow %s; its log says why it refuses", d.self)
-	}
-	if err != nil {
-		d.fail("relay", err)
-		return false
-	}
-	d.ok("relay", "it is %s, and lets this side claim names", s.Peer().Identifier())
-	return true
-}
-
-// examineHolder finds out who has a name, by asking whoever it leads to who he is.
-func (d *doctor) examineHolder(to route.Route, name string) {
-	ctx, cancel := d.within()
-	defer cancel()
-	const whatToDo = "choose another name; or end the outlet that has it: its log says where it runs"
-	s, err := d.node.Session(ctx, to)
-	status, refused := errors.AsType[*route.StatusError](err)
-	switch {
-	case refused && strings.HasPrefix(status.Missing(), route.ForwardPrefix):
-		d.ok("name", "nobody has %s", name)
-	case err == nil && s.Peer().Identifier().String() == d.self:
-		d.ok("name", "an outlet with this side's identity has %s", name)
-	case err == nil:
-		taken := route.Refuse(route.CodeNameTaken, fmt.Sprintf("%s has the name %s",
-			s.Peer().Identifier(), name))
-		d.fail("name", advise(taken, whatToDo))
-	case errors.Is(err, trust.ErrNotTrusted) && !errors.Is(err, channel.ErrRefusedByPeer):
-		d.fail("name", advise(fmt.Errorf("somebody else has the name %s: %w", name, err), whatToDo))
-	default:
-		d.fail("name", err)
-	}
 }
