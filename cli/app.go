@@ -123,10 +123,16 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			pingCommand(),
 			traceCommand(),
 			routeCommand(),
+			doctorCommand(),
+			benchCommand(),
 			statusCommand(),
+			completionCommand(),
+			manCommand(),
+			helpCommand(),
 			versionCommand(build),
 		},
 		HideHelpCommand:    true,
+		Flags:              []cli.Flag{cli.HelpFlag}, // it comes by itself where no command is help
 		SliceFlagSeparator: valueSeparator,
 		ExitErrHandler:     func(*cli.Context, error) {}, // Main reports errors
 		Action:             needCommand,
@@ -134,8 +140,10 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Metadata:           make(map[string]any),
 	}
 	app.OnUsageError = onUsageError
+	app.CustomAppHelpTemplate = examplesIn(cli.AppHelpTemplate, "")
 	for _, c := range app.Commands {
 		finish(c)
+		showExamples(c, c.Name)
 	}
 	return app
 }

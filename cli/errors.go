@@ -116,7 +116,8 @@ func exitCode(err error) int {
 		return statusExitCode(status)
 	case errors.As(err, &dial), errors.As(err, &foreign), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, channel.ErrCut),
-		errors.Is(err, channel.ErrMissedPongs), errors.Is(err, route.ErrNoAnswer), isTimeout(err):
+		errors.Is(err, channel.ErrMissedPongs), errors.Is(err, route.ErrNoAnswer), isTimeout(err),
+		errors.Is(err, errNoBench):
 		return exitUnreachable
 	}
 	return exitFailed
@@ -149,7 +150,11 @@ func hintFor(err error) string {
 	var listen *transport.ListenError
 	var foreign *route.ForeignError
 	var status *route.StatusError
+	var dial *route.DialError
+	var step *stepError
 	switch {
+	case errors.As(err, &step): // it has been said
+		return ""
 	case errors.As(err, &h):
 		return h.hint
 	case errors.As(err, &d) && problemHint(d) != "":
@@ -181,6 +186,8 @@ func hintFor(err error) string {
 			"on another machine, copy the new key file here"
 	case errors.Is(err, trust.ErrNotTrusted):
 		return "name the far end's Identifier with --allow, if it is the one you mean"
+	case errors.As(err, &dial):
+		return dialHint(dial)
 	case errors.As(err, &foreign), errors.Is(err, route.ErrMalformed):
 		return "what listens there may be no sp, or of another version: " + foreignHint
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -188,8 +195,6 @@ func hintFor(err error) string {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return "the log of the far end says why: it may be no sp, accept only another --suite, " +
 			"or be at a limit"
-	case errors.Is(err, syscall.EINVAL) && isLinkLocal(err):
-		return linkLocalHint
 	case errors.As(err, &listen):
 		return listenHint(listen)
 	}
@@ -199,6 +204,28 @@ func hintFor(err error) string {
 	}
 	if errors.As(err, &status) {
 		return missingHint(status.Missing())
+	}
+	return ""
+}
+
+// dialHint is for what cannot be dialed.
+func dialHint(err *route.DialError) string {
+	var lookUp *net.DNSError
+	switch {
+	case errors.Is(err, syscall.EINVAL) && isLinkLocal(err):
+		return linkLocalHint
+	case errors.As(err, &lookUp):
+		return "is the name spelled as it is known, and does this machine's name service answer " +
+			"(getent hosts NAME)? An IP address does without"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nobody listens there: is what should be there running, and is that its port?"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "raise the limit of open files (ulimit -n, or LimitNOFILE= of systemd)"
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+		return "there is no way there from here: is this machine's network up, and is the address right?"
+	case isTimeout(err), errors.Is(err, context.DeadlineExceeded):
+		return "nothing comes back from there: the machine is off, or a firewall on the way swallows " +
+			"what is sent"
 	}
 	return ""
 }

@@ -129,8 +129,10 @@ func (g *group) words() words {
 			all.addAddress(n, p.status.Address)
 			continue
 		}
-		target, _ := p.outlet.TargetAddress() // it is valid
-		all.addAddress(n, transport.Format(target))
+		if !p.outlet.HasNoAddress() {
+			target, _ := p.outlet.TargetAddress() // it is valid
+			all.addAddress(n, transport.Format(target))
+		}
 		if to := routesTo(p.outlet.Entrance, p.status); len(to) > 0 {
 			all.add(n, "route", to[0])
 		}

@@ -35,8 +35,8 @@ func outletCommand() *cli.Command {
 			},
 			&cli.StringFlag{
 				Name: "target",
-				Usage: "the `SERVICE`: host:port, unix:PATH, tls://host:port, which is verified, or - for " +
-					"stdin and stdout; no host is loopback",
+				Usage: "the `SERVICE`: host:port, unix:PATH, tls://host:port, which is verified, - for " +
+					"stdin and stdout, or bench: for one that sp bench measures; no host is loopback",
 			},
 			&cli.StringFlag{
 				Name: "target-ca", TakesFile: true, Category: whoCategory,

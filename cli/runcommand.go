@@ -81,10 +81,13 @@ func withDrain(value time.Duration, flags []cli.Flag) []cli.Flag {
 }
 
 // quietFlags returns flags for a command beside whose output only warnings belong.
-func quietFlags(flags []cli.Flag) []cli.Flag {
+func quietFlags(flags []cli.Flag) []cli.Flag { return loggingFrom("warn", flags) }
+
+// loggingFrom has a command log from another level on, unless somebody says otherwise.
+func loggingFrom(level string, flags []cli.Flag) []cli.Flag {
 	for _, f := range flags {
 		if s, ok := f.(*cli.StringFlag); ok && s.Name == "log-level" {
-			s.Value = "warn"
+			s.Value = level
 		}
 	}
 	return flags

@@ -77,6 +77,9 @@ func (v *view) process(w io.Writer, p processStatus) {
 		state = ", stopping"
 	}
 	fmt.Fprintf(w, "process %d, up %s%s, %s\n", p.PID, ago(p.Age), state, p.Identifier)
+	for _, text := range p.Trouble {
+		fmt.Fprintf(w, "  TROUBLE: %s\n", plain(text))
+	}
 	for _, portal := range p.Portals {
 		showPortal(w, portal)
 	}

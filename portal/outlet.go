@@ -60,7 +60,20 @@ type Outlet struct {
 
 	log connectionLog
 
-	taken atomic.Bool // by the first stream
+	taken  atomic.Bool           // by the first stream
+	failed atomic.Pointer[error] // why the service was not reached the last time; nil: it was
+}
+
+// TargetError tells why the service was not reached when it was dialed last, or is not well as its
+// Check says; nil: it was, or has not been dialed yet.
+func (o *Outlet) TargetError() error {
+	if sick := o.Check.whySick(); sick != nil {
+		return sick
+	}
+	if err := o.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 var _ route.Handler = (*Outlet)(nil).Serve
@@ -96,9 +109,14 @@ func (o *Outlet) open(ctx context.Context, q *route.Request, c *carried) error {
 	}
 	target, err := o.dial(ctx, header)
 	if err != nil {
+		why := err
+		o.failed.Store(&why)
 		o.Check.hasten()
 		outletRefusals.Inc()
 		return refusal(err)
+	}
+	if o.failed.Load() != nil {
+		o.failed.Store(nil)
 	}
 	c.app = wrap(target) // a bare connection cannot be reset, and would end
 	q.Watch(c.app)

@@ -109,6 +109,7 @@ type Node struct {
 	admission *admission.Admission
 
 	turnover atomic.Uint64
+	refusing refusing
 
 	// What would otherwise fill the log.
 	linkRefusals logthrottle.Throttle

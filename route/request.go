@@ -232,6 +232,9 @@ func (q *Request) ordinal() uint8 { return uint8(len(q.Message.Return)) }
 func (q *Request) refuse(status wire.Status) {
 	q.answer = answered
 	countRefusal(status.Code)
+	if status.Code == wire.Busy {
+		q.node.refusing.note(status.Reason)
+	}
 	status.Hop = q.ordinal()
 	_ = q.conn.SetDeadline(time.Now().Add(refuseTimeout))
 	if _, err := q.conn.Write(wire.AppendStatus(nil, status)); err != nil {

@@ -23,8 +23,8 @@ type Outlet struct {
 	// route.OutletName, which the short forms of a route stand for. Field "service".
 	Service string
 
-	// Target is the service: host:port, unix:PATH, tls://host:port, which is spoken to in TLS, or
-	// Stdio. No host is loopback. Field "target".
+	// Target is the service: host:port, unix:PATH, tls://host:port, which is spoken to in TLS, Stdio,
+	// or Bench. No host is loopback. Field "target".
 	Target string
 
 	// TargetCA is a file with the certificates that a target of tls:// is verified by, in PEM. It is
@@ -78,6 +78,9 @@ func (o Outlet) Validate() error {
 	if _, err := o.TargetAddress(); err != nil {
 		return err
 	}
+	if o.Target == Bench && (o.ProxyProtocol != "" || o.Check != "") {
+		return fieldError("target", "{target} %s has no use for {proxy-protocol} and {check}", Bench)
+	}
 	if o.TargetCA != "" && !o.IsTLS() {
 		return fieldError("target-ca", "{target-ca} is for a {target} of tls://host:port")
 	}
@@ -112,6 +115,13 @@ func (o Outlet) TargetCheck() (*portal.Check, error) {
 	return c, nil
 }
 
+// Bench, as Target, is a service that the outlet has itself, for sp bench: see
+// portal.DialMeasured.
+const Bench = "bench:"
+
+// HasNoAddress tells whether the service is nowhere that could be dialed.
+func (o Outlet) HasNoAddress() bool { return o.Target == Stdio || o.Target == Bench }
+
 // ServiceName is Service with its default filled in.
 func (o Outlet) ServiceName() string {
 	if o.Service == "" {
@@ -137,7 +147,7 @@ func (o Outlet) TargetAddress() (Address, error) {
 	switch {
 	case o.Target == "":
 		return Address{}, fieldError("target", "{target} is missing: where is the service?")
-	case o.Target == Stdio:
+	case o.Target == Stdio, o.Target == Bench:
 		return Address{}, nil
 	case strings.HasPrefix(text, execPrefix):
 		return Address{}, fieldError("target", "{target} %q: an outlet runs no programs, for whoever "+

@@ -89,7 +89,7 @@ func addNeeds(needs *confine.Needs, c config.Config, files []string) {
 	}
 	for _, o := range c.Outlets {
 		addEntrance(needs, o.Entrance)
-		if target, err := o.TargetAddress(); err == nil && o.Target != config.Stdio {
+		if target, err := o.TargetAddress(); err == nil && !o.HasNoAddress() {
 			addAddress(needs, target)
 		}
 		if check, err := o.TargetCheck(); err == nil && check != nil {

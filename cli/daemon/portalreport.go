@@ -28,6 +28,9 @@ func addPart(r *PortalReport, p part) {
 	switch p := p.(type) {
 	case *service:
 		r.To = p.config.Target
+		if err := p.outlet.TargetError(); err != nil && r.Error == "" {
+			r.Error = "the last connection did not reach the target: " + err.Error()
+		}
 	case *registration:
 		now := p.state()
 		r.Claims = append(r.Claims, Claim{

@@ -25,7 +25,8 @@ type Report struct {
 	Version     string              `json:"version"`
 	Identifier  identity.Identifier `json:"identifier"`
 	Age         float64             `json:"age"`
-	Stopping    bool                `json:"stopping"` // it waits for what is open
+	Stopping    bool                `json:"stopping"`          // it waits for what is open
+	Trouble     []string            `json:"trouble,omitempty"` // with all of it, in words
 	Portals     []PortalReport      `json:"portals"`
 	Peers       []PeerReport        `json:"peers"`
 	Names       []NameReport        `json:"names,omitempty"` // that outlets hold, on a relay
@@ -122,7 +123,7 @@ func (d *Daemon) Report(ctx context.Context) Report {
 	r := Report{
 		PID: os.Getpid(), Version: d.options.Version, Age: time.Since(d.began).Seconds(),
 		Stopping: d.busy.Err() != nil, Portals: []PortalReport{}, Peers: []PeerReport{},
-		Connections: []ConnectionReport{},
+		Connections: []ConnectionReport{}, Trouble: d.trouble(),
 	}
 	portals := d.allPortals()
 	pingPaths(ctx, portals)

@@ -22,6 +22,7 @@ const maxCASize = 1 << 20
 type service struct {
 	site   *site
 	config config.Outlet
+	outlet *portal.Outlet // once it has been started
 
 	stop     context.CancelFunc // ends checking
 	checking sync.WaitGroup
@@ -63,11 +64,15 @@ func (v *service) start(context.Context) error {
 	if v.config.Target == config.Stdio {
 		outlet.Dial = func(context.Context) (net.Conn, error) { return v.site.options.Stdio(), nil }
 	}
+	if v.config.Target == config.Bench {
+		outlet.Dial = portal.DialMeasured
+	}
 	if v.config.IsTLS() {
 		if outlet.TLS, err = targetTLS(v.config, target); err != nil {
 			return err
 		}
 	}
+	v.outlet = outlet
 	v.site.main.node.HandleBasics()
 	v.site.main.node.Handle(v.config.Service, outlet.Serve)
 	return nil

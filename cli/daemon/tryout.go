@@ -34,6 +34,9 @@ func (s *site) tryOut(c config.Config) {
 			s.logger.Warn("the target cannot be reached", "target", o.Target, "error", err)
 		}
 	}
+	for _, err := range CheckSpace(writesIn(c)) {
+		s.logger.Warn("what has to be remembered cannot be: make room", "error", err)
+	}
 	files, known := maxOpenFiles()
 	if known {
 		for _, err := range fileShortage(c, files) {
@@ -46,7 +49,7 @@ func (s *site) tryOut(c config.Config) {
 // tryTarget tells why nothing will ever listen at a target as it is. That nobody does so yet is no
 // reason.
 func tryTarget(o config.Outlet) error {
-	if o.Target == config.Stdio {
+	if o.HasNoAddress() {
 		return nil
 	}
 	a, err := o.TargetAddress()
