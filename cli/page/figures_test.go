@@ -30,7 +30,7 @@ func cells(t table, first string) []string {
 
 func TestRates(t *testing.T) {
 	h, now := past(time.Now(), 10*time.Second, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 500, 1000)
-	want := "to service|-|17 B/s|9 B/s|-|1.0 kB"
+	want := "to service|50 B/s|17 B/s|9 B/s|-|1.0 kB"
 	if got := strings.Join(cells(rateTable(&h, now), "to service"), "|"); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}

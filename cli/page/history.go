@@ -11,6 +11,7 @@ import (
 const (
 	kept   = 10 * time.Minute        // how far back the history goes
 	step   = 1900 * time.Millisecond // between two samples of it, at least
+	nearly = 15 * time.Second        // at most: what has been since is as it is now
 	recent = time.Minute             // what has failed within is wrong now
 )
 
@@ -128,6 +129,17 @@ func (h *history) within(d time.Duration, now sample) (sample, bool) {
 	for _, s := range h.all {
 		if age := now.at.Sub(s.at); age <= d {
 			return s, age >= step
+		}
+	}
+	return now, false
+}
+
+// lately returns the last sample before now that is old enough to tell how it is now, and whether
+// it is not too old for that.
+func (h *history) lately(now sample) (sample, bool) {
+	for _, s := range slices.Backward(h.all) {
+		if age := now.at.Sub(s.at); age >= step {
+			return s, age <= nearly
 		}
 	}
 	return now, false

@@ -106,10 +106,20 @@ func rateTable(h *history, now sample) table {
 		ID: "rates", Title: "Rates", Head: []string{"", "now"},
 		Hint: "of times when somebody looked, here or at /metrics: the process does not wake for it",
 	}
-	spans := []time.Duration{3 * step}
+	var before []*sample // nil where there is none
+	add := func(s sample, ok bool) {
+		before = append(before, nil)
+		if ok {
+			before[len(before)-1] = &s
+		}
+	}
+	add(h.lately(now))
+	covered := time.Duration(0)
 	for _, w := range windows {
 		t.Head = append(t.Head, w.title)
-		spans = append(spans, w.last)
+		s, ok := h.within(w.last, now)
+		add(s, ok && now.at.Sub(s.at) > covered)
+		covered = w.last
 	}
 	t.Head = append(t.Head, "in all")
 	measures := []struct {
@@ -123,14 +133,14 @@ func rateTable(h *history, now sample) table {
 		{"connections that failed", sample.failed, figure},
 	}
 	for _, m := range measures {
-		cells, covered := []string{m.title}, time.Duration(0)
-		for _, span := range spans {
+		cells := []string{m.title}
+		for _, s := range before {
 			text := "-"
-			if before, ok := h.within(span, now); ok && now.at.Sub(before.at) > covered {
-				over := now.at.Sub(before.at).Seconds()
-				text = m.say((m.value(now)-m.value(before))/over) + "/s"
+			if s != nil {
+				over := now.at.Sub(s.at).Seconds()
+				text = m.say((m.value(now)-m.value(*s))/over) + "/s"
 			}
-			cells, covered = append(cells, text), span
+			cells = append(cells, text)
 		}
 		t.Rows = append(t.Rows, row{Cells: append(cells, m.say(m.value(now)))})
 	}

@@ -14,6 +14,10 @@ import (
 // password. It sends that again by itself, and never in a URL.
 const basicRealm = `Basic realm="sp: any name, and the token as the password", charset="UTF-8"`
 
+// byScript is a header of a page's script that asks again and again: nobody is asked for a password
+// because of it, for he would be each time.
+const byScript = "X-Requested-With"
+
 // policy is what a browser may do with an answer: show it, with what comes from here besides, and
 // nothing else. Nobody may show it within another page.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; " +
@@ -82,7 +86,9 @@ func (c Config) guarded(h http.HandlerFunc) http.HandlerFunc {
 		}
 		if !isSame(shown(r), want) {
 			w.Header().Add("WWW-Authenticate", "Bearer")
-			w.Header().Add("WWW-Authenticate", basicRealm)
+			if r.Header.Get(byScript) == "" {
+				w.Header().Add("WWW-Authenticate", basicRealm)
+			}
 			http.Error(w, "a token is needed", http.StatusUnauthorized)
 			return
 		}

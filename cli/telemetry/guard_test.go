@@ -132,6 +132,10 @@ func TestBrowserToken(t *testing.T) {
 			t.Errorf("a browser is asked for %q", asked)
 		}
 	}
+	if a := ask(t, http.MethodGet, url+"/", map[string]string{"X-Requested-With": "x"}); strings.
+		Contains(strings.Join(a.Header.Values("WWW-Authenticate"), " "), "Basic") {
+		t.Error("a script has the browser ask for a password")
+	}
 	for _, path := range []string{"/?token=" + token, "/page/page.js", "/?password=" + token} {
 		if a := ask(t, http.MethodGet, url+path, nil); a.StatusCode != 401 {
 			t.Errorf("%s: %d", path, a.StatusCode)
