@@ -80,6 +80,12 @@ func draw(r daemon.Report, failed []failure) drawing {
 	})
 	n := min(len(portals), maxMade)
 	d.Left = len(portals) - n
+	outlets := 0
+	for _, p := range portals {
+		if p.Kind == daemon.OutletKind {
+			outlets++
+		}
+	}
 	for _, p := range portals[:n] {
 		d.portal(p)
 	}
@@ -88,7 +94,7 @@ func draw(r daemon.Report, failed []failure) drawing {
 		case daemon.InletKind:
 			d.inlet(p)
 		case daemon.OutletKind:
-			d.outlet(p, failed)
+			d.outlet(p, failed, outlets == 1)
 		default:
 			d.forwarder(p, r)
 		}
@@ -112,6 +118,9 @@ func rank(p daemon.PortalReport) int {
 func portalKey(p daemon.PortalReport) string { return "portal " + title(p) }
 
 func at(address string) string { return "at " + address }
+
+// named is the key of an outlet of this process that claims a name on a relay.
+func named(name, relay string) string { return "name " + name + " " + at(relay) }
 
 // box returns the box with a key, which it makes if there is none.
 func (d *drawing) box(key string, column int, kind, name string) *box {
@@ -144,6 +153,13 @@ func (d *drawing) portal(p daemon.PortalReport) {
 	}
 	if p.Address != "" && d.byKey[at(p.Address)] == nil {
 		d.byKey[at(p.Address)] = b
+	}
+	for _, c := range p.Claims {
+		for _, home := range homesOf(c) {
+			if b.column == outletColumn {
+				d.byKey[named(c.Name, home.Relay)] = b
+			}
+		}
 	}
 }
 
@@ -188,6 +204,9 @@ func (d *drawing) inlet(p daemon.PortalReport) {
 		last := here
 		for i := range path.Hops {
 			next := d.hop(path.Hops, i)
+			if last.column == outletColumn { // it is asked for by its name
+				break
+			}
 			d.join(last, next, state, mark, note)
 			last, mark, note = next, "", ""
 		}
@@ -203,18 +222,22 @@ func (d *drawing) hop(hops []string, i int) *box {
 	case i == 0:
 		return d.box(at(name), outletColumn, "outlet at", name)
 	}
+	if own := d.byKey[named(name, hops[i-1])]; own != nil {
+		return own
+	}
 	return d.box("name "+name, outletColumn, "outlet", name)
 }
 
-// outlet draws the service of an outlet, and where its name is claimed.
-func (d *drawing) outlet(p daemon.PortalReport, failed []failure) {
+// outlet draws the service of an outlet, and where its name is claimed. What has failed is of this
+// one if it is alone.
+func (d *drawing) outlet(p daemon.PortalReport, failed []failure, alone bool) {
 	here := d.byKey[portalKey(p)]
 	state, mark := isIdle, fmt.Sprintf("%d open", p.Connections)
 	if p.Connections > 0 {
 		state = isTaken
 	}
 	for _, f := range failed {
-		if f.name == "outlet_refusals_total" {
+		if alone && f.name == "outlet_refusals_total" {
 			mark = fmt.Sprintf("✕ refused: %.0f", f.count)
 			if state == isIdle {
 				state = isBad
@@ -270,8 +293,11 @@ func (d *drawing) forwarder(p daemon.PortalReport, r daemon.Report) {
 			continue
 		}
 		made++
-		outlet := d.box("name "+n.Name, outletColumn, "outlet", n.Name)
-		outlet.Note = clipTo(n.Source, letters)
+		outlet := d.byKey[named(n.Name, p.Address)]
+		if outlet == nil {
+			outlet = d.box("name "+n.Name, outletColumn, "outlet", n.Name)
+			outlet.Note = clipTo(n.Source, letters)
+		}
 		d.join(here, outlet, used(n.InUse), fmt.Sprintf("in use %d", n.InUse), "")
 		delete(leads, n.Name)
 	}
@@ -343,8 +369,14 @@ func (d *drawing) arrange() {
 		reach[l.b]++
 	}
 	reached := make(map[*box]string)
+	marks := make(map[[2]int]bool) // where there is one
 	for _, l := range d.Lines {
-		l.place(leave[l.a], reach[l.b])
+		atEnd := reach[l.b] <= leave[l.a]
+		l.place(atEnd)
+		if l.Mark != "" && marks[[2]int{l.X, l.Y}] {
+			l.place(!atEnd)
+		}
+		marks[[2]int{l.X, l.Y}] = true
 		for _, b := range []*box{l.a, l.b} {
 			if reached[b] != isTaken && reached[b] != isIdle {
 				reached[b] = l.State
@@ -359,8 +391,8 @@ func (d *drawing) arrange() {
 }
 
 // place says where a line goes: from one column to another, or beside one. Its mark stands where
-// it is level, which is at the end where fewer lines meet.
-func (l *line) place(leave, reach int) {
+// it is level, at its end or at its beginning.
+func (l *line) place(atEnd bool) {
 	a, b := l.a, l.b
 	x1, y1, x2, y2 := a.X+boxWidth, a.Y+boxHeight/2, b.X, b.Y+boxHeight/2
 	switch {
@@ -368,7 +400,7 @@ func (l *line) place(leave, reach int) {
 		x := a.X + boxWidth
 		l.D = fmt.Sprintf("M%d %dC%d %d %d %d %d %d", x, y1, x+bend, y1, x+bend, y2, x, y2)
 		l.X, l.Y = x+bend*3/4, (y1+y2)/2
-	case reach > leave:
+	case !atEnd:
 		turn := x2 - bend
 		l.D = fmt.Sprintf("M%d %dH%dC%d %d %d %d %d %d", x1, y1, turn, turn+bend/2, y1,
 			x2-bend/2, y2, x2, y2)

@@ -113,7 +113,10 @@ func TestDrawing(t *testing.T) {
 			{Kind: daemon.RelayKind, Name: ":4000", Address: "r2:4000", Ready: true},
 			{
 				Kind: daemon.OutletKind, Name: "outlet", To: "db:5432", Ready: true,
-				Claims: []daemon.Claim{{Name: "db", Relay: "r2:4000", Held: true}},
+				Claims: []daemon.Claim{{
+					Name: "db", Relay: "r2:4000", Held: true,
+					At: []daemon.Home{{Relay: "r1:4000"}, {Relay: "r2:4000", Held: true}},
+				}},
 			},
 		},
 		Nodes: []daemon.NodeReport{
@@ -135,14 +138,22 @@ func TestDrawing(t *testing.T) {
 	}
 	for box, want := range map[string]string{
 		"inlet here :6000": isOwn, "relay here :4000": isOwn, "outlet here db": isOwn,
-		"relay or bridge r1:4000": isBad, "outlet db": isOther, "service db:5432": isOther,
+		"relay or bridge r1:4000": isBad, "service db:5432": isOther,
 		"on this side applications": isOther,
 	} {
 		if states[box] != want {
 			t.Errorf("%s is %q, want %q: %v", box, states[box], want, states)
 		}
 	}
+	if len(states) != 7 {
+		t.Errorf("what is the same is not one box: %v", states)
+	}
+	marks := make(map[[2]int]string)
 	for _, l := range d.Lines {
+		if other := marks[[2]int{l.X, l.Y}]; l.Mark != "" && other != "" {
+			t.Errorf("%q is on %q", l.Mark, other)
+		}
+		marks[[2]int{l.X, l.Y}] = l.Mark
 		if l.a == l.b || l.D == "" {
 			t.Errorf("a line from %s to %s", l.a.Name, l.b.Name)
 		}

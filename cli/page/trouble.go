@@ -67,13 +67,16 @@ func suspended(all []daemon.ConnectionReport) (n int) {
 	return n
 }
 
-// title is what a portal is called.
+// title is what a portal is called: by its configuration, if there are several.
 func title(p daemon.PortalReport) string {
-	text := string(p.Kind) + " " + clip(called(p))
-	if p.Config != "" {
-		text += " (" + clip(p.Config) + ")"
+	name := called(p)
+	switch {
+	case p.Config == "":
+		return string(p.Kind) + " " + clip(name)
+	case name == string(p.Kind):
+		return clip(p.Config)
 	}
-	return text
+	return clip(p.Config) + " (" + clip(name) + ")"
 }
 
 // called is the name by which people know a portal: an outlet's that is not told from others is
