@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"encoding/base64"
 	"net"
 	"net/http"
@@ -152,8 +153,8 @@ func TestUnixSocketHasNoName(t *testing.T) {
 	at := serveOn(t, l, Config{Page: new(note)})
 	client := &http.Client{Transport: &http.Transport{
 		DisableKeepAlives: true,
-		Dial: func(string, string) (net.Conn, error) {
-			return net.Dial("unix", at.String())
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", at.String())
 		},
 	}}
 	a, err := client.Get("http://whatever/")
