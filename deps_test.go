@@ -65,6 +65,11 @@ var walls = []wall{
 	// Who is asked over a socket or HTTP does not know what the answers mean.
 	{room: "cli/control", not: []string{"cli", "cli/daemon", "cli/config", "route", flagLibrary}},
 	{room: "cli/telemetry", not: []string{"cli", "cli/daemon", "cli/config", "route", flagLibrary}},
+	// What people see of a process is made of what it reports, and of nothing else.
+	{
+		room: "cli/page", direct: true,
+		not: []string{"cli", "cli/config", "cli/control", "route", flagLibrary},
+	},
 	// Only the commands know how flags are read.
 	{but: []string{"cli"}, not: []string{flagLibrary}, direct: true},
 	// What is in a configuration file, two know: one reads its text, the other what that means.

@@ -81,8 +81,8 @@ func writePages(app *cli.App, folder string) error {
 // pageName is the name of the page of a command.
 func pageName(path []string) string { return strings.Join(append([]string{"sp"}, path...), "-") }
 
-// page is a manual page in the language of man(7).
-type page struct{ bytes.Buffer }
+// manPage is a manual page in the language of man(7).
+type manPage struct{ bytes.Buffer }
 
 // roff has text be nothing but text.
 func roff(text string) string {
@@ -93,17 +93,17 @@ func roff(text string) string {
 	return text
 }
 
-func (p *page) begin(app *cli.App, name, usage string) {
+func (p *manPage) begin(app *cli.App, name, usage string) {
 	fmt.Fprintf(p, ".TH %s 1 \"\" \"sp %s\" \"sp\"\n", strings.ToUpper(roff(name)),
 		roff(app.Version))
 	p.section("NAME")
 	fmt.Fprintf(p, "%s \\- %s\n", roff(name), roff(usage))
 }
 
-func (p *page) section(title string) { fmt.Fprintf(p, ".SH %s\n", title) }
+func (p *manPage) section(title string) { fmt.Fprintf(p, ".SH %s\n", title) }
 
 // verbatim has lines stay as they are.
-func (p *page) verbatim(lines []string) {
+func (p *manPage) verbatim(lines []string) {
 	p.WriteString(".nf\n")
 	for _, line := range lines {
 		p.WriteString(roff(line) + "\n")
@@ -112,7 +112,7 @@ func (p *page) verbatim(lines []string) {
 }
 
 // text has each paragraph be filled.
-func (p *page) text(text string) {
+func (p *manPage) text(text string) {
 	for i, paragraph := range strings.Split(text, "\n\n") {
 		if i > 0 {
 			p.WriteString(".PP\n")
@@ -124,7 +124,7 @@ func (p *page) text(text string) {
 }
 
 // item is a term, and what it means.
-func (p *page) item(term, meaning string) {
+func (p *manPage) item(term, meaning string) {
 	fmt.Fprintf(p, ".TP\n%s\n%s\n", term, roff(strings.TrimSpace(meaning)))
 }
 
@@ -132,7 +132,7 @@ func bold(text string) string { return `\fB` + roff(text) + `\fR` }
 
 // mainPage is the page of sp itself.
 func mainPage(app *cli.App) []byte {
-	var p page
+	var p manPage
 	p.begin(app, "sp", app.Usage)
 	p.section("SYNOPSIS")
 	p.WriteString(bold("sp") + " \\fICOMMAND\\fR [\\fIOPTIONS\\fR] [\\fIARGUMENTS\\fR]\n")
@@ -157,7 +157,7 @@ func mainPage(app *cli.App) []byte {
 
 // commandPage is the page of a command.
 func commandPage(app *cli.App, path []string, c *cli.Command) []byte {
-	var p page
+	var p manPage
 	p.begin(app, pageName(path), c.Usage)
 	p.section("SYNOPSIS")
 	how := c.UsageText
@@ -186,7 +186,7 @@ func commandPage(app *cli.App, path []string, c *cli.Command) []byte {
 }
 
 // options are the flags, those without a category first.
-func (p *page) options(c *cli.Command) {
+func (p *manPage) options(c *cli.Command) {
 	var categories []string
 	by := make(map[string][]cli.Flag)
 	for _, f := range c.Flags {

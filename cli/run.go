@@ -36,6 +36,9 @@ func runPortals(c *call, all config.Config, o daemon.Options) error {
 	if err := files.begin(); err != nil {
 		return err
 	}
+	if !c.has("log-file") {
+		ignoreReopen()
+	}
 	defer files.end()
 	o.Audit, o.Files = true, files.paths()
 	var once *oneConnection
@@ -120,6 +123,9 @@ func runStdio(c *call, all config.Config, o daemon.Options) error {
 	files := c.life
 	if err := files.begin(); err != nil {
 		return err
+	}
+	if !c.has("log-file") {
+		ignoreReopen()
 	}
 	defer files.end()
 	o.Files = files.paths()

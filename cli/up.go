@@ -19,6 +19,7 @@ import (
 	"github.com/secureportal/sp/cli/control"
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/cli/keyfile"
+	"github.com/secureportal/sp/cli/page"
 	"github.com/secureportal/sp/internal/atomicfile"
 	"github.com/secureportal/sp/internal/confine"
 	"github.com/secureportal/sp/internal/filewatch"
@@ -118,7 +119,7 @@ func (u *up) options(c *call, server *control.Server) daemon.Options {
 	if policy, ok := portal.ParseLogPolicy(u.running.processText("log-connections", "failed")); ok {
 		o.LogConnections = policy
 	}
-	o.Version = c.flags.App.Version
+	o.Version, o.Page = c.flags.App.Version, page.New
 	o.Metrics = config.Metrics{
 		Listen: u.running.processText("metrics", ""),
 		Pprof:  u.running.keys["metrics-pprof"].Value == true,

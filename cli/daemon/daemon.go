@@ -36,6 +36,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/cli/telemetry"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/filewatch"
 	"github.com/secureportal/sp/internal/handed"
@@ -75,6 +76,9 @@ type Options struct {
 	// Metrics says where the process tells how it does, and Version which program that is.
 	Metrics config.Metrics
 	Version string
+
+	// Page makes what is shown to people where metrics are told. Nil is nothing.
+	Page func(*Daemon) telemetry.Page
 
 	// RemoveIn are folders of which Confine lets files be removed, and WriteIn are those in which it
 	// lets files be made and written as well.

@@ -22,7 +22,7 @@ import (
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/route/relay/homes"
-	"github.com/secureportal/sp/route/relay/set"
+	"github.com/secureportal/sp/route/relay/mesh"
 	"github.com/secureportal/sp/route/transport"
 )
 
@@ -44,9 +44,9 @@ type member struct {
 
 // tells is what is known of a relay or a bridge.
 type tells struct {
-	title string              // what its portal is called
-	names func() []relay.Name // that outlets hold on a relay; nil of a bridge
-	nodes func() *set.List    // of the set that a relay is one of; nil of others
+	title string                   // what its portal is called
+	names func() []relay.Name      // that outlets hold on a relay; nil of a bridge
+	nodes func() []mesh.NodeStatus // of the set that a relay is one of; nil of others
 }
 
 // titled is what a portal is called.
