@@ -187,6 +187,11 @@ func (n *Node) resolveService(q *Request) (Handler, error) {
 		return nil, Refuse(wire.NoService, missing(q.address.Name))
 	}
 	if q.Message.Flags&wire.Probe != 0 && len(q.Message.Onward) == 0 {
+		if s.Admit != nil {
+			if err := s.Admit(q); err != nil {
+				return nil, err
+			}
+		}
 		q.refuse(wire.Status{Code: wire.OK})
 		return nil, nil
 	}
@@ -214,7 +219,8 @@ func (n *Node) log(q *Request, err error) {
 	due, since, repeats := n.dueAgain(q, err)
 	if q.Session != nil {
 		over := isOverLimit(err) && !n.overLimits.Due(time.Now())
-		if over || !due || netio.IsReset(err) || errors.Is(err, channel.ErrGoingAway) {
+		if over || !due || netio.IsReset(err) || errors.Is(err, channel.ErrGoingAway) ||
+			isOrdinary(err) {
 			level = slog.LevelDebug
 		}
 		who := q.Session.Peer().Identifier()

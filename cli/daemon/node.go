@@ -290,7 +290,7 @@ func (s *site) newClaims(
 		New: func(to route.Route) *relay.Client {
 			return &relay.Client{
 				Relay: to, Name: e.Name, Dial: dialer.node, Serve: m.node, MuxOnly: e.Mux,
-				Instance: s.instance, Replace: e.Replace, Share: e.Share, Health: &s.health,
+				Instance: s.instance, Replace: e.Replace, Share: e.Share, Health: s.health.of(e.Name),
 				ClaimTimeout: s.config.DialTime(),
 			}
 		},

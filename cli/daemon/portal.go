@@ -122,9 +122,11 @@ func (s *site) plan(c config.Config) []*running {
 	for _, o := range c.Outlets {
 		parts := []planned{s.planService(o)}
 		if len(o.Listens()) > 0 {
-			parts = append(parts, s.planName(o.Entrance))
+			for _, e := range o.Entrances() {
+				parts = append(parts, s.planName(e))
+			}
 		}
-		parts = append(parts, s.planEntrance(s.main, o.Entrance)...)
+		parts = append(parts, s.planEntrance(s.main, o.Entrances()...)...)
 		add(OutletKind, o.ServiceName(), o, o.Entrance, parts...)
 	}
 	for _, r := range c.Relays {
@@ -139,14 +141,17 @@ func (s *site) plan(c config.Config) []*running {
 	return all
 }
 
-// planEntrance is the parts by which links come in to a node.
-func (s *site) planEntrance(m *member, e config.Entrance) []planned {
+// planEntrance is the parts by which links come in to a node, of which entrances that differ by
+// their names alone share the listeners.
+func (s *site) planEntrance(m *member, entrances ...config.Entrance) []planned {
 	var all []planned
-	for _, at := range e.Listens() {
+	for _, at := range entrances[0].Listens() {
 		all = append(all, s.planListener(m, at))
 	}
-	for _, relay := range e.Relays {
-		all = append(all, s.planRegistration(m, relay, e))
+	for _, e := range entrances {
+		for _, relay := range e.Relays {
+			all = append(all, s.planRegistration(m, relay, e))
+		}
 	}
 	return all
 }

@@ -27,7 +27,7 @@ func (p *running) report() PortalReport {
 func addPart(r *PortalReport, p part) {
 	switch p := p.(type) {
 	case *service:
-		r.To = p.config.Target
+		r.To = p.to()
 	case *registration:
 		now := p.state()
 		r.Claims = append(r.Claims, Claim{

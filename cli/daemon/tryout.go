@@ -30,8 +30,11 @@ func (s *site) tryOut(c config.Config) {
 			"identifier", s.self.Identifier())
 	}
 	for _, o := range c.Outlets {
-		if err := tryTarget(o); err != nil {
-			s.logger.Warn("the target cannot be reached", "target", o.Target, "error", err)
+		targets, _ := o.AllTargets() // they have been read before
+		for _, t := range targets {
+			if err := tryTarget(t); err != nil {
+				s.logger.Warn("the target cannot be reached", "target", t.Text, "error", err)
+			}
 		}
 	}
 	files, known := maxOpenFiles()
@@ -45,14 +48,11 @@ func (s *site) tryOut(c config.Config) {
 
 // tryTarget tells why nothing will ever listen at a target as it is. That nobody does so yet is no
 // reason.
-func tryTarget(o config.Outlet) error {
-	if o.Target == config.Stdio {
+func tryTarget(t config.Target) error {
+	if t.Text == config.Stdio {
 		return nil
 	}
-	a, err := o.TargetAddress()
-	if err == nil {
-		err = transport.MissingInterface(a)
-	}
+	a, err := t.Address, transport.MissingInterface(t.Address)
 	switch scheme := transport.Scheme(a); {
 	case err != nil:
 		return err

@@ -217,6 +217,10 @@ func takeAll(b []byte, piece int) (string, error) {
 
 func TestNoHello(t *testing.T) {
 	record := helloOf(t, "a.example")
+	address := bytes.Replace(record, []byte("a.example"), []byte("127.0.0.1"), 1)
+	if got, err := takeAll(address, 1<<20); got != "" || err != nil {
+		t.Errorf("an address: got %q, %v", got, err)
+	}
 	other := bytes.Clone(record)
 	other[recordHeader] = 2 // a server's
 	long := bytes.Clone(record)

@@ -100,8 +100,12 @@ func (h *Hello) size() int {
 	return int(h.message[1])<<16 | int(binary.BigEndian.Uint16(h.message[2:]))
 }
 
+// IsEmpty tells whether nothing has come.
+func (h *Hello) IsEmpty() bool { return h.taken == 0 }
+
 // ServerName returns the name of the server that the client wants, in lower case, or "" if it names
-// none. It is for a message that is there as a whole. The error wraps ErrMalformed.
+// none, or an IP address, which is no name. It is for a message that is there as a whole. The error
+// wraps ErrMalformed.
 func (h *Hello) ServerName() (string, error) {
 	b := fields(h.message[messageHeader : messageHeader+h.size()])
 	ok := b.skip(helloFixed) && b.skipVector(1) && b.skipVector(2) && b.skipVector(1)
@@ -140,9 +144,6 @@ func serverName(extension fields) (string, error) {
 		a, err := Where(string(name), 1)
 		if err != nil {
 			return "", fmt.Errorf("%w, as a server name", err)
-		}
-		if a.Name == "" {
-			return "", fmt.Errorf("%w: a server name that is an IP address", ErrMalformed)
 		}
 		return strings.ToLower(a.Name), nil
 	}

@@ -96,6 +96,9 @@ func parsePorts(text string) (first, last uint16, err error) {
 // Ports are the first and the last port of p.
 func (p Pattern) Ports() (first, last uint16) { return p.first, p.last }
 
+// IsNetwork tells whether p is of TCP addresses, one or a network of them, and not of a name.
+func (p Pattern) IsNetwork() bool { return p.kind == 0 && p.name == "" && p.prefix.IsValid() }
+
 // Matches tells whether a is one of the addresses. A host name is compared with names, not looked
 // up: what a name stands for is in others' hands.
 func (p Pattern) Matches(a Address) bool {
