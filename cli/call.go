@@ -62,7 +62,7 @@ var instead = map[string][]string{"target": {"sni", "socks5"}}
 // hasInstead tells whether one of them is there.
 func (c *call) hasInstead(flag string) bool {
 	return slices.ContainsFunc(instead[flag], func(other string) bool {
-		return flagOf(c.flags.Command, other) != nil && (c.has(other) || c.yes(other))
+		return flagOf(c.flags.Command, other) != nil && (len(c.list(other)) > 0 || c.yes(other))
 	})
 }
 

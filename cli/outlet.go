@@ -27,8 +27,8 @@ func outletCommand() *cli.Command {
 			"sp outlet --listen [HOST]:PORT --socks5 --allow-target 'HOST:PORTS [if WHO]' …\n" +
 			"sp outlet --listen [HOST]:PORT --target -            (stdin and stdout)",
 		Description: "When it can be reached, the outlet prints the inlet's command that reaches it, " +
-			"and nothing else: one for each\ntarget that has a name. WHO is an Identifier, or KEY=VALUE, " +
-			"an attribute of a credential, or several\nof these with \"and\" between.",
+			"and nothing else;\none for each target that has a name. WHO is an Identifier, or KEY=VALUE, " +
+			"an attribute of a\ncredential, or several of these with \"and\" between.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{
 				Name: "listen",

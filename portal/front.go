@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
@@ -24,8 +25,16 @@ const (
 	replyTimeout = 5 * time.Second
 )
 
-// errAsksNothing says that a client has come and gone, as those do who look whether a port is open.
+// errAsksNothing says that a client has come and said nothing, as those do who look whether a port
+// is open.
 var errAsksNothing = errors.New("the client asks for nothing")
+
+// What a client does that does not say where it wants to go.
+var (
+	errSlow = errors.New("the client has not said in time where it wants to go")
+	errLeft = fmt.Errorf("the client has left, and not said where it wants to go: %w",
+		io.ErrUnexpectedEOF)
+)
 
 // front is what an inlet says to a client that says where it wants to go: SOCKS 5 or CONNECT.
 type front struct {
@@ -39,7 +48,7 @@ func (f *front) ask() (to wire.Address, err error) {
 	_ = f.app.SetDeadline(time.Now().Add(askTimeout))
 	defer func() { _ = f.app.SetDeadline(time.Time{}) }()
 	if err := f.more(); err != nil {
-		return to, fmt.Errorf("%w: %w", errAsksNothing, err)
+		return to, err
 	}
 	switch f.speak = ask.Recognize(f.ahead[0]); f.speak {
 	case ask.SOCKS5:
@@ -95,7 +104,7 @@ func (f *front) read(
 			return to, fmt.Errorf("%w: it is too long", ask.ErrMalformed)
 		}
 		if err := f.more(); err != nil {
-			return to, fmt.Errorf("the client has not said where to go: %w", err)
+			return to, err
 		}
 	}
 }
@@ -107,9 +116,16 @@ func (f *front) more() error {
 	if n == 0 && err == nil {
 		err = io.ErrNoProgress
 	}
-	if n > 0 {
+	switch {
+	case n > 0:
 		f.ahead = append(f.ahead, b[:n]...)
 		return nil
+	case f.speak == ask.Unknown: // and nothing has come
+		return errAsksNothing
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return errSlow
+	case errors.Is(err, io.EOF):
+		return errLeft
 	}
 	return err
 }

@@ -178,7 +178,7 @@ func TestValidate(t *testing.T) {
 			targets("a=:1,b=:2")(c)
 			c.Outlets[0].AllowTargets = []string{"a if role=dba and team=x y", "a if " + anybody, "b"}
 		}},
-		"allowed nobody": {"allow-target", "reach b", func(c *Config) {
+		"allowed nobody": {"allow-target", "target b", func(c *Config) {
 			targets("a=:1,b=:2")(c)
 			c.Outlets[0].AllowTargets = []string{"a"}
 		}},

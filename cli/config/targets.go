@@ -236,8 +236,8 @@ func (o Outlet) Rules() (portal.Rules, error) {
 			reached = reached || r.Service == as
 		}
 		if !reached {
-			return nil, fieldError("allow-target", "no {allow-target} lets anybody reach %s: add one, or "+
-				"leave out the target", name)
+			return nil, fieldError("allow-target", "no {allow-target} lets anybody reach the target %s: "+
+				"add one, or leave out the target", name)
 		}
 	}
 	return all, nil

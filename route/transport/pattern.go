@@ -45,9 +45,12 @@ func ParsePattern(text string) (Pattern, error) {
 		host = bracketed + rest
 	}
 	if strings.Contains(host, "/") {
-		p.prefix, err = netip.ParsePrefix(host)
+		if p.prefix, err = netip.ParsePrefix(host); err != nil {
+			const what = "%s is no network: that is an address and how long its prefix is, like 10.0.0.0/8"
+			return p, fmt.Errorf(what, Printable(host))
+		}
 		p.prefix = unmapped(p.prefix.Masked())
-		return p, err
+		return p, nil
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if ip.Zone() != "" {
