@@ -47,6 +47,24 @@ func TestHealth(t *testing.T) {
 	testkit.Within(t, ended, "the target")
 }
 
+// What is reached by a name of its own makes nobody else unwell.
+func TestHealthOfNames(t *testing.T) {
+	var h health
+	c := new(portal.Check)
+	h.set(c, "db", true)
+	for name, want := range map[string]bool{"db": true, "web": false, "": false} {
+		if sick, _ := h.of(name).IsSick(); sick != want {
+			t.Errorf("%q: sick %v, want %v", name, sick, want)
+		}
+	}
+	_, changed := h.of("web").IsSick()
+	h.set(c, "db", false)
+	testkit.Within(t, changed, "word of a change")
+	if sick, _ := h.of("db").IsSick(); sick {
+		t.Error("db is not well")
+	}
+}
+
 // followed checks a target until stop is called.
 func followed(t *testing.T, h *health, target string) (stop func()) {
 	t.Helper()
