@@ -75,6 +75,9 @@ var walls = []wall{
 	// What is in a configuration file, two know: one reads its text, the other what that means.
 	{but: []string{"cli", "cli/keyfile"}, not: []string{"github.com/BurntSushi/toml"}, direct: true},
 	{room: "cli/keyfile", not: []string{"cli", "cli/config", "os", "io"}, direct: true},
+	// What clients say first is bytes.
+	{room: "portal/ask", not: []string{"route", "identity", "channel", "internal/netio"}},
+	{room: "portal/ask", not: []string{"os", "io"}, direct: true},
 	// A transport gives links, wherever they lead, and says for admission where they come from.
 	{room: "route/transport", not: []string{"route", "route/relay", "channel"}},
 	// Who walks routes does not know that some nodes are relays.

@@ -183,7 +183,7 @@ func action(run func(*call) error, needed ...string) cli.ActionFunc {
 			return inCommand(c, err)
 		}
 		for _, name := range needed {
-			if !call.has(name) {
+			if !call.has(name) && !call.hasInstead(name) {
 				return inCommand(c, missing(call, name))
 			}
 		}

@@ -38,7 +38,7 @@ func (c *call) goesToBackground() bool {
 // is not.
 func runInBackground(c *call) error {
 	for _, flag := range []string{"listen", "target"} {
-		if flagOf(c.flags.Command, flag) != nil && c.text(flag) == config.Stdio {
+		if flagOf(c.flags.Command, flag) != nil && c.says(flag, config.Stdio) {
 			return usage("--background and --%s - do not go together: its connection is here", flag)
 		}
 	}

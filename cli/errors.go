@@ -202,6 +202,10 @@ func hintFor(err error) string {
 		return "a bridge, or a private relay, passes on whom it trusts and who enters it through a " +
 			"channel: BRIDGE:8000/HOST:7000, RELAY:4000/NAME@, BRIDGE:8000/RELAY:4000/NAME@"
 	}
+	if errors.As(err, &status) && !status.Hearsay && status.Reason == portal.NotAllowed {
+		return "the outlet's --allow-target says who may reach what: this side's Identifier, or the " +
+			"attributes of its credential, are not among those; the outlet's log says more"
+	}
 	if errors.As(err, &status) {
 		return missingHint(status.Missing())
 	}
@@ -337,7 +341,10 @@ func usageHint(u *usageError) string {
 func missingHint(service string) string {
 	switch {
 	case service == route.OutletName:
-		return "that is no outlet; if it is a relay, name the outlet behind it: NAME@host:port"
+		return "that is no outlet; if it is a relay, name the outlet behind it: NAME@host:port; if it " +
+			"is an outlet with --socks5, start this side with --socks5 as well"
+	case service == route.ConnectName:
+		return "that is no outlet with --socks5: start it so, or leave --socks5 out on this side"
 	case service == relay.RegisterName:
 		return "that is no relay; an inlet reaches an outlet that listens at host:port without one"
 	case strings.HasPrefix(service, route.ForwardPrefix):

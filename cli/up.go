@@ -298,7 +298,9 @@ func (u *up) notify(e daemon.Event) {
 			"portal", e.Config, "to", p.config.Inlets[0].To, "allow", p.ticketIssuer())
 	case e.Kind != daemon.Ready:
 	case p.role.kind == "outlet":
-		u.say("%s %s", e.Config, inletCommandLine(p.config.Outlets[0].Entrance, e))
+		for line := range strings.SplitSeq(inletCommands(p.config.Outlets[0], e), "\n") {
+			u.say("%s %s", e.Config, line)
+		}
 	default:
 		u.say("%s %s", e.Config, strings.Join(e.Portal.Everywhere(), " "))
 	}

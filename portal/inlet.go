@@ -9,6 +9,7 @@ import (
 
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/wire"
 )
 
 // answerGrace is how much longer than its ConnectTimeout an inlet waits for the outlet's answer:
@@ -22,6 +23,11 @@ type Inlet struct {
 	// outlet is told about the application's connection. Open may wait for the far end until ctx
 	// ends. It is called for several connections at the same time.
 	Open func(ctx context.Context, client []byte) (*route.Stream, error)
+
+	// Asks has clients say where they want to go before all else, with SOCKS 5 or HTTP's CONNECT. The
+	// outlet connects there: client begins with it then, and the stream that Open returns is not one
+	// whose answer may wait.
+	Asks bool
 
 	// Begin counts a connection among those that a shutdown waits for, and resets it when the
 	// node ends, until it has ended. An error refuses the connection. Nil does nothing.
@@ -83,6 +89,8 @@ type carried struct {
 	began  time.Time
 	stream *route.Stream // nil if there is none
 	follow Follower      // nil if nobody does
+	to     string        // where it leads, if that is not the same for all of an inlet
+	rights *rights       // whoever has asked an outlet for it must keep them; nil if none are needed
 }
 
 // Carry opens a stream for app and copies between the two until they end. It closes app, and
@@ -107,7 +115,9 @@ func (i *Inlet) count(c *carried) (err error) {
 
 // accept opens a stream for a connection, or resets it if there is an error already.
 func (i *Inlet) accept(ctx context.Context, c *carried, err error) error {
-	if err == nil {
+	if err == nil && i.Asks {
+		err = i.openAsked(ctx, c)
+	} else if err == nil {
 		err = i.open(ctx, c)
 	}
 	if err != nil {
@@ -117,31 +127,78 @@ func (i *Inlet) accept(ctx context.Context, c *carried, err error) error {
 	return err
 }
 
-// open opens a stream and sends what the application has said already.
-func (i *Inlet) open(ctx context.Context, c *carried) error {
-	ctx, cancel := context.WithTimeout(ctx, orDefault(i.ConnectTimeout))
-	defer cancel()
-	stream, err := i.Open(ctx, clientPayload(c.app))
+// openAsked opens a stream to where a client wants to go, and tells the client.
+func (i *Inlet) openAsked(ctx context.Context, c *carried) error {
+	front := front{app: c.app}
+	to, err := front.ask()
 	if err != nil {
 		return err
 	}
-	stream.OnAnswer(func() { inletOpening.Observe(time.Since(c.began)) })
-	stream.AnswerBy(time.Now().Add(orDefault(i.ConnectTimeout) + answerGrace))
-	c.stream = stream
-	n, err := netio.WriteReady(stream, c.app)
+	c.to = asked(to)
+	if f, ok := c.follow.(Leader); ok {
+		f.Leads(c.to)
+	}
+	err = i.openTo(ctx, c, to)
+	if err == nil {
+		err = c.stream.Await(ctx)
+	}
 	if err != nil {
-		_ = stream.Reset()
+		front.refuse(err)
+	} else if err = front.accept(); err == nil && len(front.ahead) > 0 {
+		_, err = c.stream.Write(front.ahead)
+		inletTally.Add(uint64(len(front.ahead)), 0)
+	}
+	if err != nil && c.stream != nil {
+		_ = c.stream.Reset()
+	}
+	return err
+}
+
+// openTo opens a stream that is to lead to an address.
+func (i *Inlet) openTo(ctx context.Context, c *carried, to wire.Address) error {
+	payload, err := wire.AppendWanted(nil, to)
+	if err != nil {
+		return err
+	}
+	return i.openWith(ctx, c, append(payload, clientPayload(c.app)...))
+}
+
+// open opens a stream and sends what the application has said already.
+func (i *Inlet) open(ctx context.Context, c *carried) error {
+	if err := i.openWith(ctx, c, clientPayload(c.app)); err != nil {
+		return err
+	}
+	n, err := netio.WriteReady(c.stream, c.app)
+	if err != nil {
+		_ = c.stream.Reset()
 		return err
 	}
 	inletTally.Add(uint64(n), 0)
 	return nil
 }
 
+// openWith opens a stream whose opening message has a payload.
+func (i *Inlet) openWith(ctx context.Context, c *carried, payload []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, orDefault(i.ConnectTimeout))
+	defer cancel()
+	stream, err := i.Open(ctx, payload)
+	if err != nil {
+		return err
+	}
+	stream.OnAnswer(func() { inletOpening.Observe(time.Since(c.began)) })
+	stream.AnswerBy(time.Now().Add(orDefault(i.ConnectTimeout) + answerGrace))
+	c.stream = stream
+	return nil
+}
+
 // ended is the end of a connection: it says how.
 func (i *Inlet) ended(c *carried, err error) {
+	about := []any{"client", c.app.RemoteAddr()}
+	if c.to != "" {
+		about = append(about, "target", c.to)
+	}
 	i.log.log(i.Logger, i.Log, ended{
-		app: c.app, stream: c.stream, began: c.began, err: err,
-		about: []any{"client", c.app.RemoteAddr()},
+		app: c.app, stream: c.stream, began: c.began, err: err, about: about,
 	})
 	c.end()
 }
@@ -154,10 +211,12 @@ func (c *carried) proxy(tally *netio.Tally) *proxy {
 	if c.follow != nil {
 		c.follow.Opened(c.stream, &p.Proxy)
 	}
+	c.rights.watch(p)
 	return p
 }
 
 func (c *carried) end() {
+	c.rights.end()
 	if c.follow != nil {
 		c.follow.Ended()
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route/admission"
@@ -119,6 +120,7 @@ type Node struct {
 	missing      logthrottle.Repeats[missed]
 	issuers      issuers
 	anonymous    logthrottle.Sources[admission.Source]
+	known        logthrottle.Sources[identity.Identifier] // peers with a session
 }
 
 // NewNode returns a node that offers nothing yet. Close ends it.

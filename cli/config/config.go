@@ -108,8 +108,10 @@ func (c Config) validateTogether() error {
 		}
 	}
 	for _, o := range c.Outlets { // they share a node, and so what they have in common
-		if err := claim(taken, "outlets", o.Entrance); err != nil {
-			return err
+		for _, e := range o.Entrances() {
+			if err := claim(taken, "outlets", e); err != nil {
+				return err
+			}
 		}
 	}
 	for i, r := range c.Relays {

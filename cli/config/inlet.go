@@ -17,6 +17,10 @@ type Inlet struct {
 	// open. At least one. Field "to".
 	To []string
 
+	// Socks5 has clients say what to connect to, with SOCKS 5 or HTTP's CONNECT: the outlet, which is
+	// so too, connects there as far as it allows that. Field "socks5".
+	Socks5 bool
+
 	// NoWait has the start fail if no route is open. Otherwise the inlet waits for one.
 	// Field "no-wait".
 	NoWait bool
@@ -82,6 +86,9 @@ func (i Inlet) Routes() ([]route.Route, error) {
 		}
 		if err != nil {
 			return nil, fieldError("to", "{to}: %w", err)
+		}
+		if last := len(to) - 1; i.Socks5 && to[last].Name == route.OutletName {
+			to[last].Name = route.ConnectName // what short forms stand for
 		}
 		all = append(all, to)
 	}

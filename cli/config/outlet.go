@@ -27,6 +27,26 @@ type Outlet struct {
 	// or Bench. No host is loopback. Field "target".
 	Target string
 
+	// Targets are services of which inlets choose one, by its name: NAME=TARGET, several with commas
+	// between, each TARGET what Target may be but Stdio. The outlet is asked for by each NAME, or by
+	// NAME.Name where it has a Name. It has no Target then. Field "target".
+	Targets []string
+
+	// ServerNames are services of which clients of TLS choose one, by the server name that they ask
+	// for: NAME=TARGET. Target is for clients who want another, and may be empty. Field "sni".
+	ServerNames []string
+
+	// Socks5 has inlets say, for each connection, what to connect to, as clients of an inlet that is
+	// so too have asked it. It goes as far as AllowTargets say, and there is no Target. Field
+	// "socks5".
+	Socks5 bool
+
+	// AllowTargets say what may be reached, and by whom, each WHAT or WHAT if WHO: see ParseAllowed.
+	// WHAT is one of the names of Targets or ServerNames, * where ServerNames have none and Target
+	// is meant, or with Socks5 HOST:PORTS or CIDR:PORTS. None lets whoever is trusted reach all
+	// Targets, and nobody anything with Socks5. Field "allow-target".
+	AllowTargets []string
+
 	// TargetCA is a file with the certificates that a target of tls:// is verified by, in PEM. It is
 	// read at the start. Empty means those that the system has. Field "target-ca".
 	TargetCA string
@@ -61,8 +81,13 @@ var reserved = []string{
 // Validate says which field is wrong, or returns nil. That nobody could reach the outlet only
 // Config.Validate can tell.
 func (o Outlet) Validate() error {
-	if err := o.Entrance.Validate(); err != nil {
+	if _, err := parseNamed("target", o.Targets); err != nil {
 		return err
+	}
+	for _, e := range o.Entrances() {
+		if err := e.Validate(); err != nil {
+			return err
+		}
 	}
 	if o.Name != "" && len(o.Listens()) == 0 && len(o.Relays) == 0 {
 		return fieldError("relay", "{name} stands without {listen} or {relay}")
@@ -75,14 +100,11 @@ func (o Outlet) Validate() error {
 	if err := (route.Address{Kind: route.KindService, Name: name}).Validate(); err != nil {
 		return fieldError("service", "{service} %q: %w", name, err)
 	}
-	if _, err := o.TargetAddress(); err != nil {
+	if err := o.validateTargets(); err != nil {
 		return err
 	}
 	if o.Target == Bench && (o.ProxyProtocol != "" || o.Check != "") {
 		return fieldError("target", "{target} %s has no use for {proxy-protocol} and {check}", Bench)
-	}
-	if o.TargetCA != "" && !o.IsTLS() {
-		return fieldError("target-ca", "{target-ca} is for a {target} of tls://host:port")
 	}
 	if v := o.ProxyProtocol; v != "" && v != "v2" {
 		return fieldError("proxy-protocol", "{proxy-protocol} %q is not v2", v)
@@ -91,23 +113,19 @@ func (o Outlet) Validate() error {
 		return fieldError("check-interval", "{check-interval} %v is not a time to wait",
 			o.CheckInterval)
 	}
-	_, err := o.TargetCheck()
-	return err
+	return o.validateChecks()
 }
 
-// TargetCheck is what Check says, or nil if there is none.
-func (o Outlet) TargetCheck() (*portal.Check, error) {
+// TargetCheck is what Check says of a service, or nil if there is none.
+func (o Outlet) TargetCheck(of Target) (*portal.Check, error) {
 	if o.Check == "" {
 		return nil, nil
 	}
-	if o.Target == Stdio {
-		return nil, fieldError("check", "{check} stands with {target} -, of which there is one")
+	if of.HasNoAddress() {
+		return nil, fieldError("check", "{check} stands with {target} %s, which is nowhere to be "+
+			"looked for", of.Text)
 	}
-	target, err := o.TargetAddress()
-	if err != nil {
-		return nil, err
-	}
-	c, err := portal.ParseCheck(o.Check, target)
+	c, err := portal.ParseCheck(o.Check, of.Address)
 	if err != nil {
 		return nil, fieldError("check", "{check}: %w", err)
 	}
@@ -119,19 +137,16 @@ func (o Outlet) TargetCheck() (*portal.Check, error) {
 // portal.DialMeasured.
 const Bench = "bench:"
 
-// HasNoAddress tells whether the service is nowhere that could be dialed.
-func (o Outlet) HasNoAddress() bool { return o.Target == Stdio || o.Target == Bench }
-
 // ServiceName is Service with its default filled in.
 func (o Outlet) ServiceName() string {
-	if o.Service == "" {
-		return route.OutletName
+	switch {
+	case o.Service != "":
+		return o.Service
+	case o.Socks5:
+		return route.ConnectName
 	}
-	return o.Service
+	return route.OutletName
 }
-
-// IsTLS tells whether the service is spoken to in TLS.
-func (o Outlet) IsTLS() bool { return strings.HasPrefix(o.Target, tlsPrefix) }
 
 // IsOnce tells whether the outlet is for one connection.
 func (o Outlet) IsOnce() bool { return o.Once || o.Target == Stdio }
@@ -141,28 +156,28 @@ const (
 	execPrefix = "exec:"
 )
 
-// TargetAddress is where Target says, and the zero Address if that is Stdio.
-func (o Outlet) TargetAddress() (Address, error) {
-	text, isTLS := strings.CutPrefix(o.Target, tlsPrefix)
+// parseTarget reads what Target may hold. The zero Address is Stdio, or Bench.
+func parseTarget(field, text string) (a Address, isTLS bool, err error) {
+	bare, isTLS := strings.CutPrefix(text, tlsPrefix)
 	switch {
-	case o.Target == "":
-		return Address{}, fieldError("target", "{target} is missing: where is the service?")
-	case o.Target == Stdio, o.Target == Bench:
-		return Address{}, nil
-	case strings.HasPrefix(text, execPrefix):
-		return Address{}, fieldError("target", "{target} %q: an outlet runs no programs, for whoever "+
+	case text == "":
+		return a, false, fieldError(field, "{"+field+"} is missing: where is the service?")
+	case text == Stdio, text == Bench:
+		return a, false, nil
+	case strings.HasPrefix(bare, execPrefix):
+		return a, false, fieldError(field, "{"+field+"} %q: an outlet runs no programs, for whoever "+
 			"reaches it would give them their input; have systemd (Accept=yes), inetd or socat run it, "+
-			"or use {target} - as the program's stdin and stdout", o.Target)
-	case isTLS && (strings.HasPrefix(text, ":") || transport.HasScheme(text)):
-		return Address{}, fieldError("target", "{target} %q: TLS takes the name that the service's "+
-			"certificate is for: tls://host:port", o.Target)
+			"or use {target} - as the program's stdin and stdout", text)
+	case isTLS && (strings.HasPrefix(bare, ":") || transport.HasScheme(bare)):
+		return a, isTLS, fieldError(field, "{"+field+"} %q: TLS takes the name that the service's "+
+			"certificate is for: tls://host:port", text)
 	}
-	a, err := transport.ParseTarget(text, loopback)
+	a, err = transport.ParseTarget(bare, loopback)
 	if err == nil {
 		err = transport.Impossible(a)
 	}
 	if err != nil {
-		return a, fieldError("target", "{target}: %w", err)
+		return a, isTLS, fieldError(field, "{"+field+"}: %w", err)
 	}
-	return a, nil
+	return a, isTLS, nil
 }

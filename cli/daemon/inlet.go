@@ -183,10 +183,15 @@ func (i *inlet) try(ctx context.Context, to []route.Route) error {
 }
 
 func (i *inlet) portal() *portal.Inlet {
+	flags := route.Lazy
+	if i.config.Socks5 {
+		flags = 0 // the client is told of the answer, and says nothing before
+	}
 	return &portal.Inlet{
 		Open: func(ctx context.Context, client []byte) (*route.Stream, error) {
-			return i.paths.OpenWith(ctx, route.Lazy, client)
+			return i.paths.OpenWith(ctx, flags, client)
 		},
+		Asks:           i.config.Socks5,
 		Begin:          i.begin,
 		ConnectTimeout: i.site.config.ConnectTimeout,
 		Logger:         i.site.logger, Log: i.site.options.LogConnections,

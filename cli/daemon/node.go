@@ -290,7 +290,7 @@ func (s *site) newClaims(
 		New: func(to route.Route) *relay.Client {
 			return &relay.Client{
 				Relay: to, Name: e.Name, Dial: dialer.node, Serve: m.node, MuxOnly: e.Mux,
-				Instance: s.instance, Replace: e.Replace, Share: e.Share, Health: &s.health,
+				Instance: s.instance, Replace: e.Replace, Share: e.Share, Health: s.health.of(e.Name),
 				ClaimTimeout: s.config.DialTime(),
 			}
 		},
@@ -452,7 +452,9 @@ func (s *site) leadsHere(text string) error {
 		asked, named := strings.CutPrefix(a.Name, route.ForwardPrefix)
 		named = named && a.Kind == route.KindService
 		isHere := func(o config.Outlet) bool {
-			return a.IsTransport() && len(o.Listens()) > 0 && o.Name == "" || named && o.Name == asked
+			names := o.Names()
+			return a.IsTransport() && len(o.Listens()) > 0 && len(names) == 0 ||
+				named && slices.Contains(names, asked)
 		}
 		switch {
 		case slices.ContainsFunc(outlets, isHere):

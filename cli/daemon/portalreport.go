@@ -28,7 +28,7 @@ func (p *running) report() PortalReport {
 func addPart(r *PortalReport, p part) {
 	switch p := p.(type) {
 	case *service:
-		r.To = p.config.Target
+		r.To = p.to()
 		if err := p.outlet.TargetError(); err != nil && r.Error == "" {
 			r.Error = "the last connection did not reach the target: " + err.Error()
 		}

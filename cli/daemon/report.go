@@ -272,25 +272,25 @@ func addressText(a net.Addr) string {
 // report is what there is to tell of all connections.
 func (c *connections) report() []ConnectionReport {
 	c.mu.Lock()
-	all := make([]*connection, 0, len(c.open))
+	all := make(map[*connection]*place, len(c.open))
 	for _, one := range c.open {
-		all = append(all, one)
+		all[one] = one.to
 	}
 	c.mu.Unlock()
 	now := time.Since(c.zero)
-	reports := make([]ConnectionReport, len(all))
-	for i, one := range all {
-		reports[i] = one.report(now)
+	reports := make([]ConnectionReport, 0, len(all))
+	for one, to := range all {
+		reports = append(reports, one.report(now, to))
 	}
 	return reports
 }
 
-func (c *connection) report(now time.Duration) ConnectionReport {
+func (c *connection) report(now time.Duration, to *place) ConnectionReport {
 	r := ConnectionReport{
-		ID: c.id, Portal: titleOf(c.by.part), To: c.by.to, Age: (now - c.at).Seconds(),
+		ID: c.id, Portal: titleOf(to.by.part), To: to.name, Age: (now - c.at).Seconds(),
 	}
 	received, sent, _ := netio.Moved(c.app)
-	if _, isInlet := c.by.part.(*inlet); isInlet {
+	if _, isInlet := to.by.part.(*inlet); isInlet {
 		r.Client, r.ToService, r.ToClient = addressText(c.app.RemoteAddr()), received, sent
 	} else {
 		r.ToService, r.ToClient = sent, received

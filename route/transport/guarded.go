@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
@@ -46,4 +47,16 @@ func DialGuarded(ctx context.Context, a Address, timeout time.Duration) (net.Con
 		return netio.DialGuarded(ctx, "unix", a.Name, timeout)
 	}
 	return nil, errNoSocket
+}
+
+// DialGuardedWhere is DialGuarded for a service that somebody else has asked for, over TCP: before
+// it connects to an address, one that a is or for which its name stands just now, it asks check. An
+// error keeps it from that one.
+func DialGuardedWhere(
+	ctx context.Context, a Address, timeout time.Duration, check func(netip.AddrPort) error,
+) (net.Conn, error) {
+	if Scheme(a) != "tcp" {
+		return nil, errNoSocket
+	}
+	return netio.DialGuardedWhere(ctx, Format(a), timeout, check)
 }
