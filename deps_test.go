@@ -65,11 +65,19 @@ var walls = []wall{
 	// Who is asked over a socket or HTTP does not know what the answers mean.
 	{room: "cli/control", not: []string{"cli", "cli/daemon", "cli/config", "route", flagLibrary}},
 	{room: "cli/telemetry", not: []string{"cli", "cli/daemon", "cli/config", "route", flagLibrary}},
+	// What people see of a process is made of what it reports, and of nothing else.
+	{
+		room: "cli/page", direct: true,
+		not: []string{"cli", "cli/config", "cli/control", "route", flagLibrary},
+	},
 	// Only the commands know how flags are read.
 	{but: []string{"cli"}, not: []string{flagLibrary}, direct: true},
 	// What is in a configuration file, two know: one reads its text, the other what that means.
 	{but: []string{"cli", "cli/keyfile"}, not: []string{"github.com/BurntSushi/toml"}, direct: true},
 	{room: "cli/keyfile", not: []string{"cli", "cli/config", "os", "io"}, direct: true},
+	// What clients say first is bytes.
+	{room: "portal/ask", not: []string{"route", "identity", "channel", "internal/netio"}},
+	{room: "portal/ask", not: []string{"os", "io"}, direct: true},
 	// A transport gives links, wherever they lead, and says for admission where they come from.
 	{room: "route/transport", not: []string{"route", "route/relay", "channel"}},
 	// Who walks routes does not know that some nodes are relays.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/secureportal/sp/internal/handed"
 	"github.com/secureportal/sp/internal/linequeue"
 )
 
@@ -32,6 +33,7 @@ type Build struct {
 func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	handed.Take()
 	if isPeers(stdin, stderr) {
 		stderr = io.Discard
 	}
@@ -121,10 +123,16 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			pingCommand(),
 			traceCommand(),
 			routeCommand(),
+			doctorCommand(),
+			benchCommand(),
 			statusCommand(),
+			completionCommand(),
+			manCommand(),
+			helpCommand(),
 			versionCommand(build),
 		},
 		HideHelpCommand:    true,
+		Flags:              []cli.Flag{cli.HelpFlag}, // it comes by itself where no command is help
 		SliceFlagSeparator: valueSeparator,
 		ExitErrHandler:     func(*cli.Context, error) {}, // Main reports errors
 		Action:             needCommand,
@@ -132,8 +140,10 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 		Metadata:           make(map[string]any),
 	}
 	app.OnUsageError = onUsageError
+	app.CustomAppHelpTemplate = examplesIn(cli.AppHelpTemplate, "")
 	for _, c := range app.Commands {
 		finish(c)
+		showExamples(c, c.Name)
 	}
 	return app
 }
@@ -173,7 +183,7 @@ func action(run func(*call) error, needed ...string) cli.ActionFunc {
 			return inCommand(c, err)
 		}
 		for _, name := range needed {
-			if !call.has(name) {
+			if !call.has(name) && !call.hasInstead(name) {
 				return inCommand(c, missing(call, name))
 			}
 		}

@@ -26,7 +26,7 @@ func arrange(app *cli.App, args []string) ([]string, error) {
 	}
 	words := args[1:]
 	switch {
-	case words[0] == helpWord:
+	case words[0] == helpWord && !isTopic(words[1:]):
 		return helpOf(args[0], words[1:]), nil
 	case words[0] == versionWord && len(words) == 1:
 		return []string{args[0], "--version"}, nil

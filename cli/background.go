@@ -9,7 +9,10 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/urfave/cli/v2"
+
 	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // A Go program cannot fork: one that is to go on in the background is another process, with the
@@ -35,8 +38,14 @@ func (c *call) goesToBackground() bool {
 // is not.
 func runInBackground(c *call) error {
 	for _, flag := range []string{"listen", "target"} {
-		if flagOf(c.flags.Command, flag) != nil && c.text(flag) == config.Stdio {
+		if flagOf(c.flags.Command, flag) != nil && c.says(flag, config.Stdio) {
 			return usage("--background and --%s - do not go together: its connection is here", flag)
+		}
+	}
+	for _, at := range listensAt(c) {
+		if a, err := config.ParseListen(at); err == nil && transport.IsHanded(a) {
+			return usage("--background and --listen %s do not go together: what it was handed is this "+
+				"process's", at)
 		}
 	}
 	self, err := os.Executable()
@@ -76,6 +85,17 @@ func runInBackground(c *call) error {
 	}
 	_ = cmd.Wait()
 	return c.process.signals.ended()
+}
+
+// listensAt is what --listen says, of a command that has it once or repeatedly.
+func listensAt(c *call) []string {
+	switch flagOf(c.flags.Command, "listen").(type) {
+	case *cli.StringFlag:
+		return []string{c.text("listen")}
+	case *cli.StringSliceFlag:
+		return c.list("listen")
+	}
+	return nil
 }
 
 // readsStdin tells whether what the command needs is on stdin.

@@ -19,7 +19,7 @@ func bridgeCommand() *cli.Command {
 			&cli.StringSliceFlag{
 				Name: "listen",
 				Usage: "`WHERE` links come in: [host]:port, unix:PATH, tls://[host]:port, " +
-					"wss://[host]:port/path, or ws:// behind a proxy; " +
+					"wss://[host]:port/path, or ws:// behind a proxy; fd:N or systemd:NAME, handed over; " +
 					"no host is every interface; repeatable",
 			},
 			&cli.StringSliceFlag{

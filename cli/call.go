@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,6 +54,21 @@ func (c *call) has(flag string) bool {
 		return len(c.list(flag)) > 0
 	}
 	return c.text(flag) != ""
+}
+
+// instead are flags that may be there in place of one that is needed.
+var instead = map[string][]string{"target": {"sni", "socks5"}}
+
+// hasInstead tells whether one of them is there.
+func (c *call) hasInstead(flag string) bool {
+	return slices.ContainsFunc(instead[flag], func(other string) bool {
+		return flagOf(c.flags.Command, other) != nil && (len(c.list(other)) > 0 || c.yes(other))
+	})
+}
+
+// says tells whether a flag, repeatable or not, has a value.
+func (c *call) says(flag, value string) bool {
+	return c.text(flag) == value || slices.Contains(c.flags.StringSlice(flag), value)
 }
 
 // text is what a flag of one word says, empty if it is not set.

@@ -117,7 +117,8 @@ func exitCode(err error) int {
 		return statusExitCode(status)
 	case errors.As(err, &dial), errors.As(err, &foreign), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, channel.ErrCut),
-		errors.Is(err, channel.ErrMissedPongs), errors.Is(err, route.ErrNoAnswer), isTimeout(err):
+		errors.Is(err, channel.ErrMissedPongs), errors.Is(err, route.ErrNoAnswer), isTimeout(err),
+		errors.Is(err, errNoBench):
 		return exitUnreachable
 	}
 	return exitFailed
@@ -150,7 +151,11 @@ func hintFor(err error) string {
 	var listen *transport.ListenError
 	var foreign *route.ForeignError
 	var status *route.StatusError
+	var dial *route.DialError
+	var step *stepError
 	switch {
+	case errors.As(err, &step): // it has been said
+		return ""
 	case errors.As(err, &h):
 		return h.hint
 	case errors.As(err, &d) && problemHint(d) != "":
@@ -182,6 +187,8 @@ func hintFor(err error) string {
 			"on another machine, copy the new key file here"
 	case errors.Is(err, trust.ErrNotTrusted):
 		return "name the far end's Identifier with --allow, if it is the one you mean"
+	case errors.As(err, &dial):
+		return dialHint(dial)
 	case errors.As(err, &foreign), errors.Is(err, route.ErrMalformed):
 		return "what listens there may be no sp, or of another version: " + foreignHint
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -189,14 +196,16 @@ func hintFor(err error) string {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return "the log of the far end says why: it may be no sp, accept only another --suite, " +
 			"or be at a limit"
-	case errors.Is(err, syscall.EINVAL) && isLinkLocal(err):
-		return linkLocalHint
 	case errors.As(err, &listen):
 		return listenHint(listen)
 	}
 	if errors.As(err, &status) && status.Hearsay && status.Code == route.CodeNotAllowed {
 		return "a bridge, or a private relay, passes on whom it trusts and who enters it through a " +
 			"channel: BRIDGE:8000/HOST:7000, RELAY:4000/NAME@, BRIDGE:8000/RELAY:4000/NAME@"
+	}
+	if errors.As(err, &status) && !status.Hearsay && status.Reason == portal.NotAllowed {
+		return "the outlet's --allow-target says who may reach what: this side's Identifier, or the " +
+			"attributes of its credential, are not among those; the outlet's log says more"
 	}
 	if errors.As(err, &status) {
 		return cmp.Or(otherKindHint(status), missingHint(status.Missing()))
@@ -213,6 +222,28 @@ func otherKindHint(status *route.StatusError) string {
 	case ok:
 		return "an inlet reaches it that listens at [HOST]:PORT, or a Unix socket; or the outlet has " +
 			"to have a --target of udp://HOST:PORT"
+	}
+	return ""
+}
+
+// dialHint is for what cannot be dialed.
+func dialHint(err *route.DialError) string {
+	var lookUp *net.DNSError
+	switch {
+	case errors.Is(err, syscall.EINVAL) && isLinkLocal(err):
+		return linkLocalHint
+	case errors.As(err, &lookUp):
+		return "is the name spelled as it is known, and does this machine's name service answer " +
+			"(getent hosts NAME)? An IP address does without"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nobody listens there: is what should be there running, and is that its port?"
+	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
+		return "raise the limit of open files (ulimit -n, or LimitNOFILE= of systemd)"
+	case errors.Is(err, syscall.ENETUNREACH), errors.Is(err, syscall.EHOSTUNREACH):
+		return "there is no way there from here: is this machine's network up, and is the address right?"
+	case isTimeout(err), errors.Is(err, context.DeadlineExceeded):
+		return "nothing comes back from there: the machine is off, or a firewall on the way swallows " +
+			"what is sent"
 	}
 	return ""
 }
@@ -324,7 +355,10 @@ func usageHint(u *usageError) string {
 func missingHint(service string) string {
 	switch {
 	case service == route.OutletName:
-		return "that is no outlet; if it is a relay, name the outlet behind it: NAME@host:port"
+		return "that is no outlet; if it is a relay, name the outlet behind it: NAME@host:port; if it " +
+			"is an outlet with --socks5, start this side with --socks5 as well"
+	case service == route.ConnectName:
+		return "that is no outlet with --socks5: start it so, or leave --socks5 out on this side"
 	case strings.HasPrefix(service, route.DatagramsPrefix):
 		return "that is no outlet of datagrams, or sp there is too old for them; an outlet of them has " +
 			"a --target of udp://HOST:PORT"

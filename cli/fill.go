@@ -7,6 +7,7 @@ import (
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/daemon"
+	"github.com/secureportal/sp/cli/page"
 	"github.com/secureportal/sp/internal/confine"
 	"github.com/secureportal/sp/portal"
 )
@@ -132,6 +133,7 @@ func daemonOptions(c *call) (daemon.Options, error) {
 	o := daemon.Options{
 		Logger: logger, Hint: hintFor, Confine: !c.yes("no-sandbox"), Version: c.flags.App.Version,
 		Metrics: metricsConfig(c), LogConnections: policy,
+		Page: page.New,
 	}
 	if c.has("log-file") {
 		o.WriteIn = confine.Folders(c.text("log-file"))

@@ -163,14 +163,14 @@ func watchFlags() []cli.Flag {
 	return []cli.Flag{
 		&cli.StringFlag{
 			Name: "metrics", Category: watchCategory,
-			Usage: "tell metrics at `WHERE`, over HTTP: [host]:port or unix:PATH, with /metrics for " +
-				"Prometheus, /healthz, and /readyz, which says 200 when the portal can be used; no " +
-				"host is localhost",
+			Usage: "tell metrics at `WHERE`, over HTTP: [host]:port or unix:PATH, with a page for a " +
+				"browser at /, /metrics for Prometheus, /healthz, and /readyz, which says 200 when " +
+				"the portal can be used; no host is localhost",
 		},
 		&cli.StringFlag{
 			Name: "metrics-token-file", Category: watchCategory, TakesFile: true,
-			Usage: "tell metrics to those only who show the token in `FILE`, as HTTP's bearer; needed " +
-				"where others than this machine can ask",
+			Usage: "tell metrics to those only who show the token in `FILE`, as HTTP's bearer or as " +
+				"the password that a browser asks for; needed where others than this machine can ask",
 		},
 		&cli.BoolFlag{
 			Name: "metrics-pprof", Category: watchCategory,

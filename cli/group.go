@@ -109,7 +109,7 @@ func (g *group) sayServed(w io.Writer) {
 	for _, p := range g.portals() {
 		if p.outlet != nil {
 			e := daemon.Event{Identifier: id, Portal: p.status}
-			fmt.Fprintf(w, "sp: %s: %s\n", p.name, inletCommandLine(*p.outlet, e))
+			fmt.Fprintf(w, "sp: %s: %s\n", p.name, inletCommands(*p.outlet, e))
 		}
 	}
 }
@@ -129,8 +129,10 @@ func (g *group) words() words {
 			all.addAddress(n, p.status.Address)
 			continue
 		}
-		target, _ := p.outlet.TargetAddress() // it is valid
-		all.addAddress(n, transport.Format(target))
+		if targets, err := p.outlet.AllTargets(); err == nil && len(targets) == 1 &&
+			!targets[0].HasNoAddress() {
+			all.addAddress(n, transport.Format(targets[0].Address))
+		}
 		if to := routesTo(p.outlet.Entrance, p.status); len(to) > 0 && p.outlet.IsUDP() {
 			all.add(n, "route", udpPrefix+to[0])
 		} else if len(to) > 0 {

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -21,6 +22,7 @@ func inletCommand() *cli.Command {
 		Usage: "listen where the client is, and carry each connection to an outlet",
 		UsageText: "sp inlet --listen [HOST]:PORT --to ROUTE\n" +
 			"sp inlet --listen unix:PATH --to ROUTE\n" +
+			"sp inlet --listen [HOST]:PORT --socks5 --to ROUTE\n" +
 			"sp inlet --listen - --to ROUTE            (stdin and stdout)\n" +
 			"sp inlet --listen [HOST]:PORT --ticket TICKET",
 		Description: "When the outlet has answered, the inlet prints the address where it listens, " +
@@ -28,8 +30,9 @@ func inletCommand() *cli.Command {
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{
 				Name: "listen",
-				Usage: "`WHERE` clients connect: [host]:port, unix:PATH, or - for stdin and stdout; or " +
-					"udp://[host]:port, where they send datagrams; " +
+				Usage: "`WHERE` clients connect: [host]:port, unix:PATH, or - for stdin and stdout; " +
+					"fd:N or systemd:NAME, a socket that was handed over; " +
+					"or udp://[host]:port, where they send datagrams; " +
 					"no host is localhost, IPv4 and IPv6; port 0 is a free one",
 			},
 			&cli.StringSliceFlag{
@@ -38,6 +41,11 @@ func inletCommand() *cli.Command {
 					"between, the long form, or - to read it from stdin; repeatable, " +
 					"the best first: a connection takes the first " +
 					"that is open",
+			},
+			&cli.BoolFlag{
+				Name: "socks5",
+				Usage: "have clients say where to connect to, with SOCKS 5 or HTTP's CONNECT: the outlet, " +
+					"which has --socks5 as well, does so if it allows that, and looks up names",
 			},
 			ticketFlag(),
 			&cli.BoolFlag{Name: "no-wait", Usage: "fail at once if the outlet does not answer"},
@@ -71,7 +79,7 @@ func ticketFlag() cli.Flag {
 func inletOf(c *call) config.Inlet {
 	return config.Inlet{
 		Listen: c.text("listen"), NoWait: c.yes("no-wait"),
-		ListenWhenReady: c.yes("listen-when-ready"), Once: c.yes("once"),
+		ListenWhenReady: c.yes("listen-when-ready"), Once: c.yes("once"), Socks5: c.yes("socks5"),
 		UDPIdle: c.duration("udp-idle"),
 	}
 }
@@ -102,7 +110,7 @@ func runInlet(c *call) error {
 	options.Notify = func(e daemon.Event) {
 		switch {
 		case e.Kind == daemon.Ready && e.Portal.Address != "":
-			c.sayReady(c.stdout, options, e.Portal.Address)
+			c.sayReady(c.stdout, options, strings.Join(e.Portal.Everywhere(), " "))
 		case e.Kind == daemon.Redeemed:
 			options.Logger.Info("the ticket is redeemed, and not needed any more",
 				"next time", nextTime(in, ticket))
@@ -118,6 +126,9 @@ func runInlet(c *call) error {
 // nextTime is the command that does without the ticket. It can be pasted into a shell.
 func nextTime(in config.Inlet, ticket *identity.Ticket) string {
 	words := []string{"sp", "inlet", "--listen", in.Listen}
+	if in.Socks5 {
+		words = append(words, "--socks5")
+	}
 	routes, _ := in.Routes() // they have been tried
 	for _, to := range routes {
 		words = append(words, "--to", route.Format(to))

@@ -113,7 +113,8 @@ func (f *lifeFiles) end() {
 	f.mu.Lock()
 	written := f.written
 	f.mu.Unlock()
-	if now, err := os.Stat(f.ready); err == nil && written != nil && os.SameFile(now, written) {
+	if now, err := os.Stat(f.ready); err == nil && written != nil && os.SameFile(now, written) &&
+		now.ModTime().Equal(written.ModTime()) { // a file may have the number of one that is gone
 		_ = os.Remove(f.ready)
 	}
 	if f.pid == "" {

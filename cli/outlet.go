@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -22,20 +23,45 @@ func outletCommand() *cli.Command {
 		Usage: "stand next to a service, and let trusted inlets reach it",
 		UsageText: "sp outlet --listen [HOST]:PORT [--name NAME] --target HOST:PORT\n" +
 			"sp outlet --relay HOST:PORT --name NAME --target HOST:PORT\n" +
+			"sp outlet --relay HOST:PORT --target NAME=HOST:PORT --target NAME=HOST:PORT …\n" +
+			"sp outlet --listen [HOST]:PORT --socks5 --allow-target 'HOST:PORTS [if WHO]' …\n" +
 			"sp outlet --listen [HOST]:PORT --target -            (stdin and stdout)",
 		Description: "When it can be reached, the outlet prints the inlet's command that reaches it, " +
-			"and nothing else.",
+			"and nothing else;\none for each target that has a name. WHO is an Identifier, or KEY=VALUE, " +
+			"an attribute of a\ncredential, or several of these with \"and\" between.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringSliceFlag{
 				Name: "listen",
 				Usage: "`WHERE` inlets, relays and bridges connect: [host]:port, unix:PATH, " +
 					"tls://[host]:port, wss://[host]:port/path, or ws:// behind a proxy; " +
+					"fd:N or systemd:NAME, handed over; " +
 					"no host is every interface; repeatable",
 			},
-			&cli.StringFlag{
+			&cli.StringSliceFlag{
 				Name: "target",
 				Usage: "the `SERVICE`: host:port, unix:PATH, tls://host:port, which is verified, " +
-					"udp://host:port, which is sent datagrams, or - for stdin and stdout; no host is loopback",
+					"udp://host:port, which is sent datagrams, - for stdin and stdout, or bench: for one " +
+					"that sp bench measures; no host is loopback; or several, but of datagrams, " +
+					"each NAME=SERVICE, which are asked for by these names, or by NAME.name if the outlet " +
+					"has a --name; repeatable",
+			},
+			&cli.StringSliceFlag{
+				Name: "sni",
+				Usage: "where connections of TLS go by the server name that the client wants, " +
+					"`NAME=SERVICE`; nothing is decrypted; those of other names go to --target, or end; " +
+					"repeatable",
+			},
+			&cli.BoolFlag{
+				Name: "socks5",
+				Usage: "connect where clients of an inlet with --socks5 want to, as far as --allow-target " +
+					"says",
+			},
+			&cli.StringSliceFlag{
+				Name: "allow-target", Category: whoCategory,
+				Usage: "what may be reached, and by whom, `WHAT` or 'WHAT if WHO': with --socks5 " +
+					"host:port, host:first-last, or CIDR:port(s), as --next of a bridge has it; else the " +
+					"name of a --target or --sni, or * for that without; repeatable; without it, whoever " +
+					"is trusted reaches all, and with --socks5 nothing",
 			},
 			&cli.StringFlag{
 				Name: "target-ca", TakesFile: true, Category: whoCategory,
@@ -72,8 +98,10 @@ func outletCommand() *cli.Command {
 
 // outletOf is what the flags say of an outlet itself.
 func outletOf(c *call) config.Outlet {
+	target, targets := config.SplitTargets(c.list("target"))
 	return config.Outlet{
-		Entrance: entranceConfig(c), Target: c.text("target"),
+		Entrance: entranceConfig(c), Target: target, Targets: targets,
+		ServerNames: c.list("sni"), Socks5: c.yes("socks5"), AllowTargets: c.list("allow-target"),
 		ProxyProtocol: c.text("proxy-protocol"), TargetCA: c.text("target-ca"), Once: c.yes("once"),
 		Check: c.text("check"), CheckInterval: c.duration("check-interval"),
 	}
@@ -95,7 +123,7 @@ func runOutlet(c *call) error {
 	}
 	options.Notify = func(e daemon.Event) {
 		if e.Kind == daemon.Ready {
-			c.sayReady(w, options, inletCommandLine(out, e))
+			c.sayReady(w, options, inletCommands(out, e))
 		}
 	}
 	all := config.Config{
@@ -107,26 +135,31 @@ func runOutlet(c *call) error {
 	return runPortals(c, all, options)
 }
 
-// inletCommandLine is the command that reaches an outlet, by all the routes to it. It can be pasted
-// into a shell.
-func inletCommandLine(out config.Outlet, e daemon.Event) string {
+// inletCommands are the commands that reach an outlet, one for each of its names, by all the routes
+// to it. They can be pasted into a shell.
+func inletCommands(out config.Outlet, e daemon.Event) string {
 	listen := loopbackFree
 	if out.IsUDP() {
 		listen = udpPrefix + loopbackFree
 	}
-	words := []string{"sp", "inlet", "--listen", listen}
-	for _, to := range routesTo(out.Entrance, e.Portal) {
-		words = append(words, "--to", to)
+	var all []string
+	for _, entrance := range out.Entrances() {
+		words := []string{"sp", "inlet", "--listen", listen}
+		if out.Socks5 {
+			words = append(words, "--socks5")
+		}
+		for _, to := range routesTo(entrance, e.Portal) {
+			words = append(words, "--to", to)
+		}
+		all = append(all, shellword.Join(append(words, "--allow", e.Identifier.String())...))
 	}
-	return shellword.Join(append(words, "--allow", e.Identifier.String())...)
+	return strings.Join(all, "\n")
 }
 
 // routesTo are all routes to an outlet, where it listens first.
 func routesTo(entrance config.Entrance, p daemon.PortalStatus) (all []string) {
-	for _, at := range append([]string{p.Address}, p.AlsoAt...) {
-		if at != "" {
-			all = append(all, reachedAt(at, entrance.Name))
-		}
+	for _, at := range p.Everywhere() {
+		all = append(all, reachedAt(at, entrance.Name))
 	}
 	for _, text := range entrance.Relays {
 		if relay, err := config.ParseRelay(text); err == nil {

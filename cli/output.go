@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/secureportal/sp/cli/wording"
 	"github.com/secureportal/sp/internal/linequeue"
 )
 
@@ -31,9 +32,7 @@ func good(err error) string {
 	return "good"
 }
 
-func milliseconds(d time.Duration) string {
-	return fmt.Sprintf("%.3f ms", float64(d)/float64(time.Millisecond))
-}
+func milliseconds(d time.Duration) string { return wording.Milliseconds(d) }
 
 // newLogger returns a logger that writes to w in a format, from a level on. If w is a queue, that
 // tells in the same format of lines that it has lost.

@@ -209,11 +209,22 @@ func (r *fileReader) value(name, text string, isFile bool) (value, fault string)
 	case isFile && text != "":
 		return r.absolute(text), ""
 	}
-	socket, isSocket := strings.CutPrefix(text, "unix:")
-	if isSocket && socket != "" && (name == "listen" || name == "target") {
-		return "unix:" + r.absolute(socket), ""
+	switch name {
+	case "listen":
+		return r.absoluteSocket(text), ""
+	case "target", "sni":
+		return config.EachTarget(text, r.absoluteSocket), ""
 	}
 	return text, ""
+}
+
+// absoluteSocket returns an address, of which the path is absolute if it has one.
+func (r *fileReader) absoluteSocket(address string) string {
+	socket, isSocket := strings.CutPrefix(address, "unix:")
+	if !isSocket || socket == "" {
+		return address
+	}
+	return "unix:" + r.absolute(socket)
 }
 
 func (r *fileReader) absolute(path string) string {

@@ -422,7 +422,9 @@ func (r *fileReader) readTable(p *filePortal, t keyfile.Table, top map[string]ke
 		}
 	}
 	p.keys = withTop(own, top, p.role.command().Flags)
-	if p.role.entrance != nil && hasValues(own["relay"]) && !hasValues(own["name"]) {
+	_, named := config.SplitTargets(listOf(own["target"])) // these have names of their own
+	if p.role.entrance != nil && hasValues(own["relay"]) && !hasValues(own["name"]) &&
+		len(named) == 0 {
 		p.keys["name"] = t.At("name", t.Name)
 	}
 	p.config = r.check(p)

@@ -62,7 +62,18 @@ func samples(t *testing.T) map[string]string {
 		"memory":         "'64M'",
 		"survive-memory": "'64M'",
 		"target-ca":      "'x'\ntarget = 'tls://h:1'",
+		"sni":            "['a=:9']",
+		"allow-target":   "['a']\ntarget = ['a=:9']",
+		"outlet socks5":  "true\nallow-target = ['h:1']\ntarget = []",
 	}
+}
+
+// sampleFor is sampleOf a flag of a role.
+func sampleFor(role *portalRole, f cli.Flag, some map[string]string) string {
+	if value, ok := some[role.kind+" "+f.Names()[0]]; ok {
+		return value
+	}
+	return sampleOf(f, some)
 }
 
 // sampleOf is a value of a flag, as a file has it, that is not its default.
@@ -102,7 +113,7 @@ func TestKeysAreFlags(t *testing.T) {
 			if notKeys[name] != "" || elsewhere[name] != "" {
 				continue
 			}
-			key := name + " = " + sampleOf(f, some) + "\n"
+			key := name + " = " + sampleFor(role, f, some) + "\n"
 			table := "[" + role.kind + ".a]\n"
 			for line := range strings.Lines(required[role.kind]) {
 				if !strings.Contains("\n"+key, "\n"+strings.Fields(line)[0]+" ") {
@@ -293,6 +304,9 @@ func TestTicketIsFile(t *testing.T) {
 	}
 }
 
+// ofOtherOutlets are keys that do not go with others.
+var ofOtherOutlets = []string{"socks5", "sni", "allow-target"}
+
 // everything is a file with every key of every role, but for those of another certificate.
 func everything(t *testing.T) string {
 	some := samples(t)
@@ -311,6 +325,7 @@ func everything(t *testing.T) string {
 			switch {
 			case notKeys[name] != "", name == "ticket":
 			case strings.HasPrefix(name, "acme"): // does not stand beside tls-cert
+			case role.kind == "outlet" && slices.Contains(ofOtherOutlets, name):
 			case slices.Contains(processKeys, name):
 				top[name] = line
 			default:
@@ -331,6 +346,10 @@ func TestPrintedFile(t *testing.T) {
 			"allow-file = []\ncredential = \"a\\\"b\\u00e9\"\n",
 		"[relay.a]\nlisten = ['tls://:443']\nacme = ['h.example']\nacme-email = 'a@b.example'\n" +
 			"acme-server = 'https://ca.example/'\nacme-folder = '/f'\n",
+		"[outlet.a]\nlisten = ':1'\nsocks5 = true\nallow-target = ['h:1', '10.0.0.0/8:1-2 if a=b']\n" +
+			"[outlet.b]\nlisten = ':2'\nsni = ['a.b=unix:x', 'c=:2']\ntarget = ':3'\n" +
+			"allow-target = ['*', 'a.b if x=y', 'c if x=y and z=']\n" +
+			"[outlet.c]\nrelay = 'r:1'\ntarget = ['a=:9,b=unix:x', 'c=:1']\n",
 		everything(t),
 	} {
 		f := read(t, text)

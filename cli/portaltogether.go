@@ -72,7 +72,7 @@ func (r *fileReader) checkTogether(portals []filePortal) {
 	for i := range portals {
 		p := &portals[i]
 		for _, at := range p.config.ListensAt() {
-			if isFreePort := transport.Scheme(at) != "unix" && at.Port == 0; !isFreePort {
+			if !transport.IsFreePort(at) {
 				claim(p, "listen", "it listens at "+transport.Format(at))
 			}
 		}

@@ -27,15 +27,16 @@ func TestPrintedCommand(t *testing.T) {
 		}
 		for _, name := range []string{"", "db"} {
 			event := daemon.Event{Portal: daemon.PortalStatus{Address: address}}
-			line := inletCommandLine(config.Outlet{Entrance: config.Entrance{Name: name}}, event)
+			out := config.Outlet{Entrance: config.Entrance{Name: name}}
+			line := inletCommands(out, event)
 			if strings.ContainsAny(line, "\n\u202e") {
 				t.Errorf("%q: the line is none: %q", address, line)
 			}
-			out, err := exec.Command(shell, "-c", `printf '%s\0' `+line).Output()
+			said, err := exec.Command(shell, "-c", `printf '%s\0' `+line).Output()
 			if err != nil {
 				t.Fatal(err)
 			}
-			words := strings.Split(string(out), "\x00")
+			words := strings.Split(string(said), "\x00")
 			to, err := config.Inlet{To: words[5:6]}.Routes()
 			if words[4] != "--to" || err != nil || to[0][0] != want {
 				t.Errorf("%q: %q leads to %v, %v", address, line, to, err)

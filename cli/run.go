@@ -36,6 +36,9 @@ func runPortals(c *call, all config.Config, o daemon.Options) error {
 	if err := files.begin(); err != nil {
 		return err
 	}
+	if !c.has("log-file") {
+		ignoreReopen()
+	}
 	defer files.end()
 	o.Audit, o.Files = true, files.paths()
 	var once *oneConnection
@@ -121,6 +124,9 @@ func runStdio(c *call, all config.Config, o daemon.Options) error {
 	if err := files.begin(); err != nil {
 		return err
 	}
+	if !c.has("log-file") {
+		ignoreReopen()
+	}
 	defer files.end()
 	o.Files = files.paths()
 	over, end := context.WithCancel(c.ctx)
@@ -164,8 +170,7 @@ func onEach(signals chan os.Signal, do func()) (unwatch func()) {
 func sayAddress(c *call, o daemon.Options) func(daemon.Event) {
 	return func(e daemon.Event) {
 		if e.Kind == daemon.Ready {
-			at := append([]string{e.Portal.Address}, e.Portal.AlsoAt...)
-			c.sayReady(c.stdout, o, strings.Join(at, " "))
+			c.sayReady(c.stdout, o, strings.Join(e.Portal.Everywhere(), " "))
 		}
 	}
 }

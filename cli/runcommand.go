@@ -12,6 +12,7 @@ import (
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 )
 
 const (
@@ -82,10 +83,13 @@ func withDrain(value time.Duration, flags []cli.Flag) []cli.Flag {
 }
 
 // quietFlags returns flags for a command beside whose output only warnings belong.
-func quietFlags(flags []cli.Flag) []cli.Flag {
+func quietFlags(flags []cli.Flag) []cli.Flag { return loggingFrom("warn", flags) }
+
+// loggingFrom has a command log from another level on, unless somebody says otherwise.
+func loggingFrom(level string, flags []cli.Flag) []cli.Flag {
 	for _, f := range flags {
 		if s, ok := f.(*cli.StringFlag); ok && s.Name == "log-level" {
-			s.Value = "warn"
+			s.Value = level
 		}
 	}
 	return flags
@@ -220,7 +224,7 @@ func runOutletOf(c *call, s config.Named, only bool) (member, error) {
 		return all, err
 	}
 	for _, listen := range out.Listens() {
-		if a, err := config.ParseListen(listen); err == nil && a.Port != 0 && !only {
+		if a, err := config.ParseListen(listen); err == nil && !transport.IsFreePort(a) && !only {
 			return all, usage("--listen %s: of several outlets one can listen there: take port 0, "+
 				"or --relay", listen)
 		}

@@ -88,9 +88,6 @@ func serveStatus(s *control.Server, d *daemon.Daemon) (end func()) {
 func startDaemon(
 	c *call, all []daemon.Named, o daemon.Options,
 ) (d *daemon.Daemon, end func(), err error) {
-	if !c.has("log-file") {
-		ignoreReopen()
-	}
 	s, err := listenForStatus(c, o.Logger)
 	if err != nil {
 		return nil, nil, err

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/cli/daemon"
+	"github.com/secureportal/sp/cli/wording"
 	"github.com/secureportal/sp/identity"
-	"github.com/secureportal/sp/internal/printable"
 )
 
 // maxShown is how many connections, peers or names are shown of a process, unless all are to be.
@@ -77,6 +77,9 @@ func (v *view) process(w io.Writer, p processStatus) {
 		state = ", stopping"
 	}
 	fmt.Fprintf(w, "process %d, up %s%s, %s\n", p.PID, ago(p.Age), state, p.Identifier)
+	for _, text := range p.Trouble {
+		fmt.Fprintf(w, "  TROUBLE: %s\n", plain(text))
+	}
 	for _, portal := range p.Portals {
 		showPortal(w, portal)
 	}
@@ -130,13 +133,31 @@ func showPortal(w io.Writer, p daemon.PortalReport) {
 			state += ": " + plain(c.Error)
 		}
 		fmt.Fprintf(w, "    name %s at %s: %s\n", plain(c.Name), plain(c.Relay), state)
+		for _, at := range c.Broken() {
+			fmt.Fprintf(w, "      NOT HELD at %s for %s: %s\n", plain(at.Relay), ago(at.Lost),
+				plain(at.Error))
+		}
 	}
 }
 
 func showNodes(w io.Writer, nodes []daemon.NodeReport) {
 	for _, n := range nodes {
-		fmt.Fprintf(w, "  node %s…: %s, weight %d, at %s\n",
-			n.ID, n.State, n.Weight, plain(strings.Join(n.Addresses, ", ")))
+		text := fmt.Sprintf("%s, weight %d", n.State, n.Weight)
+		switch {
+		case n.Away > 0:
+			text = "AWAY " + ago(n.Away)
+		case n.Self:
+			text += ", this one"
+		}
+		text += ", at " + plain(strings.Join(n.Addresses, ", "))
+		if n.Error != "" {
+			text += ": " + plain(n.Error)
+		}
+		id := "?"
+		if n.ID != "" {
+			id = n.ID + "…"
+		}
+		fmt.Fprintf(w, "  node %s: %s\n", id, text)
 	}
 }
 
@@ -222,36 +243,12 @@ func (v *view) rest(t *tabwriter.Writer, n int) {
 	_ = t.Flush()
 }
 
-// short is the beginning of an Identifier, by which people know it again.
-func short(id *identity.Identifier) string {
-	if id == nil {
-		return "-"
-	}
-	return id.String()[:13] + "…"
-}
+func short(id *identity.Identifier) string { return wording.Short(id) }
 
-// plain is what others may have said, without what a terminal would do something about.
-func plain(text string) string {
-	if printable.Is(text) {
-		return text
-	}
-	return fmt.Sprintf("%+q", text)
-}
+func plain(text string) string { return wording.Plain(text) }
 
-func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+func seconds(s float64) time.Duration { return wording.Seconds(s) }
 
-func ago(s float64) string { return roughly(seconds(s)) }
+func ago(s float64) string { return wording.Ago(s) }
 
-// size is a number of bytes as people say it.
-func size(bytes float64) string {
-	for _, unit := range []string{"B", "kB", "MB", "GB"} {
-		if bytes < 999.5 {
-			if bytes < 99.5 && unit != "B" {
-				return fmt.Sprintf("%.1f %s", bytes, unit)
-			}
-			return fmt.Sprintf("%.0f %s", bytes, unit)
-		}
-		bytes /= 1000
-	}
-	return fmt.Sprintf("%.1f TB", bytes)
-}
+func size(bytes float64) string { return wording.Size(bytes) }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/secureportal/sp/cli/control"
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/cli/keyfile"
+	"github.com/secureportal/sp/cli/page"
 	"github.com/secureportal/sp/internal/atomicfile"
 	"github.com/secureportal/sp/internal/confine"
 	"github.com/secureportal/sp/internal/filewatch"
@@ -117,7 +119,7 @@ func (u *up) options(c *call, server *control.Server) daemon.Options {
 	if policy, ok := portal.ParseLogPolicy(u.running.processText("log-connections", "failed")); ok {
 		o.LogConnections = policy
 	}
-	o.Version = c.flags.App.Version
+	o.Version, o.Page = c.flags.App.Version, page.New
 	o.Metrics = config.Metrics{
 		Listen: u.running.processText("metrics", ""),
 		Pprof:  u.running.keys["metrics-pprof"].Value == true,
@@ -296,9 +298,11 @@ func (u *up) notify(e daemon.Event) {
 			"portal", e.Config, "to", p.config.Inlets[0].To, "allow", p.ticketIssuer())
 	case e.Kind != daemon.Ready:
 	case p.role.kind == "outlet":
-		u.say("%s %s", e.Config, inletCommandLine(p.config.Outlets[0], e))
+		for line := range strings.SplitSeq(inletCommands(p.config.Outlets[0], e), "\n") {
+			u.say("%s %s", e.Config, line)
+		}
 	default:
-		u.say("%s %s", e.Config, e.Portal.Address)
+		u.say("%s %s", e.Config, strings.Join(e.Portal.Everywhere(), " "))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/cli/daemon"
+	"github.com/secureportal/sp/cli/wording"
 )
 
 // maxWaiting is how many connections are named that are waited for.
@@ -49,12 +50,4 @@ func waitingText(on daemon.Waiting) string {
 }
 
 // roughly is a duration as people say it.
-func roughly(d time.Duration) string {
-	switch {
-	case d < time.Minute:
-		return fmt.Sprintf("%d s", int(d.Round(time.Second).Seconds()))
-	case d < time.Hour:
-		return fmt.Sprintf("%d min", int(d.Round(time.Minute).Minutes()))
-	}
-	return fmt.Sprintf("%d h", int(d.Round(time.Hour).Hours()))
-}
+func roughly(d time.Duration) string { return wording.Roughly(d) }

@@ -221,10 +221,12 @@ func (c *Credential) Verify(
 
 func (c *Credential) validAt(now time.Time) error {
 	if now.Before(c.NotBefore()) {
-		return fmt.Errorf("%w: it begins at %s", ErrNotYetValid, c.NotBefore().Format(time.RFC3339))
+		return fmt.Errorf("%w: it begins at %s, and the clock here shows %s", ErrNotYetValid,
+			c.NotBefore().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	if !now.Before(c.Expires()) {
-		return fmt.Errorf("%w at %s", ErrExpired, c.Expires().Format(time.RFC3339))
+		return fmt.Errorf("%w at %s, and the clock here shows %s", ErrExpired,
+			c.Expires().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	return nil
 }

@@ -191,15 +191,21 @@ func (c *Check) hasten() {
 
 // refusal returns how a stream is refused while the service is not well, or nil.
 func (c *Check) refusal() error {
+	sick := c.whySick()
+	if sick == nil {
+		return nil
+	}
+	return route.RefuseBecause(wire.Unreachable, "the target is not well", sick)
+}
+
+// whySick says why the service is not well, or returns nil. c may be nil.
+func (c *Check) whySick() error {
 	if c == nil {
 		return nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.sick == nil {
-		return nil
-	}
-	return route.RefuseBecause(wire.Unreachable, "the target is not well", c.sick)
+	return c.sick
 }
 
 func (c *Check) set(sick error) {

@@ -25,6 +25,11 @@ type Follower interface {
 	Ended()
 }
 
+// Leader is a Follower that is told where a connection leads whose client has said so.
+type Leader interface {
+	Leads(to string) // before there is a stream
+}
+
 // LogPolicy says which connections have a line in the log when they end.
 type LogPolicy uint8
 
@@ -99,7 +104,8 @@ func (l *connectionLog) log(to *slog.Logger, policy LogPolicy, e ended) {
 // isOrderly tells whether err is how applications, or who looks after this process, end what they
 // have had enough of.
 func isOrderly(err error) bool {
-	return netio.IsReset(err) || errors.Is(err, channel.ErrReset) || errors.Is(err, route.ErrCutHere)
+	return netio.IsReset(err) || errors.Is(err, channel.ErrReset) ||
+		errors.Is(err, route.ErrCutHere) || errors.Is(err, errAsksNothing)
 }
 
 // isCut tells whether err says that what carried a connection has gone, in whichever way that is

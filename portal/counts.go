@@ -19,7 +19,7 @@ var (
 	inletFailures = metrics.NewCounter("inlet_failures_total",
 		"connections of applications for which no stream could be opened")
 	outletRefusals = metrics.NewCounter("outlet_refusals_total",
-		"streams refused because the service could not be dialed")
+		"streams refused because the service could not be dialed, or may not be reached")
 )
 
 func roleLabel(role string) metrics.Label { return metrics.Label{Name: "role", Value: role} }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net"
 	"sync"
-	"time"
 
 	"github.com/secureportal/sp/portal/udp"
 )
@@ -16,13 +15,12 @@ type lazyDialer struct {
 	of   udp.Dialer
 }
 
-func (l *lazyDialer) dial(
-	ctx context.Context, o *Outlet, timeout time.Duration,
-) (net.Conn, error) {
-	l.once.Do(func() { l.of.Config.Logger = o.Logger })
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+// dialDatagrams is what dials a Target of udp://, in place of DialTarget.
+func (o *Outlet) dialDatagrams(ctx context.Context) (net.Conn, error) {
+	o.datagrams.once.Do(func() { o.datagrams.of.Config.Logger = o.Logger })
+	ctx, cancel := context.WithTimeout(ctx, orDefault(o.ConnectTimeout))
 	defer cancel()
-	c, err := l.of.Dial(ctx, o.Target)
+	c, err := o.datagrams.of.Dial(ctx, o.Target)
 	if err != nil {
 		return nil, err // and no *udp.Conn that is nil
 	}

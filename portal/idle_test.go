@@ -29,7 +29,7 @@ const (
 func TestIdleConnection(t *testing.T) {
 	var paths *route.Failover // as a daemon's inlet opens streams
 	p := newTunnel(t, func(i *Inlet, o *Outlet) {
-		o.Track = func(route.Conn) Follower { return following(nil) } // as a daemon does
+		o.Track = func(route.Conn, string) Follower { return following(nil) } // as a daemon does
 		i.Open = func(ctx context.Context, client []byte) (*route.Stream, error) {
 			return paths.OpenWith(ctx, wire.Lazy, client)
 		}
@@ -43,7 +43,7 @@ func TestIdleConnection(t *testing.T) {
 func TestIdleConnectionThroughARelay(t *testing.T) {
 	var paths *route.Failover
 	p := newTunnel(t, func(i *Inlet, o *Outlet) {
-		o.Track = func(route.Conn) Follower { return following(nil) } // as a daemon does
+		o.Track = func(route.Conn, string) Follower { return following(nil) } // as a daemon does
 		i.Open = func(ctx context.Context, client []byte) (*route.Stream, error) {
 			return paths.OpenWith(ctx, wire.Lazy, client)
 		}

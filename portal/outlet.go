@@ -30,6 +30,10 @@ type Outlet struct {
 	// be a stream of another kind, and is closed by the outlet. Nil dials Target.
 	Dial func(ctx context.Context) (net.Conn, error)
 
+	// Choose says which service a stream is for, in place of Target, Dial, TLS and Check. Nil is that
+	// all are for the one that those are.
+	Choose Chooser
+
 	// TLS has each connection to the service be one of TLS, as it says. Nil has none be.
 	TLS *tls.Config
 
@@ -48,9 +52,9 @@ type Outlet struct {
 	// Nil is that it always is.
 	Check *Check
 
-	// Track is told of each connection to the service, and returns who follows it. Nil is told of
-	// none.
-	Track func(app route.Conn) Follower
+	// Track is told of each connection to a service, by the Target of that, and returns who follows
+	// it. Nil is told of none.
+	Track func(app route.Conn, target string) Follower
 
 	// ConnectTimeout bounds the dialing of the service. 0 means DefaultConnectTimeout.
 	ConnectTimeout time.Duration
@@ -62,7 +66,21 @@ type Outlet struct {
 	log connectionLog
 
 	datagrams lazyDialer
-	taken     atomic.Bool // by the first stream
+
+	taken  atomic.Bool           // by the first stream
+	failed atomic.Pointer[error] // why the service was not reached the last time; nil: it was
+}
+
+// TargetError tells why the service was not reached when it was dialed last, or is not well as its
+// Check says; nil: it was, or has not been dialed yet.
+func (o *Outlet) TargetError() error {
+	if sick := o.Check.whySick(); sick != nil {
+		return sick
+	}
+	if err := o.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 var _ route.Handler = (*Outlet)(nil).Serve
@@ -82,32 +100,29 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 	return nil // what either application does is no error of the outlet's
 }
 
+// Admits returns why whoever asks could reach nothing, or nil: it is what a probe is answered by.
+func (o *Outlet) Admits(q *route.Request) error {
+	if o.Choose == nil {
+		return nil
+	}
+	return o.Choose.Admits(q)
+}
+
 // open makes a connection to the service, and answers. It is a function of its own, as all that is
 // done before a connection is open or when it is not any more, for the sake of the stack of who
 // waits for the end.
 //
 //go:noinline
 func (o *Outlet) open(ctx context.Context, q *route.Request, c *carried) error {
-	header, err := o.header(q)
-	if err != nil {
-		return err
+	to, header, err := o.choose(ctx, q)
+	if err == nil {
+		err = o.dial(ctx, to, header, c)
 	}
-	if err := o.Check.refusal(); err != nil {
+	if err != nil {
 		outletRefusals.Inc()
 		return err
 	}
-	target, err := o.dial(ctx, header)
-	if err != nil {
-		o.Check.hasten()
-		outletRefusals.Inc()
-		return refusal(err)
-	}
-	c.app = wrap(target) // a bare connection cannot be reset, and would end
-	q.Watch(c.app)
-	outletOpening.Observe(time.Since(c.began))
-	if o.Track != nil {
-		c.follow = o.Track(c.app)
-	}
+	o.opened(q, c, to)
 	lazy := q.Message.Flags&wire.Lazy != 0
 	c.stream = q.Accept()
 	if lazy {
@@ -119,6 +134,46 @@ func (o *Outlet) open(ctx context.Context, q *route.Request, c *carried) error {
 		_ = netio.Reset(c.app)
 	}
 	return err
+}
+
+// choose returns the service that a stream is for, and what that is told first, or nil. What is not
+// needed while dialing is in functions of its own: the stack that is needed stays.
+//
+//go:noinline
+func (o *Outlet) choose(ctx context.Context, q *route.Request) (*Service, []byte, error) {
+	header, err := o.header(q)
+	if err != nil {
+		return nil, nil, err
+	}
+	s := &Service{Target: transport.Format(o.Target), Dial: o.Dial, TLS: o.TLS, Check: o.Check}
+	switch {
+	case o.Choose != nil:
+		s, err = o.Choose.Choose(ctx, q)
+	case s.Dial != nil:
+	case o.Target.Kind == wire.UDP:
+		s.Dial, s.TLS, header = o.dialDatagrams, nil, nil
+	default:
+		s.Dial = DialTarget(o.Target, o.ConnectTimeout)
+	}
+	if err == nil {
+		err = s.Check.refusal()
+	}
+	return s, header, err
+}
+
+// opened is called when the connection to the service is there.
+//
+//go:noinline
+func (o *Outlet) opened(q *route.Request, c *carried, to *Service) {
+	c.to = to.Target
+	if to.still != nil {
+		c.rights = &rights{session: q.Session, still: to.still}
+	}
+	q.Watch(c.app)
+	outletOpening.Observe(time.Since(c.began))
+	if o.Track != nil {
+		c.follow = o.Track(c.app, c.to)
+	}
 }
 
 // over is what follows the end of a connection to the service, if there is one, and tells that the
@@ -136,26 +191,43 @@ func (o *Outlet) over(q *route.Request, c *carried, err error) error {
 	return err
 }
 
+// DialTarget returns what dials a service's address. timeout bounds it besides its ctx; 0 means
+// DefaultConnectTimeout.
+func DialTarget(
+	a transport.Address, timeout time.Duration,
+) func(context.Context) (net.Conn, error) {
+	return func(ctx context.Context) (net.Conn, error) {
+		return transport.DialGuarded(ctx, a, orDefault(timeout))
+	}
+}
+
 // dial connects to the service and sends it the header, if there is one.
-func (o *Outlet) dial(ctx context.Context, header []byte) (net.Conn, error) {
-	timeout := orDefault(o.ConnectTimeout)
-	var target net.Conn
-	var err error
-	switch {
-	case o.Dial != nil:
-		target, err = o.Dial(ctx)
-	case o.Target.Kind == wire.UDP:
-		return o.datagrams.dial(ctx, o, timeout)
-	default:
-		target, err = transport.DialGuarded(ctx, o.Target, timeout)
-	}
+func (o *Outlet) dial(ctx context.Context, s *Service, header []byte, c *carried) error {
+	target, err := s.Dial(ctx)
 	if err == nil && header != nil {
-		err = sendHeader(target, header, timeout)
+		err = sendHeader(target, header, orDefault(o.ConnectTimeout))
 	}
-	if err == nil && o.TLS != nil {
-		return dialTLS(ctx, target, o.TLS, timeout)
+	if err == nil && s.TLS != nil {
+		target, err = dialTLS(ctx, target, s.TLS, orDefault(o.ConnectTimeout))
 	}
-	return target, err
+	o.reached(err)
+	if err != nil {
+		s.Check.hasten()
+		return refusal(err)
+	}
+	c.app = wrap(target) // a bare connection cannot be reset, and would end
+	return nil
+}
+
+// reached takes note of whether the service was, if there is one only.
+func (o *Outlet) reached(err error) {
+	switch {
+	case o.Choose != nil:
+	case err != nil:
+		o.failed.Store(&err)
+	case o.failed.Load() != nil:
+		o.failed.Store(nil)
+	}
 }
 
 // sendHeader sends a service the header, or resets the connection.
@@ -171,6 +243,10 @@ func sendHeader(target net.Conn, header []byte, timeout time.Duration) error {
 
 // refusal is what the inlet is told when the target was not reached.
 func refusal(err error) error {
+	var said *route.StatusError
+	if errors.As(err, &said) {
+		return said
+	}
 	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, syscall.ENOENT) {
 		return route.RefuseBecause(wire.Refused, "the target refused the connection", err)
 	}
@@ -183,7 +259,7 @@ func refusal(err error) error {
 func (o *Outlet) ended(q *route.Request, c *carried, err error) {
 	o.log.log(o.Logger, o.Log, ended{
 		app: c.app, stream: c.stream, began: c.began, err: err,
-		about: []any{"target", transport.Format(o.Target)},
+		about: []any{"target", c.to},
 	})
 	_ = o.over(q, c, err)
 }

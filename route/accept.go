@@ -14,6 +14,12 @@ import (
 	"github.com/secureportal/sp/route/transport"
 )
 
+// What links are refused for.
+const (
+	forTargets  = "what descriptors are left is for targets"
+	tooManyMute = "too many are unauthenticated"
+)
+
 // acceptPause is after a listener could not accept.
 const acceptPause = 100 * time.Millisecond
 
@@ -102,8 +108,11 @@ func (n *Node) carry(ctx context.Context, c transport.Carrying, slot *admission.
 // countLink counts the descriptor of a link that was accepted, until end is called, once.
 func (n *Node) countLink() (end func(), err error) {
 	end, err = n.admission.Link()
+	if err != nil {
+		n.refusing.note(forTargets)
+	}
 	if err != nil && n.linkRefusals.Due(time.Now()) {
-		n.logger.Warn("refusing links: what descriptors are left is for targets")
+		n.logger.Warn("refusing links: " + forTargets)
 	}
 	return end, err
 }
@@ -118,8 +127,11 @@ func (n *Node) enter(link Conn) (*admission.Slot, error) {
 	now := time.Now()
 	slot, displaced, err := n.admission.Enter(link, n.source(link.RemoteAddr()), now)
 	n.displace(displaced)
+	if err != nil {
+		n.refusing.note("links: " + tooManyMute)
+	}
 	if err != nil && n.linkRefusals.Due(now) {
-		n.logger.Warn("refusing links: too many are unauthenticated",
+		n.logger.Warn("refusing links: "+tooManyMute,
 			"peer", link.RemoteAddr(), "error", err)
 	}
 	return slot, err

@@ -105,8 +105,9 @@ func (n *Node) displace(holder any) {
 	if !ok {
 		return
 	}
+	n.refusing.note("links: " + tooManyMute)
 	if n.linkRefusals.Due(time.Now()) {
-		n.logger.Warn("cutting links: too many are unauthenticated", "peer", old.RemoteAddr())
+		n.logger.Warn("cutting links: "+tooManyMute, "peer", old.RemoteAddr())
 	}
 	_ = netio.Reset(old)
 }

@@ -92,8 +92,20 @@ func CheckDialable(r Route) error {
 }
 
 // Probe asks whether r leads to a service, without opening it.
-func (n *Node) Probe(ctx context.Context, r Route) error {
-	s, err := n.OpenAndAwait(ctx, r, wire.Probe, nil)
+func (n *Node) Probe(ctx context.Context, r Route) error { return n.probe(ctx, r, nil) }
+
+// ProbeLarge is Probe with an opening message that no single packet holds: somebody on the way may
+// swallow large ones. The first node that has no use for what is in it ignores it.
+func (n *Node) ProbeLarge(ctx context.Context, r Route) error {
+	return n.probe(ctx, r, make([]byte, largeProbe))
+}
+
+// largeProbe is the payload of a message that is larger than what most packets hold, and has room
+// for a long route.
+const largeProbe = wire.MaxMessage * 3 / 4
+
+func (n *Node) probe(ctx context.Context, r Route, payload []byte) error {
+	s, err := n.OpenAndAwait(ctx, r, wire.Probe, payload)
 	if err != nil {
 		return err
 	}
@@ -149,6 +161,17 @@ func (n *Node) connectTimeout() time.Duration {
 // DialLink makes a link to the node that listens at a, a transport address. The caller closes it.
 func (n *Node) DialLink(ctx context.Context, a wire.Address) (Conn, error) {
 	return n.dialTransport(ctx, a)
+}
+
+// ProxyTo returns the proxy by which links to a are made, as text without what is secret, or "".
+func (n *Node) ProxyTo(a wire.Address) string {
+	if n.config.Proxy == nil {
+		return ""
+	}
+	if p := n.config.Proxy(a); p != nil {
+		return p.String()
+	}
+	return ""
 }
 
 // dialTransport makes a link to the node that listens at a.

@@ -18,6 +18,7 @@ func (n *Node) transportConfig() transport.Config {
 		ConnectTimeout: n.config.ConnectTimeout, Reach: n.config.Reach,
 		SocketMode: n.config.SocketMode, TLS: n.config.TLS,
 		Proxy: n.config.Proxy, From: n.config.From, AdmitTLS: n.admitTLS,
+		Sockets: n.config.Sockets,
 	}
 	c.TLS.Seen = n.seenIssuer
 	return c

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route/admission"
@@ -54,6 +55,9 @@ type Config struct {
 	// SocketMode is the mode of the files of Unix sockets that the node listens at. 0 means
 	// transport.DefaultSocketMode.
 	SocketMode fs.FileMode
+
+	// Sockets are those at which the process listens. Nil holds none.
+	Sockets *transport.Sockets
 
 	// Proxy and From say how TCP connections go out: see transport.Config.
 	Proxy func(a wire.Address) *transport.Proxy
@@ -106,6 +110,7 @@ type Node struct {
 	admission *admission.Admission
 
 	turnover atomic.Uint64
+	refusing refusing
 
 	// What would otherwise fill the log.
 	linkRefusals logthrottle.Throttle
@@ -115,6 +120,7 @@ type Node struct {
 	missing      logthrottle.Repeats[missed]
 	issuers      issuers
 	anonymous    logthrottle.Sources[admission.Source]
+	known        logthrottle.Sources[identity.Identifier] // peers with a session
 }
 
 // NewNode returns a node that offers nothing yet. Close ends it.

@@ -17,8 +17,12 @@ type Handler func(ctx context.Context, q *Request) error
 // Service is what a name on a node stands for.
 type Service struct {
 	Handler Handler
-	Open    bool // to everybody who reaches the node, without a channel too
-	Waits   bool // for others, most of its life: no limit counts it, and no shutdown waits for it
+	// Admit is asked before somebody who only wants to know is told that the service is there: an
+	// error is told to him as a Handler's is. Nil has everybody be told so.
+	Admit func(q *Request) error
+
+	Open  bool // to everybody who reaches the node, without a channel too
+	Waits bool // for others, most of its life: no limit counts it, and no shutdown waits for it
 }
 
 // Resolver finds what serves a name that a node has not offered itself. It is called for each

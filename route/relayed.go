@@ -79,8 +79,9 @@ func (r *Relayed) entered(q *Request, displaced any, err error) bool {
 	if err == nil {
 		return true
 	}
+	r.node.refusing.note("links: " + tooManyMute)
 	if r.node.linkRefusals.Due(time.Now()) {
-		r.node.logger.Warn("refusing links that a relay leads here: too many are unauthenticated",
+		r.node.logger.Warn("refusing links that a relay leads here: "+tooManyMute,
 			"peer", q.conn.RemoteAddr(), "error", err)
 	}
 	_ = netio.Reset(q.conn)

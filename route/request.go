@@ -88,6 +88,30 @@ func (q *Request) Conn() Conn { return q.conn }
 // IsFollowed tells whether bytes have come behind the message.
 func (q *Request) IsFollowed() bool { return len(q.ahead) > 0 }
 
+// Peek reads what the asker sends behind the message, before it is answered, until enough says that
+// this will do, or that it will not, or the time has come. enough gets what is new, and bounds how
+// much there is. It comes again from the stream that Accept returns.
+func (q *Request) Peek(by time.Time, enough func(more []byte) (bool, error)) error {
+	if done, err := enough(q.ahead); done || err != nil {
+		return err
+	}
+	_ = q.conn.SetReadDeadline(by)
+	defer func() { _ = q.conn.SetReadDeadline(time.Time{}) }()
+	var room netio.PooledRoom
+	defer room.Release()
+	for {
+		n, err := netio.ReadLazy(q.conn, &room)
+		if err != nil {
+			return err
+		}
+		more := room.Filled(n)
+		q.ahead = append(q.ahead, more...)
+		if done, err := enough(more); done || err != nil {
+			return err
+		}
+	}
+}
+
 // Watch resets c, which belongs to the request, when the node ends or nothing that is sent on it
 // arrives, until Unwatch is called with it.
 func (q *Request) Watch(c Conn) { q.node.links.watch(c) }
@@ -232,6 +256,9 @@ func (q *Request) ordinal() uint8 { return uint8(len(q.Message.Return)) }
 func (q *Request) refuse(status wire.Status) {
 	q.answer = answered
 	countRefusal(status.Code)
+	if status.Code == wire.Busy {
+		q.node.refusing.note(status.Reason)
+	}
 	status.Hop = q.ordinal()
 	_ = q.conn.SetDeadline(time.Now().Add(refuseTimeout))
 	if _, err := q.conn.Write(wire.AppendStatus(nil, status)); err != nil {

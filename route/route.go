@@ -29,6 +29,7 @@ import (
 const (
 	SecureName    = "api"         // the secure channel responder
 	OutletName    = "outlet"      // the service an inlet asks for, unless its route says otherwise
+	ConnectName   = "connect"     // the same of an outlet that connects where it is asked to
 	HopName       = "hop"         // goes on with the rest of the route on the same node
 	LeavingName   = "leaving"     // is told that the way by which it is asked goes away
 	RegisterName  = "register"    // of a relay: claims a name there

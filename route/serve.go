@@ -187,6 +187,11 @@ func (n *Node) resolveService(q *Request) (Handler, error) {
 		return nil, Refuse(wire.NoService, n.whatIsMissing(n.life.ctx, q.address.Name, q.Session != nil))
 	}
 	if q.Message.Flags&wire.Probe != 0 && len(q.Message.Onward) == 0 {
+		if s.Admit != nil {
+			if err := s.Admit(q); err != nil {
+				return nil, err
+			}
+		}
 		q.refuse(wire.Status{Code: wire.OK})
 		return nil, nil
 	}
@@ -203,9 +208,10 @@ func (n *Node) resolveService(q *Request) (Handler, error) {
 	return s.Handler, nil
 }
 
-// log says how a request ended, if not as it should. Those who are anonymous cannot fill the log,
-// and one of them does not keep the others out of it. Who waits for something that is down asks for
-// it again and again, which is told at once and then rarely.
+// log says how a request ended, if not as it should. Nobody can fill the log, trusted or not: who
+// asks for what he may not have asks as often as he likes. One does not keep the others out of it.
+// Who waits for something that is down asks for it again and again, which is told at once and then
+// rarely.
 func (n *Node) log(q *Request, err error) {
 	if err == nil || ctxEnded(n.life.ctx) || errors.Is(err, channel.ErrClosed) {
 		return
@@ -214,11 +220,18 @@ func (n *Node) log(q *Request, err error) {
 	due, since, repeats := n.dueAgain(q, err)
 	if q.Session != nil {
 		over := isOverLimit(err) && !n.overLimits.Due(time.Now())
-		if over || !due || netio.IsReset(err) || errors.Is(err, channel.ErrGoingAway) {
+		if over || !due || netio.IsReset(err) || errors.Is(err, channel.ErrGoingAway) ||
+			isOrdinary(err) {
 			level = slog.LevelDebug
 		}
-		who := q.Session.Peer().Identifier()
-		more := append([]any{"identifier", who, "error", err}, repeatFields(since, repeats)...)
+		who, omitted := q.Session.Peer().Identifier(), 0
+		if level == slog.LevelWarn {
+			if due, omitted = n.known.Due(who, time.Now()); !due {
+				level = slog.LevelDebug
+			}
+		}
+		more := append([]any{"identifier", who, "error", err},
+			repeatFields(since, omitted+repeats)...)
 		n.logger.Log(n.life.ctx, level, "request failed", more...)
 		return
 	}

@@ -14,6 +14,8 @@ type (
 const (
 	KindService = wire.Service
 	KindDNS     = wire.DNS
+	KindSecure  = wire.Secure
+	KindIs      = wire.Is
 )
 
 // Lazy is the flag of an opening message whose answer may wait for the service's first bytes.
@@ -25,6 +27,8 @@ const (
 	CodeNameTaken  = wire.NameTaken
 	CodeNotAllowed = wire.NotAllowed
 	CodeRefused    = wire.Refused
+
+	CodeUnreachable = wire.Unreachable
 )
 
 // ErrMalformed is wrapped by the error of bytes, or of an address, that are not as the protocol

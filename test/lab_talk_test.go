@@ -259,8 +259,9 @@ type load struct {
 	good, told atomic.Int64 // talks that went well, and those that were told of an error
 	carried    atomic.Int64 // bytes of those that went well
 
-	mu  sync.Mutex
-	bad []error
+	mu        sync.Mutex
+	bad       []error
+	firstTold error
 }
 
 // under has workers talk through an inlet until the returned function is called, which waits for
@@ -293,7 +294,11 @@ func (d *load) work(ctx context.Context, r *rand.Rand) {
 			d.bad = append(d.bad, fmt.Errorf("talk %+v: %w", k, bad))
 			d.mu.Unlock()
 		case honest != nil:
-			d.told.Add(1)
+			d.mu.Lock()
+			if d.told.Add(1) == 1 {
+				d.firstTold = honest
+			}
+			d.mu.Unlock()
 			select { // nobody hurries to a door that is shut
 			case <-ctx.Done():
 			case <-time.After(10 * time.Millisecond):

@@ -202,7 +202,7 @@ func TestUpWatches(t *testing.T) {
 	p.line("outlet b", 1)
 	f.set("outlet.b", "listen = '"+anywhere+"'\ntarget = 1\n")
 	f.write()
-	p.says("sp.toml:" + f.lineOf("target = 1") + ": outlet b: target is not a text in quotes")
+	p.says("sp.toml:" + f.lineOf("target = 1") + ": outlet b: target is not a list like")
 	f.set("outlet.b", "listen = '"+anywhere+"'\ntarget = ':2'\n")
 	f.set("inlet.c", "listen = '"+anywhere+"'\nto = 'h:1'\nidentity = '/nowhere/key'\n")
 	f.write()

@@ -108,8 +108,10 @@ func (c Config) validateTogether() error {
 		}
 	}
 	for _, o := range c.Outlets { // they share a node, and so what they have in common
-		if err := claim(taken, "outlets", o.Entrance); err != nil {
-			return err
+		for _, e := range o.Entrances() {
+			if err := claim(taken, "outlets", e); err != nil {
+				return err
+			}
 		}
 	}
 	for i, r := range c.Relays {
@@ -175,8 +177,8 @@ func claim(taken map[string]string, who string, e Entrance) error {
 			parse = transport.ParseUDP
 		}
 		a, err := parse(listen, "")
-		if err == nil && transport.Scheme(a) != "unix" && a.Port == 0 {
-			continue // a free one
+		if err == nil && transport.IsFreePort(a) {
+			continue
 		}
 		if other, ok := taken[listen]; ok && other != who {
 			return fieldError("listen", "{listen} %q: another portal listens there", listen)

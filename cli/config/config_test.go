@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +17,31 @@ import (
 
 // anybody is an Identifier in the right form.
 var anybody = "I" + strings.Repeat("0a", 32)
+
+// another is an Identifier, too.
+var another = "I" + strings.Repeat("0b", 32)
+
+// targets gives the outlet services that have names.
+func targets(all ...string) func(*Config) {
+	return func(c *Config) {
+		c.Outlets[0].Target, c.Outlets[0].Targets = "", all
+	}
+}
+
+// socks makes the outlet one of SOCKS.
+func socks(allowed ...string) func(*Config) {
+	return func(c *Config) {
+		o := &c.Outlets[0]
+		o.Target, o.Socks5, o.AllowTargets = "", true, allowed
+	}
+}
+
+// sni gives the outlet services by the names of servers, and one for the rest.
+func sni(rest string, all ...string) func(*Config) {
+	return func(c *Config) {
+		c.Outlets[0].Target, c.Outlets[0].ServerNames = rest, all
+	}
+}
 
 // with returns a configuration in which all is well, but for what change does to it.
 func with(change func(*Config)) Config {
@@ -122,6 +148,21 @@ func TestValidate(t *testing.T) {
 		"datagrams to many": {
 			"target", "many", func(c *Config) { c.Outlets[0].Target = "udp://224.0.0.1:53" },
 		},
+		"datagrams among several": {"target", "only one", func(c *Config) {
+			c.Outlets[0].Target, c.Outlets[0].Targets = "", []string{"db=:5432,dns=udp://:53"}
+		}},
+		"datagrams by server name": {"sni", "only one", func(c *Config) {
+			c.Outlets[0].ServerNames = []string{"dns=udp://:53"}
+		}},
+		"datagrams beside server names": {"sni", "datagrams", func(c *Config) {
+			c.Outlets[0].Target, c.Outlets[0].ServerNames = "udp://:53", []string{"web=:443"}
+		}},
+		"datagrams and SOCKS": {"socks5", "target", func(c *Config) {
+			c.Outlets[0].Target, c.Outlets[0].Socks5 = "udp://:53", true
+		}},
+		"datagrams of SOCKS": {"socks5", "udp://", func(c *Config) {
+			c.Inlets[0].Listen, c.Inlets[0].Socks5 = "udp://:0", true
+		}},
 		"header of datagrams": {"proxy-protocol", "datagrams", func(c *Config) {
 			c.Outlets[0].Target, c.Outlets[0].ProxyProtocol = "udp://:53", "v2"
 		}},
@@ -182,6 +223,73 @@ func TestValidate(t *testing.T) {
 		"bad target": {
 			"target", "65535", func(c *Config) { c.Outlets[0].Target = "a:99999" },
 		},
+		"targets": {"", "", targets("a=:1,b=unix:x", "c=tls://h:1")},
+		"target without a name": {
+			"target", "NAME=TARGET", targets("a=:1", ":2"),
+		},
+		"target twice":     {"target", "twice", targets("a=:1", "a=:2")},
+		"target of stdin":  {"target", "stdin", targets("a=-")},
+		"targets' bad one": {"target", "65535", targets("a=:99999")},
+		"targets' long name": {
+			"name", "69", func(c *Config) {
+				targets(strings.Repeat("a", 60) + "=:1")(c)
+				c.Outlets[0].Name = "0123456789"
+			},
+		},
+		"targets on a relay": {"", "", func(c *Config) {
+			targets("a=:1")(c)
+			c.Outlets[0].Relays = []string{"r:1"}
+		}},
+		"allowed targets": {"", "", func(c *Config) {
+			targets("a=:1,b=:2")(c)
+			c.Outlets[0].AllowTargets = []string{"a if role=dba and team=x y", "a if " + anybody, "b"}
+		}},
+		"allowed nobody": {"allow-target", "target b", func(c *Config) {
+			targets("a=:1,b=:2")(c)
+			c.Outlets[0].AllowTargets = []string{"a"}
+		}},
+		"allowed what is not": {"allow-target", `"c"`, func(c *Config) {
+			targets("a=:1")(c)
+			c.Outlets[0].AllowTargets = []string{"a", "c if x=y"}
+		}},
+		"allowed one": {"allow-target", "there is one", func(c *Config) {
+			c.Outlets[0].AllowTargets = []string{"x"}
+		}},
+
+		"socks":        {"", "", socks("db:1", "10.0.0.0/8:1-9 if role=dba")},
+		"socks closed": {"allow-target", "without", socks()},
+		"socks badly":  {"allow-target", "a port is missing", socks("db")},
+		"socks by URL": {"allow-target", "HOST:PORTS", socks("wss://db/x")},
+		"socks if me":  {"allow-target", "neither an Identifier", socks("db:1 if me")},
+		"socks if both": {
+			"allow-target", "two Identifiers", socks("db:1 if " + anybody + " and " + another),
+		},
+		"socks if twice": {
+			"allow-target", "twice", socks("db:1 if a=b and a=c"),
+		},
+		"socks and a target": {"socks5", "neither", func(c *Config) {
+			socks("db:1")(c)
+			c.Outlets[0].Target = ":1"
+		}},
+		"socks and a check": {"check", "no service", func(c *Config) {
+			socks("db:1")(c)
+			c.Outlets[0].Check = "tcp"
+		}},
+		"socks and a header": {"proxy-protocol", "socks5", func(c *Config) {
+			socks("db:1")(c)
+			c.Outlets[0].ProxyProtocol = "v2"
+		}},
+
+		"sni":          {"", "", sni("", "A.example=:1", "b.example=unix:x")},
+		"sni and more": {"", "", sni(":2", "a.example=:1")},
+		"sni in TLS":   {"sni", "TLS into TLS", sni("", "a.example=tls://h:1")},
+		"sni twice":    {"sni", "twice", sni("", "a.example=:1", "A.EXAMPLE=:1")},
+		"sni of stdin": {"sni", "stdin", sni(Stdio, "a.example=:1")},
+		"sni allowed": {"", "", func(c *Config) {
+			sni(":2", "a.example=:1")(c)
+			c.Outlets[0].AllowTargets = []string{"A.example if a=b", "*"}
+		}},
+
 		"proxy": {
 			"proxy-protocol", "v2", func(c *Config) { c.Outlets[0].ProxyProtocol = "v1" },
 		},
@@ -458,6 +566,45 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%+v: %v", m, err)
 		case wrong != "" && (!errors.As(err, &field) || field.Field != wrong):
 			t.Errorf("%+v: %v, and %s is wrong", m, err, wrong)
+		}
+	}
+}
+
+// TestNamesOfTargets are those that inlets ask for.
+func TestNamesOfTargets(t *testing.T) {
+	target, all := SplitTargets([]string{"unix:/a=b"})
+	if target != "unix:/a=b" || all != nil {
+		t.Errorf("a path is split: %q, %q", target, all)
+	}
+	target, all = SplitTargets([]string{"a=:1,b=unix:x,y", "c=:3"})
+	if target != "" || len(all) != 2 {
+		t.Errorf("got %q, %q", target, all)
+	}
+	for name, want := range map[string][]string{
+		"": {"a", "b", "c"}, "db": {"a.db", "b.db", "c.db"},
+	} {
+		o := Outlet{Entrance: Entrance{Name: name, Listen: ":1"}, Targets: all}
+		if got := o.Names(); !slices.Equal(got, want) || len(o.Entrances()) != 3 || o.Validate() != nil {
+			t.Errorf("got %q, want %q, %v", got, want, o.Validate())
+		}
+		if targets, _ := o.AllTargets(); targets[1].Address.Name != "x,y" {
+			t.Errorf("a comma in a path: %v", targets)
+		}
+	}
+	plain := Outlet{Entrance: Entrance{Listen: ":1"}, Target: ":1"}
+	if len(plain.Names()) != 0 || len(plain.Entrances()) != 1 {
+		t.Error("an outlet without a name has one")
+	}
+}
+
+// TestSocksRoute asks for another service where a short form stands for that of an outlet.
+func TestSocksRoute(t *testing.T) {
+	for text, want := range map[string]string{
+		"db@h:1": route.ConnectName, "/dnsaddr/h/tcp/1/secure/api/service/mine": "mine",
+	} {
+		to, err := Inlet{To: []string{text}, Socks5: true}.Routes()
+		if err != nil || to[0][len(to[0])-1].Name != want {
+			t.Errorf("%s: got %v, %v", text, to, err)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func (e *FieldError) Error() string {
 	return text
 }
 
-var fieldInBraces = regexp.MustCompile(`\{([a-z-]+)\}`)
+var fieldInBraces = regexp.MustCompile(`\{([a-z0-9-]+)\}`)
 
 // Describe is Error for somebody who writes fields in another way: name says how. It leaves out
 // the portal.

@@ -23,6 +23,10 @@ type Inlet struct {
 	// open. At least one. Field "to".
 	To []string
 
+	// Socks5 has clients say what to connect to, with SOCKS 5 or HTTP's CONNECT: the outlet, which is
+	// so too, connects there as far as it allows that. Field "socks5".
+	Socks5 bool
+
 	// NoWait has the start fail if no route is open. Otherwise the inlet waits for one.
 	// Field "no-wait".
 	NoWait bool
@@ -55,12 +59,20 @@ func (i Inlet) Validate() error {
 	if _, err := i.Address(); err != nil {
 		return err
 	}
+	if a, _ := i.Address(); i.ListenWhenReady && transport.IsHanded(a) {
+		return fieldError("listen-when-ready", "{listen} %s and {listen-when-ready} do not go together: "+
+			"whoever has made the socket listens at it", i.Listen)
+	}
 	if i.Once && i.ListenWhenReady {
 		return fieldError("once", "{once} and {listen-when-ready} do not go together")
 	}
 	if i.ListenWhenReady && i.IsUDP() {
 		return fieldError("listen-when-ready", "{listen-when-ready} is not for {listen} of udp://: "+
 			"whoever sends a datagram is not told that nobody listens")
+	}
+	if i.Socks5 && i.IsUDP() {
+		return fieldError("socks5", "{socks5} is not for {listen} of udp://: clients of SOCKS 5 make "+
+			"connections here")
 	}
 	if i.UDPIdle < 0 {
 		return notATime("udp-idle", i.UDPIdle)
@@ -110,6 +122,9 @@ func (i Inlet) Routes() ([]route.Route, error) {
 		}
 		if err != nil {
 			return nil, fieldError("to", "{to}: %w", err)
+		}
+		if last := len(to) - 1; i.Socks5 && to[last].Name == route.OutletName {
+			to[last].Name = route.ConnectName // what short forms stand for
 		}
 		all = append(all, to)
 	}

@@ -24,8 +24,28 @@ type Outlet struct {
 	Service string
 
 	// Target is the service: host:port, unix:PATH, tls://host:port, which is spoken to in TLS,
-	// udp://host:port, which is sent datagrams, or Stdio. No host is loopback. Field "target".
+	// udp://host:port, which is sent datagrams, Stdio, or Bench. No host is loopback. Field "target".
 	Target string
+
+	// Targets are services of which inlets choose one, by its name: NAME=TARGET, several with commas
+	// between, each TARGET what Target may be but Stdio. The outlet is asked for by each NAME, or by
+	// NAME.Name where it has a Name. It has no Target then. Field "target".
+	Targets []string
+
+	// ServerNames are services of which clients of TLS choose one, by the server name that they ask
+	// for: NAME=TARGET. Target is for clients who want another, and may be empty. Field "sni".
+	ServerNames []string
+
+	// Socks5 has inlets say, for each connection, what to connect to, as clients of an inlet that is
+	// so too have asked it. It goes as far as AllowTargets say, and there is no Target. Field
+	// "socks5".
+	Socks5 bool
+
+	// AllowTargets say what may be reached, and by whom, each WHAT or WHAT if WHO: see ParseAllowed.
+	// WHAT is one of the names of Targets or ServerNames, * where ServerNames have none and Target
+	// is meant, or with Socks5 HOST:PORTS or CIDR:PORTS. None lets whoever is trusted reach all
+	// Targets, and nobody anything with Socks5. Field "allow-target".
+	AllowTargets []string
 
 	// TargetCA is a file with the certificates that a target of tls:// is verified by, in PEM. It is
 	// read at the start. Empty means those that the system has. Field "target-ca".
@@ -61,8 +81,13 @@ var reserved = []string{
 // Validate says which field is wrong, or returns nil. That nobody could reach the outlet only
 // Config.Validate can tell.
 func (o Outlet) Validate() error {
-	if err := o.Entrance.Validate(); err != nil {
+	if _, err := parseNamed("target", o.Targets); err != nil {
 		return err
+	}
+	for _, e := range o.Entrances() {
+		if err := e.Validate(); err != nil {
+			return err
+		}
 	}
 	if o.Name != "" && len(o.Listens()) == 0 && len(o.Relays) == 0 {
 		return fieldError("relay", "{name} stands without {listen} or {relay}")
@@ -76,11 +101,11 @@ func (o Outlet) Validate() error {
 	if err := at.Validate(); err != nil {
 		return fieldError("service", "{service} %q: %w", name, err)
 	}
-	if _, err := o.TargetAddress(); err != nil {
+	if err := o.validateTargets(); err != nil {
 		return err
 	}
-	if o.TargetCA != "" && !o.IsTLS() {
-		return fieldError("target-ca", "{target-ca} is for a {target} of tls://host:port")
+	if o.Target == Bench && (o.ProxyProtocol != "" || o.Check != "") {
+		return fieldError("target", "{target} %s has no use for {proxy-protocol} and {check}", Bench)
 	}
 	if v := o.ProxyProtocol; v != "" && v != "v2" {
 		return fieldError("proxy-protocol", "{proxy-protocol} %q is not v2", v)
@@ -93,31 +118,27 @@ func (o Outlet) Validate() error {
 		return fieldError("check-interval", "{check-interval} %v is not a time to wait",
 			o.CheckInterval)
 	}
-	_, err := o.TargetCheck()
-	return err
+	return o.validateChecks()
 }
 
-// TargetCheck is what Check says, or nil if there is none.
-func (o Outlet) TargetCheck() (*portal.Check, error) {
+// TargetCheck is what Check says of a service, or nil if there is none.
+func (o Outlet) TargetCheck(of Target) (*portal.Check, error) {
 	if o.Check == "" {
 		return nil, nil
 	}
-	if o.Target == Stdio {
-		return nil, fieldError("check", "{check} stands with {target} -, of which there is one")
+	if of.HasNoAddress() {
+		return nil, fieldError("check", "{check} stands with {target} %s, which is nowhere to be "+
+			"looked for", of.Text)
 	}
-	target, err := o.TargetAddress()
-	if err != nil {
-		return nil, err
-	}
-	if o.IsUDP() && !strings.HasPrefix(o.Check, "http://") {
+	if of.IsUDP() && !strings.HasPrefix(o.Check, "http://") {
 		return nil, fieldError("check", "{check} %s: nothing tells whether somebody listens for "+
 			"datagrams; {check} http://HOST:PORT/PATH asks a service that does tell", o.Check)
 	}
-	if o.IsUDP() && strings.HasPrefix(o.Check, "http:///") {
+	if of.IsUDP() && strings.HasPrefix(o.Check, "http:///") {
 		return nil, fieldError("check", "{check} %s: beside a {target} of udp:// it takes a host: "+
 			"http://HOST:PORT/PATH", o.Check)
 	}
-	c, err := portal.ParseCheck(o.Check, target)
+	c, err := portal.ParseCheck(o.Check, of.Address)
 	if err != nil {
 		return nil, fieldError("check", "{check}: %w", err)
 	}
@@ -125,8 +146,12 @@ func (o Outlet) TargetCheck() (*portal.Check, error) {
 	return c, nil
 }
 
-// ServiceName is the name by which the node has the service: Service with its default filled in,
-// and in the form that services of datagrams have if it is one.
+// Bench, as Target, is a service that the outlet has itself, for sp bench: see
+// portal.DialMeasured.
+const Bench = "bench:"
+
+// ServiceName is the name by which the node has the service: PlainName, in the form that services
+// of datagrams have if it is one.
 func (o Outlet) ServiceName() string {
 	if o.IsUDP() {
 		return route.DatagramsPrefix + o.PlainName()
@@ -136,10 +161,13 @@ func (o Outlet) ServiceName() string {
 
 // PlainName is Service with its default filled in.
 func (o Outlet) PlainName() string {
-	if o.Service == "" {
-		return route.OutletName
+	switch {
+	case o.Service != "":
+		return o.Service
+	case o.Socks5:
+		return route.ConnectName
 	}
-	return o.Service
+	return route.OutletName
 }
 
 // hasReservedPrefix tells whether names that begin so are services that nodes have themselves.
@@ -151,9 +179,6 @@ func hasReservedPrefix(name string) bool {
 // IsUDP tells whether the service is sent datagrams.
 func (o Outlet) IsUDP() bool { return transport.IsUDP(o.Target) }
 
-// IsTLS tells whether the service is spoken to in TLS.
-func (o Outlet) IsTLS() bool { return strings.HasPrefix(o.Target, tlsPrefix) }
-
 // IsOnce tells whether the outlet is for one connection.
 func (o Outlet) IsOnce() bool { return o.Once || o.Target == Stdio }
 
@@ -162,32 +187,32 @@ const (
 	execPrefix = "exec:"
 )
 
-// TargetAddress is where Target says, and the zero Address if that is Stdio.
-func (o Outlet) TargetAddress() (Address, error) {
-	text, isTLS := strings.CutPrefix(o.Target, tlsPrefix)
+// parseTarget reads what Target may hold. The zero Address is Stdio, or Bench.
+func parseTarget(field, text string) (a Address, isTLS bool, err error) {
+	bare, isTLS := strings.CutPrefix(text, tlsPrefix)
 	switch {
-	case o.Target == "":
-		return Address{}, fieldError("target", "{target} is missing: where is the service?")
-	case o.Target == Stdio:
-		return Address{}, nil
-	case strings.HasPrefix(text, execPrefix):
-		return Address{}, fieldError("target", "{target} %q: an outlet runs no programs, for whoever "+
+	case text == "":
+		return a, false, fieldError(field, "{"+field+"} is missing: where is the service?")
+	case text == Stdio, text == Bench:
+		return a, false, nil
+	case strings.HasPrefix(bare, execPrefix):
+		return a, false, fieldError(field, "{"+field+"} %q: an outlet runs no programs, for whoever "+
 			"reaches it would give them their input; have systemd (Accept=yes), inetd or socat run it, "+
-			"or use {target} - as the program's stdin and stdout", o.Target)
-	case isTLS && (strings.HasPrefix(text, ":") || transport.HasScheme(text)):
-		return Address{}, fieldError("target", "{target} %q: TLS takes the name that the service's "+
-			"certificate is for: tls://host:port", o.Target)
+			"or use {target} - as the program's stdin and stdout", text)
+	case isTLS && (strings.HasPrefix(bare, ":") || transport.HasScheme(bare)):
+		return a, isTLS, fieldError(field, "{"+field+"} %q: TLS takes the name that the service's "+
+			"certificate is for: tls://host:port", text)
 	}
 	parse := transport.ParseTarget
-	if o.IsUDP() {
+	if transport.IsUDP(text) {
 		parse = transport.ParseUDP
 	}
-	a, err := parse(text, loopback)
+	a, err = parse(bare, loopback)
 	if err == nil {
 		err = transport.Impossible(a)
 	}
 	if err != nil {
-		return a, fieldError("target", "{target}: %w", err)
+		return a, isTLS, fieldError(field, "{"+field+"}: %w", err)
 	}
-	return a, nil
+	return a, isTLS, nil
 }

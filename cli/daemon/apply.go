@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/internal/handed"
 )
 
 // Named is one of several configurations of a process.
@@ -68,10 +69,10 @@ func (s *step) isNewSite() bool { return s.site != nil && (s.old == nil || s.old
 // included; so do the listener and the claims of an outlet of which only the target is another.
 // What is gone, or different, takes no new connections any more, and the open ones have as long
 // to finish as Node.Drain says; Apply does not wait for that. What is new is started as by
-// Start; where it listens at the address of something that has gone, connections are refused for
-// a moment in between. Another node, but for its Drain and what it says of memory, means that all
-// is different: the old node says at once that it is going away. A claim that is made on other
-// terms is given up at once, with what goes through it.
+// Start; where it listens at the address of something that has gone, it has that one's listener,
+// and nobody is refused in between. Another node, but for its Drain and what it says of memory,
+// means that all is different: the old node says at once that it is going away. A claim that is
+// made on other terms is given up at once, with what goes through it.
 //
 // If next is not valid, or its node cannot be made, nothing changes. If a portal cannot be
 // started, the others run nevertheless, Status says which one does not, and Apply returns why;
@@ -123,6 +124,8 @@ func (d *Daemon) apply(ctx context.Context, next []Named, whole bool) (Change, e
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(d.busy, cancel)()
+	defer d.sayUnused() // when what has been held is free
+	defer d.sockets.Hold()()
 	change := d.changeTo(next)
 	steps, err := d.prepareLocked(ctx, next, whole)
 	if err != nil {
@@ -137,6 +140,14 @@ func (d *Daemon) apply(ctx context.Context, next []Named, whole bool) (Change, e
 	}
 	d.announce()
 	return change, err
+}
+
+// sayUnused tells of sockets that nobody serves: who connects there is not even refused.
+func (d *Daemon) sayUnused() {
+	if unused := handed.Unused(); len(unused) > 0 {
+		d.options.Logger.Warn("sockets were handed to this process at which nothing listens: "+
+			"who connects there waits", "names", unused)
+	}
 }
 
 // goBackLocked has what ran before run again.
@@ -373,7 +384,7 @@ func (d *Daemon) newSite(n Named, files selfFiles) (*site, error) {
 	if n.Name != "" {
 		o.Logger = o.Logger.With("portal", n.Name)
 	}
-	s, err := newSite(n.Config.Node, files, o, d.turned)
+	s, err := newSite(n.Config.Node, files, o, d.turned, d.sockets.Of(n.Name))
 	if err != nil {
 		return nil, err
 	}

@@ -89,11 +89,15 @@ func addNeeds(needs *confine.Needs, c config.Config, files []string) {
 	}
 	for _, o := range c.Outlets {
 		addEntrance(needs, o.Entrance)
-		if target, err := o.TargetAddress(); err == nil && o.Target != config.Stdio {
-			addAddress(needs, target)
-		}
-		if check, err := o.TargetCheck(); err == nil && check != nil {
-			addAddress(needs, check.Address())
+		addHops(needs, o.NextHops())
+		targets, _ := o.AllTargets() // they have been read before
+		for _, t := range targets {
+			if !t.HasNoAddress() {
+				addAddress(needs, t.Address)
+			}
+			if check, err := o.TargetCheck(t); err == nil && check != nil {
+				addAddress(needs, check.Address())
+			}
 		}
 	}
 	for _, r := range c.Relays {

@@ -26,7 +26,7 @@ type connections struct {
 // connection is one of them. There may be very many.
 type connection struct {
 	of    *connections
-	by    *counted
+	to    *place // guarded by of's lock
 	app   route.Conn
 	id    uint64
 	at    time.Duration
@@ -44,8 +44,16 @@ type opened struct {
 // counted is a part that has connections.
 type counted struct {
 	part  part
-	to    string // where they lead, as its configuration says it
 	count int
+	usual place             // where they lead, as its configuration says it
+	led   map[string]*place // and where else some do: nil until one does
+}
+
+// place is where connections of a part lead.
+type place struct {
+	by    *counted
+	name  string
+	count int // of those that lead there, and not to the usual one
 }
 
 func newConnections() *connections {
@@ -61,16 +69,35 @@ func (c *connections) begin(of part, to string, app route.Conn, leave func()) *c
 	defer c.mu.Unlock()
 	by := c.parts[of]
 	if by == nil {
-		by = &counted{part: of, to: to}
+		by = &counted{part: of}
+		by.usual = place{by: by, name: to}
 		c.parts[of] = by
 	}
 	by.count++
 	c.idle.begin()
 	one := &connection{
-		of: c, by: by, app: app, id: route.NextConnection(), at: time.Since(c.zero), leave: leave,
+		of: c, to: &by.usual, app: app, id: route.NextConnection(), at: time.Since(c.zero),
+		leave: leave,
 	}
 	c.open[app] = one
 	return one
+}
+
+// Leads implements portal.Leader: it is known now where the connection leads. It is called once.
+func (c *connection) Leads(to string) {
+	c.of.mu.Lock()
+	defer c.of.mu.Unlock()
+	by := c.to.by
+	at := by.led[to]
+	if at == nil {
+		at = &place{by: by, name: to}
+		if by.led == nil {
+			by.led = make(map[string]*place)
+		}
+		by.led[to] = at
+	}
+	c.to = at
+	at.count++
 }
 
 // Opened implements portal.Follower.
@@ -90,8 +117,12 @@ func (c *connections) end(one *connection) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.open, one.app)
-	if one.by.count--; one.by.count == 0 {
-		delete(c.parts, one.by.part)
+	by := one.to.by
+	if one.to.count--; one.to.count == 0 {
+		delete(by.led, one.to.name)
+	}
+	if by.count--; by.count == 0 {
+		delete(c.parts, by.part)
 	}
 	c.idle.end()
 }
@@ -112,7 +143,7 @@ func (c *connections) of(of part) []route.Conn {
 	defer c.mu.Unlock()
 	var all []route.Conn
 	for app, begun := range c.open {
-		if of == nil || begun.by.part == of {
+		if of == nil || begun.to.by.part == of {
 			all = append(all, app)
 		}
 	}
@@ -126,7 +157,7 @@ func (c *connections) waiting() []OpenConnection {
 	now := time.Since(c.zero)
 	all := make([]OpenConnection, 0, len(c.open))
 	for app, begun := range c.open {
-		one := OpenConnection{To: begun.by.to, Open: now - begun.at}
+		one := OpenConnection{To: begun.to.name, Open: now - begun.at}
 		one.Idle, one.IdleKnown = netio.Idle(app)
 		all = append(all, one)
 	}

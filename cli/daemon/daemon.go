@@ -36,10 +36,13 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/cli/telemetry"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/filewatch"
+	"github.com/secureportal/sp/internal/handed"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // Options say how a daemon talks to the process that it is in. The zero value only logs.
@@ -73,6 +76,9 @@ type Options struct {
 	// Metrics says where the process tells how it does, and Version which program that is.
 	Metrics config.Metrics
 	Version string
+
+	// Page makes what is shown to people where metrics are told. Nil is nothing.
+	Page func(*Daemon) telemetry.Page
 
 	// RemoveIn are folders of which Confine lets files be removed, and WriteIn are those in which it
 	// lets files be made and written as well.
@@ -129,8 +135,9 @@ type Daemon struct {
 	memory   memory         // set once: it cannot be looked up once the process is confined
 	instance relay.Instance // set once; on relays, a site takes over from the one before
 	files    *filewatch.Watcher
-	watchers watchers      // set once
-	began    time.Time     // set once
+	watchers watchers  // set once
+	began    time.Time // set once
+	sockets  *transport.Sockets
 	turned   chan struct{} // gets something when a connection has begun or ended
 
 	busy   context.Context // ends when Shutdown or Close begins
@@ -175,7 +182,8 @@ func StartAll(ctx context.Context, all []Named, o Options) (*Daemon, error) {
 	}
 	d := &Daemon{
 		options: o, instance: instance, began: time.Now(),
-		turned: make(chan struct{}, 1), sites: make(map[*site]struct{}),
+		sockets: transport.NewSockets(),
+		turned:  make(chan struct{}, 1), sites: make(map[*site]struct{}),
 	}
 	d.files = filewatch.NewWatcher(d.allFiles, d.rereadChanged)
 	d.busy, d.rest = context.WithCancel(context.Background())
@@ -255,6 +263,7 @@ func (d *Daemon) Shutdown() error {
 	for _, u := range units {
 		u.site.stopListening()
 	}
+	handed.Close() // or connections would wait here for an end
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	err := shutdownAll(ctx, units)

@@ -283,6 +283,9 @@ func TestApplySame(t *testing.T) {
 	p := newPair(t)
 	in, out := p.in(t, 0, "one"), p.out(t, 0, "three")
 	p.out(t, 1, "four")
+	for _, i := range p.config.Inlets {
+		testkit.Eventually(t, "all is told", func() bool { return p.count(Ready, i.Listen) > 0 })
+	}
 	told := len(p.told())
 	for range 3 {
 		p.copied()

@@ -123,6 +123,7 @@ func (f *forwarder) state() partState {
 		default:
 			all.alsoAt = append(all.alsoAt, now.address)
 		}
+		all.alsoAt = append(all.alsoAt, now.alsoAt...)
 		if all.err == nil {
 			all.err = now.err
 		}

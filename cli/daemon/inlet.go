@@ -32,11 +32,13 @@ type inlet struct {
 	working    context.Context // bounds what connections that are open need
 	stopWork   context.CancelFunc
 	tasks      sync.WaitGroup
-	served     chan struct{} // closed when all connections have ended
+	accepts    sync.WaitGroup // what accepts connections, and counts them
+	served     chan struct{}  // closed when all connections have ended
 
 	mu      sync.Mutex
 	socket  net.Listener // nil while it does not listen, and for stdin and stdout
 	address string       // once it listens, and until it does not
+	alsoAt  []string
 }
 
 func (s *site) planInlet(i config.Inlet) planned {
@@ -87,8 +89,8 @@ func (i *inlet) listen(ctx context.Context, at transport.Address) (net.Listener,
 			Idle: i.config.UDPIdle, Flows: i.site.config.Limits.Connections, Logger: i.site.logger,
 		})
 	}
-	mode := transport.Config{SocketMode: i.site.base.SocketMode}
-	return transport.ListenGuarded(ctx, at, mode)
+	c := transport.Config{SocketMode: i.site.base.SocketMode, Sockets: i.site.sockets}
+	return transport.ListenGuarded(ctx, at, c)
 }
 
 // run begins to keep the routes open, and to carry connections: those that the socket accepts,
@@ -111,15 +113,25 @@ func (i *inlet) run(to []route.Route, socket net.Listener) {
 		return
 	}
 	i.setSocket(socket)
+	i.accepts.Add(1)
 	i.tasks.Go(func() {
 		defer close(i.served)
 		if i.config.Once {
+			defer i.accepts.Done()
 			i.serveOnce(socket)
 			return
 		}
-		i.portal().Serve(i.accepting, i.working, socket)
+		i.serve(socket)
 	})
 	i.tasks.Go(i.tellWhenOpen)
+}
+
+// serve carries what the socket accepts, until all of it has ended. Who calls it has added one to
+// accepts.
+func (i *inlet) serve(socket net.Listener) {
+	p := i.portal()
+	p.Stopped = i.accepts.Done
+	p.Serve(i.accepting, i.working, socket)
 }
 
 // tellWhenOpen has the daemon look each time that a path may have come up: one may be down again
@@ -177,10 +189,15 @@ func (i *inlet) try(ctx context.Context, to []route.Route) error {
 }
 
 func (i *inlet) portal() *portal.Inlet {
+	flags := route.Lazy
+	if i.config.Socks5 {
+		flags = 0 // the client is told of the answer, and says nothing before
+	}
 	return &portal.Inlet{
 		Open: func(ctx context.Context, client []byte) (*route.Stream, error) {
-			return i.paths.OpenWith(ctx, route.Lazy, client)
+			return i.paths.OpenWith(ctx, flags, client)
 		},
+		Asks:           i.config.Socks5,
 		Begin:          i.begin,
 		ConnectTimeout: i.site.config.ConnectTimeout,
 		Logger:         i.site.logger, Log: i.site.options.LogConnections,
@@ -233,13 +250,15 @@ func (i *inlet) serveOnce(socket net.Listener) {
 func (i *inlet) setSocket(socket net.Listener) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.socket, i.address = socket, describe(socket)
+	i.socket, i.address, i.alsoAt = socket, describe(socket), describeMore(socket)
 }
 
-// stopListening returns when the address is free for another.
+// stopListening returns when the address is free for another, and all that has been accepted is
+// counted among what is open.
 func (i *inlet) stopListening() {
 	i.stopAccept()
 	i.closeSocket()
+	i.accepts.Wait()
 }
 
 func (i *inlet) closeSocket() {
@@ -248,7 +267,7 @@ func (i *inlet) closeSocket() {
 	if i.socket != nil {
 		_ = i.socket.Close()
 	}
-	i.socket, i.address = nil, ""
+	i.socket, i.address, i.alsoAt = nil, "", nil
 }
 
 func (i *inlet) withdraw() { i.stopListening() }
@@ -285,7 +304,7 @@ func (i *inlet) state() partState {
 	now.up = i.paths != nil && now.err == nil
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	now.address = i.address
+	now.address, now.alsoAt = i.address, i.alsoAt
 	if i.config.ListenWhenReady && i.address == "" && i.config.Listen != config.Stdio {
 		now.up = false
 	}
@@ -296,7 +315,7 @@ func (i *inlet) state() partState {
 func (i *inlet) status() PortalStatus {
 	now := i.state()
 	return PortalStatus{
-		Config: i.site.name, Kind: InletKind, Name: i.config.Listen, Address: now.address, Ready: now.up,
-		Connections: now.connections, Err: now.err,
+		Config: i.site.name, Kind: InletKind, Name: i.config.Listen, Address: now.address,
+		AlsoAt: now.alsoAt, Ready: now.up, Connections: now.connections, Err: now.err,
 	}
 }

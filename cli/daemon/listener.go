@@ -18,6 +18,7 @@ type listener struct {
 
 	mu      sync.Mutex
 	address string // once it listens, and until it does not
+	alsoAt  []string
 }
 
 func (s *site) planListener(m *member, at string) planned {
@@ -36,17 +37,17 @@ func (l *listener) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.setAddress(describe(socket))
+	l.setAddress(describe(socket), describeMore(socket)...)
 	accepting, stop := context.WithCancel(context.Background())
 	l.stop = stop
 	l.serving.Go(func() { l.member.node.Serve(accepting, socket) })
 	return nil
 }
 
-func (l *listener) setAddress(address string) {
+func (l *listener) setAddress(address string, alsoAt ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.address = address
+	l.address, l.alsoAt = address, alsoAt
 }
 
 // stopListening returns when the address is free for another.
@@ -64,7 +65,9 @@ func (l *listener) end(context.Context) { l.stopListening() }
 func (l *listener) state() partState {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return partState{entrance: true, up: l.address != "", address: l.address}
+	return partState{
+		entrance: true, up: l.address != "", address: l.address, alsoAt: l.alsoAt,
+	}
 }
 
 // describe returns where l listens, as a configuration says it.
@@ -74,4 +77,12 @@ func describe(l net.Listener) string {
 		return l.Addr().String()
 	}
 	return transport.Format(a)
+}
+
+// describeMore returns where else l listens, likewise.
+func describeMore(l net.Listener) (all []string) {
+	for _, a := range transport.ListensAlsoAt(l) {
+		all = append(all, transport.Format(a))
+	}
+	return all
 }

@@ -39,6 +39,9 @@ func (d *Daemon) tellMetrics(ctx context.Context) error {
 		Version: d.options.Version, Ready: d.isReady, More: d.moreMetrics, Pprof: c.Pprof,
 		Logger: d.options.Logger,
 	}
+	if d.options.Page != nil {
+		o.Page = d.options.Page(d)
+	}
 	if c.TokenFile != "" {
 		o.Token = func() (string, error) { return readToken(c.TokenFile) }
 		if _, err := o.Token(); err != nil {

@@ -22,7 +22,8 @@ import (
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/route/relay/homes"
-	"github.com/secureportal/sp/route/relay/set"
+	"github.com/secureportal/sp/route/relay/mesh"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // This file is where nodes, policies, relays and their clients are made: what the rest of the
@@ -43,9 +44,9 @@ type member struct {
 
 // tells is what is known of a relay or a bridge.
 type tells struct {
-	title string              // what its portal is called
-	names func() []relay.Name // that outlets hold on a relay; nil of a bridge
-	nodes func() *set.List    // of the set that a relay is one of; nil of others
+	title string                   // what its portal is called
+	names func() []relay.Name      // that outlets hold on a relay; nil of a bridge
+	nodes func() []mesh.NodeStatus // of the set that a relay is one of; nil of others
 }
 
 // titled is what a portal is called.
@@ -69,7 +70,7 @@ func OpenNode(n config.Node, o Options) (*route.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := newSite(n, files, o, nil)
+	s, err := newSite(n, files, o, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -79,10 +80,10 @@ func OpenNode(n config.Node, o Options) (*route.Node, error) {
 // newSite makes a site, and its key if there is none in its file. n is valid. turned gets something
 // when a connection has begun or ended, if it has room.
 func newSite(
-	n config.Node, files selfFiles, o Options, turned chan<- struct{},
+	n config.Node, files selfFiles, o Options, turned chan<- struct{}, sockets *transport.Sockets,
 ) (*site, error) {
 	s := &site{
-		turned: turned,
+		turned: turned, sockets: sockets,
 		config: n, selfFiles: files, options: o, logger: o.Logger, open: newConnections(),
 		changed: func() {}, notify: func(Event) {},
 		members: make(map[*member]struct{}), parts: make(map[string]part),
@@ -197,7 +198,7 @@ func (s *site) nodeConfig() (route.Config, error) {
 			SessionsPerIdentity: sessionsLimit(s.config.Limits),
 		},
 		ConnectTimeout: s.config.ConnectTimeout, Limits: limits(s.config.Limits, false),
-		SocketMode: mode, Audit: s.options.Audit,
+		SocketMode: mode, Sockets: s.sockets, Audit: s.options.Audit,
 		LogForwarded: s.options.LogConnections == portal.LogAll, Logger: s.logger, Hint: s.options.Hint,
 		Turned: s.turned,
 		TLS:    s.acme.show(s.tls.config()),
@@ -289,7 +290,7 @@ func (s *site) newClaims(
 		New: func(to route.Route) *relay.Client {
 			return &relay.Client{
 				Relay: to, Name: e.Name, Dial: dialer.node, Serve: m.node, MuxOnly: e.Mux,
-				Instance: s.instance, Replace: e.Replace, Share: e.Share, Health: &s.health,
+				Instance: s.instance, Replace: e.Replace, Share: e.Share, Health: s.health.of(e.Name),
 				ClaimTimeout: s.config.DialTime(),
 			}
 		},
@@ -451,7 +452,9 @@ func (s *site) leadsHere(text string) error {
 		asked, named := strings.CutPrefix(a.Name, route.ForwardPrefix)
 		named = named && a.Kind == route.KindService
 		isHere := func(o config.Outlet) bool {
-			return a.IsTransport() && len(o.Listens()) > 0 && o.Name == "" || named && o.Name == asked
+			names := o.Names()
+			return a.IsTransport() && len(o.Listens()) > 0 && len(names) == 0 ||
+				named && slices.Contains(names, asked)
 		}
 		switch {
 		case slices.ContainsFunc(outlets, isHere):

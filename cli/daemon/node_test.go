@@ -20,6 +20,9 @@ func TestTicketLeadsHere(t *testing.T) {
 	listens := config.Outlet{Entrance: config.Entrance{Listen: ":7000"}}
 	named := config.Outlet{Entrance: config.Entrance{Relays: []string{"relay:4000"}, Name: "db"}}
 	both := config.Outlet{Entrance: config.Entrance{Listen: ":7000", Name: "pay"}}
+	several := config.Outlet{
+		Entrance: config.Entrance{Listen: ":7000", Name: "x"}, Targets: []string{"a=:1,b=:2"},
+	}
 	for name, row := range map[string]struct {
 		outlets []config.Outlet
 		route   string
@@ -33,6 +36,9 @@ func TestTicketLeadsHere(t *testing.T) {
 		"without a name":      {[]config.Outlet{named, both}, "host:7000", "without a name"},
 		"to a name there":     {[]config.Outlet{both}, "pay@host:7000", ""},
 		"to another there":    {[]config.Outlet{both, listens}, "web@host:7000", "the name web"},
+		"to a target":         {[]config.Outlet{several}, "b.x@host:7000", ""},
+		"to all targets":      {[]config.Outlet{several}, "x@host:7000", "the name x"},
+		"to no target":        {[]config.Outlet{several}, "host:7000", "without a name"},
 		"to nobody":           {nil, "host:7000", "without a name"},
 		"to nowhere":          {[]config.Outlet{listens}, "/service/outlet", "nowhere"},
 		"no route":            {[]config.Outlet{listens}, "host", "not a route"},

@@ -31,7 +31,8 @@ type part interface {
 
 // partState is what a part does at one moment.
 type partState struct {
-	entrance    bool // the portal can be reached by it
+	entrance    bool   // the portal can be reached by it
+	name        string // of those of a portal that it is for alone; empty: for all
 	up          bool
 	address     string // where it listens; empty if it does not
 	alsoAt      []string
@@ -86,27 +87,39 @@ func (p *running) begun() bool {
 func (p *running) isUp() bool { return p.status().Ready }
 
 // status puts together what the parts say. A portal is ready when it can be reached: by any of
-// its entrances, or by those of others if it has none.
+// its entrances, for each of its names, or by those of others if it has none.
 func (p *running) status() PortalStatus {
 	parts, err := p.snapshot()
 	s := PortalStatus{Config: p.site.name, Kind: p.kind, Name: p.name, Err: err}
-	entrances, open := 0, 0
+	open := make(map[string]bool) // which names can be reached
 	for _, part := range parts {
 		now := part.state()
 		s.Connections += now.connections
 		s.take(now)
 		if now.entrance {
-			entrances++
-		}
-		if now.entrance && now.up {
-			open++
+			open[now.name] = open[now.name] || now.up
 		}
 		if s.Err == nil {
 			s.Err = now.err
 		}
 	}
-	s.Ready = err == nil && len(parts) > 0 && (open > 0 || entrances == 0)
+	s.Ready = err == nil && len(parts) > 0 && canBeReached(open)
 	return s
+}
+
+// canBeReached tells whether a portal can be by each of its names. What is for the empty name is
+// for all of them.
+func canBeReached(open map[string]bool) bool {
+	forAll, some := open[""]
+	if forAll || len(open) == 0 {
+		return true
+	}
+	for name, isOpen := range open {
+		if name != "" && !isOpen {
+			return false
+		}
+	}
+	return !some || len(open) > 1
 }
 
 // plan is what a configuration asks for: its portals, in the order in which they are started.
@@ -123,9 +136,11 @@ func (s *site) plan(c config.Config) []*running {
 	for _, o := range c.Outlets {
 		parts := []planned{s.planService(o)}
 		if len(o.Listens()) > 0 {
-			parts = append(parts, s.planName(o.Entrance))
+			for _, e := range o.Entrances() {
+				parts = append(parts, s.planName(e))
+			}
 		}
-		parts = append(parts, s.planEntrance(s.main, o.Entrance)...)
+		parts = append(parts, s.planEntrance(s.main, o.Entrances()...)...)
 		add(OutletKind, o.ServiceName(), o, o.Entrance, parts...)
 	}
 	for _, r := range c.Relays {
@@ -140,14 +155,17 @@ func (s *site) plan(c config.Config) []*running {
 	return all
 }
 
-// planEntrance is the parts by which links come in to a node.
-func (s *site) planEntrance(m *member, e config.Entrance) []planned {
+// planEntrance is the parts by which links come in to a node, of which entrances that differ by
+// their names alone share the listeners.
+func (s *site) planEntrance(m *member, entrances ...config.Entrance) []planned {
 	var all []planned
-	for _, at := range e.Listens() {
+	for _, at := range entrances[0].Listens() {
 		all = append(all, s.planListener(m, at))
 	}
-	for _, relay := range e.Relays {
-		all = append(all, s.planRegistration(m, relay, e))
+	for _, e := range entrances {
+		for _, relay := range e.Relays {
+			all = append(all, s.planRegistration(m, relay, e))
+		}
 	}
 	return all
 }

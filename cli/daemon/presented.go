@@ -23,6 +23,7 @@ type presented struct {
 	mu          sync.Mutex // guards what follows
 	id          *identity.Identity
 	credentials [][]byte // in the order of tokens
+	begins      []time.Time
 	expiry      []time.Time
 }
 
@@ -33,6 +34,7 @@ func newPresented(
 	s := &presented{
 		logger: logger, name: id.Identifier(), id: id, key: &watchedFile{path: path},
 		credentials: make([][]byte, len(files)), expiry: make([]time.Time, len(files)),
+		begins: make([]time.Time, len(files)),
 	}
 	s.key.stamp()
 	for i, file := range files {
@@ -120,7 +122,7 @@ func (s *presented) readCredential(i int) (changed bool, err error) {
 		return false, fmt.Errorf("credential file %s: %w", path, err)
 	}
 	changed = !bytes.Equal(c.Bytes(), s.credentials[i])
-	s.credentials[i], s.expiry[i] = c.Bytes(), c.Expires()
+	s.credentials[i], s.begins[i], s.expiry[i] = c.Bytes(), c.NotBefore(), c.Expires()
 	return changed, nil
 }
 
@@ -138,14 +140,26 @@ func (s *presented) expiresAt(i int) time.Time {
 	return s.expiry[i]
 }
 
-// warnExpired logs, once, that a credential has expired.
+func (s *presented) beginsAt(i int) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.begins[i]
+}
+
+// warnExpired logs, once, that a credential has expired, or is not valid yet.
 func (s *presented) warnExpired(now time.Time) {
 	for i, f := range s.tokens {
-		expires := s.expiresAt(i)
+		begins, expires := s.beginsAt(i), s.expiresAt(i)
+		if early := now.Before(begins); early != f.early {
+			if f.early = early; early {
+				s.logger.Warn("the credential is not valid yet: if this machine's clock is slow, set it",
+					"file", f.path, "begins", begins, "clock", now)
+			}
+		}
 		if expired := !now.Before(expires); expired != f.expired {
 			if f.expired = expired; expired {
 				s.logger.Warn("the credential has expired: put a new one in its place",
-					"file", f.path, "expired", expires)
+					"file", f.path, "expired", expires, "clock", now)
 			}
 		}
 	}

@@ -129,5 +129,5 @@ func (r *registration) end(ctx context.Context) {
 func (r *registration) state() partState {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return partState{entrance: true, up: r.up, err: r.err}
+	return partState{entrance: true, name: r.config.Name, up: r.up, err: r.err}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/relay/mesh"
 	"github.com/secureportal/sp/route/transport"
 )
 
@@ -25,7 +26,8 @@ type Report struct {
 	Version     string              `json:"version"`
 	Identifier  identity.Identifier `json:"identifier"`
 	Age         float64             `json:"age"`
-	Stopping    bool                `json:"stopping"` // it waits for what is open
+	Stopping    bool                `json:"stopping"`          // it waits for what is open
+	Trouble     []string            `json:"trouble,omitempty"` // with all of it, in words
 	Portals     []PortalReport      `json:"portals"`
 	Peers       []PeerReport        `json:"peers"`
 	Names       []NameReport        `json:"names,omitempty"` // that outlets hold, on a relay
@@ -35,6 +37,7 @@ type Report struct {
 
 // PortalReport is one portal.
 type PortalReport struct {
+	Config      string       `json:"config,omitempty"` // of which one it is, if there are several
 	Kind        Kind         `json:"kind"`
 	Name        string       `json:"name"`
 	Address     string       `json:"address,omitempty"` // where it listens
@@ -48,12 +51,13 @@ type PortalReport struct {
 
 // PathReport is one way of an inlet's to its outlet.
 type PathReport struct {
-	Route     string  `json:"route"`
-	Up        bool    `json:"up"`
-	Taken     bool    `json:"taken"`                // new connections go by it
-	Since     float64 `json:"since"`                // it went up; or, if it is down, it was up last
-	RoundTrip float64 `json:"round_trip,omitempty"` // to the outlet and back; 0 is not known
-	Error     string  `json:"error,omitempty"`
+	Route     string   `json:"route"`
+	Hops      []string `json:"hops"` // by what address or name each node on it is reached
+	Up        bool     `json:"up"`
+	Taken     bool     `json:"taken"`                // new connections go by it
+	Since     float64  `json:"since"`                // it went up; or, if it is down, it was up last
+	RoundTrip float64  `json:"round_trip,omitempty"` // to the outlet and back; 0 is not known
+	Error     string   `json:"error,omitempty"`
 }
 
 // Claim is a name that a portal holds, or is to hold, on a relay.
@@ -62,6 +66,25 @@ type Claim struct {
 	Relay string `json:"relay"`
 	Held  bool   `json:"held"`
 	Error string `json:"error,omitempty"`
+	At    []Home `json:"at,omitempty"` // of a set
+}
+
+// Broken are the relays where a name is not held that is held at another one.
+func (c Claim) Broken() (all []Home) {
+	for _, at := range c.At {
+		if c.Held && !at.Held && at.Error != "" {
+			all = append(all, at)
+		}
+	}
+	return all
+}
+
+// Home is a relay of a set where a name is claimed.
+type Home struct {
+	Relay string  `json:"relay"`
+	Held  bool    `json:"held"`
+	Lost  float64 `json:"lost,omitempty"` // for how long it has not been held
+	Error string  `json:"error,omitempty"`
 }
 
 // PeerReport is somebody with whom there is a session.
@@ -77,6 +100,7 @@ type PeerReport struct {
 
 // NameReport is a name that an outlet holds on this relay.
 type NameReport struct {
+	Portal  string              `json:"portal"`
 	Name    string              `json:"name"`
 	Owner   identity.Identifier `json:"owner"`
 	Source  string              `json:"source"`
@@ -87,8 +111,12 @@ type NameReport struct {
 
 // NodeReport is a relay of the set.
 type NodeReport struct {
-	ID        string   `json:"id"` // the beginning of its Identifier
-	State     string   `json:"state"`
+	Portal    string   `json:"portal"` // that is one of the set
+	ID        string   `json:"id"`     // the beginning of its Identifier; empty if that is not known
+	Self      bool     `json:"self,omitempty"`
+	State     string   `json:"state"`          // up, draining, or away
+	Away      float64  `json:"away,omitempty"` // for how long there has been no link with it
+	Error     string   `json:"error,omitempty"`
 	Weight    int      `json:"weight"`
 	Addresses []string `json:"addresses"`
 }
@@ -119,14 +147,19 @@ const maxPings = 16
 // Report tells what the process does. Far ends that inlets lead to are asked how far away they are,
 // for half a second at most.
 func (d *Daemon) Report(ctx context.Context) Report {
+	pingPaths(ctx, d.allPortals())
+	return d.Glance()
+}
+
+// Glance is Report, but far ends are as far away as they were when they were asked last: it waits
+// for nobody.
+func (d *Daemon) Glance() Report {
 	r := Report{
 		PID: os.Getpid(), Version: d.options.Version, Age: time.Since(d.began).Seconds(),
 		Stopping: d.busy.Err() != nil, Portals: []PortalReport{}, Peers: []PeerReport{},
-		Connections: []ConnectionReport{},
+		Connections: []ConnectionReport{}, Trouble: d.trouble(),
 	}
-	portals := d.allPortals()
-	pingPaths(ctx, portals)
-	for _, p := range portals {
+	for _, p := range d.allPortals() {
 		r.Portals = append(r.Portals, p.report())
 	}
 	for _, s := range d.allSites() {
@@ -167,21 +200,35 @@ func (m *member) report(r *Report) {
 	if t.names != nil {
 		for _, n := range t.names() {
 			r.Names = append(r.Names, NameReport{
-				Name: n.Name, Owner: n.Session.Peer().Identifier(), Standby: n.Standby, InUse: n.InUse,
+				Portal: t.title, Name: n.Name, Owner: n.Session.Peer().Identifier(),
 				Source: addressText(n.Session.Link().RemoteAddr()), Age: age(n.Session),
+				Standby: n.Standby, InUse: n.InUse,
 			})
 		}
 	}
 	if t.nodes == nil {
 		return
 	}
-	for _, n := range t.nodes().Nodes {
-		node := NodeReport{ID: n.ID.String(), State: n.State.String(), Weight: int(n.Weight)}
-		for _, a := range n.Addresses {
-			node.Addresses = append(node.Addresses, transport.Format(a))
-		}
-		r.Nodes = append(r.Nodes, node)
+	for _, n := range t.nodes() {
+		r.Nodes = append(r.Nodes, reportNode(t.title, n))
 	}
+}
+
+func reportNode(title string, n mesh.NodeStatus) NodeReport {
+	node := NodeReport{
+		Portal: title, Self: n.Self, State: n.State.String(), Weight: int(n.Weight),
+		Error: errorText(n.Err),
+	}
+	if n.Weight > 0 {
+		node.ID = n.ID.String()
+	}
+	if n.Away {
+		node.State, node.Away = "away", time.Since(n.Since).Seconds()
+	}
+	for _, a := range n.Addresses {
+		node.Addresses = append(node.Addresses, transport.Format(a))
+	}
+	return node
 }
 
 func reportForwarded(title string, f route.Forwarded) ConnectionReport {
@@ -225,25 +272,25 @@ func addressText(a net.Addr) string {
 // report is what there is to tell of all connections.
 func (c *connections) report() []ConnectionReport {
 	c.mu.Lock()
-	all := make([]*connection, 0, len(c.open))
+	all := make(map[*connection]*place, len(c.open))
 	for _, one := range c.open {
-		all = append(all, one)
+		all[one] = one.to
 	}
 	c.mu.Unlock()
 	now := time.Since(c.zero)
-	reports := make([]ConnectionReport, len(all))
-	for i, one := range all {
-		reports[i] = one.report(now)
+	reports := make([]ConnectionReport, 0, len(all))
+	for one, to := range all {
+		reports = append(reports, one.report(now, to))
 	}
 	return reports
 }
 
-func (c *connection) report(now time.Duration) ConnectionReport {
+func (c *connection) report(now time.Duration, to *place) ConnectionReport {
 	r := ConnectionReport{
-		ID: c.id, Portal: titleOf(c.by.part), To: c.by.to, Age: (now - c.at).Seconds(),
+		ID: c.id, Portal: titleOf(to.by.part), To: to.name, Age: (now - c.at).Seconds(),
 	}
 	received, sent, _ := netio.Moved(c.app)
-	if _, isInlet := c.by.part.(*inlet); isInlet {
+	if _, isInlet := to.by.part.(*inlet); isInlet {
 		r.Client, r.ToService, r.ToClient = addressText(c.app.RemoteAddr()), received, sent
 	} else {
 		r.ToService, r.ToClient = sent, received

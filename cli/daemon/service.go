@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/secureportal/sp/cli/config"
@@ -23,13 +25,19 @@ const maxCASize = 1 << 20
 type service struct {
 	site   *site
 	config config.Outlet
+	outlet *portal.Outlet // once it has been started
 
 	stop     context.CancelFunc // ends checking
 	checking sync.WaitGroup
+	checks   map[*portal.Check]string // and the names by which inlets ask for what they check
 }
 
 func (s *site) planService(o config.Outlet) planned {
+	name := o.Name
 	o.Entrance, o.Service = config.Entrance{}, o.PlainName() // the rest is the service
+	if len(o.Targets) > 0 {
+		o.Name = name // a part of theirs
+	}
 	return planned{
 		key:  keyOf(serviceKey(o.ServiceName()), o),
 		make: func() part { return &service{site: s, config: o} },
@@ -40,19 +48,18 @@ func (s *site) planService(o config.Outlet) planned {
 func serviceKey(name string) string { return "service " + name + " " }
 
 func (v *service) start(context.Context) error {
-	target, err := v.config.TargetAddress()
+	targets, err := v.config.AllTargets()
 	if err != nil {
 		return err
 	}
-	check, err := v.config.TargetCheck()
-	if err != nil {
-		return err
-	}
-	v.check(check)
 	outlet := &portal.Outlet{
-		Target: target, Check: check, ProxyProtocol: v.config.ProxyProtocol != "",
-		Track: func(app route.Conn) portal.Follower {
-			return v.site.open.begin(v, v.config.Target, app, nil)
+		ProxyProtocol: v.config.ProxyProtocol != "",
+		Track: func(app route.Conn, target string) portal.Follower {
+			one := v.site.open.begin(v, v.config.Target, app, nil)
+			if v.config.IsChosen() {
+				one.Leads(target)
+			}
+			return one
 		},
 		ConnectTimeout: v.site.config.ConnectTimeout, Logger: v.site.logger,
 		Log:  v.site.options.LogConnections,
@@ -61,29 +68,95 @@ func (v *service) start(context.Context) error {
 	if v.config.IsOnce() {
 		outlet.Ended = v.ended
 	}
-	if v.config.Target == config.Stdio {
-		outlet.Dial = func(context.Context) (net.Conn, error) { return v.site.options.Stdio(), nil }
+	if err := v.choose(outlet, targets); err != nil {
+		return err
 	}
-	if v.config.IsTLS() {
-		if outlet.TLS, err = targetTLS(v.config, target); err != nil {
-			return err
-		}
+	ctx, stop := context.WithCancel(context.Background())
+	v.stop = stop
+	for c, name := range v.checks {
+		c.Logger = v.site.logger
+		v.checking.Go(func() { c.Run(ctx) })
+		v.checking.Go(func() { v.site.health.follow(ctx, c, name) })
 	}
+	v.outlet = outlet
 	v.site.main.node.HandleBasics()
-	v.site.main.node.Handle(v.config.ServiceName(), outlet.Serve)
+	v.site.main.node.Offer(v.config.ServiceName(), route.Service{
+		Handler: outlet.Serve, Admit: outlet.Admits,
+	})
 	return nil
 }
 
-// check has a check run, if there is one, until the service ends.
-func (v *service) check(c *portal.Check) {
-	ctx, stop := context.WithCancel(context.Background())
-	v.stop = stop
-	if c == nil {
-		return
+// choose has an outlet lead each stream to one of the services.
+func (v *service) choose(outlet *portal.Outlet, targets []config.Target) error {
+	rules, err := v.config.Rules()
+	if err != nil {
+		return err
 	}
-	c.Logger = v.site.logger
-	v.checking.Go(func() { c.Run(ctx) })
-	v.checking.Go(func() { v.site.health.follow(ctx, c) })
+	if v.config.Socks5 {
+		outlet.Choose = portal.Anywhere{Rules: rules, Timeout: v.site.config.ConnectTimeout}
+		return nil
+	}
+	byName, byServerName := make(map[string]portal.Service), make(map[string]portal.Service)
+	var one *portal.Service
+	for _, t := range targets {
+		s, err := v.service(t)
+		if err != nil {
+			return err
+		}
+		switch {
+		case t.Name == "":
+			one = &s
+		case len(v.config.ServerNames) > 0:
+			byServerName[t.Name] = s
+		default:
+			byName[v.config.NameOf(t)] = s
+		}
+	}
+	switch {
+	case len(byName) > 0:
+		outlet.Choose = portal.ByName{Services: byName, Rules: rules}
+	case len(byServerName) > 0:
+		outlet.Choose = portal.ByServerName{Services: byServerName, Default: one, Rules: rules}
+	default:
+		outlet.Target, outlet.Dial = targets[0].Address, one.Dial
+		outlet.TLS, outlet.Check = one.TLS, one.Check
+	}
+	return nil
+}
+
+// service returns one of the services, which has its own check if there are some.
+func (v *service) service(t config.Target) (s portal.Service, err error) {
+	s.Target = t.Text
+	if t.Text == config.Stdio {
+		s.Dial = func(context.Context) (net.Conn, error) { return v.site.options.Stdio(), nil }
+	} else if t.Text == config.Bench {
+		s.Dial = portal.DialMeasured
+	} else if !t.IsUDP() { // an outlet dials datagrams itself
+		s.Dial = portal.DialTarget(t.Address, v.site.config.ConnectTimeout)
+		s.Target = transport.Format(t.Address)
+	}
+	if t.TLS {
+		if s.TLS, err = targetTLS(v.config, t.Address); err != nil {
+			return s, err
+		}
+	}
+	if s.Check, err = v.config.TargetCheck(t); err != nil || s.Check == nil {
+		return s, err
+	}
+	if v.checks == nil {
+		v.checks = make(map[*portal.Check]string)
+	}
+	v.checks[s.Check] = v.nameOf(t)
+	return s, nil
+}
+
+// nameOf is the name that inlets ask for to reach a service, and empty if that does not tell it
+// from others.
+func (v *service) nameOf(t config.Target) string {
+	if len(v.config.Targets) > 0 {
+		return v.config.NameOf(t)
+	}
+	return ""
 }
 
 // targetTLS is how a service is spoken to in TLS: it is verified, whatever it is.
@@ -107,6 +180,22 @@ func targetTLS(o config.Outlet, target config.Address) (*tls.Config, error) {
 		return nil, fmt.Errorf("--target-ca %s: there is no certificate in it, in PEM", o.TargetCA)
 	}
 	return c, nil
+}
+
+// to says where connections lead, as the configuration does.
+func (v *service) to() string {
+	o := v.config
+	switch {
+	case o.Socks5:
+		return strings.Join(o.AllowTargets, ", ")
+	case !o.IsChosen():
+		return o.Target
+	}
+	all := append(slices.Clone(o.Targets), o.ServerNames...)
+	if o.Target != "" {
+		all = append(all, o.Target)
+	}
+	return strings.Join(all, ", ")
 }
 
 // ended tells how the one connection of an outlet has ended.

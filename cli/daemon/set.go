@@ -59,7 +59,7 @@ func (n *setNode) build() (*member, error) {
 	})
 	m.leave = n.mesh.Drain
 	m.tells.Store(&tells{
-		title: titled(RelayKind, n.config.Listen), names: server.Names, nodes: n.mesh.List,
+		title: titled(RelayKind, n.config.Listen), names: server.Names, nodes: n.mesh.Status,
 	})
 	return m, nil
 }

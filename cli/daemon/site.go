@@ -16,6 +16,7 @@ import (
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // site is what the portals of one node configuration stand on: who they are, whom they trust,
@@ -42,6 +43,7 @@ type site struct {
 	changed   func()          // is told that a part has come up; never nil
 	notify    func(Event)     // never nil
 	turned    chan<- struct{} // gets something when a connection has begun or ended
+	sockets   *transport.Sockets
 
 	outlets atomic.Pointer[[]config.Outlet] // which tickets are for here
 	drain   atomic.Int64                    // nanoseconds

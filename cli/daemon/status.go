@@ -40,6 +40,14 @@ type PortalStatus struct {
 	Err error
 }
 
+// Everywhere returns all addresses at which the portal listens.
+func (s PortalStatus) Everywhere() []string {
+	if s.Address == "" {
+		return s.AlsoAt
+	}
+	return append([]string{s.Address}, s.AlsoAt...)
+}
+
 // take adds where a part listens.
 func (s *PortalStatus) take(p partState) {
 	switch {

@@ -44,6 +44,9 @@ func tryListening(ctx context.Context, units []*unit, next []Named) error {
 // tryListen finds out whether the process may listen at an address. What is carried in TLS or HTTP
 // is known when it is listened for.
 func tryListen(ctx context.Context, at transport.Address, c transport.Config) error {
+	if transport.IsHanded(at) {
+		return transport.CheckHanded(at)
+	}
 	switch transport.Scheme(at) {
 	case "udp":
 		l, err := udp.Listen(ctx, at, udp.Config{})

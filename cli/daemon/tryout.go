@@ -30,9 +30,15 @@ func (s *site) tryOut(c config.Config) {
 			"identifier", s.self.Identifier())
 	}
 	for _, o := range c.Outlets {
-		if err := tryTarget(o); err != nil {
-			s.logger.Warn("the target cannot be reached", "target", o.Target, "error", err)
+		targets, _ := o.AllTargets() // they have been read before
+		for _, t := range targets {
+			if err := tryTarget(t); err != nil {
+				s.logger.Warn("the target cannot be reached", "target", t.Text, "error", err)
+			}
 		}
+	}
+	for _, err := range CheckSpace(writesIn(c)) {
+		s.logger.Warn("what has to be remembered cannot be: make room", "error", err)
 	}
 	files, known := maxOpenFiles()
 	if known {
@@ -45,14 +51,11 @@ func (s *site) tryOut(c config.Config) {
 
 // tryTarget tells why nothing will ever listen at a target as it is. That nobody does so yet is no
 // reason.
-func tryTarget(o config.Outlet) error {
-	if o.Target == config.Stdio {
+func tryTarget(t config.Target) error {
+	if t.HasNoAddress() {
 		return nil
 	}
-	a, err := o.TargetAddress()
-	if err == nil {
-		err = transport.MissingInterface(a)
-	}
+	a, err := t.Address, transport.MissingInterface(t.Address)
 	switch scheme := transport.Scheme(a); {
 	case err != nil:
 		return err

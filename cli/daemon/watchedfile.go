@@ -15,6 +15,7 @@ type watchedFile struct {
 	failing string // what was wrong at the last look
 	logged  string // the error that the log has
 	expired bool   // what is in it
+	early   bool   // it is not valid yet
 }
 
 // settleTime is how old a file's time must be to be relied on: one that was written a moment ago

@@ -45,7 +45,8 @@ func (i *inlet) serveWhenReady() {
 			}
 			socket := listening
 			downSince = time.Time{}
-			serving.Go(func() { i.portal().Serve(i.accepting, i.working, socket) })
+			i.accepts.Add(1)
+			serving.Go(func() { i.serve(socket) })
 			i.site.changed()
 		case open:
 			downSince = time.Time{}

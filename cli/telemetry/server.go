@@ -8,14 +8,11 @@ package telemetry
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"errors"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"strings"
 	"sync"
 	"time"
 
@@ -44,8 +41,12 @@ type Config struct {
 	// More gives a function what is known besides the metrics of the process. Nil is nothing.
 	More func(func(metrics.Sample))
 
+	// Page is for people. Nil is that there is none.
+	Page Page
+
 	// Token returns what who asks has to show, whatever for but /healthz and /readyz. It is called
-	// for each request; an error lets nobody in. Nil lets everybody in.
+	// for each request; an error lets nobody in. Nil lets everybody in who asks by an address of
+	// this machine's, and not by a name that anybody's may be.
 	Token func() (string, error)
 
 	// Pprof has profiles of the process told as well, which say what its memory looks like.
@@ -53,6 +54,15 @@ type Config struct {
 
 	// Logger gets what goes wrong. Nil means slog.Default.
 	Logger *slog.Logger
+}
+
+// Page answers at / and below /page/. It is safe for concurrent use.
+type Page interface {
+	http.Handler
+
+	// Look is called when somebody else is told metrics: a page may show how they change, and
+	// nothing of its own wakes the process for that.
+	Look()
 }
 
 // Serve answers on l until ctx ends. It closes l, and returns when nothing is being answered any
@@ -93,9 +103,14 @@ func Serve(ctx context.Context, l net.Listener, c Config) {
 // errNotReady is what strangers are told.
 var errNotReady = errors.New("not ready")
 
-// handler answers all requests. There is no other page, and no other method.
+// handler answers all requests. There is no other page, and no other method: nothing is changed by
+// who asks.
 func (c Config) handler() http.Handler {
 	all := http.NewServeMux()
+	if c.Page != nil {
+		all.Handle("GET /{$}", c.guarded(c.Page.ServeHTTP))
+		all.Handle("GET /page/", c.guarded(c.Page.ServeHTTP))
+	}
 	all.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { tell(w, nil) })
 	all.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		err := c.Ready()
@@ -120,8 +135,11 @@ func (c Config) handler() http.Handler {
 			http.Error(w, "busy", http.StatusServiceUnavailable)
 			return
 		}
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Cache-Control", "no-store")
+		restrict(w.Header())
+		if err := c.mayAsk(r); err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
+			return
+		}
 		all.ServeHTTP(w, r)
 	})
 }
@@ -137,6 +155,9 @@ func tell(w http.ResponseWriter, err error) {
 }
 
 func (c Config) metrics(w http.ResponseWriter, _ *http.Request) {
+	if c.Page != nil {
+		c.Page.Look()
+	}
 	var text writer
 	text.all(func(put func(metrics.Sample)) {
 		put(about(c.Version))
@@ -146,34 +167,6 @@ func (c Config) metrics(w http.ResponseWriter, _ *http.Request) {
 	})
 	w.Header().Set("Content-Type", contentType)
 	_, _ = w.Write(text.Bytes())
-}
-
-// guarded answers with h those only who show the token.
-func (c Config) guarded(h http.HandlerFunc) http.HandlerFunc {
-	if c.Token == nil {
-		return h
-	}
-	return func(w http.ResponseWriter, r *http.Request) {
-		want, err := c.Token()
-		if err != nil {
-			c.Logger.Error("metrics are told to nobody", "error", err)
-			http.Error(w, "not now", http.StatusServiceUnavailable)
-			return
-		}
-		got, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if !ok || !isSame(got, want) {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			http.Error(w, "a token is needed", http.StatusUnauthorized)
-			return
-		}
-		h(w, r)
-	}
-}
-
-// isSame compares in a time that does not tell how much of it is the same.
-func isSame(a, b string) bool {
-	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
-	return b != "" && subtle.ConstantTimeCompare(x[:], y[:]) == 1
 }
 
 // links are the connections that are open, the oldest first. There is a bound to them, and whoever

@@ -28,11 +28,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // serve runs a server until the test ends, and returns where it is.
 func serve(t *testing.T, c Config) string {
 	t.Helper()
+	return "http://" + serveOn(t, testkit.Listen(t), c).String()
+}
+
+// serveOn is serve on a listener.
+func serveOn(t *testing.T, l net.Listener, c Config) net.Addr {
+	t.Helper()
 	c.Logger = slog.New(slog.DiscardHandler)
 	if c.Ready == nil {
 		c.Ready = func() error { return nil }
 	}
-	l := testkit.Listen(t)
 	ctx, stop := context.WithCancel(t.Context())
 	served := make(chan struct{})
 	go func() {
@@ -43,7 +48,7 @@ func serve(t *testing.T, c Config) string {
 		stop()
 		testkit.Within(t, served, "the end of the server")
 	})
-	return "http://" + l.Addr().String()
+	return l.Addr()
 }
 
 // get asks once, with a token if there is one.
@@ -62,7 +67,7 @@ func TestPages(t *testing.T) {
 	}})
 	for path, want := range map[string]int{
 		"/metrics": 200, "/healthz": 200, "/readyz": 200, "/": 404, "/debug/pprof/": 404,
-		"/metrics/x": 404,
+		"/metrics/x": 404, "/page/page.css": 404,
 	} {
 		if code, _ := get(t, url+path, ""); code != want {
 			t.Errorf("%s: %d, want %d", path, code, want)

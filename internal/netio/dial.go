@@ -56,6 +56,14 @@ func DialGuarded(
 	return dialing{network: network, guarded: true}.dial(ctx, address, timeout)
 }
 
+// DialGuardedWhere is DialGuarded for TCP, and asks check before it connects to an address, each
+// time: see DialFrom.
+func DialGuardedWhere(ctx context.Context, address string, timeout time.Duration,
+	check func(netip.AddrPort) error,
+) (net.Conn, error) {
+	return dialing{network: "tcp", guarded: true, check: check}.dial(ctx, address, timeout)
+}
+
 // dialing is how an address is dialed.
 type dialing struct {
 	network string
@@ -120,16 +128,19 @@ func (d dialing) one(ctx context.Context, address string) (net.Conn, error) {
 
 func (d dialing) control() func(network, address string, raw syscall.RawConn) error {
 	switch {
-	case d.guarded:
+	case d.check == nil && d.guarded:
 		return guardControl
 	case d.check == nil:
 		return nil
 	}
-	return func(_, address string, _ syscall.RawConn) error {
+	return func(network, address string, raw syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
-		if err != nil {
-			return err
+		if err == nil {
+			err = d.check(at)
 		}
-		return d.check(at)
+		if err == nil && d.guarded {
+			err = guardControl(network, address, raw)
+		}
+		return err
 	}
 }

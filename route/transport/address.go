@@ -123,7 +123,11 @@ func ParseTarget(text, loopback string) (Address, error) {
 // ParseListen is Parse for where to listen: host stands for an empty host, and the port may be 0.
 // An empty host where host is empty as well is everywhere. A socket without a file, to which every
 // user of the machine can connect, is not had by accident: it is abstract:NAME and no other.
+// It may also be a socket that was handed to this process: see handed.go.
 func ParseListen(text, host string) (Address, error) {
+	if a, ok, err := parseHanded(text); ok {
+		return a, err
+	}
 	a, ok, err := parseScheme(text)
 	if name, short := strings.CutPrefix(text, unixPrefix); short && err == nil && isAbstract(name) {
 		return a, fmt.Errorf("unix:%s is no file: a socket without one, which every user of this "+

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
@@ -13,33 +14,23 @@ import (
 // errNoSocket says that applications and services are reached over sockets only.
 var errNoSocket = fmt.Errorf("neither host:port nor unix:PATH: %w", errors.ErrUnsupported)
 
-// ListenGuarded listens at a, which is TCP or Unix, for applications rather than for links: when
-// this process is killed, the kernel resets their connections and does not end them, where the
-// system allows it. The file of a Unix socket has the mode of c, of which nothing else counts. The
-// error says where. Whoever ends such a connection says so first, with SetLinger(-1).
+// ListenGuarded listens at a, which is TCP or Unix, or was handed to this process, for applications
+// rather than for links: when this process is killed, the kernel resets their connections and does
+// not end them, where the system allows it. Of c nothing counts but its Sockets, and the mode of
+// the file of a Unix socket. The error says where. Whoever ends such a connection says so first,
+// with SetLinger(-1).
 func ListenGuarded(ctx context.Context, a Address, c Config) (net.Listener, error) {
-	return listenSocket(ctx, netio.GuardedListenConfig(), a, c)
+	return listenOrSay(ctx, a, c, true)
 }
 
 // ListenPlain listens at a as ListenGuarded does, for who closes connections that are to end: what
 // has been written to them arrives.
 func ListenPlain(ctx context.Context, a Address, c Config) (net.Listener, error) {
-	return listenSocket(ctx, netio.ListenConfig(), a, c)
+	return listenOrSay(ctx, a, c, false)
 }
 
-func listenSocket(
-	ctx context.Context, how *net.ListenConfig, a Address, c Config,
-) (net.Listener, error) {
-	var l net.Listener
-	var err error
-	switch Scheme(a) {
-	case "tcp":
-		l, err = listenTCP(ctx, how, a)
-	case "unix":
-		l, err = listenUnix(ctx, how, a.Name, c.withDefaults().SocketMode)
-	default:
-		err = errNoSocket
-	}
+func listenOrSay(ctx context.Context, a Address, c Config, guarded bool) (net.Listener, error) {
+	l, err := listenSocket(ctx, c.withDefaults(), a, guarded)
 	if err != nil {
 		return nil, CannotListen(a, err)
 	}
@@ -56,4 +47,16 @@ func DialGuarded(ctx context.Context, a Address, timeout time.Duration) (net.Con
 		return netio.DialGuarded(ctx, "unix", a.Name, timeout)
 	}
 	return nil, errNoSocket
+}
+
+// DialGuardedWhere is DialGuarded for a service that somebody else has asked for, over TCP: before
+// it connects to an address, one that a is or for which its name stands just now, it asks check. An
+// error keeps it from that one.
+func DialGuardedWhere(
+	ctx context.Context, a Address, timeout time.Duration, check func(netip.AddrPort) error,
+) (net.Conn, error) {
+	if Scheme(a) != "tcp" {
+		return nil, errNoSocket
+	}
+	return netio.DialGuardedWhere(ctx, Format(a), timeout, check)
 }

@@ -7,8 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"strings"
-	"sync"
 	"syscall"
+	"time"
 
 	"github.com/secureportal/sp/wire"
 )
@@ -22,14 +22,30 @@ const loopbackTries = 16
 // listenTCP listens at a with c. A written address is that one and no other: 0.0.0.0 is all of
 // IPv4, while [::] and no host are everywhere. Localhost is both loopbacks, since clients that look
 // it up take the one or the other.
-func listenTCP(ctx context.Context, c *net.ListenConfig, a Address) (net.Listener, error) {
+func listenTCP(ctx context.Context, c *net.ListenConfig, a Address) (base, error) {
 	switch {
 	case IsLocalhost(a):
 		return listenLoopbacks(ctx, c, a.Port)
 	case a.Kind == wire.IP4:
-		return c.Listen(ctx, "tcp4", Format(a))
+		return listenBase(ctx, c, "tcp4", Format(a))
 	}
-	return c.Listen(ctx, "tcp", Format(a))
+	return listenBase(ctx, c, "tcp", Format(a))
+}
+
+// base is a listening socket, or several that are one.
+type base interface {
+	net.Listener
+	// SetDeadline ends Accept at a time, and none if that is zero.
+	SetDeadline(t time.Time) error
+}
+
+// listenBase listens with c.
+func listenBase(ctx context.Context, c *net.ListenConfig, network, at string) (base, error) {
+	l, err := c.Listen(ctx, network, at)
+	if err != nil {
+		return nil, err
+	}
+	return l.(base), nil // TCP and Unix sockets are
 }
 
 // IsLocalhost tells whether a has the host that stands for this machine.
@@ -39,15 +55,15 @@ func IsLocalhost(a Address) bool {
 
 // listenLoopbacks listens on both loopbacks, at the same port, or on the one that this machine has.
 // A port that somebody has on one of the two is taken: clients would reach him and not us.
-func listenLoopbacks(ctx context.Context, c *net.ListenConfig, port uint16) (net.Listener, error) {
+func listenLoopbacks(ctx context.Context, c *net.ListenConfig, port uint16) (base, error) {
 	var taken error
 	for range loopbackTries {
-		four, err := c.Listen(ctx, "tcp4", loopbackAt("127.0.0.1", port))
+		four, err := listenBase(ctx, c, "tcp4", loopbackAt("127.0.0.1", port))
 		if err != nil {
 			if IsInUse(err) {
 				return nil, err
 			}
-			six, err6 := c.Listen(ctx, "tcp6", loopbackAt("::1", port))
+			six, err6 := listenBase(ctx, c, "tcp6", loopbackAt("::1", port))
 			if err6 != nil {
 				return nil, err
 			}
@@ -82,93 +98,57 @@ func IsInUse(err error) bool {
 	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, wsaInUse)
 }
 
-// loopbacks is a listener on both loopbacks. It is safe for concurrent use.
+// loopbacks is a listener on both loopbacks.
 type loopbacks struct {
-	port      uint16
-	listeners []net.Listener
-
-	accepted chan acceptance
-	closing  chan struct{}
-	once     sync.Once
-	tasks    sync.WaitGroup
+	*several
+	port uint16
 }
 
-type acceptance struct {
-	conn net.Conn
-	err  error
+func newLoopbacks(port uint16, listeners ...net.Listener) loopbacks {
+	return loopbacks{newSeveral(listeners...), port}
 }
-
-func newLoopbacks(port uint16, listeners ...net.Listener) *loopbacks {
-	l := &loopbacks{
-		port: port, listeners: listeners,
-		accepted: make(chan acceptance), closing: make(chan struct{}),
-	}
-	for _, one := range listeners {
-		l.tasks.Go(func() { l.run(one) })
-	}
-	return l
-}
-
-// run hands what one accepts, errors included, to whoever calls Accept, and takes nothing before
-// somebody has: what waits, waits in the kernel.
-func (l *loopbacks) run(one net.Listener) {
-	for {
-		c, err := one.Accept()
-		select {
-		case l.accepted <- acceptance{c, err}:
-		case <-l.closing:
-			if err == nil {
-				_ = c.Close()
-			}
-			return
-		}
-	}
-}
-
-// Accept implements net.Listener.
-func (l *loopbacks) Accept() (net.Conn, error) {
-	select {
-	case a := <-l.accepted:
-		return a.conn, a.err
-	case <-l.closing:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener. It returns when nothing is accepted any more.
-func (l *loopbacks) Close() error {
-	var errs []error
-	l.once.Do(func() {
-		close(l.closing)
-		for _, one := range l.listeners {
-			errs = append(errs, one.Close())
-		}
-	})
-	l.tasks.Wait()
-	return errors.Join(errs...)
-}
-
-// Addr implements net.Listener: the IPv4 one of the two.
-func (l *loopbacks) Addr() net.Addr { return l.listeners[0].Addr() }
 
 // address is where it listens.
-func (l *loopbacks) address() Address {
+func (l loopbacks) address() Address {
 	return Address{Kind: wire.DNS, Name: Localhost, Port: l.port}
 }
 
 // ListensAt returns where l, which a Set or ListenGuarded has made, listens: an address that
-// ParseListen reads, and that stands for all of it. It reports false for what no transport here has
-// made.
+// ParseListen reads, and that stands for all of it, but for what ListensAlsoAt returns. It reports
+// false for what no transport here has made.
 func ListensAt(l net.Listener) (Address, bool) {
-	switch inner := l.(type) {
-	case linkListener:
-		if s, ok := inner.Listener.(sockets); ok {
-			return ListensAt(s.Listener)
-		}
-	case *loopbacks:
+	switch inner := innermost(l).(type) {
+	case loopbacks:
 		return inner.address(), true
 	case interface{ ListensAt() Address }: // of datagrams
 		return inner.ListensAt(), true
+	default:
+		return FromAddr(inner.Addr())
 	}
-	return FromAddr(l.Addr())
+}
+
+// ListensAlsoAt returns where else l listens: several sockets may have been handed to this process
+// under one name.
+func ListensAlsoAt(l net.Listener) (all []Address) {
+	if s, ok := innermost(l).(*several); ok {
+		for _, one := range s.listeners[1:] {
+			if a, ok := ListensAt(one); ok {
+				all = append(all, a)
+			}
+		}
+	}
+	return all
+}
+
+// innermost returns what knows where l listens.
+func innermost(l net.Listener) net.Listener {
+	switch outer := l.(type) {
+	case linkListener:
+		if s, ok := outer.Listener.(sockets); ok {
+			return innermost(s.Listener)
+		}
+	case *lease:
+		return outer.socket.base
+	}
+	return l
 }

@@ -45,9 +45,12 @@ func ParsePattern(text string) (Pattern, error) {
 		host = bracketed + rest
 	}
 	if strings.Contains(host, "/") {
-		p.prefix, err = netip.ParsePrefix(host)
+		if p.prefix, err = netip.ParsePrefix(host); err != nil {
+			const what = "%s is no network: that is an address and how long its prefix is, like 10.0.0.0/8"
+			return p, fmt.Errorf(what, Printable(host))
+		}
 		p.prefix = unmapped(p.prefix.Masked())
-		return p, err
+		return p, nil
 	}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		if ip.Zone() != "" {
@@ -95,6 +98,9 @@ func parsePorts(text string) (first, last uint16, err error) {
 
 // Ports are the first and the last port of p.
 func (p Pattern) Ports() (first, last uint16) { return p.first, p.last }
+
+// IsNetwork tells whether p is of TCP addresses, one or a network of them, and not of a name.
+func (p Pattern) IsNetwork() bool { return p.kind == 0 && p.name == "" && p.prefix.IsValid() }
 
 // Matches tells whether a is one of the addresses. A host name is compared with names, not looked
 // up: what a name stands for is in others' hands.

@@ -98,7 +98,11 @@ func (s *Set) Dial(ctx context.Context, a Address) (Link, error) {
 
 // Listen listens at a for links. The error says where.
 func (s *Set) Listen(ctx context.Context, a Address) (net.Listener, error) {
-	t, err := s.get(Scheme(a))
+	scheme := Scheme(a)
+	if IsHanded(a) {
+		scheme = "tcp"
+	}
+	t, err := s.get(scheme)
 	if err != nil {
 		return nil, CannotListen(a, err)
 	}

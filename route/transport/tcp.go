@@ -44,9 +44,9 @@ func checkReach(config Config, a Address) func(netip.AddrPort) error {
 	return func(at netip.AddrPort) error { return config.Reach(a, at.Addr()) }
 }
 
-// Listen implements Transport.
-func (tcp) Listen(ctx context.Context, a Address) (Listener, error) {
-	l, err := listenTCP(ctx, netio.ListenConfig(), a)
+// Listen implements Transport. It does so for sockets as well that were handed to this process.
+func (t tcp) Listen(ctx context.Context, a Address) (Listener, error) {
+	l, err := listenSocket(ctx, t.config, a, false)
 	if err != nil {
 		return nil, err
 	}

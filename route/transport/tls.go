@@ -206,7 +206,7 @@ func listenURL(
 	if name, _ := a.Host(); name == "" && under.Name == "" && !under.IP.IsValid() {
 		under = Address{Kind: wire.DNS, Port: a.Port} // everywhere
 	}
-	l, err := listenTCP(ctx, netio.ListenConfig(), under)
+	l, err := listenSocket(ctx, config, under, false)
 	if err != nil {
 		return nil, err
 	}

@@ -85,6 +85,9 @@ type Config struct {
 	// SocketMode is the mode of the files of Unix sockets that are listened at. 0 means
 	// DefaultSocketMode.
 	SocketMode fs.FileMode
+
+	// Sockets are those at which the process listens. Nil holds none.
+	Sockets *Sockets
 }
 
 // sooner is ConnectTimeout for a link that is made in several steps: who waits for it as long as

@@ -39,7 +39,7 @@ func (u unix) Dial(ctx context.Context, a Address) (Link, error) {
 
 // Listen implements Transport. The file of a socket at which nobody listens any more is replaced.
 func (u unix) Listen(ctx context.Context, a Address) (Listener, error) {
-	l, err := listenUnix(ctx, netio.ListenConfig(), a.Name, u.config.SocketMode)
+	l, err := listenSocket(ctx, u.config, a, false)
 	if err != nil {
 		return nil, err
 	}
@@ -57,9 +57,9 @@ func (unix) Close() error { return nil }
 // listen is one step under a lock.
 func listenUnix(
 	ctx context.Context, c *net.ListenConfig, path string, mode fs.FileMode,
-) (net.Listener, error) {
+) (base, error) {
 	if isAbstract(path) {
-		return c.Listen(ctx, "unix", path)
+		return listenBase(ctx, c, "unix", path)
 	}
 	unlock, err := atomicfile.Lock(path, socketLockTime)
 	if err == nil {
@@ -91,7 +91,7 @@ func isStale(ctx context.Context, path string) bool {
 }
 
 // widen gives the file of a socket that its owner alone can use so far the mode that it is to have.
-func widen(l net.Listener, path string, mode fs.FileMode) (net.Listener, error) {
+func widen(l base, path string, mode fs.FileMode) (base, error) {
 	info, err := os.Lstat(path)
 	if err == nil && info.Mode()&os.ModeSocket == 0 {
 		err = errors.New("somebody has put something else in its place")

@@ -14,7 +14,7 @@ const hasAbstract = true
 // bound: at no moment others can use it who may not, whatever the umask.
 func listenWithMode(
 	ctx context.Context, c *net.ListenConfig, path string, mode fs.FileMode,
-) (net.Listener, error) {
+) (base, error) {
 	own := *c
 	own.Control = func(network, address string, raw syscall.RawConn) error {
 		if c.Control != nil {
@@ -31,7 +31,7 @@ func listenWithMode(
 		}
 		return err
 	}
-	l, err := own.Listen(ctx, "unix", path)
+	l, err := listenBase(ctx, &own, "unix", path)
 	if err != nil {
 		return nil, err
 	}

@@ -14,6 +14,6 @@ const hasAbstract = false
 // listenWithMode listens at path. Files have no modes here: their folder says who may use them.
 func listenWithMode(
 	ctx context.Context, c *net.ListenConfig, path string, _ fs.FileMode,
-) (net.Listener, error) {
-	return c.Listen(ctx, "unix", path)
+) (base, error) {
+	return listenBase(ctx, c, "unix", path)
 }

@@ -23,11 +23,11 @@ var masking sync.Mutex
 // listenWithMode listens at path. At no moment others can use the file who may not.
 func listenWithMode(
 	ctx context.Context, c *net.ListenConfig, path string, mode fs.FileMode,
-) (net.Listener, error) {
+) (base, error) {
 	masking.Lock()
 	defer masking.Unlock()
 	before := syscall.Umask(ownersOnly)
-	l, err := c.Listen(ctx, "unix", path)
+	l, err := listenBase(ctx, c, "unix", path)
 	syscall.Umask(before)
 	if err != nil {
 		return nil, err

@@ -19,6 +19,8 @@ type claim struct {
 
 	// Guarded by the outlet's mu.
 	up     bool
+	lost   time.Time // when it was up last, or begun
+	why    error     // it is not up; nil: it is, or is being tried
 	failed time.Time // when it was lost, or could not be had; zero while it is up or being tried
 	told   time.Time // from when on to ask for the list there, which is new; zero: it is known
 	list   *set.List // that it has given, nil before that
@@ -39,16 +41,19 @@ func (o *Outlet) beginLocked(
 	ctx context.Context, tasks *sync.WaitGroup, to route.Route,
 ) *claim {
 	ctx, end := context.WithCancel(ctx)
-	c := &claim{to: to, client: o.New(to), end: end}
+	c := &claim{to: to, client: o.New(to), end: end, lost: time.Now()}
 	c.client.Registered = func() {
 		o.mu.Lock()
-		c.up, c.failed = true, time.Time{}
+		c.up, c.failed, c.why = true, time.Time{}, nil
 		o.mu.Unlock()
 		o.tell(nil)
 	}
 	c.client.Failed = func(err error) {
 		o.mu.Lock()
-		c.up = false
+		if c.up {
+			c.lost = time.Now()
+		}
+		c.up, c.why = false, err
 		if c.leaves {
 			o.mu.Unlock()
 			o.poke()

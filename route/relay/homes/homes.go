@@ -86,6 +86,16 @@ func (p place) at(n set.Node) (route.Route, bool) {
 	return nil, false
 }
 
+// At returns the route to another node of the set of the relay that to leads to, if that can be
+// meant by what is said of it.
+func At(to route.Route, n set.Node) (route.Route, bool) {
+	p, ok := placeOf(to)
+	if !ok {
+		return nil, false
+	}
+	return p.at(n)
+}
+
 // isMeant tells whether an address that a relay has named may be dialed. One that means something
 // else on each machine, or nobody, is only believed of a relay that is at such an address itself.
 func isMeant(a, entrance wire.Address) bool {

@@ -103,6 +103,7 @@ func (m *Mesh) lookUpSeeds(ctx context.Context, down *logthrottle.Outage) (all [
 // keepJoined keeps a link to the node at an address until ctx ends. An address that was only heard
 // of is given up if nobody ever answers there.
 func (m *Mesh) keepJoined(ctx context.Context, at route.Address, isSeed bool) {
+	defer m.reached(at) // or nobody looks any more
 	retry := m.config.Dial.NewBackoff()
 	var down logthrottle.Outage
 	for failed := 0; ; failed++ {
@@ -111,6 +112,7 @@ func (m *Mesh) keepJoined(ctx context.Context, at route.Address, isSeed bool) {
 			return
 		}
 		if errors.Is(err, errSelf) {
+			m.reached(at)
 			select {
 			case <-time.After(selfAgain):
 				continue
@@ -118,6 +120,7 @@ func (m *Mesh) keepJoined(ctx context.Context, at route.Address, isSeed bool) {
 				return
 			}
 		}
+		m.notReached(at, err)
 		if lived > 0 {
 			failed = 0
 			down.Ended(time.Now())

@@ -90,6 +90,7 @@ func (m *Mesh) join(ctx context.Context, at route.Address) (lived time.Duration,
 		return 0, err
 	}
 	s.Background()
+	m.reached(at)
 	err = m.carry(ctx, s, m.config.Dial.Trust(), session, at)
 	return time.Since(now), err
 }

@@ -85,6 +85,8 @@ type Mesh struct {
 	learned map[route.Address]bool
 	lonely  bool // it has been said that others do not know where this node is
 
+	unreached map[route.Address]unreached // of the addresses that are dialed
+
 	begun time.Time // when Run was called, or zero; guarded by mu
 
 	refused logthrottle.Throttle
@@ -109,6 +111,7 @@ func New(c Config) *Mesh {
 		Memory: relay.NewMemory(c.Names), config: c, id: set.NodeIDOf(c.Self),
 		logger: c.Node.Logger(), peers: make(map[set.NodeID]*peer),
 		changed: make(chan struct{}), list: &set.List{Version: 1}, learned: make(map[route.Address]bool),
+		unreached: make(map[route.Address]unreached),
 	}
 	m.self = set.Node{
 		ID: m.id, Epoch: uint64(time.Now().UnixMilli()), State: set.Up,

@@ -381,3 +381,49 @@ func TestPartsHeal(t *testing.T) {
 		return ownerAt(0) == ownerAt(1) && (a.Lease == nil) != (b.Lease == nil)
 	})
 }
+
+// A node that is gone is known to be away, for how long and why; and where nobody has ever answered
+// is known too.
+func TestAway(t *testing.T) {
+	c := newCluster(t, 2)
+	seeds := c.seeds()
+	nobody := addressOf(testkit.Listen(t)) // accepts, and says nothing
+	c.start(t, 0, append(seeds, nobody)...)
+	c.start(t, 1, seeds...)
+	c.expect(t, 0, 0, 1)
+	c.expect(t, 1, 0, 1)
+	status := func() (self, other NodeStatus) {
+		for _, n := range c.all[0].mesh.Status() {
+			switch {
+			case n.Self:
+				self = n
+			case len(n.Addresses) == 1 && n.Addresses[0] == seeds[1]:
+				other = n
+			}
+		}
+		return self, other
+	}
+	testkit.Eventually(t, "the other is there", func() bool {
+		self, other := status()
+		return !self.Away && self.Addresses[0] == seeds[0] && other.ID == c.all[1].mesh.id &&
+			!other.Away && other.Err == nil
+	})
+	before := time.Now()
+	c.all[1].stop()
+	testkit.Eventually(t, "the other is away", func() bool {
+		_, other := status()
+		return other.Away && other.Err != nil && !other.Since.Before(before)
+	})
+	m := c.all[0].mesh
+	m.notReached(nobody, route.ErrNoAnswer)
+	m.notReached(nobody, route.ErrLoop)
+	all := m.Status()
+	last := all[len(all)-1]
+	if len(all) != 3 || last.Addresses[0] != nobody || !last.Away || last.Err != route.ErrLoop {
+		t.Errorf("got %+v", all)
+	}
+	m.reached(nobody)
+	if n := len(m.Status()); n != 2 {
+		t.Errorf("there are %d", n)
+	}
+}

@@ -1,0 +1,29 @@
+package route
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// refusing is what a node has turned somebody away for last, for want of something of its own. The
+// zero value is ready; it is safe for concurrent use.
+type refusing struct{ last atomic.Pointer[turnedAway] }
+
+// turnedAway is one who was.
+type turnedAway struct {
+	why string
+	at  time.Time
+}
+
+// note takes note that somebody has been turned away.
+func (r *refusing) note(why string) { r.last.Store(&turnedAway{why, time.Now()}) }
+
+// Refusing tells what the node has turned somebody away for last, because it was at a limit, and
+// how long ago that was. It reports false if it never has.
+func (n *Node) Refusing() (why string, ago time.Duration, ever bool) {
+	last := n.refusing.last.Load()
+	if last == nil {
+		return "", 0, false
+	}
+	return last.why, time.Since(last.at), true
+}
