@@ -47,12 +47,15 @@ const (
 
 // quicTransport makes links on QUIC connections: a stream each.
 type quicTransport struct {
-	config      Config
-	connections *sharing
+	config        Config // set once, as are the next two
+	lately, taken time.Duration
+	connections   *sharing
 }
 
 func newQUIC(c Config) Transport {
-	return &quicTransport{config: c, connections: newSharing()}
+	return &quicTransport{
+		config: c, lately: heardLately, taken: takenWithin, connections: newSharing(),
+	}
 }
 
 // Source implements Transport.
@@ -140,7 +143,7 @@ func (q *quicTransport) connectTo(
 	}
 	socket.open.Store(true)
 	c := newQUICConn(inner, dialerIdle)
-	c.socket, c.most = socket, quicLinks
+	c.of, c.socket, c.most = q, socket, quicLinks
 	c.remote.at = dialedAs(a, inner.RemoteAddr())
 	c.release = func() {
 		_ = by.Close()

@@ -25,8 +25,9 @@ type quicConn struct {
 	usage
 	*quic.Conn
 
-	socket        *quicSocket // of who has dialed; nil otherwise
-	release       func()      // gives back what is beneath; called once, at the end
+	of            *quicTransport // who has dialed; nil otherwise, as is the next one
+	socket        *quicSocket
+	release       func() // gives back what is beneath; called once, at the end
 	local, remote urlAddr
 	ending        context.Context // done when the connection is to end
 
@@ -107,7 +108,7 @@ var errQUICSilent = errors.New("the QUIC connection says nothing any more")
 // ask waits until something comes, if nothing has for a while: what is said of a stream that is
 // reset before its first byte, which is nothing else.
 func (c *quicConn) ask(ctx context.Context) error {
-	if c.socket.quietFor() < heardLately {
+	if c.socket.quietFor() < c.of.lately {
 		return nil
 	}
 	coming := c.socket.next()
@@ -116,7 +117,7 @@ func (c *quicConn) ask(ctx context.Context) error {
 		return c.told(err)
 	}
 	refuse(s)
-	timer := time.NewTimer(takenWithin)
+	timer := time.NewTimer(c.of.taken)
 	defer timer.Stop()
 	select {
 	case <-coming:

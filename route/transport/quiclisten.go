@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hmac"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"io"
@@ -22,10 +24,13 @@ import (
 
 const (
 	// quicHandshake is for the next message of a handshake to come. Twice that is for all of it.
-	quicHandshake = 2500 * time.Millisecond
+	quicHandshake = 5 * time.Second
+
+	// quicIDLength is how many bytes of a connection's packets say which one it is.
+	quicIDLength = 8
 
 	// quicNewcomer is for how long a connection that has come in may be reset without a farewell.
-	quicNewcomer = 2 * quicHandshake
+	quicNewcomer = 5 * time.Second
 )
 
 // quicEndpoint is a socket at which somebody listens, or has: connections that have come in go on
@@ -44,8 +49,10 @@ var quicEndpoints = struct {
 	open map[string]*quicEndpoint
 }{open: make(map[string]*quicEndpoint)}
 
-// openQUICEndpoint returns the endpoint at an address, which has been counted for a listener.
-func openQUICEndpoint(ctx context.Context, network, address string) (*quicEndpoint, error) {
+// openEndpoint returns the endpoint at an address, which has been counted for a listener.
+func (q *quicTransport) openEndpoint(
+	ctx context.Context, network, address string,
+) (*quicEndpoint, error) {
 	quicEndpoints.Lock()
 	defer quicEndpoints.Unlock()
 	key := network + " " + address
@@ -59,10 +66,18 @@ func openQUICEndpoint(ctx context.Context, network, address string) (*quicEndpoi
 	}
 	socket := newQUICSocket(p.(*net.UDPConn), false)
 	waiting := newStrangers()
+	var reset *quic.StatelessResetKey
+	if q.config.Secret != [32]byte{} {
+		// One address is one who listens: what is sent elsewhere tells nothing of this one's.
+		mac := hmac.New(sha256.New, q.config.Secret[:])
+		mac.Write([]byte(socket.LocalAddr().String()))
+		reset = (*quic.StatelessResetKey)(mac.Sum(nil))
+	}
 	e := &quicEndpoint{
 		key: key, socket: socket, uses: 1,
 		by: &quic.Transport{
-			Conn: socket, VerifySourceAddress: waiting.mustProve, ConnContext: waiting.enter,
+			Conn: socket, ConnectionIDLength: quicIDLength, StatelessResetKey: reset,
+			VerifySourceAddress: waiting.mustProve, ConnContext: waiting.enter,
 		},
 	}
 	if !strings.HasSuffix(address, ":0") { // which is another one each time
@@ -112,7 +127,7 @@ var _ io.Closer = (*quicEndpoint)(nil)
 
 // Listen implements Transport.
 func (q *quicTransport) Listen(ctx context.Context, a Address) (Listener, error) {
-	endpoints, at, err := openQUICEndpoints(ctx, a)
+	endpoints, at, err := q.openEndpoints(ctx, a)
 	if err != nil {
 		return nil, err
 	}
@@ -144,15 +159,15 @@ func (q *quicTransport) Listen(ctx context.Context, a Address) (Listener, error)
 	return l, nil
 }
 
-// openQUICEndpoints opens the socket that somebody listens at, or both where that is localhost.
-func openQUICEndpoints(
+// openEndpoints opens the socket that somebody listens at, or both where that is localhost.
+func (q *quicTransport) openEndpoints(
 	ctx context.Context, a Address,
 ) (all []*quicEndpoint, at Address, err error) {
 	under := beneath(a)
 	if isLocalhost(under) {
 		var port uint16
 		all, port, err = onLoopbacks(a.Port, func(at string) (*quicEndpoint, uint16, error) {
-			e, err := openQUICEndpoint(ctx, "udp", at)
+			e, err := q.openEndpoint(ctx, "udp", at)
 			if err != nil {
 				return nil, 0, err
 			}
@@ -168,7 +183,7 @@ func openQUICEndpoints(
 	case name == "" && !under.IP.IsValid():
 		address = Format(Address{Kind: wire.DNS, Port: a.Port}) // everywhere
 	}
-	e, err := openQUICEndpoint(ctx, network, address)
+	e, err := q.openEndpoint(ctx, network, address)
 	if err != nil {
 		return nil, a, err
 	}

@@ -78,7 +78,7 @@ func (s *quicSocket) goesOn(err error) bool {
 		return false
 	case !isOneOf(err, fromAfar):
 		return false
-	case s.toOne && isPortClosed(err):
+	case s.toOne && isOneOf(err, refusals):
 		forgetRefusals(s.UDPConn)
 		return !s.isGone(time.Now())
 	}
@@ -136,6 +136,12 @@ func (s *quicSocket) next() <-chan struct{} {
 // WriteMsgUDP is what QUIC writes with where the system can.
 func (s *quicSocket) WriteMsgUDP(b, oob []byte, to *net.UDPAddr) (n, oobn int, err error) {
 	n, oobn, err = s.UDPConn.WriteMsgUDP(b, oob, to)
+	if isOneOf(err, refusals) { // of what was sent before
+		if !s.goesOn(err) {
+			return n, oobn, err
+		}
+		n, oobn, err = s.UDPConn.WriteMsgUDP(b, oob, to)
+	}
 	if err != nil && s.loses(err) {
 		return len(b), len(oob), nil
 	}
@@ -188,7 +194,5 @@ func isOneOf(err error, all []syscall.Errno) bool {
 	return errors.As(err, &number) && slices.Contains(all, number)
 }
 
-// isPortClosed tells whether err says that nobody has the port that something was sent to.
-func isPortClosed(err error) bool {
-	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, wsaReset)
-}
+// refusals are the errors that say that nobody has the port that something was sent to.
+var refusals = []syscall.Errno{syscall.ECONNREFUSED, wsaReset}
