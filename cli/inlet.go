@@ -38,7 +38,7 @@ func inletCommand() *cli.Command {
 				Usage: "`ROUTE` to the outlet: host:port, name@relay:port, a chain of these with / " +
 					"between, tls://, wss:// or quic://host:port, the long form, or - to read it from " +
 					"stdin; repeatable, the best first: a connection takes the first that is open; " +
-					"quic:// is for where UDP alone gets through, or much is lost, and costs many " +
+					"quic:// is for where UDP alone gets through, or much is lost, and takes four " +
 					"times the CPU time of TCP",
 			},
 			ticketFlag(),
