@@ -21,6 +21,8 @@ import (
 
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/internal/tokenbucket"
+	"github.com/secureportal/sp/route/admission"
 )
 
 // udpMiddle passes datagrams on between one who dials it and an address.
@@ -244,7 +246,7 @@ func TestDeadQUIC(t *testing.T) {
 	near := newNear(t)
 	first, _ := dialQUIC(t, near, through, links)
 	q := near.made["quic"].(*quicTransport)
-	q.lately = 0
+	q.lately, q.taken = 0, testkit.Patience
 	alive, _ := dialQUIC(t, near, through, links)
 	if !onOne(first, alive) {
 		t.Fatal("a connection that answers is not used")
@@ -257,6 +259,7 @@ func TestDeadQUIC(t *testing.T) {
 	})
 	by.retire()
 	middle.drops.Store(false)
+	q.taken = testkit.Patience
 	second, _ := dialQUIC(t, near, through, links)
 	if onOne(first, second) {
 		t.Error("the dead connection is used")
@@ -388,6 +391,24 @@ func TestQUICStrangers(t *testing.T) {
 	if s.unproved != strangersUnproved-1 || s.mustProve(nil) {
 		t.Errorf("one has left, and %d are there", s.unproved)
 	}
+	s.rate = tokenbucket.Bucket{}
+	within := 0
+	for !s.mustProve(nil) {
+		within++
+	}
+	if within < strangersRate {
+		t.Errorf("%d at once need no proof", within)
+	}
+	s.admitBy(func(peer net.Addr) error {
+		if NewSet(Config{}).Source(peer) == (admission.Source{}) {
+			t.Errorf("nobody knows where %v is", peer)
+		}
+		return admission.ErrTooManyHandshakes
+	})
+	if _, err := enter("10.0.0.9", true); !errors.Is(err, admission.ErrTooManyHandshakes) {
+		t.Errorf("one who is not admitted: %v", err)
+	}
+	s.admitBy(nil)
 	if n, _ := many("2001:db8::1", true); n != strangersPerSource {
 		t.Errorf("%d come from one source", n)
 	}

@@ -39,6 +39,7 @@ type quicEndpoint struct {
 	key    string
 	socket *quicSocket
 	by     *quic.Transport
+	calls  *strangers
 
 	uses int // of listeners and connections, guarded by quicEndpoints
 }
@@ -74,7 +75,7 @@ func (q *quicTransport) openEndpoint(
 		reset = (*quic.StatelessResetKey)(mac.Sum(nil))
 	}
 	e := &quicEndpoint{
-		key: key, socket: socket, uses: 1,
+		key: key, socket: socket, calls: waiting, uses: 1,
 		by: &quic.Transport{
 			Conn: socket, ConnectionIDLength: quicIDLength, StatelessResetKey: reset,
 			VerifySourceAddress: waiting.mustProve, ConnContext: waiting.enter,
@@ -149,6 +150,7 @@ func (q *quicTransport) Listen(ctx context.Context, a Address) (Listener, error)
 			e.leave()
 			continue
 		}
+		e.calls.admitBy(q.config.AdmitTLS)
 		l.inner = append(l.inner, inner)
 		l.tasks.Go(func() { l.run(e, inner) })
 	}
