@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 	"time"
 
 	"github.com/quic-go/quic-go"
@@ -182,8 +183,9 @@ func quicDialError(err error) error {
 		return errors.New("what listens there speaks QUIC, and not sp")
 	case errors.As(err, &said) && said.ErrorCode == quic.ConnectionRefused:
 		return errors.New("the node there takes no more connections just now")
-	case isOneOf(err, fromAfar) || isOneOf(err, ofHere):
-		return withoutOperation(err)
+	}
+	if number := syscall.Errno(0); errors.As(err, &number) {
+		return number // and not by which system call somebody was told
 	}
 	return err
 }

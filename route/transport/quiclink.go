@@ -3,10 +3,10 @@ package transport
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -257,7 +257,24 @@ func (c *quicConn) told(err error) error {
 		}
 		return &quicEnd{"the other side has ended the QUIC connection", syscall.ECONNRESET}
 	}
-	return &quicEnd{fmt.Sprintf("the QUIC connection has failed: %v", err), syscall.ECONNRESET}
+	return &quicEnd{"the QUIC connection has failed: " + failure(err), syscall.ECONNRESET}
+}
+
+// failure says in words of the user's why a connection has ended by itself.
+func failure(err error) string {
+	var idle *quic.IdleTimeoutError
+	var restarted *quic.StatelessResetError
+	switch {
+	case errors.As(err, &idle):
+		return "nothing has come from the other side"
+	case errors.As(err, &restarted):
+		return "the other side does not know it any more"
+	case isOneOf(err, refusals):
+		return "nobody is there any more"
+	case errors.Is(err, net.ErrClosed):
+		return "its socket is closed"
+	}
+	return strings.TrimPrefix(err.Error(), "quic: ")
 }
 
 // quicEnd is why there is no link any more.
