@@ -335,8 +335,13 @@ func TestQUICRefusals(t *testing.T) {
 		hears bool
 		gone  bool
 	}{
-		{0, false, false}, {refusedFor, false, false}, {refusedFor, true, false},
-		{0, false, false}, {1, false, false}, {2, false, false}, {2 * refusedFor, false, true},
+		{0, false, false},
+		{refusedFor, false, false},
+		{refusedFor, true, false},
+		{0, false, false},
+		{1, false, false},
+		{2, false, false},
+		{2 * refusedFor, false, true},
 	} {
 		if step.hears {
 			s.hear()
@@ -509,7 +514,7 @@ func TestQUICSentAway(t *testing.T) {
 				return
 			}
 			_ = netio.Reset(c.(Link))
-			if err := c.(Carrying).Carry(nil, 0, nil); !errors.Is(err, net.ErrClosed) {
+			if err := c.(Carrying).Carry(t.Context(), nil, 0, nil); !errors.Is(err, net.ErrClosed) {
 				t.Errorf("it carries something: %v", err)
 			}
 		}

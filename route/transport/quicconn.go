@@ -31,6 +31,7 @@ type quicConn struct {
 	local, remote urlAddr
 	ending        context.Context // done when the connection is to end
 
+	bids     sync.Once
 	farewell sync.Once
 	parting  chan struct{} // closed when the other side wants to end the connection
 }
@@ -200,6 +201,18 @@ func (c *quicConn) part() {
 	c.release()
 }
 
+// bid says farewell, if it has not been said yet.
+func (c *quicConn) bid() {
+	c.bids.Do(func() {
+		s, err := c.OpenStream()
+		if err != nil {
+			return // there are too many, or no connection any more
+		}
+		_ = s.Close()
+		s.CancelRead(quicReset)
+	})
+}
+
 // say says farewell, and waits for the other side to end the connection: as long as it is there,
 // and not for long.
 func (c *quicConn) say(until context.Context) {
@@ -213,12 +226,7 @@ func (c *quicConn) say(until context.Context) {
 	ctx, cancel := context.WithTimeout(until, quicFarewell)
 	defer cancel()
 	before := c.ConnectionStats().PacketsReceived
-	s, err := c.OpenStream()
-	if err != nil {
-		return
-	}
-	_ = s.Close()
-	s.CancelRead(quicReset)
+	c.bid()
 	silent := time.AfterFunc(quicSign, func() {
 		if c.ConnectionStats().PacketsReceived == before {
 			cancel()
@@ -270,19 +278,21 @@ func (c *quicCaller) Reset() error {
 
 // Carry implements Carrying.
 func (c *quicCaller) Carry(
-	_ context.Context, run func(func()) bool, within time.Duration, serve func(Link),
+	ctx context.Context, run func(func()) bool, within time.Duration, serve func(Link),
 ) error {
 	if c.carries.Swap(true) {
 		return net.ErrClosed
 	}
 	c.begin(within)
 	defer c.part()
+	stop := context.AfterFunc(ctx, func() { run(c.bid) })
+	defer stop()
 	for {
 		s, err := c.AcceptStream(c.ending)
 		if err != nil {
 			return c.told(context.Cause(c.Context()))
 		}
-		if !run(func() { c.carry(s, serve) }) {
+		if !run(func() { c.carry(ctx, s, serve) }) {
 			return net.ErrClosed
 		}
 	}
@@ -290,10 +300,10 @@ func (c *quicCaller) Carry(
 
 // carry hands over a stream, if it is a link. Streams come in the order of their numbers, so none
 // may keep others waiting.
-func (c *quicCaller) carry(s *quic.Stream, serve func(Link)) {
+func (c *quicCaller) carry(ctx context.Context, s *quic.Stream, serve func(Link)) {
 	switch {
 	case !c.isLink(s):
-	case c.enter():
+	case ctx.Err() == nil && c.enter():
 		serve(newQUICLink(c.quicConn, s))
 	default:
 		refuse(s)

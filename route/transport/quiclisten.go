@@ -12,6 +12,7 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -75,15 +76,15 @@ func (q *quicTransport) openEndpoint(
 		reset = (*quic.StatelessResetKey)(mac.Sum(nil))
 	}
 	e := &quicEndpoint{
-		key: key, socket: socket, calls: waiting, uses: 1,
+		socket: socket, calls: waiting, uses: 1,
 		by: &quic.Transport{
 			Conn: socket, ConnectionIDLength: quicIDLength, StatelessResetKey: reset,
 			VerifySourceAddress: waiting.mustProve, ConnContext: waiting.enter,
 		},
 	}
-	if !strings.HasSuffix(address, ":0") { // which is another one each time
-		quicEndpoints.open[key] = e
-	}
+	host := address[:strings.LastIndexByte(address, ':')]
+	e.key = network + " " + host + ":" + strconv.Itoa(int(e.port())) // which may have been any
+	quicEndpoints.open[e.key] = e
 	return e, nil
 }
 
@@ -100,9 +101,7 @@ func (e *quicEndpoint) leave() {
 	if e.uses--; e.uses > 0 {
 		return
 	}
-	if quicEndpoints.open[e.key] == e {
-		delete(quicEndpoints.open, e.key)
-	}
+	delete(quicEndpoints.open, e.key)
 	_ = e.by.Close()
 	_ = e.socket.Close()
 }

@@ -158,8 +158,10 @@ func TestTakesNoMore(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				testkit.Write(t, n, "!") // by which a stream of QUIC shows itself
 				f = testkit.Within(t, links, "the link")
 				testkit.Hurry(t, n, f)
+				testkit.Expect(t, io.LimitReader(f, 1), "!")
 				return n, f
 			}
 			n, f := dial(old)
@@ -171,6 +173,7 @@ func TestTakesNoMore(t *testing.T) {
 					return false
 				}
 				defer func() { _ = n.Close() }()
+				_, _ = n.Write([]byte("!"))
 				refused := make(chan struct{})
 				go func() {
 					defer close(refused)

@@ -82,8 +82,10 @@ func TestURLErrors(t *testing.T) {
 	if _, err := ParseTarget("wss://host/", ""); err == nil {
 		t.Error("a service is reached over a WebSocket")
 	}
-	for _, words := range []string{"dnsaddr/h/tcp/1/ws/%zz", "dnsaddr/h/tcp/1/ws/a%20b",
-		"dnsaddr/h/udp/1", "dnsaddr/h/udp/1/tls", "ip4/10.0.0.1/udp/1/quic"} {
+	for _, words := range []string{
+		"dnsaddr/h/tcp/1/ws/%zz", "dnsaddr/h/tcp/1/ws/a%20b",
+		"dnsaddr/h/udp/1", "dnsaddr/h/udp/1/tls", "ip4/10.0.0.1/udp/1/quic",
+	} {
 		if a, _, err := ParseStep(strings.Split(words, "/")); err == nil {
 			t.Errorf("%s is %v", words, a)
 		}
