@@ -22,7 +22,7 @@ import (
 //	unix:PATH        /unix/PATH, with PATH escaped as in a URL
 //	abstract:NAME    /abstract/NAME, likewise: a Unix socket of Linux's that has no file
 //	scheme:REST      /scheme/REST, likewise, for a transport that is registered
-//	tls://host:port, wss://host:port/path and ws://host:port/path: see url.go
+//	tls://host:port, wss://host:port/path, ws://host:port/path and quic://host:port: see url.go
 //
 // An IPv6 address may have a zone: [fe80::1%eth0]:port, /ip6/fe80::1%eth0/tcp/port. One parser
 // and one printer is for all places where an address stands; what is printed can be read again.
@@ -186,7 +186,7 @@ func Validate(a Address) error { return inWords(a.Validate()) }
 func Impossible(a Address) error {
 	switch {
 	case a.IP.IsMulticast(), a.IP == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return fmt.Errorf("%s is the address of many, and TCP connects two", a.IP)
+		return fmt.Errorf("%s is the address of many, and a link connects two", a.IP)
 	case a.IP.Is6() && a.IP.IsLinkLocalUnicast() && a.IP.Zone() == "":
 		return fmt.Errorf("%s is link-local, and stands with its interface: [%[1]s%%eth0]:%d",
 			a.IP, a.Port)
@@ -432,7 +432,7 @@ func Format(a Address) string {
 		return a.Name
 	case wire.DNS:
 		return a.Name + ":" + strconv.Itoa(int(a.Port))
-	case wire.TLS, wire.WS, wire.WSS:
+	case wire.TLS, wire.WS, wire.WSS, wire.QUIC:
 		return formatURL(a)
 	}
 	return netip.AddrPortFrom(a.IP, a.Port).String()
@@ -447,7 +447,7 @@ func ParseStep(words []string) (a Address, took int, err error) {
 		if a, err = parseHostStep(kind, words); err != nil {
 			return a, len(words), err
 		}
-		a, took, err = parseURLStep(a, words[4:])
+		a, took, err = parseURLStep(a, words[2], words[4:])
 		return a, 4 + took, err
 	}
 	if protocol == "tcp" || !isScheme(protocol) {
@@ -463,10 +463,10 @@ func ParseStep(words []string) (a Address, took int, err error) {
 // hostKinds are the kinds of what the long form of an address of a host begins with.
 var hostKinds = map[string]wire.Kind{"ip4": wire.IP4, "ip6": wire.IP6, "dnsaddr": wire.DNS}
 
-// parseHostStep reads /ip4/HOST/tcp/PORT and its like.
+// parseHostStep reads /ip4/HOST/tcp/PORT and its like, of which some have udp in place of tcp.
 func parseHostStep(kind wire.Kind, words []string) (Address, error) {
 	protocol, host := words[0], words[1]
-	if len(words) < 4 || words[2] != "tcp" {
+	if len(words) < 4 || words[2] != "tcp" && words[2] != "udp" {
 		const what = "/%s/%s is not followed by /tcp/PORT"
 		return Address{}, fmt.Errorf(what, protocol, Printable(host))
 	}
@@ -476,7 +476,7 @@ func parseHostStep(kind wire.Kind, words []string) (Address, error) {
 	}
 	if err == nil && a.Kind != kind {
 		err = fmt.Errorf("%s is not what /%s stands before: is %s meant?",
-			Printable(host), protocol, FormatStep(a))
+			Printable(host), protocol, formatHostStep(a, words[2]))
 	}
 	return a, err
 }
@@ -484,13 +484,9 @@ func parseHostStep(kind wire.Kind, words []string) (Address, error) {
 // FormatStep returns the long form of a, which ParseStep reads, or "" if a is no transport address.
 func FormatStep(a Address) string {
 	switch a.Kind {
-	case wire.IP4:
-		return fmt.Sprintf("/ip4/%s/tcp/%d", a.IP, a.Port)
-	case wire.IP6:
-		return fmt.Sprintf("/ip6/%s/tcp/%d", a.IP, a.Port)
-	case wire.DNS:
-		return fmt.Sprintf("/dnsaddr/%s/tcp/%d", a.Name, a.Port)
-	case wire.TLS, wire.WS, wire.WSS:
+	case wire.IP4, wire.IP6, wire.DNS:
+		return formatHostStep(a, "tcp")
+	case wire.TLS, wire.WS, wire.WSS, wire.QUIC:
 		return formatURLStep(a)
 	case wire.Unix, wire.Local:
 		if a.Kind == wire.Unix && isAbstract(a.Name) {
@@ -499,6 +495,17 @@ func FormatStep(a Address) string {
 		return "/" + Scheme(a) + "/" + url.PathEscape(Rest(a))
 	}
 	return ""
+}
+
+// formatHostStep returns the long form of the address of a host's socket, of whichever kind.
+func formatHostStep(a Address, under string) string {
+	switch a.Kind {
+	case wire.IP4:
+		return fmt.Sprintf("/ip4/%s/%s/%d", a.IP, under, a.Port)
+	case wire.IP6:
+		return fmt.Sprintf("/ip6/%s/%s/%d", a.IP, under, a.Port)
+	}
+	return fmt.Sprintf("/dnsaddr/%s/%s/%d", a.Name, under, a.Port)
 }
 
 // Printable returns text as part of an error: one line of reasonable length, whatever it is.
