@@ -37,6 +37,7 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 	if isPeers(stdin, stderr) {
 		stderr = io.Discard
 	}
+	quietLibraries()
 	log := linequeue.New(shared(stderr), linequeue.Config{})
 	out := &results{w: shared(stdout), stop: stop}
 	signals := watchSignals(ctx, stop, func() {

@@ -44,7 +44,7 @@ func nodeFlags(key string) []cli.Flag {
 		},
 		&cli.StringFlag{
 			Name: "proxy", Category: outCategory,
-			Usage: "make TCP connections to far ends through the proxy at `URL`: " +
+			Usage: "make TCP connections to far ends, and none of quic://, through the proxy at `URL`: " +
 				"http://[USER@]HOST:PORT or socks5://[USER@]HOST:PORT; or none",
 			DefaultText: "what ALL_PROXY says, and for wss:// and tls:// HTTPS_PROXY, for ws:// " +
 				"HTTP_PROXY, but for NO_PROXY",

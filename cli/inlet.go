@@ -38,9 +38,10 @@ func inletCommand() *cli.Command {
 			&cli.StringSliceFlag{
 				Name: "to",
 				Usage: "`ROUTE` to the outlet: host:port, name@relay:port, a chain of these with / " +
-					"between, the long form, or - to read it from stdin; repeatable, " +
-					"the best first: a connection takes the first " +
-					"that is open",
+					"between, tls://, wss:// or quic://host:port, the long form, or - to read it from " +
+					"stdin; repeatable, the best first: a connection takes the first that is open; " +
+					"quic:// is for where UDP alone gets through, or much is lost, and takes four " +
+					"times the CPU time of TCP",
 			},
 			&cli.BoolFlag{
 				Name: "socks5",

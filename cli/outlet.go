@@ -33,8 +33,8 @@ func outletCommand() *cli.Command {
 			&cli.StringSliceFlag{
 				Name: "listen",
 				Usage: "`WHERE` inlets, relays and bridges connect: [host]:port, unix:PATH, " +
-					"tls://[host]:port, wss://[host]:port/path, or ws:// behind a proxy; " +
-					"fd:N or systemd:NAME, handed over; " +
+					"tls://[host]:port, wss://[host]:port/path, ws:// behind a proxy, or " +
+					"quic://[host]:port, which is UDP; fd:N or systemd:NAME, handed over; " +
 					"no host is every interface; repeatable",
 			},
 			&cli.StringSliceFlag{

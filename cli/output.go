@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"slices"
 	"time"
@@ -12,6 +13,10 @@ import (
 	"github.com/secureportal/sp/cli/wording"
 	"github.com/secureportal/sp/internal/linequeue"
 )
+
+// quietLibraries has nobody but this package write to stderr: some libraries would say there, in
+// words of their own, that the system gives UDP less room than they want.
+func quietLibraries() { log.SetOutput(io.Discard) }
 
 // say prints a line of results.
 func say(w io.Writer, format string, args ...any) {

@@ -26,6 +26,8 @@ func TestURLAddresses(t *testing.T) {
 		"tls://a.example":       "0809" + "01bb" + hex.EncodeToString([]byte("a.example")),
 		"ws://10.0.0.1:81/sp":   "090d" + "0051" + hex.EncodeToString([]byte("10.0.0.1/sp")),
 		"wss://[2001:db8::1]:1": "0a0e" + "0001" + hex.EncodeToString([]byte("2001:db8::1/")),
+		"quic://10.0.0.1:4433":  "0b0a" + "1151" + hex.EncodeToString([]byte("10.0.0.1")),
+		"quic://a.example:443":  "0b0b" + "01bb" + hex.EncodeToString([]byte("a.example")),
 	} {
 		a, err := transport.Parse(text)
 		if err != nil {
@@ -50,6 +52,8 @@ func TestURLAddresses(t *testing.T) {
 		"0903" + "0001" + "2f",                                // no host
 		"0906" + "0001" + "612f3f78",                          // a query
 		"0a05" + "0001" + "612f20",                            // a space
+		"0b04" + "0001" + "612f",                              // a path
+		"0b03" + "0000" + "61",                                // port 0
 	} {
 		b, err := hex.DecodeString(bad)
 		if err != nil {

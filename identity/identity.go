@@ -2,7 +2,9 @@ package identity
 
 import (
 	"crypto/ed25519"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"fmt"
 	"io"
 	"time"
@@ -36,6 +38,19 @@ func New(random io.Reader, now time.Time) (*Identity, error) {
 	}
 	return &Identity{history: history, key: hide(key)}, nil
 }
+
+// Derive returns a secret for a purpose, which it is of no use beyond: the same one as long as the
+// identity has its key.
+func (id *Identity) Derive(purpose string) [sha256.Size]byte {
+	b, err := hkdf.Key(sha256.New, id.key().Seed(), nil, derivedFor+purpose, sha256.Size)
+	if err != nil {
+		panic("identity: " + err.Error()) // it is too long for HKDF
+	}
+	return [sha256.Size]byte(b)
+}
+
+// derivedFor begins what HKDF is told of a derived secret.
+const derivedFor = "secureportal sp derived 1 "
 
 // Rotate returns the identity with a new key, introduced by the old one; id itself is
 // as it was. Whoever has seen the new history refuses the old key from then on. It

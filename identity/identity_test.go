@@ -236,3 +236,23 @@ func TestProofChecksInOrder(t *testing.T) {
 		t.Errorf("history: %v, want a signature that is wrong", err)
 	}
 }
+
+// What is derived is nothing to who knows what is derived for something else, and the same as long
+// as the key is.
+func TestDerive(t *testing.T) {
+	id, err := New(nil, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotated, err := id.Rotate(nil, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := id.Derive("one")
+	if one != id.Derive("one") {
+		t.Error("it is not the same again")
+	}
+	if one == id.Derive("another") || one == rotated.Derive("one") || one == [32]byte{} {
+		t.Error("it is the same for something else")
+	}
+}

@@ -21,6 +21,9 @@ func (n *Node) transportConfig() transport.Config {
 		Sockets: n.config.Sockets,
 	}
 	c.TLS.Seen = n.seenIssuer
+	if self := n.config.Channel.Identity; self != nil {
+		c.Secret = self.Derive("quic stateless reset")
+	}
 	return c
 }
 

@@ -143,7 +143,7 @@ func TestParseErrors(t *testing.T) {
 		"/tcp/7000":                          {ErrSyntax, "is not one of"},
 		"/ip4/127.0.0.1":                     {ErrSyntax, "not followed by /tcp/PORT"},
 		"/ip4/127.0.0.1/tcp":                 {ErrSyntax, "not followed by /tcp/PORT"},
-		"/ip4/127.0.0.1/udp/1":               {ErrSyntax, "not followed by /tcp/PORT"},
+		"/ip4/127.0.0.1/udp/1":               {ErrSyntax, "over UDP there is QUIC"},
 		"/ip4/127.0.0.1/tcp/x":               {ErrSyntax, "from 1 to 65535"},
 		"/ip4/::1/tcp/1":                     {ErrSyntax, "is not what /ip4 stands before"},
 		"/ip6/127.0.0.1/tcp/1":               {ErrSyntax, "is not what /ip6 stands before"},

@@ -54,6 +54,7 @@ func (u person) certified() (show, believe []string) {
 // wrapped are the transports besides TCP and Unix sockets, as listeners that take a free port.
 var wrapped = map[string]string{
 	"tls": "tls://127.0.0.1:0", "ws": "ws://127.0.0.1:0/sp", "wss": "wss://127.0.0.1:0/sp",
+	"quic": "quic://127.0.0.1:0",
 }
 
 // wrappedPlaces are where such a link may be in a route. Each function builds one with a transport,
@@ -64,7 +65,7 @@ var wrappedPlaces = []struct {
 	build func(u person, listen string, show, believe []string, target string) (node string)
 }{
 	// inlet ═ outlet
-	{"direct", []string{"tls", "ws", "wss"}, func(
+	{"direct", []string{"tls", "ws", "wss", "quic"}, func(
 		u person, listen string, show, _ []string, target string,
 	) string {
 		return nodeOf(u, u.outletAt(listen, target, show...))
@@ -86,7 +87,7 @@ var wrappedPlaces = []struct {
 		return nodeOf(u, bridge.ready()) + toChannel + step(outlet)
 	}},
 	// inlet ── bridge ═ outlet
-	{"out of a bridge", []string{"tls", "wss"}, func(
+	{"out of a bridge", []string{"tls", "wss", "quic"}, func(
 		u person, listen string, show, believe []string, target string,
 	) string {
 		outlet := nodeOf(u, u.outletAt(listen, target, show...))
@@ -116,8 +117,8 @@ func nodeOf(u person, to string) string {
 	return strings.TrimSuffix(route.Format(r), toOutlet)
 }
 
-// TestTransports has links over TLS and WebSocket do what those over TCP do, wherever they are in a
-// route. With SP_FULL=1 it is all of them everywhere, with 100 MiB.
+// TestTransports has links over TLS, WebSocket and QUIC do what those over TCP do, wherever they
+// are in a route. With SP_FULL=1 it is all of them everywhere, with 100 MiB.
 func TestTransports(t *testing.T) {
 	t.Parallel()
 	for name, listen := range wrapped {
@@ -129,7 +130,7 @@ func TestTransports(t *testing.T) {
 				t.Parallel()
 				u := newPerson(t)
 				show, believe := u.certified()
-				if name == "ws" {
+				if name == "ws" || name == "quic" {
 					show, believe = nil, nil
 				}
 				m := newMirror(t, bothWays()/2)

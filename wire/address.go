@@ -22,6 +22,7 @@ const (
 	TLS     Kind = 8
 	WS      Kind = 9
 	WSS     Kind = 10
+	QUIC    Kind = 11
 )
 
 // Local is the kind of an address that is never sent: of a transport that only the dialer knows.
@@ -38,11 +39,11 @@ const Is Kind = 0xfe
 const UDP Kind = 0xfd
 
 // Address is one step of a route. It is comparable, and only the fields of its kind are set: Name
-// for all but IP4 and IP6; IP for those two; Port for IP4, IP6, DNS, TLS, WS and WSS.
+// for all but IP4 and IP6; IP for those two; Port for IP4, IP6, DNS, TLS, WS, WSS and QUIC.
 //
-// The Name of TLS is a host, and of WS and WSS a host and, from its first slash on, a path. Such a
-// host may be an IP address. One that is a name may have an IP as well, which says which of the
-// name's addresses is meant, here and now: it is never sent.
+// The Name of TLS and QUIC is a host, of WS and WSS a host and, from its first slash on, a path.
+// Such a host may be an IP address. One that is a name may have an IP as well, which says which of
+// the name's addresses is meant, here and now: it is never sent.
 type Address struct {
 	Kind Kind
 	Name string
@@ -54,7 +55,7 @@ type Address struct {
 // reads it.
 func (a Address) IsTransport() bool {
 	switch a.Kind {
-	case IP4, IP6, DNS, Unix, Local, TLS, WS, WSS:
+	case IP4, IP6, DNS, Unix, Local, TLS, WS, WSS, QUIC:
 		return true
 	}
 	return false
@@ -68,7 +69,7 @@ func (a Address) Host() (name string, ip netip.Addr) {
 		return "", a.IP
 	case DNS:
 		return a.Name, netip.Addr{}
-	case TLS, WS, WSS:
+	case TLS, WS, WSS, QUIC:
 		name, _, _ = strings.Cut(a.Name, "/")
 		if ip, err := netip.ParseAddr(name); err == nil {
 			return "", ip
@@ -101,7 +102,7 @@ func (a Address) Validate() error {
 		if err := validateHost(a.Name); err != nil {
 			return err
 		}
-	case TLS:
+	case TLS, QUIC:
 		if err := validateURLHost(a.Name); err != nil {
 			return err
 		}
@@ -218,7 +219,7 @@ func AppendAddress(dst []byte, a Address) ([]byte, error) {
 	case IP4, IP6:
 		dst = append(dst, a.IP.AsSlice()...)
 		dst = binary.BigEndian.AppendUint16(dst, a.Port)
-	case DNS, TLS, WS, WSS:
+	case DNS, TLS, WS, WSS, QUIC:
 		dst = binary.BigEndian.AppendUint16(dst, a.Port)
 		dst = append(dst, a.Name...)
 	default:
@@ -247,7 +248,7 @@ func ParseAddress(b []byte) (a Address, rest []byte, err error) {
 		}
 		a.IP, _ = netip.AddrFromSlice(value[:size])
 		a.Port = binary.BigEndian.Uint16(value[size:])
-	case DNS, TLS, WS, WSS:
+	case DNS, TLS, WS, WSS, QUIC:
 		if len(value) < 2 {
 			return a, nil, fmt.Errorf("%w: address of %d bytes", ErrMalformed, len(value))
 		}

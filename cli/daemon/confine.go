@@ -157,7 +157,7 @@ func addRoutes(n *confine.Needs, all ...route.Route) {
 
 func addAddress(n *confine.Needs, a route.Address) {
 	switch transport.Scheme(a) {
-	case "unix", "udp": // connecting to those is not limited
+	case "unix", "udp", "quic": // connecting to those, and UDP, is not limited
 	case "tcp", "tls", "ws", "wss":
 		n.Connect = append(n.Connect, a.Port)
 	default:
@@ -169,6 +169,9 @@ func addAddress(n *confine.Needs, a route.Address) {
 func addHops(n *confine.Needs, hops config.NextHops) {
 	many := 0
 	for _, hop := range hops {
+		if hop.OverUDP() {
+			continue
+		}
 		first, last := hop.Ports()
 		many += int(last) - int(first) + 1
 		if many > confine.MaxConnect {

@@ -2,7 +2,10 @@
 
 package netio
 
-import "net"
+import "syscall"
 
-// bindToInterface does nothing: the interface's address has to do.
-func bindToInterface(*net.Dialer, string) {}
+// socketControl is what is done to a socket before it is used.
+type socketControl = func(network, address string, raw syscall.RawConn) error
+
+// bindToInterface is what is done before: the interface's address has to do.
+func bindToInterface(before socketControl, _ string) socketControl { return before }

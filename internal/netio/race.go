@@ -76,6 +76,25 @@ func interleave(all []netip.AddrPort) []netip.AddrPort {
 	return mixed
 }
 
+// Race makes a connection to host:port with one, at whichever of the addresses that host stands for
+// answers: in turn, as RFC 8305 says. It waits for those that one is still busy with.
+func Race(ctx context.Context, address string,
+	one func(context.Context, netip.AddrPort) (net.Conn, error),
+) (net.Conn, error) {
+	if at, err := netip.ParseAddrPort(address); err == nil {
+		return one(ctx, at)
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	all, err := lookUp(ctx, host, port)
+	if err != nil {
+		return nil, err
+	}
+	return race(ctx, address, all, one)
+}
+
 // race dials the addresses that name stands for with one, and returns the first connection that
 // comes about. Each address but the first sets out when the one before it has failed, or has not
 // answered for connectDelay. Where others than the first have had to help out, the one that worked

@@ -22,7 +22,7 @@ import (
 //	unix:PATH        /unix/PATH, with PATH escaped as in a URL
 //	abstract:NAME    /abstract/NAME, likewise: a Unix socket of Linux's that has no file
 //	scheme:REST      /scheme/REST, likewise, for a transport that is registered
-//	tls://host:port, wss://host:port/path and ws://host:port/path: see url.go
+//	tls://host:port, wss://host:port/path, ws://host:port/path and quic://host:port: see url.go
 //
 // An IPv6 address may have a zone: [fe80::1%eth0]:port, /ip6/fe80::1%eth0/tcp/port. One parser
 // and one printer is for all places where an address stands; what is printed can be read again.
@@ -434,7 +434,7 @@ func Format(a Address) string {
 		return a.Name
 	case wire.DNS:
 		return a.Name + ":" + strconv.Itoa(int(a.Port))
-	case wire.TLS, wire.WS, wire.WSS:
+	case wire.TLS, wire.WS, wire.WSS, wire.QUIC:
 		return formatURL(a)
 	case wire.UDP:
 		return udpPrefix + UDPHostPort(a)
@@ -451,7 +451,7 @@ func ParseStep(words []string) (a Address, took int, err error) {
 		if a, err = parseHostStep(kind, words); err != nil {
 			return a, len(words), err
 		}
-		a, took, err = parseURLStep(a, words[4:])
+		a, took, err = parseURLStep(a, words[2], words[4:])
 		return a, 4 + took, err
 	}
 	if protocol == "tcp" || !isScheme(protocol) {
@@ -467,10 +467,10 @@ func ParseStep(words []string) (a Address, took int, err error) {
 // hostKinds are the kinds of what the long form of an address of a host begins with.
 var hostKinds = map[string]wire.Kind{"ip4": wire.IP4, "ip6": wire.IP6, "dnsaddr": wire.DNS}
 
-// parseHostStep reads /ip4/HOST/tcp/PORT and its like.
+// parseHostStep reads /ip4/HOST/tcp/PORT and its like, of which some have udp in place of tcp.
 func parseHostStep(kind wire.Kind, words []string) (Address, error) {
 	protocol, host := words[0], words[1]
-	if len(words) < 4 || words[2] != "tcp" {
+	if len(words) < 4 || words[2] != "tcp" && words[2] != "udp" {
 		const what = "/%s/%s is not followed by /tcp/PORT"
 		return Address{}, fmt.Errorf(what, protocol, Printable(host))
 	}
@@ -480,7 +480,7 @@ func parseHostStep(kind wire.Kind, words []string) (Address, error) {
 	}
 	if err == nil && a.Kind != kind {
 		err = fmt.Errorf("%s is not what /%s stands before: is %s meant?",
-			Printable(host), protocol, FormatStep(a))
+			Printable(host), protocol, formatHostStep(a, words[2]))
 	}
 	return a, err
 }
@@ -488,13 +488,9 @@ func parseHostStep(kind wire.Kind, words []string) (Address, error) {
 // FormatStep returns the long form of a, which ParseStep reads, or "" if a is no transport address.
 func FormatStep(a Address) string {
 	switch a.Kind {
-	case wire.IP4:
-		return fmt.Sprintf("/ip4/%s/tcp/%d", a.IP, a.Port)
-	case wire.IP6:
-		return fmt.Sprintf("/ip6/%s/tcp/%d", a.IP, a.Port)
-	case wire.DNS:
-		return fmt.Sprintf("/dnsaddr/%s/tcp/%d", a.Name, a.Port)
-	case wire.TLS, wire.WS, wire.WSS:
+	case wire.IP4, wire.IP6, wire.DNS:
+		return formatHostStep(a, "tcp")
+	case wire.TLS, wire.WS, wire.WSS, wire.QUIC:
 		return formatURLStep(a)
 	case wire.Unix, wire.Local:
 		if a.Kind == wire.Unix && isAbstract(a.Name) {
@@ -503,6 +499,17 @@ func FormatStep(a Address) string {
 		return "/" + Scheme(a) + "/" + url.PathEscape(Rest(a))
 	}
 	return ""
+}
+
+// formatHostStep returns the long form of the address of a host's socket, of whichever kind.
+func formatHostStep(a Address, under string) string {
+	switch a.Kind {
+	case wire.IP4:
+		return fmt.Sprintf("/ip4/%s/%s/%d", a.IP, under, a.Port)
+	case wire.IP6:
+		return fmt.Sprintf("/ip6/%s/%s/%d", a.IP, under, a.Port)
+	}
+	return fmt.Sprintf("/dnsaddr/%s/%s/%d", a.Name, under, a.Port)
 }
 
 // Printable returns text as part of an error: one line of reasonable length, whatever it is.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -54,36 +55,55 @@ func IsLocalhost(a Address) bool {
 }
 
 // listenLoopbacks listens on both loopbacks, at the same port, or on the one that this machine has.
-// A port that somebody has on one of the two is taken: clients would reach him and not us.
 func listenLoopbacks(ctx context.Context, c *net.ListenConfig, port uint16) (base, error) {
+	all, at, err := onLoopbacks(port, func(at string) (base, uint16, error) {
+		l, err := listenBase(ctx, c, "tcp", at)
+		if err != nil {
+			return nil, 0, err
+		}
+		return l, uint16(l.Addr().(*net.TCPAddr).Port), nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(all) == 1:
+		return all[0], nil
+	}
+	return newLoopbacks(at, all[0], all[1]), nil
+}
+
+// onLoopbacks listens on both loopbacks, at the same port, or on the one that this machine has. A
+// port that somebody has on one of the two is taken: clients would reach him and not us.
+func onLoopbacks[L io.Closer](
+	port uint16, listen func(at string) (L, uint16, error),
+) (all []L, at uint16, err error) {
 	var taken error
 	for range loopbackTries {
-		four, err := listenBase(ctx, c, "tcp4", loopbackAt("127.0.0.1", port))
+		four, at, err := listen(loopbackAt("127.0.0.1", port))
 		if err != nil {
 			if IsInUse(err) {
-				return nil, err
+				return nil, 0, err
 			}
-			six, err6 := listenBase(ctx, c, "tcp6", loopbackAt("::1", port))
+			six, at, err6 := listen(loopbackAt("::1", port))
 			if err6 != nil {
-				return nil, err
+				return nil, 0, err
 			}
-			return six, nil
+			return []L{six}, at, nil
 		}
-		at := uint16(four.Addr().(*net.TCPAddr).Port)
-		six, err := c.Listen(ctx, "tcp6", loopbackAt("::1", at))
+		six, _, err := listen(loopbackAt("::1", at))
 		switch {
 		case err == nil:
-			return newLoopbacks(at, four, six), nil
+			return []L{four, six}, at, nil
 		case !IsInUse(err):
-			return four, nil // there is no IPv6 here
+			return []L{four}, at, nil // there is no IPv6 here
 		}
 		_ = four.Close()
 		if port != 0 {
-			return nil, fmt.Errorf("%s: %w", loopbackAt("::1", at), errors.Unwrap(err))
+			return nil, 0, fmt.Errorf("%s: %w", loopbackAt("::1", at), errors.Unwrap(err))
 		}
 		taken = err
 	}
-	return nil, taken
+	return nil, 0, taken
 }
 
 func loopbackAt(ip string, port uint16) string {

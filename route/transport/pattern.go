@@ -12,9 +12,10 @@ import (
 // Pattern is some TCP addresses: those of one host name, or of one network, at some ports. Its text
 // is host:ports or CIDR:ports, where ports is one port or first-last; IPv6 may stand in brackets. A
 // network is without the addresses that have to be written to be meant, as loopback, unless it lies
-// within those. An address over TLS or WebSocket is a pattern as well: tls://host, wss://host/path.
+// within those. An address over TLS, WebSocket or QUIC is a pattern as well: tls://host,
+// wss://host/path.
 type Pattern struct {
-	kind        wire.Kind // TLS, WS or WSS; 0 for TCP
+	kind        wire.Kind // TLS, WS, WSS or QUIC; 0 for TCP
 	path        string    // of such an address
 	name        string    // lower case; empty if prefix says where
 	prefix      netip.Prefix
@@ -102,6 +103,9 @@ func (p Pattern) Ports() (first, last uint16) { return p.first, p.last }
 // IsNetwork tells whether p is of TCP addresses, one or a network of them, and not of a name.
 func (p Pattern) IsNetwork() bool { return p.kind == 0 && p.name == "" && p.prefix.IsValid() }
 
+// OverUDP tells whether links to the addresses are made over UDP.
+func (p Pattern) OverUDP() bool { return OverUDP(Address{Kind: p.kind}) }
+
 // Matches tells whether a is one of the addresses. A host name is compared with names, not looked
 // up: what a name stands for is in others' hands.
 func (p Pattern) Matches(a Address) bool {
@@ -118,7 +122,7 @@ func (p Pattern) Matches(a Address) bool {
 	return false
 }
 
-// urlOnly returns the kind of an address over TLS or WebSocket, and 0 for others.
+// urlOnly returns the kind of an address over TLS, WebSocket or QUIC, and 0 for others.
 func urlOnly(kind wire.Kind) wire.Kind {
 	if urlScheme(kind) == "" {
 		return 0

@@ -52,7 +52,7 @@ func ParseProxy(text string) (*Proxy, error) {
 	}
 	p.user = u.User.Username()
 	p.password, _ = u.User.Password()
-	if p.at, err = parseURLHost(u.Host, usual); err == nil {
+	if p.at, err = parseURLHost(u.Host, urlKind{port: usual}); err == nil {
 		err = hostMissing(Address{Name: p.at.Name + ipText(p.at.IP)})
 	}
 	if err == nil && p.at.Port == 0 {

@@ -25,6 +25,7 @@ var registry = struct {
 	"tls":  newTLS,
 	"ws":   newWebSocket,
 	"wss":  newWebSocketTLS,
+	"quic": newQUIC,
 }}
 
 // steps are the words that begin something else in the text of a route.

@@ -158,8 +158,10 @@ func TestTakesNoMore(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				testkit.Write(t, n, "!") // by which a stream of QUIC shows itself
 				f = testkit.Within(t, links, "the link")
 				testkit.Hurry(t, n, f)
+				testkit.Expect(t, io.LimitReader(f, 1), "!")
 				return n, f
 			}
 			n, f := dial(old)
@@ -171,6 +173,7 @@ func TestTakesNoMore(t *testing.T) {
 					return false
 				}
 				defer func() { _ = n.Close() }()
+				_, _ = n.Write([]byte("!"))
 				refused := make(chan struct{})
 				go func() {
 					defer close(refused)
@@ -277,7 +280,9 @@ func TestTLSIsAdmitted(t *testing.T) {
 	}
 }
 
-var secured = []string{"tls://127.0.0.1:0", "ws://127.0.0.1:0/sp", "wss://127.0.0.1:0/sp"}
+var secured = []string{
+	"tls://127.0.0.1:0", "ws://127.0.0.1:0/sp", "wss://127.0.0.1:0/sp", "quic://127.0.0.1:0",
+}
 
 func eachSecured(t *testing.T, test func(t *testing.T, dial func() pair)) {
 	for _, text := range secured {
@@ -384,6 +389,16 @@ func TestSecuredTransfer(t *testing.T) {
 // What waits for a reset is told of one, and not of the own end.
 func TestSecuredAwaitReset(t *testing.T) {
 	eachSecured(t, func(t *testing.T, dial func() pair) {
+		p := dial()
+		testkit.Write(t, p.far, "x") // which does not end the waiting
+		var waits sync.WaitGroup
+		late := make(chan error, 1)
+		waits.Go(func() { late <- netio.AwaitReset(p.near) })
+		_ = p.near.SetReadDeadline(time.Unix(1, 0))
+		if err := testkit.Within(t, late, "the deadline"); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("at a deadline: %v", err)
+		}
+		waits.Wait()
 		for _, resets := range []bool{true, false} {
 			p := dial()
 			if err := p.far.CloseWrite(); err != nil {

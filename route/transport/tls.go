@@ -154,8 +154,14 @@ func handshakeError(err error) error {
 
 // dialedAs is a with which of its host's addresses somebody is at.
 func dialedAs(a Address, peer net.Addr) Address {
-	if t, ok := peer.(*net.TCPAddr); ok && a.IsNamed() {
-		a.IP = plain(t.AddrPort().Addr())
+	if !a.IsNamed() {
+		return a
+	}
+	switch at := peer.(type) {
+	case *net.TCPAddr:
+		a.IP = plain(at.AddrPort().Addr())
+	case *net.UDPAddr:
+		a.IP = plain(at.AddrPort().Addr())
 	}
 	return a
 }

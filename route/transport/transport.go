@@ -82,6 +82,10 @@ type Config struct {
 	// lets it be for all.
 	AdmitTLS func(peer net.Addr) error
 
+	// Secret is the node's own, and the same when it is started again: by it who has had a QUIC
+	// connection with it learns that this is gone. The zero value has nobody learn of that.
+	Secret [32]byte
+
 	// SocketMode is the mode of the files of Unix sockets that are listened at. 0 means
 	// DefaultSocketMode.
 	SocketMode fs.FileMode

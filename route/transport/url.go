@@ -12,13 +12,14 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
-// Addresses over TLS and WebSocket. Their text has two forms, where HOST is a name or an IP address
-// and the port may be left out if it is the usual one:
+// Addresses over TLS, WebSocket and QUIC. Their text has two forms, where HOST is a name or an IP
+// address and the port may be left out if it is the usual one:
 //
 //	short                    long
 //	tls://HOST:443           /dnsaddr/HOST/tcp/443/tls
 //	wss://HOST:443/PATH      /dnsaddr/HOST/tcp/443/wss/PATH
 //	ws://HOST:80/PATH        /dnsaddr/HOST/tcp/80/ws/PATH
+//	quic://HOST:PORT         /dnsaddr/HOST/udp/PORT/quic-v1
 //
 // with /ip4/ or /ip6/ in place of /dnsaddr/ for an IP address, and with PATH escaped in the long
 // form. Without a path it is empty, and nothing stands behind the last slash.
@@ -26,14 +27,17 @@ import (
 // urlKind is what there is to know of such a kind of address.
 type urlKind struct {
 	scheme  string
-	port    uint16 // the usual one
+	port    uint16 // the usual one; 0 if there is none
 	hasPath bool
+	under   string // what it is over, and
+	step    string // what stands behind the port, in the long form
 }
 
 var urlKinds = map[wire.Kind]urlKind{
-	wire.TLS: {"tls", 443, false},
-	wire.WS:  {"ws", 80, true},
-	wire.WSS: {"wss", 443, true},
+	wire.TLS:  {"tls", 443, false, "tcp", "tls"},
+	wire.WS:   {"ws", 80, true, "tcp", "ws"},
+	wire.WSS:  {"wss", 443, true, "tcp", "wss"},
+	wire.QUIC: {"quic", 0, false, "udp", "quic-v1"},
 }
 
 // urlScheme returns the scheme of a kind, or "".
@@ -50,15 +54,15 @@ func urlKindOf(scheme string) (kind wire.Kind, ok bool) {
 	return 0, false
 }
 
-// IsURL tells whether text is an address over TLS or WebSocket, as far as its scheme says.
+// IsURL tells whether text is an address over TLS, WebSocket or QUIC, as far as its scheme says.
 func IsURL(text string) bool {
 	scheme, _, ok := strings.Cut(text, "://")
 	_, known := urlKindOf(scheme)
 	return ok && known
 }
 
-// parseURL reads tls://…, wss://… and ws://…. It reports false if text is of another form. Where
-// to listen may be without a host.
+// parseURL reads tls://…, wss://…, ws://… and quic://…. It reports false if text is of another
+// form. Where to listen may be without a host.
 func parseURL(text string) (a Address, ok bool, err error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	kind, known := urlKindOf(scheme)
@@ -72,9 +76,9 @@ func parseURL(text string) (a Address, ok bool, err error) {
 	}
 	if !k.hasPath && path != "" {
 		return a, true, fmt.Errorf("%s:// has no path, and what goes on from there is written in the "+
-			"long form: /dnsaddr/HOST/tcp/PORT/%[1]s/…", k.scheme)
+			"long form: /dnsaddr/HOST/%s/PORT/%s/…", k.scheme, k.under, k.step)
 	}
-	a, err = parseURLHost(at, k.port)
+	a, err = parseURLHost(at, k)
 	if err != nil {
 		return a, true, err
 	}
@@ -83,12 +87,15 @@ func parseURL(text string) (a Address, ok bool, err error) {
 }
 
 // parseURLHost reads HOST[:PORT].
-func parseURLHost(text string, usual uint16) (Address, error) {
+func parseURLHost(text string, k urlKind) (Address, error) {
 	if strings.Contains(text, "@") {
 		return Address{}, errors.New("a user has no place in an address: NAME@ stands in front of it")
 	}
 	if i := strings.LastIndexByte(text, ':'); i < 0 || strings.HasSuffix(text, "]") {
-		text += ":" + strconv.Itoa(int(usual))
+		if k.port == 0 {
+			return Address{}, fmt.Errorf("a port is missing: %s://%s:PORT", k.scheme, Printable(text))
+		}
+		text += ":" + strconv.Itoa(int(k.port))
 	}
 	return parseHostPort(text, "", 0)
 }
@@ -138,7 +145,7 @@ func hostMissing(a Address) error {
 func notSuchURL(scheme, rest string) error {
 	if strings.EqualFold(scheme, "udp") {
 		return errors.New("udp:// is where an inlet listens, or an outlet's target: links go over TCP, " +
-			"or what else this place takes")
+			"or over UDP as quic://")
 	}
 	instead := map[string]string{"http": "ws", "https": "wss", "ssl": "tls"}[strings.ToLower(scheme)]
 	if instead != "" {
@@ -156,8 +163,8 @@ func pathOf(a Address) string {
 	return ""
 }
 
-// beneath returns the TCP address that a is over. Where a says which of its host's addresses is
-// meant, that is it.
+// beneath returns the address of the socket that a is over, as one of TCP. Where a says which of
+// its host's addresses is meant, that is it.
 func beneath(a Address) Address {
 	name, ip := a.Host()
 	switch {
@@ -193,21 +200,27 @@ func formatURL(a Address) string {
 
 func formatURLStep(a Address) string {
 	a.IP = netip.Addr{}
-	step := FormatStep(beneath(a)) + "/" + urlScheme(a.Kind)
+	k := urlKinds[a.Kind]
+	step := formatHostStep(beneath(a), k.under) + "/" + k.step
 	if urlKinds[a.Kind].hasPath {
 		step += "/" + url.PathEscape(strings.TrimPrefix(pathOf(a), "/"))
 	}
 	return step
 }
 
-// parseURLStep reads what makes a TCP address one over TLS or WebSocket from the words behind it,
-// and returns how many it took.
-func parseURLStep(tcp Address, words []string) (a Address, took int, err error) {
-	if len(words) == 0 {
-		return tcp, 0, nil
+// parseURLStep reads what makes the address of a socket one over TLS, WebSocket or QUIC from the
+// words behind it, and returns how many it took. under is what kind of socket that is.
+func parseURLStep(tcp Address, under string, words []string) (a Address, took int, err error) {
+	kind := wire.Kind(0)
+	for of, k := range urlKinds {
+		if len(words) > 0 && k.step == words[0] && k.under == under {
+			kind = of
+		}
 	}
-	kind, ok := urlKindOf(words[0])
-	if !ok || words[0] != urlScheme(kind) {
+	switch {
+	case kind == 0 && under == "udp":
+		return tcp, 0, errOnlyQUIC
+	case kind == 0:
 		return tcp, 0, nil
 	}
 	if !urlKinds[kind].hasPath {
@@ -224,6 +237,8 @@ func parseURLStep(tcp Address, words []string) (a Address, took int, err error) 
 	a, err = withURL(tcp, kind, "/"+path)
 	return a, took, err
 }
+
+var errOnlyQUIC = errors.New("over UDP there is QUIC: /udp/PORT/quic-v1")
 
 // AtHost returns a, which is where somebody listens, with the host of tcp in place of its own.
 func AtHost(a, tcp Address) Address {
@@ -248,6 +263,9 @@ func IsEverywhere(a Address) bool {
 
 // OverTLS tells whether links to a are made over TLS.
 func OverTLS(a Address) bool { return a.Kind == wire.TLS || a.Kind == wire.WSS }
+
+// OverUDP tells whether links to a are made over UDP, which no proxy carries.
+func OverUDP(a Address) bool { return urlKinds[a.Kind].under == "udp" }
 
 // urlAddr is the address of one end of a connection over another one.
 type urlAddr struct {

@@ -21,6 +21,9 @@ func TestURL(t *testing.T) {
 		"ws://[::1]:8080/a/b":      {"ws://[::1]:8080/a/b", "/ip6/::1/tcp/8080/ws/a%2Fb"},
 		"ws://host/a%2fb//c@d":     {"ws://host/a%2fb//c@d", "/dnsaddr/host/tcp/80/ws/a%252fb%2F%2Fc@d"},
 		"wss://[::ffff:10.0.0.1]/": {"wss://10.0.0.1/", "/ip4/10.0.0.1/tcp/443/wss/"},
+		"quic://host:4433":         {"quic://host:4433", "/dnsaddr/host/udp/4433/quic-v1"},
+		"QUIC://10.0.0.1:443":      {"quic://10.0.0.1:443", "/ip4/10.0.0.1/udp/443/quic-v1"},
+		"quic://[2001:DB8::1]:1":   {"quic://[2001:db8::1]:1", "/ip6/2001:db8::1/udp/1/quic-v1"},
 	} {
 		a, err := Parse(text)
 		if err != nil {
@@ -66,6 +69,9 @@ func TestURLErrors(t *testing.T) {
 		"https://host/":                 "is wss://host/ meant?",
 		"ssl://host":                    "is tls://host meant?",
 		"ftp://host":                    "leave out ftp://",
+		"quic://host":                   "a port is missing: quic://host:PORT",
+		"quic://host:1/path":            "/dnsaddr/HOST/udp/PORT/quic-v1/",
+		"quic://:1":                     "a host name or address is missing",
 		"wss://h/" + long(wire.MaxHost): "at most",
 	} {
 		a, err := Parse(text)
@@ -76,7 +82,10 @@ func TestURLErrors(t *testing.T) {
 	if _, err := ParseTarget("wss://host/", ""); err == nil {
 		t.Error("a service is reached over a WebSocket")
 	}
-	for _, words := range []string{"dnsaddr/h/tcp/1/ws/%zz", "dnsaddr/h/tcp/1/ws/a%20b"} {
+	for _, words := range []string{
+		"dnsaddr/h/tcp/1/ws/%zz", "dnsaddr/h/tcp/1/ws/a%20b",
+		"dnsaddr/h/udp/1", "dnsaddr/h/udp/1/tls", "ip4/10.0.0.1/udp/1/quic",
+	} {
 		if a, _, err := ParseStep(strings.Split(words, "/")); err == nil {
 			t.Errorf("%s is %v", words, a)
 		}
