@@ -41,7 +41,7 @@ func outletCommand() *cli.Command {
 				Name: "target",
 				Usage: "the `SERVICE`: host:port, unix:PATH, tls://host:port, which is verified, " +
 					"udp://host:port, which is sent datagrams, - for stdin and stdout, or bench: for one " +
-					"that sp bench measures; no host is loopback; or several, but of datagrams, " +
+					"that sp bench measures; no host is loopback; or several, none of datagrams, " +
 					"each NAME=SERVICE, which are asked for by these names, or by NAME.name if the outlet " +
 					"has a --name; repeatable",
 			},

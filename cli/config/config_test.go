@@ -151,6 +151,9 @@ func TestValidate(t *testing.T) {
 		"datagrams among several": {"target", "only one", func(c *Config) {
 			c.Outlets[0].Target, c.Outlets[0].Targets = "", []string{"db=:5432,dns=udp://:53"}
 		}},
+		"datagrams twice": {"target", "only one", func(c *Config) {
+			c.Outlets[0].Target, c.Outlets[0].Targets = "", []string{"udp://:53", "udp://:54"}
+		}},
 		"datagrams by server name": {"sni", "only one", func(c *Config) {
 			c.Outlets[0].ServerNames = []string{"dns=udp://:53"}
 		}},

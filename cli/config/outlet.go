@@ -28,8 +28,8 @@ type Outlet struct {
 	Target string
 
 	// Targets are services of which inlets choose one, by its name: NAME=TARGET, several with commas
-	// between, each TARGET what Target may be but Stdio. The outlet is asked for by each NAME, or by
-	// NAME.Name where it has a Name. It has no Target then. Field "target".
+	// between, each TARGET what Target may be but Stdio and udp://host:port. The outlet is asked for
+	// by each NAME, or by NAME.Name where it has a Name. It has no Target then. Field "target".
 	Targets []string
 
 	// ServerNames are services of which clients of TLS choose one, by the server name that they ask

@@ -102,6 +102,9 @@ func parseNamed(field string, texts []string) (all []Target, err error) {
 				name = strings.ToLower(name)
 			}
 			switch {
+			case transport.IsUDP(where), transport.IsUDP(one):
+				return nil, fieldError(field, "{"+field+"} %q: a service of datagrams is an outlet's only "+
+					"one: have another outlet for it, with a name of its own", one)
 			case !named || !targetName.MatchString(name):
 				return nil, fieldError(field, "{"+field+"} %q is not NAME=TARGET: of several services each "+
 					"has a name of letters, digits, dots, dashes and underscores", one)
@@ -110,9 +113,6 @@ func parseNamed(field string, texts []string) (all []Target, err error) {
 			case where == Stdio:
 				return nil, fieldError(field, "{"+field+"} %q: stdin and stdout are there once, and "+
 					"a service of several is there for everybody", one)
-			case transport.IsUDP(where):
-				return nil, fieldError(field, "{"+field+"} %q: a service of datagrams is an outlet's only "+
-					"one: have another outlet for it, with a name of its own", one)
 			}
 			taken[name] = true
 			t := Target{Name: name, Text: where}
