@@ -25,7 +25,11 @@ const (
 	idleTimeout   = 2 * time.Minute  // for the next one: scrapes come once a minute, or more often
 	maxHeader     = 16 << 10         // bytes
 	maxLinks      = 64               // connections at once: the one that came first makes room
-	maxAtOnce     = 4                // requests that are answered at once; others are told to wait
+
+	// Requests for metrics, and pages, that are answered at once, and for profiles; others are told
+	// to wait. Whether the process is well is told to everybody at once.
+	maxAtOnce   = 4
+	maxProfiles = 1
 
 	// profileTimeout is tellTimeout where profiles may be asked for.
 	profileTimeout = 5 * time.Minute
@@ -106,10 +110,10 @@ var errNotReady = errors.New("not ready")
 // handler answers all requests. There is no other page, and no other method: nothing is changed by
 // who asks.
 func (c Config) handler() http.Handler {
-	all := http.NewServeMux()
+	all, told := http.NewServeMux(), http.NewServeMux()
 	if c.Page != nil {
-		all.Handle("GET /{$}", c.guarded(c.Page.ServeHTTP))
-		all.Handle("GET /page/", c.guarded(c.Page.ServeHTTP))
+		told.Handle("GET /{$}", c.guarded(c.Page.ServeHTTP))
+		told.Handle("GET /page/", c.guarded(c.Page.ServeHTTP))
 	}
 	all.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { tell(w, nil) })
 	all.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
@@ -119,28 +123,37 @@ func (c Config) handler() http.Handler {
 		}
 		tell(w, err)
 	})
-	all.Handle("GET /metrics", c.guarded(c.metrics))
+	told.Handle("GET /metrics", c.guarded(c.metrics))
+	all.Handle("/", atMost(maxAtOnce, told))
 	if c.Pprof {
-		all.Handle("GET /debug/pprof/", c.guarded(pprof.Index))
-		all.Handle("GET /debug/pprof/profile", c.guarded(pprof.Profile))
-		all.Handle("GET /debug/pprof/trace", c.guarded(pprof.Trace))
+		profiles := http.NewServeMux()
+		profiles.Handle("GET /debug/pprof/", c.guarded(pprof.Index))
+		profiles.Handle("GET /debug/pprof/profile", c.guarded(pprof.Profile))
+		profiles.Handle("GET /debug/pprof/trace", c.guarded(pprof.Trace))
+		all.Handle("/debug/pprof/", atMost(maxProfiles, profiles))
 	}
-	places := make(chan struct{}, maxAtOnce)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case places <- struct{}{}:
-			defer func() { <-places }()
-		default:
-			w.Header().Set("Retry-After", "1")
-			http.Error(w, "busy", http.StatusServiceUnavailable)
-			return
-		}
 		restrict(w.Header())
 		if err := c.mayAsk(r); err != nil {
 			http.Error(w, err.Error(), http.StatusForbidden)
 			return
 		}
 		all.ServeHTTP(w, r)
+	})
+}
+
+// atMost answers so many requests at once.
+func atMost(n int, h http.Handler) http.Handler {
+	places := make(chan struct{}, n)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case places <- struct{}{}:
+			defer func() { <-places }()
+			h.ServeHTTP(w, r)
+		default:
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, "busy", http.StatusServiceUnavailable)
+		}
 	})
 }
 

@@ -125,6 +125,37 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// Whoever asks for much is told to wait, and has nobody wait who asks whether the process is well.
+func TestBusy(t *testing.T) {
+	asked, answer := make(chan struct{}), make(chan struct{})
+	at := serve(t, Config{Pprof: true, More: func(func(metrics.Sample)) {
+		asked <- struct{}{}
+		<-answer
+	}})
+	codes := make(chan int, maxAtOnce)
+	for range maxAtOnce {
+		go func() {
+			code, _ := get(t, at+"/metrics", "")
+			codes <- code
+		}()
+		testkit.Within(t, asked, "the request")
+	}
+	for page, want := range map[string]int{
+		"/metrics": http.StatusServiceUnavailable, "/healthz": http.StatusOK, "/readyz": http.StatusOK,
+		"/debug/pprof/cmdline": http.StatusNotFound, "/debug/pprof/": http.StatusOK,
+	} {
+		if code, body := get(t, at+page, ""); code != want {
+			t.Errorf("%s: %d %s, want %d", page, code, body, want)
+		}
+	}
+	close(answer)
+	for range maxAtOnce {
+		if code := testkit.Within(t, codes, "the answer"); code != http.StatusOK {
+			t.Errorf("who has waited gets %d", code)
+		}
+	}
+}
+
 // Who holds all the connections that there may be, or says half a request on each, keeps nobody
 // out.
 func TestManyConnections(t *testing.T) {
