@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
-	"github.com/secureportal/sp/internal/replay"
 )
 
 // serveFlows answers flow hellos on l, one after the other. The kind of the first has been read.
@@ -166,7 +165,7 @@ func (e *Endpoint) acceptFlow(l *link) (*Flow, error) {
 	if err := f.first(); err != nil {
 		return f, err
 	}
-	if number == 0 || !used.Use(number) { // 0 is the control link's
+	if number == 0 || !used.use(number) { // 0 is the control link's
 		return f, ErrReplayed
 	}
 	l.resting.Store(f.receiving.ended) // true for an empty flow
@@ -182,7 +181,7 @@ func (e *Endpoint) acceptFlow(l *link) (*Flow, error) {
 }
 
 // lookUp returns the session that a hello names, and the keys of the flow.
-func (e *Endpoint) lookUp(id sessionID, number uint64) (*Session, flowKeys, *replay.Filter, error) {
+func (e *Endpoint) lookUp(id sessionID, number uint64) (*Session, flowKeys, *numbers, error) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	a, ok := e.epochs[id]

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
-	"github.com/secureportal/sp/internal/replay"
 	"github.com/secureportal/sp/noise"
 )
 
@@ -16,9 +15,9 @@ import (
 type epoch struct {
 	id     sessionID
 	secret *noise.Secret
-	resume resumeKey      // of its flows
-	flows  uint64         // initiator: numbers given out; guarded by keys
-	used   *replay.Filter // responder: numbers accepted
+	resume resumeKey // of its flows
+	flows  uint64    // initiator: numbers given out; guarded by keys
+	used   *numbers  // responder: of its flows
 }
 
 // epoch returns what the finished handshake agreed on, and forgets the rest.
@@ -31,7 +30,7 @@ func (h *handshake) epoch() (*epoch, error) {
 		id: secret.ID(sessionIDLabel), secret: secret, resume: secret.ID(resumeLabel),
 	}
 	if h.role == identity.Responder {
-		e.used = replay.NewFilter(flowsRemembered)
+		e.used = newNumbers()
 	}
 	h.noise.Forget()
 	return e, nil

@@ -555,39 +555,56 @@ func TestResumeOfNothing(t *testing.T) {
 }
 
 // A flow of which nothing had come to the far end when its link and its session were lost ends with
-// an error that says so, and its number counts as used from then on. What had come goes on.
+// an error that says so, and its number counts as used from then on. What had come goes on. It does
+// not matter how often the far end has to say so until the answer arrives.
 func TestNeverSeen(t *testing.T) {
-	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
-		s := p.mustSession()
-		seen, far := p.both(s, flows)
-		defer far.release()
-		p.plan = func(int) faultnet.Plan { return faultnet.Line(time.Hour, 0) }
-		unseen := p.open(s)
-		write(t, unseen, "is anybody there?")
-		synctest.Wait()
-		id := unseen.lasting.id
-		_, _, used, err := p.responder.lookUp(id.session, id.number)
-		if err != nil {
-			t.Fatal(err)
+	for name, lost := range map[string]int{"at once": 0, "after answers that were lost": 5} {
+		t.Run(name, func(t *testing.T) {
+			inSurvivingBubble(t, func(t *testing.T, p *peer) { p.neverSees(lost) })
+		})
+	}
+}
+
+func (p *peer) neverSees(lost int) {
+	t := p.t
+	handle, flows := accepted()
+	p.handle = handle
+	s := p.mustSession()
+	seen, far := p.both(s, flows)
+	defer far.release()
+	p.plan = func(int) faultnet.Plan { return faultnet.Line(time.Hour, 0) }
+	unseen := p.open(s)
+	write(t, unseen, "is anybody there?")
+	synctest.Wait()
+	id := unseen.lasting.id
+	_, _, used, err := p.responder.lookUp(id.session, id.number)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var links atomic.Int64
+	p.plan = func(int) faultnet.Plan {
+		if n := int(links.Add(1)); n < 2 || n > 1+lost { // the first one is the next session's
+			return nil
 		}
-		p.plan = nil
-		for _, k := range p.liveLinks() {
-			k.Cut()
-		}
-		if _, err := unseen.Read(make([]byte, 1)); !errors.Is(err, ErrNeverSeen) {
-			t.Errorf("%v, want %v", err, ErrNeverSeen)
-		}
-		if used.Use(id.number) {
-			t.Error("the flow may still come")
-		}
-		write(t, seen, "and you?")
-		expect(t, far, "and you?")
-		if len(flows) > 0 {
-			t.Error("the flow has come")
-		}
-	})
+		return faultnet.Plan{{
+			Kind: faultnet.Reset, Dir: faultnet.ServerToClient, Unit: faultnet.Byte, At: 1,
+		}}
+	}
+	for _, k := range p.liveLinks() {
+		k.Cut()
+		synctest.Wait() // the session goes first: the flow would be sent again on another link
+	}
+	if _, err := unseen.Read(make([]byte, 1)); !errors.Is(err, ErrNeverSeen) {
+		t.Errorf("%v, want %v", err, ErrNeverSeen)
+	}
+	if used.use(id.number) {
+		t.Error("the flow may still come")
+	}
+	write(t, seen, "and you?")
+	expect(t, far, "and you?")
+	if len(flows) > 0 {
+		t.Error("the flow has come")
+	}
 }
 
 // A new flow whose links only break, while its session lives, fails soon. One that the far end has

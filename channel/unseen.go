@@ -14,13 +14,48 @@ import (
 // accepted, says that this one is not among them, and accepts it from then on no more: so all that
 // was said in the flow may be said in another one.
 
+// numbers are those of an epoch's flows at the responder: accepted, or never to be. It is safe for
+// concurrent use.
+type numbers struct {
+	spent *replay.Filter
+
+	mu     sync.Mutex
+	unseen []uint64 // of those, which have never come; the first was said first
+}
+
+// unseenMost is how many of those are remembered.
+const unseenMost = 1024
+
+func newNumbers() *numbers { return &numbers{spent: replay.NewFilter(flowsRemembered)} }
+
+// use accepts a flow's number. It reports false if it never may be, or has been.
+func (n *numbers) use(number uint64) bool { return n.spent.Use(number) }
+
+// neverSeen tells whether a flow has never come, and has it never come from then on. Who asks again
+// has not got the answer: his link may have been lost with it.
+func (n *numbers) neverSeen(number uint64) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if slices.Contains(n.unseen, number) {
+		return true
+	}
+	if !n.spent.Use(number) {
+		return false
+	}
+	if len(n.unseen) >= unseenMost {
+		n.unseen = slices.Delete(n.unseen, 0, unseenMost/2)
+	}
+	n.unseen = append(n.unseen, number)
+	return true
+}
+
 // pastMost is how many epochs are remembered whose secrets have been forgotten.
 const pastMost = 1024
 
 // pastEpoch is what is remembered of one.
 type pastEpoch struct {
 	id     sessionID
-	used   *replay.Filter
+	used   *numbers
 	resume resumeKey
 	peer   identity.Identifier
 	name   string
@@ -102,5 +137,5 @@ func (e *Endpoint) neverSeen(s *Session, request []byte, on flowID) bool {
 	}
 	keys := lastingKeys{id, epoch.resume}
 	_, err := keys.readStand(request[flowIDSize:], identity.Initiator, on)
-	return err == nil && epoch.used.Use(id.number)
+	return err == nil && epoch.used.neverSeen(id.number)
 }
