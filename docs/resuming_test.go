@@ -129,7 +129,7 @@ func TestNotResumed(t *testing.T) {
 	unknown := before
 	unknown.number = 77
 	n.notResumed(&unknown, 7) // it has never come
-	n.notResumed(&unknown, 6) // and never will
+	n.notResumed(&unknown, 7) // and never will, however often that is asked
 	unknown = before
 	unknown.session[0] ^= 1
 	n.notResumed(&unknown, 6)
