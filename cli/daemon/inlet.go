@@ -62,8 +62,14 @@ func (i *inlet) start(ctx context.Context) error {
 	if err := i.redeem(ctx, to); err != nil {
 		return err
 	}
-	var socket net.Listener
-	if i.config.Listen != config.Stdio {
+	var socket net.Listener // nil for stdin and stdout, and while no path is open
+	switch {
+	case i.config.Listen == config.Stdio:
+	case i.config.ListenWhenReady:
+		if where.Port, err = i.tryListen(ctx, where); err != nil {
+			return err
+		}
+	default:
 		if socket, err = i.listen(ctx, where); err != nil {
 			return err
 		}
@@ -100,17 +106,16 @@ func (i *inlet) run(to []route.Route, socket net.Listener) {
 	i.tasks.Go(func() { i.paths.Run(i.working) })
 	follow := &homes.Inlet{Node: i.site.main.node, Routes: to, Paths: i.paths}
 	i.tasks.Go(func() { follow.Run(i.working) })
-	if socket == nil {
+	if i.config.Listen == config.Stdio {
 		go i.carryStdio() // end waits for served, but not for ever
+		return
+	}
+	if i.config.ListenWhenReady {
+		i.tasks.Go(i.serveWhenReady)
 		return
 	}
 	if at, ok := transport.ListensAt(socket); ok {
 		i.where.Port = at.Port
-	}
-	if i.config.ListenWhenReady {
-		_ = socket.Close() // it could listen, which is what had to be known
-		i.tasks.Go(i.serveWhenReady)
-		return
 	}
 	i.setSocket(socket)
 	i.accepts.Add(1)

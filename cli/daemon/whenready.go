@@ -74,6 +74,22 @@ func (i *inlet) serveWhenReady() {
 	}
 }
 
+// tryListen finds out whether the inlet can listen, and at which port, and listens no longer. That
+// is not left to the sockets that are held: one of those would go on to listen.
+func (i *inlet) tryListen(ctx context.Context, at transport.Address) (port uint16, err error) {
+	l, err := transport.ListenGuarded(ctx, at, transport.Config{SocketMode: i.site.base.SocketMode})
+	if transport.IsInUse(err) {
+		l, err = i.listen(ctx, at) // by a socket that is held for this inlet, if not by others
+	}
+	if err != nil {
+		return 0, err
+	}
+	if got, ok := transport.ListensAt(l); ok {
+		at.Port = got.Port
+	}
+	return at.Port, l.Close()
+}
+
 // listenAnew listens, unless the inlet takes nothing new any more.
 func (i *inlet) listenAnew() (net.Listener, error) {
 	ctx, cancel := context.WithTimeout(i.accepting, i.site.config.DialTime())
