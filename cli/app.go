@@ -119,6 +119,7 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			configCommand(),
 			identityCommand(),
 			credentialCommand(),
+			pairCommand(),
 			ticketCommand(),
 			sendCommand(),
 			pingCommand(),

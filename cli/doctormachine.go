@@ -92,8 +92,9 @@ func (d *doctor) examineKey() {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		d.warn("key file", advise(fmt.Errorf("there is none yet at %s: one is made on first use, and "+
-			"nobody trusts it yet", path), "copy the key file of the other machine there, if both are "+
-			"yours; or have the far end started with --allow and what sp identity show prints"))
+			"nobody trusts it yet", path), "introduce the two machines with sp pair; or copy the key "+
+			"file of the other one there, if both are yours; or have the far end started with --allow and "+
+			"what sp identity show prints"))
 		return
 	case err != nil:
 		d.fail("key file", err)

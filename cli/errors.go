@@ -118,7 +118,7 @@ func exitCode(err error) int {
 	case errors.As(err, &dial), errors.As(err, &foreign), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, context.DeadlineExceeded), errors.Is(err, channel.ErrCut),
 		errors.Is(err, channel.ErrMissedPongs), errors.Is(err, route.ErrNoAnswer), isTimeout(err),
-		errors.Is(err, errNoBench):
+		errors.Is(err, errNoBench), errors.Is(err, errNobodyMet):
 		return exitUnreachable
 	}
 	return exitFailed
@@ -186,7 +186,8 @@ func hintFor(err error) string {
 			"which sp identity show [FILE] prints; its log says why it refuses; if the key was rotated " +
 			"on another machine, copy the new key file here"
 	case errors.Is(err, trust.ErrNotTrusted):
-		return "name the far end's Identifier with --allow, if it is the one you mean"
+		return "name the far end's Identifier with --allow, if it is the one you mean; or introduce " +
+			"the two sides to each other with sp pair"
 	case errors.As(err, &dial):
 		return dialHint(dial)
 	case errors.As(err, &foreign), errors.Is(err, route.ErrMalformed):

@@ -26,6 +26,10 @@ const (
 // folder of its own, so that a process may read that, and not the key.
 func PublicPath() (string, error) { return inConfig(filepath.Join("public", "identity")) }
 
+// FriendsPath returns where a user's own friends are named, a line each: sp/public/friends beside
+// what [PublicPath] returns. It need not be there.
+func FriendsPath() (string, error) { return inConfig(filepath.Join("public", "friends")) }
+
 // PublishOwn publishes the Identifier of the user's own identity, and returns it. It does not read
 // the key, and so has only the key file's word for the Identifier: whoever can write that file
 // decides who the user is anyway. If the Identifier is zero there is none, and the error is

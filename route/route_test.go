@@ -2,6 +2,7 @@ package route
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"reflect"
 	"slices"
@@ -299,6 +300,22 @@ func TestStatusErrorText(t *testing.T) {
 		if got := e.Error(); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
+	}
+}
+
+// TestNoSetIsOrdinary: an inlet asks an outlet that goes by a name for its set of relays, which is
+// no trouble; to ask for what else is not there may be.
+func TestNoSetIsOrdinary(t *testing.T) {
+	for service, ordinary := range map[string]bool{
+		NodesName: true, "outlet": false, ForwardPrefix + NodesName: false, "": false,
+	} {
+		e := &StatusError{Code: wire.NoService, Reason: missing(service)}
+		if isOrdinary(fmt.Errorf("asked: %w", e)) != ordinary {
+			t.Errorf("%q: %v", service, !ordinary)
+		}
+	}
+	if (&StatusError{Code: wire.Busy, Reason: missing(NodesName)}).Ordinary() {
+		t.Error("a node that is busy is no trouble")
 	}
 }
 

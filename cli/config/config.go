@@ -56,6 +56,12 @@ func (c Config) HasRelayKey() bool {
 // names, beside its own.
 func (c Config) TrustsOwner() bool { return c.HasRelayKey() && !c.Node.Trust.namesAnybody() }
 
+// TrustsFriends tells whether the node trusts its user's friends, whom identity.FriendsPath names:
+// as it trusts the user's own identity, and only if that is what it has, or what its relay is for.
+func (c Config) TrustsFriends() bool {
+	return c.Node.Identity == "" && c.Node.Ticket == "" && !c.Node.Trust.namesAnybody()
+}
+
 // Validate returns nil, or the first thing that is wrong: a *FieldError where one field is.
 // It tells what cannot work whatever the machine; a port that is taken it does not see.
 func (c Config) Validate() error {

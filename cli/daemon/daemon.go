@@ -115,6 +115,9 @@ const (
 	// Idle is that no connection of an inlet or an outlet has been open for Config.IdleExit, as the
 	// daemon was started with it. It is of no portal.
 	Idle
+	// TicketSpent is that Peer has presented a ticket of the node's identity to its outlets, which is
+	// worth nothing any more, and is trusted or not. It is of no portal.
+	TicketSpent
 )
 
 // Event is something that has happened to a portal.
@@ -122,6 +125,7 @@ type Event struct {
 	Kind       EventKind
 	Config     string              // the name of the portal's configuration
 	Identifier identity.Identifier // the node's
+	Peer       identity.Identifier // of TicketSpent
 	Portal     PortalStatus
 	Err        error // of Ended: nil if the connection was carried to its end
 }

@@ -43,6 +43,9 @@ func (k *keptFolders) allow(c config.Config, files selfFiles) error {
 	}
 	t := c.Node.Trust
 	named := slices.Concat([]string{files.key}, c.Node.Credentials, t.AllowFiles, t.DenyFiles)
+	if files.friends != "" {
+		named = append(named, files.friends)
+	}
 	for _, folder := range confine.Folders(named...) {
 		if !isWithin(folder, k.read) {
 			return needsRestart("reading in %s", folder)

@@ -126,6 +126,9 @@ func newSite(
 	if s.owner != "" {
 		s.trustOwner()
 	}
+	if s.friends != "" {
+		s.trust.AllowLater = append(s.trust.AllowLater, s.friends)
+	}
 	if s.base, err = s.nodeConfig(); err != nil {
 		return nil, err
 	}
@@ -434,6 +437,9 @@ func (s *site) ticketSpent(spent trust.Spent) {
 	}
 	s.logger.Info(text, "serial", fmt.Sprintf("%x", spent.Ticket.Serial()),
 		"identifier", spent.By.Identifier(), "source", spent.By.Source)
+	s.notify(Event{
+		Kind: TicketSpent, Identifier: s.self.Identifier(), Peer: spent.By.Identifier(),
+	})
 }
 
 // leadsHere tells whether a ticket's route leads to one of the outlets, and not to another one

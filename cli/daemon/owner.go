@@ -16,19 +16,26 @@ type selfFiles struct {
 	// owner is the file that names its user, whom it trusts beside itself; empty if others are
 	// named. It need not be there yet.
 	owner string
+
+	// friends is the file that names its user's friends, whom it trusts as well; empty if others
+	// are named. It need not be there yet.
+	friends string
 }
 
 // filesOf returns what says who the node of a configuration is.
 func filesOf(c config.Config) (selfFiles, error) {
 	key, err := c.KeyFile()
-	var owner string
+	files := selfFiles{key: key}
 	if err == nil && c.TrustsOwner() {
-		owner, err = identity.PublicPath()
+		files.owner, err = identity.PublicPath()
+	}
+	if err == nil && c.TrustsFriends() {
+		files.friends, err = identity.FriendsPath()
 	}
 	if err != nil {
 		return selfFiles{}, &Error{Problem: NoKeyPlace, Err: err}
 	}
-	return selfFiles{key, owner}, nil
+	return files, nil
 }
 
 // trustOwner has the site trust its user's own identity beside its own, which only this user's
@@ -57,12 +64,19 @@ func (s *site) tryOwner() {
 	if s.owner == "" {
 		return
 	}
+	friends := s.main.policy.AllowedBy(s.friends)
 	owners := slices.DeleteFunc(s.main.policy.Allowed(), func(id identity.Identifier) bool {
-		return id == s.trust.Self
+		return id == s.trust.Self || slices.Contains(friends, id)
 	})
 	if len(owners) > 0 {
 		s.logger.Info("this user's own identity may claim names, since nobody else is named",
 			"identifier", owners[0], "file", s.owner)
+	}
+	if len(friends) > 0 {
+		s.logger.Info("this user's friends may claim names", "friends", len(friends),
+			"file", s.friends)
+	}
+	if len(owners)+len(friends) > 0 {
 		return
 	}
 	err := &Error{Problem: NoClaimants, Err: errors.New("nobody may claim a name yet")}

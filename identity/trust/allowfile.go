@@ -17,11 +17,27 @@ import (
 // apart by appending with one write; if both add the same identity it is there twice.
 var listMu sync.Mutex
 
-// addToAllowFile adds an identity to an allow file, with a comment of at most maxComment
+// MakeAllowFile makes an empty allow file, mode 0600, unless there is one. One that is there must
+// be a list, and one that can be added to.
+func MakeAllowFile(path string) error {
+	err := writeNew(path, nil)
+	if errors.Is(err, fs.ErrExist) {
+		err = checkList(path)
+	}
+	if err == nil {
+		err = atomicfile.Try(path)
+	}
+	if err != nil {
+		return fmt.Errorf("allow file %s: %w", path, atomicfile.WithoutPath(err))
+	}
+	return nil
+}
+
+// AddToAllowFile adds an identity to an allow file, with a comment of at most maxComment
 // bytes of printable text, or an empty one. What is in the file stays as it is. A file that
 // is not there is created, mode 0600; one that has an error in it is left alone. An
 // identity that is listed already is not added again, and that is no error.
-func addToAllowFile(path string, id identity.Identifier, comment string) error {
+func AddToAllowFile(path string, id identity.Identifier, comment string) error {
 	if id.IsZero() {
 		return fmt.Errorf("allow file %s: %w", path, errZero)
 	}

@@ -20,7 +20,7 @@ func TestAddToAllowFile(t *testing.T) {
 	path := filepath.Join(dir, "allow")
 	add := func(id identity.Identifier, comment, want string) {
 		t.Helper()
-		if err := addToAllowFile(path, id, comment); err != nil {
+		if err := AddToAllowFile(path, id, comment); err != nil {
 			t.Fatal(err)
 		}
 		if got := string(read(t, path)); got != want {
@@ -50,20 +50,20 @@ func TestAddToAllowFile(t *testing.T) {
 		"two\nlines": "comment", "\x1b[2J": "comment", strings.Repeat("x", 257): "comment",
 		"\xff": "comment",
 	} {
-		wantErr(t, addToAllowFile(path, a, comment), nil, want)
+		wantErr(t, AddToAllowFile(path, a, comment), nil, want)
 	}
-	wantErr(t, addToAllowFile(path, identity.Identifier{}, ""), errZero, "allow file")
+	wantErr(t, AddToAllowFile(path, identity.Identifier{}, ""), errZero, "allow file")
 	write(t, path, "nonsense\n")
-	wantErr(t, addToAllowFile(path, a, ""), nil, "line 1")
+	wantErr(t, AddToAllowFile(path, a, ""), nil, "line 1")
 	if got := string(read(t, path)); got != "nonsense\n" {
 		t.Errorf("a file with an error was changed: %q", got)
 	}
-	wantErr(t, addToAllowFile(dir, a, ""), atomicfile.ErrNotRegular, dir)
-	wantErr(t, addToAllowFile(filepath.Join(dir, "no", "allow"), a, ""), os.ErrNotExist,
+	wantErr(t, AddToAllowFile(dir, a, ""), atomicfile.ErrNotRegular, dir)
+	wantErr(t, AddToAllowFile(filepath.Join(dir, "no", "allow"), a, ""), os.ErrNotExist,
 		"allow file")
 	full := bytes.Repeat([]byte("#\n"), MaxListFile/2)
 	write(t, path, string(full))
-	wantErr(t, addToAllowFile(path, a, ""), nil, "more than 4194304")
+	wantErr(t, AddToAllowFile(path, a, ""), nil, "more than 4194304")
 }
 
 func TestAddToAllowFileConcurrent(t *testing.T) {
@@ -74,7 +74,7 @@ func TestAddToAllowFileConcurrent(t *testing.T) {
 		id := identity.Identifier{byte(i + 1)}
 		for range 2 {
 			wg.Go(func() {
-				if err := addToAllowFile(path, id, fmt.Sprint("number ", i)); err != nil {
+				if err := AddToAllowFile(path, id, fmt.Sprint("number ", i)); err != nil {
 					t.Error(err)
 				}
 			})
@@ -85,4 +85,20 @@ func TestAddToAllowFileConcurrent(t *testing.T) {
 	if err != nil || len(ids) != n || strings.Count(string(read(t, path)), "\n") != n {
 		t.Errorf("%d identities, %v, want %d:\n%s", len(ids), err, n, read(t, path))
 	}
+}
+
+// TestMakeAllowFile makes an empty list, leaves what is there, and tells what cannot be one.
+func TestMakeAllowFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "allow")
+	for _, want := range []string{"", "# mine\n"} {
+		if err := MakeAllowFile(path); err != nil || string(read(t, path)) != want {
+			t.Errorf("%q, %v", read(t, path), err)
+		}
+		write(t, path, "# mine\n")
+	}
+	write(t, path, "nonsense\n")
+	wantErr(t, MakeAllowFile(path), nil, "line 1")
+	wantErr(t, MakeAllowFile(dir), atomicfile.ErrNotRegular, dir)
+	wantErr(t, MakeAllowFile(filepath.Join(dir, "no", "allow")), os.ErrNotExist, "allow file")
 }

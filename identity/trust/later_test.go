@@ -111,4 +111,10 @@ func TestAllowed(t *testing.T) {
 	if len(all) != 2 || all[0].String() > all[1].String() || !p.Names(all[0]) || !p.Names(all[1]) {
 		t.Errorf("%v are allowed", all)
 	}
+	if by := p.AllowedBy(file); len(by) != 1 || by[0] != b.Identifier() {
+		t.Errorf("%v are allowed by the file", by)
+	}
+	if by := p.AllowedBy("elsewhere"); len(by) > 0 {
+		t.Errorf("%v are allowed by another one", by)
+	}
 }

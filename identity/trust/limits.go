@@ -14,7 +14,7 @@ const (
 	// MaxListLine is the length of a line of an allow or deny file, in bytes.
 	MaxListLine = 1024
 
-	// maxComment is the length of a comment addToAllowFile writes, in bytes.
+	// maxComment is the length of a comment AddToAllowFile writes, in bytes.
 	maxComment = 256
 
 	// MaxKnownHistories is the number of identities that [KnownHistories] remembers.

@@ -314,7 +314,7 @@ func TestPollAtIntervals(t *testing.T) {
 		}
 	}()
 	changed := s.Changed()
-	if err := addToAllowFile(s.allow, s.b.Identifier(), "b"); err != nil {
+	if err := AddToAllowFile(s.allow, s.b.Identifier(), "b"); err != nil {
 		t.Fatal(err)
 	}
 	select {

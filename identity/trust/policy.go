@@ -191,11 +191,28 @@ func (p *Policy) Names(id identity.Identifier) bool {
 
 // Allowed returns those who are named, and not denied, in order.
 func (p *Policy) Allowed() []identity.Identifier {
-	lists := p.lists.Load()
 	named := maps.Clone(p.allow)
-	for id := range lists.allow {
+	for id := range p.lists.Load().allow {
 		named[id] = true
 	}
+	return p.undenied(named)
+}
+
+// AllowedBy returns those whom a file of Config.AllowFiles or AllowLater names, and none before it,
+// and who are not denied, in order.
+func (p *Policy) AllowedBy(path string) []identity.Identifier {
+	named := make(map[identity.Identifier]bool)
+	for id, at := range p.lists.Load().allow {
+		if at.path == path {
+			named[id] = true
+		}
+	}
+	return p.undenied(named)
+}
+
+// undenied returns those of named who are not denied, in order. It takes named.
+func (p *Policy) undenied(named map[identity.Identifier]bool) []identity.Identifier {
+	lists := p.lists.Load()
 	maps.DeleteFunc(named, func(id identity.Identifier, _ bool) bool {
 		return p.denied(lists, id) != nil
 	})

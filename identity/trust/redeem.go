@@ -215,7 +215,7 @@ func (p *Policy) letIn(peer *identity.Peer, now time.Time) error {
 	}
 	p.tellSpent(peer, true)
 	comment := fmt.Sprintf("# ticket %x, redeemed %s", t.Serial(), now.UTC().Format(time.RFC3339))
-	if err := addToAllowFile(file, bearer, comment); err != nil {
+	if err := AddToAllowFile(file, bearer, comment); err != nil {
 		return fmt.Errorf("ticket %x: %w", t.Serial(), err)
 	}
 	return p.reloadAllowed()
