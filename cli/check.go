@@ -11,6 +11,8 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/cli/keyfile"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/textfile"
@@ -131,7 +133,27 @@ func (r *fileReader) checkFiles(portals []filePortal) {
 				}
 			}
 		}
+		for _, path := range friendsOf(p.config) {
+			if err := checkList(path); err != nil {
+				r.fault(keyfile.Faultf(p.table.Line(), "friends: %s", err), err)
+			}
+		}
 	}
+}
+
+// friendsOf returns the file of the friends that a node trusts, if there is one.
+func friendsOf(c config.Config) []string {
+	if !c.TrustsFriends() {
+		return nil
+	}
+	path, err := identity.FriendsPath()
+	if err == nil {
+		_, err = os.Stat(path)
+	}
+	if err != nil {
+		return nil
+	}
+	return []string{path}
 }
 
 func checkList(path string) error {

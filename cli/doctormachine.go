@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/control"
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/identity"
@@ -143,7 +144,9 @@ func (d *doctor) credential(file string, now time.Time) (*identity.Credential, e
 }
 
 func (d *doctor) examineLists() {
-	for _, file := range append(slices.Clone(d.config.Trust.AllowFiles), d.config.Trust.DenyFiles...) {
+	t, friends := d.config.Trust, friendsOf(config.Config{Node: d.config})
+	lists := slices.Concat(t.AllowFiles, t.DenyFiles, friends)
+	for _, file := range lists {
 		if err := checkList(file); err != nil {
 			d.fail("list", err)
 		} else {

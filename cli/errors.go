@@ -311,9 +311,10 @@ func problemHint(d *daemon.Error) string {
 		return "the ticket may be late, redeemed by another identity, or not one for this outlet, " +
 			"or the outlet has no --allow-file; its log says why: ask for a new one"
 	case daemon.NoClaimants:
-		return "name who may with --allow I…, which sp identity show prints on the outlet's machine; " +
-			"or --allow-anyone; or --identity FILE, if relay and outlets are to have the same key. An " +
-			"identity that this user gets on this machine may as well, from then on"
+		return "have the outlet's machine run what sp pair --one-way prints here; or name who may with " +
+			"--allow I…, which sp identity show prints there; or --allow-anyone; or --identity FILE, if " +
+			"relay and outlets are to have the same key. An identity that this user gets on this machine " +
+			"may as well, from then on"
 	case daemon.NeedsRestart:
 		return "restart the process; or start it with no-sandbox, if it is to change in every way"
 	case daemon.RelayFailed:

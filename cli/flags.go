@@ -88,7 +88,7 @@ func trustFlags() []cli.Flag {
 		&cli.StringSliceFlag{
 			Name: "allow", Category: whoCategory,
 			Usage: "trust the far end with this `IDENTIFIER`; repeatable; " +
-				"if nobody is named, only this side's own",
+				"if nobody is named, only this side's own and the friends of sp pair",
 		},
 		&cli.StringSliceFlag{
 			Name: "allow-file", Category: whoCategory, TakesFile: true,

@@ -167,15 +167,24 @@ func validTicket(text string, stdin *input) (*identity.Ticket, error) {
 		return nil, nil
 	}
 	t, err := readTicket(text, stdin)
+	if err == nil {
+		err = checkTicket(t)
+	}
 	if err != nil {
 		return nil, err
 	}
-	if err := t.VerifySignature(); err != nil {
-		return nil, invalid(err)
-	}
-	if !time.Now().Before(t.Expires()) {
-		err := fmt.Errorf("the ticket expired at %s", t.Expires().Format(time.RFC3339))
-		return nil, withHint(invalid(err), "ask for a new one")
-	}
 	return t, nil
+}
+
+// checkTicket tells why a ticket is not worth presenting, or returns nil.
+func checkTicket(t *identity.Ticket) error {
+	if err := t.VerifySignature(); err != nil {
+		return invalid(err)
+	}
+	if now := time.Now(); !now.Before(t.Expires()) {
+		err := fmt.Errorf("the ticket expired at %s, and here it is %s",
+			t.Expires().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+		return withHint(invalid(err), "ask for a new one, if this machine's clock is right")
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -22,6 +23,7 @@ import (
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/confine"
+	"github.com/secureportal/sp/internal/textfile"
 	"github.com/secureportal/sp/route"
 )
 
@@ -31,13 +33,18 @@ const (
 	// pairDrain is how long the end of the meeting may take to reach the other one.
 	pairDrain = 5 * time.Second
 
-	// pairNameBytes keep two pairings on one relay apart. The name is no secret.
+	// pairNameBytes keep two meetings on one relay apart. The name is no secret.
 	pairNameBytes = 8
-	pairPrefix    = "pair-"
-)
 
-// errNotPaired is the end of a meeting that was not about the code.
-var errNotPaired = errors.New("somebody who was trusted before has come in between")
+	// pairPrefix and pairOneWayPrefix begin the name that a meeting has in the route of its ticket,
+	// which is signed: that the ticket is for a meeting, and for which kind.
+	pairPrefix       = "pair-"
+	pairOneWayPrefix = "pair1-"
+
+	// pairCommandText is what stands before the code in the line that is printed.
+	pairCommandText = "sp pair "
+	codePrefix      = "sp-ticket-"
+)
 
 // errNobodyMet is the end of a code's time.
 var errNobodyMet = errors.New("the other side has not come")
@@ -53,10 +60,11 @@ func pairCommand() *cli.Command {
 		Description: "One side prints the command for the other, which can be used once. Then each " +
 			"side has the other\namong its user's friends, and prints the other's Identifier. Roles " +
 			"that name nobody else trust\nfriends as they trust their own identity: to reach what " +
-			"this user's outlets offer, and to be what\nthis user's inlets ask for. Whom that is too " +
-			"much for goes into an --allow-file of its own.",
+			"this user's outlets offer, to be what\nthis user's inlets ask for, to claim names on " +
+			"this user's relays, and to be forwarded by bridges.\nWhom that is too much for goes " +
+			"into an --allow-file of its own.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringSliceFlag{
+			&cli.StringFlag{
 				Name:  "relay",
 				Usage: "meet the other side at this relay: host:port or a `ROUTE` to it",
 			},
@@ -100,7 +108,7 @@ func withoutTrust(flags []cli.Flag) []cli.Flag {
 // pairing is how two sides meet, seen from one of them.
 type pairing struct {
 	call    *call
-	list    string // that the other side goes into
+	list    string // that the other side goes into; empty if it goes into none
 	options daemon.Options
 	node    config.Node
 
@@ -110,65 +118,89 @@ type pairing struct {
 
 func runPair(c *call) error {
 	p := &pairing{call: c, node: nodeConfig(c)}
-	var err error
-	if p.list, err = pairList(c); err != nil {
-		return err
+	offers := p.text("relay") != "" || p.text("listen") != ""
+	switch {
+	case len(c.args) > 0 && (offers || p.text("at") != ""):
+		return usage("a code to use, and --relay, --listen or --at to make one: which is it?")
+	case len(c.args) == 0 && !offers:
+		return usage("neither a code, nor --relay or --listen to make one")
+	case p.text("relay") != "" && p.text("listen") != "":
+		return usage("--relay and --listen: where do the two meet?")
+	case p.text("at") != "" && p.text("listen") == "":
+		return usage("--at stands without --listen")
 	}
+	var err error
 	if p.options, err = daemonOptions(c); err != nil {
 		return err
 	}
-	p.options.WriteIn = confine.Folders(p.list)
 	p.options.Stdio = func() net.Conn { return newStdio(strings.NewReader(""), io.Discard) }
 	p.node.Drain = pairDrain
-	offers := c.has("relay") || c.has("listen")
-	switch {
-	case len(c.args) > 0 && (offers || c.has("at")):
-		return usage("a code to use, and --relay, --listen or --at to make one: which is it?")
-	case len(c.args) > 0:
+	if len(c.args) > 0 {
 		return p.accept()
-	case !offers:
-		return usage("neither a code, nor --relay or --listen to make one")
-	case c.has("relay") && c.has("listen"):
-		return usage("--relay and --listen: where do the two meet?")
-	case c.has("at") && !c.has("listen"):
-		return usage("--at stands without --listen")
 	}
 	return p.offer()
 }
 
-// pairList returns which file the other side goes into.
-func pairList(c *call) (string, error) {
-	switch list := c.text("allow-file"); {
-	case list != "":
-		return list, nil
-	case c.text("identity") != "":
-		return "", withHint(usage("--identity stands without --allow-file"),
-			"friends are those of the user's own identity: name a file for others")
+// text is a flag's value on the command line. The variables that stand for these flags are meant
+// for roles, and would have a command fail that the other side has printed.
+func (p *pairing) text(flag string) string {
+	if p.call.given[flag] == 0 {
+		return ""
 	}
-	if err := identity.MakePublicFolder(); err != nil {
-		return "", err
-	}
-	return identity.FriendsPath()
+	return p.call.text(flag)
 }
 
-// offer prints a code, and waits for who has it.
+// findList finds out which file the other side goes into, and makes it if it is not there.
+func (p *pairing) findList() error {
+	p.list = p.text("allow-file")
+	switch {
+	case p.list != "":
+	case p.call.text("identity") != "":
+		return withHint(usage("--identity stands without --allow-file"),
+			"friends are those of the user's own identity: name a file for others")
+	default:
+		if err := identity.MakePublicFolder(); err != nil {
+			return err
+		}
+		var err error
+		if p.list, err = identity.FriendsPath(); err != nil {
+			return err
+		}
+	}
+	p.options.WriteIn = append(p.options.WriteIn, confine.Folders(p.list)...)
+	return trust.MakeAllowFile(p.list)
+}
+
+// offer prints a code, and waits for who has it. Nobody else gets in: the outlet's list is one that
+// only the code leads to, and whoever it names goes into the other one when all has gone well.
 func (p *pairing) offer() error {
-	if err := trust.MakeAllowFile(p.list); err != nil {
+	if err := p.findList(); err != nil {
 		return err
 	}
-	p.node.Trust.AllowFiles = []string{p.list}
-	name := make([]byte, pairNameBytes)
-	_, _ = rand.Read(name) // it never fails
+	prefix := pairPrefix
+	if p.call.yes("one-way") {
+		prefix = pairOneWayPrefix
+	}
+	random := make([]byte, pairNameBytes)
+	_, _ = rand.Read(random) // it never fails
 	out := config.Outlet{
 		Entrance: config.Entrance{
-			Listen: p.call.text("listen"), Relays: p.call.list("relay"),
-			Name: pairPrefix + hex.EncodeToString(name), NoWait: true,
+			Listen: p.text("listen"), Name: prefix + hex.EncodeToString(random), NoWait: true,
 		},
 		Target: config.Stdio,
+	}
+	if relay := p.text("relay"); relay != "" {
+		out.Relays = []string{relay}
 	}
 	if _, err := p.meetingPlace(out, daemon.Event{}); err != nil {
 		return err
 	}
+	door := filepath.Join(filepath.Dir(p.list), "."+out.Name)
+	if err := trust.MakeAllowFile(door); err != nil {
+		return err
+	}
+	defer func() { _ = trust.RemoveAllowFile(door) }() // what is left of it lets nobody in
+	p.node.Trust.AllowFiles = []string{door}
 	failed := make(chan error, 1)
 	p.options.Notify = func(e daemon.Event) {
 		switch e.Kind {
@@ -180,14 +212,14 @@ func (p *pairing) offer() error {
 			p.meets(e.Peer)
 		}
 	}
-	all := config.Config{Node: p.node, Outlets: []config.Outlet{out}}
-	if err := p.run(all, failed); err != nil {
+	err := p.run(config.Config{Node: p.node, Outlets: []config.Outlet{out}}, failed)
+	if other := p.met(); err != nil && !other.IsZero() {
+		return withHint(err, "%s has used the code, and has not ended well: it is not trusted", other)
+	}
+	if err != nil {
 		return err
 	}
-	if p.others().IsZero() {
-		return withHint(errNotPaired, "start again")
-	}
-	return p.sayPaired()
+	return p.keepPaired()
 }
 
 // sayCode prints the command for the other side.
@@ -205,11 +237,7 @@ func (p *pairing) sayCode(out config.Outlet, e daemon.Event) error {
 	if err != nil {
 		return err
 	}
-	flag := ""
-	if p.call.yes("one-way") {
-		flag = "--one-way "
-	}
-	say(p.call.stdout, "sp pair %s%s", flag, ticket)
+	say(p.call.stdout, "%s%s", pairCommandText, ticket)
 	say(p.call.stderr, "sp: hint: run that on the other machine within %v; until then it is a secret",
 		timeout)
 	return nil
@@ -217,7 +245,7 @@ func (p *pairing) sayCode(out config.Outlet, e daemon.Event) error {
 
 // meetingPlace returns the route to who offers a code.
 func (p *pairing) meetingPlace(out config.Outlet, e daemon.Event) (string, error) {
-	if at := p.call.text("at"); at != "" {
+	if at := p.text("at"); at != "" {
 		to, err := config.ParseRelay(at)
 		if err != nil {
 			return "", usage("--at %q is no address: host:port, or a route to it", at)
@@ -229,39 +257,84 @@ func (p *pairing) meetingPlace(out config.Outlet, e daemon.Event) (string, error
 
 // accept meets who has made a code.
 func (p *pairing) accept() error {
-	text, err := p.call.oneArgument("CODE")
+	ticket, err := p.readCode()
 	if err != nil {
 		return err
 	}
-	ticket, err := validTicket(text, p.call.stdin)
+	oneWay, err := meetingOf(ticket)
 	if err != nil {
 		return err
+	}
+	if !oneWay && !p.call.yes("one-way") {
+		if err := p.findList(); err != nil {
+			return err
+		}
 	}
 	if err := p.isAnother(ticket); err != nil {
 		return err
 	}
-	if !p.call.yes("one-way") {
-		if err := trust.MakeAllowFile(p.list); err != nil {
-			return err
-		}
-	}
 	p.meets(ticket.Issuer())
 	p.node.Ticket = ticket.String()
-	in := config.Inlet{Listen: config.Stdio, To: []string{ticket.Route()}, NoWait: true}
 	p.options.Notify = func(daemon.Event) {}
+	in := config.Inlet{Listen: config.Stdio, To: []string{ticket.Route()}, NoWait: true}
 	all := config.Config{Node: p.node, Inlets: []config.Inlet{in}}
 	if err := p.run(all, nil); err != nil {
 		return err
 	}
-	if p.call.yes("one-way") {
-		say(p.call.stdout, "%s", ticket.Issuer())
-		return nil
+	return p.keepPaired()
+}
+
+// readCode reads the code from what a user has given: the code, or a file or stdin with the line
+// that was printed. Who pipes that has the pipe open until the two have met.
+func (p *pairing) readCode() (*identity.Ticket, error) {
+	text, err := p.call.oneArgument("CODE")
+	if err != nil {
+		return nil, err
 	}
-	comment := "# paired " + time.Now().UTC().Format(time.RFC3339)
-	if err := trust.AddToAllowFile(p.list, ticket.Issuer(), comment); err != nil {
-		return err
+	switch {
+	case text == fromStdin:
+		var r io.Reader
+		if r, err = p.call.stdin.take("code"); err == nil {
+			text, err = bufio.NewReader(io.LimitReader(r, textfile.MaxSize)).ReadString('\n')
+		}
+		if errors.Is(err, io.EOF) {
+			err = nil
+		}
+	case !strings.HasPrefix(text, codePrefix):
+		if text, err = textfile.Read(text); err != nil {
+			err = fmt.Errorf("file %s: %w", p.call.args[0], err)
+		}
 	}
-	return p.sayPaired()
+	if err != nil {
+		return nil, fmt.Errorf("code: %w", err)
+	}
+	line, _, _ := strings.Cut(text, "\n")
+	line = strings.TrimPrefix(strings.TrimSpace(line), pairCommandText)
+	ticket, err := identity.ParseTicketText(line)
+	if err != nil {
+		return nil, invalid(err)
+	}
+	return ticket, checkTicket(ticket)
+}
+
+// meetingOf tells for which kind of meeting a ticket is.
+func meetingOf(ticket *identity.Ticket) (oneWay bool, err error) {
+	to, err := route.Parse(ticket.Route())
+	if err != nil {
+		return false, err
+	}
+	for _, a := range to {
+		name, named := strings.CutPrefix(a.Name, route.ForwardPrefix)
+		switch {
+		case !named || a.Kind != route.KindService:
+		case strings.HasPrefix(name, pairOneWayPrefix):
+			return true, nil
+		case strings.HasPrefix(name, pairPrefix):
+			return false, nil
+		}
+	}
+	return false, withHint(invalid(errors.New("that is a ticket, and no code of sp pair")),
+		"sp inlet --ticket takes it")
 }
 
 // isAnother refuses a code of this side's own identity.
@@ -291,23 +364,28 @@ func (p *pairing) meets(other identity.Identifier) {
 	p.other = other
 }
 
-func (p *pairing) others() identity.Identifier {
+func (p *pairing) met() identity.Identifier {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.other
 }
 
-// run runs what has one connection until that has ended, or nobody has come for long enough.
+// run runs what has one connection until that has ended well, or nobody has come for long enough.
 func (p *pairing) run(all config.Config, failed <-chan error) error {
 	timeout := p.call.duration("timeout")
 	nobody := fmt.Errorf("%w within %v", errNobodyMet, timeout)
 	ctx, cancel := context.WithTimeoutCause(p.call.ctx, timeout, nobody)
 	defer cancel()
-	over, end := context.WithCancelCause(ctx)
-	defer end(nil)
-	one := watchOne(&p.options, func() { end(nil) })
-	d, endStatus, err := startDaemon(p.call, []daemon.Named{{Config: all}}, p.options)
+	over, end := context.WithCancel(ctx)
+	defer end()
+	one := watchOne(&p.options, end)
+	bounded := *p.call
+	bounded.ctx = ctx
+	d, endStatus, err := startDaemon(&bounded, []daemon.Named{{Config: all}}, p.options)
 	if err != nil {
+		if p.call.ctx.Err() == nil && ctx.Err() != nil {
+			return nobody
+		}
 		return err
 	}
 	defer endStatus()
@@ -319,8 +397,8 @@ func (p *pairing) run(all config.Config, failed <-chan error) error {
 	if p.call.ctx.Err() != nil {
 		return errors.Join(d.Close(), daemon.ErrStopped)
 	}
-	if cause := context.Cause(ctx); cause != nil {
-		return errors.Join(cause, d.Close())
+	if ctx.Err() != nil {
+		return errors.Join(context.Cause(ctx), d.Close())
 	}
 	if err := d.Shutdown(); err != nil {
 		return err
@@ -328,13 +406,24 @@ func (p *pairing) run(all config.Config, failed <-chan error) error {
 	return one.result(false)
 }
 
-// sayPaired prints who the other side is, and where that stands.
-func (p *pairing) sayPaired() error {
+// keepPaired writes down who the other side is, and says it.
+func (p *pairing) keepPaired() error {
+	other := p.met()
+	if p.list != "" {
+		comment := "# paired " + time.Now().UTC().Format(time.RFC3339)
+		if err := trust.AddToAllowFile(p.list, other, comment); err != nil {
+			return err
+		}
+	}
+	say(p.call.stdout, "%s", other)
+	if p.list == "" {
+		say(p.call.stderr, "sp: hint: it trusts this side now; this side does not trust it")
+		return nil
+	}
 	list := p.list
 	if path, err := filepath.Abs(list); err == nil {
 		list = path
 	}
-	say(p.call.stdout, "%s", p.others())
 	say(p.call.stderr, "sp: hint: %s has it: whoever is taken out of there is not trusted any more",
 		list)
 	return nil

@@ -428,6 +428,9 @@ func (r *fileReader) readTable(p *filePortal, t keyfile.Table, top map[string]ke
 		p.keys["name"] = t.At("name", t.Name)
 	}
 	p.config = r.check(p)
+	if allow, ok := p.keys["allow"]; ok && len(listOf(allow)) == 0 {
+		p.config.Node.Trust.NoFriends = true
+	}
 }
 
 func hasValues(k keyfile.Key) bool {

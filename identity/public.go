@@ -63,13 +63,18 @@ func MakePublicFolder() error {
 // publishOwn publishes id if path is the user's own key file. Where that cannot be, as in a home
 // that is read-only or in a process that has confined itself, it is left.
 func publishOwn(path string, id Identifier) {
-	own, err := ownPath()
-	if err != nil {
-		return
-	}
-	if path, err = filepath.Abs(path); err == nil && path == own {
+	if IsOwn(path) {
 		_ = publish(id)
 	}
+}
+
+// IsOwn tells whether a key file is the user's own: the one at [DefaultPath] without SP_IDENTITY.
+func IsOwn(path string) bool {
+	own, err := ownPath()
+	if err == nil {
+		path, err = filepath.Abs(path)
+	}
+	return err == nil && path == own
 }
 
 // publish has the public file name id, and nobody else be able to change it.

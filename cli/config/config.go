@@ -58,8 +58,14 @@ func (c Config) TrustsOwner() bool { return c.HasRelayKey() && !c.Node.Trust.nam
 
 // TrustsFriends tells whether the node trusts its user's friends, whom identity.FriendsPath names:
 // as it trusts the user's own identity, and only if that is what it has, or what its relay is for.
+// Nobody has friends where a key's place is given by SP_IDENTITY, or there is no place for either.
 func (c Config) TrustsFriends() bool {
-	return c.Node.Identity == "" && c.Node.Ticket == "" && !c.Node.Trust.namesAnybody()
+	t := c.Node.Trust
+	if c.Node.Identity != "" || c.Node.Ticket != "" || t.NoFriends || t.namesAnybody() {
+		return false
+	}
+	key, err := identity.DefaultPath()
+	return c.HasRelayKey() || err == nil && identity.IsOwn(key)
 }
 
 // Validate returns nil, or the first thing that is wrong: a *FieldError where one field is.

@@ -8,11 +8,16 @@ import (
 )
 
 // Trust says whom a node trusts. One of Allow, AllowFiles, AllowAnyone and Authorities is
-// enough to be trusted by. If none is set, only the node's own identity is trusted, and that of a
-// relay's user: see Config.TrustsOwner. If one is, these must be named as well.
+// enough to be trusted by. If none is set, only the node's own identity is trusted, that of a
+// relay's user, and the user's friends: see Config.TrustsOwner and Config.TrustsFriends. If one is,
+// these must be named as well.
 type Trust struct {
 	// Allow names identities that are trusted, each an Identifier. Field "allow".
 	Allow []string
+
+	// NoFriends has the user's friends not be trusted where the default is: a file of portals says it
+	// by an empty allow.
+	NoFriends bool
 
 	// AllowFiles are files that name them, one a line. They must exist, and are read again
 	// when they change. An outlet puts those who redeem a ticket into the first.

@@ -29,11 +29,11 @@ func filesOf(c config.Config) (selfFiles, error) {
 	if err == nil && c.TrustsOwner() {
 		files.owner, err = identity.PublicPath()
 	}
-	if err == nil && c.TrustsFriends() {
-		files.friends, err = identity.FriendsPath()
-	}
 	if err != nil {
 		return selfFiles{}, &Error{Problem: NoKeyPlace, Err: err}
+	}
+	if c.TrustsFriends() {
+		files.friends, _ = identity.FriendsPath() // where there is no place for them, there are none
 	}
 	return files, nil
 }

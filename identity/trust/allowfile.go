@@ -33,6 +33,12 @@ func MakeAllowFile(path string) error {
 	return nil
 }
 
+// RemoveAllowFile removes an allow file and what is remembered beside it of spent tickets. Who made
+// the file for a while calls it, when nothing reads it any more.
+func RemoveAllowFile(path string) error {
+	return errors.Join(os.RemoveAll(path+spentSuffix), os.Remove(path))
+}
+
 // AddToAllowFile adds an identity to an allow file, with a comment of at most maxComment
 // bytes of printable text, or an empty one. What is in the file stays as it is. A file that
 // is not there is created, mode 0600; one that has an error in it is left alone. An

@@ -25,7 +25,7 @@ func TestAllowLater(t *testing.T) {
 				return p.MightTrust(claimOf(peerOf(id)), anInlet, t0)
 			}
 			for _, id := range []*identity.Identity{a, b} {
-				wantErr(t, might(id), ErrNotTrusted, "not among the 0 allowed")
+				wantErr(t, might(id), ErrNotTrusted, "no other is allowed")
 			}
 			if err := might(me); err != nil {
 				t.Error(err)
@@ -82,7 +82,7 @@ func TestAllowLaterSpoilt(t *testing.T) {
 	}
 	for range 2 {
 		err := p.MightTrust(claimOf(peerOf(a)), anInlet, t0)
-		wantErr(t, err, ErrNotTrusted, "not among the 0 allowed")
+		wantErr(t, err, ErrNotTrusted, "no other is allowed")
 	}
 	wantErr(t, p.Poll(), atomicfile.ErrOthersWrite, "allow file "+path)
 	if _, err := NewPolicy(config); err == nil {

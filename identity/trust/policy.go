@@ -290,7 +290,7 @@ func (p *Policy) asMember(
 // notNamed is the reason for refusing who is in no list; nil if there are none.
 func (p *Policy) notNamed(lists *lists) error {
 	switch {
-	case !p.self.IsZero() && len(p.allowFiles) > 0:
+	case !p.self.IsZero() && len(lists.allow) > 0:
 		return fmt.Errorf("not our own identity, and not among the %d allowed", len(lists.allow))
 	case !p.self.IsZero():
 		return errors.New("not our own identity, and no other is allowed")
