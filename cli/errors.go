@@ -25,7 +25,7 @@ import (
 	"github.com/secureportal/sp/route/transport"
 )
 
-// Exit codes, also in the help and in the README.
+// Exit codes, also in the help and in docs/guide.md.
 const (
 	exitDone        = 0
 	exitFailed      = 1

@@ -65,6 +65,29 @@ func tryExamples(t *testing.T, path string) {
 
 // parseOnly reads a command line as far as its command begins to do something.
 func parseOnly(t *testing.T, words []string) error {
+	return parseWith(t, words, func(call *call) error {
+		for _, to := range call.list("to") {
+			_, to, named := strings.Cut(to, "=")
+			if !named {
+				continue
+			}
+			if _, err := route.Parse(to); err != nil {
+				return err
+			}
+		}
+		if call.has("relay") {
+			for _, relay := range append(call.list("relay"), call.text("relay")) {
+				if _, err := config.ParseRelay(strings.Trim(relay, "[]")); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	})
+}
+
+// parseWith is parseOnly with something else to look at.
+func parseWith(t *testing.T, words []string, look func(*call) error) error {
 	app := newApp(Build{}, strings.NewReader(""), new(bytes.Buffer), new(bytes.Buffer))
 	everyCommand(app.Commands, nil, func(_ string, c *cli.Command) {
 		if len(c.Subcommands) > 0 {
@@ -75,29 +98,16 @@ func parseOnly(t *testing.T, words []string) error {
 			if err := refuseStray(call, nil); err != nil {
 				return err
 			}
-			for _, to := range call.list("to") {
-				_, to, named := strings.Cut(to, "=")
-				if !named {
-					continue
-				}
-				if _, err := route.Parse(to); err != nil {
-					return err
-				}
-			}
-			if call.has("relay") {
-				for _, relay := range append(call.list("relay"), call.text("relay")) {
-					if _, err := config.ParseRelay(strings.Trim(relay, "[]")); err != nil {
-						return err
-					}
-				}
-			}
-			return nil
+			return look(call)
 		}
 	})
 	return runApp(t.Context(), app, words)
 }
 
-const readme = "../README.md"
+const (
+	readme = "../README.md"
+	guide  = "../docs/guide.md"
+)
 
 func contents(t *testing.T, path string) string {
 	t.Helper()
@@ -110,12 +120,12 @@ func contents(t *testing.T, path string) string {
 
 func squeezed(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-// TestTopicExitCodes has sp help exit-codes say what the README does.
+// TestTopicExitCodes has sp help exit-codes say what the guide does.
 func TestTopicExitCodes(t *testing.T) {
 	rows := regexp.MustCompile(`(?m)^\| ([0-9]) \| (.*) \|$`).FindAllStringSubmatch(
-		contents(t, readme), -1)
+		contents(t, guide), -1)
 	if len(rows) != 6 {
-		t.Fatalf("the README has %d exit codes", len(rows))
+		t.Fatalf("the guide has %d exit codes", len(rows))
 	}
 	topic := squeezed(topicText("exit-codes"))
 	for _, row := range rows {
@@ -167,7 +177,7 @@ func TestTopicTrust(t *testing.T) {
 			known["--"+f.Names()[0]] = true
 		}
 	})
-	_, section, _ := strings.Cut(contents(t, readme), "## Who is trusted")
+	_, section, _ := strings.Cut(contents(t, guide), "## Who is trusted")
 	section, _, _ = strings.Cut(section, "\n## ")
 	for _, flag := range flagInText.FindAllString(text, -1) {
 		if !known[flag] {
@@ -176,7 +186,7 @@ func TestTopicTrust(t *testing.T) {
 		said := strings.Contains(section, flag) || flag == "--seen" || flag == "--to" ||
 			flag == "--private"
 		if !said {
-			t.Errorf("the README says nothing of %s", flag)
+			t.Errorf("the guide says nothing of %s", flag)
 		}
 	}
 }

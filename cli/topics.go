@@ -8,8 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-// topicTexts are what sp help TOPIC prints. The README and the documents say the same, which is
-// tested.
+// topicTexts are what sp help TOPIC prints. docs/guide.md says the same, which is tested.
 //
 //go:embed topics/*.txt
 var topicTexts embed.FS
