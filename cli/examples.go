@@ -27,7 +27,8 @@ var examples = map[string][]string{
 	"relay": {
 		"sp relay --listen :4000 --allow " + exampleIdentifier,
 		"sp relay --listen :4000 --listen wss://:443/sp --tls-cert cert.pem --tls-key key.pem",
-		"sp relay --listen :4000 --set other.example.com:4000 --advertise here.example.com:4000",
+		"sp relay --listen :4000 --set other.example.com:4000 --advertise here.example.com:4000 " +
+			"--relay-identity " + exampleIdentifier,
 	},
 	"bridge": {"sp bridge --listen :8000 --next inside.example.com:7000"},
 	"run": {

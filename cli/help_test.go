@@ -10,7 +10,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/route"
 )
 
@@ -57,36 +56,14 @@ func tryExamples(t *testing.T, path string) {
 		if !strings.HasPrefix(example+" ", strings.TrimSpace("sp "+path)+" ") {
 			t.Errorf("%q is not of sp %s", example, path)
 		}
-		if err := parseOnly(t, strings.Fields(example)); err != nil {
+		if err := parseWith(t, strings.Fields(example), isValid); err != nil {
 			t.Errorf("%q: %v", example, err)
 		}
 	}
 }
 
-// parseOnly reads a command line as far as its command begins to do something.
-func parseOnly(t *testing.T, words []string) error {
-	return parseWith(t, words, func(call *call) error {
-		for _, to := range call.list("to") {
-			_, to, named := strings.Cut(to, "=")
-			if !named {
-				continue
-			}
-			if _, err := route.Parse(to); err != nil {
-				return err
-			}
-		}
-		if call.has("relay") {
-			for _, relay := range append(call.list("relay"), call.text("relay")) {
-				if _, err := config.ParseRelay(strings.Trim(relay, "[]")); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-}
-
-// parseWith is parseOnly with something else to look at.
+// parseWith reads a command line as far as its command begins to do something, and has that looked
+// at.
 func parseWith(t *testing.T, words []string, look func(*call) error) error {
 	app := newApp(Build{}, strings.NewReader(""), new(bytes.Buffer), new(bytes.Buffer))
 	everyCommand(app.Commands, nil, func(_ string, c *cli.Command) {

@@ -325,13 +325,19 @@ func isValid(c *call) error {
 	case "run":
 		_, err := readRunPlan(c)
 		return err
+	case "pair":
+		if relay := c.text("relay"); relay != "" {
+			_, err := config.ParseRelay(relay)
+			return err
+		}
 	case "ping", "trace", "route", "wait", "bench", "send", "doctor":
 		routes := append(c.list("to"), c.text("to"))
 		if name != "send" {
 			routes = append(routes, c.args...)
 		}
 		for _, text := range routes {
-			if text = strings.TrimPrefix(text, "udp://"); text == "" || text == fromStdin {
+			if text = strings.TrimPrefix(text, "udp://"); text == "" || text == "[]" ||
+				text == fromStdin {
 				continue
 			}
 			if _, err := route.Parse(text); err != nil {
