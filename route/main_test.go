@@ -19,7 +19,10 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	answerSoonest = time.Second
+	goleak.VerifyTestMain(m)
+}
 
 func svc(name string) wire.Address { return wire.Address{Kind: wire.Service, Name: name} }
 
