@@ -38,7 +38,7 @@ func (w world) config(t testing.TB) Config {
 	t.Helper()
 	trust := testkit.Trusting(t, w.id)
 	return Config{
-		Channel: channel.Config{Identity: w.id, Trust: trust},
+		Channel: channel.Config{Identity: w.id, Trust: trust, HandshakeTimeout: testkit.Patience},
 		Logger:  slog.New(slog.DiscardHandler),
 	}
 }
