@@ -112,13 +112,8 @@ func TestAwaitReset(t *testing.T) {
 					if err := test.act(responder); err != nil && event != "session end" {
 						t.Fatal(err)
 					}
-					select {
-					case err := <-awaited:
-						if !errors.Is(err, test.want) {
-							t.Fatalf("got %v", err)
-						}
-					case <-time.After(5 * time.Second):
-						t.Fatal("nothing happens")
+					if err := testkit.Within(t, awaited, "AwaitReset"); !errors.Is(err, test.want) {
+						t.Fatalf("got %v", err)
 					}
 				}
 			})

@@ -34,6 +34,7 @@ func anyName(string) error { return nil }
 func newPair(t testing.TB, a, b Config) *pair {
 	t.Helper()
 	p := &pair{served: make(chan error, 1000), accept: anyName, handle: echo}
+	unhurried(&a, &b)
 	var err error
 	if p.initiator, err = New(a); err != nil {
 		t.Fatal(err)

@@ -408,7 +408,7 @@ func TestEverythingAtOnce(t *testing.T) {
 	for name, end := range ends {
 		t.Run(name, func(t *testing.T) {
 			for i := range 5 {
-				l := newLab(t, nil)
+				l := newLab(t, unhurried)
 				s := l.session()
 				f := l.open(s)
 				var tasks sync.WaitGroup
@@ -456,7 +456,7 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
 // The keys of both directions change every 2^16 records, and nobody notices.
 func TestRatchet(t *testing.T) {
-	l := newLab(t, nil)
+	l := newLab(t, unhurried)
 	defer l.close()
 	handle, flows := accepted()
 	l.handle = handle

@@ -53,6 +53,11 @@ func suiteNamed(t testing.TB, name string) noise.Suite {
 	return s
 }
 
+// unhurried lets a handshake take as long as it may on a busy machine. In a bubble that is no time.
+func unhurried(a, b *Config) {
+	a.HandshakeTimeout, b.HandshakeTimeout = testkit.Patience, testkit.Patience
+}
+
 // newLab returns a lab of one identity at both ends, whose configs change may change.
 func newLab(t testing.TB, change func(a, b *Config)) *lab {
 	t.Helper()

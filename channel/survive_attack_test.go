@@ -77,11 +77,7 @@ func TestGiveUpWhileSendingAgain(t *testing.T) {
 		e.keepWhatFits()
 		close(done)
 	}()
-	select {
-	case <-done:
-	case <-time.After(10 * time.Second):
-		t.Fatal("it waits")
-	}
+	testkit.Within(t, done, "keepWhatFits")
 	e.keepWhatFits()
 	k.sent()
 	if gaveUp != 1 || k.held != 0 {

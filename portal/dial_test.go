@@ -88,8 +88,7 @@ func TestDialAndListen(t *testing.T) {
 func TestDialErrors(t *testing.T) {
 	id, other := testkit.NewIdentity(t), testkit.NewIdentity(t)
 	l := listenPortal(t, Options{Identity: id})
-	gone := testkit.Listen(t)
-	_ = gone.Close()
+	gone := testkit.Address(t)
 	o := Options{Identity: id, Logger: quiet()}
 	for name, test := range map[string]struct {
 		to      string
@@ -100,7 +99,7 @@ func TestDialErrors(t *testing.T) {
 		"no channel": {"/ip4/127.0.0.1/tcp/1/service/outlet", o, func(err error) bool {
 			return errors.Is(err, ErrNoChannel)
 		}},
-		"nobody": {gone.Addr().String(), o, func(err error) bool {
+		"nobody": {gone, o, func(err error) bool {
 			return errors.As(err, new(*route.DialError))
 		}},
 		"not trusted": {l.Route(), Options{Identity: other, Logger: quiet()}, func(err error) bool {

@@ -134,7 +134,10 @@ func newTunnel(t testing.TB, change ...func(i *Inlet, o *Outlet)) *tunnel {
 func newNode(t testing.TB, id *identity.Identity) *route.Node {
 	t.Helper()
 	n, err := route.NewNode(route.Config{
-		Channel: channel.Config{Identity: id, Trust: testkit.Trusting(t, id)}, Logger: quiet(),
+		Channel: channel.Config{
+			Identity: id, Trust: testkit.Trusting(t, id), HandshakeTimeout: testkit.Patience,
+		},
+		Logger: quiet(),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -221,9 +222,7 @@ func TestEndsWithItsNodeAfterHalfClose(t *testing.T) {
 func TestTargetRefuses(t *testing.T) {
 	for name, address := range map[string]func(t *testing.T) net.Addr{
 		"tcp": func(t *testing.T) net.Addr {
-			l := testkit.Listen(t)
-			_ = l.Close()
-			return l.Addr()
+			return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(testkit.Address(t)))
 		},
 		"unix": func(t *testing.T) net.Addr {
 			return &net.UnixAddr{Net: "unix", Name: filepath.Join(t.TempDir(), "none")}
@@ -238,7 +237,8 @@ func TestTargetRefuses(t *testing.T) {
 			if got := p.log.String(); strings.Count(got, "the target refused the connection") != 2 {
 				t.Errorf("the inlet's log does not say why, each time:\n%s", got)
 			}
-			if err := p.inlet.Probe(testkit.Context(t), p.route()); err != nil {
+			probe := func() error { return p.inlet.Probe(testkit.Context(t), p.route()) }
+			if err := testkit.Patiently(t, probe); err != nil {
 				t.Errorf("the session is lost: %v", err)
 			}
 		})

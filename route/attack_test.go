@@ -94,8 +94,12 @@ func TestSwallowedProbe(t *testing.T) {
 			tasks.Go(func() { _ = netio.Join(netio.Wrap(c), netio.Wrap(d)) })
 		}
 	})
-	near := w.node(t, func(c *Config) { c.ConnectTimeout = 100 * time.Millisecond })
-	expectUp(t, failover(t, near, Route{box, secure(), svc(EchoName)}))
+	near := w.node(t, func(c *Config) { c.ConnectTimeout = time.Second })
+	f := failover(t, near, Route{box, secure(), svc(EchoName)})
+	if err := f.Await(testkit.Context(t)); err != nil {
+		t.Fatal(err)
+	}
+	expectUp(t, f)
 	_ = near.Close()
 }
 

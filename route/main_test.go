@@ -19,7 +19,10 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	answerSoonest = time.Second
+	goleak.VerifyTestMain(m)
+}
 
 func svc(name string) wire.Address { return wire.Address{Kind: wire.Service, Name: name} }
 
@@ -35,7 +38,7 @@ func (w world) config(t testing.TB) Config {
 	t.Helper()
 	trust := testkit.Trusting(t, w.id)
 	return Config{
-		Channel: channel.Config{Identity: w.id, Trust: trust},
+		Channel: channel.Config{Identity: w.id, Trust: trust, HandshakeTimeout: testkit.Patience},
 		Logger:  slog.New(slog.DiscardHandler),
 	}
 }

@@ -129,11 +129,14 @@ func TestProbe(t *testing.T) {
 	called := make(chan struct{}, 1)
 	far.Handle("svc", func(context.Context, *Request) error { called <- struct{}{}; return nil })
 	near := w.node(t)
+	probe := func(r Route) error {
+		return testkit.Patiently(t, func() error { return near.Probe(testkit.Context(t), r) })
+	}
 	for range 2 {
-		if err := near.Probe(testkit.Context(t), Route{at, secure(), svc("svc")}); err != nil {
+		if err := probe(Route{at, secure(), svc("svc")}); err != nil {
 			t.Error(err)
 		}
-		if err := near.Probe(testkit.Context(t), Route{at}); err != nil {
+		if err := probe(Route{at}); err != nil {
 			t.Errorf("the node itself: %v", err)
 		}
 	}

@@ -42,7 +42,8 @@ func TestResolver(t *testing.T) {
 		if got, err := ask(t, asker, Route{at, svc(name)}, ""); got != want || err != nil {
 			t.Errorf("%s: %q, %v", name, got, err)
 		}
-		if err := asker.Probe(testkit.Context(t), Route{at, svc(name)}); err != nil {
+		probe := func() error { return asker.Probe(testkit.Context(t), Route{at, svc(name)}) }
+		if err := testkit.Patiently(t, probe); err != nil {
 			t.Errorf("%s: asked whether it is there: %v", name, err)
 		}
 	}

@@ -114,6 +114,7 @@ func TestHelloCostsNoHandshake(t *testing.T) {
 	if err := l.initiate(e, "stranger"); err != nil {
 		t.Error(err)
 	}
+	began := time.Now()
 	c := l.link("another")
 	if _, err := c.Write(whole); err != nil {
 		t.Fatal(err)
@@ -121,7 +122,8 @@ func TestHelloCostsNoHandshake(t *testing.T) {
 	if _, err := io.ReadFull(c, make([]byte, 100)); err != nil {
 		t.Errorf("no answer to a whole message: %v", err)
 	}
-	if n := l.tokens("another"); n != 3 {
+	n := l.tokens("another")
+	if n < 3 || n > 3+int(time.Since(began).Seconds()) { // one comes back each second
 		t.Errorf("its source has %d tokens left, want 3 of 4", n)
 	}
 }
@@ -132,6 +134,7 @@ func TestHandshakesWithoutEnd(t *testing.T) {
 	t.Parallel()
 	l, e := newLeading(t, admission.Limits{HandshakeRate: 1, Relayed: 16})
 	whole := l.firstMessage(e)
+	began := time.Now()
 	var strangers []*Stream
 	for range 100 {
 		c := l.link("stranger")
@@ -149,7 +152,7 @@ func TestHandshakesWithoutEnd(t *testing.T) {
 			answered++
 		}
 	}
-	if answered > 8 || busy == 0 {
+	if most := 8 + int(time.Since(began).Seconds()); answered > most || busy == 0 {
 		t.Errorf("%d strangers are answered, and %d told to wait", answered, busy)
 	}
 	for n := range 4 {

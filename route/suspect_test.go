@@ -57,9 +57,7 @@ func silentPathIsLeft(t *testing.T, before bool) {
 		f.all()[0].maySuspect(time.Now())
 	}
 	expectUp(t, f)
-	if f.all()[0].isUp() {
-		t.Error("the silent path is up")
-	}
+	testkit.Eventually(t, "the silent path is down", func() bool { return !f.all()[0].isUp() })
 	expectUp(t, f)
 
 	hole.BlackHole(false)

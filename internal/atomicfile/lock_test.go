@@ -23,7 +23,7 @@ func TestLock(t *testing.T) {
 	for range people {
 		wg.Go(func() {
 			for range times {
-				unlock, err := Lock(path, time.Minute)
+				unlock, err := Lock(path, 3*time.Minute) // for 160 times on the disk
 				if err != nil {
 					t.Error(err)
 					return

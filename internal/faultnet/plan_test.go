@@ -101,6 +101,17 @@ func TestSeeds(t *testing.T) {
 		last)) {
 		t.Errorf("seed %d, logged %q", last, &tb.log)
 	}
+	tb = seedTB{}
+	func() {
+		defer func() {
+			if p := recover(); p != "stuck" || !strings.Contains(tb.log.String(), SeedVariable) {
+				t.Errorf("a panic: %v, logged %q", p, &tb.log)
+			}
+		}()
+		for range Seeds(&tb, 5) {
+			panic("stuck")
+		}
+	}()
 
 	t.Setenv(SeedVariable, "42")
 	if got := slices.Collect(Seeds(&seedTB{}, 9)); !reflect.DeepEqual(got, []uint64{42}) {

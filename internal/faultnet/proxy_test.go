@@ -17,9 +17,17 @@ import (
 //	dial() ── client ──▶ proxy ──▶ server ── accept()
 func through(t *testing.T, cfg ProxyConfig) (p *ProxyServer, dial func() (client, server conn)) {
 	t.Helper()
+	return throughAt(t, "127.0.0.1:0", cfg)
+}
+
+// throughAt is through, with where the proxy listens.
+func throughAt(
+	t *testing.T, at string, cfg ProxyConfig,
+) (p *ProxyServer, dial func() (client, server conn)) {
+	t.Helper()
 	ln := testkit.Listen(t)
 	var err error
-	if p, err = Proxy(context.Background(), "127.0.0.1:0", ln.Addr().String(), cfg); err != nil {
+	if p, err = Proxy(context.Background(), at, ln.Addr().String(), cfg); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { p.Close() })
@@ -166,6 +174,7 @@ func TestProxySwitches(t *testing.T) {
 	expectEnd(t, server, "", nil)
 	client.Close()
 	server.Close()
+	testkit.Eventually(t, "the link that was cut is over", func() bool { return len(p.Conns()) == 0 })
 
 	client, server = dial()
 	testkit.Eventually(t, "the link is up", func() bool { return len(p.Conns()) == 1 })
@@ -204,7 +213,8 @@ func TestProxyClose(t *testing.T) {
 		"", "blackhole c2s byte 0", "halfopen c2s byte 0", "delay c2s byte 0 for 1h",
 		"bandwidth c2s byte 0 rate 1", "reorder c2s byte 0 len 100",
 	}
-	p, dial := through(t, ProxyConfig{Plan: func(n int) Plan { return plan(t, plans[n]) }})
+	cfg := ProxyConfig{Plan: func(n int) Plan { return plan(t, plans[n]) }}
+	p, dial := throughAt(t, testkit.Address(t), cfg)
 	var clients []conn
 	for range plans {
 		client, _ := dial()

@@ -139,10 +139,14 @@ func Seeds(t TB, n int) iter.Seq[uint64] {
 
 // trySeed reports whether the test wants another seed.
 func trySeed(t TB, seed uint64, yield func(uint64) bool) bool {
-	defer func() { // FailNow leaves by way of here
-		if t.Failed() {
+	defer func() { // FailNow leaves by way of here, and so does a panic, as of a bubble that is stuck
+		p := recover()
+		if t.Failed() || p != nil {
 			t.Logf("failed with seed %d; replay: %s=%d go test -run '^%s$'", seed, SeedVariable,
 				seed, t.Name())
+		}
+		if p != nil {
+			panic(p)
 		}
 	}()
 	return yield(seed) && !t.Failed()

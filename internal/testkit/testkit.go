@@ -7,9 +7,11 @@ package testkit
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	mathrand "math/rand/v2"
 	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -56,6 +58,18 @@ func Eventually(t testing.TB, what string, condition func() bool) {
 			t.Fatalf("%s: not in time", what)
 		}
 	}
+}
+
+// Patiently does something again as long as no more is wrong than that it has not been done within
+// a limit in time that is not the test's: somebody may have stood still.
+func Patiently(t testing.TB, do func() error) (err error) {
+	t.Helper()
+	for until := time.Now().Add(Patience); time.Now().Before(until); {
+		if err = do(); !errors.Is(err, os.ErrDeadlineExceeded) {
+			break
+		}
+	}
+	return err
 }
 
 // Listen listens on loopback until the test ends. Whoever dials is connected, also if nobody

@@ -185,7 +185,16 @@ func TestPause(t *testing.T) {
 	c := client(t, port(l, "127.0.0.1"))
 	say(t, c, "x")
 	flow := accept(t, l)
+	began := time.Now()
 	_ = flow.Reset()
+	l.mu.Lock()
+	for _, f := range l.flows {
+		if f.till.Before(began.Add(failedPause)) {
+			t.Errorf("it is not heard for %v only", f.till.Sub(began))
+		}
+		f.till = time.Now().Add(testkit.Patience) // it may be long before the next one is there
+	}
+	l.mu.Unlock()
 	before := dropped[failed].Value()
 	say(t, c, "y")
 	testkit.Eventually(t, "it is dropped", func() bool { return dropped[failed].Value() > before })
@@ -201,7 +210,11 @@ func TestPause(t *testing.T) {
 // Close ends all flows in order, and leaves the address to others. AcceptNoMore leaves what there
 // is alone.
 func TestClose(t *testing.T) {
-	l := listen(t, "udp://:0", Config{})
+	_, nobodys, err := net.SplitHostPort(testkit.Address(t)) // nor does a socket get it by chance
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := listen(t, "udp://:"+nobodys, Config{})
 	c := client(t, port(l, "127.0.0.1"))
 	say(t, c, "x")
 	flow := accept(t, l)

@@ -80,7 +80,8 @@ func TestPassOn(t *testing.T) {
 	if got, err := ask(t, r.inlet, r.toOutlet, "hello"); got != "hello" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
-	if err := r.inlet.Probe(testkit.Context(t), r.toOutlet[:2]); err != nil {
+	probe := func() error { return r.inlet.Probe(testkit.Context(t), r.toOutlet[:2]) }
+	if err := testkit.Patiently(t, probe); err != nil {
 		t.Errorf("asked whether the name is there: %v", err)
 	}
 }
@@ -91,9 +92,7 @@ func TestPassOnToTheFirstThatHasIt(t *testing.T) {
 	r := newRelays(t)
 	other, without := r.listening(t)
 	NewServer(other, ServerConfig{})
-	gone := testkit.Listen(t)
-	goneAt := addressOf(gone)
-	_ = gone.Close()
+	goneAt := nowhere(t)
 	r.answer(Answer{Where: PassOn, Routes: []route.Route{{without}, {goneAt}, {r.homeAt}}})
 	if got, err := ask(t, r.inlet, r.toOutlet, "hello"); got != "hello" || err != nil {
 		t.Errorf("%q, %v", got, err)
@@ -178,9 +177,7 @@ func TestPassOnToTheWrongPlace(t *testing.T) {
 	wrong := impostor.node(t)
 	wrong.HandleBasics()
 	registered(t, &Client{Relay: route.Route{liarAt}, Name: "x", Dial: wrong, Serve: wrong})
-	gone := testkit.Listen(t)
-	goneAt := addressOf(gone)
-	_ = gone.Close()
+	goneAt := nowhere(t)
 	status := func(code wire.Code) func(error) bool {
 		return func(err error) bool {
 			var s *route.StatusError

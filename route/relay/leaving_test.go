@@ -2,15 +2,13 @@ package relay
 
 import (
 	"context"
-	"net"
-	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
-	"github.com/secureportal/sp/route/transport"
+	"github.com/secureportal/sp/wire"
 )
 
 // leaver is an outlet that has claimed a name, and something that somebody has open there.
@@ -123,18 +121,15 @@ func TestStay(t *testing.T) {
 func TestLeaveNothing(t *testing.T) {
 	t.Parallel()
 	silent := testkit.Listen(t)
-	shut := testkit.Listen(t)
-	_ = shut.Close()
-	for what, at := range map[string]net.Listener{
-		"the relay does not answer": silent, "the relay is not there": shut,
+	for what, at := range map[string]wire.Address{
+		"the relay does not answer": addressOf(silent), "the relay is not there": nowhere(t),
 	} {
 		t.Run(what, func(t *testing.T) {
 			l := &leaver{holders: newHolders(t), ended: make(chan struct{})}
 			c := l.process()
-			to := transport.FromAddrPort(netip.MustParseAddrPort(at.Addr().String()))
-			c.Relay, c.ClaimTimeout = route.Route{to}, time.Hour
+			c.Relay, c.ClaimTimeout = route.Route{at}, time.Hour
 			tries := make(chan struct{}, 1)
-			if at == shut {
+			if at != addressOf(silent) {
 				c.Failed = func(error) {
 					select {
 					case tries <- struct{}{}:
@@ -143,7 +138,7 @@ func TestLeaveNothing(t *testing.T) {
 				}
 			} else {
 				go func() {
-					if conn, err := at.Accept(); err == nil {
+					if conn, err := silent.Accept(); err == nil {
 						tries <- struct{}{}
 						defer conn.Close()
 						<-l.ended

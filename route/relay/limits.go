@@ -19,15 +19,19 @@ const (
 
 // Times of a relay.
 const (
+	standbyIdle   = time.Minute     // before a standby link more than a few is closed
+	standbyUnused = 5 * time.Minute // for which nobody has used a name, before all are
+	standbyTold   = 5 * time.Second // between telling the outlet so, and closing them
+	demandTimeout = 5 * time.Second // for the outlet's connection to take a demand
+	nodesTimeout  = 5 * time.Second // for somebody to take the list of nodes
+	leftAfter     = 5 * time.Second // for a process that has ended its session to come back
+	leftFor       = 5 * time.Minute // for which it is remembered that one has left
+)
+
+// What tests have more time for, on a busy machine.
+var (
 	standbyWait   = 500 * time.Millisecond // for a standby link, before the mux is used
-	standbyIdle   = time.Minute            // before a standby link more than a few is closed
-	standbyUnused = 5 * time.Minute        // for which nobody has used a name, before all are
-	standbyTold   = 5 * time.Second        // between telling the outlet so, and closing them
-	demandTimeout = 5 * time.Second        // for the outlet's connection to take a demand
-	nodesTimeout  = 5 * time.Second        // for somebody to take the list of nodes
 	holderTimeout = time.Second            // for who has a name to say that it is still there
-	leftAfter     = 5 * time.Second        // for a process that has ended its session to come back
-	leftFor       = 5 * time.Minute        // for which it is remembered that one has left
 )
 
 // standbyUnderWay is for how long a standby link may come after its lease has ended.

@@ -20,7 +20,10 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	standbyWait, holderTimeout = 3*time.Second, 3*time.Second
+	goleak.VerifyTestMain(m)
+}
 
 func svc(name string) wire.Address { return wire.Address{Kind: wire.Service, Name: name} }
 
@@ -36,7 +39,8 @@ func (w world) config(t testing.TB) route.Config {
 	t.Helper()
 	trust := testkit.Trusting(t, w.id)
 	return route.Config{
-		Channel: channel.Config{Identity: w.id, Trust: trust}, Logger: slog.New(slog.DiscardHandler),
+		Channel: channel.Config{Identity: w.id, Trust: trust, HandshakeTimeout: testkit.Patience},
+		Logger:  slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -84,6 +88,12 @@ func serve(t testing.TB, n *route.Node, l net.Listener) {
 
 func addressOf(l net.Listener) wire.Address {
 	return transport.FromAddrPort(netip.MustParseAddrPort(l.Addr().String()))
+}
+
+// nowhere returns an address where nobody listens.
+func nowhere(t testing.TB) wire.Address {
+	t.Helper()
+	return transport.FromAddrPort(netip.MustParseAddrPort(testkit.Address(t)))
 }
 
 // ask sends text over r, ends its direction, and returns all that comes back.

@@ -61,9 +61,7 @@ func TestStandbyLinksNobodyNeeds(t *testing.T) {
 		if n := len(kept()); n != fewStandby {
 			t.Errorf("%d are kept", n)
 		}
-		for _, p := range kept() {
-			p.giveUp()
-		}
+		r.parked.close()
 	})
 }
 

@@ -616,7 +616,7 @@ func TestDeadCarrier(t *testing.T) {
 	defer first.Close()
 	defer testkit.Within(t, links, "a link").Close()
 	w := near.made["ws"].(*webSocket)
-	w.lately, w.taken = 0, 50*time.Millisecond
+	w.lately, w.taken = 0, testkit.Patience
 	alive, err := near.Dial(testkit.Context(t), through)
 	if err != nil || alive.(*carried).by != first.(*carried).by {
 		t.Fatalf("a carrier that answers is not used: %v", err)
@@ -624,10 +624,17 @@ func TestDeadCarrier(t *testing.T) {
 	defer alive.Close()
 	defer testkit.Within(t, links, "a link").Close()
 	way.Conns()[0].BlackHole(true)
-	second, err := near.Dial(testkit.Context(t), through)
-	if err != nil {
-		t.Fatal(err)
-	}
+	w.taken = time.Second // also for a link on the other one, which a stall may cost it
+	var second Link
+	testkit.Eventually(t, "a link, in time", func() bool {
+		second, err = near.Dial(testkit.Context(t), through)
+		w.carriers.mu.Lock()
+		defer w.carriers.mu.Unlock()
+		if len(w.carriers.all) < 2 {
+			t.Fatalf("no carrier takes the place of the dead one: %v", err)
+		}
+		return err == nil
+	})
 	defer second.Close()
 	if second.(*carried).by == first.(*carried).by {
 		t.Error("the dead carrier is used")

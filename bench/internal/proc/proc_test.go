@@ -52,7 +52,7 @@ func TestSet(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	if line, err := p.FirstLine(ctx); err != nil || line != "ready" {
 		t.Fatalf("first line %q, %v", line, err)
