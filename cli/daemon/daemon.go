@@ -262,12 +262,12 @@ func (d *Daemon) Shutdown() error {
 		return d.endLocked()
 	}
 	limit := longestDrain(units)
-	d.sayWaiting(d.waiting(limit))
 	notifyStopping()
 	for _, u := range units {
 		u.site.stopListening()
 	}
-	handed.Close() // or connections would wait here for an end
+	handed.Close()                 // or connections would wait here for an end
+	d.sayWaiting(d.waiting(limit)) // now: who reads it may have another listen there
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	err := shutdownAll(ctx, units)
