@@ -56,6 +56,7 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 	this.end()
 	code := report(insisting{log}, err)
 	log.Close(lastWords)
+	this.vanish()
 	switch {
 	case isReaderGone(err):
 		endByBrokenPipe()
@@ -72,6 +73,7 @@ type process struct {
 	terminal bool     // stderr is one, and somebody may sit there
 	screen   bool     // so is stdout
 	atEnd    []func() // what is to be done when the command has ended
+	atLast   []func() // and when there is nothing more in its log
 	signals  *signalWatch
 	args     []string // its command line
 
@@ -79,8 +81,13 @@ type process struct {
 }
 
 // end does what is to be done at the end, what has come last first.
-func (p *process) end() {
-	for _, do := range slices.Backward(p.atEnd) {
+func (p *process) end() { inReverse(p.atEnd) }
+
+// vanish does what shows others that the process is at its end.
+func (p *process) vanish() { inReverse(p.atLast) }
+
+func inReverse(all []func()) {
+	for _, do := range slices.Backward(all) {
 		do()
 	}
 }

@@ -38,7 +38,8 @@ type bench struct {
 	moved atomic.Int64 // what has been counted so far in this part
 }
 
-// run takes all parts. What has been said to be measured is nothing else: see open.
+// run takes all parts, each of which does what it is to measure once at least: a process may stand
+// still for all of its time. What has been said to be measured is nothing else: see open.
 func (b *bench) run() (*benchResult, error) {
 	first, err := b.open(portal.MeasureEcho)
 	if err != nil {
@@ -151,7 +152,8 @@ func (b *bench) latency(over <-chan struct{}) (l benchLatency, err error) {
 	defer b.bounded(s)()
 	var all []time.Duration
 	one := []byte{0}
-	for end := time.Now().Add(b.long); time.Now().Before(end) && len(all) < maxBenchTimes; {
+	for end := time.Now().Add(b.long); len(all) == 0 ||
+		time.Now().Before(end) && len(all) < maxBenchTimes; {
 		began := time.Now()
 		if _, err := s.Write(one); err != nil {
 			return l, err
@@ -223,11 +225,14 @@ func (b *bench) carry(
 // up sends until the part has ended, and returns what the service has counted.
 func (b *bench) up(s *route.Stream) (int64, error) {
 	buffer := make([]byte, benchBuffer)
-	for end := time.Now().Add(b.long); time.Now().Before(end); {
+	for end := time.Now().Add(b.long); ; {
 		n, err := s.Write(buffer)
 		b.moved.Add(int64(n))
 		if err != nil {
 			return 0, err
+		}
+		if !time.Now().Before(end) {
+			break
 		}
 	}
 	if err := s.CloseWrite(); err != nil {
@@ -258,7 +263,7 @@ func (b *bench) down(s *route.Stream) (total int64, err error) {
 func (b *bench) connections() (float64, error) {
 	began := time.Now()
 	n := 0
-	for time.Since(began) < b.long {
+	for n == 0 || time.Since(began) < b.long {
 		if err := b.connection(); err != nil {
 			return 0, err
 		}

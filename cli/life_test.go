@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -25,6 +27,38 @@ func TestLifeFiles(t *testing.T) {
 		t.Error("one that was never ready has taken a file along")
 	}
 	if fresh.end(); here() {
+		t.Error("the file is still there")
+	}
+}
+
+// watchful is an stderr that tells whether a file is there whenever something is written.
+type watchful struct {
+	bytes.Buffer
+	path string
+	gone bool
+}
+
+// Write implements io.Writer.
+func (w *watchful) Write(p []byte) (int, error) {
+	if _, err := os.Stat(w.path); err != nil {
+		w.gone = true
+	}
+	return w.Buffer.Write(p)
+}
+
+// TestLifeFilesGoLast has who waits until the file with a process's number is gone find all in its
+// log.
+func TestLifeFilesGoLast(t *testing.T) {
+	dir := t.TempDir()
+	log := &watchful{path: filepath.Join(dir, "pid")}
+	code := Main(Build{}, []string{
+		"sp", "relay", "--pid-file", log.path, "--identity", filepath.Join(dir, "key"), "--no-status",
+		"--no-sandbox", "--listen", "unix:" + filepath.Join(dir, "nowhere", "socket"),
+	}, strings.NewReader(""), new(bytes.Buffer), log)
+	if code != exitFailed || log.gone || !strings.Contains(log.String(), "sp: ") {
+		t.Errorf("exit code %d; the file is gone before %q", code, log.String())
+	}
+	if _, err := os.Stat(log.path); err == nil {
 		t.Error("the file is still there")
 	}
 }

@@ -36,10 +36,10 @@ func runPortals(c *call, all config.Config, o daemon.Options) error {
 	if err := files.begin(); err != nil {
 		return err
 	}
+	c.process.atLast = append(c.process.atLast, files.end)
 	if !c.has("log-file") {
 		ignoreReopen()
 	}
-	defer files.end()
 	o.Audit, o.Files = true, files.paths()
 	var once *oneConnection
 	if isOnce(all) {
@@ -124,10 +124,10 @@ func runStdio(c *call, all config.Config, o daemon.Options) error {
 	if err := files.begin(); err != nil {
 		return err
 	}
+	c.process.atLast = append(c.process.atLast, files.end)
 	if !c.has("log-file") {
 		ignoreReopen()
 	}
-	defer files.end()
 	o.Files = files.paths()
 	over, end := context.WithCancel(c.ctx)
 	defer end()

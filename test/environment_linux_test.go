@@ -244,18 +244,18 @@ func stdioOfShell(t *testing.T) {
 	s.end()
 }
 
-// Of those who sleep: how often sessions look whether their peer lives, and how long a sleep lasts
-// that is longer than they would wait for an answer.
+// Of those who sleep: how often sessions look whether their peer lives, and how many times as long
+// a sleep lasts, which is longer than they would wait for an answer.
 const (
 	asleepKeepalive = 500 * time.Millisecond
-	asleepFor       = 3 * time.Second
+	asleepTimes     = 6
 )
 
 // asleep has all processes be suspended, as those of a machine whose lid is closed: what is open
 // stays so.
 func asleep(t *testing.T) {
-	s, c := beforeSleep(t)
-	s.sleep(s.processes...)
+	s, c, while := beforeSleep(t)
+	s.sleep(while, s.processes...)
 	send(t, c, "after")
 	receives(t, c, "after")
 	_ = c.Close()
@@ -266,31 +266,30 @@ func asleep(t *testing.T) {
 // inletAsleep has one machine sleep, for so long that the other end gives up what was open. That
 // is reset, and whoever comes next is served at once.
 func inletAsleep(t *testing.T) {
-	s, c := beforeSleep(t)
-	s.sleep(s.processes[2])
+	s, c, while := beforeSleep(t)
+	s.sleep(while, s.processes[2])
 	receivesReset(t, c) // by when it is known: who comes before that is on what has died
 	s.carries()
 	s.end()
 }
 
-// beforeSleep begins a site, and opens a connection.
-func beforeSleep(t *testing.T) (*visit, conn) {
+// beforeSleep begins a site, opens a connection, and says how long to sleep.
+func beforeSleep(t *testing.T) (s *visit, c conn, while time.Duration) {
 	t.Helper()
-	s := site{who: newPerson(t), flags: []string{
-		"--keepalive", unhurried(asleepKeepalive).String(),
-	}}.begin(t)
-	c := dial(t, s.address)
+	keepalive := unhurried(asleepKeepalive)
+	s = site{who: newPerson(t), flags: []string{"--keepalive", keepalive.String()}}.begin(t)
+	c = dial(t, s.address)
 	send(t, c, string(askEcho)+"before")
 	receives(t, c, "before")
-	return s, c
+	return s, c, asleepTimes * keepalive
 }
 
 // sleep suspends some processes for a while.
-func (s *visit) sleep(sleepers ...*process) {
+func (s *visit) sleep(while time.Duration, sleepers ...*process) {
 	for _, p := range sleepers {
 		p.signal(syscall.SIGSTOP)
 	}
-	<-time.After(unhurried(asleepFor))
+	<-time.After(while)
 	for _, p := range sleepers {
 		p.signal(syscall.SIGCONT)
 	}

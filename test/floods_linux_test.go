@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -86,10 +87,10 @@ func floodThroughRelay(t *testing.T, says []byte) {
 
 // saidHello reports whether a new session carries something. A machine that is overwhelmed, by all
 // that runs on it, has another try: then it is not the stranger whom a handshake waits for.
-func (w *topology) saidHello(to string) bool {
+func (u person) saidHello(to string) bool {
 	for left := attempts; ; left-- {
 		began := time.Now()
-		r := w.run(hello(to)...)
+		r := u.run(hello(to)...)
 		late := strings.Contains(r.stderr, "timeout") || strings.Contains(r.stderr, "in time")
 		if r.code == done || !late || left == 0 || pulse.Slowness(began) < overwhelmed {
 			return r.stdout == "HELLO\n"
@@ -172,7 +173,8 @@ func (f *streaming) end() int64 {
 }
 
 // TestLongHistoryOfStranger has somebody refused whose identity has rotated its key as often as it
-// can, and somebody whose has not: the outlet has at most twice the trouble.
+// can, and somebody whose has not: the outlet has at most twice the trouble. Where that seems to be
+// more, two more measurements decide.
 func TestLongHistoryOfStranger(t *testing.T) {
 	alone(t)
 	const rotations, rounds, handshakes = 31, 4, 6
@@ -193,16 +195,21 @@ func TestLongHistoryOfStranger(t *testing.T) {
 		}
 		return w.outlet.cpu() - before
 	}
-	var ofLong, ofShort time.Duration
-	for range rounds {
-		ofShort += refused(short)
-		ofLong += refused(long)
+	ratio := func() float64 {
+		var ofLong, ofShort time.Duration
+		for range rounds {
+			ofShort += refused(short)
+			ofLong += refused(long)
+		}
+		t.Logf("%d handshakes cost %v with a history of 1, and %v with one of %d",
+			rounds*handshakes, ofShort, ofLong, rotations+1)
+		return float64(ofLong) / float64(ofShort)
 	}
-	t.Logf(
-		"%d handshakes cost %v with a history of 1, and %v with one of %d", rounds*handshakes, ofShort,
-		ofLong, rotations+1)
-	if ofLong > 2*ofShort {
-		t.Error("a long history costs more than twice what a short one does")
+	if first := ratio(); first > 2 {
+		all := []float64{first, ratio(), ratio()}
+		if slices.Sort(all); all[1] > 2 {
+			t.Errorf("a long history costs %.1f times what a short one does", all[1])
+		}
 	}
 }
 

@@ -95,7 +95,7 @@ func TestIdleThroughLoss(t *testing.T) {
 	nft := testenv.NeedTool(t, "nft")
 	testenv.NeedNetns(t)
 	many := testenv.OfFull(100, 500)
-	percent := testenv.OfFull(15, 5)
+	percent := testenv.OfFull(10, 5) // of more, a link is stuck at times: sp resets that, rightly
 	while := testenv.OfFull(15*time.Second, 10*time.Minute)
 
 	space := fmt.Sprintf("sp%d-idle", os.Getpid())

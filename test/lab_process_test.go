@@ -139,8 +139,10 @@ func launch(cmd *exec.Cmd) (*process, error) {
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = processAttributes()
 	}
-	// A child of its own may keep the pipes open; and it takes a slow machine a while to read them.
-	cmd.WaitDelay = unhurried(time.Second)
+	if cmd.WaitDelay == 0 {
+		// A child of its own may keep the pipes open; and it takes a slow machine a while to read them.
+		cmd.WaitDelay = unhurried(time.Second)
+	}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}

@@ -103,11 +103,11 @@ func TestInletBeforeOutlet(t *testing.T) {
 // outlet is back.
 func TestOutletRestarts(t *testing.T) {
 	t.Parallel()
-	s := newSite(t)
+	s := newTopology(t, plan{at: testkit.Address(t), inlets: 1})
 	client, _ := s.open()
-	s.outlet.kill()
+	s.kill("outlet")
 	receivesReset(t, client)
-	s.start("outlet", "--listen", hostPortOf(s.route()), "--target", s.targetAt).ready()
+	s.revive("outlet")
 	s.carries()
 }
 

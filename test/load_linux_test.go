@@ -225,7 +225,12 @@ func held(t *testing.T, n int, p plan) {
 		"--keepalive", testenv.OfFull(unhurried(2*time.Second), 5*time.Second).String(),
 	}
 	r := newRow(t, p)
+	free := func() {
+		t.Helper()
+		eventually(t, "the target's connections have ended", func() bool { return r.served() == 0 })
+	}
 	r.hold(idleKept * len(r.inlets))
+	free()
 	start := r.baseline()
 	t.Logf("start: %v", start)
 	var after map[string]usage
@@ -234,7 +239,7 @@ func held(t *testing.T, n int, p plan) {
 		began := time.Now()
 		open := r.hold(n)
 		took := time.Since(began).Round(100 * time.Millisecond)
-		eventually(t, "the target's connections have ended", func() bool { return r.served() == 0 })
+		free()
 		if before == nil {
 			before = kept(start, n)
 		}

@@ -14,16 +14,18 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// boxTime is for how long connections may carry nothing through a box, on a slow machine up to
-// boxTimeMost.
+// boxTime is for how long connections may carry nothing through a box, on a machine that is slow
+// just then up to boxTimeMost.
 const (
 	boxTime     = 6 * time.Second
 	boxTimeMost = 12 * time.Second
 )
 
+func boxPatience() time.Duration { return min(unhurried(boxTime), boxTimeMost) }
+
 // newBox listens in front of an address, and ends the connections through it that carry nothing for
 // a while, as balancers, proxies and firewalls do. What TCP says to keep them does not count.
-func newBox(t testing.TB, to string, patience time.Duration) (address string) {
+func newBox(t testing.TB, to string) (address string) {
 	t.Helper()
 	return service(t, func(c conn) {
 		far, err := net.Dial("tcp", to)
@@ -31,13 +33,13 @@ func newBox(t testing.TB, to string, patience time.Duration) (address string) {
 			return
 		}
 		a, b := netio.Wrap(c), netio.Wrap(far)
-		bored := time.AfterFunc(patience, func() {
+		bored := time.AfterFunc(boxPatience(), func() {
 			_, _ = a.Close(), b.Close()
 		})
 		defer bored.Stop()
 		var passing sync.WaitGroup
 		pass := func(to, from netio.Conn) {
-			_, err := io.Copy(to, alive{from, func() { bored.Reset(patience) }})
+			_, err := io.Copy(to, alive{from, func() { bored.Reset(boxPatience()) }})
 			if err == nil {
 				err = to.CloseWrite()
 			}
@@ -82,21 +84,20 @@ func TestQuietThroughBox(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			patience := min(unhurried(boxTime), boxTimeMost)
 			p := plan{relay: test.relay, outlet: test.flags}
 			var at string // a box in front of the relay
 			var relay *process
 			if test.all {
 				p.who = newPerson(t)
 				relay, at = p.who.startRelay()
-				at = newBox(t, at, patience)
+				at = newBox(t, at)
 				p.relayAt = at
 			}
 			w := newTopology(t, p)
 			route := w.route()
 			if at == "" {
 				where := hostPortOf(route)
-				at = newBox(t, where, patience)
+				at = newBox(t, where)
 				route = strings.Replace(route, step(where), step(at), 1)
 				relay = w.relay
 			}
@@ -108,6 +109,7 @@ func TestQuietThroughBox(t *testing.T) {
 			receives(t, halfTarget, "question")
 			receivesEnd(t, halfTarget)
 			// and in the long form until it has been tried out what the way bears, and longer
+			patience := boxPatience()
 			time.Sleep(testenv.OfFull(patience*3/2, patience*5))
 			send(t, client, "here still")
 			receives(t, target, "here still")

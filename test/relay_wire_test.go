@@ -221,7 +221,8 @@ func stalledService(t *testing.T, inlet string, size int64) (stop func()) {
 }
 
 // TestMuxConnections counts the connections that an outlet with --mux makes to its relay while many
-// clients are served: one for the session, and one for all that goes through it.
+// clients are served: one for the session, and one for all that goes through it. A session that is
+// some seconds old may have made another one, to try what the way bears.
 func TestMuxConnections(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
@@ -238,7 +239,7 @@ func TestMuxConnections(t *testing.T) {
 	}})
 	me.startNamed(counter.Addr(), "db", m.address, "--mux")
 	mu.Lock()
-	most := max(len(made), 2) // a slow machine's outlet may have begun anew
+	most := max(len(made), 2) + 1 // a slow machine's outlet may have begun anew
 	mu.Unlock()
 	inlet := me.inletTo("db@" + relay)
 	var tasks sync.WaitGroup

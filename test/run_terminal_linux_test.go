@@ -133,8 +133,10 @@ func TestRunPassesSignals(t *testing.T) {
 	w := newOutlet(t)
 	begin := func(t *testing.T, script string) *process {
 		t.Helper()
-		p := start(t, w.command("run", "--to", "x="+w.route(), "--", "sh", "-c",
-			script+"; echo up; while :; do sleep 0.02; done"))
+		cmd := w.command("run", "--to", "x="+w.route(), "--", "sh", "-c",
+			script+"; echo up; while :; do sleep 0.02; done")
+		cmd.WaitDelay = patience // for what the command says when its sp is gone
+		p := start(t, cmd)
 		if up := p.ready(); up != "up" {
 			t.Fatalf("it has said %q", up)
 		}

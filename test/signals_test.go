@@ -26,8 +26,10 @@ func TestIgnoredSignals(t *testing.T) {
 			t.Parallel()
 			u := newPerson(t)
 			relay := u.relayAt(anywhere, append(u.ownKey(), "--log-level", "debug")...)
-			p := start(t, u.program("sh",
-				append([]string{"-c", test.script + "; exit 9", "sh", u.binary}, relay...)...))
+			cmd := u.program("sh",
+				append([]string{"-c", test.script + "; exit 9", "sh", u.binary}, relay...)...)
+			cmd.WaitDelay = patience // for what the role says when the shell is gone
+			p := start(t, cmd)
 			at := p.ready()
 			for _, s := range test.signals {
 				// To the whole group, as a terminal does. The shell that waits is ended by it.

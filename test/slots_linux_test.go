@@ -60,7 +60,7 @@ func slotsTaken(t *testing.T, through, crowd bool) {
 		}
 	} else {
 		_, victim = me.startOutlet(m.address, "--log-level", "error", limit)
-		attempt = func(int) bool { return me.run(hello(step(victim))...).stdout == "HELLO\n" }
+		attempt = func(int) bool { return me.saidHello(step(victim)) }
 	}
 	s := takeSlots(t, victim, strangers, addresses)
 	first, well := 0, 0

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -60,7 +61,8 @@ func (u person) notShown(all ...*process) {
 	u.t.Helper()
 	shown := u.run("status").stdout
 	for _, p := range all {
-		if strings.Contains(shown, fmt.Sprintf("process %d", p.cmd.Process.Pid)) {
+		it := regexp.MustCompile(fmt.Sprintf(`process %d\b`, p.cmd.Process.Pid))
+		if it.MatchString(shown) {
 			u.t.Errorf("%v is shown:\n%s", p.cmd, shown)
 		}
 	}

@@ -26,7 +26,9 @@ func TestSurvivesOpening(t *testing.T) {
 	const most = 16 << 10 // bytes of a talk, each way
 	kills := testenv.OfFull(3, 100)
 	w := newLasting(t, plan{
-		program: "talk", inlets: 1, flags: []string{"--log-level", "debug"},
+		program: "talk", inlets: 1, flags: []string{
+			"--log-level", "debug", "--connect-timeout", unhurried(10 * time.Second).String(),
+		},
 	})
 	ctx, stop := context.WithCancel(t.Context())
 	var tasks sync.WaitGroup

@@ -63,11 +63,12 @@ func TestSurvivesUnderPrograms(t *testing.T) {
 	var actors []*actor
 	var tasks sync.WaitGroup
 	over := make(chan struct{})
+	patient := []string{"--connect-timeout", unhurried(10 * time.Second).String()}
 	begin := func(name, service string, does func(*actor) error) {
 		me.startNamed(relay, name, service)
 		a := &actor{
-			t: t, name: name, me: me, where: me.inletTo(name + "@" + relay), direct: service, over: over,
-			scratch: t.TempDir(),
+			t: t, name: name, me: me, where: me.inletTo(name+"@"+relay, patient...), direct: service,
+			over: over, scratch: t.TempDir(),
 		}
 		actors = append(actors, a)
 		tasks.Go(func() {

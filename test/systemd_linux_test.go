@@ -5,17 +5,23 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/secureportal/sp/internal/testkit"
 )
 
-// systemd is what a unit with Type=notify and a watchdog talks to.
+// systemd is what a unit with Type=notify and a watchdog talks to. It takes at once what it is
+// told, as there is room for little.
 type systemd struct {
-	t      *testing.T
-	socket *net.UnixConn
+	t     *testing.T
+	at    string
+	words <-chan string
 }
+
+// systemdWords is how much it is told before it is asked, at most: more than in any test.
+const systemdWords = 1 << 14
 
 func newSystemd(t *testing.T) systemd {
 	t.Helper()
@@ -24,28 +30,43 @@ func newSystemd(t *testing.T) systemd {
 	if err != nil {
 		t.Fatal(err)
 	}
+	words := make(chan string, systemdWords)
+	var taking sync.WaitGroup
+	taking.Go(func() {
+		b := make([]byte, 100)
+		for {
+			n, err := socket.Read(b)
+			if err != nil {
+				return
+			}
+			select {
+			case words <- string(b[:n]):
+			default:
+				t.Error("systemd is told too much")
+			}
+		}
+	})
+	t.Cleanup(taking.Wait)
 	t.Cleanup(func() { _ = socket.Close() })
-	return systemd{t, socket}
+	return systemd{t, socket.LocalAddr().String(), words}
 }
 
 // start starts cmd as a unit.
 func (s systemd) start(cmd *exec.Cmd) *process {
 	s.t.Helper()
-	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+s.socket.LocalAddr().String(),
-		"WATCHDOG_USEC=200000")
+	cmd.Env = append(cmd.Env, "NOTIFY_SOCKET="+s.at, "WATCHDOG_USEC=600000")
 	return start(s.t, cmd)
 }
 
-// told returns the next thing that the unit says.
-func (s systemd) told() string {
+// told returns the next thing that the unit says, which it has said until the time late.
+func (s systemd) told(late <-chan time.Time) (word string) {
 	s.t.Helper()
-	b := make([]byte, 100)
-	_ = s.socket.SetReadDeadline(time.Now().Add(patience))
-	n, err := s.socket.Read(b)
-	if err != nil {
-		s.t.Fatalf("systemd was told nothing: %v", err)
+	select {
+	case word = <-s.words:
+	case <-late:
+		s.t.Fatal("systemd was told nothing, or only that the unit lives")
 	}
-	return string(b[:n])
+	return word
 }
 
 // awaits fails the test unless the unit says what, and before that only that it lives.
@@ -57,8 +78,9 @@ func (s systemd) awaits(what string) {
 // awaited is awaits, and returns what comes behind that.
 func (s systemd) awaited(what string) (rest string) {
 	s.t.Helper()
-	got := s.told()
-	for ; !strings.HasPrefix(got, what); got = s.told() {
+	late := time.After(patience)
+	got := s.told(late)
+	for ; !strings.HasPrefix(got, what); got = s.told(late) {
 		if got != "WATCHDOG=1" {
 			s.t.Fatalf("in place of %s: %q", what, got)
 		}
@@ -68,8 +90,9 @@ func (s systemd) awaited(what string) (rest string) {
 
 func (s systemd) lives() {
 	s.t.Helper()
+	late := time.After(patience)
 	for range 2 {
-		if got := s.told(); got != "WATCHDOG=1" {
+		if got := s.told(late); got != "WATCHDOG=1" {
 			s.t.Fatalf("in place of a sign of life: %q", got)
 		}
 	}

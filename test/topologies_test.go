@@ -248,7 +248,9 @@ func TestSeveralRoutes(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
 	first, second := named(t, "1"), named(t, "2")
-	outlet, address := me.startOutlet(first)
+	address := testkit.Address(t)
+	outlet := me.start("outlet", "--listen", address, "--target", first)
+	outlet.ready()
 	_, other := me.startOutlet(second)
 	inlet := me.start("inlet", "--listen", anywhere, "--to", address, "--to", other)
 	listens := inlet.ready()
@@ -273,6 +275,7 @@ func TestSeveralRoutes(t *testing.T) {
 func TestSeveralRelays(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
+	me.middle = new([]*process) // they come back
 	service := named(t, "s")
 	relay, first := me.startRelay()
 	other, second := me.startRelay()

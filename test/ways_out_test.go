@@ -17,11 +17,12 @@ import (
 )
 
 // TestBehindNginx has a relay behind nginx, which has the certificate: to the relay it is ws://, to
-// the others wss://. nginx cuts what idles for three seconds; pings do not let it come to that. A
+// the others wss://. nginx cuts what idles for ten pings; these do not let it come to that. A
 // browser finds a page.
 func TestBehindNginx(t *testing.T) {
 	t.Parallel()
-	const cutAfter = 3 * time.Second
+	pings := min(unhurried(300*time.Millisecond), 1500*time.Millisecond)
+	cutAfter := 10 * pings
 	curl := testenv.NeedTool(t, "curl")
 	testenv.NeedTool(t, "nginx")
 	u := newPerson(t)
@@ -30,10 +31,10 @@ func TestBehindNginx(t *testing.T) {
 	behind := strings.TrimSuffix(strings.TrimPrefix(relay, "ws://"), "/sp")
 	where := nginx(t, fmt.Sprintf(`listen %%s ssl; ssl_certificate %s; ssl_certificate_key %s;
 		location / {
-			proxy_pass http://%s; proxy_http_version 1.1; proxy_read_timeout %s;
+			proxy_pass http://%s; proxy_http_version 1.1; proxy_read_timeout %dms;
 			proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";
-		}`, show[1], show[3], behind, cutAfter))
-	often := append([]string{"--keepalive", "300ms"}, believe...)
+		}`, show[1], show[3], behind, cutAfter.Milliseconds()))
+	often := append([]string{"--keepalive", pings.String()}, believe...)
 	m := newMirror(t, bothWays()/2)
 	outlet := u.startNamed("wss://"+where+"/sp", "db", m.address, often...)
 	inlet := u.start(append([]string{

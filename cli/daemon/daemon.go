@@ -143,6 +143,7 @@ type Daemon struct {
 	began    time.Time // set once
 	sockets  *transport.Sockets
 	turned   chan struct{} // gets something when a connection has begun or ended
+	owed     chan struct{} // gets something when systemd has not taken that the daemon is ready
 
 	busy   context.Context // ends when Shutdown or Close begins
 	rest   context.CancelFunc
@@ -188,6 +189,7 @@ func StartAll(ctx context.Context, all []Named, o Options) (*Daemon, error) {
 		options: o, instance: instance, began: time.Now(),
 		sockets: transport.NewSockets(),
 		turned:  make(chan struct{}, 1), sites: make(map[*site]struct{}),
+		owed: make(chan struct{}, 1),
 	}
 	d.files = filewatch.NewWatcher(d.allFiles, d.rereadChanged)
 	d.busy, d.rest = context.WithCancel(context.Background())
@@ -195,6 +197,7 @@ func StartAll(ctx context.Context, all []Named, o Options) (*Daemon, error) {
 	d.tasks.Go(func() { d.files.Run(d.life) })
 	d.tasks.Go(func() { freeMemory(d.busy, d.turned, d.turnover) })
 	d.tasks.Go(func() { feedWatchdog(d.life) })
+	d.tasks.Go(func() { d.insistReady(d.busy) })
 	d.memory = availableMemory("/")
 	if err := d.tellMetrics(ctx); err != nil {
 		_ = d.Close()
@@ -262,12 +265,12 @@ func (d *Daemon) Shutdown() error {
 		return d.endLocked()
 	}
 	limit := longestDrain(units)
-	d.sayWaiting(d.waiting(limit))
 	notifyStopping()
 	for _, u := range units {
 		u.site.stopListening()
 	}
-	handed.Close() // or connections would wait here for an end
+	handed.Close()                 // or connections would wait here for an end
+	d.sayWaiting(d.waiting(limit)) // now: who reads it may have another listen there
 	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	err := shutdownAll(ctx, units)

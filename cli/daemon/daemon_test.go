@@ -26,7 +26,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // lab is a daemon and what it has told.
 type lab struct {
 	*Daemon
-	node config.Node
+	node    config.Node
+	waiting func(Waiting) // is told what it waits for, unless it is nil
 
 	mu     sync.Mutex
 	events []Event
@@ -46,7 +47,14 @@ func newLab(t *testing.T) *lab {
 func (l *lab) start(t *testing.T, c config.Config) {
 	t.Helper()
 	c.Node = l.node
-	options := Options{Logger: slog.New(slog.DiscardHandler), Notify: l.notify}
+	options := Options{
+		Logger: slog.New(slog.DiscardHandler), Notify: l.notify,
+		Waiting: func(on Waiting) {
+			if l.waiting != nil {
+				l.waiting(on)
+			}
+		},
+	}
 	d, err := Start(testkit.Context(t), c, options)
 	if err != nil {
 		t.Fatal(err)
@@ -382,19 +390,26 @@ func TestStartAllOrNothing(t *testing.T) {
 	_ = again.Close()
 }
 
-// TestShutdown waits for what is open, and takes nothing new.
+// TestShutdown waits for what is open, and takes nothing new. By when it says that, another can
+// listen in its place.
 func TestShutdown(t *testing.T) {
 	p := newPair(t)
 	in, out := p.in(t, 0, "one"), p.out(t, 0, "three")
-	down := make(chan error, 1)
-	go func() { down <- p.Shutdown() }()
-	testkit.Eventually(t, "the inlet stops listening", func() bool {
-		c, err := net.Dial("tcp", p.config.Inlets[0].Listen)
+	said, down := make(chan Waiting, 1), make(chan error, 1)
+	p.waiting = func(on Waiting) {
+		again, err := net.Listen("tcp", p.config.Inlets[0].Listen)
 		if err == nil {
-			_ = c.Close()
+			err = again.Close()
 		}
-		return err != nil
-	})
+		if err != nil {
+			t.Error(err)
+		}
+		said <- on
+	}
+	go func() { down <- p.Shutdown() }()
+	if n := testkit.Within(t, said, "that it waits").Connections(); n != 2 {
+		t.Errorf("it waits for %d connections", n)
+	}
 	talk(t, in, "in time")
 	talk(t, out, "in time")
 	_ = in.Close()

@@ -100,7 +100,7 @@ func (d *Daemon) announce() {
 	}
 	if all && fresh || d.options.ReadyAtOnce && !d.told {
 		d.told = true
-		notifyReady()
+		d.notifyReady()
 	}
 }
 

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -15,8 +16,30 @@ import (
 const notifyTimeout = 500 * time.Millisecond
 
 // notifyReady tells systemd that the process can be used, if it was started with Type=notify.
-// Nothing here fails where there is no systemd.
-func notifyReady() { notifySystemd(daemon.SdNotifyReady) }
+// Nothing here fails where there is no systemd. If it does not take that in time, it is told later:
+// a unit of which it does not know this is ended.
+func (d *Daemon) notifyReady() {
+	if notifySystemd(daemon.SdNotifyReady) {
+		return
+	}
+	select {
+	case d.owed <- struct{}{}:
+	default:
+	}
+}
+
+// insistReady tells systemd that the process can be used, as soon as it takes that, whenever it did
+// not take it in time. It returns when ctx ends.
+func (d *Daemon) insistReady(ctx context.Context) {
+	for {
+		select {
+		case <-d.owed:
+			_ = sayToSystemd(ctx, daemon.SdNotifyReady, time.Time{})
+		case <-ctx.Done():
+			return
+		}
+	}
+}
 
 // notifyStopping tells systemd that the process drains.
 func notifyStopping() { notifySystemd(daemon.SdNotifyStopping) }
@@ -41,22 +64,31 @@ func (d *Daemon) Reloading() (done func()) {
 		return func() {}
 	}
 	notifyReloading()
-	return notifyReady
+	return d.notifyReady
 }
 
-// notifySystemd is daemon.SdNotify, which waits for as long as it takes.
-func notifySystemd(state string) {
+// notifySystemd tells systemd something. It returns false if that was not taken in time.
+func notifySystemd(state string) bool {
+	err := sayToSystemd(context.Background(), state, time.Now().Add(notifyTimeout))
+	return !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// sayToSystemd is daemon.SdNotify, which waits for as long as it takes. It fails with
+// [os.ErrDeadlineExceeded] when ctx ends as well.
+func sayToSystemd(ctx context.Context, state string, by time.Time) error {
 	socket := os.Getenv("NOTIFY_SOCKET")
 	if socket == "" {
-		return
+		return nil
 	}
 	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
 	if err != nil {
-		return
+		return err
 	}
 	defer conn.Close()
-	_ = conn.SetWriteDeadline(time.Now().Add(notifyTimeout))
-	_, _ = conn.Write([]byte(state))
+	_ = conn.SetWriteDeadline(by)
+	defer context.AfterFunc(ctx, func() { _ = conn.SetWriteDeadline(time.Unix(1, 0)) })()
+	_, err = conn.Write([]byte(state))
+	return err
 }
 
 // feedWatchdog tells systemd that the process lives, twice in the time after which it would be

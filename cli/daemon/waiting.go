@@ -44,7 +44,7 @@ func (d *Daemon) waiting(limit time.Duration) Waiting {
 	return w
 }
 
-// sayWaiting tells, before anything is waited for.
+// sayWaiting tells, when nothing new comes in any more and before anything is waited for.
 func (d *Daemon) sayWaiting(w Waiting) {
 	more := []any{"for", w.For, "connections", w.Connections()}
 	if len(w.Open) > 0 {
