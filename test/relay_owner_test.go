@@ -52,7 +52,7 @@ func TestRelayFirst(t *testing.T) {
 			me, stranger := newPerson(t), newPerson(t)
 			relay, at := me.startRelay(flags...)
 			relay.says(forNobodyYet)
-			relay.says("hint=\"name who may with --allow I…, which sp identity show prints")
+			relay.says("or name who may with --allow I…, which sp identity show prints")
 			stranger.fails(notTrusted, "not trusted", claims(at, "127.0.0.1:1")...)
 			if _, err := os.Stat(me.keyFile()); err == nil {
 				t.Fatal("the relay has made its user's key")
