@@ -267,19 +267,31 @@ func TestDeadQUIC(t *testing.T) {
 	by.abandon()
 }
 
-// What cannot be dialed says so in words of what is to be done.
-func TestQUICErrors(t *testing.T) {
-	foreign, err := quic.ListenAddr("127.0.0.1:0", func() *tls.Config {
-		c, err := quicCertificate()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return &tls.Config{Certificates: []tls.Certificate{*c}, NextProtos: []string{"h3"}}
-	}(), nil)
+// foreignQUIC listens for another protocol. What is left of a handshake ends with the test.
+func foreignQUIC(t *testing.T) net.Addr {
+	t.Helper()
+	c, err := quicCertificate()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer foreign.Close()
+	socket, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	by := &quic.Transport{Conn: socket}
+	t.Cleanup(func() { _, _ = by.Close(), socket.Close() })
+	_, err = by.Listen(&tls.Config{
+		Certificates: []tls.Certificate{*c}, NextProtos: []string{"h3"},
+	}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return socket.LocalAddr()
+}
+
+// What cannot be dialed says so in words of what is to be done.
+func TestQUICErrors(t *testing.T) {
+	foreign := foreignQUIC(t)
 	silent, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +305,7 @@ func TestQUICErrors(t *testing.T) {
 		to, says string
 		config   Config
 	}{
-		{foreign.Addr().String(), "speaks QUIC, and not sp", Config{}},
+		{foreign.String(), "speaks QUIC, and not sp", Config{}},
 		{silent.LocalAddr().String(), "nobody answers over UDP", Config{
 			ConnectTimeout: 100 * time.Millisecond,
 		}},

@@ -128,8 +128,8 @@ func TestTakesNoMore(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var tasks sync.WaitGroup
-			run := func(f func()) bool { tasks.Go(f); return true }
+			var tasks errands
+			run := tasks.run
 			// takes takes what comes until leave is called, the last time by the end of the test.
 			takes := func() (links chan Link, leave func()) {
 				l, err := far.Listen(t.Context(), a)
@@ -139,7 +139,7 @@ func TestTakesNoMore(t *testing.T) {
 				a, _ = FromAddr(l.Addr())
 				ctx, stop := context.WithCancel(context.Background())
 				links = make(chan Link, 8)
-				tasks.Go(func() {
+				run(func() {
 					for {
 						on, err := l.Accept()
 						if err != nil {
@@ -195,9 +195,33 @@ func TestTakesNoMore(t *testing.T) {
 			_, _ = n.Close(), f.Close()
 			leave()
 			_, _ = near.Close(), far.Close()
-			tasks.Wait()
+			tasks.wait()
 		})
 	}
+}
+
+// errands are goroutines that may be begun by some that nobody waits for.
+type errands struct {
+	mu    sync.Mutex
+	over  bool
+	tasks sync.WaitGroup
+}
+
+func (e *errands) run(f func()) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.over {
+		e.tasks.Go(f)
+	}
+	return !e.over
+}
+
+// wait waits for all of them. No more begin.
+func (e *errands) wait() {
+	e.mu.Lock()
+	e.over = true
+	e.mu.Unlock()
+	e.tasks.Wait()
 }
 
 // What is remembered of places does not grow with how they are spelled, or with where nobody is.
