@@ -182,6 +182,9 @@ func TestTakesNoMore(t *testing.T) {
 				select {
 				case f := <-next:
 					return f.Close() == nil
+				case f := <-old: // it came just before
+					_ = f.Close()
+					return false
 				case <-refused: // before the word came
 					return false
 				}
