@@ -158,8 +158,8 @@ func TestAbsentProcess(t *testing.T) {
 func TestLeft(t *testing.T) {
 	s := newShared(t, 2)
 	gone := s.all[0]
+	_ = gone.Dial.Close() // first: it breaks off, and does not take its name back
 	_ = gone.Serve.Close()
-	_ = gone.Dial.Close()
 	key := sharerKey{"x", gone.Instance}
 	since := func() (at time.Time, ok bool) {
 		s.server.left.mu.Lock()
