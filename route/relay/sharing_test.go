@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/wire"
@@ -158,8 +161,16 @@ func TestAbsentProcess(t *testing.T) {
 func TestLeft(t *testing.T) {
 	s := newShared(t, 2)
 	gone := s.all[0]
-	_ = gone.Dial.Close() // first: it breaks off, and does not take its name back
-	_ = gone.Serve.Close()
+	l := s.lease(gone)
+	_, _ = gone.Serve.Close(), gone.Dial.Close()
+	testkit.Eventually(t, "its claim is over", func() bool {
+		s.server.mu.Lock()
+		defer s.server.mu.Unlock()
+		return len(s.server.leases) == 1
+	})
+	if s.server.left.add(l, time.Now()); len(s.server.left.at) != 1 { // if it has ended in order
+		t.Fatalf("%d have left", len(s.server.left.at))
+	}
 	key := sharerKey{"x", gone.Instance}
 	since := func() (at time.Time, ok bool) {
 		s.server.left.mu.Lock()
@@ -167,7 +178,6 @@ func TestLeft(t *testing.T) {
 		at, ok = s.server.left.at[key]
 		return at, ok
 	}
-	testkit.Eventually(t, "it has left", func() bool { _, ok := since(); return ok })
 	at, _ := since()
 	left := &s.server.left
 	if left.has("x", gone.Instance, at.Add(leftAfter-1)) ||
@@ -185,6 +195,23 @@ func TestLeft(t *testing.T) {
 	}
 	if n := len(left.at); n > maxLeft {
 		t.Errorf("%d are remembered", n)
+	}
+}
+
+// Who ends in order keeps his name elsewhere, or has told those who were with him.
+func TestReasonToLeave(t *testing.T) {
+	s := newShared(t, 1)
+	l := s.lease(s.all[0])
+	for _, test := range []struct {
+		reason error
+		left   bool
+	}{
+		{nil, false}, {errClaimedAnew, false}, {errNameLost, false},
+		{channel.ErrGoingAway, true}, {io.ErrUnexpectedEOF, true}, {trust.ErrNotTrusted, true},
+	} {
+		if reasonToLeave(l, test.reason) != test.left {
+			t.Errorf("%v: %v", test.reason, !test.left)
+		}
 	}
 }
 
