@@ -206,8 +206,12 @@ func TestReasonToLeave(t *testing.T) {
 		reason error
 		left   bool
 	}{
-		{nil, false}, {errClaimedAnew, false}, {errNameLost, false},
-		{channel.ErrGoingAway, true}, {io.ErrUnexpectedEOF, true}, {trust.ErrNotTrusted, true},
+		{nil, false},
+		{errClaimedAnew, false},
+		{errNameLost, false},
+		{channel.ErrGoingAway, true},
+		{io.ErrUnexpectedEOF, true},
+		{trust.ErrNotTrusted, true},
 	} {
 		if reasonToLeave(l, test.reason) != test.left {
 			t.Errorf("%v: %v", test.reason, !test.left)
