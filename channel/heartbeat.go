@@ -31,6 +31,7 @@ type heartbeat struct {
 	missed  int                      // pings since the last pong
 	waiting map[uint64]chan struct{} // closed when a ping's pong comes
 	asked   time.Time                // when the last ping was sent
+	slept   bool                     // this side has stood still since it last heard anything
 	took    time.Duration            // by the last pong that was measured; 0 if none has been
 }
 
@@ -54,7 +55,7 @@ func newHeartbeat(
 func (h *heartbeat) hear(t recordType, now time.Time, rest func(pace time.Duration) time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.heard = now
+	h.heard, h.slept = now, false
 	if t == typePing {
 		h.pace = min(max(now.Sub(h.pinged), h.interval), h.interval*pingSlowdown)
 		h.pinged = now
@@ -72,6 +73,7 @@ func (h *heartbeat) beat(
 ) (next time.Duration, err error) {
 	h.mu.Lock()
 	missed, rest := h.missed, restAt(h.pace)
+	h.slept = h.sleptLocked(now, rest)
 	quiet := now.Sub(h.heard)
 	if wait := rest + h.grace - quiet; missed == 0 && wait > rest/pingGrace {
 		h.mu.Unlock()
@@ -91,6 +93,27 @@ func (h *heartbeat) beat(
 	return h.interval - h.grace, nil
 }
 
+// hasSlept tells whether this side has stood still, with its process or its machine, and has heard
+// nothing since: the far end may have given up meanwhile.
+func (h *heartbeat) hasSlept(
+	now time.Time, restAt func(pace time.Duration) time.Duration,
+) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sleptLocked(now, restAt(h.pace))
+}
+
+// sleptLocked tells by what should have been done by now. A machine that is suspended may stop one
+// of its two clocks.
+func (h *heartbeat) sleptLocked(now time.Time, rest time.Duration) bool {
+	last, pause := h.heard, rest+h.grace
+	if h.missed > 0 && !h.asked.IsZero() {
+		last, pause = h.asked, h.interval
+	}
+	since := max(now.Sub(last), now.Round(0).Sub(last.Round(0)))
+	return h.slept || since-pause > standstill
+}
+
 // pong takes note of the answer to a ping.
 func (h *heartbeat) pong(number uint64) error {
 	h.mu.Lock()
@@ -102,7 +125,7 @@ func (h *heartbeat) pong(number uint64) error {
 		delete(h.waiting, number)
 		close(answered)
 	}
-	h.missed = 0
+	h.missed, h.heard, h.slept = 0, time.Now(), false // before anybody relies on the answer
 	if number == h.sent && !h.asked.IsZero() {
 		h.took = time.Since(h.asked)
 		h.asked = time.Time{} // whatever comes a second time

@@ -12,6 +12,9 @@ import "context"
 func (s *Session) Open(ctx context.Context) (*Flow, error) {
 	s.pool.opening(1)
 	defer s.pool.opening(-1)
+	if err := s.answers(ctx); err != nil {
+		return nil, err
+	}
 	l, err := s.pool.take()
 	if err != nil {
 		return nil, err

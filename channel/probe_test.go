@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -44,6 +45,54 @@ func TestProbe(t *testing.T) {
 			l.initiator.Probe() // nobody is left
 		})
 	}
+}
+
+// TestOpenAfterStandstill checks that nothing is opened in a session of which nothing has been
+// heard since this side stood still, before the far end has answered; and never, if it does not.
+func TestOpenAfterStandstill(t *testing.T) {
+	stand := func(s *Session, unanswered int) {
+		h := &s.heartbeat
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		since := h.interval*pingSlowdown + 2*standstill
+		h.heard, h.missed = h.heard.Add(-since), unanswered
+		if unanswered > 0 {
+			h.asked = time.Now().Add(-since)
+		}
+	}
+	inProbe(t, time.Minute, func(t *testing.T, l *lab, s *Session, link *faultnet.Link) {
+		for unanswered := range 2 {
+			time.Sleep(time.Second) // nothing of what was before is under way
+			before := s.heartbeat.pings()
+			for i := range 2 {
+				begin := time.Now()
+				if i == 0 {
+					stand(s, unanswered)
+				}
+				_ = l.open(s).Close()
+				asked := s.heartbeat.pings() - before
+				if took := time.Since(begin); asked != 1 || i == 0 && took < 400*time.Millisecond {
+					t.Errorf("%d, %d: opened after %v, and %d pings", unanswered, i, took, asked)
+				}
+			}
+		}
+		time.Sleep(time.Second)
+		stand(s, 0)
+		link.BlackHole(true)
+		l.tasks.Go(func() { // who does not wait so long decides nothing
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := s.Open(ctx); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("without the time: %v", err)
+			}
+		})
+		time.Sleep(1500 * time.Millisecond)
+		for range 2 { // at once, and one after another
+			if _, err := s.Open(t.Context()); !errors.Is(err, ErrMissedPongs) {
+				t.Errorf("nobody is there: %v", err)
+			}
+		}
+	})
 }
 
 // TestLatestProbeDecides checks that a far end may answer again by the time of the next probe.

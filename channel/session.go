@@ -59,6 +59,7 @@ type Session struct {
 	retired    atomic.Bool            // this side opens no new flows
 
 	probes atomic.Uint64 // how many have begun: see Endpoint.Probe
+	waking atomic.Bool   // one has begun because this side had stood still
 }
 
 // newSession makes the session that a finished handshake on l is for.

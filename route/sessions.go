@@ -113,15 +113,25 @@ func (n *Node) openFlow(
 		return nil, err
 	}
 	f, err := session.Open(ctx)
-	if failed := (*DialError)(nil); errors.As(err, &failed) && failed.moved {
-		// Whoever is there takes no new links. What the session has goes on.
-		session, anew := n.session(ctx, r, segs, k-1, session)
-		if anew != nil {
-			return nil, err
-		}
-		return asConn(session.Open(ctx))
+	if err == nil || ctx.Err() != nil {
+		return asConn(f, err)
 	}
-	return asConn(f, err)
+	failed := (*DialError)(nil)
+	moved := errors.As(err, &failed) && failed.moved
+	if !moved && !ended(session) {
+		return nil, err
+	}
+	// Whoever is there takes no new links, while what the session has goes on; or the session has
+	// ended just now, perhaps for having been asked whether anybody is there.
+	session, anew := n.session(ctx, r, segs, k-1, session)
+	switch {
+	case anew == nil:
+		return asConn(session.Open(ctx))
+	case moved:
+		return nil, err
+	default:
+		return nil, anew
+	}
 }
 
 // asConn keeps a flow that is nil from becoming a conn that is none.

@@ -264,11 +264,12 @@ func asleep(t *testing.T) {
 }
 
 // inletAsleep has one machine sleep, for so long that the other end gives up what was open. That
-// is reset, and whoever comes next is served at once.
+// is reset, and whoever comes is served, also before it is known.
 func inletAsleep(t *testing.T) {
 	s, c, while := beforeSleep(t)
 	s.sleep(while, s.processes[2])
-	receivesReset(t, c) // by when it is known: who comes before that is on what has died
+	s.carries()
+	receivesReset(t, c)
 	s.carries()
 	s.end()
 }
