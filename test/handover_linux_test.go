@@ -25,16 +25,10 @@ func nobodyIsTold(t *testing.T, inlet string, times int, change func(n int)) {
 	}
 }
 
-// isLonger tells whether this is more than what runs every time.
-func isLonger() bool { return testenv.CI() || testenv.Full() }
-
 // changes is how often something is changed: once, in .ci/run three times, and with SP_FULL=1 a
 // hundred times.
 func changes() int {
-	if testenv.CI() {
-		return testenv.OfFull(3, 100)
-	}
-	return testenv.OfFull(1, 100)
+	return testenv.OfRun(1, 3, 100)
 }
 
 // TestUpHandsOver has the listeners of what is changed, nodes and all, go on: of those who connect

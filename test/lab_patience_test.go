@@ -58,3 +58,6 @@ func alone(t *testing.T) {
 		t.Parallel()
 	}
 }
+
+// isLonger tells whether this is more than what runs every time.
+func isLonger() bool { return testenv.CI() || testenv.Full() }

@@ -74,11 +74,12 @@ func TestManInTheMiddleOfFlows(t *testing.T) {
 	t.Parallel()
 	siege := newSiege(t)
 	all := attacks(func(kind faultnet.Kind, at int) bool {
-		every := 14
+		every := testenv.OfRun(28, 14, 1)
 		if kind == faultnet.Flip || kind == faultnet.Cut {
-			every = 4
+			every = testenv.OfRun(8, 4, 1)
 		}
-		return at < 4 || at%every == int(kind)%every || at == attackedMessages-1
+		return at < testenv.OfRun(2, 4, attackedMessages) || at%every == int(kind)%every ||
+			at == attackedMessages-1
 	})
 	siege.each(all, attackers, func(g *gate, f faultnet.Fault) {
 		for range attempts {
@@ -111,7 +112,9 @@ func sentAgain(f faultnet.Fault) bool {
 func TestManInTheMiddleOfShortFlows(t *testing.T) {
 	t.Parallel()
 	siege := newSiege(t)
-	all := attacks(func(kind faultnet.Kind, at int) bool { return at < 8 || at == 8+5*int(kind) })
+	all := attacks(func(kind faultnet.Kind, at int) bool {
+		return at < testenv.OfRun(4, 8, attackedMessages) || at == 8+5*int(kind)
+	})
 	siege.each(all, attackers, func(g *gate, f faultnet.Fault) {
 		short := dialogue{pieces: 2, size: 100, endInTurn: true}
 		tries := attempts
@@ -141,7 +144,9 @@ func TestManInTheMiddleOfShortFlows(t *testing.T) {
 // the session, as they must, and new ones work.
 func TestManInTheMiddleOfControl(t *testing.T) {
 	t.Parallel()
-	all := attacks(func(kind faultnet.Kind, at int) bool { return at < 3 || at == 3+2*int(kind) })
+	all := attacks(func(kind faultnet.Kind, at int) bool {
+		return at < testenv.OfRun(1, 3, attackedMessages) || at == 3+2*int(kind)
+	})
 	// Where pings come fast, a busy machine's sessions die of silence before it is the turn of a
 	// late message.
 	for _, keepalive := range []time.Duration{

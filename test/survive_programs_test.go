@@ -54,7 +54,7 @@ func (a *actor) goesOn() bool {
 // through an inlet and an outlet of its own. None of them notices.
 func TestSurvivesUnderPrograms(t *testing.T) {
 	t.Parallel()
-	kills := testenv.OfFull(2, 50)
+	kills := testenv.OfRun(1, 2, 50)
 	me := survivor(t)
 	_, relay := me.startRelay()
 	ssh, postgres := newSSHServer(t), newPostgres(t)

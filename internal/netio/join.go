@@ -31,6 +31,8 @@ type Proxy struct {
 	mu      sync.Mutex  // guards what follows, but for resets
 	resets  atomic.Bool // or has reset the conns
 	over    bool        // it does not fail any more
+	aEnded  bool        // A has said all it has to say, and B has it
+	bEnded  bool        // and the other way around
 	failure *failure    // nil if it has not failed
 }
 
@@ -159,6 +161,7 @@ func (p *Proxy) copied(dst, src Conn, err error) {
 		err = ToDestination(dst.CloseWrite())
 	}
 	if err == nil {
+		p.hasEnded(src)
 		err = AwaitReset(src)
 	}
 	if err != nil {
@@ -166,9 +169,17 @@ func (p *Proxy) copied(dst, src Conn, err error) {
 	}
 }
 
+// hasEnded takes note that a conn has said all it has to say, and that the other one has it.
+func (p *Proxy) hasEnded(src Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.aEnded = p.aEnded || src == p.A
+	p.bEnded = p.bEnded || src == p.B
+}
+
 // failedTo is the end of a direction by err. Where dst has failed, it may have said something
-// before that: the other direction reads it out, and ends by itself. Where src has, there is
-// nothing more to be had from it, and nobody to write to.
+// before that: the other direction reads it out, and ends by itself. Where src has, or dst had
+// ended, there is nothing more to be had from it, and nobody to write to.
 func (p *Proxy) failedTo(dst, src Conn, err error) {
 	if !p.because(err) {
 		return
@@ -178,6 +189,11 @@ func (p *Proxy) failedTo(dst, src Conn, err error) {
 		return
 	}
 	p.mu.Lock()
+	if p.aEnded && dst == p.A || p.bEnded && dst == p.B {
+		p.mu.Unlock()
+		p.resetAround(dst)
+		return
+	}
 	defer p.mu.Unlock()
 	if f := p.failure; f.late == nil {
 		f.dead = dst

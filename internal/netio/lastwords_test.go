@@ -6,6 +6,7 @@ import (
 	"io"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/secureportal/sp/internal/testkit"
@@ -46,7 +47,14 @@ func TestJoinDeliversBeforeReset(t *testing.T) {
 
 // Last words are waited for, but not for ever: the destination of one direction fails, and the
 // other one has nothing to say and does not end.
-func TestJoinWaitsForLastWordsOnlySoLong(t *testing.T) {
+func TestJoinWaitsForLastWordsOnlySoLong(t *testing.T) { fails(t, false, lastWords) }
+
+// Nor is anything waited for where the destination has ended its own direction before.
+func TestJoinKnowsLastWords(t *testing.T) { fails(t, true, 0) }
+
+// fails has the destination of one direction fail, which may have ended the other one, and checks
+// how long that takes.
+func fails(t *testing.T, ended bool, want time.Duration) {
 	testkit.Bubble(t, func(t *testing.T) {
 		left, a := joinKinds["pipe"](t)
 		right, b := joinKinds["pipe"](t)
@@ -54,16 +62,24 @@ func TestJoinWaitsForLastWordsOnlySoLong(t *testing.T) {
 		broken := errors.New("broken")
 		j := joined{left: left, a: a, right: right, b: failingWriter{b, broken}}
 		j.start(t)
+		if ended {
+			if err := right.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
 		began := time.Now()
 		testkit.Write(t, left, "x")
 		if err := testkit.Within(t, j.done, "Join"); err != broken {
 			t.Errorf("Join: %v", err)
 		}
-		if took := time.Since(began); took != lastWords {
-			t.Errorf("it took %v, want %v", took, lastWords)
+		if took := time.Since(began); took != want {
+			t.Errorf("it took %v, want %v", took, want)
 		}
 		expectReset(t, left)
-		expectReset(t, right)
+		if !ended {
+			expectReset(t, right)
+		}
 	})
 }
 

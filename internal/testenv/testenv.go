@@ -37,6 +37,15 @@ func OfFull[T any](short, long T) T {
 	return short
 }
 
+// OfRun returns one of three sizes of a test: full where [Full] is true, ci where [CI] is, and
+// otherwise everyday, which is for the README's command on a small machine.
+func OfRun[T any](everyday, ci, full T) T {
+	if CI() {
+		return OfFull(ci, full)
+	}
+	return OfFull(everyday, full)
+}
+
 // Skip ends t as skipped, or as failed where [CI] is true. The reason says what is missing.
 func Skip(t testing.TB, reason string) {
 	t.Helper()
