@@ -191,6 +191,13 @@ func (k *kept) isUnheard() bool {
 	return k.acked == 0
 }
 
+// isOpened tells whether the other end has said that it has opened all that was sent.
+func (k *kept) isOpened() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return !k.gaveUp && k.acked == k.sealed
+}
+
 // isDone tells whether there is nothing to be sent again: the other end has opened all that was
 // sent, or what it has not is given up.
 func (k *kept) isDone() bool {

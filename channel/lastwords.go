@@ -12,8 +12,9 @@ const lingerQuiet = 250 * time.Millisecond
 // ResetDelivered implements netio.DeliveredResetter. A link that is closed while the other end
 // still sends takes back what it has not brought there. So what comes is read and thrown away:
 // behind an abort, until the other end, which has read it, closes the link; and behind the end of
-// this side's direction, for as long as something comes. If that ends in good order the link is
-// clean, and the other end may have sent the next flow on it.
+// this side's direction, for as long as something comes and the other end has not said that it has
+// all. If that ends in good order the link is clean, and the other end may have sent the next flow
+// on it.
 func (f *Flow) ResetDelivered(wait time.Duration) {
 	by := time.Now().Add(wait)
 	if f.sending.TryLock() { // or somebody still writes
@@ -28,7 +29,8 @@ func (f *Flow) ResetDelivered(wait time.Duration) {
 	f.abortAnd(linger, reset, abortReset, errFlowClosed)
 }
 
-// endsBy throws away what the other end sends, and reports whether it ends its direction.
+// endsBy throws away what the other end sends, until it knows all that this side has said, and
+// reports whether it ends its direction.
 func (f *Flow) endsBy(by time.Time) bool {
 	wait := func() {
 		quiet := time.Now().Add(lingerQuiet)
@@ -47,6 +49,9 @@ func (f *Flow) endsBy(by time.Time) bool {
 		}
 		f.receiving.data = nil
 		f.receiving.in.Release()
+		if f.lasting != nil && f.lasting.kept.isOpened() {
+			return false
+		}
 	}
 }
 

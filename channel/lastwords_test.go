@@ -98,15 +98,20 @@ func TestResetOfWhatEndsLeavesTheLinkClean(t *testing.T) {
 	})
 }
 
-// An other end that says nothing is reset soon, and one that goes on sending in a while.
+// An other end that says nothing is reset soon, and one that goes on sending in a while, or when it
+// has said that it has all.
 func TestResetOfWhatDoesNotEnd(t *testing.T) {
 	const wait = 2 * time.Second
-	for name, test := range map[string]struct{ pause, took time.Duration }{
-		"quiet":   {wait, lingerQuiet},
-		"sending": {lingerQuiet / 2, wait},
+	for name, test := range map[string]struct {
+		pause, took time.Duration
+		change      func(a, b *Config)
+	}{
+		"quiet":               {wait, lingerQuiet, nil},
+		"sending":             {lingerQuiet / 2, wait, nil},
+		"sending, it has all": {lingerQuiet / 2, lingerQuiet, surviving},
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, nil, func(t *testing.T, l *lab) {
+			inBubble(t, test.change, func(t *testing.T, l *lab) {
 				handle, flows := accepted()
 				l.handle = handle
 				f, a := l.both(l.session(), flows)
