@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // listenAs listens at text for links, or for applications.
@@ -78,9 +80,8 @@ func TestSocketsAreHeld(t *testing.T) {
 func TestSocketsThatAreNotHeld(t *testing.T) {
 	s := NewSockets()
 	defer s.Hold()()
-	links := listenAs(t, s, "127.0.0.1:0", false)
-	at := links.Addr().String()
-	_ = links.Close()
+	at := testkit.Address(t) // at which no connection of somebody else's may begin
+	_ = listenAs(t, s, at, false).Close()
 	wide := listenAs(t, s, "0.0.0.0:"+at[len("127.0.0.1:"):], false)
 	_ = wide.Close()
 	_ = listenAs(t, s, at, true)

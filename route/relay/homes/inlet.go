@@ -82,40 +82,50 @@ func relayed(r route.Route) (byName, bool) {
 // relay returns the part of the route that leads to the relay.
 func (b byName) relay(to route.Route) route.Route { return to[:b.forward:b.forward] }
 
+// relayAt returns the route to a node of the set in place of the relay.
+func (b byName) relayAt(n set.Node) (route.Route, bool) {
+	to, ok := b.at(n)
+	if !ok {
+		return nil, false
+	}
+	return b.relay(to), true
+}
+
 // follow keeps what stands for route k where its name is at home.
 func (i *Inlet) follow(ctx context.Context, k int, by byName) {
-	known := &set.List{}
+	known, heard := &set.List{}, &memory{}
 	var shared sharers
 	var before []route.Route
 	for {
-		list, err := i.ask(ctx, by, known)
+		heard.forget(time.Now())
+		list, err := i.ask(ctx, by, known, heard)
 		pause := refreshAfter + rand.N(refreshAfter/4)
 		switch {
-		case errors.Is(err, ErrAlone):
+		case errors.Is(err, ErrAlone) && heard.isEmpty():
 			known, pause = &set.List{}, 0
 		case err != nil:
 			pause = askPause + rand.N(askPause)
 		default:
 			known = list
 		}
-		homes := by.homes(known)
-		if len(homes) == 0 {
-			homes = []route.Route{by.to}
+		ways := by.ways(known, heard)
+		if !slices.EqualFunc(ways.homes, before, slices.Equal[route.Route]) {
+			shared, before = sharers{}, ways.homes
 		}
-		if !slices.EqualFunc(homes, before, slices.Equal[route.Route]) {
-			shared, before = sharers{}, homes
+		if len(known.Nodes) > 0 && !i.isAnyUp(ways.homes) {
+			pause = askPause + rand.N(askPause)
 		}
-		if !i.hold(ctx, k, by, homes, &shared, pause) {
+		if !i.hold(ctx, k, by, ways, &shared, pause) {
 			return
 		}
 	}
 }
 
-// hold has homes stand for route k, and those who share the name there, and returns when one of the
+// hold has ways stand for route k, and those who share the name there, and returns when one of the
 // paths is down, or a time has passed if there is one, but not at once. It reports false when ctx
 // ends.
 func (i *Inlet) hold(
-	ctx context.Context, k int, by byName, homes []route.Route, shared *sharers, d time.Duration,
+	ctx context.Context, k int, by byName, to ways, shared *sharers, d time.Duration,
 ) bool {
 	soonest := time.NewTimer(askSoonest)
 	defer soonest.Stop()
@@ -130,9 +140,9 @@ func (i *Inlet) hold(
 	for before := 0; ; {
 		_, changed := i.Paths.IsOpen()
 		if time.Since(shared.asked) >= shared.next() {
-			i.learn(ctx, by, homes, shared)
+			i.learn(ctx, by, to.homes, shared)
 		}
-		up := i.take(k, i.paths(by, homes, shared))
+		up := i.take(k, i.paths(by, to, shared))
 		trouble = trouble || up < before
 		if trouble && !early {
 			return true
@@ -151,29 +161,53 @@ func (i *Inlet) hold(
 	}
 }
 
-// homes returns the routes by which to come, the best first.
-func (b byName) homes(list *set.List) (all []route.Route) {
+// ways are the routes by which to come, the best first.
+type ways struct {
+	homes []route.Route
+	spare []route.Route // as long as none of the homes can be had: any node leads to where the name is
+}
+
+// ways returns by which nodes of a list to come, or of those that have been heard of. The last of
+// all is the relay that was named.
+func (b byName) ways(list *set.List, heard *memory) (w ways) {
+	var others []set.Node
 	for _, n := range list.Claims(b.name, len(list.Nodes)) {
-		if to, ok := b.at(n); ok && len(all) < claimsEach {
-			all = append(all, to)
+		if to, ok := b.at(n); ok && len(w.homes) < claimsEach {
+			w.homes = append(w.homes, to)
+		} else {
+			others = append(others, n)
 		}
 	}
-	return all
+	others = append(others, heard.others(b.name, func(id set.NodeID) bool {
+		_, listed := list.Find(id)
+		return listed
+	})...)
+	slices.SortStableFunc(others, func(m, n set.Node) int { // those first that are there
+		return heard.rank(m.ID) - heard.rank(n.ID)
+	})
+	for _, n := range others {
+		if to, ok := b.at(n); ok && len(w.spare) < extraClaims {
+			w.spare = append(w.spare, to)
+		}
+	}
+	isEntrance := func(r route.Route) bool { return slices.Equal(r, b.to) }
+	switch {
+	case len(w.homes) == 0:
+		w.homes = []route.Route{b.to}
+	case !slices.ContainsFunc(w.homes, isEntrance) && !slices.ContainsFunc(w.spare, isEntrance):
+		w.spare = append(w.spare, b.to)
+	}
+	return w
 }
 
-// withEntrance adds the route that was named as long as none of the homes can be had by: any node
-// leads to where the name is.
-func (i *Inlet) withEntrance(homes []route.Route, entrance route.Route) []route.Route {
-	isEntrance := func(r route.Route) bool { return slices.Equal(r, entrance) }
-	if slices.ContainsFunc(homes, i.Paths.IsUp) || slices.ContainsFunc(homes, isEntrance) {
-		return homes
-	}
-	return append(homes[:len(homes):len(homes)], entrance)
-}
+func (i *Inlet) isAnyUp(all []route.Route) bool { return slices.ContainsFunc(all, i.Paths.IsUp) }
 
 // ask asks for the list: the relay that was named first, then nodes that are known. Those that a
-// list does not have any more are asked themselves: two nodes may not see each other.
-func (i *Inlet) ask(ctx context.Context, by byName, known *set.List) (*set.List, error) {
+// list does not have any more are asked themselves: two nodes may not see each other. Where none of
+// the homes leads anywhere, all are that have been heard of.
+func (i *Inlet) ask(
+	ctx context.Context, by byName, known *set.List, heard *memory,
+) (*set.List, error) {
 	list, err := Ask(ctx, i.Node, by.relay(by.to))
 	if errors.Is(err, ErrAlone) && len(known.Nodes) == 0 {
 		return nil, err
@@ -182,22 +216,32 @@ func (i *Inlet) ask(ctx context.Context, by byName, known *set.List) (*set.List,
 	if err == nil {
 		next = *list.Clone()
 	}
-	for _, n := range known.Claims(by.name, claimsEach) {
-		if _, there := next.Find(n.ID); there {
-			continue
-		}
-		if to, ok := by.at(n); ok {
-			if other, failed := Ask(ctx, i.Node, by.relay(to)); failed == nil {
-				err = nil
-				for _, n := range other.Nodes {
-					next.Put(n)
-				}
+	asked := make(map[set.NodeID]bool)
+	heard.answered = nil
+	more := func(nodes []set.Node) {
+		for who, other := range askEach(ctx, i.Node, nodes, by.relayAt) {
+			err, heard.answered = nil, append(heard.answered, who)
+			for _, n := range other.Nodes {
+				next.Put(n)
 			}
 		}
+	}
+	var missing []set.Node
+	for _, n := range known.Claims(by.name, claimsEach) {
+		if _, there := next.Find(n.ID); !there {
+			missing, asked[n.ID] = append(missing, n), true
+		}
+	}
+	more(missing)
+	if err != nil || !i.isAnyUp(by.ways(&next, heard).homes) {
+		more(some(heard.others(by.name, func(id set.NodeID) bool {
+			return asked[id]
+		})))
 	}
 	if err != nil {
 		return nil, err
 	}
+	heard.note(&next, time.Now())
 	return &next, nil
 }
 

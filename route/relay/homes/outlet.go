@@ -49,6 +49,7 @@ type Outlet struct {
 	mu     sync.Mutex
 	claims map[*claim]struct{}
 	list   *set.List     // of all that is known of the set; nil: the relay is none of one
+	heard  memory        // of what lists have said
 	asked  time.Time     // when the relay that is named was asked last
 	wake   chan struct{} // gets something when there is something to do
 }
@@ -120,8 +121,7 @@ func (o *Outlet) ask(ctx context.Context) {
 }
 
 func (o *Outlet) askAt(ctx context.Context, to route.Route) (*set.List, error) {
-	inside := wire.Address{Kind: wire.Secure, Name: route.SecureName}
-	list, err := Ask(ctx, o.Dial, append(to[:len(to):len(to)], inside))
+	list, err := Ask(ctx, o.Dial, inside(to))
 	if err != nil {
 		o.Dial.Logger().Debug("no list of nodes", "relay", route.Format(to), "error", err)
 	}
@@ -129,17 +129,52 @@ func (o *Outlet) askAt(ctx context.Context, to route.Route) (*set.List, error) {
 }
 
 // askNamed asks the relay that is named, before any other one is claimed: where the name is not at
-// home it is not known whose it is.
+// home it is not known whose it is. If that does not answer, all are that have been heard of.
 func (o *Outlet) askNamed(ctx context.Context) {
 	list, err := o.askAt(ctx, o.Relay)
 	switch {
-	case errors.Is(err, ErrAlone):
+	case errors.Is(err, ErrAlone) && o.knowsNobody():
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.list = nil
 	case err == nil && len(list.Nodes) > 0:
 		o.learn(nil, list)
+	case err != nil:
+		if list := o.askHeard(ctx); len(list.Nodes) > 0 {
+			o.learn(nil, list)
+		}
 	}
+}
+
+// knowsNobody tells whether no node has been heard of for long.
+func (o *Outlet) knowsNobody() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.heard.forget(time.Now())
+	return o.heard.isEmpty()
+}
+
+// askHeard makes one list of those of a few nodes that have been heard of.
+func (o *Outlet) askHeard(ctx context.Context) *set.List {
+	o.mu.Lock()
+	nodes := some(o.heard.others(o.Name, func(set.NodeID) bool { return false }))
+	o.mu.Unlock()
+	to := func(n set.Node) (route.Route, bool) {
+		r, ok := o.at(n)
+		return inside(r), ok
+	}
+	next := &set.List{}
+	for _, list := range askEach(ctx, o.Dial, nodes, to) {
+		for _, n := range list.Nodes {
+			next.Put(n)
+		}
+	}
+	return next
+}
+
+// inside is the route to what a relay's node answers itself.
+func inside(to route.Route) route.Route {
+	return append(to[:len(to):len(to)], wire.Address{Kind: wire.Secure, Name: route.SecureName})
 }
 
 // askAll has all relays asked that have the name.
@@ -157,6 +192,7 @@ func (o *Outlet) askAll() {
 func (o *Outlet) learn(from *claim, list *set.List) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.heard.note(list, time.Now())
 	if from == nil {
 		o.list = list
 		return
@@ -272,7 +308,10 @@ func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration)
 	if o.list == nil {
 		return []want{{o.Relay, o.keptByLocked(o.Relay)}}, next
 	}
-	good, up := 0, 0
+	good, up, most := 0, 0, claimsEach+extraClaims
+	if o.patienceLocked() == 0 { // it is claimed nowhere
+		most = maxClaims
+	}
 	for _, n := range o.list.Claims(o.Name, len(o.list.Nodes)) {
 		to, ok := o.at(n)
 		c := o.keptAtLocked(n.ID, to)
@@ -290,7 +329,7 @@ func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration)
 		if c != nil && c.up {
 			up++
 		}
-		if good == claimsEach || len(wanted) == claimsEach+extraClaims {
+		if good == claimsEach || len(wanted) == most {
 			break
 		}
 	}

@@ -114,24 +114,28 @@ func isNone(err error) bool {
 
 // paths returns what stands for a route: where the name is shared, paths to each process that
 // shares it, by each home; and as long as none of those is up, or it is not shared, the homes
-// themselves.
-func (i *Inlet) paths(by byName, homes []route.Route, known *sharers) (all []route.Choice) {
+// themselves, and the rest of the ways as long as none of them is.
+func (i *Inlet) paths(by byName, to ways, known *sharers) (all []route.Choice) {
 	up := false
-	for k, home := range homes {
+	for k, home := range to.homes {
 		if k >= len(known.at) {
 			break
 		}
 		for _, one := range known.at[k] {
-			to := slices.Insert(slices.Clone(home), by.forward+1, one.Step())
-			all = append(all, route.Choice{Route: to, Sick: one.Sick})
-			up = up || i.Paths.IsUp(to)
+			r := slices.Insert(slices.Clone(home), by.forward+1, one.Step())
+			all = append(all, route.Choice{Route: r, Sick: one.Sick})
+			up = up || i.Paths.IsUp(r)
 		}
 	}
 	if up {
 		return all
 	}
-	for k, home := range i.withEntrance(homes, by.to) {
-		all = append(all, route.Choice{Route: home, Rank: 1 + k})
+	routes := to.homes
+	if !i.isAnyUp(routes) {
+		routes = slices.Concat(routes, to.spare)
+	}
+	for k, r := range routes {
+		all = append(all, route.Choice{Route: r, Rank: 1 + k})
 	}
 	return all
 }

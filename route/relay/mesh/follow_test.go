@@ -150,6 +150,24 @@ func TestFollowing(t *testing.T) {
 	f.expectEcho(t)
 }
 
+// An outlet and an inlet whose ways in and homes are lost at the same time find the relay that is
+// left, although that is far from being the name's home.
+func TestFollowingLosesAllItKnew(t *testing.T) {
+	const relays = 6
+	c, seeds := newSet(t, relays)
+	order := c.homes("db")
+	left := order[relays-1]
+	f := follow(t, "db", seeds[order[2]], seeds[order[3]])
+	testkit.Eventually(t, "both paths", func() bool {
+		return f.comesBy(c, "db", order[0]) && f.comesBy(c, "db", order[1])
+	})
+	for _, lost := range order[:relays-1] {
+		c.all[lost].stop()
+	}
+	testkit.Eventually(t, "the path that is left", func() bool { return f.comesBy(c, "db", left) })
+	f.expectEcho(t)
+}
+
 // A home that is also where a name leads is claimed once, though that is another address: two
 // claims of one process would take the name from each other.
 func TestFollowingByAName(t *testing.T) {
