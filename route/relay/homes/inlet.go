@@ -96,25 +96,32 @@ func (i *Inlet) follow(ctx context.Context, k int, by byName) {
 	known, heard := &set.List{}, &memory{}
 	var shared sharers
 	var before []route.Route
+	soon := askPause // while one of the homes is down, and longer each time
 	for {
 		heard.forget(time.Now())
 		list, err := i.ask(ctx, by, known, heard)
-		pause := refreshAfter + rand.N(refreshAfter/4)
+		pause := refreshAfter
 		switch {
 		case errors.Is(err, ErrAlone) && heard.isEmpty():
 			known, pause = &set.List{}, 0
 		case err != nil:
-			pause = askPause + rand.N(askPause)
+			pause = askPause
 		default:
 			known = list
 		}
 		ways := by.ways(known, heard)
 		if !slices.EqualFunc(ways.homes, before, slices.Equal[route.Route]) {
-			shared, before = sharers{}, ways.homes
+			shared, before, soon = sharers{}, ways.homes, askPause
 		}
-		if len(known.Nodes) > 0 && !i.isAnyUp(ways.homes) {
-			pause = askPause + rand.N(askPause)
+		switch isDown := func(r route.Route) bool { return !i.Paths.IsUp(r) }; {
+		case len(known.Nodes) == 0:
+		case !slices.ContainsFunc(ways.homes, isDown):
+			soon = askPause
+		default:
+			pause = min(pause, soon)
+			soon = min(2*soon, refreshAfter)
 		}
+		pause += rand.N(pause/4 + 1)
 		if !i.hold(ctx, k, by, ways, &shared, pause) {
 			return
 		}
