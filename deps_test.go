@@ -28,16 +28,17 @@ var releasedFor = []string{"linux", "darwin", "windows", "freebsd"}
 // mayImport is the order of the rooms: what each top-level folder may be built on, directly or
 // through something else. Tests may import what they like.
 var mayImport = map[string][]string{
-	"wire":     {},
-	"noise":    {},
-	"identity": {"internal", "wire"},
-	"channel":  {"internal", "wire", "noise", "identity"},
-	"route":    {"internal", "wire", "noise", "identity", "channel"},
-	"portal":   {"internal", "wire", "noise", "identity", "channel", "route"},
-	"cli":      {"internal", "wire", "noise", "identity", "channel", "route", "portal"},
-	"main":     {"internal", "wire", "noise", "identity", "channel", "route", "portal", "cli"},
-	"docs":     {},
-	"test":     {},
+	"wire":      {},
+	"noise":     {},
+	"identity":  {"internal", "wire"},
+	"channel":   {"internal", "wire", "noise", "identity"},
+	"route":     {"internal", "wire", "noise", "identity", "channel"},
+	"portal":    {"internal", "wire", "noise", "identity", "channel", "route"},
+	"cli":       {"internal", "wire", "noise", "identity", "channel", "route", "portal"},
+	"main":      {"internal", "wire", "noise", "identity", "channel", "route", "portal", "cli"},
+	"docs":      {},
+	"packaging": {},
+	"test":      {},
 
 	// Nobody imports bench.
 	"bench": {"internal", "wire", "noise", "identity", "channel", "route", "portal"},

@@ -159,7 +159,8 @@ func TestUnitsRun(t *testing.T) {
 	}
 }
 
-// TestPackages has all that packages are to be made of be there, and their scripts be ones.
+// TestPackages has all that packages are to be made of be there. What is made when they are, in a
+// folder of its own, .ci/packages finds in them.
 func TestPackages(t *testing.T) {
 	t.Parallel()
 	made, err := os.ReadFile(filepath.Join("..", "goreleaser.yaml"))
@@ -172,14 +173,12 @@ func TestPackages(t *testing.T) {
 		t.Fatal("nothing goes into packages")
 	}
 	for _, one := range all {
+		if strings.HasPrefix(string(one[1]), "dist.generated/") {
+			continue
+		}
 		found, err := filepath.Glob(filepath.Join("..", string(one[1])))
 		if err != nil || len(found) == 0 {
 			t.Errorf("there is no %s", one[1])
-		}
-		for _, path := range found {
-			if strings.HasSuffix(path, ".sh") {
-				must(t, exec.Command("sh", "-n", path))
-			}
 		}
 	}
 }

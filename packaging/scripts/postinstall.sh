@@ -6,7 +6,13 @@ set -e
 
 if command -v systemd-sysusers >/dev/null 2>&1; then
     systemd-sysusers /usr/lib/sysusers.d/sp.conf
-elif ! id sp >/dev/null 2>&1; then
+elif id sp >/dev/null 2>&1; then
+    :
+elif command -v useradd >/dev/null 2>&1; then
+    # A container of Debian's or Fedora's, say.
+    useradd --system --user-group --home-dir /var/lib/sp --no-create-home \
+        --shell /usr/sbin/nologin --comment 'sp secure portal' sp
+else
     # Alpine and its like.
     addgroup -S sp
     adduser -S -D -H -h /var/lib/sp -s /sbin/nologin -G sp -g 'sp secure portal' sp
