@@ -11,7 +11,7 @@ import (
 	"github.com/urfave/cli/v2"
 )
 
-var update = flag.Bool("update", false, "write the table of keys in docs/config.md anew")
+var update = flag.Bool("update", false, "write what pages in docs have of flags and commands anew")
 
 const configPage = "../docs/config.md"
 
