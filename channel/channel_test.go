@@ -166,7 +166,9 @@ func TestUntrusted(t *testing.T) {
 		p := newPair(t, Config{Identity: a, Trust: testkit.Trusting(t, a, b.Identifier())},
 			Config{Identity: b, Trust: testkit.Trusting(t, b)})
 		_, err := p.initiator.Initiate(t.Context(), "", trust.As{}, p.dial)
-		if !errors.Is(err, ErrRefusedByPeer) || !errors.Is(err, trust.ErrNotTrusted) {
+		refused, ok := errors.AsType[*RefusedError](err)
+		if !errors.Is(err, ErrRefusedByPeer) || !errors.Is(err, trust.ErrNotTrusted) || !ok ||
+			*refused != (RefusedError{b.Identifier(), a.Identifier()}) {
 			t.Errorf("got %v", err)
 		}
 		if err := <-p.served; !errors.Is(err, trust.ErrNotTrusted) {

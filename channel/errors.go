@@ -78,6 +78,17 @@ func (e leftError) Error() string {
 
 func (e leftError) Unwrap() error { return ErrLeft }
 
+// RefusedError is ErrRefusedByPeer of a handshake, and says who the two are: the far end has proved
+// to be Peer, is trusted here, and does not trust Self, which is this side.
+type RefusedError struct{ Peer, Self identity.Identifier }
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("%v, which is %s: this side is %s", ErrRefusedByPeer, e.Peer, e.Self)
+}
+
+// Unwrap returns ErrRefusedByPeer.
+func (e *RefusedError) Unwrap() error { return ErrRefusedByPeer }
+
 // sessionEnded wraps the reason why a session ended in the error of what needs it.
 func sessionEnded(reason error) error { return fmt.Errorf("session ended: %w", reason) }
 

@@ -98,7 +98,7 @@ func (h *handshake) refusedAs(err error) error {
 	if h.peer.Identifier() == own.Identifier() && h.peer.History.Len() > own.History().Len() {
 		return ErrGivenUp
 	}
-	return fmt.Errorf("%w: this side is %s", err, own.Identifier())
+	return &RefusedError{h.peer.Identifier(), own.Identifier()}
 }
 
 // send writes prefix and a frame with what write appends.

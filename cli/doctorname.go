@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
@@ -16,7 +17,6 @@ import (
 // it.
 func (d *doctor) examineName(to route.Route, name string) {
 	d.ok("route", "%s", route.Format(to))
-	own := d.config.Trust
 	d.config.Trust.Allow = d.call.list("relay-identity")
 	d.config.Trust.AllowAnyone = len(d.config.Trust.Allow) == 0
 	if !d.begin() {
@@ -28,7 +28,7 @@ func (d *doctor) examineName(to route.Route, name string) {
 		d.skip("name", "the relay comes first")
 		return
 	}
-	d.config.Trust = own
+	d.config.Trust = config.Trust{NoFriends: true, Seen: d.config.Trust.Seen}
 	if d.begin() {
 		defer d.node.Close()
 		d.examineHolder(route.ThroughRelay(to, name), name)
@@ -57,22 +57,25 @@ func (d *doctor) examineRelay(to route.Route) bool {
 	return true
 }
 
-// examineHolder finds out who has a name, by asking whoever it leads to who he is.
+// examineHolder finds out who has a name, by asking whoever it leads to who he is. That is this
+// side's identity, or somebody else; whom the outlet lets in, and so whether this side is among
+// them, is nothing that an outlet's way to its name depends on, and whom this side trusts neither.
 func (d *doctor) examineHolder(to route.Route, name string) {
 	ctx, cancel := d.within()
 	defer cancel()
-	const whatToDo = "choose another name; or end the outlet that has it: its log says where it runs"
-	s, err := d.node.Session(ctx, to)
-	status, refused := errors.AsType[*route.StatusError](err)
+	const whatToDo = "choose another name; or end the outlet that has it: its log says where it " +
+		"runs; if it is the one that is meant, ask with its --identity"
+	_, err := d.node.Session(ctx, to)
+	status, missing := errors.AsType[*route.StatusError](err)
+	refused, known := errors.AsType[*channel.RefusedError](err)
 	switch {
-	case refused && strings.HasPrefix(status.Missing(), route.ForwardPrefix):
+	case missing && strings.HasPrefix(status.Missing(), route.ForwardPrefix):
 		d.ok("name", "nobody has %s", name)
-	case err == nil && s.Peer().Identifier().String() == d.self:
+	case known && refused.Peer == refused.Self:
+		d.ok("name", "an outlet with this side's identity has %s; it lets others in, and not itself",
+			name)
+	case err == nil: // this side trusts none but itself
 		d.ok("name", "an outlet with this side's identity has %s", name)
-	case err == nil:
-		taken := route.Refuse(route.CodeNameTaken, fmt.Sprintf("%s has the name %s",
-			s.Peer().Identifier(), name))
-		d.fail("name", advise(taken, whatToDo))
 	case errors.Is(err, trust.ErrNotTrusted) && !errors.Is(err, channel.ErrRefusedByPeer):
 		d.fail("name", advise(fmt.Errorf("somebody else has the name %s: %w", name, err), whatToDo))
 	default:

@@ -249,7 +249,12 @@ func (d *doctor) examineChannel(to route.Route, hop route.Hop) bool {
 // adviseChannel adds what there is to think of where a channel could not be made.
 func (d *doctor) adviseChannel(err error) error {
 	text := hintFor(err)
+	e, refused := errors.AsType[*channel.RefusedError](err)
 	switch {
+	case refused && e.Peer == e.Self:
+		return advise(err, "the way is good, and this is the outlet's own identity, which it does not "+
+			"let in, since it was started with --allow and others: ask with an identity that it allows "+
+			"(--identity), or allow this one as well")
 	case errors.Is(err, channel.ErrRefusedByPeer):
 		text += "; or a clock is wrong, if this side presents credentials: compare both sides' (date)"
 		return advise(err, "%s", text)
