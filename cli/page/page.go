@@ -2,8 +2,10 @@
 // that sp status is told (daemon.Report), drawn, and how metrics have changed in the last minutes.
 //
 // It is made as a whole whenever somebody asks, tables and drawings, and can be read as it is. A
-// script asks again each second and puts what is different in its place; it knows nothing of what
-// that means. So there is nothing to do while nobody looks, and no goroutine.
+// script asks again a second later and puts what is different in its place; it knows nothing of
+// what that means. Where nothing happens and nothing is wrong it is answered when something does,
+// or after hold. So there is nothing to do while nobody looks, and no goroutine, and next to
+// nothing while somebody does.
 //
 // Names, routes, Identifiers and errors come from others: they get into the page as text only, by
 // html/template, no longer than maxText, and there are no more of a kind than maxRows.
@@ -16,11 +18,13 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/cli/telemetry"
+	"github.com/secureportal/sp/internal/metrics"
 )
 
 const (
@@ -34,6 +38,13 @@ const (
 
 	// askAgain is how often far ends are asked how far away they are, while somebody looks.
 	askAgain = 10 * time.Second
+
+	// hold is how long an answer waits for something to happen. It is no longer than for how long
+	// what has been counted tells how it is now: see nearly, and speedsLast.
+	hold = 12 * time.Second
+
+	// settle is for what has been counted to have its consequences, before they are shown.
+	settle = 100 * time.Millisecond
 )
 
 // source is a process. Report may take half a second.
@@ -67,8 +78,11 @@ type Page struct {
 
 	mu      sync.Mutex // held while a page is made
 	made    []byte
-	at      time.Time // when it was
-	asked   time.Time // when far ends were asked how far away they are
+	at      time.Time           // when it was
+	quiet   <-chan struct{}     // closed when something has happened since
+	calm    bool                // nothing had happened since the one before, and nothing was wrong
+	asked   time.Time           // when far ends were asked how far away they are
+	carried [directions]float64 // bytes, by then
 	history history
 	speeds  speeds
 	forget  *time.Timer // ends what is kept for the next who looks; nil before the first
@@ -103,22 +117,61 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	text, err := p.make(r.Context())
+	text, at, err := p.make(r.Context())
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("ETag", tag(at))
 	_, _ = w.Write(text)
 }
 
-// make returns the page as it is now, or was a moment ago.
-func (p *Page) make(ctx context.Context) ([]byte, error) {
+// tag names the page of one moment.
+func tag(at time.Time) string { return `"` + strconv.FormatInt(at.UnixNano(), 36) + `"` }
+
+// Wait implements telemetry.Page.
+func (p *Page) Wait(ctx context.Context, seen string) {
+	p.mu.Lock()
+	quiet, held := p.quiet, p.made != nil && p.calm && seen == tag(p.at)
+	p.mu.Unlock()
+	if !held {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, hold)
+	defer cancel()
+	select {
+	case <-ctx.Done():
+		return
+	case <-quiet:
+	}
+	settled := time.NewTimer(settle)
+	defer settled.Stop()
+	select {
+	case <-ctx.Done():
+	case <-settled.C:
+	}
+}
+
+// isClosed tells whether something has happened since a page was made.
+func isClosed(quiet <-chan struct{}) bool {
+	select {
+	case <-quiet:
+		return true
+	default:
+		return quiet == nil
+	}
+}
+
+// make returns the page as it is now, or was a moment ago, and when that was.
+func (p *Page) make(ctx context.Context) ([]byte, time.Time, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if now := p.now(); p.made != nil && now.Sub(p.at) < fresh {
-		return p.made, nil
+		return p.made, p.at, nil
 	}
+	calm, before := !isClosed(p.quiet), p.carried
+	quiet := metrics.Watch()
 	var r daemon.Report
 	if now := p.now(); now.Sub(p.asked) >= askAgain {
 		p.asked = now
@@ -135,14 +188,15 @@ func (p *Page) make(ctx context.Context) ([]byte, error) {
 		err = t.Execute(&text, v)
 	}
 	if err != nil {
-		return nil, err
+		return nil, time.Time{}, err
 	}
-	p.made, p.at = text.Bytes(), sample.at
+	p.made, p.at, p.quiet, p.carried = text.Bytes(), sample.at, quiet, sample.carried
+	p.calm = calm && len(v.Wrong) == 0 && sample.carried == before
 	if p.forget == nil {
 		p.forget = time.AfterFunc(speedsLast, p.rest)
 	}
 	p.forget.Reset(speedsLast)
-	return p.made, nil
+	return p.made, p.at, nil
 }
 
 // rest is called when nobody looks any more: what there may be much of is not kept.

@@ -1,39 +1,54 @@
-// Asks for the page again, each second, and puts what is different in its place. What is shown is
-// made by the process; here is only when.
+// Asks for the page again, a second later, and puts what is different in its place. What is shown is
+// made by the process, which answers later where nothing happens; here is only when it is asked.
 "use strict";
 
 const period = 1000; // ms, from one look to the next
 const patience = 1500; // for an answer
+const holds = 12000; // the process, where nothing happens: see page.go
 const contact = document.getElementById("contact");
 const hold = document.getElementById("hold");
 let seen = Date.now();
 let held = false;
 let next = 0;
+let asking = new AbortController();
+let tag = ""; // of what is shown
 
 async function look() {
   clearTimeout(next);
+  asking.abort();
   if (held || document.hidden) return;
+  const mine = asking = new AbortController();
   const began = Date.now();
   try {
-    show(await ask());
+    show(await ask(mine.signal));
     seen = Date.now();
     tell("");
   } catch (error) {
+    if (mine.signal.aborted) return;
+    tag = "";
     const ago = Math.round((Date.now() - seen) / 1000);
     tell(`✕ ${error.message}: what is shown is ${ago} s old`);
   }
   clearTimeout(next);
-  next = setTimeout(look, Math.max(0, began + period - Date.now()));
+  const took = Date.now() - began;
+  next = setTimeout(look, took < period ? period - took : period);
 }
 
-async function ask() {
+async function ask(signal) {
+  // So no password is asked for, again and again.
+  const headers = { "X-Requested-With": "page.js" };
+  if (tag) headers["If-None-Match"] = tag;
+  const limit = AbortSignal.timeout(tag ? holds + patience : patience);
   let answer;
   try {
     answer = await fetch(location.origin + "/", {
-      cache: "no-store", signal: AbortSignal.timeout(patience),
-      headers: { "X-Requested-With": "page.js" }, // so no password is asked for, again and again
+      cache: "no-store", signal: AbortSignal.any([signal, limit]), headers,
     });
-    if (answer.ok) return await answer.text();
+    if (answer.ok) {
+      const text = await answer.text();
+      tag = answer.headers.get("ETag");
+      return text;
+    }
   } catch {
     throw new Error("the process does not answer");
   }

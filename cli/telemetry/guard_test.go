@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -14,13 +15,21 @@ import (
 )
 
 // note is a page that says what it was asked for.
-type note struct{ looks atomic.Int32 }
+type note struct{ looks, waits atomic.Int32 }
 
 func (n *note) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte("page " + r.URL.Path))
 }
 
 func (n *note) Look() { n.looks.Add(1) }
+
+// Wait waits for as long as the one who asks does, where he has seen "same".
+func (n *note) Wait(ctx context.Context, seen string) {
+	if seen == "same" {
+		n.waits.Add(1)
+		<-ctx.Done()
+	}
+}
 
 // ask asks a server for a URL with more headers, on a connection of its own.
 func ask(t *testing.T, method, url string, headers map[string]string) *http.Response {
@@ -165,4 +174,33 @@ func TestUnixSocketHasNoName(t *testing.T) {
 	if a.StatusCode != 200 {
 		t.Errorf("%d", a.StatusCode)
 	}
+}
+
+// TestWaiting has many wait for a page to be another, and nobody who asks for something else, or
+// for the page, be kept from it.
+func TestWaiting(t *testing.T) {
+	page := new(note)
+	url := serve(t, Config{Page: page})
+	ctx, leave := context.WithCancel(t.Context())
+	var waiting sync.WaitGroup
+	for range maxWaiting {
+		waiting.Go(func() {
+			q, _ := http.NewRequestWithContext(ctx, http.MethodGet, url+"/", nil)
+			q.Header.Set("If-None-Match", "same")
+			client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+			if a, err := client.Do(q); err == nil {
+				_ = a.Body.Close()
+				t.Error("it did not wait")
+			}
+		})
+	}
+	testkit.Eventually(t, "all wait", func() bool { return page.waits.Load() == maxWaiting })
+	for seen, path := range map[string]string{"same": "/", "other": "/", "": "/metrics"} {
+		headers := map[string]string{"If-None-Match": seen}
+		if a := ask(t, http.MethodGet, url+path, headers); a.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d", path, a.StatusCode)
+		}
+	}
+	leave()
+	waiting.Wait()
 }

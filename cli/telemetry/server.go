@@ -31,6 +31,10 @@ const (
 	maxAtOnce   = 4
 	maxProfiles = 1
 
+	// maxWaiting is how many may wait for a page to be another: they do nothing. The next one is
+	// answered at once.
+	maxWaiting = 16
+
 	// profileTimeout is tellTimeout where profiles may be asked for.
 	profileTimeout = 5 * time.Minute
 )
@@ -63,6 +67,10 @@ type Config struct {
 // Page answers at / and below /page/. It is safe for concurrent use.
 type Page interface {
 	http.Handler
+
+	// Wait is called before a page is asked for by who has seen one, with that one's ETag. It returns
+	// when there may be something else to see, or nothing has happened for some seconds.
+	Wait(ctx context.Context, seen string)
 
 	// Look is called when somebody else is told metrics: a page may show how they change, and
 	// nothing of its own wakes the process for that.
@@ -124,7 +132,11 @@ func (c Config) handler() http.Handler {
 		tell(w, err)
 	})
 	told.Handle("GET /metrics", c.guarded(c.metrics))
-	all.Handle("/", atMost(maxAtOnce, told))
+	few := atMost(maxAtOnce, told)
+	all.Handle("/", few)
+	if c.Page != nil {
+		all.Handle("GET /{$}", c.guarded(c.whenOther(few)))
+	}
 	if c.Pprof {
 		profiles := http.NewServeMux()
 		profiles.Handle("GET /debug/pprof/", c.guarded(pprof.Index))
@@ -155,6 +167,25 @@ func atMost(n int, h http.Handler) http.Handler {
 			http.Error(w, "busy", http.StatusServiceUnavailable)
 		}
 	})
+}
+
+// whenOther has who has seen a page wait until it may be another. Whether he may see that is asked
+// again then.
+func (c Config) whenOther(h http.Handler) http.HandlerFunc {
+	places := make(chan struct{}, maxWaiting)
+	return func(w http.ResponseWriter, r *http.Request) {
+		if seen := r.Header.Get("If-None-Match"); seen != "" {
+			select {
+			case places <- struct{}{}:
+				// What has come is all that comes; how long that took has ended the request otherwise.
+				_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+				c.Page.Wait(r.Context(), seen)
+				<-places
+			default:
+			}
+		}
+		h.ServeHTTP(w, r)
+	}
 }
 
 // tell says that all is well, or why it is not.

@@ -1,7 +1,8 @@
 // Package metrics counts what happens in a process, and how long it takes. Every room may bump a
 // counter, a gauge or a histogram without knowing who reads it; whoever reads them all calls Each.
 //
-// It has no HTTP, no text format and no clock, and a bump takes no lock and allocates nothing.
+// It has no HTTP, no text format and no clock, and a bump takes no lock and allocates nothing. Who
+// waits for the next one is told (Watch): the first bump after that costs it a channel's lock.
 package metrics
 
 import (
@@ -18,10 +19,15 @@ import (
 type Counter struct{ n atomic.Uint64 }
 
 // Inc adds one.
-func (c *Counter) Inc() { c.n.Add(1) }
+func (c *Counter) Inc() { c.Add(1) }
 
 // Add adds n.
-func (c *Counter) Add(n uint64) { c.n.Add(n) }
+func (c *Counter) Add(n uint64) {
+	c.n.Add(n)
+	if n != 0 {
+		Changed()
+	}
+}
 
 // Value returns what has been counted since the process began.
 func (c *Counter) Value() uint64 { return c.n.Load() }
@@ -31,16 +37,25 @@ func (c *Counter) Value() uint64 { return c.n.Load() }
 type Gauge struct{ n atomic.Int64 }
 
 // Inc adds one.
-func (g *Gauge) Inc() { g.n.Add(1) }
+func (g *Gauge) Inc() { g.Add(1) }
 
 // Dec takes one away.
-func (g *Gauge) Dec() { g.n.Add(-1) }
+func (g *Gauge) Dec() { g.Add(-1) }
 
 // Add adds n, which may be negative.
-func (g *Gauge) Add(n int64) { g.n.Add(n) }
+func (g *Gauge) Add(n int64) {
+	g.n.Add(n)
+	if n != 0 {
+		Changed()
+	}
+}
 
 // Set makes n the value.
-func (g *Gauge) Set(n int64) { g.n.Store(n) }
+func (g *Gauge) Set(n int64) {
+	if g.n.Swap(n) != n {
+		Changed()
+	}
+}
 
 // Value returns the number as it is now.
 func (g *Gauge) Value() int64 { return g.n.Load() }

@@ -64,6 +64,7 @@ func (t *Tally) begin(p *Proxy) {
 		return
 	}
 	p.tallied.aToB, p.tallied.bToA, _ = p.Moved()
+	defer metrics.Changed() // when it has been
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.open++
@@ -80,6 +81,7 @@ func (t *Tally) end(p *Proxy, aToB, bToA int64) {
 	if t == nil {
 		return
 	}
+	defer metrics.Changed() // when it has been
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	there, back, known := p.Moved()
