@@ -1,7 +1,10 @@
 package test
 
 import (
+	"html"
 	"net"
+	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +22,7 @@ type outage struct {
 	doctor string // a line of sp doctor
 	code   int    // its exit code
 	log    string
+	page   string // what is first of what is wrong
 
 	everyday bool // it is cheap: the others are for SP_CI=1
 }
@@ -26,6 +30,7 @@ type outage struct {
 // staged is an outage that is there.
 type staged struct {
 	sick   *process // whose log names the cause
+	page   *process // who shows it to a browser; sick if nobody is named
 	asks   person   // who looks at his processes
 	doctor person   // who examines the route; asks if nobody is named
 	args   []string // of sp doctor
@@ -35,61 +40,72 @@ var outages = []outage{
 	{
 		name: "relay down", everyday: true, stage: stageRelayDown, code: unreachable,
 		status: "DOWN", doctor: "FAIL     address", log: "connect: connection refused",
+		page: "is down, for",
 	},
 	{
 		name: "name taken", stage: stageNameTaken, code: notTrusted,
 		status: "NOT HELD: ", doctor: "FAIL     name         somebody else has the name db: ",
-		log: "the name db belongs to another identity",
+		log:  "the name db belongs to another identity",
+		page: "the name db is not held at",
 	},
 	{
 		name: "wrong identity", stage: stageWrongIdentity, code: notTrusted,
 		status: "not trusted by the far end", doctor: "FAIL     identity",
-		log: "not our own identity, and no other is allowed",
+		log:  "not our own identity, and no other is allowed",
+		page: "not trusted by the far end",
 	},
 	{
 		name: "expired credential", stage: stageExpired, code: notTrusted,
 		status: "TROUBLE: credential file", doctor: "FAIL     credential",
-		log: "the credential has expired",
+		log:  "the credential has expired",
+		page: "credential file",
 	},
 	{
 		name: "DNS wrong", stage: stageWrongName, code: unreachable,
 		status: "lookup nowhere.invalid", doctor: "FAIL     name", log: "lookup nowhere.invalid",
+		page: "lookup nowhere.invalid",
 	},
 	{
 		name: "target down", everyday: true, stage: stageTargetDown, code: refusedByTarget,
 		status: "ready, but the last connection did not reach the target",
 		doctor: "FAIL     service", log: "the target refused the connection",
+		page: "did not reach the target",
 	},
 	{
 		name: "clock off by a day", stage: stageSlowClock, code: notTrusted,
 		status: "if that is slow, set it", doctor: "FAIL     credential",
-		log: "if this machine's clock is slow, set it",
+		log:  "if this machine's clock is slow, set it",
+		page: "if that is slow, set it",
 	},
 	{
 		name: "disk full", stage: stageFullDisk, code: 1,
 		status: "TROUBLE: the disk is full", doctor: "FAIL     disk", log: "the disk is full",
+		page: "the disk is full",
 	},
 	{
 		name: "descriptors short", stage: stageFewDescriptors, code: 1,
 		status: "TROUBLE: descriptors are few", doctor: "descriptors are few",
-		log: "too many are unauthenticated",
+		log:  "too many are unauthenticated",
+		page: "descriptors are few",
 	},
 	{
 		name: "path swallowed", stage: stageSwallowed, code: unreachable,
 		status: "the far end does not answer", doctor: "FAIL     hop 1",
-		log: "the far end does not answer",
+		log:  "the far end does not answer",
+		page: "the far end does not answer",
 	},
 	{
 		name: "large packets swallowed", stage: stageSwallowedLarge, code: unreachable,
 		status: "DOWN", doctor: "small packets pass and large ones do not",
-		log: "the far end does not answer the handshake",
+		log:  "the far end does not answer the handshake",
+		page: "is down, for",
 	},
 }
 
 // refusedByTarget is the exit code that says so.
 const refusedByTarget = 5
 
-// TestOutages has each outage be named by sp status, by sp doctor, and in the log.
+// TestOutages has each outage be named by sp status, by sp doctor, in the log, and on the page.
 func TestOutages(t *testing.T) {
 	t.Parallel()
 	for _, o := range outages {
@@ -104,6 +120,16 @@ func TestOutages(t *testing.T) {
 			asks.t = t
 			eventually(t, "sp status names the cause", func() bool {
 				return strings.Contains(asks.run("status").stdout, o.status)
+			})
+			shows := s.sick
+			if s.page != nil {
+				shows = s.page
+			}
+			eventually(t, "the page names the cause", func() bool {
+				code, page := shows.asks("/")
+				_, wrong, _ := strings.Cut(page, "Wrong: ")
+				wrong, _, _ = strings.Cut(wrong, "</ul>")
+				return code == http.StatusOK && strings.Contains(html.UnescapeString(wrong), o.page)
 			})
 			if s.doctor.t != nil {
 				asks = s.doctor
@@ -123,7 +149,8 @@ func stageRelayDown(t *testing.T) staged {
 	me.middle = new([]*process) // it has its address to itself, and nobody takes that
 	relay, at := me.startRelay()
 	me.startNamed(at, "db", service(t, echo))
-	inlet := me.start("inlet", "--listen", anywhere, "--to", "db@"+at)
+	inlet := me.start(append([]string{"inlet", "--listen", anywhere, "--to", "db@" + at},
+		watched...)...)
 	inlet.ready()
 	relay.kill()
 	return staged{sick: inlet, asks: me, args: []string{"--to", "db@" + at}}
@@ -134,7 +161,9 @@ func stageNameTaken(t *testing.T) staged {
 	other := me.another()
 	_, at := me.startRelay("--allow", me.identifier(), "--allow", other.identifier())
 	me.startNamed(at, "db", service(t, echo))
-	p := other.start("outlet", "--relay", at, "--name", "db", "--target", "127.0.0.1:1")
+	p := other.start(append([]string{
+		"outlet", "--relay", at, "--name", "db", "--target", "127.0.0.1:1",
+	}, watched...)...)
 	return staged{sick: p, asks: other, args: []string{"--relay", at, "--name", "db"}}
 }
 
@@ -142,9 +171,9 @@ func stageWrongIdentity(t *testing.T) staged {
 	w := newOutlet(t)
 	guest := w.another()
 	guest.identifier()
-	guest.start(w.inletArgs()...)
+	p := guest.start(append(w.inletArgs(), watched...)...)
 	return staged{
-		sick: w.outlet, asks: guest,
+		sick: w.outlet, page: p, asks: guest,
 		args: []string{"--to", w.route(), "--allow", w.identifier()},
 	}
 }
@@ -158,7 +187,7 @@ func stageCredential(t *testing.T, guest func(person) person, flags ...string) s
 	file := who.file("credential", boss.vouch(who.identifier(), flags...))
 	there := []string{"--to", w.route(), "--allow", w.identifier(), "--credential", file}
 	who = guest(who)
-	p := who.start(append([]string{"inlet", "--listen", anywhere}, there...)...)
+	p := who.start(slices.Concat([]string{"inlet", "--listen", anywhere}, there, watched)...)
 	return staged{sick: p, asks: who, args: there}
 }
 
@@ -176,12 +205,12 @@ func stageWrongName(t *testing.T) staged {
 	me := newPerson(t)
 	me.identifier()
 	const to = "db@nowhere.invalid:4000"
-	p := me.start("inlet", "--listen", anywhere, "--to", to)
+	p := me.start(append([]string{"inlet", "--listen", anywhere, "--to", to}, watched...)...)
 	return staged{sick: p, asks: me, args: []string{"--to", to}}
 }
 
 func stageTargetDown(t *testing.T) staged {
-	w := newTopology(t, plan{target: testkit.Address(t), inlets: 1})
+	w := newTopology(t, plan{target: testkit.Address(t), inlets: 1, flags: watched})
 	if c, err := net.Dial("tcp", w.address); err == nil { // it may be reset while it is made
 		receivesReset(t, c)
 		_ = c.Close()
@@ -199,12 +228,12 @@ mount -t tmpfs -o size=64k tmpfs "$HOME/.local"
 mkdir -p "$HOME/.local/state/sp"
 dd if=/dev/zero of="$HOME/.local/filled" bs=1k 2>/dev/null || true
 exec "$@"`))
-	p, at := full.startOutlet(service(t, echo))
+	p, at := full.startOutlet(service(t, echo), watched...)
 	return staged{sick: p, asks: me, doctor: full, args: []string{"--to", at}}
 }
 
 func stageFewDescriptors(t *testing.T) staged {
-	w := newTopology(t, plan{relay: true, few: "relay"})
+	w := newTopology(t, plan{relay: true, few: "relay", flags: watched})
 	for range fewFiles / 2 { // that say nothing
 		if c, err := net.Dial("tcp", w.relayAt); err == nil { // or it is turned away already
 			t.Cleanup(func() { _ = c.Close() })
@@ -215,7 +244,8 @@ func stageFewDescriptors(t *testing.T) staged {
 
 func stageSwallowed(t *testing.T) staged {
 	w := newTopology(t, plan{
-		relay: true, faults: true, inlets: 1, flags: []string{"--keepalive", "300ms"},
+		relay: true, faults: true, inlets: 1,
+		flags: append([]string{"--keepalive", "300ms"}, watched...),
 	})
 	w.near.BlackHole(true)
 	return staged{sick: w.inlet, asks: w.person, args: []string{"--to", w.route()}}
@@ -227,6 +257,8 @@ func stageSwallowedLarge(t *testing.T) staged {
 	p := proxy(t, hostPortOf(w.route()), faultnet.ProxyConfig{Plan: func(int) faultnet.Plan {
 		return faultnet.Plan{{Kind: faultnet.BlackHole, At: small}}
 	}})
-	inlet := w.start("inlet", "--listen", anywhere, "--to", p.Addr(), "--connect-timeout", "1s")
+	inlet := w.start(append([]string{
+		"inlet", "--listen", anywhere, "--to", p.Addr(), "--connect-timeout", "1s",
+	}, watched...)...)
 	return staged{sick: inlet, asks: w.person, args: []string{"--to", p.Addr()}}
 }
