@@ -88,15 +88,14 @@ func TestWaitEnds(t *testing.T) {
 	inBubble(t, func(t *testing.T) {
 		p := newPage(&told{})
 		defer p.rest()
-		var tag string
 		for range 3 {
-			_, tag = look(t, p, "")
+			look(t, p, "")
 			time.Sleep(time.Second)
 		}
 		if waited, _ := look(t, p, `"other"`); waited != 0 {
 			t.Errorf("who has seen another page waits %v", waited)
 		}
-		_, tag = look(t, p, "")
+		_, tag := look(t, p, "")
 		ctx, leave := context.WithTimeout(t.Context(), time.Second)
 		defer leave()
 		began := time.Now()
