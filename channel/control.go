@@ -81,9 +81,9 @@ func (c *control) say(t recordType, data []byte) {
 	}
 }
 
-// sendClose sends the last record. It gives up when the link does not take it, or what is being
-// said already, for abortTimeout.
-func (c *control) sendClose(reason abortReason) {
+// sendClose sends the last record, behind gone ones. It gives up when the link does not take one,
+// or what is being said already, for abortTimeout.
+func (c *control) sendClose(reason abortReason, gone []flowID) {
 	timeout := time.NewTimer(abortTimeout)
 	defer timeout.Stop()
 	select {
@@ -92,6 +92,9 @@ func (c *control) sendClose(reason abortReason) {
 		return
 	}
 	defer c.done()
+	for _, id := range gone {
+		_ = c.writeLocked(typeGone, appendFlowID(nil, id), abortTimeout)
+	}
 	_ = c.writeLocked(typeAbort, []byte{byte(reason)}, abortTimeout)
 	if c.err == nil {
 		c.err = ErrClosed
@@ -100,8 +103,9 @@ func (c *control) sendClose(reason abortReason) {
 
 // close tells the far end why the session ends, where that helps it, and closes the link. Flows
 // that were cut have been told on their own links. The others may have last bytes on the way, which
-// the far end must not throw away.
-func (c *control) close(err error) {
+// the far end must not throw away. Before that it is told that this side does not have the flows
+// gone any more, which belong to other sessions.
+func (c *control) close(err error, gone []flowID) {
 	reason := abortGoingAway
 	switch {
 	case errors.Is(err, trust.ErrNotTrusted):
@@ -112,7 +116,7 @@ func (c *control) close(err error) {
 		_ = netio.Reset(c.link.Conn)
 		return
 	}
-	c.sendClose(reason)
+	c.sendClose(reason, gone)
 	_ = c.link.Conn.Close()
 }
 

@@ -28,6 +28,7 @@ type Endpoint struct {
 	past   past
 
 	watches atomic.Bool // what is kept and not read is looked after
+	unfound atomic.Bool // Unfound has been called
 
 	mu       sync.RWMutex // guards what follows; taken after any lock of a session, never before
 	epochs   map[sessionID]acceptable
@@ -35,6 +36,7 @@ type Endpoint struct {
 	asked    map[identity.Identifier]int // sessions that each far end has asked for
 	reviews  bool                        // somebody looks whether their far ends are trusted
 	closed   bool
+	left     []*Flow // that had no link then
 }
 
 // acceptable is where a flow with a session's number belongs.
@@ -103,8 +105,10 @@ func (e *Endpoint) Renew() { e.each(func(s *Session) { s.keys.renew() }) }
 // Close ends all sessions, and waits for their work. New ones are refused. Calls of Serve and
 // Initiate end soon after; whoever made them waits for them.
 func (e *Endpoint) Close() error {
+	flows, _ := e.flows.all()
+	waiting := slices.DeleteFunc(flows, func(f *Flow) bool { return !f.waits() })
 	e.mu.Lock()
-	e.closed = true
+	e.closed, e.left = true, waiting
 	e.mu.Unlock()
 	e.cancel() // what waits for a link does not any more, and so holds up no session's end
 	e.each((*Session).quit)

@@ -1,11 +1,16 @@
 package channel
 
-import "sync"
+import (
+	"maps"
+	"slices"
+	"sync"
+)
 
 // flowTable is an endpoint's flows that outlive their links, until nothing of them is left to do.
 type flowTable struct {
-	mu sync.RWMutex
-	by map[flowID]*Flow
+	mu   sync.RWMutex
+	by   map[flowID]*Flow
+	less chan struct{} // closed when there is one less; nil: nobody wants to know
 }
 
 func (t *flowTable) add(f *Flow) {
@@ -22,6 +27,10 @@ func (t *flowTable) remove(f *Flow) {
 	defer t.mu.Unlock()
 	if t.by[f.lasting.id] == f {
 		delete(t.by, f.lasting.id)
+		if t.less != nil {
+			close(t.less)
+			t.less = nil
+		}
 	}
 }
 
@@ -41,6 +50,16 @@ func (t *flowTable) of(s *Session) (all []*Flow) {
 		}
 	}
 	return all
+}
+
+// all returns all flows, and a channel that is closed when there is one less.
+func (t *flowTable) all() (all []*Flow, less <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.less == nil {
+		t.less = make(chan struct{})
+	}
+	return slices.Collect(maps.Values(t.by)), t.less
 }
 
 // largest returns the flow that keeps most, of those that are known to have come to the far end:

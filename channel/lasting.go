@@ -236,6 +236,13 @@ func (l *lasting) noteResumed() {
 	l.resumed = now
 }
 
+// hasGoneOn tells whether the flow has ever gone on.
+func (l *lasting) hasGoneOn() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.resumed.IsZero()
+}
+
 // triedOften returns how often the flow has lost its link as soon as it had gone on, but for a few.
 func (l *lasting) triedOften() int {
 	l.mu.Lock()
@@ -251,6 +258,13 @@ func (l *lasting) isAttempt(n uint32) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return !l.over && l.attempt == n && l.lost < n
+}
+
+// isNewest tells whether there has been no attempt since n.
+func (l *lasting) isNewest(n uint32) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.attempt == n
 }
 
 // loses takes note that the responder has lost an attempt's link. It reports whether there is no

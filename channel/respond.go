@@ -139,7 +139,7 @@ func (h *handshake) refuse(l *link, refused error) error {
 	}
 	c := newControl(l, func(error) {})
 	c.send, _ = e.keys(h.role, 0)
-	c.sendClose(refusal(refused))
+	c.sendClose(refusal(refused), nil)
 	e.secret.Forget()
 	return h.about(refused)
 }
@@ -162,7 +162,7 @@ func (e *Endpoint) greet(h *handshake, suite noise.Suite, l *link) (*Session, er
 	s.keys.keep = func(epoch *epoch) { e.keep(s, epoch) }
 	s.keys.drop = func(epoch *epoch) { e.drop(s, epoch) }
 	if refused := e.admit(s); refused != nil {
-		s.control.sendClose(refusal(refused))
+		s.control.sendClose(refusal(refused), nil)
 		s.keys.forget(refused)
 		return nil, h.about(refused)
 	}

@@ -216,8 +216,12 @@ func (f *Flow) sendAgain(l *link, s *Session, theirs stand) (put, gone bool, err
 	flowsResumed.Inc()
 	f.lasting.noteResumed()
 	f.prove()
-	put = f.putOn(l, s)
+	put, overtaken := f.putOn(l, s, theirs.attempt)
 	release()
+	if overtaken {
+		f.Session().suspend(f) // as the newer attempt has: it must not be left out there
+		return false, false, errOvertaken
+	}
 	if put && (s.Err() != nil || !f.lasting.isAttempt(theirs.attempt)) {
 		return put, true, ErrCut // who lost the session, or that link, did not find the flow there yet
 	}
@@ -236,14 +240,20 @@ func (f *Flow) sendAgain(l *link, s *Session, theirs stand) (put, gone bool, err
 }
 
 // putOn puts the flow on l, without a deadline for writing: what is sent again is nobody's write.
-// It reports false if this side's part of the flow has ended: then l is still the caller's.
-func (f *Flow) putOn(l *link, s *Session) bool {
+// It reports false if this side's part of the flow has ended: then l is still the caller's. So it
+// is if there has been a newer attempt, which has taken the flow off all links that it had, and may
+// have said how much had come by them.
+func (f *Flow) putOn(l *link, s *Session, attempt uint32) (put, overtaken bool) {
 	before := f.Session()
 	f.life.Lock()
+	if !f.lasting.isNewest(attempt) {
+		f.life.Unlock()
+		return false, true
+	}
 	if f.life.state != flowOpen {
 		f.life.Unlock()
 		f.in.Store(s)
-		return false
+		return false, false
 	}
 	before.reports.forget(f)
 	f.in.Store(s)
@@ -259,7 +269,7 @@ func (f *Flow) putOn(l *link, s *Session) bool {
 	f.life.Unlock()
 	f.countOn(l)
 	_ = old.Close()
-	return true
+	return true, false
 }
 
 // restoreWriteDeadline sets the flow's own deadline for writing on l, if the flow is there.

@@ -293,12 +293,12 @@ func (s *Session) endIf(err error, shut func(p *linkPool, reason error) (busy, o
 func (s *Session) sayEnd() {
 	defer s.life.closeSent.happen()
 	if s.life.is(sessionDraining) {
-		s.control.close(s.Err())
+		s.control.close(s.Err(), nil)
 		return
 	}
 	hooks := s.takeHooks()
 	s.pool.closeLinks()
-	s.control.close(s.Err())
+	s.control.close(s.Err(), s.endpoint.leftIn(s))
 	hooks.call()
 }
 

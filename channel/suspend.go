@@ -24,6 +24,7 @@ func (f *Flow) suspend(failed carrier, err error) bool {
 	if s.Err() != nil && !s.isLost() || f.lasting.isOver() || f.lasting.kept.isLost() {
 		return false
 	}
+	defer s.hold()() // without a link the flow is in no list of the session's until it waits
 	if _, ok := failed.(*absent); ok || f.carrier() != failed || !f.setAside(failed) {
 		return f.isOpen() // somebody else has seen to it
 	}
@@ -102,6 +103,7 @@ func (f *Flow) linkLost() {
 		f.fail(errGivenUp)
 		return
 	}
+	defer f.Session().hold()()
 	f.loseLink()
 	f.Session().suspend(f)
 }
@@ -173,13 +175,21 @@ func (s *Session) tellLost(f *Flow, attempt uint32) {
 // was in may end before that is done.
 func (f *Flow) waitIn(s *Session) {
 	before := f.Session()
+	defer s.hold()()
 	f.loseLink()
 	if before != s {
 		before.reports.forget(f)
-		f.in.Store(s)
+		f.moveTo(s)
 		before.unsuspend(f, true)
 	}
 	s.suspend(f)
+}
+
+// moveTo has the flow be in s. An older attempt does not take it back: see putOn.
+func (f *Flow) moveTo(s *Session) {
+	f.life.Lock()
+	defer f.life.Unlock()
+	f.in.Store(s)
 }
 
 // isRefusal tells whether whoever a link has led to has refused it for good: another one would be

@@ -304,6 +304,10 @@ func (u *suspension) waits(f *Flow) bool {
 // expire gives up whatever has waited for as long as it may, and returns when to do so again.
 func (u *suspension) expire(now time.Time) time.Duration {
 	var late []*Flow
+	unfound, why := u.isUnfound(), errNoWay
+	if unfound {
+		why = errUnfound
+	}
 	u.mu.Lock()
 	stood, most := u.looks.stood(now, expireEvery), now.Add(u.session.survive)
 	for f, w := range u.waiting {
@@ -317,7 +321,7 @@ func (u *suspension) expire(now time.Time) time.Duration {
 		switch {
 		case !u.waits(f):
 			u.removeLocked(f, false)
-		case !now.Before(w.until) && (f.isAbsent() || !f.isOpen()):
+		case (unfound || !now.Before(w.until)) && (f.isAbsent() || !f.isOpen()):
 			late = append(late, f)
 		case !w.again.IsZero() && !now.Before(w.again):
 			w.again = time.Time{}
@@ -327,7 +331,7 @@ func (u *suspension) expire(now time.Time) time.Duration {
 	}
 	u.mu.Unlock()
 	for _, f := range late {
-		u.fail(f, errNoWay)
+		u.fail(f, why)
 	}
 	return expireEvery
 }

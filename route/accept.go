@@ -36,6 +36,7 @@ func (n *Node) Serve(ctx context.Context, l net.Listener) {
 	stopNode := context.AfterFunc(n.life.ctx, func() { _ = l.Close() })
 	defer stopNode()
 	defer l.Close()
+	defer n.life.keep()()
 	Accept(ctx, l, n.logger, func(c net.Conn) { n.accept(ctx, c) })
 }
 

@@ -7,26 +7,34 @@ import (
 
 // life is how far a node is with its life, and what it waits for before it ends.
 //
-//	           drain                nothing active, all detached; or time is over
+//	           drain           nothing active, nothing owed, all detached; or time is over
 //	serving ──────────▶ draining ────────────────────────────────────────────────▶ closed
 //	   │                               close                                          ▲
 //	   └──────────────────────────────────────────────────────────────────────────────┘
 //
-// While it serves, it takes what comes. While it drains, it takes no request and no way by which it
-// is reached any more, and what is active goes on. Once it is closed, ctx has ended and run runs
+// While it serves, it takes what comes. While it drains, it takes no request any more, and what is
+// active goes on. Then it may still owe: what has been said in connections that have ended since is
+// not all there, and they have lost their way. Once it is closed, ctx has ended and run runs
 // nothing any more. A node that is closed without having drained has not drained.
 type life struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	leaves chan struct{} // closed when it serves no more
-	idle   chan struct{} // closed when nothing is active, and nothing will be any more
+	served chan struct{} // closed when nothing is active, and nothing will be any more
+	idle   chan struct{} // closed when nothing is owed either, or it is closed
+
+	// unawaited is closed when the node need not be reached any more: it is leaves, or idle where
+	// those who use the node may have lost their way to it.
+	unawaited chan struct{}
 
 	tasks    sync.WaitGroup // what run has started
 	attached sync.WaitGroup // ways by which the node is reached
+	keepers  sync.WaitGroup // who make such ways anew when they are lost
 
 	mu     sync.Mutex
 	stage  stage
-	active int // requests and applications' connections
+	active int  // requests and applications' connections
+	paid   bool // nothing is owed
 }
 
 type stage uint8
@@ -37,8 +45,15 @@ const (
 	closed
 )
 
-func newLife() *life {
-	l := &life{leaves: make(chan struct{}), idle: make(chan struct{})}
+// newLife makes a node's life. outlives tells that connections to it outlive their links.
+func newLife(outlives bool) *life {
+	l := &life{
+		leaves: make(chan struct{}), served: make(chan struct{}), idle: make(chan struct{}),
+	}
+	l.unawaited = l.leaves
+	if outlives {
+		l.unawaited = l.idle
+	}
 	l.ctx, l.cancel = context.WithCancel(context.Background())
 	return l
 }
@@ -62,11 +77,32 @@ func (l *life) end() {
 	l.noteIdleLocked()
 }
 
-// noteIdleLocked closes idle if it is time. Nothing begins after that, so it happens once.
+// noteIdleLocked closes served and idle if it is time. Nothing begins after that.
 func (l *life) noteIdleLocked() {
-	if l.active == 0 && l.stage != serving {
-		close(l.idle)
+	if l.active > 0 || l.stage == serving {
+		return
 	}
+	happen(l.served)
+	if l.paid || l.stage == closed {
+		happen(l.idle)
+	}
+}
+
+// happen closes c, once.
+func happen(c chan struct{}) {
+	select {
+	case <-c:
+	default:
+		close(c)
+	}
+}
+
+// pay takes note that nothing is owed, and nothing will be: nothing is active any more.
+func (l *life) pay() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.paid = true
+	l.noteIdleLocked()
 }
 
 // drain begins the end. A second call does nothing.
@@ -86,7 +122,19 @@ func (l *life) leave(next stage) {
 	l.stage = max(before, next)
 	if before == serving {
 		close(l.leaves)
-		l.noteIdleLocked()
+	}
+	l.noteIdleLocked()
+}
+
+// isAwaited tells whether unawaited is not closed, nor the node.
+func (l *life) isAwaited() bool {
+	select {
+	case <-l.unawaited:
+		return false
+	case <-l.ctx.Done():
+		return false
+	default:
+		return true
 	}
 }
 
@@ -119,11 +167,11 @@ func (l *life) run(f func()) bool {
 func (l *life) wait() { l.tasks.Wait() }
 
 // attach counts a way by which the node is reached, until detach is called, once. It reports false
-// if the node is not to be reached any more.
+// if the node need not be reached any more.
 func (l *life) attach() (detach func(), ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.stage != serving {
+	if !l.isAwaited() {
 		return nil, false
 	}
 	l.attached.Add(1)
@@ -131,18 +179,33 @@ func (l *life) attach() (detach func(), ok bool) {
 }
 
 // awaitDetached returns when all ways by which the node is reached are detached, or ctx has ended:
-// what came by them may have last bytes on the way.
-func (l *life) awaitDetached(ctx context.Context) {
-	detached := make(chan struct{})
+// what came by them may have last bytes on the way. The node is not awaited any more.
+func (l *life) awaitDetached(ctx context.Context) { l.await(ctx, &l.attached) }
+
+// await returns when all in the group are done, or ctx has ended. The node does not add to it any
+// more.
+func (l *life) await(ctx context.Context, group *sync.WaitGroup) {
+	done := make(chan struct{})
 	waiting := l.run(func() {
-		l.attached.Wait()
-		close(detached)
+		group.Wait()
+		close(done)
 	})
 	if !waiting {
 		return
 	}
 	select {
-	case <-detached:
+	case <-done:
 	case <-ctx.Done():
 	}
+}
+
+// keep counts who keeps the node to be reached, until end is called, once.
+func (l *life) keep() (end func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stage != serving {
+		return func() {}
+	}
+	l.keepers.Add(1)
+	return l.keepers.Done
 }

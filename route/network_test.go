@@ -34,7 +34,7 @@ func TestBegunAnew(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				n := &Node{life: newLife()}
+				n := &Node{life: newLife(false)}
 				tries := 0
 				ended := make(chan error, 1)
 				go func() {

@@ -126,7 +126,7 @@ type Node struct {
 // NewNode returns a node that offers nothing yet. Close ends it.
 func NewNode(config Config) (*Node, error) {
 	n := &Node{
-		config: config, logger: config.Logger, life: newLife(),
+		config: config, logger: config.Logger, life: newLife(outlives(config)),
 		offers: newOffers(config.ByName), sessions: newSessions(), followed: newFollowed(),
 		besides: newBesides(), passed: newPassed(),
 		forwards:  newForwards(),
@@ -225,21 +225,37 @@ func (n *Node) Close() error {
 }
 
 // Shutdown tells the nodes that have sessions with this one, refuses new requests, waits until
-// those being served have ended or ctx has, and closes the node.
+// those being served have ended, and what was said in them has arrived where they had lost their
+// way, or until ctx has ended, and closes the node.
 func (n *Node) Shutdown(ctx context.Context) error {
 	n.endpoint.GoAway()
 	n.Go(func() { n.tellPassed(n.life.ctx, nil) })
 	n.awaitLeave(ctx)
 	n.life.drain()
+	n.Go(func() {
+		n.life.await(n.life.ctx, &n.life.keepers)
+		n.endpoint.Unfound()
+	})
 	n.endpoint.GoAway() // those who have come meanwhile
 	select {
-	case <-n.life.idle:
+	case <-n.life.served:
+		n.awaitPaid(ctx)
 		n.life.awaitDetached(ctx)
 	case <-ctx.Done():
 		n.logger.Warn("open connections have had their time, and are cut",
 			"connections", n.life.activeNow())
 	}
 	return n.Close()
+}
+
+// awaitPaid returns when what has been said in connections that have ended has come to the far
+// ends that had been lost, or ctx has ended. Nothing is active any more.
+func (n *Node) awaitPaid(ctx context.Context) {
+	if left := n.endpoint.AwaitOwed(ctx); left > 0 {
+		n.logger.Warn("no way was found in time to bring the last of connections that have ended",
+			"connections", left)
+	}
+	n.life.pay()
 }
 
 // awaitLeave gives those who have been told that the node goes away time to end their sessions.
@@ -265,7 +281,7 @@ func (n *Node) IsDraining() bool { return !n.life.is(serving) }
 func (n *Node) Draining() <-chan struct{} { return n.life.leaves }
 
 // Attach takes note of a way by which the node is reached, until detach is called, once: Shutdown
-// waits for that. It fails once IsDraining.
+// waits for that. It fails once Unawaited.
 func (n *Node) Attach() (detach func(), err error) {
 	detach, ok := n.life.attach()
 	if !ok {
@@ -276,8 +292,23 @@ func (n *Node) Attach() (detach func(), err error) {
 
 var errDraining = errors.New("this node is shutting down")
 
-// Inactive returns a channel that is closed when the node is draining and serves nothing any more.
+// Inactive returns a channel that is closed when the node is draining, and serves and owes nothing
+// any more.
 func (n *Node) Inactive() <-chan struct{} { return n.life.idle }
+
+// KeepFound says that somebody keeps the node to be reached, and makes a way to it anew when one is
+// lost, until end is called, once. When the node is draining and nobody does any more, connections
+// that have lost their way to it end.
+func (n *Node) KeepFound() (end func()) { return n.life.keep() }
+
+// Unawaited returns a channel that is closed when nobody is on his way to the node any more: what
+// it is reached by may be given up, and is not to be had again. That is when it is draining, or, if
+// connections that come to it outlive their links, when it is Inactive: until then they may have
+// lost their way.
+func (n *Node) Unawaited() <-chan struct{} { return n.life.unawaited }
+
+// IsAwaited tells whether somebody may be on his way to the node: see Unawaited.
+func (n *Node) IsAwaited() bool { return n.life.isAwaited() }
 
 // Done returns a channel that is closed when the node has been closed.
 func (n *Node) Done() <-chan struct{} { return n.life.ctx.Done() }

@@ -87,7 +87,9 @@ func lastSessionKey(r Route) string {
 
 // Outlives tells whether connections that come to the node outlive their links, if who makes them
 // wants that too.
-func (n *Node) Outlives() bool { return n.config.Channel.Survive >= channel.MinSurvive }
+func (n *Node) Outlives() bool { return outlives(n.config) }
+
+func outlives(c Config) bool { return c.Channel.Survive >= channel.MinSurvive }
 
 // resumable has connections in a session, which segments 0 to k of r lead to, go on in another one
 // if it is lost: on the route that has led to it, or on one beside that.

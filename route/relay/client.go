@@ -90,12 +90,14 @@ func (c *Client) At() (whose identity.Identifier, ok bool) {
 }
 
 // Run claims the name, serves what comes by it, and claims it anew whenever it is lost. It returns,
-// with all that it has started at its end, when ctx ends, Leave has been called, or Serve shuts
-// down: the name is not claimed anew then, for it may be another process's by now. That it is not
-// claimed is logged at once, and then ever more rarely.
+// with all that it has started at its end, when ctx ends, Leave has been called, or Serve is not
+// awaited any more. While Serve drains it is claimed anew only as long as no other process has it:
+// it is for those who have lost their way to what is open. That it is not claimed is logged at
+// once, and then ever more rarely.
 func (c *Client) Run(ctx context.Context) {
 	release := c.Serve.Claim(route.ForwardPrefix + c.Name)
 	defer release()
+	defer c.Serve.KeepFound()()
 	if c.Share && c.drawInstance() == nil {
 		defer c.Serve.Share(c.Instance)()
 	}
@@ -105,7 +107,7 @@ func (c *Client) Run(ctx context.Context) {
 	defer cancel()
 	claims := c.leaving.begin(ctx)
 	retry := c.Dial.NewBackoff()
-	for !c.Serve.IsDraining() {
+	for c.Serve.IsAwaited() {
 		lived, err := c.register(ctx, claims, &old)
 		if c.leaving.isOver() {
 			if c.Failed != nil {
@@ -114,7 +116,7 @@ func (c *Client) Run(ctx context.Context) {
 			old.wait() // what is open goes on until it ends, or ctx does
 			return
 		}
-		if ctx.Err() != nil || c.Serve.IsDraining() {
+		if ctx.Err() != nil || !c.Serve.IsAwaited() || c.Serve.IsDraining() && isOthers(err) {
 			return
 		}
 		if c.Failed != nil {
@@ -194,9 +196,17 @@ func (c *Client) standbyRoute() route.Route {
 func (c *Client) asks() (claim, error) {
 	err := c.drawInstance()
 	return claim{
-		muxOnly: c.MuxOnly, replace: c.Replace && !c.hadOne, outlives: c.Serve.Outlives(),
-		shares: c.Share, instance: c.Instance, name: c.Name,
+		muxOnly: c.MuxOnly, replace: c.Replace && !c.hadOne && !c.Serve.IsDraining(),
+		outlives: c.Serve.Outlives(),
+		shares:   c.Share, instance: c.Instance, name: c.Name,
 	}, err
+}
+
+// isOthers tells whether a name was not claimed, or was lost, because another process has it.
+func isOthers(err error) bool {
+	var refused *route.StatusError
+	return errors.Is(err, errSuperseded) ||
+		errors.As(err, &refused) && !refused.Hearsay && refused.Code == wire.NameTaken
 }
 
 func (c *Client) drawInstance() (err error) {

@@ -54,15 +54,16 @@ type Outlet struct {
 	wake   chan struct{} // gets something when there is something to do
 }
 
-// Run keeps the name claimed until ctx ends or Serve shuts down, and returns when all that it has
-// started has ended: see relay.Client.Run.
+// Run keeps the name claimed until ctx ends or Serve is not awaited any more, and returns when all
+// that it has started has ended: see relay.Client.Run. While Serve drains, it is claimed where it
+// has been, and nowhere else.
 func (o *Outlet) Run(ctx context.Context) {
 	o.claims, o.wake = make(map[*claim]struct{}), make(chan struct{}, 1)
 	var tasks sync.WaitGroup
 	defer tasks.Wait()
 	again := time.NewTimer(askAgain)
 	defer again.Stop()
-	for !o.Serve.IsDraining() {
+	for o.isWanted() {
 		o.ask(ctx)
 		soon := time.NewTimer(o.settle(ctx, &tasks))
 		select {
@@ -71,13 +72,23 @@ func (o *Outlet) Run(ctx context.Context) {
 		case <-again.C:
 			o.askAll()
 			again.Reset(askAgain + rand.N(askAgain/4))
-		case <-o.Serve.Draining():
+		case <-o.Serve.Unawaited():
 		case <-ctx.Done():
 			soon.Stop()
 			return
 		}
 		soon.Stop()
 	}
+}
+
+// isWanted tells whether the name is to be claimed anywhere.
+func (o *Outlet) isWanted() bool {
+	if !o.Serve.IsDraining() {
+		return true
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.Serve.IsAwaited() && len(o.claims) > 0
 }
 
 func (o *Outlet) poke() {
@@ -247,7 +258,7 @@ func (o *Outlet) settle(ctx context.Context, tasks *sync.WaitGroup) (next time.D
 	next = min(next, o.askedNextLocked(now))
 	kept, up := make(map[*claim]bool), 0
 	for _, w := range wanted {
-		if w.claim == nil && o.hasPlaceLocked() {
+		if w.claim == nil && !o.Serve.IsDraining() && o.hasPlaceLocked() {
 			w.claim = o.beginLocked(ctx, tasks, w.to)
 		}
 		kept[w.claim] = true
