@@ -52,6 +52,12 @@ func KeptPlenty() bool {
 	return Kept.Taken() < max(most/keptPlentyPart, most-keptSpare)
 }
 
+// SpareFor returns how many bytes may be held for nobody in particular where most bytes have been
+// kept of late, and may be again in a moment: to make them anew each time is dear.
+func SpareFor(most int64) int64 {
+	return Process.Spare() + max(min(most, unreadMost())-Kept.Taken(), 0)
+}
+
 // FreeForUnread returns how many bytes more may be kept for those who do not read.
 func FreeForUnread() int64 { return max(0, min(unreadMost()-Kept.Taken(), Process.Free())) }
 

@@ -11,19 +11,22 @@ import (
 // stack is buffers that nobody has. The last one that was given back is taken first, for some of it
 // may still be in the processor's caches: a sync.Pool hands the oldest to whoever has given back
 // none on his processor, so that all of them go round. Like one, it lets go of what nobody has
-// taken between two collections of garbage, and of what is more than the process has to spare. It
-// is safe for concurrent use.
+// taken between two collections of garbage, and of what is more than the process has to spare. What
+// is kept for far ends comes back a lot at a time, and goes out again. It is safe for concurrent
+// use.
 type stack struct {
 	mu      sync.Mutex
 	all     []*Buffer
-	unused  int  // of those, the first, that have not been taken since the last collection
-	watches bool // trim is to be called after the next one
+	unused  int   // of those, the first, that have not been taken since the last collection
+	kept    int64 // the most bytes that were kept for far ends since then
+	watches bool  // trim is to be called after the next one
 }
 
 // get returns nil if there is none.
 func (s *stack) get() *Buffer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.kept = max(s.kept, budget.Kept.Taken())
 	last := len(s.all) - 1
 	if last < 0 {
 		return nil
@@ -38,7 +41,7 @@ func (s *stack) get() *Buffer {
 func (s *stack) put(b *Buffer) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if int64(len(s.all)+1)*int64(len(b.Bytes)) > budget.Process.Spare() {
+	if int64(len(s.all)+1)*int64(len(b.Bytes)) > budget.SpareFor(s.kept) {
 		return
 	}
 	s.all = append(s.all, b)
@@ -61,6 +64,7 @@ func (s *stack) trim() {
 	defer s.mu.Unlock()
 	s.all = slices.Delete(s.all, 0, s.unused)
 	s.unused = len(s.all)
+	s.kept = budget.Kept.Taken()
 	if s.watches = len(s.all) > 0; s.watches {
 		s.watch()
 	}

@@ -83,3 +83,41 @@ func TestStackIsBounded(t *testing.T) {
 		t.Errorf("%d bytes are held, and %d are to spare", n, budget.Process.Spare())
 	}
 }
+
+// What has been kept for far ends of late comes back, and may be held to be kept again, but no more
+// than may be kept, nor twice.
+func TestStackHoldsWhatWasKept(t *testing.T) {
+	budget.SetProcess(64 << 20)
+	defer budget.SetProcess(0)
+	s := stack{watches: true} // no collection of garbage has anything to do with it
+	spare := budget.Process.Spare()
+	holds := func(what string, most int64) {
+		t.Helper()
+		for range most/int64(Small.Size()) + 100 {
+			s.put(newBuffer(Small))
+		}
+		held := int64(s.len()) * int64(Small.Size())
+		if held > most || held <= most-int64(Small.Size()) {
+			t.Errorf("%s: %d bytes are held, want %d", what, held, most)
+		}
+		s = stack{watches: true}
+	}
+	kept := func(n int64) {
+		budget.Kept.Take(n)
+		s.get()
+		budget.Kept.Give(n)
+	}
+	holds("nothing was kept", spare)
+	kept(spare)
+	holds("something was", 2*spare)
+	kept(100 * spare)
+	holds("as much as may be, and more", spare+budget.Process.Most()/2)
+	kept(spare)
+	budget.Kept.Take(spare)
+	holds("it is kept", spare)
+	budget.Kept.Give(spare)
+	kept(spare)
+	s.trim()
+	s.watches = true
+	holds("it was kept before a collection", spare)
+}
