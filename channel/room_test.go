@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -409,4 +410,57 @@ func TestWriteWhenMemoryIsShort(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A far end that reads all and acknowledges nothing is one that does not read: it has as much kept
+// as one flow may, and no more. Those beside it are neither slowed down nor given up. If they need
+// what is kept for it, it is the one that keeps most: it is given up, which is said, and goes on
+// with the link that it has.
+func TestNeverAcknowledged(t *testing.T) {
+	const size, left = 32 << 20, 16 << 20
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		keptByOthers(t, left)
+		before := budget.Kept.Taken()
+		handle, accept := accepted()
+		p.handle = handle
+		p.plan = func(int) faultnet.Plan { return faultnet.Line(20*time.Millisecond, 50<<20) }
+		var gaveUp atomic.Pointer[Flow]
+		p.initiator.config.GaveUp = func(f *Flow) { gaveUp.Store(f) }
+		s := p.mustSession()
+		silent, silentFar := p.both(s, accept)
+		time.Sleep(2 * ackDelay)
+		silentFar.lasting.urgency.Store(urgencyAsked + 1) // nothing is more urgent, to be told
+		data := pattern(size)
+		wrote := writing(silent, data)
+		heard := make(chan []byte, 1)
+		go func() {
+			got, _ := io.ReadAll(silentFar)
+			heard <- got
+		}()
+		time.Sleep(time.Minute)
+		waits(t, wrote)
+		if n := budget.Kept.Taken() - before; n > left {
+			t.Errorf("%d bytes are kept, and %d may be", n, left)
+		}
+		f, far := p.both(s, accept)
+		if took := arrives(t, f, far, data, writing(f, data)); took > 2*time.Second {
+			t.Errorf("beside it, %d bytes took %v", size, took)
+		}
+		if f.lasting.kept.isLost() || silent.lasting.kept.isLost() || gaveUp.Load() != nil {
+			t.Error("somebody is given up, and there is room")
+		}
+		budget.Kept.Take(left) // there is none any more
+		defer budget.Kept.Give(left)
+		p.initiator.keepWhatFits()
+		if gaveUp.Load() != silent {
+			t.Error("the one that keeps most is not given up")
+		}
+		if err := <-wrote; err != nil {
+			t.Error(err)
+		}
+		if got := <-heard; !bytes.Equal(got, data) {
+			t.Errorf("%d bytes, or others", len(got))
+		}
+		silentFar.release()
+	})
 }
