@@ -177,6 +177,13 @@ func (k *kept) isLost() bool {
 	return k.gaveUp
 }
 
+// isSending tells whether pieces are being sent again.
+func (k *kept) isSending() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.sending
+}
+
 // isUnsent tells whether nothing has been made.
 func (k *kept) isUnsent() bool {
 	k.mu.Lock()

@@ -236,11 +236,11 @@ func (l *lasting) noteResumed() {
 	l.resumed = now
 }
 
-// hasGoneOn tells whether the flow has ever gone on.
-func (l *lasting) hasGoneOn() bool {
+// goneOn returns when the flow has gone on the last time, if it has.
+func (l *lasting) goneOn() time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.resumed.IsZero()
+	return l.resumed
 }
 
 // triedOften returns how often the flow has lost its link as soon as it had gone on, but for a few.

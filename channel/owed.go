@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/secureportal/sp/identity"
 )
@@ -22,17 +23,22 @@ func (e *Endpoint) AwaitOwed(ctx context.Context) (left int) {
 		}
 		select {
 		case <-less:
+		case <-time.After(lingeringLeaving): // for some, that is over
 		case <-ctx.Done():
 			return left
 		}
 	}
 }
 
-// owes tells whether the flow has ended on this side, and has lost a link, and may not have brought
-// all to the far end since.
+// owes tells whether the flow has ended on this side, and has lost a link, and has not brought all
+// to the far end since. What is on its way on another link arrives by itself, be it acknowledged or
+// not: the far end may have closed the flow as well.
 func (f *Flow) owes() bool {
-	return f.lasts() && !f.isOpen() &&
-		(f.isAbsent() || f.lasting.hasGoneOn() || f.Session().Err() != nil)
+	if !f.lasts() || f.isOpen() {
+		return false
+	}
+	return f.isAbsent() || f.Session().Err() != nil || f.lasting.kept.isSending() ||
+		time.Since(f.lasting.goneOn()) < lingeringLeaving
 }
 
 // waits tells whether the flow has no link, and is to have one.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // noWayOut is a way that leads nowhere.
@@ -191,7 +192,7 @@ func TestUnfound(t *testing.T) {
 // A flow that loses its link in the moment in which its session is told to go elsewhere goes on:
 // the session does not end as one that has no flows.
 func TestLinkIsLostWhileSessionLeaves(t *testing.T) {
-	for range 200 {
+	for range testenv.OfFull(40, 2000) {
 		inSurvivingBubble(t, func(t *testing.T, p *peer) {
 			f := p.greeted(p.mustSession())
 			synctest.Wait()
@@ -205,4 +206,30 @@ func TestLinkIsLostWhileSessionLeaves(t *testing.T) {
 			_ = f.Close()
 		})
 	}
+}
+
+// What both ends have closed, and so nobody acknowledges, is not owed for long.
+func TestClosedByBothIsNotOwed(t *testing.T) {
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		handle, flows := accepted()
+		p.handle = handle
+		f, far := p.both(p.mustSession(), flows)
+		write(t, far, "x")
+		expect(t, f, "x")
+		synctest.Wait()
+		p.cutAll()
+		write(t, far, "y")
+		expect(t, f, "y") // it has gone on
+		p.plan = nil
+		for _, k := range p.liveLinks() {
+			k.BlackHole(true)
+		}
+		_, _ = f.Close(), far.Close()
+		far.release()
+		began := time.Now()
+		p.owes(0)
+		if took := time.Since(began); took > 2*lingeringLeaving {
+			t.Errorf("it took %v", took)
+		}
+	})
 }
