@@ -417,7 +417,7 @@ func TestWriteWhenMemoryIsShort(t *testing.T) {
 // what is kept for it, it is the one that keeps most: it is given up, which is said, and goes on
 // with the link that it has.
 func TestNeverAcknowledged(t *testing.T) {
-	const size, left = 32 << 20, 16 << 20
+	const size, left = 8 << 20, 4 << 20
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
 		keptByOthers(t, left)
 		before := budget.Kept.Taken()
