@@ -248,11 +248,17 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	return n.Close()
 }
 
+// owedTimeout is how long that is waited for which far ends may lack of connections that have
+// ended: as long as it takes to start a relay anew. They may be gone, or lack nothing, unsaid.
+const owedTimeout = 5 * time.Second
+
 // awaitPaid returns when what has been said in connections that have ended has come to the far
-// ends that had been lost, or ctx has ended. Nothing is active any more.
+// ends that had been lost, or ctx has ended, or soon. Nothing is active any more.
 func (n *Node) awaitPaid(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, owedTimeout)
+	defer cancel()
 	if left := n.endpoint.AwaitOwed(ctx); left > 0 {
-		n.logger.Warn("no way was found in time to bring the last of connections that have ended",
+		n.logger.Info("no way was found in time to bring the last of connections that have ended",
 			"connections", left)
 	}
 	n.life.pay()
