@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"slices"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -31,16 +32,25 @@ type Build struct {
 // stderr by then, if anybody reads that. It takes over the process's signals, and ends the process
 // at the second one. It closes stdout if that is a file.
 func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	ctx, stop := context.WithCancel(context.Background())
-	defer stop()
 	handed.Take()
 	if isPeers(stdin, stderr) {
 		stderr = io.Discard
 	}
 	quietLibraries()
+	return perform(build, args, stdin, stdout, stderr, nil)
+}
+
+// perform is Main for a process that is set up. What comes from signalsFrom, if that is not nil, is
+// as if the process had got it.
+func perform(
+	build Build, args []string, stdin io.Reader, stdout, stderr io.Writer,
+	signalsFrom <-chan os.Signal,
+) int {
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	log := linequeue.New(shared(stderr), linequeue.Config{})
 	out := &results{w: shared(stdout), stop: stop}
-	signals := watchSignals(ctx, stop, func() {
+	signals := watchSignals(ctx, signalsFrom, stop, func() {
 		fmt.Fprintln(insisting{log}, "sp: a second signal: what is open is cut")
 		log.Close(lastWords)
 		os.Exit(exitFailed)
@@ -50,6 +60,10 @@ func Main(build Build, args []string, stdin io.Reader, stdout, stderr io.Writer)
 	this := &process{
 		stop: stop, out: out, terminal: isTerminal(stderr), screen: isTerminal(stdout),
 		signals: signals, args: args, inBackground: isInBackground(),
+		again: func(words []string, stdout, stderr io.Writer, signals <-chan os.Signal) int {
+			line := append([]string{args[0]}, words...)
+			return perform(build, line, strings.NewReader(""), stdout, stderr, signals)
+		},
 	}
 	app.Metadata[processKey] = this
 	err := out.close(runApp(ctx, app, args))
@@ -78,6 +92,9 @@ type process struct {
 	args     []string // its command line
 
 	inBackground bool // it is the other process of --background
+
+	// again performs another command line in this process, with streams of its own.
+	again performer
 }
 
 // end does what is to be done at the end, what has come last first.
@@ -124,6 +141,7 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			upCommand(),
 			checkCommand(),
 			configCommand(),
+			serviceCommand(),
 			identityCommand(),
 			credentialCommand(),
 			pairCommand(),

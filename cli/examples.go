@@ -39,6 +39,19 @@ var examples = map[string][]string{
 	"up":     {"sp up --config /etc/sp/sp.toml --watch"},
 	"check":  {"sp check /etc/sp/sp.toml"},
 	"config": {"sp config --against 4711", "sp config /etc/sp/sp.toml"},
+	"service": {
+		"sp service install -- outlet --relay relay.example.com:4000 --name db --target :5432",
+		"sp service start",
+	},
+	"service install": {
+		"sp service install -- outlet --relay relay.example.com:4000 --name db --target :5432",
+		"sp service install --name cache -- inlet --listen :6379 --to cache@relay.example.com:4000",
+	},
+	"service start":  {"sp service start"},
+	"service stop":   {"sp service stop --name cache"},
+	"service status": {"sp service status"},
+	"service remove": {"sp service remove --name cache"},
+	"service host":   {"sp service host --name sp -- up --config sp.toml"},
 	"identity": {
 		"sp identity create server.key",
 		"sp identity show",

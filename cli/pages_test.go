@@ -67,6 +67,8 @@ func TestPagesBite(t *testing.T) {
 		"sp bridge --listen :8000 --next inside",
 		"sp run --to db=nonsense -- true",
 		"sp run --to db=server:7000",
+		"sp service install -- outlet --target :1",
+		"sp service install -- ping server:7000",
 		"sp ping nonsense",
 		"sp wait server:7000 nonsense",
 		"sp run --to db=server:7000 -- sp ping nonsense",
@@ -327,6 +329,11 @@ func isValid(c *call) error {
 	case "run":
 		_, err := readRunPlan(c)
 		return err
+	case "install", hostWord:
+		if words := c.args; len(words) == 0 || words[0] != upWord { // which is of a file
+			_, err := serviceLine(c.ctx, words, "/")
+			return err
+		}
 	case "pair":
 		if relay := c.text("relay"); relay != "" {
 			_, err := config.ParseRelay(relay)

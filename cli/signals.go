@@ -28,8 +28,11 @@ type signalWatch struct {
 }
 
 // watchSignals has the first of SIGINT and SIGTERM call stop, unless ctx has ended before, and the
-// next one call exit. What it has started lives as long as the process.
-func watchSignals(ctx context.Context, stop, exit func()) *signalWatch {
+// next one call exit. What comes from others is as if the process had got it. What it has started
+// lives as long as the process.
+func watchSignals(
+	ctx context.Context, others <-chan os.Signal, stop, exit func(),
+) *signalWatch {
 	if signal.Ignored(os.Interrupt) {
 		signal.Ignore(syscall.SIGQUIT) // whether that was ignored, Go does not tell
 	}
@@ -39,7 +42,12 @@ func watchSignals(ctx context.Context, stop, exit func()) *signalWatch {
 	go func() {
 		var last os.Signal
 		var at time.Time
-		for s := range w.arrived {
+		for {
+			var s os.Signal
+			select {
+			case s = <-w.arrived:
+			case s = <-others:
+			}
 			if s == last && s != os.Interrupt && time.Since(at) < oneSignal {
 				continue
 			}

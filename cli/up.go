@@ -29,9 +29,11 @@ import (
 // defaultFile is the file of portals where none is named.
 const defaultFile = "sp.toml"
 
+const upWord = "up"
+
 func upCommand() *cli.Command {
 	return &cli.Command{
-		Name:      "up",
+		Name:      upWord,
 		Usage:     "run the portals of a file: many inlets, outlets, relays and bridges in one process",
 		UsageText: "sp up [--config FILE] [--watch]",
 		Description: "Each table of the file is a role, [outlet.db], and its keys are the flags of " +

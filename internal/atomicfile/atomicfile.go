@@ -2,9 +2,9 @@
 // full disk or a second process leaves either the old contents or the new ones.
 //
 // What is written is on the disk when a function returns: the data, and the name in its
-// folder. New files have mode 0600. Two processes are kept apart by what the system does in
-// one step (rename, link, exclusive creation, and one write at the end of a file), and by
-// Lock where one has to read before it writes.
+// folder. New files have mode 0600, or on Windows a list that says the same. Two processes
+// are kept apart by what the system does in one step (rename, link, exclusive creation, and
+// one write at the end of a file), and by Lock where one has to read before it writes.
 //
 // The package never deletes a file that it did not make, and it follows symbolic links as
 // the system does. It has one rule for files that decide: see [CheckDeciding].
@@ -136,7 +136,9 @@ func write(path string, data []byte, mode fs.FileMode, name func(tmp string) err
 		return err
 	}
 	defer os.Remove(tmp.Name()) // gone already if it was renamed
-	if mode != newFileMode {
+	if mode == newFileMode {
+		err = makePrivate(tmp.Name())
+	} else {
 		err = tmp.Chmod(mode)
 	}
 	if err != nil {
@@ -229,6 +231,9 @@ func MakeDir(dir string) error {
 	if errors.Is(err, fs.ErrExist) {
 		return nil
 	}
+	if err == nil {
+		err = makePrivate(dir)
+	}
 	if err != nil {
 		return err
 	}
@@ -236,7 +241,14 @@ func MakeDir(dir string) error {
 }
 
 func createNew(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, newFileMode)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, newFileMode)
+	if err != nil {
+		return nil, err
+	}
+	if err := makePrivate(path); err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(path))
+	}
+	return f, nil
 }
 
 // fill writes data to f, to the disk, and closes it.
