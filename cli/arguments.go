@@ -153,6 +153,11 @@ func flagsBeforeArguments(c *cli.Command, words []string) ([]string, error) {
 		flags = append(flags, words[0])
 		words = words[1:]
 	}
+	if !strange {
+		var more []string
+		more, arguments = asFlags(c, flags, arguments)
+		flags = append(flags, more...)
+	}
 	if slices.ContainsFunc(arguments, func(a string) bool { return strings.HasPrefix(a, "-") }) {
 		flags = append(flags, "--")
 	}

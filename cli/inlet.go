@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -20,20 +19,24 @@ func inletCommand() *cli.Command {
 	return &cli.Command{
 		Name:  "inlet",
 		Usage: "listen where the client is, and carry each connection to an outlet",
-		UsageText: "sp inlet --listen [HOST]:PORT --to ROUTE\n" +
+		UsageText: "sp inlet [--listen] [HOST]:PORT [--to] ROUTE\n" +
+			"sp inlet ROUTE                            (a free port of 127.0.0.1)\n" +
+			"sp inlet NAME=[HOST]:PORT,NAME=[HOST]:PORT… ROUTE\n" +
 			"sp inlet --listen unix:PATH --to ROUTE\n" +
 			"sp inlet --listen [HOST]:PORT --socks5 --to ROUTE\n" +
 			"sp inlet --listen - --to ROUTE            (stdin and stdout)\n" +
 			"sp inlet --listen [HOST]:PORT --ticket TICKET",
 		Description: "When the outlet has answered, the inlet prints the address where it listens, " +
-			"and nothing else.",
+			"and nothing else;\nif there are several, the name and address of each, when all have.",
 		Flags: slices.Concat([]cli.Flag{
 			&cli.StringFlag{
 				Name: "listen",
 				Usage: "`WHERE` clients connect: [host]:port, unix:PATH, or - for stdin and stdout; " +
 					"fd:N or systemd:NAME, a socket that was handed over; " +
 					"or udp://[host]:port, where they send datagrams; " +
-					"no host is localhost, IPv4 and IPv6; port 0 is a free one",
+					"no host is localhost, IPv4 and IPv6; port 0 is a free one; on the command " +
+					"line also NAME=WHERE,NAME=WHERE, for outlets of these names where --to leads",
+				DefaultText: loopbackFree,
 			},
 			&cli.StringSliceFlag{
 				Name: "to",
@@ -63,7 +66,7 @@ func inletCommand() *cli.Command {
 			onceFlag(),
 			idleFlag(),
 		}, lifeFlags(), surviveFlags(), portalFlags(ownKeyText)),
-		Action: action(runInlet, "listen"),
+		Action: action(runInlet),
 	}
 }
 
@@ -87,8 +90,17 @@ func inletOf(c *call) config.Inlet {
 
 func runInlet(c *call) error {
 	in := inletOf(c)
-	if _, err := in.Address(); err != nil {
+	if in.Listen == "" {
+		in.Listen = loopbackFree
+	}
+	inlets, _, err := severalInlets(in)
+	if err != nil {
 		return err
+	}
+	for _, one := range inlets {
+		if _, err := one.Address(); err != nil {
+			return err
+		}
 	}
 	carriesStdio := in.Listen == config.Stdio
 	c.stdin.taken = carriesStdio
@@ -97,6 +109,10 @@ func runInlet(c *call) error {
 		return err
 	}
 	if in.To, err = inletRoutes(c.list("to"), ticket, c.stdin); err != nil {
+		return err
+	}
+	inlets, names, err := severalInlets(in)
+	if err != nil {
 		return err
 	}
 	options, err := daemonOptions(c)
@@ -108,16 +124,17 @@ func runInlet(c *call) error {
 		node.Ticket = ticket.String()
 	}
 	options.Stdio = c.stdio
+	ready := whenAllReady(inlets, names, func(text string) { c.sayReady(c.stdout, options, text) })
 	options.Notify = func(e daemon.Event) {
 		switch {
 		case e.Kind == daemon.Ready && e.Portal.Address != "":
-			c.sayReady(c.stdout, options, strings.Join(e.Portal.Everywhere(), " "))
+			ready(e.Portal)
 		case e.Kind == daemon.Redeemed:
 			options.Logger.Info("the ticket is redeemed, and not needed any more",
 				"next time", nextTime(in, ticket))
 		}
 	}
-	all := config.Config{Node: node, IdleExit: c.duration("idle-exit"), Inlets: []config.Inlet{in}}
+	all := config.Config{Node: node, IdleExit: c.duration("idle-exit"), Inlets: inlets}
 	if carriesStdio {
 		return runStdio(c, all, options)
 	}

@@ -22,6 +22,8 @@ func outletCommand() *cli.Command {
 		Name:  "outlet",
 		Usage: "stand next to a service, and let trusted inlets reach it",
 		UsageText: "sp outlet --listen [HOST]:PORT [--name NAME] --target HOST:PORT\n" +
+			"sp outlet [HOST]:PORT TARGET              (the same, shorter)\n" +
+			"sp outlet NAME@HOST:PORT TARGET           (behind a relay, shorter)\n" +
 			"sp outlet --relay HOST:PORT --name NAME --target HOST:PORT\n" +
 			"sp outlet --relay HOST:PORT --target NAME=HOST:PORT --target NAME=HOST:PORT …\n" +
 			"sp outlet --listen [HOST]:PORT --socks5 --allow-target 'HOST:PORTS [if WHO]' …\n" +

@@ -167,6 +167,7 @@ type pageReader struct {
 	ticket   string
 	flags    map[string]map[string]bool // of each command, without dashes; of "" are all
 	commands int                        // that have been tried
+	inlet    []string                   // flags of one that a unit is told of
 }
 
 func newPageReader(t *testing.T) *pageReader {
@@ -311,15 +312,10 @@ func isValid(c *call) error {
 		if role.kind != name {
 			continue
 		}
+		if name == "inlet" {
+			return isValidInlet(c)
+		}
 		all := config.Config{Node: nodeConfig(c)}
-		if _, err := validTicket(c.text("ticket"), c.stdin); err != nil {
-			return err
-		}
-		if c.has("ticket") && len(c.list("to")) == 0 {
-			all.Inlets = []config.Inlet{inletOf(c)}
-			_, err := all.Inlets[0].Address()
-			return err
-		}
 		if err := role.fill(c, &all); err != nil {
 			return err
 		}
@@ -355,6 +351,29 @@ func isValid(c *call) error {
 		}
 	}
 	return nil
+}
+
+// isValidInlet is isValid for an inlet, or several.
+func isValidInlet(c *call) error {
+	in := inletOf(c)
+	if in.Listen == "" {
+		in.Listen = loopbackFree
+	}
+	ticket, err := validTicket(c.text("ticket"), c.stdin)
+	if err != nil {
+		return err
+	}
+	if in.To = c.list("to"); ticket != nil && len(in.To) == 0 {
+		in.To = []string{ticket.Route()}
+	}
+	if slices.Contains(in.To, fromStdin) {
+		in.To = nil
+	}
+	all, _, err := severalInlets(in)
+	if err != nil {
+		return err
+	}
+	return config.Config{Node: nodeConfig(c), Inlets: all}.Validate()
 }
 
 // shellCommands are the words of each simple command of a line for a shell. What is in $(…) is

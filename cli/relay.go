@@ -12,7 +12,7 @@ func relayCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "relay",
 		Usage:     "join inlets with outlets that dialed out to it; it sees only ciphertext",
-		UsageText: "sp relay --listen [HOST]:PORT [--allow I…]",
+		UsageText: "sp relay [--listen] [[HOST]:PORT] [--allow I…]",
 		Description: "Those who are trusted may claim names: if nobody is named, the identity that " +
 			"this user has or gets on\nthis machine. The relay has a key of its own, unless --identity " +
 			"says that it has theirs. When it\nlistens, it prints its address, and nothing else.",
@@ -23,6 +23,7 @@ func relayCommand() *cli.Command {
 					"wss://[host]:port/path, ws:// behind a proxy, or " +
 					"quic://[host]:port, which is UDP; fd:N or systemd:NAME, handed over; " +
 					"no host is every interface; repeatable",
+				DefaultText: relayAnywhere,
 			},
 			&cli.BoolFlag{
 				Name: "private", Category: whoCategory,
@@ -48,14 +49,21 @@ func relayCommand() *cli.Command {
 				Usage: "count as `N` relays of the set, 1 to 16",
 			},
 		}, relayedFlags(claimedName), lifeFlags(), certificateFlags(), portalFlags(relayKeyText)),
-		Action: action(runRelay, "listen"),
+		Action: action(runRelay),
 	}
 }
 
+// relayAnywhere is where a relay listens if nobody says otherwise: wherever the machine is.
+const relayAnywhere = ":4000"
+
 // relayOf is what the flags say of a relay itself.
 func relayOf(c *call) config.Relay {
+	e := entranceConfig(c)
+	if e.Listen == "" && len(e.Relays) == 0 {
+		e.Listen = relayAnywhere
+	}
 	return config.Relay{
-		Entrance: entranceConfig(c), Private: c.yes("private"),
+		Entrance: e, Private: c.yes("private"),
 		Names: c.number("max-names"), NamesPerIdentity: c.number("max-names-per-identity"),
 		Set: c.list("set"), Advertise: c.list("advertise"), Weight: c.number("weight"),
 	}

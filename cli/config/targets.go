@@ -42,6 +42,22 @@ func SplitTargets(texts []string) (target string, targets []string) {
 	return "", texts
 }
 
+// NamedPlace is where connections to the outlet of a name come in.
+type NamedPlace struct{ Name, Where string }
+
+// NamedPlaces reads NAME=WHERE,NAME=WHERE, what --listen of several inlets says. It returns nothing
+// of what has no name.
+func NamedPlaces(text string) (all []NamedPlace) {
+	for _, one := range cutTargets(text) {
+		name, where, named := strings.Cut(one, "=")
+		if !named || !targetName.MatchString(name) {
+			return nil
+		}
+		all = append(all, NamedPlace{name, where})
+	}
+	return all
+}
+
 // AllTargets returns the outlet's services, without names that are there twice.
 func (o Outlet) AllTargets() ([]Target, error) {
 	var all []Target
