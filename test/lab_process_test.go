@@ -26,7 +26,9 @@ import (
 // TestMain lets scripts run this test binary as the programs service and talk, and removes the sp
 // that was built.
 func TestMain(m *testing.M) {
-	testscript.Main(tidy{m}, map[string]func(){"service": serviceMain, "talk": talkMain})
+	testscript.Main(tidy{m}, map[string]func(){
+		"service": serviceMain, "talk": talkMain, bootedWord: bootedMain,
+	})
 }
 
 // tidy is testing.M with what is to be done before and after all tests.
