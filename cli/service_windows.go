@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/windows"
 	"golang.org/x/sys/windows/svc"
@@ -87,12 +89,37 @@ func (m windowsServices) install(name string, line []string) error {
 	return nil
 }
 
+// open returns a service of sp's. Others are none of its business: a slip of the pen would remove
+// one of the system's.
 func (m windowsServices) open(name string) (*mgr.Service, error) {
 	s, err := m.OpenService(name)
 	if err != nil {
 		return nil, ofServices("service "+name, err)
 	}
+	line, err := commandLine(s)
+	if err != nil {
+		return nil, errors.Join(ofServices("service "+name, err), s.Close())
+	}
+	if !strings.Contains(line+" ", " "+strings.Join(hostLine(name, nil), " ")+" ") {
+		err := fmt.Errorf("service %s: it is none of sp's, but runs %s", name, line)
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
+}
+
+// maxServiceConfig is what Windows has a service's configuration be at most, in bytes.
+const maxServiceConfig = 8 << 10
+
+// commandLine is what a service runs. Config, which asks for more, fails in Wine.
+func commandLine(s *mgr.Service) (string, error) {
+	buffer := make([]uint64, maxServiceConfig/8) // aligned
+	config := (*windows.QUERY_SERVICE_CONFIG)(unsafe.Pointer(&buffer[0]))
+	var needed uint32
+	err := windows.QueryServiceConfig(s.Handle, config, maxServiceConfig, &needed)
+	if err != nil {
+		return "", err
+	}
+	return windows.UTF16PtrToString(config.BinaryPathName), nil
 }
 
 func (m windowsServices) start(ctx context.Context, name string) error {

@@ -197,6 +197,9 @@ func (w *windows) fails() {
 		w.t.Errorf("%q", said)
 	}
 	w.service(0, "remove")
+	if out := w.service(1, "remove", "--name", "EventLog"); !strings.Contains(out, "none of sp's") {
+		w.t.Errorf("%q", out)
+	}
 	out, err := w.run("wine", w.sp, "service", "host", "--", "up")
 	if err == nil || !strings.Contains(out, "only the service manager of Windows starts this") {
 		w.t.Errorf("%v, %s", err, out)
