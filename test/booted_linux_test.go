@@ -18,10 +18,8 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// bootedWord is the name by which this test binary is the program that tries sp where systemd is
-// the first process, and bootedUnit what starts it there.
+// bootedUnit is what starts bootedMain there.
 const (
-	bootedWord = "sp-booted"
 	bootedUnit = `[Unit]
 Wants=network.target
 After=basic.target

@@ -8,3 +8,6 @@ import "syscall"
 func processAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setsid: true}
 }
+
+// bootedMain is for machines with systemd.
+func bootedMain() { panic("there is no systemd here") }

@@ -23,6 +23,10 @@ import (
 	"github.com/secureportal/sp/internal/testkit"
 )
 
+// bootedWord is the name by which this test binary is the program that tries sp where systemd is
+// the first process.
+const bootedWord = "sp-booted"
+
 // TestMain lets scripts run this test binary as the programs service and talk, and removes the sp
 // that was built.
 func TestMain(m *testing.M) {
