@@ -250,7 +250,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 
 // owedTimeout is how long that is waited for which far ends may lack of connections that have
 // ended: as long as it takes to start a relay anew. They may be gone, or lack nothing, unsaid.
-const owedTimeout = 5 * time.Second
+const owedTimeout = 2 * time.Second
 
 // awaitPaid returns when what has been said in connections that have ended has come to the far
 // ends that had been lost, or ctx has ended, or soon. Nothing is active any more.

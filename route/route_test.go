@@ -314,6 +314,10 @@ func TestNoSetIsOrdinary(t *testing.T) {
 			t.Errorf("%q: %v", service, !ordinary)
 		}
 	}
+	nodes := &StatusError{Code: wire.NoService, Reason: missing(NodesName)}
+	if !isOrdinary(RefuseBecause(wire.NotTrusted, "", nodes)) {
+		t.Error("what is ordinary is none where it is why something else is refused")
+	}
 	if (&StatusError{Code: wire.Busy, Reason: missing(NodesName)}).Ordinary() {
 		t.Error("a node that is busy is no trouble")
 	}

@@ -98,8 +98,11 @@ func (e *StatusError) Missing() (service string) {
 }
 
 // Ordinary tells whether the refusal is no trouble: an inlet that is led by a name asks whether
-// there is a set of relays, and where it is an outlet that goes by the name, there is none.
-func (e *StatusError) Ordinary() bool { return e.Missing() == NodesName }
+// there is a set of relays, and where it is an outlet that goes by the name, there is none. So is
+// any whose reason is no trouble.
+func (e *StatusError) Ordinary() bool {
+	return e.Missing() == NodesName || isOrdinary(e.why)
+}
 
 // ForeignError says that what listens at the first address of a route answers in another protocol.
 type ForeignError struct {
