@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -290,7 +289,7 @@ func TestWrong(t *testing.T) {
 
 // Who looks often costs little, and what is kept for him goes with him.
 func TestCheap(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
+	inBubble(t, func(t *testing.T) {
 		of := &told{report: someReport("x")}
 		p := newPage(of)
 		for range 50 {

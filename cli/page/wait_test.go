@@ -14,12 +14,16 @@ import (
 
 var happened = metrics.NewCounter("page_test_total", "what happens in tests of the page")
 
-// inBubble has what is waited for belong to the bubble: a change begins it, and ends it.
+// inBubble has what is waited for belong to the bubble: a change begins it, and ends it, once
+// nobody waits any more who could begin anew.
 func inBubble(t *testing.T, f func(*testing.T)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		happened.Inc()
-		defer happened.Inc()
+		t.Cleanup(func() {
+			synctest.Wait()
+			happened.Inc()
+		})
 		f(t)
 	})
 }

@@ -28,11 +28,11 @@ func TestSocketTakes(t *testing.T) {
 			if a.Takes() == 0 {
 				t.Fatal("a new socket takes nothing")
 			}
-			fill(a)
+			testkit.Eventually(t, "a socket that is full, and takes nothing", func() bool {
+				fill(a)
+				return a.Takes() == 0 // the kernel may find some room after all
+			})
 			testkit.Hurry(t, a)
-			if got := a.Takes(); got != 0 {
-				t.Fatalf("a socket that is full takes %d", got)
-			}
 			awaited := make(chan struct{})
 			go func() {
 				defer close(awaited)

@@ -14,7 +14,7 @@ buildGoModule {
 
   # Of the modules that go.sum names: go test ./packaging -run TestNixVendorHash says it anew,
   # with SP_FULL=1.
-  vendorHash = "sha256-jG8bcsgJGo4zRsS3g9XwxpRwaN0/zkNM+fGkdIIr3Bw=";
+  vendorHash = "sha256-ZWpUQrCgG2XzD9Py0iP2DM7cULeQkVSAv4z4CCyWex4=";
 
   subPackages = [ "." ];
   env.CGO_ENABLED = 0;
