@@ -339,11 +339,12 @@ func (l *Link) TakesMore() bool {
 	return open && len(l.mux.out.turn) == 0 && netio.TakesMore(l.mux.carrier)
 }
 
-// mayReceive tells whether the other side may send n bytes more.
+// mayReceive tells whether the other side may send n bytes more. Whoever has just been reset does
+// not know that yet.
 func (l *Link) mayReceive(n int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.gotEnd && l.window.allows(n)
+	return l.wasReset || !l.gotEnd && l.window.allows(n)
 }
 
 // receive takes bytes that have come. Those of a closed link are thrown away, and the other side

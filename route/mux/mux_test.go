@@ -157,6 +157,9 @@ func TestReset(t *testing.T) {
 		if err := netio.Reset(near); err != nil {
 			t.Error(err)
 		}
+		if !near.mayReceive(maxData) {
+			t.Error("what was under way when a link was reset ends the mux")
+		}
 		synctest.Wait()
 		got, err := io.ReadAll(far)
 		if string(got) != "before" || !netio.IsReset(err) {
