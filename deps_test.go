@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,6 +29,7 @@ var releasedFor = []string{"linux", "darwin", "windows", "freebsd"}
 // mayImport is the order of the rooms: what each top-level folder may be built on, directly or
 // through something else. Tests may import what they like.
 var mayImport = map[string][]string{
+	"internal":  {"identity"}, // testkit makes some
 	"wire":      {},
 	"noise":     {},
 	"identity":  {"internal", "wire"},
@@ -86,6 +88,24 @@ var walls = []wall{
 	// What a set of relays is, and whose a name is, is arithmetic: no sockets, no clock of its own.
 	{room: "route/relay/set", not: []string{"route", "route/relay", "route/transport", "channel"}},
 	{room: "route/relay/set", not: []string{"net", "os", "io", "internal/netio"}, direct: true},
+	// So is what several sets say to each other, and what follows from it.
+	{room: "route/relay/sets", not: []string{"route", "route/relay", "route/transport", "channel"}},
+	{room: "route/relay/sets", not: []string{"net", "os", "io", "internal/netio"}, direct: true},
+	// Who asks and answers in a directory does not know on what bus.
+	{
+		room: "route/relay/directory", direct: true,
+		not: []string{"internal/natsconn", "github.com/nats-io/nats.go"},
+	},
+	// Who follows a set as an outlet or an inlet does not know how its nodes find each other.
+	{room: "route/relay/homes", not: []string{"route/relay/mesh", "route/relay/directory"}},
+	// What two ends of a direct way say to each other, and what each believes, is decided without
+	// sockets.
+	{room: "route/direct", not: []string{"route", "route/relay", "route/transport", "channel"}},
+	{room: "route/direct", not: []string{"net", "os", "internal/netio"}, direct: true},
+	// A mux knows nothing of where its carrier leads, and what is said on its links.
+	{room: "route/mux", not: []string{"route", "route/transport", "channel", "wire", "identity"}},
+	// A queue's carrier knows no broker and no address.
+	{room: "route/queue", not: []string{"wire", "route/transport", "internal/natsconn", "identity"}},
 	// Who is let in is decided without sockets.
 	{room: "route/admission", not: []string{"route", "route/relay", "route/transport"}},
 	{room: "route/admission", not: []string{"net", "internal/netio"}, direct: true},
@@ -130,9 +150,6 @@ func TestDeps(t *testing.T) {
 func TestImportsRunDownwards(t *testing.T) {
 	for _, pkg := range packages(t) {
 		from := room(pkg.ImportPath)
-		if from == "internal" { // what is used through internal counts for the one who uses it
-			continue
-		}
 		allowed, ok := mayImport[from]
 		if !ok {
 			t.Errorf("%s: the top-level folder %s has no place in mayImport, in deps_test.go",
@@ -183,6 +200,27 @@ func TestWallsHold(t *testing.T) {
 		}
 	}
 	t.Error("there is no package cli")
+}
+
+// TestHouseIsDrawn has each room, those inside rooms included, stand in the picture of the house.
+func TestHouseIsDrawn(t *testing.T) {
+	text, err := os.ReadFile("CONTRIBUTING.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, picture, _ := strings.Cut(string(text), "```\n")
+	picture, _, drawn := strings.Cut(picture, "```\n")
+	if !drawn {
+		t.Fatal("CONTRIBUTING.md has no picture of the house")
+	}
+	for _, pkg := range packages(t) {
+		folder := strings.TrimPrefix(pkg.ImportPath, module+"/")
+		name := path.Base(folder) + "/"
+		inside := strings.Contains("/"+folder, "/internal/") || room(pkg.ImportPath) == "main"
+		if !inside && !slices.Contains(strings.Fields(picture), name) {
+			t.Errorf("%s is not drawn in CONTRIBUTING.md: what is it for?", folder)
+		}
+	}
 }
 
 // room returns the top-level folder of a package of this module, main for its root, and nothing

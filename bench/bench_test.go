@@ -101,7 +101,8 @@ func TestTwoBuilds(t *testing.T) {
 	}
 	dir := t.TempDir()
 	sp := filepath.Join(dir, "sp-built")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", sp, module)
+	build := exec.CommandContext(t.Context(), "go", "build", "-ldflags=-s -w", "-o", sp,
+		module)
 	if text, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}

@@ -46,7 +46,7 @@ var _ carrier = (*absent)(nil)
 var errAbsent = errors.New("the link is lost")
 
 func newAbsent(lost carrier) *absent {
-	a := &absent{local: lost.LocalAddr(), remote: lost.RemoteAddr(), over: newEvent()}
+	a := &absent{local: lost.LocalAddr(), remote: lost.RemoteAddr()}
 	a.read.set, a.write.set = make(chan struct{}), make(chan struct{})
 	return a
 }
@@ -75,7 +75,7 @@ func (a *absent) waitBy(by time.Time, set <-chan struct{}) (done bool, err error
 		late = timer.C
 	}
 	select {
-	case <-a.over.c:
+	case <-a.over.await():
 		return true, errAbsent
 	case <-late:
 		return true, os.ErrDeadlineExceeded
@@ -94,7 +94,7 @@ func (a *absent) AwaitReset() error {
 func (a *absent) Takes() int { return 0 }
 
 // AwaitTakes implements carrier.
-func (a *absent) AwaitTakes() { <-a.over.c }
+func (a *absent) AwaitTakes() { <-a.over.await() }
 
 // Unsent implements netio.Unsenter.
 func (a *absent) Unsent() int { return netio.UnsentForNow }

@@ -2,6 +2,7 @@ package channel
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -11,47 +12,91 @@ import (
 	"github.com/secureportal/sp/identity"
 )
 
-// serveFlows answers flow hellos on l, one after the other. The kind of the first has been read.
-func (e *Endpoint) serveFlows(
-	ctx context.Context, l *link, authenticated func(), handle Handler, unguard func(error) error,
-) error {
-	for {
-		f, err := e.acceptFlow(l)
-		if err = unguard(err); err != nil {
-			e.refuse(l, f, err)
-			return err
+// flowServer answers flow hellos on a link, one after the other, and calls then with why that is
+// over. Between two of them, and while a flow is left to be served, it needs no goroutine.
+//
+//	hello ──▶ serving ──▶ waiting for the next flow ──▶ hello
+//	  └──────────┴────────────────┴──▶ over
+type flowServer struct {
+	endpoint      *Endpoint
+	ctx           context.Context
+	link          *link
+	authenticated func()
+	handle        StayingHandler
+	then          func(error)
+
+	flow  *Flow        // the last one
+	steps atomic.Int32 // the handler has returned, and the flow is over: the second goes on
+	rest  flowRest
+}
+
+// serve answers the hello whose kind has been read.
+func (v *flowServer) serve(unguard func(error) error) {
+	for v.serveOne(unguard) && v.awaitNext() {
+		unguard = v.begin()
+	}
+}
+
+// serveOne serves the next flow, and reports whether it is over and the link is free for another.
+func (v *flowServer) serveOne(unguard func(error) error) (free bool) {
+	e, l := v.endpoint, v.link
+	f, err := e.acceptFlow(l)
+	lasts := err == nil && f.lasting != nil
+	if err = unguard(err); err != nil && !lasts { // one that lasts may have lost the link already
+		e.refuse(l, f, err)
+		v.then(err)
+		return false
+	}
+	v.authenticated()
+	v.flow = f
+	if f.request() != nil {
+		if err := e.takeOver(l, f); err != nil {
+			v.then(err)
+			return false
 		}
-		authenticated()
-		s := f.Session()
-		if f.request() != nil {
-			if err := e.takeOver(l, f); err != nil {
-				return err
-			}
-		} else {
-			handle(ctx, f)
-			f.abort(abortReset, errFlowClosed)
-			if !f.is(flowClean) {
-				f.abandon()
-				return f.Err()
-			}
-			if f.carrier() != carrier(l) {
-				return nil // the flow has gone on without the link, and closed it
-			}
+		return true
+	}
+	v.steps.Store(0)
+	left := func() {
+		if v.steps.Add(1) == 2 {
+			v.goOn()
 		}
-		err = s.awaitFlow(l)
-		s.pool.forget(l)
-		if err != nil {
-			l.in.drop()
-			if err == io.EOF {
-				return nil
-			}
-			return linkError(err)
-		}
-		_ = l.SetReadDeadline(time.Now().Add(e.config.handshakeTimeout()))
-		unguard = func(err error) error {
-			_ = l.SetReadDeadline(time.Time{})
-			return err
-		}
+	}
+	if !v.handle(v.ctx, f, left) && v.steps.Add(1) < 2 {
+		return false // who is done last goes on
+	}
+	return v.endFlow()
+}
+
+// goOn is serve where a flow that has been left is over.
+func (v *flowServer) goOn() {
+	if v.endFlow() && v.awaitNext() {
+		v.serve(v.begin())
+	}
+}
+
+// endFlow ends the flow, and reports whether it has left the link clean.
+func (v *flowServer) endFlow() (free bool) {
+	f := v.flow
+	f.abort(abortReset, errFlowClosed)
+	switch {
+	case !f.is(flowClean):
+		f.abandon()
+		v.then(f.Err())
+	case f.carrier() != carrier(v.link):
+		v.then(nil) // the flow has gone on without the link, and closed it
+	default:
+		return true
+	}
+	return false
+}
+
+// begin has the next hello come in time, whose kind has been read.
+func (v *flowServer) begin() (unguard func(error) error) {
+	_ = v.link.SetReadDeadline(time.Now().Add(v.endpoint.config.handshakeTimeout()))
+	return func(err error) error {
+		_ = v.link.SetReadDeadline(time.Time{})
+		return err
 	}
 }
 
@@ -87,22 +132,47 @@ func (f *Flow) abandon() {
 // allows.
 var errTooManyResting = fmt.Errorf("%w: more than %d links without a flow", ErrProtocol, restingMax)
 
-// awaitFlow waits for the next flow on l: not for long if too many links do, but long enough for an
-// initiator that does not need so many to close them itself.
-func (s *Session) awaitFlow(l *link) error {
+// flowRest is a link's rest between two flows.
+type flowRest struct {
+	session *Session // of the flow before
+	tooMany atomic.Bool
+	end     func() // Config.Rest has been told
+}
+
+// awaitNext waits for the next flow on the link: not for long if too many links do, but long enough
+// for an initiator that does not need so many to close them itself. It reports false if that is
+// another goroutine's by now, or the link is at its end.
+func (v *flowServer) awaitNext() bool {
+	s, l := v.flow.Session(), v.link
+	v.flow = nil
 	s.pool.uncount(l)
-	var tooMany atomic.Bool
+	v.rest.session, v.rest.end = s, func() {}
+	v.rest.tooMany.Store(false)
 	if s.config.Rest != nil {
-		defer s.config.Rest(s.id, func() {
-			tooMany.Store(true)
+		v.rest.end = s.config.Rest(s.id, func() {
+			v.rest.tooMany.Store(true)
 			_ = l.Conn.Close()
-		})()
+		})
 	}
-	resting := &s.pool.resting
-	defer resting.Add(-1)
-	if resting.Add(1) > restingMax {
+	if s.pool.resting.Add(1) > restingMax {
 		_ = l.SetReadDeadline(time.Now().Add(s.config.handshakeTimeout()))
 	}
+	if l.in.empty() && l.Park(v.arrived) {
+		return false
+	}
+	return v.nextFlow()
+}
+
+// arrived goes on where something has arrived on the link that has rested.
+func (v *flowServer) arrived() {
+	if v.nextFlow() {
+		v.serve(v.begin())
+	}
+}
+
+// nextFlow reads the kind of the next hello, and reports whether it is a flow's.
+func (v *flowServer) nextFlow() bool {
+	l, s, resting := v.link, v.rest.session, &v.rest.session.pool.resting
 	err := l.nextFlow()
 	if isTimeout(err) && resting.Load() <= restingMax {
 		_ = l.SetReadDeadline(time.Time{})
@@ -110,24 +180,43 @@ func (s *Session) awaitFlow(l *link) error {
 	}
 	switch {
 	case isTimeout(err):
-		return errTooManyResting
-	case tooMany.Load():
-		return io.EOF
+		err = errTooManyResting
+	case v.rest.tooMany.Load():
+		err = io.EOF
 	}
-	return err
+	resting.Add(-1)
+	v.rest.end()
+	v.rest.session, v.rest.end = nil, nil
+	s.pool.forget(l)
+	if err == nil {
+		return true
+	}
+	l.in.drop()
+	if err == io.EOF {
+		v.then(nil)
+	} else {
+		v.then(linkError(err))
+	}
+	return false
 }
 
-// KnowsFlow tells whether b begins with the hello of a flow of a session that is here. Whoever has
-// seen the session's number can say so.
-func (e *Endpoint) KnowsFlow(b []byte) bool {
+// KnowsFlow tells whether b begins with the hello of a flow of a session that is here, and whether
+// its first record is there as well, so that the far end need say no more to prove that it is.
+// Whoever has seen the session's number can say so.
+func (e *Endpoint) KnowsFlow(b []byte) (known, whole bool) {
 	if len(b) < flowHelloSize || b[0] != helloFlow {
-		return false
+		return false, false
 	}
 	id, _ := parseFlowHello(b[1:])
 	e.mu.RLock()
-	defer e.mu.RUnlock()
-	_, ok := e.epochs[id]
-	return ok
+	_, known = e.epochs[id]
+	e.mu.RUnlock()
+	record := b[flowHelloSize:]
+	if !known || len(record) < lengthSize {
+		return known, false
+	}
+	size := int(binary.BigEndian.Uint16(record))
+	return true, size > maxFirstBody || len(record) >= lengthSize+size
 }
 
 // nextFlow waits for the next flow's hello, for as long as the session lives, and reads its kind.
@@ -165,9 +254,14 @@ func (e *Endpoint) acceptFlow(l *link) (*Flow, error) {
 	if err := f.first(); err != nil {
 		return f, err
 	}
-	if number == 0 || !used.use(number) { // 0 is the control link's
+	if number == 0 { // the control link's
 		return f, ErrReplayed
 	}
+	ok, late := used.use(number)
+	if !ok {
+		return f, ErrReplayed
+	}
+	f.late = late
 	l.resting.Store(f.receiving.ended) // true for an empty flow
 	l.unauthenticated.Store(false)
 	if f.request() == nil {

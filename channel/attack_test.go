@@ -8,6 +8,7 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/secureportal/sp/identity/trust"
@@ -78,6 +79,17 @@ func (l *lab) converse(s *Session, data []byte, piece int) (atServer, atClient o
 	return atServer, atClient
 }
 
+// closeIdle closes the links that wait for a flow.
+func closeIdle(s *Session) {
+	for {
+		link, err := s.pool.take()
+		if link == nil || err != nil {
+			return
+		}
+		_ = link.Close()
+	}
+}
+
 // sessionWith makes a session whose flows' links go by *plan, as it is when they are made.
 func (l *lab) sessionWith(plan *faultnet.Plan) *Session {
 	l.plan = func(link int) faultnet.Plan {
@@ -111,14 +123,21 @@ func TestManInTheMiddleOfAFlow(t *testing.T) {
 						if kind == faultnet.Reorder {
 							plan[0].For = time.Second
 						}
+						closeIdle(s) // what comes is to be on a link with the plan
+						before := l.made()
 						atServer, atClient := l.converse(s, data, 10)
-						fired := l.lastLink().Fired()
-						_ = l.lastLink().Close()
+						var fired []faultnet.Fault
+						synctest.Wait()
+						for _, link := range l.linksFrom(before) { // the flow may be sent again
+							fired = append(fired, link.Fired()...)
+							_ = link.Close()
+						}
 						where := plan.String()
 						atServer.check(t, where+", server", data)
 						atClient.check(t, where+", client", data)
-						if len(fired) != 1 && kind != faultnet.Reorder {
-							t.Errorf("%s: did not happen", where)
+						if len(fired) == 0 && kind != faultnet.Reorder {
+							t.Errorf("%s: did not happen, and the ends saw %v and %v", where,
+								atServer.err, atClient.err)
 						}
 						again := kind == faultnet.Duplicate || kind == faultnet.Reorder
 						harmless := at == last && again
@@ -303,6 +322,22 @@ func TestReplay(t *testing.T) {
 		wantErr(t, play(other), ErrUnknownSession)
 		large := append(bytes.Clone(flow[:flowHelloSize]), 0xff, 0xff)
 		wantErr(t, play(append(large, make([]byte, 1<<16)...)), ErrForged)
+		for _, c := range []struct {
+			what         string
+			b            []byte
+			known, whole bool
+		}{
+			{"a whole first record", flow[:flowHelloSize+1000+overhead], true, true},
+			{"most of it", flow[:flowHelloSize+1000+overhead-1], true, false},
+			{"none of it", flow[:flowHelloSize+1], true, false},
+			{"part of a hello", flow[:flowHelloSize-1], false, false},
+			{"another session's", other, false, false},
+			{"one that is too large", large, true, true},
+		} {
+			if known, whole := l.responder.KnowsFlow(c.b); known != c.known || whole != c.whole {
+				t.Errorf("%s: known %v, whole %v", c.what, known, whole)
+			}
+		}
 		if handled {
 			t.Error("a handler was called")
 		}
@@ -327,8 +362,7 @@ func TestReplay(t *testing.T) {
 // A flow number is accepted once, even when it comes twice at the same time.
 func TestSameNumberTwice(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		s := l.session()
 		send, _ := s.keys.current.keys(s.role, 7)
 		b := appendFlowHello(nil, s.keys.current.id, 7)
@@ -364,8 +398,7 @@ func TestFlowZeroIsRefused(t *testing.T) {
 // What two flows say cannot be exchanged, nor what the two directions of one say.
 func TestFlowsAreNotExchangeable(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		s := l.session()
 		f, a := l.both(s, flows)
 		g, b := l.both(s, flows)

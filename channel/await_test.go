@@ -125,8 +125,7 @@ func TestAwaitReset(t *testing.T) {
 // end.
 func TestAwaitResetBeforeTheEnd(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		near, far := l.both(l.session(), flows)
 		waited := make(chan error, 1)
 		go func() { waited <- far.AwaitReset() }()

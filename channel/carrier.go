@@ -2,6 +2,7 @@ package channel
 
 import (
 	"net"
+	"os"
 	"time"
 
 	"github.com/secureportal/sp/internal/budget"
@@ -82,7 +83,14 @@ func (f *Flow) replace(next carrier) bool {
 func (f *Flow) fillLocked() error {
 	r := &f.receiving
 	for {
+		waited, err := f.awaitHeld()
+		if err != nil {
+			return err
+		}
 		c := f.carrier()
+		if waited && r.from == c && r.in.holdsRecord() {
+			return nil
+		}
 		if r.from != c {
 			r.in = r.in.over(c)
 			r.from = c
@@ -90,15 +98,51 @@ func (f *Flow) fillLocked() error {
 				return nil // it has come with the other end's answer
 			}
 		}
-		err := r.in.fill(c)
+		err = r.in.fill(c)
 		f.moves.Add(1)
-		if err != nil && f.carrier() == c && (f.again(c, err) || f.suspend(c, err)) {
+		if err != nil && f.carrier() == c && f.goesOnAfter(c, err) {
 			continue
 		}
 		if f.carrier() == c {
 			return err
 		}
 	}
+}
+
+// awaitHeld waits while no record is to be opened, which is no longer than resumeTimeout. It
+// reports whether it has waited.
+func (f *Flow) awaitHeld() (waited bool, err error) {
+	held := f.lasting.heldBack()
+	if held == nil {
+		return false, nil
+	}
+	f.life.Lock()
+	by := f.life.readBy
+	f.life.Unlock()
+	return true, waitFor(held, by)
+}
+
+// waitFor returns when done is closed, or at by, unless that is zero.
+func waitFor(done <-chan struct{}, by time.Time) error {
+	var late <-chan time.Time
+	if !by.IsZero() {
+		timer := time.NewTimer(time.Until(by))
+		defer timer.Stop()
+		late = timer.C
+	}
+	select {
+	case <-done:
+		return nil
+	case <-late:
+		return os.ErrDeadlineExceeded
+	}
+}
+
+// goesOnAfter tells whether the flow goes on, or waits for that, after a carrier has failed because
+// of err. The session does not end for want of flows meanwhile, although this one has no link.
+func (f *Flow) goesOnAfter(failed carrier, err error) bool {
+	defer f.Session().hold()()
+	return f.again(failed, err) || f.suspend(failed, err)
 }
 
 // transmitLocked writes sealed records to the carrier. Where that is replaced meanwhile, they go
@@ -137,12 +181,17 @@ func (f *Flow) transmitLastingLocked(out *output, records []byte) error {
 	if budget.IsUnreadTooMuch() {
 		f.Session().endpoint.keepWhatFits()
 	}
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case f.carrier() == c && f.againLocked(c, err):
+	}
+	release := f.Session().hold()
+	again := f.carrier() == c && f.againLocked(c, err)
+	suspended := !again && f.suspend(c, err)
+	release()
+	switch {
+	case again:
 		return nil // with all that had been written
-	case f.suspend(c, err):
+	case suspended:
 		return f.awaitLinkLocked()
 	}
 	return linkError(err)

@@ -68,8 +68,7 @@ func swap(t *testing.T, near, far *Flow) (a, b *memory) {
 // A flow gets another carrier between any two records, and delivers exactly what was written.
 func TestCarrierIsReplaced(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		near, far := l.both(l.session(), flows)
 		ways := [][2]*Flow{{near, far.Flow}, {far.Flow, near}}
 		var a, b *memory
@@ -102,8 +101,7 @@ func TestCarrierIsReplaced(t *testing.T) {
 // gone.
 func TestOpenedOutlivesItsCarrier(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		near, far := l.both(l.session(), flows)
 		write(t, near, "before and after")
 		expect(t, far, "before")
@@ -119,8 +117,7 @@ func TestOpenedOutlivesItsCarrier(t *testing.T) {
 // Who waits on a carrier goes on with the next one: to read, and to write.
 func TestCarrierIsReplacedUnderWaiters(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		near, far := l.both(l.session(), flows)
 		data := pattern(1 << 20)
 		var tasks sync.WaitGroup
@@ -155,8 +152,7 @@ func TestCarrierIsReplacedUnderWaiters(t *testing.T) {
 // Deadlines are the flow's, and hold on the next carrier.
 func TestDeadlineOutlivesItsCarrier(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		near, far := l.both(l.session(), flows)
 		_ = near.SetDeadline(time.Now().Add(time.Minute))
 		swap(t, near, far.Flow)
@@ -174,8 +170,7 @@ func TestDeadlineOutlivesItsCarrier(t *testing.T) {
 // A flow that awaits a reset goes on doing so on the next carrier.
 func TestAwaitResetOutlivesItsCarrier(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		near, far := l.both(l.session(), flows)
 		_ = near.CloseWrite()
 		expectEnd(t, far)

@@ -56,8 +56,11 @@ const (
 const (
 	// pingSpeedup divides the time to the next ping while one is unanswered.
 	pingSpeedup = 3
-	// pingSlowdown multiplies the time to the next ping while nobody would miss the session.
+	// pingSlowdown multiplies the time to the next ping while nobody would miss the session, and
+	// pingSlowest does where its link is a socket of its own: what a box in the middle bears is known
+	// of those, and not of what carries many links.
 	pingSlowdown = 4
+	pingSlowest  = 8
 	// pingGrace divides the time between two pings: so much longer the responder leaves them to the
 	// initiator, and so little does not count.
 	pingGrace = 8

@@ -1,6 +1,9 @@
 package channel
 
-import "sync"
+import (
+	"sync"
+	"time"
+)
 
 // chore is something that a session does in time, or a set of those.
 type chore uint8
@@ -28,6 +31,36 @@ type chores struct {
 	working bool // by a goroutine that is there
 	over    bool
 	tasks   sync.WaitGroup // the goroutine
+}
+
+// alarm has a chore done in time. It has a timer only once it has been set: many a session needs
+// none for most of what it may have to do. It is safe for concurrent use.
+type alarm struct {
+	chores *chores
+	due    chore
+
+	mu    sync.Mutex
+	timer *time.Timer
+}
+
+// Reset has the chore done after d, and not before.
+func (a *alarm) Reset(d time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.timer == nil {
+		a.timer = time.AfterFunc(d, func() { a.chores.add(a.due) })
+		return
+	}
+	a.timer.Reset(d)
+}
+
+// Stop has the chore not done.
+func (a *alarm) Stop() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.timer != nil {
+		a.timer.Stop()
+	}
 }
 
 // add has something done soon. It never waits.

@@ -81,9 +81,15 @@ func (c *control) say(t recordType, data []byte) {
 	}
 }
 
-// sendClose sends the last record, behind gone ones. It gives up when the link does not take one,
-// or what is being said already, for abortTimeout.
-func (c *control) sendClose(reason abortReason, gone []flowID) {
+// words are a record that is to be said.
+type words struct {
+	t    recordType
+	data []byte
+}
+
+// sendClose sends the last record, behind others. It gives up when the link does not take one, or
+// what is being said already, for abortTimeout.
+func (c *control) sendClose(reason abortReason, before []words) {
 	timeout := time.NewTimer(abortTimeout)
 	defer timeout.Stop()
 	select {
@@ -92,8 +98,8 @@ func (c *control) sendClose(reason abortReason, gone []flowID) {
 		return
 	}
 	defer c.done()
-	for _, id := range gone {
-		_ = c.writeLocked(typeGone, appendFlowID(nil, id), abortTimeout)
+	for _, w := range before {
+		_ = c.writeLocked(w.t, w.data, abortTimeout)
 	}
 	_ = c.writeLocked(typeAbort, []byte{byte(reason)}, abortTimeout)
 	if c.err == nil {
@@ -103,9 +109,8 @@ func (c *control) sendClose(reason abortReason, gone []flowID) {
 
 // close tells the far end why the session ends, where that helps it, and closes the link. Flows
 // that were cut have been told on their own links. The others may have last bytes on the way, which
-// the far end must not throw away. Before that it is told that this side does not have the flows
-// gone any more, which belong to other sessions.
-func (c *control) close(err error, gone []flowID) {
+// the far end must not throw away. Before that, it is told what else there is to know.
+func (c *control) close(err error, before []words) {
 	reason := abortGoingAway
 	switch {
 	case errors.Is(err, trust.ErrNotTrusted):
@@ -116,7 +121,7 @@ func (c *control) close(err error, gone []flowID) {
 		_ = netio.Reset(c.link.Conn)
 		return
 	}
-	c.sendClose(reason, gone)
+	c.sendClose(reason, before)
 	_ = c.link.Conn.Close()
 }
 
@@ -135,18 +140,29 @@ func (c *control) writeLocked(t recordType, data []byte, timeout time.Duration) 
 	return c.err
 }
 
-// read returns the next record. The data is valid until the next call.
+// next returns the next record if all of it has been read, and reports whether it has. The data is
+// valid until fill.
+func (c *control) next() (t recordType, data []byte, some bool, err error) {
+	body, err := c.link.in.record(maxBody)
+	if body == nil || err != nil {
+		return 0, nil, false, err
+	}
+	t, data, err = c.receive.open(body)
+	return t, data, err == nil, err
+}
+
+// read waits for the next record. The data is valid until the next call.
 func (c *control) read() (recordType, []byte, error) {
 	for {
-		body, err := c.link.in.record(maxBody)
-		if err != nil {
+		t, data, some, err := c.next()
+		if some || err != nil {
+			return t, data, err
+		}
+		if err := c.fill(); err != nil {
 			return 0, nil, err
-		}
-		if body != nil {
-			return c.receive.open(body)
-		}
-		if err := c.link.in.fill(c.link); err != nil {
-			return 0, nil, linkError(err)
 		}
 	}
 }
+
+// fill reads once, waiting if need be.
+func (c *control) fill() error { return linkError(c.link.in.fill(c.link)) }

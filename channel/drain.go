@@ -51,7 +51,7 @@ func (s *Session) awaitLinks() {
 			unauthenticated = false
 			continue
 		case <-expired:
-		case <-s.life.closed.c:
+		case <-s.life.closed.await():
 		}
 		return
 	}

@@ -41,8 +41,7 @@ func TestLastBytes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, nil, func(t *testing.T, l *lab) {
-				handle, flows := accepted()
-				l.handle = handle
+				flows := l.accepted()
 				s := l.session()
 				near := l.endedWell(s, flows)
 				disturb(l, s)
@@ -90,5 +89,37 @@ func TestLastBytesOfANewFlow(t *testing.T) {
 		if n := <-got; n != 3000 {
 			t.Errorf("%d bytes arrived", n)
 		}
+	})
+}
+
+// A session that drains is over when its last flow has ended, and not when it has.
+func TestOverAfterDraining(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		flows := l.accepted()
+		f, far := l.both(l.session(), flows)
+		defer far.release()
+		s := far.Session()
+		s.end(ErrGoingAway)
+		time.Sleep(time.Second)
+		select {
+		case <-s.Over():
+			t.Error("it is over while a flow is open")
+		case <-s.Done():
+		}
+		write(t, far, "the last")
+		if err := far.CloseWrite(); err != nil {
+			t.Error(err)
+		}
+		_ = f.CloseWrite()
+		expect(t, f, "the last")
+		expectEnd(t, f)
+		expectEnd(t, far)
+		synctest.Wait()
+		if s.Err() == nil {
+			t.Error("it has not ended")
+		}
+		f.Session().quit()
+		far.Close()
+		<-s.Over()
 	})
 }

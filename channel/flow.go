@@ -36,6 +36,7 @@ type Flow struct {
 	moves      atomic.Uint32 // how often something has passed, either way
 	background atomic.Bool   // nobody would miss it soon
 	lasting    *lasting      // nil: it ends with its link
+	late       bool          // set once: the far end has been told that it has not come
 
 	way struct {
 		sync.Mutex // taken last
@@ -302,6 +303,17 @@ func (f *Flow) explain(err error) error {
 
 // LocalAddr implements net.Conn; it is the link's.
 func (f *Flow) LocalAddr() net.Addr { return f.carrier().LocalAddr() }
+
+// GoesDirectly tells whether the flow's link says of itself that it does, whatever that means where
+// links come from.
+func (f *Flow) GoesDirectly() bool {
+	l, ok := f.carrier().(*link)
+	if !ok {
+		return false
+	}
+	on, ok := l.Conn.(interface{ GoesDirectly() bool })
+	return ok && on.GoesDirectly()
+}
 
 // RemoteAddr implements net.Conn; it is the link's.
 func (f *Flow) RemoteAddr() net.Addr { return f.carrier().RemoteAddr() }

@@ -23,8 +23,7 @@ import (
 
 func TestHalfCloseBothWays(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		s := l.session()
 		for _, swap := range []bool{false, true} {
 			f, a := l.both(s, flows)
@@ -80,8 +79,7 @@ func TestEndsThatAreNone(t *testing.T) {
 		for _, way := range []string{"Read", "WriteTo", "ReadLazy"} {
 			t.Run(name+" "+way, func(t *testing.T) {
 				inBubble(t, nil, func(t *testing.T, l *lab) {
-					handle, flows := accepted()
-					l.handle = handle
+					flows := l.accepted()
 					f, a := l.both(l.session(), flows)
 					defer a.release()
 					write(t, f, "before")
@@ -185,8 +183,7 @@ func (w writerFunc) Write(p []byte) (int, error) { return w(p) }
 
 func TestDeadlines(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		f, a := l.both(l.session(), flows)
 		defer a.release()
 		_ = f.SetReadDeadline(time.Now().Add(time.Second))
@@ -254,8 +251,7 @@ func TestCloseLeavesNoDeadlineOnTheLink(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		f, a := l.both(s, flows)
 		_ = a.CloseWrite()
 		expectEnd(t, f)
@@ -296,8 +292,7 @@ func TestWriteNothingIntroduces(t *testing.T) {
 // A link whose far end has said more than the flow is not used again.
 func TestUncleanLinkIsNotReused(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		s := l.session()
 		f, a := l.both(s, flows)
 		defer a.release()
@@ -458,8 +453,7 @@ func (endless) Read(p []byte) (int, error) { return len(p), nil }
 func TestRatchet(t *testing.T) {
 	l := newLab(t, unhurried)
 	defer l.close()
-	handle, flows := accepted()
-	l.handle = handle
+	flows := l.accepted()
 	f, a := l.both(l.session(), flows)
 	defer a.release()
 	for _, way := range [][2]*Flow{{f, a.Flow}, {a.Flow, f}} {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"testing"
-	"time"
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
@@ -262,7 +261,7 @@ func readFlow(e *epoch, wire []byte) ([]byte, error) {
 	_, _ = client.Write(wire)
 	_ = client.CloseWrite()
 	s := &Session{config: new(Config), role: identity.Responder, life: newLife()}
-	s.quiet = newQuietLinks(time.NewTimer(time.Hour))
+	s.quiet = newQuietLinks(&alarm{chores: &s.chores})
 	s.pool = newLinkPool(s.role, &s.life.goingAway, &s.prewarm, s.quiet)
 	l := newLink(server)
 	_ = s.pool.adopt(l)

@@ -21,7 +21,7 @@ type heartbeat struct {
 	control  *control
 	interval time.Duration // while somebody would miss the session
 	grace    time.Duration // that the initiator has to ping before the responder does
-	timer    *time.Timer   // when beat is due
+	timer    *alarm        // when beat is due
 
 	mu      sync.Mutex
 	heard   time.Time                // when the far end last said anything
@@ -36,7 +36,7 @@ type heartbeat struct {
 }
 
 func newHeartbeat(
-	c *control, role identity.Role, interval time.Duration, timer *time.Timer,
+	c *control, role identity.Role, interval time.Duration, timer *alarm,
 ) heartbeat {
 	var grace time.Duration
 	if role == identity.Responder {
@@ -57,7 +57,7 @@ func (h *heartbeat) hear(t recordType, now time.Time, rest func(pace time.Durati
 	defer h.mu.Unlock()
 	h.heard, h.slept = now, false
 	if t == typePing {
-		h.pace = min(max(now.Sub(h.pinged), h.interval), h.interval*pingSlowdown)
+		h.pace = min(max(now.Sub(h.pinged), h.interval), h.interval*pingSlowest)
 		h.pinged = now
 	}
 	if h.missed == 0 && (t == typePong || h.grace > 0) {
@@ -84,7 +84,7 @@ func (h *heartbeat) beat(
 		return 0, ErrMissedPongs
 	}
 	h.missed++
-	h.pace = min(h.pace*2, h.interval*pingSlowdown)
+	h.pace = min(h.pace*2, h.interval*pingSlowest)
 	h.mu.Unlock()
 	h.send(nil)
 	if missed > 0 {

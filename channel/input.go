@@ -170,6 +170,16 @@ func (in *input) need(src netio.LazyReader, n int) ([]byte, error) {
 // empty tells whether everything that has been read has been taken.
 func (in *input) empty() bool { return in.begin == in.end }
 
+// holdsRecord tells whether all of a record has been read, or what is none.
+func (in *input) holdsRecord() bool {
+	held := in.end - in.begin
+	if held < lengthSize {
+		return false
+	}
+	size := int(binary.BigEndian.Uint16(in.buffer.Bytes[in.begin:]))
+	return size < typeSize+noise.TagSize || held >= lengthSize+size
+}
+
 // record returns the next record's body if all of it has been read, and nil otherwise. A body of
 // more than most bytes is refused before it is read.
 func (in *input) record(most int) ([]byte, error) {

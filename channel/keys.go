@@ -69,6 +69,7 @@ type keys struct {
 	err     error // why the session has ended, and all keys are forgotten
 	current *epoch
 	old     []oldEpoch // responder only
+	over    []*epoch   // responder only: what there was of them when the session ended
 	renewal *renewal   // under way
 }
 
@@ -147,10 +148,12 @@ func (k *keys) forget(reason error) {
 		k.current.secret.Forget()
 		return
 	}
+	k.over = []*epoch{k.current}
 	k.drop(k.current)
 	for _, e := range k.old {
 		e.forget.Stop()
 		k.drop(e.epoch)
+		k.over = append(k.over, e.epoch)
 	}
 	k.old = nil
 }

@@ -127,6 +127,20 @@ func (l *lab) lastLink() *faultnet.Link {
 	return l.links[len(l.links)-1]
 }
 
+// made is how many links have been made.
+func (l *lab) made() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.links)
+}
+
+// linksFrom returns the links that have been made, but for the first n.
+func (l *lab) linksFrom(n int) []*faultnet.Link {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Clone(l.links[n:])
+}
+
 func (l *lab) dial(context.Context) (Conn, error) {
 	client, server := l.pipe()
 	l.serve(server)
@@ -196,15 +210,19 @@ func (l *lab) open(s *Session) *Flow {
 	return f
 }
 
-// accepted returns a handler that hands flows over and keeps them until the test is done with them,
-// and the channel on which they come.
-func accepted() (Handler, chan *acceptedFlow) {
+// accepted has flows come on the channel that it returns, each of which is kept until the test is
+// done with it.
+func (l *lab) accepted() chan *acceptedFlow { return handOver(&l.handle) }
+
+// handOver is lab.accepted for any handler.
+func handOver(handle *Handler) chan *acceptedFlow {
 	flows := make(chan *acceptedFlow, 2000)
-	return func(_ context.Context, f *Flow) {
+	*handle = func(_ context.Context, f *Flow) {
 		a := &acceptedFlow{Flow: f, done: make(chan struct{})}
 		flows <- a
 		<-a.done
-	}, flows
+	}
+	return flows
 }
 
 type acceptedFlow struct {

@@ -38,9 +38,11 @@ type lasting struct {
 	// take the carrier's place nothing more of the carrier is opened.
 	opening struct {
 		sync.Mutex
-		position uint64 // records
-		unsaid   int    // bytes since the other end was told
+		position uint64        // records
+		unsaid   int           // bytes since the other end was told
+		held     chan struct{} // see hold; closed by its release
 	}
+	stays   atomic.Bool   // the other end cannot go on elsewhere
 	urgency atomic.Uint32 // of acknowledging that; the session's reports'
 
 	mu      sync.Mutex // taken after the flow's life
@@ -111,6 +113,34 @@ func (l *lasting) position() uint64 {
 	l.opening.Lock()
 	defer l.opening.Unlock()
 	return l.opening.position
+}
+
+// hold has no record opened until release is called, once: what this side says meanwhile of where
+// it stands is so. It reports false if somebody else does that.
+func (l *lasting) hold() (release func(), ok bool) {
+	l.opening.Lock()
+	defer l.opening.Unlock()
+	if l.opening.held != nil {
+		return nil, false
+	}
+	held := make(chan struct{})
+	l.opening.held = held
+	return func() {
+		l.opening.Lock()
+		defer l.opening.Unlock()
+		l.opening.held = nil
+		close(held)
+	}, true
+}
+
+// heldBack returns what is closed when records may be opened again, or nil if they may.
+func (l *lasting) heldBack() <-chan struct{} {
+	if l == nil {
+		return nil
+	}
+	l.opening.Lock()
+	defer l.opening.Unlock()
+	return l.opening.held
 }
 
 // say returns the position, to be told to the other end.

@@ -12,8 +12,7 @@ import (
 // neither its reset nor the initiator's failing writes take it back.
 func TestAnswerBeforeReset(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		f, a := l.both(l.session(), flows)
 		sent := make(chan error, 1)
 		go func() {
@@ -42,8 +41,7 @@ func TestAnswerBeforeReset(t *testing.T) {
 // What has come when a write fails is still there for a reader.
 func TestFailedWriteLeavesWhatHasCome(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		f, a := l.both(l.session(), flows)
 		write(t, a, "the answer")
 		a.ResetDelivered(0)
@@ -63,8 +61,7 @@ func TestFailedWriteLeavesWhatHasCome(t *testing.T) {
 // the link clean: the other end may have begun the next flow on it.
 func TestResetOfWhatEndsLeavesTheLinkClean(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		s := l.session()
 		f, a := l.both(s, flows)
 		write(t, a, "the answer")
@@ -112,8 +109,7 @@ func TestResetOfWhatDoesNotEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, test.change, func(t *testing.T, l *lab) {
-				handle, flows := accepted()
-				l.handle = handle
+				flows := l.accepted()
 				f, a := l.both(l.session(), flows)
 				if err := a.CloseWrite(); err != nil {
 					t.Fatal(err)

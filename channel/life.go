@@ -3,6 +3,7 @@ package channel
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 )
 
@@ -45,15 +46,13 @@ type life struct {
 
 	mu    sync.Mutex
 	state sessionState
-	err   error // why the session has ended
+	err   error     // why the session has ended
+	after []*func() // called when it has
 }
 
 func newLife() life {
 	ctx, stop := context.WithCancel(context.Background())
-	return life{
-		ctx: ctx, stop: stop,
-		goingAway: newEvent(), closed: newEvent(), closeSent: newEvent(), over: newEvent(),
-	}
+	return life{ctx: ctx, stop: stop}
 }
 
 // goAway: open → going away.
@@ -84,6 +83,31 @@ func (l *life) end(err error, shut func() (busy, ok bool)) {
 		l.state = sessionDraining
 	}
 	l.stop()
+	for _, f := range l.after {
+		go (*f)() // see afterEnd
+	}
+	l.after = nil
+}
+
+// afterEnd has f called when the session has ended, as context.AfterFunc does of ctx, but for less
+// room. Who asks for it waits for what f does.
+func (l *life) afterEnd(f func()) (stop func() bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.state >= sessionDraining {
+		go f()
+		return func() bool { return false }
+	}
+	l.after = append(l.after, &f)
+	return func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		i := slices.Index(l.after, &f)
+		if i >= 0 {
+			l.after = slices.Delete(l.after, i, i+1)
+		}
+		return i >= 0
+	}
 }
 
 // drained: draining → closing.

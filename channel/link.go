@@ -16,6 +16,8 @@ type link struct {
 	// pool is told when the link has no flow any more. Nil for a control link, and before it is
 	// known whose link it is.
 	pool *linkPool
+	// by is the way that the link goes, if that is not the session's own. It is set once.
+	by *elsewhere
 	// flow is the one that is on the link, or nil.
 	flow atomic.Pointer[Flow]
 	// since is when the link became idle, by the pool's time, or when it was first seen that nothing
@@ -33,6 +35,8 @@ type link struct {
 	// it.
 	unauthenticated atomic.Bool
 
+	// parks tells that who waits for something on the link need not be a goroutine.
+	parks bool
 	// dialed tells that this side is the initiator, which keeps links without a flow in the pool.
 	// The responder waits for the next hello.
 	dialed bool

@@ -8,23 +8,55 @@ import (
 	"github.com/secureportal/sp/identity"
 )
 
-// listen handles what arrives on the control link, until that ends.
-func (s *Session) listen() error {
-	defer s.control.link.in.drop()
+// listen handles what arrives on the control link until that ends, and calls then with why, once.
+// It may return before, while nothing arrives: then that is another goroutine's.
+func (s *Session) listen(then func(error)) {
 	for {
-		t, data, err := s.control.read()
-		if err == nil {
-			err = s.handle(t, data)
+		err := s.hear()
+		if err == nil && s.control.link.Park(func() { s.listenOn(then) }) {
+			return
 		}
 		if err == nil {
-			now := time.Now()
-			s.heartbeat.hear(t, now, s.rest)
-			err = s.keys.overdue(now)
-		}
-		if isTimeout(err) {
-			err = ErrCut // see control.say
+			err = s.control.fill()
 		}
 		if err != nil {
+			s.deaf(err, then)
+			return
+		}
+	}
+}
+
+// listenOn is listen where something has arrived.
+func (s *Session) listenOn(then func(error)) {
+	if err := s.control.fill(); err != nil {
+		s.deaf(err, then)
+		return
+	}
+	s.listen(then)
+}
+
+// deaf is the end of listen.
+func (s *Session) deaf(err error, then func(error)) {
+	s.control.link.in.drop()
+	if isTimeout(err) {
+		err = ErrCut // see control.say
+	}
+	then(err)
+}
+
+// hear handles what has arrived on the control link.
+func (s *Session) hear() error {
+	for {
+		t, data, some, err := s.control.next()
+		if err != nil || !some {
+			return err
+		}
+		if err := s.handle(t, data); err != nil {
+			return err
+		}
+		now := time.Now()
+		s.heartbeat.hear(t, now, s.rest)
+		if err := s.keys.overdue(now); err != nil {
 			return err
 		}
 	}
@@ -58,6 +90,7 @@ func (s *Session) handle(t recordType, data []byte) error {
 		s.keys.renew()
 		return nil
 	case typeGoingAway:
+		s.leaving.Store(true)
 		s.life.goAway()
 		s.pool.freed.tell() // the session may have nothing left to do
 		return nil

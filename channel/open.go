@@ -38,6 +38,14 @@ func (s *Session) Open(ctx context.Context) (*Flow, error) {
 
 // dialLink makes a link, which is nobody's yet.
 func (s *Session) dialLink(ctx context.Context) (*link, error) {
+	if l := s.dialElsewhere(); l != nil {
+		return l, nil
+	}
+	return s.dialOwn(ctx)
+}
+
+// dialOwn is dialLink by the session's own way.
+func (s *Session) dialOwn(ctx context.Context) (*link, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.life.ctx, cancel)()
@@ -60,6 +68,9 @@ func (s *Session) openOn(l *link, empty bool) (*Flow, error) {
 	f := newFlow(s, l, k)
 	if !empty {
 		s.outlive(f, k.lasting)
+		if s.tallies.exclude(k.lasting.id) { // and whoever has heard that did not find the flow
+			f.fail(ErrNeverSeen)
+		}
 	}
 	return f, nil
 }

@@ -110,7 +110,7 @@ func (o *output) seal(c *cipherHalf, n int, keep bool) ([]byte, error) {
 	to := o.buffer
 	if keep && n > keptSmall {
 		if class := netio.ClassFor(o.size(n)); class < to.Class() || class == netio.Huge {
-			to = netio.GetBuffer(class)
+			to = netio.GetToKeep(class)
 			copy(to.Bytes, o.buffer.Bytes[:o.prefix])
 		}
 	}

@@ -32,13 +32,22 @@ func (p *peer) named(name string) *Session {
 	return s
 }
 
-// lose cuts the links of a session, and leaves those alone that there were before.
-func (p *peer) lose(before int) {
+// talking returns both ends of a flow, in a session of its own, in which the far end has said
+// something. lose cuts the links of that session, and leaves those alone that there were before.
+func (p *peer) talking() (near *Flow, far *acceptedFlow, lose func()) {
+	p.t.Helper()
 	synctest.Wait()
-	for _, k := range p.liveLinks()[before:] {
-		k.Cut()
+	before := len(p.liveLinks())
+	near, far = p.both(p.named(""), p.accepted())
+	write(p.t, far, "x")
+	expect(p.t, near, "x")
+	return near, far, func() {
+		synctest.Wait()
+		for _, k := range p.liveLinks()[before:] {
+			k.Cut()
+		}
+		synctest.Wait()
 	}
-	synctest.Wait()
 }
 
 // Whoever is closed in good order tells so to those who wait for him, by whatever session he has
@@ -57,16 +66,10 @@ func TestCloseTellsWhoWaits(t *testing.T) {
 
 func (p *peer) closeTells(initiator bool, other string) {
 	t := p.t
-	handle, flows := accepted()
-	p.handle = handle
 	_ = p.named(other)
-	synctest.Wait()
-	before := len(p.liveLinks())
-	near, far := p.both(p.named(""), flows)
+	near, far, lose := p.talking()
 	defer far.release()
-	write(t, far, "x")
-	expect(t, near, "x")
-	p.lose(before)
+	lose()
 	closed, left := p.responder, near
 	if initiator {
 		closed, left = p.initiator, far.Flow
@@ -87,16 +90,10 @@ func (p *peer) closeTells(initiator bool, other string) {
 // What is said to be gone is gone only to those who may say so.
 func TestLeftIn(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
 		like, other := p.named(""), p.named("another")
-		synctest.Wait()
-		before := len(p.liveLinks())
-		f, far := p.both(p.named(""), flows)
+		f, far, lose := p.talking()
 		defer far.release()
-		write(t, far, "x")
-		expect(t, f, "x")
-		p.lose(before)
+		lose()
 		p.initiator.left, _ = p.initiator.flows.all()
 		wants := func(what string, s *Session, want ...flowID) {
 			if got := p.initiator.leftIn(s); !slices.Equal(got, want) {
@@ -119,8 +116,7 @@ func TestLeftIn(t *testing.T) {
 // and for nothing else.
 func TestAwaitOwed(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		f, far := p.both(p.mustSession(), flows)
 		defer far.release()
 		write(t, far, "x")
@@ -162,21 +158,15 @@ func TestUnfound(t *testing.T) {
 	for _, like := range []bool{true, false} {
 		t.Run(fmt.Sprint("with another session ", like), func(t *testing.T) {
 			inSurvivingBubble(t, func(t *testing.T, p *peer) {
-				handle, flows := accepted()
-				p.handle = handle
 				if like {
 					_ = p.named("")
 				}
-				synctest.Wait()
-				before := len(p.liveLinks())
-				f, far := p.both(p.named(""), flows)
+				f, far, lose := p.talking()
 				defer far.release()
-				write(t, far, "x")
-				expect(t, f, "x")
 				p.responder.Unfound()
 				write(t, far, "y") // it has a link
 				expect(t, f, "y")
-				p.lose(before)
+				lose()
 				began := time.Now()
 				_, err := far.Read(make([]byte, 1))
 				wantNoEOF(t, err)
@@ -211,8 +201,7 @@ func TestLinkIsLostWhileSessionLeaves(t *testing.T) {
 // What both ends have closed, and so nobody acknowledges, is not owed for long.
 func TestClosedByBothIsNotOwed(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		f, far := p.both(p.mustSession(), flows)
 		write(t, far, "x")
 		expect(t, f, "x")
@@ -232,4 +221,27 @@ func TestClosedByBothIsNotOwed(t *testing.T) {
 			t.Errorf("it took %v", took)
 		}
 	})
+}
+
+// Whoever has ended his direction, and then has the connection no more, has reset it, as far as the
+// other side can tell: it is no loss, and nobody is warned of it.
+func TestGoneAfterItsEnd(t *testing.T) {
+	for _, absent := range []bool{true, false} {
+		t.Run(fmt.Sprintf("it waits for a link %v", absent), func(t *testing.T) {
+			inSurvivingBubble(t, func(t *testing.T, p *peer) {
+				near, far, lose := p.talking()
+				defer far.release()
+				if err := far.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				expectEnd(t, near)
+				if absent {
+					lose()
+				}
+				near.Session().heardOfGone(near.lasting.id)
+				_, err := near.Write([]byte("y"))
+				wantErr(t, err, ErrReset)
+			})
+		})
+	}
 }

@@ -21,6 +21,8 @@ type linkPool struct {
 	freed     signal       // tells run that less goes on here; see freedLocked
 	resting   atomic.Int32 // responder: links that wait for their next flow
 
+	elsewhere atomic.Pointer[elsewhere] // by which links are made; nil: by the session's own way
+
 	mu    sync.Mutex
 	err   error              // why the session has ended, and no link comes in
 	links map[*link]struct{} // nil once all are closed
@@ -124,6 +126,13 @@ func (p *linkPool) toBackground(l *link) {
 	}
 }
 
+// isBackground tells whether there are flows, and only such that nobody would miss soon.
+func (p *linkPool) isBackground() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.background > 0 && p.activity.none()
+}
+
 // forget takes l out.
 func (p *linkPool) forget(l *link) {
 	p.mu.Lock()
@@ -159,6 +168,9 @@ func (p *linkPool) takeLast(lost bool) (*link, error) {
 		p.prewarm.fail() // something ends idle links: more of them would not help
 	}
 	p.prewarm.use()
+	if p.elsewhere.Load() != nil {
+		return nil, nil // a link by that way waits for nothing; those that are here wait for its end
+	}
 	defer p.lookLocked()
 	if len(p.idle) == 0 {
 		if !lost && len(p.links) > 0 { // the first flow never finds one
@@ -179,7 +191,7 @@ func (p *linkPool) park(l *link) {
 	p.mu.Lock()
 	l.since = p.quiets.at(time.Now())
 	p.uncountLocked(l)
-	keep := clean && p.err == nil && len(p.idle) < linkIdleMax
+	keep := clean && p.err == nil && len(p.idle) < linkIdleMax && l.by == nil
 	if keep {
 		p.idle = append(p.idle, l)
 	} else {
@@ -233,7 +245,7 @@ func (p *linkPool) takeStaleLocked(now time.Time) []*link {
 func (p *linkPool) missing() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.err != nil || p.goingAway.happened() {
+	if !p.prewarmsLocked() {
 		return 0
 	}
 	return p.prewarm.plan(len(p.idle))
@@ -247,7 +259,13 @@ func (p *linkPool) look() {
 }
 
 func (p *linkPool) lookLocked() {
-	if p.err == nil && !p.goingAway.happened() {
+	if p.prewarmsLocked() {
 		p.prewarm.look(len(p.idle))
 	}
+}
+
+// prewarmsLocked tells whether links are made before they are needed: those of another way than the
+// session's own are no better for it.
+func (p *linkPool) prewarmsLocked() bool {
+	return p.err == nil && !p.goingAway.happened() && p.elsewhere.Load() == nil
 }

@@ -143,11 +143,12 @@ func (w *prewarm) run(ended <-chan struct{}, pool *linkPool, makeOne func() erro
 	}
 }
 
-// openEmpty has an empty flow on a new link, which is idle after it.
+// openEmpty has an empty flow on a new link by the session's own way, which is idle after it. By
+// another way links wait for nothing, and none is kept.
 func (s *Session) openEmpty() error {
 	ctx, cancel := context.WithTimeout(s.life.ctx, prewarmTimeout)
 	defer cancel()
-	l, err := s.dialLink(ctx)
+	l, err := s.dialOwn(ctx)
 	if err != nil {
 		return err
 	}

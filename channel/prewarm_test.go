@@ -314,8 +314,7 @@ func TestGoingAwayPrewarmsNothing(t *testing.T) {
 // A session that drains ends with its last flow, whatever is being prewarmed.
 func TestDrainingEnds(t *testing.T) {
 	inBubble(t, prewarming(4), func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		s := l.session()
 		near := l.endedWell(s, flows)
 		_ = l.responder.Close()
@@ -327,7 +326,7 @@ func TestDrainingEnds(t *testing.T) {
 		expectEnd(t, near)
 		synctest.Wait()
 		select {
-		case <-s.life.over.c:
+		case <-s.life.over.await():
 		default:
 			t.Error("the session drains on")
 		}

@@ -29,7 +29,7 @@ const (
 // quietLinks is when and how links that carry nothing are looked after. Its timer is told by
 // whoever has a link for it; what is done then is one of the session's chores.
 type quietLinks struct {
-	timer   *time.Timer
+	timer   *alarm
 	on      atomic.Bool               // the timer is running
 	zero    time.Time                 // that links count from
 	way     atomic.Pointer[tolerance] // never nil
@@ -37,7 +37,7 @@ type quietLinks struct {
 	trying  atomic.Bool               // a link is being made to try out what the way bears
 }
 
-func newQuietLinks(timer *time.Timer) *quietLinks {
+func newQuietLinks(timer *alarm) *quietLinks {
 	q := &quietLinks{timer: timer, zero: time.Now()}
 	q.way.Store(new(tolerance))
 	return q
@@ -143,7 +143,7 @@ func (p *linkPool) quiet(now time.Time, q *quietLinks) (work quietWork) {
 	at := q.at(now)
 	for l := range p.links {
 		f := l.flow.Load()
-		if f == nil || !f.isToKeepAlive() {
+		if f == nil || !f.isToKeepAlive() || l.by != nil {
 			continue
 		}
 		work.again = true
@@ -197,7 +197,7 @@ func (p *linkPool) hasQuiet(q *quietLinks) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for l := range p.links {
-		if f := l.flow.Load(); f != nil && f.isToKeepAlive() {
+		if f := l.flow.Load(); f != nil && f.isToKeepAlive() && l.by == nil {
 			return p.err == nil
 		}
 	}
@@ -208,7 +208,8 @@ func (p *linkPool) hasQuiet(q *quietLinks) bool {
 func (p *linkPool) lose(l *link, f *Flow, q *quietLinks) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if f.moves.Load() == l.moves+1 && !l.unauthenticated.Load() { // one more for the end
+	atEnd := f.moves.Load() == l.moves+1 // one more for the end
+	if atEnd && !l.unauthenticated.Load() && l.by == nil {
 		p.lost = max(p.lost, q.at(time.Now())-l.since)
 	}
 }

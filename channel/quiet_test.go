@@ -102,7 +102,8 @@ func (b *box) dial(context.Context) (Conn, error) {
 
 // accepts is accepted, but for empty flows, which are answered.
 func (b *box) accepts() chan *acceptedFlow {
-	handle, flows := accepted()
+	flows := b.lab.accepted()
+	handle := b.lab.handle
 	b.lab.handle = func(ctx context.Context, f *Flow) {
 		f.receiving.Lock()
 		empty := f.receiving.err == io.EOF
@@ -359,8 +360,7 @@ func TestBackgroundMoves(t *testing.T) {
 	for _, lost := range []string{"link", "session", "session that goes away"} {
 		t.Run(lost, func(t *testing.T) {
 			inSurvivingBubble(t, func(t *testing.T, p *peer) {
-				handle, flows := accepted()
-				p.handle = handle
+				flows := p.accepted()
 				f, far := p.both(p.mustSession(), flows)
 				defer far.release()
 				f.Background()
@@ -396,8 +396,7 @@ func TestBackgroundMoves(t *testing.T) {
 func TestBackground(t *testing.T) {
 	change := func(a, b *Config) { a.Activity, b.Activity = new(Activity), new(Activity) }
 	inBubble(t, change, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		s, err := l.initiator.Initiate(t.Context(), "", trust.As{}, l.dial)
 		if err != nil {
 			t.Fatal(err)

@@ -98,8 +98,8 @@ func (f *Flow) openLastingLocked(most int) (bool, error) {
 	l := f.lasting
 	l.opening.Lock()
 	defer l.opening.Unlock()
-	if f.carrier() != f.receiving.from {
-		return false, nil // what is left of it is not for us
+	if f.carrier() != f.receiving.from || l.opening.held != nil {
+		return false, nil // what is left of it is not for us, or may not be
 	}
 	return f.openNextLocked(most)
 }

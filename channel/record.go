@@ -94,6 +94,13 @@ type cipherHalf struct {
 	count uint32
 }
 
+// rest takes less room until it is used again.
+func (c *cipherHalf) rest() {
+	if c.state != nil {
+		c.state.Rest()
+	}
+}
+
 // seal makes a record in place: buf[dataOffset:dataOffset+n] is the data, and buf has room for the
 // record's tag. It returns the record's size.
 func (c *cipherHalf) seal(buf []byte, t recordType, n int) (int, error) {

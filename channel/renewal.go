@@ -205,11 +205,12 @@ func (k *keys) renew() { k.chores.add(choreHasten) }
 
 // renewalTimer is when the next renewal is due. The session's chores own it.
 type renewalTimer struct {
-	*time.Timer
+	*alarm
 	keys  *keys
 	due   time.Time // the timer's: it may have fired just before it was set anew
 	asked bool      // one was asked for since the last one began
 	began time.Time // the last one
+	fresh time.Time // when the keys were new
 }
 
 func (t *renewalTimer) within(d time.Duration) {
@@ -219,6 +220,7 @@ func (t *renewalTimer) within(d time.Duration) {
 
 // restart is called when the keys are new.
 func (t *renewalTimer) restart() {
+	t.fresh = time.Now()
 	t.within(t.keys.renewIn())
 	if t.asked {
 		t.soon()
@@ -254,6 +256,28 @@ func (t *renewalTimer) begin(now time.Time) error {
 	t.asked, t.began = false, now
 	t.within(renewTimeout)
 	return t.keys.begin()
+}
+
+// putsOff has the renewal that is due wait where nobody asks for one, no flow has the keys, and
+// there are only flows in the session that nobody would miss soon: many keep one for years, with
+// one far end. It comes when that changes, give or take the time between two, and in time for the
+// far end.
+func (t *renewalTimer) putsOff(now time.Time, p *linkPool) bool {
+	again := t.keys.renewIn()
+	late := now.Sub(t.fresh)+again > maxRenewAfter
+	if t.keys.role == identity.Responder || t.asked || late || now.Before(t.due) ||
+		!p.isBackground() || t.keys.areUsed() {
+		return false
+	}
+	t.within(again)
+	return true
+}
+
+// areUsed tells whether a flow has the keys, or they are being replaced.
+func (k *keys) areUsed() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.renewal != nil || k.current.flows > 0
 }
 
 // renewIn returns when to replace the keys: not at the same time as everybody else. Only the

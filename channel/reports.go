@@ -54,7 +54,7 @@ const (
 // reports is what a session has to tell of its flows, as one of its chores; whoever reads much
 // tells of that himself.
 type reports struct {
-	timer *time.Timer  // when that is due
+	timer *alarm       // when that is due
 	much  atomic.Int64 // bytes of flows that have much
 
 	mu     sync.Mutex
@@ -63,6 +63,7 @@ type reports struct {
 	large  []*Flow   // of those, which have much
 	lost   []lostLink
 	gone   []flowID
+	asked  []flowID
 
 	telling struct {
 		sync.Mutex // taken before control's turn, and mu
@@ -71,7 +72,7 @@ type reports struct {
 	}
 }
 
-func newReports(timer *time.Timer) *reports { return &reports{timer: timer} }
+func newReports(timer *alarm) *reports { return &reports{timer: timer} }
 
 // opened takes note that f has opened a record, and of how much if it has opened much. Nearly
 // always it is known that it has something. It reports whether there is so much now that it is to
@@ -139,6 +140,22 @@ func (r *reports) unknown(id flowID) error {
 	r.gone = append(r.gone, id)
 	r.dueLocked(0)
 	return nil
+}
+
+// ask has the responder asked whether a flow has come.
+func (r *reports) ask(id flowID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.asked = append(r.asked, id)
+	r.dueLocked(0)
+}
+
+// takeAsked returns what is to be asked now.
+func (r *reports) takeAsked() (asked []flowID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	asked, r.asked = r.asked, nil
+	return asked
 }
 
 // within has the session look after its flows in wait, or sooner.
@@ -212,6 +229,19 @@ func (s *Session) report() error {
 		}
 	}
 	s.lingering.said(gone, s.heartbeat.pings())
+	for all := s.reports.takeAsked(); len(all) > 0; {
+		t := tally{session: all[0].session, highest: tallyOpen}
+		all = slices.DeleteFunc(all, func(id flowID) bool {
+			if id.session != t.session || len(t.missing) >= askedMost {
+				return false
+			}
+			t.missing = append(t.missing, id.number)
+			return true
+		})
+		if err := s.control.write(typeAcknowledge, t.append(nil)); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -304,6 +334,10 @@ func (s *Session) acknowledged(data []byte) error {
 	if n < ackSize || n%ackSize != 0 || n > maxAcks*ackSize {
 		return fmt.Errorf("%w: acknowledgement of %d bytes", ErrProtocol, len(data))
 	}
+	if t, ok := parseTally(data); ok {
+		s.heardTally(t)
+		return nil
+	}
 	for b := data[len(sessionID{}):]; len(b) > 0; b = b[ackSize:] {
 		var id flowID
 		copy(id.session[:], data)
@@ -347,8 +381,17 @@ func (s *Session) heardOfGone(id flowID) {
 	if f := s.flowWith(id); f != nil {
 		f.lasting.finish()
 		if f.isAbsent() || f.hasHeardEnd() { // or what was said before is still to come
-			f.fail(ErrGone)
+			f.fail(f.gone())
 		}
 		f.tidy()
 	}
+}
+
+// gone says what it means that the other end does not have the flow any more. One that has ended
+// its direction and then gave up the other one has been reset there, which is nobody's fault.
+func (f *Flow) gone() error {
+	if f.hasHeardEnd() {
+		return ErrReset
+	}
+	return ErrGone
 }

@@ -33,9 +33,7 @@ func TestAcknowledgeMuch(t *testing.T) {
 				if direct {
 					dial = p.dialTaking
 				}
-				var flows chan *acceptedFlow
-				p.handle, flows = accepted()
-				acknowledgeMuch(t, p, p.sessionBy(dial), flows, direct)
+				acknowledgeMuch(t, p, p.sessionBy(dial), p.accepted(), direct)
 			})
 		})
 	}

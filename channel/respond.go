@@ -15,6 +15,10 @@ import (
 // Handler serves one flow. A flow that is still open when it returns is reset.
 type Handler func(ctx context.Context, f *Flow)
 
+// StayingHandler is a Handler that may report that the flow is not over when it returns: it is when
+// left is called, once, by whichever goroutine.
+type StayingHandler func(ctx context.Context, f *Flow, left func()) (over bool)
+
 // Serve answers the hellos on conn, which leads to an initiator. It runs a session until that ends,
 // or flows with handle, one after the other. accept decides on the name that the initiator believes
 // it has reached. authenticated is called when it is known that a peer with a session has made the
@@ -26,45 +30,81 @@ func (e *Endpoint) Serve(
 	ctx context.Context, conn Conn,
 	accept func(name string) error, authenticated func(), handle Handler,
 ) error {
+	var why error
+	serving := func(ctx context.Context, f *Flow, _ func()) (over bool) {
+		handle(ctx, f)
+		return true
+	}
+	e.serve(ctx, newLink(conn), accept, authenticated, serving, func(err error) { why = err })
+	return why
+}
+
+// ServeThen is Serve for those who have many: it may return before the link is at its end, while
+// nothing arrives on it, and calls then with what Serve returns, once. Meanwhile there is no more
+// than a goroutine with the smallest of stacks. handle may leave flows to be served in the same
+// way.
+func (e *Endpoint) ServeThen(
+	ctx context.Context, conn Conn, accept func(name string) error, authenticated func(),
+	handle StayingHandler, then func(error),
+) {
 	l := newLink(conn)
-	defer conn.Close()
-	unguard := guard(ctx, conn, e.config.handshakeTimeout())
+	l.parks = true
+	e.serve(ctx, l, accept, authenticated, handle, then)
+}
+
+func (e *Endpoint) serve(
+	ctx context.Context, l *link, accept func(name string) error, authenticated func(),
+	handle StayingHandler, then func(error),
+) {
+	end := func(err error) {
+		_ = l.Conn.Close()
+		then(err)
+	}
+	unguard := guard(ctx, l.Conn, e.config.handshakeTimeout())
 	kind, err := l.need(1)
 	switch {
 	case err != nil:
 		err = unguard(handshakeError(err))
 	case kind[0] == helloHandshake:
-		return e.serveSession(ctx, l, accept, authenticated, unguard)
+		e.serveSession(ctx, l, accept, authenticated, unguard, end)
+		return
 	case kind[0] == helloFlow:
-		return e.serveFlows(ctx, l, authenticated, handle, unguard)
+		v := flowServer{
+			endpoint: e, ctx: ctx, link: l, authenticated: authenticated, handle: handle, then: end,
+		}
+		v.serve(unguard)
+		return
 	default:
 		err = unguard(errNoHello)
 	}
 	l.in.drop()
-	return err
+	end(err)
 }
 
 // serveSession answers a handshake hello on l, whose kind has been read, and runs the session until
-// it ends.
+// it ends. Then it calls then.
 func (e *Endpoint) serveSession(
-	ctx context.Context, l *link,
-	accept func(string) error, authenticated func(), unguard func(error) error,
-) error {
-	defer l.in.drop()
+	ctx context.Context, l *link, accept func(string) error, authenticated func(),
+	unguard func(error) error, then func(error),
+) {
 	s, err := e.respond(ctx, l, accept)
 	err = unguard(err)
 	countHandshake(identity.Responder, err)
 	if s == nil {
-		return handshakeError(err)
+		l.in.drop()
+		then(handshakeError(err))
+		return
 	}
-	defer e.leave(s)
 	authenticated()
 	if err != nil {
 		s.end(handshakeError(err))
 	}
-	defer context.AfterFunc(ctx, s.quit)()
-	s.run()
-	return s.Err()
+	stop := context.AfterFunc(ctx, s.quit)
+	s.attend(func() {
+		stop()
+		e.leave(s)
+		then(s.Err())
+	})
 }
 
 // respond is the responder's handshake, a step a line. The session that it returns has been

@@ -104,18 +104,52 @@ func (f *Flow) reach(ctx context.Context, s *Session) (l *link, theirs stand, er
 		_ = l.Conn.Close()
 		return nil, theirs, err
 	}
-	if f.isOpen() && !f.setAside(f.carrier()) { // nothing more comes by the link that it has
+	left, err := f.beginLeaving()
+	if err != nil {
 		_ = l.Close()
-		return nil, theirs, errOvertaken
+		return nil, theirs, err
 	}
 	st := stand{f.lasting.nextAttempt(), f.lasting.position()}
 	unguard := guard(ctx, l.Conn, resumeTimeout)
 	theirs, err = f.ask(l, k, st)
-	if err = unguard(err); err != nil {
+	if err = left(unguard(err)); err != nil {
 		_ = l.Close()
 		return nil, theirs, err
 	}
 	return l, theirs, nil
+}
+
+// errStays says that the flow stays on the link that it has: its other end can go on with no other.
+var errStays = errors.New("the other end keeps nothing of the flow, which stays where it is")
+
+// beginLeaving has nothing more come by the link that the flow has, if it has one, until left is
+// called, with the other end's answer: the flow leaves the link if that is that it can go on
+// elsewhere, and stays there otherwise.
+func (f *Flow) beginLeaving() (left func(error) error, err error) {
+	if !f.isOpen() || f.isAbsent() {
+		return func(err error) error { return err }, nil
+	}
+	if f.lasting.kept.isLost() {
+		return nil, errStays
+	}
+	release, ok := f.lasting.hold()
+	if !ok {
+		return nil, errOvertaken
+	}
+	return func(err error) error {
+		defer release()
+		switch {
+		case errors.Is(err, ErrGone) && f.isOpen() && !f.isAbsent():
+			f.lasting.stays.Store(true)
+			return errStays
+		case err != nil:
+			return err
+		}
+		if c := f.carrier(); f.isOpen() && !f.setAside(c) && !f.isAbsent() {
+			return errOvertaken
+		}
+		return nil
+	}, nil
 }
 
 // ask says on l where this side stands, and returns where the other one does.
@@ -301,9 +335,6 @@ func (l *link) closeDelivered() {
 func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 	s, data, on := opener.Session(), opener.request(), opener.receiving.opener.on
 	f := e.flows.get(parseFlowID(data))
-	if f != nil && f.mayGoOnIn(s) && f.isOpen() && f.lasting.kept.isLost() {
-		f.fail(errGivenUp)
-	}
 	if f == nil || !f.mayGoOnIn(s) {
 		reason := abortGone
 		if f == nil && e.neverSeen(s, data, on) {

@@ -86,8 +86,7 @@ func TestRoomOfUnread(t *testing.T) {
 		const flows = 40
 		keptByOthers(t, 4<<20)
 		before := budget.Kept.Taken()
-		handle, accept := accepted()
-		p.handle = handle
+		accept := p.accepted()
 		p.plan = func(int) faultnet.Plan { return faultnet.Line(20*time.Millisecond, 0) }
 		s := p.mustSession()
 		data := pattern(400_000)
@@ -146,8 +145,7 @@ func TestRoomIsNotAwaitedForEver(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inSurvivingBubble(t, func(t *testing.T, p *peer) {
 				keptByOthers(t, 1<<20)
-				handle, accept := accepted()
-				p.handle = handle
+				accept := p.accepted()
 				f, far := p.both(p.mustSession(), accept)
 				wrote := writing(f, pattern(1<<20))
 				waits(t, wrote)
@@ -180,8 +178,7 @@ func TestRoomOnAnotherLink(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inSurvivingBubble(t, func(t *testing.T, p *peer) {
 				keptByOthers(t, 1<<20)
-				handle, accept := accepted()
-				p.handle = handle
+				accept := p.accepted()
 				f, far := p.both(p.mustSession(), accept)
 				data := pattern(1 << 20)
 				wrote := writing(f, data)
@@ -201,8 +198,7 @@ func TestRoomOnAnotherLink(t *testing.T) {
 func TestRoomInTheMiddle(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
 		keptByOthers(t, 1<<20)
-		handle, accept := accepted()
-		p.handle = handle
+		accept := p.accepted()
 		f, far := p.both(p.mustSession(), accept)
 		data := pattern(1 << 20)
 		wrote := make(chan error, 1)
@@ -247,8 +243,7 @@ func TestRoomForWhoIsRead(t *testing.T) {
 					if left > 0 {
 						keptByOthers(t, left)
 					}
-					handle, accept := accepted()
-					p.handle = handle
+					accept := p.accepted()
 					p.plan = func(int) faultnet.Plan { return faultnet.Line(test.way, test.rate) }
 					f, far := p.both(p.mustSession(), accept)
 					data := pattern(size)
@@ -271,8 +266,7 @@ func TestRoomForWhoIsRead(t *testing.T) {
 func TestNoRoomForWhoIsRead(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
 		keptByOthers(t, 0)
-		handle, accept := accepted()
-		p.handle = handle
+		accept := p.accepted()
 		f, far := p.both(p.mustSession(), accept)
 		data := pattern(8 << 20)
 		if took := arrives(t, f, far, data, writing(f, data)); took > 10*time.Second {
@@ -296,8 +290,7 @@ func TestUnreadIsGivenBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inSurvivingBubble(t, func(t *testing.T, p *peer) {
-				handle, accept := accepted()
-				p.handle = handle
+				accept := p.accepted()
 				p.plan = func(int) faultnet.Plan { return faultnet.Line(20*time.Millisecond, 0) }
 				s := p.mustSession()
 				read, readFar := p.both(s, accept)
@@ -349,8 +342,7 @@ func TestUnreadIsGivenBack(t *testing.T) {
 // that asks about nothing does not make it speak.
 func TestAskedForAcknowledgement(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, accept := accepted()
-		p.handle = handle
+		accept := p.accepted()
 		f, far := p.both(p.mustSession(), accept)
 		go func() { _, _ = io.Copy(io.Discard, far) }()
 		ask := func() {
@@ -384,8 +376,7 @@ func TestWriteWhenMemoryIsShort(t *testing.T) {
 	for name, survive := range map[string]func(a, b *Config){"survive": surviving, "survive 0": nil} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, survive, func(t *testing.T, l *lab) {
-				handle, accept := accepted()
-				l.handle = handle
+				accept := l.accepted()
 				f, far := l.both(l.session(), accept)
 				all := budget.Process.Most()
 				budget.Process.Take(all)
@@ -421,8 +412,7 @@ func TestNeverAcknowledged(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
 		keptByOthers(t, left)
 		before := budget.Kept.Taken()
-		handle, accept := accepted()
-		p.handle = handle
+		accept := p.accepted()
 		p.plan = func(int) faultnet.Plan { return faultnet.Line(20*time.Millisecond, 50<<20) }
 		var gaveUp atomic.Pointer[Flow]
 		p.initiator.config.GaveUp = func(f *Flow) { gaveUp.Store(f) }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/noise"
 )
 
@@ -31,6 +32,7 @@ type Session struct {
 	survive   time.Duration // how long flows wait for another link; both sides want that
 	ways      atomic.Pointer[func() []Way]
 	reports   *reports // of flows that outlive their links
+	tallies   tallies  // initiator only
 	lingering lingering
 
 	suspending struct {
@@ -57,6 +59,7 @@ type Session struct {
 	route      atomic.Pointer[string] // SetRoute
 	saidGoAway atomic.Bool            // this side has told the far end that it goes away
 	retired    atomic.Bool            // this side opens no new flows
+	leaving    atomic.Bool            // the far end has said that it goes away
 
 	probes atomic.Uint64 // how many have begun: see Endpoint.Probe
 	waking atomic.Bool   // one has begun because this side had stood still
@@ -79,11 +82,7 @@ func newSession(
 	s.control = newControl(l, s.end)
 	s.control.send, s.control.receive = e.keys(h.role, 0)
 	s.chores.do, s.reviews.do = s.doChores, func(chore) { s.review() }
-	on := func(c chore) *time.Timer {
-		t := time.AfterFunc(time.Hour, func() { s.chores.add(c) })
-		t.Stop()
-		return t
-	}
+	on := func(c chore) *alarm { return &alarm{chores: &s.chores, due: c} }
 	s.reports = newReports(on(choreReport))
 	s.heartbeat = newHeartbeat(&s.control, h.role, h.config.KeepaliveInterval(), on(choreBeat))
 	s.trust = newTrustReview(h.config.Trust, h.peer, h.as, h.decision, &s.reviews)
@@ -92,49 +91,65 @@ func newSession(
 		control: &s.control, trust: &s.trust,
 		chores: &s.chores, current: e,
 	}
-	s.renewal = &renewalTimer{Timer: on(choreRenew), keys: &s.keys}
-	s.prewarm = prewarm{most: h.config.Prewarm, changed: newSignal()}
+	s.renewal = &renewalTimer{alarm: on(choreRenew), keys: &s.keys}
+	s.prewarm = prewarm{most: h.config.Prewarm}
+	if h.role == identity.Initiator {
+		s.prewarm.changed = newSignal()
+	}
 	s.quiet = newQuietLinks(on(choreQuiet))
 	s.pool = newLinkPool(h.role, &s.life.goingAway, &s.prewarm, s.quiet)
 	return s, nil
 }
 
-// run does all of the session's own work, and returns when the session and the work have ended. At
-// rest that takes the one goroutine that reads the control link, which is the responder's caller's:
-// a relay has a session for each name.
+// run is the initiator's. It does all of the session's own work, and returns when the session and
+// the work have ended.
 func (s *Session) run() {
-	if s.config.Began != nil {
-		defer s.config.Began(s)()
-	}
-	s.begin()
-	if s.role == identity.Initiator {
-		s.tasks.Go(func() { s.end(s.listen()) })
-		s.tasks.Go(func() { s.prewarm.run(s.Done(), &s.pool, s.openEmpty) })
-		s.awaitEnd()
-		s.sayEnd()
-	} else {
-		context.AfterFunc(s.life.ctx, s.sayEnd)
-		s.greetAndListen()
-		<-s.life.closeSent.c
-	}
-	s.endChores()
-	s.tasks.Wait()
-	s.drain()
+	ended := s.begin()
+	s.tasks.Add(1)
+	go s.listen(func(err error) {
+		s.end(err)
+		s.tasks.Done()
+	})
+	s.tasks.Go(func() { s.prewarm.run(s.Done(), &s.pool, s.openEmpty) })
+	s.awaitEnd()
+	s.sayEnd()
+	s.windUp(ended)
 }
 
-// greetAndListen is the responder's, who has the first word.
-func (s *Session) greetAndListen() {
+// attend is run of the responder, who has the first word. At rest the session takes no goroutine
+// but the one that waits on the control link, for a relay has a session for each name: it may
+// return before the session has ended, and calls then after that.
+func (s *Session) attend(then func()) {
+	ended := s.begin()
+	s.life.afterEnd(s.sayEnd)
 	if s.Err() == nil {
 		if err := s.control.write(typeReady, nil); err != nil {
 			s.end(handshakeError(err))
 		}
 	}
 	s.chores.begin()
-	s.end(s.listen())
+	s.listen(func(err error) {
+		s.end(err)
+		<-s.life.closeSent.await()
+		s.windUp(ended)
+		then()
+	})
 }
 
-// begin has done in time what is to be.
-func (s *Session) begin() {
+// windUp is the end of begin.
+func (s *Session) windUp(ended func()) {
+	s.endChores()
+	s.tasks.Wait()
+	s.drain()
+	ended()
+}
+
+// begin has done in time what is to be. What it returns is to be called at the end.
+func (s *Session) begin() (ended func()) {
+	ended = func() {}
+	if s.config.Began != nil {
+		ended = s.config.Began(s)
+	}
 	s.heartbeat.timer.Reset(s.heartbeat.interval)
 	s.renewal.restart()
 	s.reviews.add(choreReview)
@@ -147,9 +162,10 @@ func (s *Session) begin() {
 		s.quiet.begin()
 		s.chores.begin()
 	}
+	return ended
 }
 
-// endChores is the end of begin.
+// endChores has nothing done any more.
 func (s *Session) endChores() {
 	s.heartbeat.timer.Stop()
 	s.renewal.Stop()
@@ -177,7 +193,7 @@ func (s *Session) work(due chore, now time.Time) error {
 	if due&choreHasten != 0 {
 		s.renewal.hasten()
 	}
-	if due&choreRenew != 0 {
+	if due&choreRenew != 0 && !s.renewal.putsOff(now, &s.pool) {
 		if err := s.renewal.begin(now); err != nil {
 			return err
 		}
@@ -236,12 +252,21 @@ func (s *Session) WouldBeMissed() (end func()) {
 func (s *Session) rest(pace time.Duration) time.Duration {
 	rest := s.heartbeat.interval
 	if a := s.config.Activity; a != nil && !a.now() && !s.pool.activity.now() {
-		rest *= pingSlowdown
+		rest *= s.slowdown()
 	}
 	if s.role == identity.Initiator {
 		return min(rest, s.quiet.way.Load().allows())
 	}
 	return min(rest, pace)
+}
+
+// slowdown is how much more rarely pings come while nobody would miss the session. The responder
+// goes by what the initiator does.
+func (s *Session) slowdown() time.Duration {
+	if s.role == identity.Responder || netio.OwnsSocket(s.control.link.Conn) {
+		return pingSlowest
+	}
+	return pingSlowdown
 }
 
 // awaitEnd is the initiator's, and returns when the session has ended. It ends the session when
@@ -298,37 +323,22 @@ func (s *Session) sayEnd() {
 	}
 	hooks := s.takeHooks()
 	s.pool.closeLinks()
-	s.control.close(s.Err(), s.endpoint.leftIn(s))
+	s.control.close(s.Err(), s.lastWords())
 	hooks.call()
 }
 
-// takeHooks returns what is to be called now that the session has ended. Flows that may go on
-// without it are suspended, and are not to be told.
-func (s *Session) takeHooks() hookList {
-	lasting := s.endpoint.flows.of(s)
-	if s.isLost() {
-		for _, f := range lasting {
-			f.lostWith(s)
+// lastWords is what the far end is to know before a session ends in order: which flows have come
+// here, and which ones of other sessions are here no more.
+func (s *Session) lastWords() (all []words) {
+	if s.role == identity.Responder && s.survive > 0 {
+		for _, t := range s.keys.close() {
+			all = append(all, words{typeAcknowledge, t.append(nil)})
 		}
 	}
-	list := s.hooks.take()
-	if s.isLost() {
-		return list
+	for _, id := range s.endpoint.leftIn(s) {
+		all = append(all, words{typeGone, appendFlowID(nil, id)})
 	}
-	for _, f := range lasting {
-		f.lasting.finish()
-		f.tidy() // whether or not its user closes it
-		if !f.isOpen() {
-			continue
-		}
-		if do := f.lasting.takeHook(); do != nil {
-			if list == nil {
-				list = make(hookList)
-			}
-			list[f] = do
-		}
-	}
-	return list
+	return all
 }
 
 // Peer returns the far end, as it proved itself in the last handshake.
@@ -383,24 +393,36 @@ func (s *Session) Decided() <-chan struct{} { return s.trust.changes() }
 // Done returns a channel that is closed when the session has ended.
 func (s *Session) Done() <-chan struct{} { return s.life.ctx.Done() }
 
+// Context returns one that ends when the session has.
+func (s *Session) Context() context.Context { return s.life.ctx }
+
+// IsMissed tells whether there are flows that somebody would miss with the session, or have been
+// just now.
+func (s *Session) IsMissed() bool { return s.pool.activity.now() }
+
+// Survives tells whether flows of the session outlive their links: both sides want that.
+func (s *Session) Survives() bool { return s.survive > 0 }
+
+// Over returns a channel that is closed when nothing is left of the session: Done is closed before,
+// and flows of one that has ended in good order may still be on its links then.
+func (s *Session) Over() <-chan struct{} { return s.life.over.await() }
+
 // AfterEnd has f called, on a goroutine of its own, when the session has ended, unless stop is
 // called before and reports true.
 func (s *Session) AfterEnd(f func()) (stop func() bool) {
-	return context.AfterFunc(s.life.ctx, f)
+	return s.life.afterEnd(f)
 }
 
-// OnDecided has f called whenever Decided's channel is closed, until ctx ends. f must not wait.
-func (s *Session) OnDecided(ctx context.Context, f func()) {
-	remove := s.trust.tellDecided(f)
-	context.AfterFunc(ctx, remove)
-}
+// OnDecided has f called whenever Decided's channel is closed, until remove is called. f must not
+// wait.
+func (s *Session) OnDecided(f func()) (remove func()) { return s.trust.tellDecided(f) }
 
 // Err returns why the session ended, or nil.
 func (s *Session) Err() error { return s.life.reason() }
 
 // GoingAway returns a channel that is closed when the far end has said that it goes away: new flows
 // should go elsewhere. The initiator ends the session when the flows that it has have ended.
-func (s *Session) GoingAway() <-chan struct{} { return s.life.goingAway.c }
+func (s *Session) GoingAway() <-chan struct{} { return s.life.goingAway.await() }
 
 // sayGoAway tells the far end that this side goes away, if that has not been done.
 func (s *Session) sayGoAway() {
@@ -421,7 +443,7 @@ func (s *Session) Ping(ctx context.Context) (time.Duration, error) {
 // Close ends the session and all its flows, and waits until its own work has ended.
 func (s *Session) Close() error {
 	s.quit()
-	<-s.life.over.c
+	<-s.life.over.await()
 	return nil
 }
 
@@ -429,59 +451,5 @@ func (s *Session) Close() error {
 func (s *Session) quit() {
 	s.end(ErrClosed)
 	s.life.closed.happen()
-	<-s.life.closeSent.c
-}
-
-// endHooks is what flows want called when their session has ended.
-type endHooks struct {
-	mu    sync.Mutex
-	taken bool
-	of    map[*Flow]func()
-}
-
-// hookList is what is left to call.
-type hookList map[*Flow]func()
-
-// call leaves out flows that have ended well, whatever of them their users still have to do.
-func (l hookList) call() {
-	for f, do := range l {
-		if !f.is(flowClean) {
-			do()
-		}
-	}
-}
-
-// set has do called for f, at once if the session has ended. Nil takes that back.
-func (h *endHooks) set(f *Flow, do func()) {
-	h.mu.Lock()
-	taken := h.taken
-	switch {
-	case taken:
-	case do == nil:
-		delete(h.of, f)
-	default:
-		if h.of == nil {
-			h.of = make(map[*Flow]func())
-		}
-		h.of[f] = do
-	}
-	h.mu.Unlock()
-	if taken && do != nil {
-		do()
-	}
-}
-
-func (h *endHooks) isTaken() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.taken
-}
-
-// take returns all that is to be called. From now on set calls at once.
-func (h *endHooks) take() hookList {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	list := hookList(h.of)
-	h.of, h.taken = nil, true
-	return list
+	<-s.life.closeSent.await()
 }

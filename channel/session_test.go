@@ -23,8 +23,7 @@ func TestBlackHole(t *testing.T) {
 	for _, dirs := range [][]faultnet.Direction{directions[:1], directions[1:], nil} {
 		inBubble(t, nil, func(t *testing.T, l *lab) {
 			l.plan = func(int) faultnet.Plan { return nil }
-			handle, flows := accepted()
-			l.handle = handle
+			flows := l.accepted()
 			s := l.session()
 			link := l.lastLink()
 			f, a := l.both(s, flows)
@@ -101,8 +100,7 @@ func TestTrustWithdrawn(t *testing.T) {
 					})
 					defer l.close()
 					l.plan = func(int) faultnet.Plan { return nil }
-					handle, flows := accepted()
-					l.handle = handle
+					flows := l.accepted()
 					s := l.session()
 					link := l.lastLink()
 					f, a := l.both(s, flows)
@@ -303,8 +301,7 @@ func TestGoAway(t *testing.T) {
 // have been told.
 func TestCloseFunc(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		first, second := l.session(), l.session()
 		_, a := l.both(first, flows)
 		_, b := l.both(second, flows)
@@ -358,7 +355,7 @@ func TestGoingAwayEnds(t *testing.T) {
 				if waited := time.Since(begin); waited > 0 {
 					t.Errorf("ended %v after its last flow", waited)
 				}
-				<-s.life.over.c
+				<-s.life.over.await()
 				l.waitServed(1)
 			})
 		})
@@ -369,8 +366,7 @@ func TestGoingAwayEnds(t *testing.T) {
 // of that before it: who wrote it believes it delivered.
 func TestGoingAwayDelivers(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		s := l.session()
 		near, far := l.both(s, flows)
 		if err := far.CloseWrite(); err != nil {
@@ -401,7 +397,7 @@ func TestGoingAwayDelivers(t *testing.T) {
 			time.Sleep(pace)
 		}
 		far.release()
-		<-far.Session().life.over.c
+		<-far.Session().life.over.await()
 	})
 }
 
@@ -428,6 +424,36 @@ func TestGoingAwayDials(t *testing.T) {
 			t.Error(err)
 		}
 		<-s.Done()
+	})
+}
+
+// A session in which there is only what nobody would miss soon has its keys replaced rarely once no
+// flow has them, and as ever when there is one; and in time for the far end.
+func TestRenewalOfTheIdle(t *testing.T) {
+	inBubble(t, func(a, _ *Config) { a.RenewAfter = 5 * time.Minute }, func(t *testing.T, l *lab) {
+		s := l.session()
+		f := l.open(s)
+		write(t, f, "a")
+		expect(t, f, "a")
+		f.Background()
+		time.Sleep(6 * time.Minute) // the flow has the first keys
+		first := s.epochID()
+		time.Sleep(30 * time.Minute)
+		if s.epochID() != first {
+			t.Error("new keys, and nothing had the old ones")
+		}
+		time.Sleep(20 * time.Minute)
+		if s.epochID() == first || s.Err() != nil {
+			t.Errorf("no new keys in time: %v", s.Err())
+		}
+		g := l.open(s)
+		write(t, g, "b")
+		expect(t, g, "b")
+		used := s.epochID()
+		time.Sleep(6 * time.Minute)
+		if s.epochID() == used {
+			t.Error("no new keys, although a flow has the old ones")
+		}
 	})
 }
 

@@ -17,8 +17,7 @@ func TestFlowsWhenMemoryIsShort(t *testing.T) {
 	budget.Process.Take(all)
 	defer budget.Process.Give(all)
 	inBubble(t, nil, func(t *testing.T, l *lab) {
-		handle, flows := accepted()
-		l.handle = handle
+		flows := l.accepted()
 		f, a := l.both(l.session(), flows)
 		data := pattern(4 << 20)
 		before := budget.Process.Taken()

@@ -18,19 +18,35 @@ func (s signal) tell() {
 
 // event is something that happens once. Any number of goroutines wait for it.
 type event struct {
-	c    chan struct{} // closed by happen
-	once sync.Once
+	mu   sync.Mutex
+	over bool
+	c    chan struct{} // closed by happen; nil while nobody has waited
 }
 
-func newEvent() event { return event{c: make(chan struct{})} }
+func (e *event) happen() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.c != nil && !e.over {
+		close(e.c)
+	}
+	e.over = true
+}
 
-func (e *event) happen() { e.once.Do(func() { close(e.c) }) }
+// await returns a channel that is closed when it happens.
+func (e *event) await() <-chan struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.c == nil {
+		e.c = make(chan struct{})
+		if e.over {
+			close(e.c)
+		}
+	}
+	return e.c
+}
 
 func (e *event) happened() bool {
-	select {
-	case <-e.c:
-		return true
-	default:
-		return false
-	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.over
 }

@@ -25,8 +25,7 @@ func suspensionOf(t *testing.T, f *Flow) *suspension {
 // longer than they may wait, and more than once.
 func TestSuspendedOutlivesStandstill(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		f, far := p.both(p.mustSession(), flows)
 		defer far.release()
 		synctest.Wait()

@@ -90,8 +90,7 @@ func TestCloseWhileSessionIsLost(t *testing.T) {
 	for _, closing := range []string{"initiator", "responder"} {
 		t.Run(closing, func(t *testing.T) {
 			inSurvivingBubble(t, func(t *testing.T, p *peer) {
-				handle, flows := accepted()
-				p.handle = handle
+				flows := p.accepted()
 				f, far := p.both(p.mustSession(), flows)
 				e := p.initiator
 				if closing == "responder" {
@@ -137,8 +136,7 @@ func (d *dismissed) SetReadDeadline(t time.Time) error {
 // A link may be reset just when both directions have ended.
 func TestResetAtTheEnd(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		dial := func(context.Context) (Conn, error) {
 			client, server := p.pipe()
 			p.serve(&dismissed{Conn: server, told: make(chan struct{})})
@@ -198,8 +196,7 @@ func TestDeadlineWhileSuspended(t *testing.T) {
 // Flows that nobody reads do not keep others from going on, and wait for as long as they like.
 func TestStuckFlowsGoOn(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		s := p.mustSession()
 		data := pattern(400_000)
 		var stuck []*acceptedFlow
@@ -257,8 +254,7 @@ func TestLingeringEnds(t *testing.T) {
 		for _, suspended := range []bool{false, true} {
 			t.Run(fmt.Sprint(name, " suspended ", suspended), func(t *testing.T) {
 				inSurvivingBubble(t, func(t *testing.T, p *peer) {
-					handle, flows := accepted()
-					p.handle = handle
+					flows := p.accepted()
 					f, far := p.both(p.mustSession(), flows)
 					if suspended {
 						p.noWay()
@@ -286,8 +282,7 @@ func TestLingeringEnds(t *testing.T) {
 // long it has looked for another session before.
 func TestLostWhileGoingAway(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		s := p.mustSession()
 		errNone := errors.New("there is no other")
 		s.ResumeBy(func() []Way {
@@ -314,8 +309,7 @@ func TestLostWhileGoingAway(t *testing.T) {
 // A flow that has a link does not count as one that waits for it, even if somebody says so late.
 func TestSuspendedTooLate(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		f, far := p.both(p.mustSession(), flows)
 		synctest.Wait()
 		far.Session().suspend(far.Flow)
@@ -348,8 +342,7 @@ func (d *deaf) Close() error { return nil }
 // A link that fails while what is missing is sent on it is one more that is lost.
 func TestLostWhileResuming(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		n := 0
 		dial := func(context.Context) (Conn, error) {
 			client, server := p.pipe()
@@ -401,8 +394,7 @@ func TestGivenUpEndsWithItsLink(t *testing.T) {
 		for _, near := range []bool{false, true} {
 			t.Run(fmt.Sprint("session lost ", whole, " initiator ", near), func(t *testing.T) {
 				inSurvivingBubble(t, func(t *testing.T, p *peer) {
-					handle, flows := accepted()
-					p.handle = handle
+					flows := p.accepted()
 					f, far := p.both(p.mustSession(), flows)
 					write(t, f, "x")
 					expect(t, far, "x")
@@ -512,8 +504,7 @@ func TestFirstIsLast(t *testing.T) {
 // What was written before Close arrives, although the link was lost then.
 func TestCloseOnDeadLink(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		f, far := p.both(p.mustSession(), flows)
 		synctest.Wait()
 		p.lastLink().BlackHole(true)
@@ -555,8 +546,7 @@ func TestLostWithoutEnd(t *testing.T) {
 // before, or what it does not have, changes nothing.
 func TestAcknowledgeWhatWasNotSent(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		s := p.mustSession()
 		f, far := p.both(s, flows)
 		write(t, f, "x")
@@ -601,8 +591,7 @@ func asked(t *testing.T, p *peer, s *Session, id flowID, key resumeKey, st stand
 // A flow is resumed by its initiator only, from where both are, and once for each attempt.
 func TestForgedResume(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		s := p.mustSession()
 		f, far := p.both(s, flows)
 		write(t, f, "x")
@@ -657,8 +646,7 @@ func TestResumedByAnother(t *testing.T) {
 	}
 	inBubble(t, trusting, func(t *testing.T, l *lab) {
 		p := &peer{lab: l, turn: make(chan struct{}, 1)}
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		s := p.mustSession()
 		f, far := p.both(s, flows)
 		write(t, f, "x")
@@ -725,8 +713,7 @@ func TestTrustEndsWhileSuspended(t *testing.T) {
 				inBubble(t, one, func(t *testing.T, l *lab) {
 					l.tap = func(int, faultnet.Direction, []byte) {}
 					p := &peer{lab: l, turn: make(chan struct{}, 1)}
-					handle, flows := accepted()
-					p.handle = handle
+					flows := p.accepted()
 					if end.until > 0 {
 						policy.until = time.Now().Add(end.until)
 					}

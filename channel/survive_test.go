@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -134,8 +135,7 @@ func TestHandOver(t *testing.T) {
 // ended in good order meanwhile, and the flow is not ended with it.
 func TestLateNote(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		f, far := p.both(p.mustSession(), flows)
 		defer far.release()
 		synctest.Wait()
@@ -443,8 +443,7 @@ func (p *peer) rage(r *rand.Rand, over <-chan struct{}) {
 // nobody reads any more.
 func TestCloseWhileSuspended(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		f, far := p.both(p.mustSession(), flows)
 		defer far.release()
 		synctest.Wait()
@@ -466,14 +465,79 @@ func TestCloseWhileSuspended(t *testing.T) {
 	})
 }
 
+// failing is a link that is lost when its deadline is taken away for the first time.
+type failing struct {
+	Conn
+	at atomic.Int32
+}
+
+func (c *failing) SetDeadline(t time.Time) error {
+	if t.IsZero() && c.at.Add(1) == 1 {
+		_ = c.Close()
+		return net.ErrClosed
+	}
+	return c.Conn.SetDeadline(t)
+}
+
+// A flow whose link is lost just when it has been accepted goes on by another one: it is served.
+func TestLinkIsLostAsFlowIsAccepted(t *testing.T) {
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		flows := p.accepted()
+		var lost atomic.Int32
+		s := p.sessionBy(func(context.Context) (Conn, error) {
+			client, server := p.pipe()
+			if lost.Load() == 1 {
+				lost.Add(1)
+				p.serve(&failing{Conn: server})
+			} else {
+				p.serve(server)
+			}
+			return client, nil
+		})
+		lost.Add(1)
+		f := p.open(s)
+		write(t, f, "is anybody there?")
+		far := <-flows
+		defer far.release()
+		expect(t, far.Flow, "is anybody there?")
+		if lost.Load() != 2 {
+			t.Error("no link was lost")
+		}
+		_ = f.Close()
+	})
+}
+
+// Whoever learns that nothing resumes a flow leaves it to the link that it has. A flow that loses
+// that in the same moment ends then, and does not wait for what cannot come.
+func TestStrandedFlowEnds(t *testing.T) {
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		flows := p.accepted()
+		_, far := p.both(p.mustSession(), flows)
+		defer far.release()
+		ended := make(chan error)
+		go func() {
+			_, err := far.Read(make([]byte, 1))
+			ended <- err
+		}()
+		synctest.Wait()
+		begun := time.Now()
+		far.setAside(far.carrier()) // by whoever noticed that the link is lost
+		far.lasting.finish()        // by whoever was told that the far end has no such flow
+		far.Session().suspend(far.Flow)
+		err := <-ended
+		if took := time.Since(begun); !errors.Is(err, ErrGone) || took > testSurvive/8 {
+			t.Errorf("%v after %v", err, took)
+		}
+	})
+}
+
 // Flows that both ends have closed at once, so that neither opens what the other one said last,
 // hold up no session that is going away, and are not remembered for ever.
 func TestClosedAtBothEnds(t *testing.T) {
 	for _, leaves := range []bool{false, true} {
 		t.Run(fmt.Sprint("going away ", leaves), func(t *testing.T) {
 			inSurvivingBubble(t, func(t *testing.T, p *peer) {
-				handle, flows := accepted()
-				p.handle = handle
+				flows := p.accepted()
 				s := p.mustSession()
 				for range 3 {
 					f, far := p.both(s, flows)
@@ -506,8 +570,7 @@ func TestClosedAtBothEnds(t *testing.T) {
 // What is not resumed in time ends with an error at both ends, and not before.
 func TestSurviveEnds(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		f, far := p.both(p.mustSession(), flows)
 		defer far.release()
 		synctest.Wait()
@@ -531,8 +594,7 @@ func TestSurviveEnds(t *testing.T) {
 // A flow of which the other end knows nothing any more ends at once.
 func TestResumeOfNothing(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		f, far := p.both(p.mustSession(), flows)
 		write(t, far, "x")
 		expect(t, f, "x")
@@ -567,8 +629,7 @@ func TestNeverSeen(t *testing.T) {
 
 func (p *peer) neverSees(lost int) {
 	t := p.t
-	handle, flows := accepted()
-	p.handle = handle
+	flows := p.accepted()
 	s := p.mustSession()
 	seen, far := p.both(s, flows)
 	defer far.release()
@@ -597,7 +658,7 @@ func (p *peer) neverSees(lost int) {
 	if _, err := unseen.Read(make([]byte, 1)); !errors.Is(err, ErrNeverSeen) {
 		t.Errorf("%v, want %v", err, ErrNeverSeen)
 	}
-	if used.use(id.number) {
+	if ok, _ := used.use(id.number); ok {
 		t.Error("the flow may still come")
 	}
 	write(t, seen, "and you?")
@@ -639,8 +700,7 @@ func TestSurviveUnits(t *testing.T) {
 	} {
 		change := func(a, b *Config) { a.Survive, b.Survive = survive, testSurvive }
 		inBubble(t, change, func(t *testing.T, l *lab) {
-			handle, flows := accepted()
-			l.handle = handle
+			flows := l.accepted()
 			s, err := l.initiator.Initiate(t.Context(), "", trust.As{}, l.dial)
 			if err != nil {
 				t.Fatal(err)
@@ -702,8 +762,7 @@ func TestResetBehindTheEnd(t *testing.T) {
 
 func (p *peer) resetBehindTheEnd(known, initiator bool) {
 	t := p.t
-	handle, flows := accepted()
-	p.handle = handle
+	flows := p.accepted()
 	near, far := p.both(p.mustSession(), flows)
 	defer far.release()
 	f, g := near, far.Flow
@@ -737,8 +796,7 @@ func (p *peer) resetBehindTheEnd(known, initiator bool) {
 // A reset behind the end, where nothing is lost, is forgotten as soon as the other end knows it.
 func TestResetBehindTheEndIsForgotten(t *testing.T) {
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
-		handle, flows := accepted()
-		p.handle = handle
+		flows := p.accepted()
 		f, far := p.both(p.mustSession(), flows)
 		defer far.release()
 		_ = f.CloseWrite()

@@ -71,11 +71,15 @@ func (f *Flow) Suspended() bool { return f.isAbsent() }
 // the same far end. They stay where they are until then.
 func (s *Session) handOver() {
 	for _, f := range s.endpoint.flows.of(s) {
-		if f.lasts() && f.isOpen() {
+		if f.lasts() && f.isOpen() && f.mayLeave() {
 			s.suspend(f)
 		}
 	}
 }
+
+// mayLeave tells whether the flow can leave a link that is not lost: one of which either end keeps
+// nothing any more can go on nowhere else.
+func (f *Flow) mayLeave() bool { return !f.lasting.stays.Load() && !f.lasting.kept.isLost() }
 
 // lostWith has the flow resumed, because s is lost, unless it goes on in another session by now:
 // the link that it has there is not to be lost with s.

@@ -28,6 +28,10 @@ const (
 	// answered, while the session that it was opened in lives, and resumeFreshTries how often.
 	resumeFresh      = time.Second
 	resumeFreshTries = 3
+	// answerWait is how long such a flow waits for the far end to say whether it has come, and
+	// tallyWait where that is going away, and so will say it of all.
+	answerWait = time.Second
+	tallyWait  = 3 * time.Second
 )
 
 // suspension is a session's flows that wait for a link, and the making of those links. It outlives
@@ -67,6 +71,9 @@ type wait struct {
 	asked  []*Session // in which it has been tried: for the responder it may be in any of them
 	tries  int        // as far as the next pause depends on it
 	failed int
+
+	askedOf  bool // the far end has been asked whether the flow has come
+	stranded bool // there is nothing to wait for but the answer
 
 	counted bool // among those that are suspended
 }
@@ -298,12 +305,28 @@ func (u *suspension) waits(f *Flow) bool {
 	case f.isAbsent() || !f.isOpen():
 		return true
 	}
-	return s.role == identity.Initiator && s.life.goingAway.happened()
+	return s.role == identity.Initiator && f.mayLeave() &&
+		(s.life.goingAway.happened() || s.goesElsewhere(f))
+}
+
+// isStranded tells whether f has lost its link in the moment in which it became known that nothing
+// would resume it: whoever learned that has left it to a link that it still had then.
+func (u *suspension) isStranded(f *Flow) bool {
+	return f.Session() == u.session && f.isAbsent() && f.lasting.isOver()
+}
+
+// strands returns why a flow is stranded: the far end has said that it does not have the flow any
+// more, or the session has ended.
+func (s *Session) strands() error {
+	if err := s.Err(); err != nil && !s.isLost() {
+		return sessionEnded(err)
+	}
+	return ErrGone
 }
 
 // expire gives up whatever has waited for as long as it may, and returns when to do so again.
 func (u *suspension) expire(now time.Time) time.Duration {
-	var late []*Flow
+	var late, stranded []*Flow
 	unfound, why := u.isUnfound(), errNoWay
 	if unfound {
 		why = errUnfound
@@ -315,13 +338,20 @@ func (u *suspension) expire(now time.Time) time.Duration {
 			w.until = most
 		}
 		if c := f.carrier(); c != w.since && f.isAbsent() { // it has lost its link only since
-			w.since, w.until = c, most
+			w.since, w.began, w.until = c, now, most
+		}
+		if !w.askedOf && f.isAbsent() && u.mayBeTold(f, w, now) {
+			w.askedOf = true
+			u.session.reports.ask(f.lasting.id)
 		}
 		w.count(f)
 		switch {
+		case u.isStranded(f):
+			stranded = append(stranded, f)
 		case !u.waits(f):
 			u.removeLocked(f, false)
-		case (unfound || !now.Before(w.until)) && (f.isAbsent() || !f.isOpen()):
+		case (unfound || w.stranded && !u.mayBeTold(f, w, now) || !now.Before(w.until)) &&
+			(f.isAbsent() || !f.isOpen()):
 			late = append(late, f)
 		case !w.again.IsZero() && !now.Before(w.again):
 			w.again = time.Time{}
@@ -333,7 +363,20 @@ func (u *suspension) expire(now time.Time) time.Duration {
 	for _, f := range late {
 		u.fail(f, why)
 	}
+	for _, f := range stranded {
+		u.fail(f, u.session.strands())
+	}
 	return expireEvery
+}
+
+// mayBeTold tells whether the far end may still say that a flow which has no link has not come.
+func (u *suspension) mayBeTold(f *Flow, w *wait, now time.Time) bool {
+	s, most := u.session, answerWait
+	if s.leaving.Load() {
+		most = tallyWait
+	}
+	return s.role == identity.Initiator && s.Err() == nil && now.Sub(w.began) < most &&
+		f.lasting.isFresh()
 }
 
 // errNoWay says that a flow has waited for as long as it may.
@@ -407,7 +450,9 @@ func (u *suspension) takeLocked() (*Flow, *Session) {
 			w.askIn(in)
 			return f, in
 		}
-		u.removeLocked(f, false)
+		if !u.isStranded(f) { // else expire ends it
+			u.removeLocked(f, false)
+		}
 	}
 	return nil, nil
 }
@@ -456,7 +501,13 @@ func (u *suspension) tried(f *Flow, err error) {
 	switch {
 	case err == nil:
 		return
-	case errors.Is(err, ErrGone), errors.Is(err, errGivenUp), errors.Is(err, errNotKept):
+	case errors.Is(err, errStays):
+		u.remove(f, false)
+		return
+	case errors.Is(err, ErrGone):
+		u.fail(f, f.gone())
+		return
+	case errors.Is(err, errGivenUp), errors.Is(err, errNotKept):
 		u.fail(f, err)
 		return
 	case errors.Is(err, ErrNeverSeen): // nothing is lost yet: it may be said again
@@ -472,6 +523,9 @@ func (u *suspension) tried(f *Flow, err error) {
 		w.tries = min(w.tries+1, resumeRetryMost)
 	}
 	vain := ok && w.failed >= resumeFreshTries && time.Since(w.began) >= resumeFresh
+	if vain && u.mayBeTold(f, w, time.Now()) {
+		w.stranded, vain = true, false
+	}
 	u.mu.Unlock()
 	if vain && u.session.Err() == nil && f.lasting.isFresh() {
 		u.fail(f, err)

@@ -21,6 +21,7 @@ type numbers struct {
 
 	mu     sync.Mutex
 	unseen []uint64 // of those, which have never come; the first was said first
+	told   bool     // the initiator has been told which have come: see tally
 }
 
 // unseenMost is how many of those are remembered.
@@ -28,8 +29,13 @@ const unseenMost = 1024
 
 func newNumbers() *numbers { return &numbers{spent: replay.NewFilter(flowsRemembered)} }
 
-// use accepts a flow's number. It reports false if it never may be, or has been.
-func (n *numbers) use(number uint64) bool { return n.spent.Use(number) }
+// use accepts a flow's number. It reports false if it never may be, or has been. A flow that is
+// late is one that the initiator has been told has not come: nothing of it is to be delivered.
+func (n *numbers) use(number uint64) (ok, late bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.spent.Use(number), n.told
+}
 
 // neverSeen tells whether a flow has never come, and has it never come from then on. Who asks again
 // has not got the answer: his link may have been lost with it.

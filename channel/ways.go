@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -110,10 +108,18 @@ func (u *suspension) giveUpGone(now time.Time) {
 	u.noWay()
 }
 
-// noWay ends what has no link, once no way is left. What still has one goes on with it.
+// noWay ends what has no link, once no way is left, or is about to: the far end may say soon that
+// it has not come. What still has one goes on with it.
 func (u *suspension) noWay() {
 	u.mu.Lock()
-	all := slices.Collect(maps.Keys(u.waiting))
+	var all []*Flow
+	for f, w := range u.waiting {
+		if f.isAbsent() && u.mayBeTold(f, w, time.Now()) {
+			w.stranded = true
+			continue
+		}
+		all = append(all, f)
+	}
 	u.mu.Unlock()
 	for _, f := range all {
 		if f.isAbsent() || !f.isOpen() {

@@ -112,20 +112,10 @@ func inReverse(all []func()) {
 // processKey is where an app has it.
 const processKey = "process"
 
-// runApp runs the command that a command line names.
-func runApp(ctx context.Context, app *cli.App, args []string) error {
-	args, err := arrange(app, args)
-	if err != nil {
-		return err
-	}
-	app.Metadata[givenKey] = countGiven(args)
-	return app.RunContext(ctx, args)
-}
-
 func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
-	cli.VersionPrinter = func(c *cli.Context) { fmt.Fprintln(c.App.Writer, build) }
 	app := &cli.App{
-		Name:      "sp",
+		Name:      programName,
+		HelpName:  programName,
 		Usage:     "make a TCP service reachable where it is not, with nobody in between to trust",
 		Version:   build.version(),
 		Reader:    stdin,
@@ -158,28 +148,24 @@ func newApp(build Build, stdin io.Reader, stdout, stderr io.Writer) *cli.App {
 			helpCommand(),
 			versionCommand(build),
 		},
-		HideHelpCommand:    true,
-		Flags:              []cli.Flag{cli.HelpFlag}, // it comes by itself where no command is help
-		SliceFlagSeparator: valueSeparator,
-		ExitErrHandler:     func(*cli.Context, error) {}, // Main reports errors
-		Action:             needCommand,
-		Description:        helpHelp + "\n\n" + environmentHelp + "\n\n" + exitCodesHelp,
-		Metadata:           make(map[string]any),
+		Flags:       []cli.Flag{cli.HelpFlag, cli.VersionFlag},
+		Action:      needCommand,
+		Description: helpHelp + "\n\n" + environmentHelp + "\n\n" + exitCodesHelp,
+		Metadata:    make(map[string]any),
 	}
-	app.OnUsageError = onUsageError
-	app.CustomAppHelpTemplate = examplesIn(cli.AppHelpTemplate, "")
 	for _, c := range app.Commands {
-		finish(c)
-		showExamples(c, c.Name)
+		finish(app.Name, c)
 	}
 	return app
 }
 
-// finish gives c and its subcommands what all commands have in common.
-func finish(c *cli.Command) {
-	c.OnUsageError = onUsageError
-	c.HideHelpCommand = true
-	c.Before = checkFlags
+// programName is the word that each command line begins with.
+const programName = "sp"
+
+// finish gives c and its subcommands what all commands have in common. before are the words that
+// stand before its name.
+func finish(before string, c *cli.Command) {
+	c.HelpName = before + " " + c.Name
 	for _, f := range c.Flags {
 		readEnvironment(f)
 	}
@@ -187,7 +173,7 @@ func finish(c *cli.Command) {
 		c.Action = needCommand
 	}
 	for _, sub := range c.Subcommands {
-		finish(sub)
+		finish(c.HelpName, sub)
 	}
 }
 

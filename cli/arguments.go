@@ -128,6 +128,10 @@ func flagsBeforeArguments(c *cli.Command, words []string) ([]string, error) {
 		}
 		name, isFlag := flagName(word)
 		strange = strange || isFlag && flagOf(c, name) == nil
+		if !isFlag && isRunPortal(c, word, words) {
+			flags = append(flags, "--to", word)
+			continue
+		}
 		if !isFlag && takesCommand(c) && !strange {
 			return nil, usageWithHint(firstUsage(c),
 				"-- is missing before %q: where does the command begin?", word)
@@ -162,6 +166,12 @@ func flagsBeforeArguments(c *cli.Command, words []string) ([]string, error) {
 		flags = append(flags, "--")
 	}
 	return append(flags, arguments...), nil
+}
+
+// isRunPortal tells whether a word is NAME=ROUTE, as sp run takes it in front of a command as well:
+// sp run db=ROUTE -- COMMAND.
+func isRunPortal(c *cli.Command, word string, behind []string) bool {
+	return c.Name == runWord && strings.Contains(word, "=") && slices.Contains(behind, "--")
 }
 
 // attached takes -c1 apart, where -c is a flag that takes a value and -c1 none.

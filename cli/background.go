@@ -3,6 +3,7 @@ package cli
 import (
 	"bufio"
 	"errors"
+	"io"
 	"os"
 	"os/exec"
 	"slices"
@@ -16,7 +17,8 @@ import (
 )
 
 // A Go program cannot fork: one that is to go on in the background is another process, with the
-// same command line. What it prints on stdout is the line that says that it is ready.
+// same command line. What it prints on stdout are the lines that say that it is ready, and an empty
+// one behind them.
 
 // backgroundVariable tells a process that it is the one in the background. No flag has it.
 const backgroundVariable = "_SP_IN_BACKGROUND"
@@ -66,18 +68,15 @@ func runInBackground(c *call) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	line := make(chan string, 1)
-	go func() { // it ends with this process, or the other
-		text, _ := bufio.NewReader(out).ReadString('\n')
-		line <- text
-	}()
+	lines := make(chan []string, 1)
+	go func() { lines <- readyLines(out) }() // it ends with this process, or the other
 	select {
-	case text := <-line:
-		if strings.HasSuffix(text, "\n") {
-			say(c.stdout, "%s", strings.TrimSuffix(text, "\n"))
-			return cmd.Process.Release()
+	case all := <-lines:
+		if all == nil {
+			return backgroundEnd(cmd.Wait())
 		}
-		return backgroundEnd(cmd.Wait())
+		say(c.stdout, "%s", strings.Join(all, "\n"))
+		return cmd.Process.Release()
 	case <-c.ctx.Done():
 	}
 	if cmd.Process.Signal(syscall.SIGTERM) != nil {
@@ -87,12 +86,26 @@ func runInBackground(c *call) error {
 	return c.process.signals.ended()
 }
 
+// readyLines reads the lines that say that a process is ready. It returns nil if that has ended
+// before.
+func readyLines(from io.Reader) (all []string) {
+	lines := bufio.NewScanner(from)
+	lines.Buffer(nil, maxLifeFile)
+	for lines.Scan() {
+		if lines.Text() == "" {
+			return all
+		}
+		all = append(all, lines.Text())
+	}
+	return nil
+}
+
 // listensAt is what --listen says, of a command that has it once or repeatedly.
 func listensAt(c *call) []string {
 	switch flagOf(c.flags.Command, "listen").(type) {
 	case *cli.StringFlag:
 		return []string{c.text("listen")}
-	case *cli.StringSliceFlag:
+	case *listFlag:
 		return c.list("listen")
 	}
 	return nil

@@ -34,7 +34,7 @@ func benchCommand() *cli.Command {
 		Description: "The route leads to an outlet whose service is sp's own: " +
 			"sp outlet --target bench: …, beside the one\nthat is of use, by the same way. " +
 			"Nothing is said to any other service. It takes four times --duration,\n" +
-			"and the way is full meanwhile.",
+			"and the way is full meanwhile. Where connections go past the relay on it, that is measured.",
 		Flags: slices.Concat([]cli.Flag{
 			toFlag(),
 			&cli.DurationFlag{
@@ -49,6 +49,7 @@ func benchCommand() *cli.Command {
 				Name: "compare", TakesFile: true,
 				Usage: "show the results beside those in `FILE`, which --json has printed",
 			},
+			directFlag(),
 			jsonFlag(),
 			timeoutFlag("how long to wait for the outlet to answer"),
 		}, quietFlags(nodeFlags(ownKeyText))),
@@ -59,7 +60,8 @@ func benchCommand() *cli.Command {
 // benchResult is what has been measured. Programs read it: fields may be added.
 type benchResult struct {
 	Route       string       `json:"route"`
-	Seconds     float64      `json:"seconds"` // that each part has taken
+	Direct      string       `json:"direct,omitempty"` // where the outlet is, if past the relay
+	Seconds     float64      `json:"seconds"`          // that each part has taken
 	Streams     int          `json:"streams"`
 	Up          float64      `json:"up"`          // to the service, bytes a second
 	Down        float64      `json:"down"`        // from it
@@ -104,6 +106,7 @@ func runBench(c *call) error {
 	}
 	b := &bench{
 		ctx: c.ctx, node: node, to: to, long: long, streams: streams, timeout: c.duration("timeout"),
+		direct: c.yes("direct"),
 	}
 	if c.process.terminal {
 		b.progress = c.stderr
@@ -144,6 +147,9 @@ func readBench(file string) (*benchResult, error) {
 func showBench(w io.Writer, now, before *benchResult) {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
 	defer t.Flush()
+	if now.Direct != "" {
+		say(w, "it goes to %s, past the relay", now.Direct)
+	}
 	if before != nil {
 		fmt.Fprint(t, "now\tbefore\tratio\t\n")
 	}

@@ -33,6 +33,7 @@ type bench struct {
 	long     time.Duration // of each part
 	timeout  time.Duration // for an answer
 	streams  int
+	direct   bool      // go past a relay, if that can be
 	progress io.Writer // a terminal, or nil
 
 	moved atomic.Int64 // what has been counted so far in this part
@@ -46,7 +47,7 @@ func (b *bench) run() (*benchResult, error) {
 		return nil, err
 	}
 	_ = first.Close()
-	r := &benchResult{Seconds: b.long.Seconds(), Streams: b.streams}
+	r := &benchResult{Seconds: b.long.Seconds(), Streams: b.streams, Direct: b.goDirectly()}
 	for _, part := range []struct {
 		name string
 		unit string
@@ -78,6 +79,20 @@ func (b *bench) run() (*benchResult, error) {
 		}
 	}
 	return r, nil
+}
+
+// goDirectly goes past the relay on the route, as connections do that are there for a while, and
+// returns where to. It is empty if that cannot be, or is not to.
+func (b *bench) goDirectly() string {
+	if !b.direct {
+		return ""
+	}
+	ctx, cancel := context.WithTimeout(b.ctx, b.timeout)
+	defer cancel()
+	if state, err := b.node.TryDirect(ctx, b.to); err == nil && state.At.IsValid() {
+		return state.At.String()
+	}
+	return ""
 }
 
 // showProgress keeps a line on the terminal until stop is called.

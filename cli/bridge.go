@@ -16,14 +16,15 @@ func bridgeCommand() *cli.Command {
 		Description: "A route enters the bridge through a secure channel, as BRIDGE:8000/HOST:7000 " +
 			"does. When it\nlistens, the bridge prints its address, and nothing else.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name: "listen",
 				Usage: "`WHERE` links come in: [host]:port, unix:PATH, tls://[host]:port, " +
 					"wss://[host]:port/path, ws:// behind a proxy, or " +
-					"quic://[host]:port, which is UDP; fd:N or systemd:NAME, handed over; " +
+					"quic://[host]:port, which is UDP, or ble://:PSM; nats://broker/subject or " +
+					"kafka://broker/topic, a queue; fd:N or systemd:NAME, handed over; " +
 					"no host is every interface; repeatable",
 			},
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name: "next",
 				Usage: "allowed next `HOP`: host:port, host:first-last, or CIDR:port(s); " +
 					"repeatable; a network is without loopback, link-local, multicast and metadata " +

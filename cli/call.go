@@ -50,7 +50,7 @@ func (c *call) oneArgument(what string) (string, error) {
 
 // has tells whether a flag is set, and not to an empty text.
 func (c *call) has(flag string) bool {
-	if _, repeatable := c.flags.Value(flag).(cli.StringSlice); repeatable {
+	if _, repeatable := c.flags.Value(flag).([]string); repeatable {
 		return len(c.list(flag)) > 0
 	}
 	return c.text(flag) != ""
@@ -68,7 +68,7 @@ func (c *call) hasInstead(flag string) bool {
 
 // says tells whether a flag, repeatable or not, has a value.
 func (c *call) says(flag, value string) bool {
-	return c.text(flag) == value || slices.Contains(c.flags.StringSlice(flag), value)
+	return c.text(flag) == value || slices.Contains(c.all(flag), value)
 }
 
 // text is what a flag of one word says, empty if it is not set.
@@ -94,7 +94,7 @@ func (c *call) duration(flag string) time.Duration { return c.flags.Duration(fla
 // list is what a repeatable flag says. The environment has a value on each line, of which empty
 // ones are left out; on the command line an empty value is one, and most likely a mistake.
 func (c *call) list(flag string) []string {
-	values := c.flags.StringSlice(flag)
+	values := c.all(flag)
 	if c.given[flag] > 0 {
 		return values
 	}
@@ -105,4 +105,10 @@ func (c *call) list(flag string) []string {
 		}
 	}
 	return all
+}
+
+// all is what a repeatable flag says, empty values included.
+func (c *call) all(flag string) []string {
+	values, _ := c.flags.Value(flag).([]string)
+	return values
 }

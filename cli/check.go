@@ -12,6 +12,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"github.com/secureportal/sp/cli/config"
+	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/cli/keyfile"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
@@ -114,10 +115,19 @@ func (f *portalFile) summary() string {
 	return strings.Join(all, ", ")
 }
 
-// checkFiles looks for what is wrong with the files that portals name. It makes none.
-func (r *fileReader) checkFiles(portals []filePortal) {
-	for i := range portals {
-		p := &portals[i]
+// checkFiles looks for what is wrong with the files that a file names. It makes none.
+func (r *fileReader) checkFiles(f *portalFile) {
+	if path := f.metrics().TokenFile; path != "" {
+		if err := daemon.CheckTokenFile(path); err != nil {
+			k := f.keys["metrics-token-file"]
+			r.fault(keyfile.Faultf(k.Line(), "%s: %s", k.Name, asKeys(err)), err)
+		}
+	}
+	for i := range f.portals {
+		p := &f.portals[i]
+		for name, err := range daemon.CheckFiles(p.config) {
+			r.keyFault(p, p.keys[name], p.lineOf(name), fmt.Errorf("%s: %w", name, err))
+		}
 		for name, check := range map[string]func(path string) error{
 			"allow-file": checkList, "deny-file": checkList, "credential": checkCredentialFile,
 			"identity": checkKeyFile,

@@ -124,7 +124,7 @@ func flagWordsOf(f cli.Flag) flagWords {
 	switch f := f.(type) {
 	case *cli.StringFlag:
 		w.file = f.TakesFile
-	case *cli.StringSliceFlag:
+	case *listFlag:
 		w.file, w.repeat = f.TakesFile, true
 	}
 	return w

@@ -102,14 +102,14 @@ func keyLine(name string, value any) string {
 
 // plain is a key's value with the names of files as they are from everywhere.
 func (r *fileReader) plain(k keyfile.Key, f cli.Flag) any {
-	_, isList := f.(*cli.StringSliceFlag)
+	_, isList := f.(*listFlag)
 	_, isText := f.(*cli.StringFlag)
 	if !isList && !isText {
 		return k.Value
 	}
 	takesFile := false
 	switch f := f.(type) {
-	case *cli.StringSliceFlag:
+	case *listFlag:
 		takesFile = f.TakesFile
 	case *cli.StringFlag:
 		takesFile = f.TakesFile || k.Name == "ticket"
@@ -131,7 +131,7 @@ func (r *fileReader) plain(k keyfile.Key, f cli.Flag) any {
 func defaultOf(f cli.Flag) (value any, means bool) {
 	switch f := f.(type) {
 	case *cli.BoolFlag:
-		return false, true
+		return f.Value, true
 	case *cli.IntFlag:
 		return f.Value, false // a limit is lower by default where there is little to have
 	case *cli.DurationFlag:

@@ -64,7 +64,7 @@ func issueCredentialCommand() *cli.Command {
 		Flags: []cli.Flag{
 			keyFlag("key `FILE` of the authority"),
 			&cli.StringFlag{Name: "for", Usage: "the `IDENTIFIER` it is about"},
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name: "attr",
 				Usage: "attribute that it says, `KEY=VALUE`; repeatable; two say what the bearer may " +
 					"be: relay-name=NAME,NAME an outlet of these names, role=relay or role=bridge " +
@@ -93,15 +93,15 @@ func verifyCredentialCommand() *cli.Command {
 			"[--require KEY=VALUE …] CREDENTIAL|FILE|-",
 		ArgsUsage: "CREDENTIAL|FILE|-",
 		Flags: []cli.Flag{
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name: "authority", Usage: "`IDENTIFIER` whose word counts; repeatable",
 			},
 			&cli.StringFlag{Name: "for", Usage: "it must be about this `IDENTIFIER`"},
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name:  "require",
 				Usage: "it must have this attribute, `KEY=VALUE`; repeatable: all of them",
 			},
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name: "deny-file", TakesFile: true,
 				Usage: "its authority and its serial number must not be in `FILE`; repeatable",
 			},

@@ -26,8 +26,10 @@ func doctorCommand() *cli.Command {
 		Description: "It looks at this machine, and then goes the way that an inlet's connection " +
 			"goes: a line for each step,\nwith ok, warn, FAIL or skipped, and what to do where it " +
 			"fails. At the end of a route it has the\noutlet connect to its service once, and says " +
-			"nothing there, unless --no-service is set.\nThe exit code is 0 if no step fails, and " +
-			"else that of the first that does, as sp inlet's would be.",
+			"nothing there, unless --no-service is set. Then it\nfinds out whether connections go " +
+			"past a relay on the way.\n" +
+			"The exit code is 0 if no step fails, and else that of the first that " +
+			"does, as sp inlet's would be.",
 		Flags: slices.Concat([]cli.Flag{
 			toFlag(),
 			&cli.StringFlag{
@@ -37,13 +39,14 @@ func doctorCommand() *cli.Command {
 			&cli.StringFlag{
 				Name: "name", Usage: "find out who has this `NAME` on that relay; it is not claimed",
 			},
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name: "relay-identity", Category: whoCategory,
 				Usage: "the relay must have this `IDENTIFIER`; repeatable",
 			},
 			&cli.BoolFlag{
 				Name: "no-service", Usage: "do not have the outlet connect to its service",
 			},
+			directFlag(),
 			jsonFlag(),
 			timeoutFlag("how long each step may take"),
 		}, loggingFrom("error", nodeFlags(ownKeyText))),

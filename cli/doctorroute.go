@@ -38,6 +38,7 @@ func (d *doctor) examineRoute(to route.Route) {
 		return
 	}
 	d.examineService(to)
+	d.examineDirect(to)
 }
 
 // begin makes the node that walks the route.
@@ -135,6 +136,10 @@ func linkStep(a route.Address) string {
 		return "TLS"
 	case "ws", "wss":
 		return "WebSocket"
+	case "ble":
+		return "Bluetooth"
+	case "nats", "kafka":
+		return "broker"
 	case "unix":
 		return "socket"
 	}
@@ -204,6 +209,10 @@ func adviseHop(err error) error {
 		return advise(err, "is the outlet running, and with that --name and --relay? Its log, or sp "+
 			"status there, says whether it has the name; if somebody else has it, sp doctor --relay … "+
 			"--name … there tells who")
+	case ok && status.Code == route.CodeBusy:
+		return advise(err, "try again in a moment; if it stays, look at sp status on that machine: it "+
+			"is at a limit, or the directory by which it finds names of other sets is down, or a relay "+
+			"that it asks does not answer")
 	}
 	return err
 }
@@ -335,6 +344,26 @@ func (d *doctor) examineService(to route.Route) {
 	_ = s.CloseWrite()
 	_ = s.Close()
 	d.ok("service", "the outlet has connected to it (%s)", milliseconds(time.Since(began)))
+}
+
+// examineDirect says whether connections would go past the relay that is on the way, if one is.
+// That they do not keeps nothing from working.
+func (d *doctor) examineDirect(to route.Route) {
+	ctx, cancel := d.within()
+	defer cancel()
+	state, err := d.node.TryDirect(ctx, to)
+	if err == nil && !state.At.IsValid() {
+		err = state.Err
+	}
+	switch {
+	case errors.Is(err, route.ErrNoRelay):
+	case err == nil:
+		d.ok("direct", "connections go to %s, past the relay (%s)", state.At, milliseconds(state.Took))
+	case ctx.Err() != nil:
+		d.skip("direct", "connections stay on the relay: %v", context.Cause(ctx))
+	default:
+		d.skip("direct", "connections stay on the relay: %v", err)
+	}
 }
 
 func adviseService(err error) error {

@@ -40,7 +40,7 @@ func readEnvironment(f cli.Flag) {
 	switch f := f.(type) {
 	case *cli.StringFlag:
 		f.EnvVars = from
-	case *cli.StringSliceFlag:
+	case *listFlag:
 		f.EnvVars = from
 	case *cli.BoolFlag:
 		f.EnvVars = from

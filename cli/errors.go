@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -80,11 +81,35 @@ func report(stderr io.Writer, err error) int {
 		file.report(stderr)
 		return exitCode(err)
 	}
-	fmt.Fprintf(stderr, "sp: %s\n", oneLine(err.Error()))
+	for _, line := range linesOf(err) {
+		fmt.Fprintf(stderr, "sp: %s\n", line)
+	}
 	if hint := hintFor(err); hint != "" {
 		fmt.Fprintf(stderr, "sp: hint: %s\n", oneLine(hint))
 	}
 	return exitCode(err)
+}
+
+// linesOf is the text of an error: a line for each of several that have been joined, but for those
+// that say the same as one before.
+func linesOf(err error) (all []string) {
+	several, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []string{oneLine(err.Error())}
+	}
+	var texts []string
+	for _, one := range several.Unwrap() {
+		texts = append(texts, one.Error())
+		for _, line := range linesOf(one) {
+			if !slices.Contains(all, line) {
+				all = append(all, line)
+			}
+		}
+	}
+	if strings.Join(texts, "\n") != err.Error() { // they are parts of one sentence
+		return []string{oneLine(err.Error())}
+	}
+	return all
 }
 
 // oneLine returns text as one line. Spaces stay as they are: they may be part of a name.
@@ -175,19 +200,20 @@ func hintFor(err error) string {
 		return "sp identity rotate was run on another copy of that key file: " +
 			"copy the new file to every machine that has the old one"
 	case errors.Is(err, channel.ErrLeft):
-		return "if it is to be reached, start the far end with --allow and that Identifier, or with " +
-			"the same key file, as it is since the last sp identity rotate; its log says why it left"
+		return "if it is to be reached, introduce the two sides with sp pair, or start the far end " +
+			"with --allow and that Identifier, or with the same key file, as it is since the last sp " +
+			"identity rotate; its log says why it left"
 	case errors.Is(err, channel.ErrUnexpected):
 		return "the route names another Identifier (#I… or /is/I…): is this the one you mean?"
 	case errors.Is(err, trust.ErrNoTickets):
 		return "to redeem tickets, start this side with --allow-file FILE, which may be empty"
 	case errors.Is(err, channel.ErrRefusedByPeer):
-		return "the far end must be started with --allow and this side's Identifier, " +
-			"which sp identity show [FILE] prints; its log says why it refuses; if the key was rotated " +
-			"on another machine, copy the new key file here"
+		return "introduce the two sides to each other with sp pair, or start the far end with --allow " +
+			"and this side's Identifier, which sp identity show [FILE] prints; its log says why it " +
+			"refuses; if the key was rotated on another machine, copy the new key file here"
 	case errors.Is(err, trust.ErrNotTrusted):
-		return "name the far end's Identifier with --allow, if it is the one you mean; or introduce " +
-			"the two sides to each other with sp pair"
+		return "introduce the two sides to each other with sp pair; or name the far end's Identifier " +
+			"with --allow, if it is the one you mean"
 	case errors.As(err, &dial):
 		return dialHint(dial)
 	case errors.As(err, &foreign), errors.Is(err, route.ErrMalformed):
@@ -331,7 +357,7 @@ func relayHint(d *daemon.Error) string {
 	case errors.Is(d, channel.ErrRefusedByPeer),
 		told && status.Code == route.CodeNotTrusted:
 		return "start the relay, and a bridge on the way to it, with --allow " + d.Self.String() +
-			"; its log says why it refuses"
+			"; or run here what sp pair --one-way prints there; its log says why it refuses"
 	case errors.Is(d, trust.ErrNotTrusted):
 		return "name the relay's Identifier with --relay-identity, if it is the one you mean"
 	case told && status.Code == route.CodeNameTaken:

@@ -1,15 +1,10 @@
 package cli
 
-import (
-	"strings"
-
-	"github.com/urfave/cli/v2"
-)
-
 // examples are what the help of each command shows, by the words behind sp. Each can be parsed,
 // which is tested: so there is nothing in them that only a shell understands.
 var examples = map[string][]string{
 	"": {
+		"sp pair --listen :7000",
 		"sp outlet --listen :7000 --target 127.0.0.1:9000",
 		"sp inlet --listen :6000 --to server.example.com:7000",
 	},
@@ -107,26 +102,3 @@ var examples = map[string][]string{
 
 // exampleIdentifier is one that nobody has.
 const exampleIdentifier = "I0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-
-// examplesIn is a template of help with the examples in it, in front of the options.
-func examplesIn(template string, of string) string {
-	text := "\n\nEXAMPLES:\n   " + strings.Join(examples[of], "\n   ")
-	for _, before := range []string{"{{if .VisibleCommands}}", "{{if .VisibleFlagCategories}}"} {
-		if at := strings.Index(template, before); at >= 0 {
-			return template[:at] + text + template[at:]
-		}
-	}
-	return template
-}
-
-// showExamples has the help of c and its subcommands show examples. path are the words behind sp.
-func showExamples(c *cli.Command, path string) {
-	template := cli.CommandHelpTemplate
-	if len(c.Subcommands) > 0 {
-		template = cli.SubcommandHelpTemplate
-	}
-	c.CustomHelpTemplate = examplesIn(template, path)
-	for _, sub := range c.Subcommands {
-		showExamples(sub, path+" "+sub.Name)
-	}
-}

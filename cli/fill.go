@@ -27,12 +27,14 @@ func nodeConfig(c *call) config.Node {
 		Drain:          c.duration("drain"),
 		Survive:        c.duration("survive"),
 		SurviveMemory:  c.text("survive-memory"),
+		NoDirect:       !c.yes("direct"),
 		SocketMode:     c.text("socket-mode"),
 		Proxy:          c.text("proxy"),
 		Bind:           c.text("bind"),
 		TLSCert:        c.text("tls-cert"),
 		TLSKey:         c.text("tls-key"),
 		TLSCA:          c.text("tls-ca"),
+		BrokersFile:    c.text("brokers"),
 		ACME: config.ACME{
 			Hosts:  c.list("acme"),
 			Server: c.text("acme-server"),
@@ -122,12 +124,20 @@ func others(all []string) []string {
 	return all[1:]
 }
 
+// parseLogPolicy reads what --log-connections says, or nothing.
+func parseLogPolicy(text string) (portal.LogPolicy, error) {
+	policy, ok := portal.ParseLogPolicy(cmp.Or(text, "failed"))
+	if !ok {
+		return policy, usage("--log-connections %q is not all, failed or none", text)
+	}
+	return policy, nil
+}
+
 // daemonOptions have a daemon log as the flags say.
 func daemonOptions(c *call) (daemon.Options, error) {
-	policy, ok := portal.ParseLogPolicy(cmp.Or(c.text("log-connections"), "failed"))
-	if !ok {
-		return daemon.Options{}, usage("--log-connections %q is not all, failed or none",
-			c.text("log-connections"))
+	policy, err := parseLogPolicy(c.text("log-connections"))
+	if err != nil {
+		return daemon.Options{}, err
 	}
 	logger, err := loggerOf(c)
 	o := daemon.Options{

@@ -29,7 +29,7 @@ func nodeFlags(key string) []cli.Flag {
 			Usage:       "this side's key `FILE`; made on first use",
 			DefaultText: key,
 		},
-		&cli.StringSliceFlag{
+		&listFlag{
 			Name: "suite", Category: whoCategory,
 			Usage: "accept this Noise `SUITE` and no other; repeatable; this side proposes the first",
 		},
@@ -55,7 +55,8 @@ func nodeFlags(key string) []cli.Flag {
 		},
 		&cli.StringFlag{
 			Name: "bind", Category: outCategory,
-			Usage: "connect to far ends from this `ADDRESS` of this machine, or from an interface's",
+			Usage: "connect to far ends from this `ADDRESS` of this machine, or from an interface's; to " +
+				"those at ble:// from this adapter, like hci1",
 		},
 		&cli.StringFlag{
 			Name: "tls-ca", Category: tlsCategory, TakesFile: true,
@@ -63,6 +64,13 @@ func nodeFlags(key string) []cli.Flag {
 				"`FILE` (PEM)",
 			DefaultText: "what the system, or SSL_CERT_FILE, does not believe is logged, and goes on: " +
 				"the channel inside does not depend on it",
+		},
+		&cli.StringFlag{
+			Name: "brokers", Category: outCategory, TakesFile: true,
+			Usage: "log in at brokers of nats:// and kafka://, and at a directory, as `FILE` says, whose " +
+				"lines are HOST[:PORT] WHAT VALUE, where WHAT is user, password, token, creds, sasl, tls, " +
+				"ca, cert or key; tried with nats-server 2.9 and, for Kafka, franz-go's kfake",
+			DefaultText: "without a user, over TLS where the broker asks for it",
 		},
 		&cli.StringFlag{
 			Name: "log-format", Category: logCategory,
@@ -85,12 +93,12 @@ const (
 // trustFlags say whom a node trusts, and what it presents to be trusted.
 func trustFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{
+		&listFlag{
 			Name: "allow", Category: whoCategory,
 			Usage: "trust the far end with this `IDENTIFIER`; repeatable; " +
 				"if nobody is named, only this side's own and the friends of sp pair",
 		},
-		&cli.StringSliceFlag{
+		&listFlag{
 			Name: "allow-file", Category: whoCategory, TakesFile: true,
 			Usage: "trust the identities in `FILE`, one a line; repeatable; " +
 				"read again when it changes or on SIGHUP",
@@ -99,25 +107,25 @@ func trustFlags() []cli.Flag {
 			Name: "allow-anyone", Category: whoCategory,
 			Usage: "trust whoever is at the far end",
 		},
-		&cli.StringSliceFlag{
+		&listFlag{
 			Name: "authority", Category: whoCategory,
 			Usage: "trust whoever presents a credential that this `IDENTIFIER` has issued, as what " +
 				"it says; repeatable",
 		},
-		&cli.StringSliceFlag{
+		&listFlag{
 			Name: "require", Category: whoCategory,
 			Usage: "the credential of an inlet or an outlet must have this attribute, `KEY=VALUE`; " +
 				"repeatable: all of them",
 		},
-		&cli.StringSliceFlag{
+		&listFlag{
 			Name: "deny", Category: whoCategory,
 			Usage: "do not trust this `IDENTIFIER`, whatever else is said; repeatable",
 		},
-		&cli.StringSliceFlag{
+		&listFlag{
 			Name: "deny-file", Category: whoCategory, TakesFile: true,
 			Usage: "do not trust the identities in `FILE`; repeatable; read again like --allow-file",
 		},
-		&cli.StringSliceFlag{
+		&listFlag{
 			Name: "credential", Category: whoCategory, TakesFile: true,
 			Usage: "present the credential in `FILE`; repeatable; " +
 				"read again when it changes or on SIGHUP",
@@ -199,7 +207,7 @@ func certificateFlags() []cli.Flag {
 			Name: "tls-key", Category: tlsCategory, TakesFile: true,
 			Usage: "`FILE` with the key of that certificate (PEM)",
 		},
-		&cli.StringSliceFlag{
+		&listFlag{
 			Name: "acme", Category: tlsCategory,
 			Usage: "get the certificate for `HOST`, and renew it, by ACME, in place of --tls-cert " +
 				"(repeatable): the authority comes to port 443 of HOST, which has to lead to a tls:// or " +
@@ -221,6 +229,14 @@ func certificateFlags() []cli.Flag {
 	}
 }
 
+func directFlag() cli.Flag {
+	return &cli.BoolFlag{
+		Name: "direct", Value: true, Category: outCategory,
+		Usage: "have connections that a relay has joined go directly, past NATs, where that can be: " +
+			"the other end learns this side's address; --direct=false leaves them on the relay",
+	}
+}
+
 // surviveFlags are those of the commands at the two ends of a connection.
 func surviveFlags() []cli.Flag {
 	return []cli.Flag{
@@ -229,6 +245,7 @@ func surviveFlags() []cli.Flag {
 			Usage: "how long a connection whose link is lost waits for another way, at most as long " +
 				"as the other end says; 0 has it end with its link",
 		},
+		directFlag(),
 		&cli.StringFlag{
 			Name: "survive-memory", Category: limitCategory,
 			Usage: "keep no more than this `SIZE` of what far ends have not acknowledged: a " +
@@ -280,12 +297,12 @@ const claimedName = "`NAME` to claim on the relay"
 // relayedFlags are those of a command that can be reached through a relay.
 func relayedFlags(nameUsage string) []cli.Flag {
 	return []cli.Flag{
-		&cli.StringSliceFlag{
+		&listFlag{
 			Name:  "relay",
 			Usage: "be reached through this relay: host:port or a `ROUTE` to it; repeatable",
 		},
 		&cli.StringFlag{Name: "name", Usage: nameUsage},
-		&cli.StringSliceFlag{
+		&listFlag{
 			Name: "relay-identity", Category: whoCategory,
 			Usage: "the relay must have this `IDENTIFIER`; repeatable; without it any will do, or with " +
 				"--authority this side's own, or one that is called a relay",

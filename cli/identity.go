@@ -14,6 +14,7 @@ import (
 
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/shellword"
 )
 
 func identityCommand() *cli.Command {
@@ -38,8 +39,9 @@ func identityCommand() *cli.Command {
 				Action:    action(createIdentity),
 			},
 			{
-				Name:      "show",
-				Usage:     "print the Identifier of the identity in FILE",
+				Name: "show",
+				Usage: "print the Identifier of the identity in FILE, or of the user's own, which is " +
+					"made on first use",
 				ArgsUsage: "[FILE]",
 				Flags:     []cli.Flag{file, full, asJSON},
 				Action:    action(showIdentity),
@@ -51,7 +53,7 @@ func identityCommand() *cli.Command {
 				Description: "Whoever has met the identity with its new key refuses the old one. " +
 					"Nodes that use FILE take up the\n" +
 					"new key by themselves; copies of FILE on other machines have to be replaced.",
-				Flags: []cli.Flag{file, full, asJSON, &cli.StringSliceFlag{
+				Flags: []cli.Flag{file, full, asJSON, &listFlag{
 					Name: "credential", TakesFile: true,
 					Usage: "a `FILE` with a credential that is presented with this identity: the new key " +
 						"has to fit beside all of them; repeatable",
@@ -78,16 +80,6 @@ func identityPath(c *call) (string, error) {
 	return identity.DefaultPath()
 }
 
-// argIdentity loads the identity in the file that a command names, and returns which file that is.
-func argIdentity(c *call) (*identity.Identity, string, error) {
-	path, err := identityPath(c)
-	if err != nil {
-		return nil, "", err
-	}
-	id, err := loadKey(path)
-	return id, path, err
-}
-
 func createIdentity(c *call) error {
 	path, err := identityPath(c)
 	if err != nil {
@@ -109,12 +101,37 @@ func createIdentity(c *call) error {
 	return printIdentity(c.stdout, path, id, c.yes("full"), c.yes("json"))
 }
 
+// showIdentity prints who somebody is. The user's own identity is made if there is none yet, as by
+// every other command that needs it: what is shown is what they will use. A file that is named has
+// to be there, and so has the one that SP_IDENTITY names.
 func showIdentity(c *call) error {
-	id, path, err := argIdentity(c)
+	path, err := identityPath(c)
+	if err != nil {
+		return err
+	}
+	var id *identity.Identity
+	if len(c.args) == 0 && c.text("identity") == "" && identity.IsOwn(path) {
+		var created bool
+		if id, created, err = identity.LoadOrCreate(path); created {
+			say(c.stderr, "sp: hint: there was none yet: it has been made, in %s", path)
+		}
+		hintAtRelay(c, path)
+	} else {
+		id, err = loadKey(path)
+	}
 	if err != nil {
 		return err
 	}
 	return printIdentity(c.stdout, path, id, c.yes("full"), c.yes("json"))
+}
+
+// hintAtRelay says where the key of this user's relays is, if there are any: it is another one.
+func hintAtRelay(c *call, own string) {
+	relay := filepath.Join(filepath.Dir(own), "relay", filepath.Base(own))
+	if _, err := os.Stat(relay); err == nil {
+		say(c.stderr, "sp: hint: this user's relay has a key of its own: sp identity show %s",
+			shellword.Quote(relay))
+	}
 }
 
 func rotateIdentity(c *call) error {
@@ -130,7 +147,7 @@ func rotateIdentity(c *call) error {
 		}
 		credentials = append(credentials, credential.Bytes())
 	}
-	id, err := identity.RotateFileIf(path, rand.Reader, time.Now(), func(id *identity.Identity) error {
+	id, err := identity.RotateFile(path, rand.Reader, time.Now(), func(id *identity.Identity) error {
 		return daemon.CheckProof(id.History(), credentials)
 	})
 	if err != nil {

@@ -38,10 +38,12 @@ func inletCommand() *cli.Command {
 					"line also NAME=WHERE,NAME=WHERE, for outlets of these names where --to leads",
 				DefaultText: loopbackFree,
 			},
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name: "to",
 				Usage: "`ROUTE` to the outlet: host:port, name@relay:port, a chain of these with / " +
-					"between, tls://, wss:// or quic://host:port, the long form, or - to read it from " +
+					"between, tls://, wss:// or quic://host:port, " +
+					"ble://, nats://broker/subject or kafka://broker/topic, " +
+					"where the outlet listens there, the long form, or - to read it from " +
 					"stdin; repeatable, the best first: a connection takes the first that is open; " +
 					"quic:// is for where UDP alone gets through, or much is lost, and takes four " +
 					"times the CPU time of TCP",
@@ -124,11 +126,13 @@ func runInlet(c *call) error {
 		node.Ticket = ticket.String()
 	}
 	options.Stdio = c.stdio
-	ready := whenAllReady(inlets, names, func(text string) { c.sayReady(c.stdout, options, text) })
+	ready := whenAllReady(len(inlets), names, func(text string) {
+		c.sayReady(c.stdout, options, text)
+	})
 	options.Notify = func(e daemon.Event) {
 		switch {
 		case e.Kind == daemon.Ready && e.Portal.Address != "":
-			ready(e.Portal)
+			ready(e)
 		case e.Kind == daemon.Redeemed:
 			options.Logger.Info("the ticket is redeemed, and not needed any more",
 				"next time", nextTime(in, ticket))

@@ -60,7 +60,7 @@ func valueOf(f cli.Flag) string {
 		return "number"
 	case *cli.DurationFlag:
 		return "time"
-	case *cli.StringSliceFlag:
+	case *listFlag:
 		return "list"
 	}
 	return "text"
@@ -95,7 +95,7 @@ func usageOf(f cli.Flag) string {
 	usage := f.(cli.DocGenerationFlag).GetUsage()
 	if value, means := defaultOf(f); means && value != false {
 		usage += fmt.Sprintf(" (%v)", value)
-	} else if text := defaultText(f); text != "" {
+	} else if text := defaultText(f); text != "" && text != loopbackFree { // which a file has to say
 		usage += " (" + text + ")"
 	}
 	return usage

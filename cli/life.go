@@ -75,7 +75,10 @@ func (f *lifeFiles) paths() (all []string) {
 // has left there who was killed is removed.
 func (f *lifeFiles) begin() error {
 	if f.ready != "" {
-		err := os.Remove(f.ready)
+		err := atomicfile.CheckReplaceable(f.ready)
+		if err == nil {
+			err = os.Remove(f.ready)
+		}
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
 			err = atomicfile.Try(f.ready)
 		}
@@ -126,10 +129,13 @@ func (f *lifeFiles) end() {
 	}
 }
 
-// sayReady says that a role is ready, with a line of results to w, and in its file.
+// sayReady says that a role is ready, with its lines of results to w, and in its file.
 func (c *call) sayReady(w io.Writer, o daemon.Options, line string) {
 	if err := c.life.sayReady(line); err != nil {
 		o.Logger.Error("the ready file cannot be written", "file", c.life.ready, "error", err)
 	}
 	say(w, "%s", line)
+	if c.process.inBackground {
+		say(w, "") // there are no more: see runInBackground
+	}
 }

@@ -2,10 +2,14 @@ package cli
 
 import (
 	"bytes"
+	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/secureportal/sp/internal/atomicfile"
 )
 
 // A process takes its own files along, and not those of one that has taken its place.
@@ -60,5 +64,29 @@ func TestLifeFilesGoLast(t *testing.T) {
 	}
 	if _, err := os.Stat(log.path); err == nil {
 		t.Error("the file is still there")
+	}
+}
+
+// TestLifeFilesAreFiles has what is no file stay what it is: whoever names a pipe or a device,
+// which root could replace, is told.
+func TestLifeFilesAreFiles(t *testing.T) {
+	folder := t.TempDir()
+	socket := filepath.Join(folder, "socket")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, f := range []*lifeFiles{
+		{pid: folder}, {ready: folder}, {pid: socket}, {ready: socket},
+	} {
+		if err := f.begin(); !errors.Is(err, atomicfile.ErrNotRegular) {
+			t.Errorf("%+v: %v", f, err)
+		}
+	}
+	for _, path := range []string{folder, socket} {
+		if info, err := os.Stat(path); err != nil || info.Mode().IsRegular() {
+			t.Errorf("%s: %v, %v", path, info, err)
+		}
 	}
 }

@@ -31,70 +31,76 @@ func outletCommand() *cli.Command {
 		Description: "When it can be reached, the outlet prints the inlet's command that reaches it, " +
 			"and nothing else;\none for each target that has a name. WHO is an Identifier, or KEY=VALUE, " +
 			"an attribute of a\ncredential, or several of these with \"and\" between.",
-		Flags: slices.Concat([]cli.Flag{
-			&cli.StringSliceFlag{
-				Name: "listen",
-				Usage: "`WHERE` inlets, relays and bridges connect: [host]:port, unix:PATH, " +
-					"tls://[host]:port, wss://[host]:port/path, ws:// behind a proxy, or " +
-					"quic://[host]:port, which is UDP; fd:N or systemd:NAME, handed over; " +
-					"no host is every interface; repeatable",
-			},
-			&cli.StringSliceFlag{
-				Name: "target",
-				Usage: "the `SERVICE`: host:port, unix:PATH, tls://host:port, which is verified, " +
-					"udp://host:port, which is sent datagrams, - for stdin and stdout, or bench: for one " +
-					"that sp bench measures; no host is loopback; or several, none of datagrams, " +
-					"each NAME=SERVICE, which are asked for by these names, or by NAME.name if the outlet " +
-					"has a --name; repeatable",
-			},
-			&cli.StringSliceFlag{
-				Name: "sni",
-				Usage: "where connections of TLS go by the server name that the client wants, " +
-					"`NAME=SERVICE`; nothing is decrypted; those of other names go to --target, or end; " +
-					"repeatable",
-			},
-			&cli.BoolFlag{
-				Name: "socks5",
-				Usage: "connect where clients of an inlet with --socks5 want to, as far as --allow-target " +
-					"says",
-			},
-			&cli.StringSliceFlag{
-				Name: "allow-target", Category: whoCategory,
-				Usage: "what may be reached, and by whom, `WHAT` or 'WHAT if WHO': with --socks5 " +
-					"host:port, host:first-last, or CIDR:port(s), as --next of a bridge has it; else the " +
-					"name of a --target or --sni, or * for that without; repeatable; without it, whoever " +
-					"is trusted reaches all, and with --socks5 nothing",
-			},
-			&cli.StringFlag{
-				Name: "target-ca", TakesFile: true, Category: whoCategory,
-				Usage:       "verify a target of tls:// by the certificates in `FILE`, in PEM",
-				DefaultText: "the system's",
-			},
-			onceFlag(),
-			idleFlag(),
-			&cli.StringFlag{
-				Name: "check",
-				Usage: "find out whether the service is well, and refuse connections while it is not: " +
-					"`HOW` is tcp, or http://HOST:PORT/PATH, without a host on the target",
-			},
-			&cli.DurationFlag{
-				Name: "check-interval", Value: config.DefaultCheckInterval, Category: timeCategory,
-				Usage: "time between two checks; two in a row that fail, or do not, decide",
-			},
-			&cli.BoolFlag{
-				Name: "share",
-				Usage: "have the name on the relays together with other outlets of this identity that " +
-					"say so too: connections are spread over them",
-			},
-			&cli.StringFlag{
-				Name: "proxy-protocol",
-				Usage: "tell the service who is calling, with a header of the PROXY protocol: " +
-					"`VERSION` v2",
-			},
-		}, relayedFlags(
+		Flags: slices.Concat(outletFlags(), relayedFlags(
 			"`NAME` that inlets ask for: where the outlet listens, and claimed on the relays",
 		), lifeFlags(), surviveFlags(), certificateFlags(), portalFlags(ownKeyText)),
 		Action: action(runOutlet, "target"),
+	}
+}
+
+// outletFlags are those that no other role has, or not like this.
+func outletFlags() []cli.Flag {
+	return []cli.Flag{
+		&listFlag{
+			Name: "listen",
+			Usage: "`WHERE` inlets, relays and bridges connect: [host]:port, unix:PATH, " +
+				"tls://[host]:port, wss://[host]:port/path, ws:// behind a proxy, or " +
+				"quic://[host]:port, which is UDP, or ble://:PSM; nats://broker/subject or " +
+				"kafka://broker/topic, a queue; fd:N or systemd:NAME, handed over; " +
+				"no host is every interface; repeatable",
+		},
+		&listFlag{
+			Name: "target",
+			Usage: "the `SERVICE`: host:port, unix:PATH, tls://host:port, which is verified, " +
+				"udp://host:port, which is sent datagrams, - for stdin and stdout, or bench: for one " +
+				"that sp bench measures; no host is loopback; or several, none of datagrams, " +
+				"each NAME=SERVICE, which are asked for by these names, or by NAME.name if the outlet " +
+				"has a --name; repeatable",
+		},
+		&listFlag{
+			Name: "sni",
+			Usage: "where connections of TLS go by the server name that the client wants, " +
+				"`NAME=SERVICE`; nothing is decrypted; those of other names go to --target, or end; " +
+				"repeatable",
+		},
+		&cli.BoolFlag{
+			Name: "socks5",
+			Usage: "connect where clients of an inlet with --socks5 want to, as far as --allow-target " +
+				"says",
+		},
+		&listFlag{
+			Name: "allow-target", Category: whoCategory,
+			Usage: "what may be reached, and by whom, `WHAT` or 'WHAT if WHO': with --socks5 " +
+				"host:port, host:first-last, or CIDR:port(s), as --next of a bridge has it; else the " +
+				"name of a --target or --sni, or * for that without; repeatable; without it, whoever " +
+				"is trusted reaches all, and with --socks5 nothing",
+		},
+		&cli.StringFlag{
+			Name: "target-ca", TakesFile: true, Category: whoCategory,
+			Usage:       "verify a target of tls:// by the certificates in `FILE`, in PEM",
+			DefaultText: "the system's",
+		},
+		onceFlag(),
+		idleFlag(),
+		&cli.StringFlag{
+			Name: "check",
+			Usage: "find out whether the service is well, and refuse connections while it is not: " +
+				"`HOW` is tcp, or http://HOST:PORT/PATH, without a host on the target",
+		},
+		&cli.DurationFlag{
+			Name: "check-interval", Value: config.DefaultCheckInterval, Category: timeCategory,
+			Usage: "time between two checks; two in a row that fail, or do not, decide",
+		},
+		&cli.BoolFlag{
+			Name: "share",
+			Usage: "have the name on the relays together with other outlets of this identity that " +
+				"say so too: connections are spread over them",
+		},
+		&cli.StringFlag{
+			Name: "proxy-protocol",
+			Usage: "tell the service who is calling, with a header of the PROXY protocol: " +
+				"`VERSION` v2",
+		},
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
@@ -279,9 +280,25 @@ func (p *pairing) accept() error {
 	in := config.Inlet{Listen: config.Stdio, To: []string{ticket.Route()}, NoWait: true}
 	all := config.Config{Node: p.node, Inlets: []config.Inlet{in}}
 	if err := p.run(all, nil); err != nil {
-		return err
+		return nobodyWaits(err)
 	}
 	return p.keepPaired()
+}
+
+// nobodyWaits says what it means that whoever has made a code is not where it leads to. Its command
+// ends when the code has been used, or its time is over.
+func nobodyWaits(err error) error {
+	var status *route.StatusError
+	meeting := route.ForwardPrefix + strings.TrimSuffix(pairPrefix, "-")
+	gone := errors.As(err, &status) && strings.HasPrefix(status.Missing(), meeting)
+	if dial := (*route.DialError)(nil); errors.As(err, &dial) {
+		gone = errors.Is(err, syscall.ECONNREFUSED)
+	}
+	if !gone {
+		return err
+	}
+	return withHint(fmt.Errorf("nobody waits with that code: it has been used, or is too old, or the "+
+		"command that printed it has ended (%w)", err), "have sp pair print another one there")
 }
 
 // readCode reads the code from what a user has given: the code, or a file or stdin with the line
@@ -424,7 +441,11 @@ func (p *pairing) keepPaired() error {
 	if path, err := filepath.Abs(list); err == nil {
 		list = path
 	}
-	say(p.call.stderr, "sp: hint: %s has it: whoever is taken out of there is not trusted any more",
-		list)
+	paired := "each side trusts the other from now on"
+	if p.call.yes("one-way") {
+		paired = "this side trusts it from now on"
+	}
+	say(p.call.stderr,
+		"sp: hint: %s; %s has it: whoever is taken out of there is not trusted any more", paired, list)
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/keyfile"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // check makes the configuration of a portal, and takes note of all that is wrong with it: what is
@@ -123,9 +124,13 @@ func (r *fileReader) configOf(
 		if !ok {
 			continue
 		}
-		text, _ := r.values(k, f) // it has been looked at
+		values, _ := r.values(k, f) // it has been looked at
 		given[name] = 1
-		if err := set.Set(name, text); err != nil {
+		if all, ok := set.Lookup(name).Value.(*list); ok {
+			all.values = values
+			continue
+		}
+		if err := set.Set(name, strings.Join(values, "")); err != nil { // it is one
 			return c, &keyError{key: name, err: err}
 		}
 	}
@@ -145,50 +150,50 @@ func (r *fileReader) configOf(
 	return c, checkSockets(c)
 }
 
-// values returns a key's value as its flag takes it, or what is wrong with it.
-func (r *fileReader) values(k keyfile.Key, f cli.Flag) (text, fault string) {
+// values returns a key's value as its flag takes it, one but for a list, or what is wrong with it.
+func (r *fileReader) values(k keyfile.Key, f cli.Flag) (values []string, fault string) {
 	switch f := f.(type) {
 	case *cli.BoolFlag:
 		if yes, ok := k.Value.(bool); ok {
-			return strconv.FormatBool(yes), ""
+			return []string{strconv.FormatBool(yes)}, ""
 		}
-		return "", "is neither true nor false"
+		return nil, "is neither true nor false"
 	case *cli.IntFlag:
 		if n, ok := k.Value.(int64); ok {
-			return strconv.FormatInt(n, 10), ""
+			return []string{strconv.FormatInt(n, 10)}, ""
 		}
-		return "", "is not a whole number, without quotes"
+		return nil, "is not a whole number, without quotes"
 	case *cli.DurationFlag:
 		text, ok := k.Value.(string)
 		if _, err := time.ParseDuration(text); ok && err == nil {
-			return text, ""
+			return []string{text}, ""
 		}
-		return "", `is not a time like "500ms", "30s" or "5m", in quotes`
-	case *cli.StringSliceFlag:
+		return nil, `is not a time like "500ms", "30s" or "5m", in quotes`
+	case *listFlag:
 		list := listOf(k)
 		if list == nil && k.Value != nil && !isEmptyList(k.Value) {
-			return "", `is not a list like ["one", "two"]`
+			return nil, `is not a list like ["one", "two"]`
 		}
-		all := make([]string, 0, len(list))
 		for _, text := range list {
 			text, fault := r.value(k.Name, text, f.TakesFile)
 			if fault != "" {
-				return "", fault
+				return nil, fault
 			}
-			all = append(all, text)
+			values = append(values, text)
 		}
-		return cli.NewStringSlice(all...).Serialize(), ""
+		return values, ""
 	case *cli.StringFlag:
 		list := listOf(k)
 		switch {
 		case len(list) > 1:
-			return "", "takes one value"
+			return nil, "takes one value"
 		case len(list) == 0:
-			return "", `is not a text in quotes`
+			return nil, `is not a text in quotes`
 		}
-		return r.value(k.Name, list[0], f.TakesFile || k.Name == "ticket")
+		text, fault := r.value(k.Name, list[0], f.TakesFile || k.Name == "ticket")
+		return []string{text}, fault
 	}
-	return "", "cannot stand in a file"
+	return nil, "cannot stand in a file"
 }
 
 func isEmptyList(value any) bool {
@@ -204,18 +209,26 @@ func (r *fileReader) value(name, text string, isFile bool) (value, fault string)
 	case name == "ticket" && strings.HasPrefix(text, "sp-ticket-"):
 		return "", "is the ticket itself, a secret: put it into a file that only you can read, and " +
 			"name that"
+	case name == "proxy" && hasPassword(text):
+		return "", "has a password in it, a secret: put that into a file that only you can read, and " +
+			"name it as proxy-password-file"
 	case text == fromStdin, name == "to" && strings.HasPrefix(text, fromStdin):
 		return "", "is -, and a file of portals has no stdin and stdout"
 	case isFile && text != "":
 		return r.absolute(text), ""
 	}
 	switch name {
-	case "listen":
+	case "metrics":
 		return r.absoluteSocket(text), ""
-	case "target", "sni":
+	case "listen", "target", "sni":
 		return config.EachTarget(text, r.absoluteSocket), ""
 	}
 	return text, ""
+}
+
+func hasPassword(proxy string) bool {
+	p, err := transport.ParseProxy(proxy)
+	return err == nil && p.HasPassword()
 }
 
 // absoluteSocket returns an address, of which the path is absolute if it has one.

@@ -197,7 +197,7 @@ type fileReader struct {
 func readPortals(path, text string, files bool) (*portalFile, error) {
 	parsed, faults := keyfile.Parse(text)
 	r := &fileReader{
-		path: path, folder: filepath.Dir(path), text: parsed, app: cli.NewApp(),
+		path: path, folder: filepath.Dir(path), text: parsed, app: new(cli.App),
 		told: make(map[keyfile.Fault]bool),
 	}
 	for _, f := range faults {
@@ -216,10 +216,10 @@ func readPortals(path, text string, files bool) (*portalFile, error) {
 			strings.Join(roleKinds(), ".NAME], [")), nil)
 	}
 	if len(r.faults) == 0 {
-		r.checkTogether(f.portals)
+		r.checkTogether(f)
 	}
 	if files {
-		r.checkFiles(f.portals)
+		r.checkFiles(f)
 	}
 	if len(r.faults) > 0 {
 		return nil, r.error()
@@ -304,25 +304,50 @@ func (r *fileReader) topKeys() map[string]keyfile.Key {
 		case f != nil:
 			r.take(all, k, f, "")
 		case roleOf(k.Name) != nil:
-			r.fault(keyfile.Faultf(k.Line(), "a %s stands in a table of its own: [%s.NAME]",
+			r.fault(keyfile.Faultf(k.Line(), "%s stands in a table of its own: [%s.NAME]",
 				k.Name, k.Name), nil)
 		default:
 			r.fault(r.unknownAtTop(k, flags), nil)
 		}
 	}
-	for _, name := range []string{"log-format", "log-level"} {
-		text := func(key, otherwise string) string {
-			if list := listOf(all[key]); key == name && len(list) == 1 {
-				return list[0]
-			}
-			return otherwise
-		}
-		_, err := newLogger(text("log-format", "text"), text("log-level", "info"), io.Discard)
+	r.checkProcess(&portalFile{path: r.path, keys: all})
+	return all
+}
+
+// checkProcess looks at the keys of the whole process, each on its own, but for those that are
+// checked with each portal.
+func (r *fileReader) checkProcess(f *portalFile) {
+	fault := func(name string, err error) {
 		if err != nil {
-			r.fault(keyfile.Faultf(all[name].Line(), "%s", asKeys(err)), err)
+			line := 1 // it is a key that is missing, if it has no line
+			if k, ok := f.keys[name]; ok {
+				line = k.Line()
+			}
+			r.fault(keyfile.Faultf(line, "%s", asKeys(err)), err)
 		}
 	}
-	return all
+	_, err := newLogger(f.processText("log-format", "text"), "info", io.Discard)
+	fault("log-format", err)
+	_, err = newLogger("text", f.processText("log-level", "info"), io.Discard)
+	fault("log-level", err)
+	_, err = parseLogPolicy(f.processText("log-connections", ""))
+	fault("log-connections", err)
+	if err = f.metrics().Validate(); err != nil {
+		fault(keyOfError(err), err)
+	}
+}
+
+// metrics is what the file says of metrics.
+func (f *portalFile) metrics() config.Metrics {
+	r := &fileReader{folder: filepath.Dir(f.path)}
+	m := config.Metrics{
+		Listen: r.absoluteSocket(f.processText("metrics", "")),
+		Pprof:  f.keys["metrics-pprof"].Value == true,
+	}
+	if token := f.processText("metrics-token-file", ""); token != "" {
+		m.TokenFile = r.absolute(token)
+	}
+	return m
 }
 
 func (r *fileReader) unknownAtTop(k keyfile.Key, flags map[string]cli.Flag) keyfile.Fault {

@@ -48,6 +48,7 @@ func samples(t *testing.T) map[string]string {
 		"set": "['s:1']\nrelay-identity = '" + who + "'", "survive": "'90s'",
 		"advertise": "['h:1']\nset = 's:1'\nrelay-identity = '" + who + "'",
 		"weight":    "3\nset = 's:1'\nrelay-identity = '" + who + "'",
+		"directory": "['nats://h:1']\nadvertise = 'h:1'",
 		"mux":       "true\nrelay = 'r:1'",
 		"replace":   "true\nrelay = 'r:1'",
 		"share":     "true\nrelay = 'r:1'",
@@ -81,14 +82,14 @@ func sampleOf(f cli.Flag, some map[string]string) string {
 	if value, ok := some[f.Names()[0]]; ok {
 		return value
 	}
-	switch f.(type) {
+	switch f := f.(type) {
 	case *cli.BoolFlag:
-		return "true"
+		return fmt.Sprint(!f.Value)
 	case *cli.IntFlag:
 		return "7"
 	case *cli.DurationFlag:
 		return "'7s'"
-	case *cli.StringSliceFlag:
+	case *listFlag:
 		return "['x']"
 	}
 	return "'x'"
@@ -207,9 +208,33 @@ func TestFileFaults(t *testing.T) {
 			"process: it stands at the top"},
 		{"log-level='loud'\n[relay.a]\nlisten=':1'\n", `1: log-level "loud" is not debug, info, ` +
 			"warn or error"},
+		{
+			"log-connections='some'\nmetrics='0.0.0.0:1'\n[relay.a]\nlisten=':1'\n",
+			"1: log-connections \"some\" is not all, failed or none\n" +
+				"1: metrics \"0.0.0.0:1\" is not this machine alone: metrics-token-file must say who may ask",
+		},
+		{
+			"proxy='socks5://u:pw@h:1'\n[inlet.a]\nlisten=':1'\nto='h:1'\nproxy='u:pw@h'\n",
+			"1: proxy has a password in it, a secret: put that into a file that only you can read, and " +
+				"name it as proxy-password-file\n" +
+				"5: inlet a: proxy has a password in it, a secret: put that into a file that only you can " +
+				"read, and name it as proxy-password-file",
+		},
+		{"metrics-pprof=true\n[relay.a]\nlisten=':1'\n", "1: metrics is missing: where to tell them?"},
+		{
+			"metrics=':9'\n[relay.a]\nlisten=[':1', '[::]:9']\n[inlet.b]\nlisten='localhost:1'\nto='h:1'\n" +
+				"[inlet.c]\nlisten='udp://:1'\nto='h:1'\n" +
+				"[outlet.d]\nlisten='quic://127.0.0.1:1'\ntarget=':1'\n",
+			"3: relay a: it listens at [::]:9, and metrics at localhost:9: that is the same port of the " +
+				"same address\n" +
+				"5: inlet b: it listens at localhost:1, and relay a at :1: that is the same port of the " +
+				"same address\n" +
+				"11: outlet d: it listens at quic://127.0.0.1:1, and inlet c at udp://localhost:1: that is " +
+				"the same port of the same address",
+		},
 		{"[client.a]\n", "1: there is no [client.NAME]: is [inlet.NAME] meant?"},
 		{"[outlets.a]\n", "1: there is no [outlets.NAME]: is [outlet.NAME] meant?"},
-		{"[[relay]]\nlisten=':1'\n", "1: a relay stands in a table of its own: [relay.NAME]"},
+		{"[[relay]]\nlisten=':1'\n", "1: relay stands in a table of its own: [relay.NAME]"},
 		{
 			"[relay.a]\nlisten=1\ndrain=3\nmux='yes'\nmax-names='7'\nrelay=[1]\n",
 			"2: relay a: listen is not a list like [\"one\", \"two\"]\n" +
@@ -270,6 +295,40 @@ func TestFileFaults(t *testing.T) {
 	}
 }
 
+// TestNamedFiles has the files that are named be looked at, each at its line, and only where that
+// is asked for.
+func TestNamedFiles(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "sp.toml")
+	text := "metrics = ':9'\nmetrics-token-file = 'none'\ntls-ca = 'sp.toml'\n" +
+		"[relay.a]\nlisten = 'wss://:1'\ntls-cert = 'none'\ntls-key = 'none'\nallow-anyone = true\n" +
+		"[outlet.b]\nrelay = 'h:1'\ntarget = 'tls://h:1'\ntarget-ca = 'none'\n" +
+		"brokers = 'none'\nproxy = 'http://u@h:1'\nproxy-password-file = 'none'\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := readPortals(path, text, false); err != nil {
+		t.Error(err)
+	}
+	_, err := readPortals(path, text, true)
+	if err == nil {
+		t.Fatal("all files are there")
+	}
+	want := []string{
+		"2: metrics-token-file: ", "3: tls-ca: ", "6: relay a: tls-cert: ",
+		"12: outlet b: target-ca: ", "13: outlet b: brokers: ", "15: outlet b: proxy-password-file: ",
+	}
+	got := strings.Split(err.Error(), "\n")
+	for i, line := range got {
+		if i >= len(want) || !strings.HasPrefix(line, path+":"+want[i]) {
+			t.Errorf("got %q", line)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("got %d faults, want %d", len(got), len(want))
+	}
+}
+
 // TestTicketIsFile reads the ticket that a file has, and never one that stands in the file itself.
 func TestTicketIsFile(t *testing.T) {
 	home := t.TempDir()
@@ -316,6 +375,7 @@ func everything(t *testing.T) string {
 	}
 	some["target"] = "'tls://h:1'" // which target-ca takes
 	some["log-format"], some["log-level"] = "'json'", "'warn'"
+	some["log-connections"], some["metrics"] = "'all'", "'127.0.0.1:9464'"
 	top, tables := make(map[string]string), ""
 	for i, role := range portalRoles {
 		tables += "[" + role.kind + ".a]\n"
@@ -325,6 +385,7 @@ func everything(t *testing.T) string {
 			switch {
 			case notKeys[name] != "", name == "ticket":
 			case strings.HasPrefix(name, "acme"): // does not stand beside tls-cert
+			case strings.HasPrefix(name, "directory"): // does not stand beside private
 			case role.kind == "outlet" && slices.Contains(ofOtherOutlets, name):
 			case slices.Contains(processKeys, name):
 				top[name] = line
@@ -346,6 +407,8 @@ func TestPrintedFile(t *testing.T) {
 			"allow-file = []\ncredential = \"a\\\"b\\u00e9\"\n",
 		"[relay.a]\nlisten = ['tls://:443']\nacme = ['h.example']\nacme-email = 'a@b.example'\n" +
 			"acme-server = 'https://ca.example/'\nacme-folder = '/f'\n",
+		"[relay.a]\nlisten = ':1'\nadvertise = 'h:1'\ndirectory = ['nats://h', 'nats://i:9']\n" +
+			"brokers = 'f'\n",
 		"[outlet.a]\nlisten = ':1'\nsocks5 = true\nallow-target = ['h:1', '10.0.0.0/8:1-2 if a=b']\n" +
 			"[outlet.b]\nlisten = ':2'\nsni = ['a.b=unix:x', 'c=:2']\ntarget = ':3'\n" +
 			"allow-target = ['*', 'a.b if x=y', 'c if x=y and z=']\n" +

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/keyfile"
@@ -56,32 +57,62 @@ func hasRole(c config.Config, kind string) bool {
 
 // checkTogether looks for what only several portals can get wrong: that they listen at the same
 // address, or claim the same name on the same relay.
-func (r *fileReader) checkTogether(portals []filePortal) {
+func (r *fileReader) checkTogether(f *portalFile) {
+	r.checkListening(f)
 	taken := make(map[string]string) // what is claimed, to who claims it
-	claim := func(p *filePortal, key, what string) {
-		if other, ok := taken[what]; ok {
-			line := p.table.Line()
-			if k, given := p.keys[key]; given && k.Line() > 0 {
-				line = k.Line()
-			}
-			r.fault(keyfile.Faultf(line, "%s: %s, which %s does already", p.fullName(), what, other), nil)
-			return
-		}
-		taken[what] = p.fullName()
-	}
-	for i := range portals {
-		p := &portals[i]
-		for _, at := range p.config.ListensAt() {
-			if !transport.IsFreePort(at) {
-				claim(p, "listen", "it listens at "+transport.Format(at))
-			}
-		}
+	for i := range f.portals {
+		p := &f.portals[i]
 		if p.role.entrance == nil {
 			continue
 		}
 		e := p.role.entrance(&p.config)
 		for _, relay := range e.Relays {
-			claim(p, "name", fmt.Sprintf("it claims the name %s on the relay %s", e.Name, relay))
+			what := fmt.Sprintf("it claims the name %s on the relay %s", e.Name, relay)
+			if other, ok := taken[what]; ok {
+				r.fault(keyfile.Faultf(p.lineOf("name"), "%s: %s, which %s does already", p.fullName(),
+					what, other), nil)
+				continue
+			}
+			taken[what] = p.fullName()
+		}
+	}
+}
+
+// lineOf is the line of a key of a portal, or of its table where the key is not there.
+func (p *filePortal) lineOf(key string) int {
+	if k, given := p.keys[key]; given && k.Line() > 0 {
+		return k.Line()
+	}
+	return p.table.Line()
+}
+
+// checkListening looks for portals that listen at the same address, or at one that includes
+// another's.
+func (r *fileReader) checkListening(f *portalFile) {
+	type place struct {
+		at transport.Address
+		of string
+	}
+	var taken []place
+	metrics := f.metrics()
+	if at, err := metrics.Address(); err == nil && metrics.Listen != "" {
+		taken = append(taken, place{at, "metrics"})
+	}
+	for i := range f.portals {
+		p := &f.portals[i]
+		for _, at := range p.config.ListensAt() {
+			n := slices.IndexFunc(taken, func(t place) bool { return transport.Overlap(t.at, at) })
+			if n < 0 {
+				taken = append(taken, place{at, p.fullName()})
+				continue
+			}
+			what := "which " + taken[n].of + " does already"
+			if taken[n].at != at {
+				what = fmt.Sprintf("and %s at %s: that is the same port of the same address", taken[n].of,
+					transport.Format(taken[n].at))
+			}
+			r.fault(keyfile.Faultf(p.lineOf("listen"), "%s: it listens at %s, %s", p.fullName(),
+				transport.Format(at), what), nil)
 		}
 	}
 }

@@ -17,11 +17,12 @@ func relayCommand() *cli.Command {
 			"this user has or gets on\nthis machine. The relay has a key of its own, unless --identity " +
 			"says that it has theirs. When it\nlistens, it prints its address, and nothing else.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name: "listen",
 				Usage: "`WHERE` inlets and outlets connect: [host]:port, unix:PATH, tls://[host]:port, " +
 					"wss://[host]:port/path, ws:// behind a proxy, or " +
-					"quic://[host]:port, which is UDP; fd:N or systemd:NAME, handed over; " +
+					"quic://[host]:port, which is UDP, or ble://:PSM; nats://broker/subject or " +
+					"kafka://broker/topic, a queue; fd:N or systemd:NAME, handed over; " +
 					"no host is every interface; repeatable",
 				DefaultText: relayAnywhere,
 			},
@@ -33,16 +34,22 @@ func relayCommand() *cli.Command {
 			limitFlag("max-names", config.DefaultMaxNames, "names at once that outlets claim"),
 			limitFlag("max-names-per-identity", config.DefaultMaxNamesPerOwner,
 				"names at once of one identity"),
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name: "set", Category: setCategory,
 				Usage: "be one of a set of relays, some of which are at `HOST[:PORT]`, a name that may " +
 					"stand for several; repeatable. Without a port, SRV records of _sp._tcp.HOST say it. " +
 					"--relay-identity, or --authority, says who they are",
 			},
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name: "advertise", Category: setCategory,
 				Usage: "be for others at `HOST:PORT`; repeatable; without it, where it answers itself, " +
 					"of --set",
+			},
+			&listFlag{
+				Name: "directory", Category: setCategory,
+				Usage: "find names that are held on relays of other sets, and be found, by the servers of " +
+					"NATS at `nats://HOST[:PORT]`, of which one is used; repeatable; --brokers says how to " +
+					"log in. No connection goes over them",
 			},
 			&cli.IntFlag{
 				Name: "weight", Category: setCategory, Value: 1,
@@ -65,7 +72,8 @@ func relayOf(c *call) config.Relay {
 	return config.Relay{
 		Entrance: e, Private: c.yes("private"),
 		Names: c.number("max-names"), NamesPerIdentity: c.number("max-names-per-identity"),
-		Set: c.list("set"), Advertise: c.list("advertise"), Weight: c.number("weight"),
+		Directory: c.list("directory"),
+		Set:       c.list("set"), Advertise: c.list("advertise"), Weight: c.number("weight"),
 	}
 }
 

@@ -23,11 +23,14 @@ const (
 	defaultRunDrain = 5 * time.Second
 )
 
+const runWord = "run"
+
 func runCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "run",
+		Name:  runWord,
 		Usage: "run a command with inlets, or outlets, of its own, which end with it",
 		UsageText: "sp run --to NAME=ROUTE -- COMMAND [ARGUMENT…]\n" +
+			"sp run NAME=ROUTE NAME=ROUTE … -- COMMAND [ARGUMENT…]    (the same, shorter)\n" +
 			"sp run --serve NAME=TARGET --relay HOST:PORT -- COMMAND [ARGUMENT…]",
 		ArgsUsage: "-- COMMAND [ARGUMENT…]",
 		Description: "With --to db=ROUTE, COMMAND finds the inlet, on a free port of 127.0.0.1, in " +
@@ -38,13 +41,13 @@ func runCommand() *cli.Command {
 			"run: 128 and the signal's number if a signal has ended it, 126 and 127\nif it could not be " +
 			"run. If it has not come to that, it is one of sp's.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name: "to",
 				Usage: "an inlet `NAME=ROUTE`, for datagrams with udp:// in front of the route; " +
 					"repeatable, each with a name of its own; with --ticket, " +
 					"NAME alone leads where the ticket says",
 			},
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name: "serve",
 				Usage: "an outlet `NAME=TARGET`, of datagrams if that is udp://[HOST]:PORT, which is asked " +
 					"for by that name; repeatable; it takes --relay or --listen",
@@ -54,7 +57,7 @@ func runCommand() *cli.Command {
 				Name: "timeout", Value: defaultReadyTimeout, Category: timeCategory,
 				Usage: "how long to wait until all can be reached",
 			},
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name: "listen",
 				Usage: "`WHERE` the outlet of --serve listens, as sp outlet does; of several outlets, " +
 					"only with port 0; repeatable",
@@ -220,8 +223,11 @@ func runOutletOf(c *call, s config.Named, only bool) (member, error) {
 		name: s.Name, names: []string{s.Name},
 		config: config.Config{Node: nodeConfig(c), Outlets: []config.Outlet{out}},
 	}
+	if s.Value == config.Stdio {
+		return all, usage("--serve %s=%s: stdin and stdout are the command's", s.Name, s.Value)
+	}
 	if err := all.config.Validate(); err != nil {
-		return all, err
+		return all, ofServe(err, s)
 	}
 	for _, listen := range out.Listens() {
 		if a, err := config.ParseListen(listen); err == nil && !transport.IsFreePort(a) && !only {
@@ -230,6 +236,21 @@ func runOutletOf(c *call, s config.Named, only bool) (member, error) {
 		}
 	}
 	return all, nil
+}
+
+// ofServe returns an error of an outlet's configuration as one of what --serve says, where it is
+// about the target, which no flag has here.
+func ofServe(err error, s config.Named) error {
+	f, ok := asField(err)
+	if !ok || f.Field != "target" {
+		return err
+	}
+	return usage("--serve %s=%s: %s", s.Name, s.Value, f.Describe(func(field string) string {
+		if field == "target" {
+			return "TARGET"
+		}
+		return spellFlag(field)
+	}))
 }
 
 // runInlets is the configuration of the inlets of sp run.

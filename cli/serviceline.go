@@ -32,7 +32,11 @@ func serviceLine(ctx context.Context, words []string, folder string) ([]string, 
 	}
 	if role := roleOf(words[0]); role != nil {
 		all := config.Config{Node: nodeConfig(c)}
-		if err := role.fill(c, &all); err != nil {
+		err := role.fill(c, &all)
+		if err == nil && len(all.Inlets) > 0 {
+			all.Inlets, _, err = severalInlets(all.Inlets[0])
+		}
+		if err != nil {
 			return nil, inCommand(c.flags, err)
 		}
 		if err := all.Validate(); err != nil {
@@ -80,10 +84,10 @@ func setFlags(c *call, folder string) (line []string, err error) {
 				return nil, inCommand(c.flags, usage("%s: a service is in the background", flag))
 			}
 			line = append(line, fmt.Sprintf("%s=%v", flag, c.yes(name)))
-		case *cli.StringFlag, *cli.StringSliceFlag:
+		case *cli.StringFlag, *listFlag:
 			isFile := name == "ticket"
 			values := []string{c.text(name)}
-			if list, ok := f.(*cli.StringSliceFlag); ok {
+			if list, ok := f.(*listFlag); ok {
 				isFile, values = list.TakesFile, c.list(name)
 			} else if one, ok := f.(*cli.StringFlag); ok {
 				isFile = isFile || one.TakesFile

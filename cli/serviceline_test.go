@@ -27,7 +27,15 @@ func TestServiceLine(t *testing.T) {
 			"inlet --listen 127.0.0.1:6000 --to db@relay:4000 --drain 5s --log-file DIR/in.log " +
 				"--identity /keys/id",
 		},
+		{
+			"inlet db=:5432,web=unix:web.sock server:7000",
+			"inlet --listen db=:5432,web=unix:DIR/web.sock --to server:7000 --drain 5s",
+		},
+		{"inlet db=:5432,web=:5432 server:7000", "!it is there twice"},
+		{"inlet db=:5432,web=:5433 nonsense", "!it is the host:port where they are"},
+		{"inlet server:7000", "!where do clients connect"},
 		{"up", "up --config DIR/sp.toml"},
+		{"up sp.toml", "up --config DIR/sp.toml"},
 		{"up --watch --config ./sp.toml", "up --config DIR/sp.toml --watch=true"},
 		{"up --config nothing.toml", "!no such file"},
 		{"", "!what is the service to be"},

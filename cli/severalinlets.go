@@ -7,6 +7,7 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/route"
+	"github.com/secureportal/sp/route/transport"
 )
 
 // One process may be several inlets, of outlets at the end of one way:
@@ -28,7 +29,11 @@ func severalInlets(in config.Inlet) ([]config.Inlet, []string, error) {
 	for _, place := range places {
 		one := in
 		one.Listen, one.To = place.Where, nil
-		if taken[place.Name] || taken[place.Where] {
+		at, err := one.Address()
+		if err != nil {
+			return nil, nil, err
+		}
+		if taken[place.Name] || taken[place.Where] && !transport.IsFreePort(at) {
 			return nil, nil, usage("--listen %s=%s: it is there twice", place.Name, place.Where)
 		}
 		taken[place.Name], taken[place.Where] = true, true
@@ -49,27 +54,20 @@ func severalInlets(in config.Inlet) ([]config.Inlet, []string, error) {
 }
 
 // whenAllReady calls say once, with what is to be printed when all inlets are ready.
-func whenAllReady(
-	inlets []config.Inlet, names []string, say func(text string),
-) func(daemon.PortalStatus) {
+func whenAllReady(inlets int, names []string, say func(text string)) func(daemon.Event) {
 	var mu sync.Mutex
-	lines := make([]string, len(inlets))
-	missing := len(inlets)
-	return func(p daemon.PortalStatus) {
+	lines := make([]string, inlets)
+	missing := inlets
+	return func(e daemon.Event) {
 		mu.Lock()
 		defer mu.Unlock()
-		for i, in := range inlets {
-			if in.Listen != p.Name || lines[i] != "" {
-				continue
-			}
-			lines[i] = strings.Join(p.Everywhere(), " ")
-			if names != nil {
-				lines[i] = names[i] + " " + lines[i]
-			}
-			if missing--; missing == 0 {
-				say(strings.Join(lines, "\n"))
-			}
-			return
+		line := strings.Join(e.Portal.Everywhere(), " ")
+		if names != nil {
+			line = names[e.Number] + " " + line
+		}
+		lines[e.Number] = line
+		if missing--; missing == 0 {
+			say(strings.Join(lines, "\n"))
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 //	sp outlet NAME@RELAY TARGET           --relay RELAY --name NAME --target TARGET
 //	sp relay WHERE                        --listen WHERE
 //	sp bridge WHERE HOP                   --listen WHERE --next HOP
+//	sp up FILE                            --config FILE
 //
 // A flag that is given has no argument.
 
@@ -24,6 +25,7 @@ var roleArguments = map[string][]string{
 	"outlet": {"listen", "target"},
 	"relay":  {"listen"},
 	"bridge": {"listen", "next"},
+	upWord:   {"config"},
 }
 
 // asFlags are the flags that the arguments of a command stand for, in place of these. flags are

@@ -84,6 +84,7 @@ func (v *view) process(w io.Writer, p processStatus) {
 		showPortal(w, portal)
 	}
 	showNodes(w, p.Nodes)
+	showDirectories(w, p.Directories)
 	v.names(w, p.Names)
 	v.peers(w, p.Peers)
 	v.connections(w, p)
@@ -119,6 +120,12 @@ func showPortal(w io.Writer, p daemon.PortalReport) {
 		if path.Taken {
 			state += ", taken"
 		}
+		switch {
+		case path.Direct != "":
+			state += ", direct to " + plain(path.Direct)
+		case path.NotDirect != "":
+			state += ", not direct (" + plain(path.NotDirect) + ")"
+		}
 		if path.Error != "" {
 			state += ": " + plain(path.Error)
 		}
@@ -137,6 +144,17 @@ func showPortal(w io.Writer, p daemon.PortalReport) {
 			fmt.Fprintf(w, "      NOT HELD at %s for %s: %s\n", plain(at.Relay), ago(at.Lost),
 				plain(at.Error))
 		}
+	}
+}
+
+func showDirectories(w io.Writer, all []daemon.DirectoryReport) {
+	for _, d := range all {
+		at := plain(strings.Join(d.Servers, ", "))
+		if !d.Up {
+			fmt.Fprintf(w, "  directory %s: DOWN %s: %s\n", at, ago(d.Since), plain(d.Error))
+			continue
+		}
+		fmt.Fprintf(w, "  directory %s: up %s, names looked up lately: %d\n", at, ago(d.Since), d.Found)
 	}
 }
 
@@ -216,6 +234,8 @@ func (v *view) connections(w io.Writer, p processStatus) {
 			to += " (opening)"
 		case c.Suspended:
 			to += " (SUSPENDED: its link is lost)"
+		case c.Direct:
+			to += " (goes directly)"
 		}
 		fmt.Fprintf(t, "    %d.%d\t%s\t%s\t%s/s\t%s\t%s/s\t%s\t%s\t%s\n",
 			p.PID, c.ID, ago(c.Age), size(float64(c.ToService)), size(c.ToServiceRate),

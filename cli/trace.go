@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"context"
+	"errors"
+
 	"github.com/urfave/cli/v2"
 
 	"github.com/secureportal/sp/route"
@@ -13,7 +16,7 @@ func traceCommand() *cli.Command {
 		UsageText: "sp trace ROUTE",
 		ArgsUsage: "[ROUTE]",
 		Flags: append([]cli.Flag{
-			toFlag(), timeoutFlag("how long to wait for each"),
+			toFlag(), timeoutFlag("how long to wait for each"), directFlag(),
 		}, nodeFlags(ownKeyText)...),
 		Action: action(runTrace),
 	}
@@ -34,6 +37,23 @@ func runTrace(c *call) error {
 			return err
 		}
 		say(c.stdout, "%d %s %s", i+1, hop.Where, milliseconds(d))
+	}
+	return traceDirect(c, node, to)
+}
+
+// traceDirect says whether connections on a route would go without the relay that is on it.
+func traceDirect(c *call, node *route.Node, to route.Route) error {
+	ctx, cancel := context.WithTimeout(c.ctx, c.duration("timeout"))
+	defer cancel()
+	state, err := node.TryDirect(ctx, to)
+	switch {
+	case errors.Is(err, route.ErrNoRelay):
+	case err != nil:
+		return err
+	case state.At.IsValid():
+		say(c.stdout, "direct %s %s", state.At, milliseconds(state.Took))
+	default:
+		say(c.stdout, "not direct: %v", state.Err)
 	}
 	return nil
 }

@@ -15,7 +15,6 @@ import (
 
 	"github.com/urfave/cli/v2"
 
-	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/control"
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/cli/keyfile"
@@ -23,7 +22,6 @@ import (
 	"github.com/secureportal/sp/internal/atomicfile"
 	"github.com/secureportal/sp/internal/confine"
 	"github.com/secureportal/sp/internal/filewatch"
-	"github.com/secureportal/sp/portal"
 )
 
 // defaultFile is the file of portals where none is named.
@@ -33,9 +31,10 @@ const upWord = "up"
 
 func upCommand() *cli.Command {
 	return &cli.Command{
-		Name:      upWord,
-		Usage:     "run the portals of a file: many inlets, outlets, relays and bridges in one process",
-		UsageText: "sp up [--config FILE] [--watch]",
+		Name:  upWord,
+		Usage: "run the portals of a file: many inlets, outlets, relays and bridges in one process",
+		UsageText: "sp up [--config FILE] [--watch]\n" +
+			"sp up FILE                               (the same, shorter)",
 		Description: "Each table of the file is a role, [outlet.db], and its keys are the flags of " +
 			"that role; what stands\nat the top is for all. SIGHUP, or --watch, has the file read again: " +
 			"what is different is changed,\nand what is not goes on, connections included. If " +
@@ -103,7 +102,7 @@ func loadPortals(path string, files bool) (*portalFile, error) {
 	text, _, err := atomicfile.ReadDeciding(path, keyfile.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, withHint(fmt.Errorf("file %s: %w", path, atomicfile.WithoutPath(err)),
-			"name the file with --config; docs/config.md tells what is in it")
+			"name the file behind the command; docs/config.md tells what is in it")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("file %s: %w", path, atomicfile.WithoutPath(err))
@@ -118,17 +117,10 @@ func (u *up) options(c *call, server *control.Server) daemon.Options {
 		Confine: u.running.keys["no-sandbox"].Value != true,
 		Changes: &daemon.Folders{Read: confine.Folders(u.path)},
 	}
-	if policy, ok := portal.ParseLogPolicy(u.running.processText("log-connections", "failed")); ok {
-		o.LogConnections = policy
-	}
+	// It was checked when the file was read.
+	o.LogConnections, _ = parseLogPolicy(u.running.processText("log-connections", ""))
 	o.Version, o.Page = c.flags.App.Version, page.New
-	o.Metrics = config.Metrics{
-		Listen: u.running.processText("metrics", ""),
-		Pprof:  u.running.keys["metrics-pprof"].Value == true,
-	}
-	if token := u.running.processText("metrics-token-file", ""); token != "" {
-		o.Metrics.TokenFile = (&fileReader{folder: filepath.Dir(u.path)}).absolute(token)
-	}
+	o.Metrics = u.running.metrics()
 	if server != nil {
 		o.Changes.Write = []string{filepath.Dir(server.Path())}
 	}
@@ -310,19 +302,29 @@ func (u *up) notify(e daemon.Event) {
 
 // processChange returns why a file cannot take the place of this one in the same process, or nil.
 func (f *portalFile) processChange(next *portalFile) error {
+	flags := topFlags()
 	for _, name := range []string{
 		"log-format", "log-level", "no-sandbox", "metrics", "metrics-token-file", "metrics-pprof",
 		"log-connections",
 	} {
-		was, is := f.keys[name], next.keys[name]
-		if fmt.Sprint(was.Value) != fmt.Sprint(is.Value) {
-			line := max(is.Line(), 1)
+		was, is := f.valueOf(flags[name]), next.valueOf(flags[name])
+		if fmt.Sprint(was) != fmt.Sprint(is) {
+			line := max(next.keys[name].Line(), 1)
 			return withHint(&fileError{next.path, []fileFault{{
 				Fault: keyfile.Faultf(line, "%s is another: that takes a restart", name),
 			}}}, "restart the process")
 		}
 	}
 	return nil
+}
+
+// valueOf is what a key at the top says, or what holds without it.
+func (f *portalFile) valueOf(flag cli.Flag) any {
+	if k, ok := f.keys[flag.Names()[0]]; ok {
+		return k.Value
+	}
+	value, _ := defaultOf(flag)
+	return value
 }
 
 // ticketIssuer is who is trusted in place of an inlet's ticket.

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -84,17 +83,22 @@ type upProcess struct {
 	runs upConfig
 }
 
-func (p upProcess) String() string { return fmt.Sprintf("process %d (%s)", p.PID, p.runs.File) }
+func (p upProcess) String() string {
+	if p.PID == 0 { // it was named by its socket
+		return fmt.Sprintf("the process at %s (%s)", p.Path, p.runs.File)
+	}
+	return fmt.Sprintf("process %d (%s)", p.PID, p.runs.File)
+}
 
 // errNoUp is that there is no process that runs a file of portals.
 var errNoUp = errors.New("no sp up of this user runs here")
 
-// findUp returns the process that wanted names by its number or its socket. If that is empty, it is
-// the one that runs the file at a path, or any if that is empty too.
+// findUp returns the process that wanted names by its number or its socket, whatever it runs. If
+// that is empty, it is the one that runs the file at a path, or any if that is empty too.
 func findUp(ctx context.Context, wanted, path string) (upProcess, error) {
 	ctx, cancel := context.WithTimeout(ctx, controlTimeout)
 	defer cancel()
-	if strings.ContainsRune(wanted, filepath.Separator) {
+	if _, err := strconv.Atoi(wanted); wanted != "" && err != nil {
 		p := upProcess{Process: control.Process{Path: wanted}}
 		err := p.Call(ctx, configCommandName, nil, &p.runs)
 		return p, err
@@ -108,15 +112,18 @@ func findUp(ctx context.Context, wanted, path string) (upProcess, error) {
 		if err := p.Call(ctx, configCommandName, nil, &p.runs); err != nil {
 			continue // it is a role of its own, or about to end
 		}
-		if path == "" || p.runs.File == path {
+		if wanted != "" || path == "" || p.runs.File == path {
 			found = append(found, p)
 		}
 	}
-	switch len(found) {
-	case 0:
-		return upProcess{}, errNoUp
-	case 1:
+	switch {
+	case len(found) == 1:
 		return found[0], nil
+	case len(found) == 0 && wanted != "":
+		return upProcess{}, withHint(fmt.Errorf("process %s is no sp up of this user", wanted),
+			"sp status prints the numbers of those that run")
+	case len(found) == 0:
+		return upProcess{}, errNoUp
 	}
 	var all []string
 	for _, p := range found {

@@ -105,11 +105,6 @@ var (
 		`(?s)^could not parse (".*") as .* from environment variable "SP_[A-Z_]+" for flag ([a-z-]+)`)
 )
 
-// onUsageError is for what the flag parser does not take.
-func onUsageError(c *cli.Context, err error, _ bool) error {
-	return inCommand(c, parserError(c, err))
-}
-
 // parserError says in this program's words what the flag parser says in its own.
 func parserError(c *cli.Context, err error) error {
 	text := err.Error()

@@ -24,7 +24,7 @@ func waitCommand() *cli.Command {
 		Description: "It prints nothing. The exit code is 0 when all have answered, and otherwise says " +
 			"why one has not.",
 		Flags: slices.Concat([]cli.Flag{
-			&cli.StringSliceFlag{
+			&listFlag{
 				Name: "to",
 				Usage: "`ROUTE` to the outlet: host:port, name@relay:port, a chain of these with / " +
 					"between, the long form, or - to read it from stdin; repeatable",

@@ -39,7 +39,8 @@ func current(t *testing.T) string {
 		return now
 	}
 	binary := filepath.Join(t.TempDir(), "sp")
-	out, err := exec.Command("go", "build", "-C", "..", "-o", binary, ".").CombinedOutput()
+	out, err := exec.Command("go", "build", "-C", "..", "-ldflags=-s -w", "-o", binary, ".").
+		CombinedOutput()
 	if err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}

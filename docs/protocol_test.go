@@ -2,7 +2,8 @@
 //
 //   - the worked example is made again, byte for byte, by the packages of this module;
 //   - it is made again by an implementation of the document that shares no code with them, from the
-//     standard library only: the files second_*_test.go;
+//     standard library only: the files second_*_test.go. It has no queues, no Bluetooth, and is no
+//     node of a set or of a directory;
 //   - that second implementation talks to the first one over TCP, as an initiator and as an outlet
 //     behind a relay;
 //   - what it and the command of an earlier build have said to each other, in the stories of
@@ -132,6 +133,7 @@ func byThisModule(e *example) {
 	e.is("identifier", identifier[:])
 	exampleSet(e, identifier)
 	exampleSharers(e)
+	exampleDirect(e)
 
 	hello, flow := exampleHandshake(e, initiator, responder)
 	e.is("hello", hello)
@@ -208,7 +210,9 @@ func exampleHandshake(e *example, initiator, responder *identity.Identity) (hell
 	e.is("payload 2", payload)
 	e.is("hash 2", hash)
 	_, _, proof := parsePayload(payload)
-	_, err = identity.VerifyProof(identity.Responder, hash, proof)
+	claimed, err := identity.ParseProof(identity.Responder, proof)
+	check(e.T, err)
+	_, err = claimed.Verify(hash)
 	check(e.T, err)
 	prove := proving(initiator, identity.Initiator, "forward_to_db", exampleSurvive)
 	m3, err := a.WriteMessage(nil, prove)
@@ -315,6 +319,7 @@ func bySecondImplementation(e *example) {
 	e.is("identifier", identifier[:])
 	exampleMembers(e, identifier)
 	exampleProcesses(e)
+	exampleMeeting(e)
 	e.is("prologue", prologue(exampleSuite, [16]byte{}))
 	i := &initiator{
 		T: e.T, symmetric: newSymmetric(exampleSuite, e.document["prologue"]), self: self,

@@ -129,7 +129,9 @@ func (h *readHandshake) proof(r *reading, payload, hash []byte) {
 	if name != want {
 		r.Errorf("the name is %q, want %q", name, want)
 	}
-	peer, err := identity.VerifyProof(role, hash, proof)
+	claimed, err := identity.ParseProof(role, proof)
+	check(r.T, err)
+	peer, err := claimed.Verify(hash)
 	check(r.T, err)
 	if peer.Identifier() != h.Peer {
 		r.Errorf("message %d is by %s, want %s", h.count, peer.Identifier(), h.Peer)

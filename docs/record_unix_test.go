@@ -205,29 +205,6 @@ func (l *link) wasReset() {
 	}
 }
 
-// says sends bytes in a flow.
-func (f *flow) says(b []byte) {
-	f.Helper()
-	_, err := f.Write(b)
-	check(f.T, err)
-}
-
-// hears reads bytes in a flow.
-func (f *flow) hears(want []byte) {
-	f.Helper()
-	if b := f.takeData(len(want)); !bytes.Equal(b, want) {
-		f.Fatalf("the flow brings %q, want %q", b, want)
-	}
-}
-
-// ends makes sure that the other side ends its direction.
-func (f *flow) ends() {
-	f.Helper()
-	if !f.atEnd() {
-		f.Fatal("the flow does not end well")
-	}
-}
-
 // aborted makes sure that the other side aborts the flow.
 func (f *flow) aborted(reason byte) {
 	f.Helper()

@@ -270,3 +270,37 @@ func (f *flow) reply() string {
 	}
 	return string(b[3:])
 }
+
+// ends makes sure that the other side ends its direction.
+func (f *flow) ends() {
+	f.Helper()
+	if !f.atEnd() {
+		f.Fatal("the flow does not end well")
+	}
+}
+
+// refused makes sure that a flow is answered by a status that is not OK, and ended.
+func (f *flow) refused() {
+	f.Helper()
+	status := f.takeData(3)
+	f.takeData(int(status[2]))
+	if status[0] == 0 {
+		f.Errorf("the flow is not refused")
+	}
+	f.ends()
+}
+
+// says sends bytes in a flow.
+func (f *flow) says(b []byte) {
+	f.Helper()
+	_, err := f.Write(b)
+	check(f.T, err)
+}
+
+// hears reads bytes in a flow.
+func (f *flow) hears(want []byte) {
+	f.Helper()
+	if b := f.takeData(len(want)); !bytes.Equal(b, want) {
+		f.Fatalf("the flow brings %q, want %q", b, want)
+	}
+}

@@ -23,11 +23,15 @@ import (
 // The addresses over TLS and WebSocket are as the document has them.
 func TestURLAddresses(t *testing.T) {
 	for text, want := range map[string]string{
-		"tls://a.example":       "0809" + "01bb" + hex.EncodeToString([]byte("a.example")),
-		"ws://10.0.0.1:81/sp":   "090d" + "0051" + hex.EncodeToString([]byte("10.0.0.1/sp")),
-		"wss://[2001:db8::1]:1": "0a0e" + "0001" + hex.EncodeToString([]byte("2001:db8::1/")),
-		"quic://10.0.0.1:4433":  "0b0a" + "1151" + hex.EncodeToString([]byte("10.0.0.1")),
-		"quic://a.example:443":  "0b0b" + "01bb" + hex.EncodeToString([]byte("a.example")),
+		"tls://a.example":                    "0809" + "01bb" + hex.EncodeToString([]byte("a.example")),
+		"ws://10.0.0.1:81/sp":                "090d" + "0051" + hex.EncodeToString([]byte("10.0.0.1/sp")),
+		"wss://[2001:db8::1]:1":              "0a0e0001" + hex.EncodeToString([]byte("2001:db8::1/")),
+		"quic://10.0.0.1:4433":               "0b0a" + "1151" + hex.EncodeToString([]byte("10.0.0.1")),
+		"ble://00:1a:7d:da:71:13:128":        "0e09" + "0080" + "00" + "001a7dda7113",
+		"ble://C0:1A:7D:DA:71:13:255/random": "0e09" + "00ff" + "01" + "c01a7dda7113",
+		"quic://a.example:443":               "0b0b" + "01bb" + hex.EncodeToString([]byte("a.example")),
+		"nats://a.example/q.1":               "0c00107e" + hex.EncodeToString([]byte("a.example/q.1")),
+		"kafka://[::1]:9/t":                  "0d00" + "0009" + hex.EncodeToString([]byte("::1/t")),
 	} {
 		a, err := transport.Parse(text)
 		if err != nil {
@@ -54,6 +58,16 @@ func TestURLAddresses(t *testing.T) {
 		"0a05" + "0001" + "612f20",                            // a space
 		"0b04" + "0001" + "612f",                              // a path
 		"0b03" + "0000" + "61",                                // port 0
+		"0c03" + "0001" + "61",                                // no subject
+		"0c04" + "0001" + "612f",                              // an empty one
+		"0c06" + "0001" + "612f2e62",                          // a dot in front
+		"0c08" + "0001" + "612f622e2e63",                      // two of them
+		"0c05" + "0001" + "612f2a",                            // all subjects
+		"0d05" + "0000" + "612f62",                            // port 0
+		"0e09" + "0000" + "00" + "001a7dda7113",               // PSM 0
+		"0e09" + "0100" + "00" + "001a7dda7113",               // PSM 256
+		"0e09" + "0080" + "02" + "001a7dda7113",               // no such type
+		"0e08" + "0080" + "00" + "001a7dda71",                 // a byte short
 	} {
 		b, err := hex.DecodeString(bad)
 		if err != nil {
@@ -114,8 +128,17 @@ func TestWebSocketLink(t *testing.T) {
 	for _, part := range []string{data[:cut], data[cut:]} {
 		testkit.Write(t, c, string([]byte{0x82, byte(0x80 | len(part))})+masked(part))
 	}
-	var got []byte
-	for len(got) < 3 {
+	got := carriedByWebSocket(t, in, 3)
+	if want := []byte{0, 1, 0}; !bytes.Equal(got, want) { // OK, hop 1, no reason
+		t.Errorf("the status is %x, want %x", got, want)
+	}
+}
+
+// carriedByWebSocket reads a server's messages until the frames of yamux in them have carried so
+// many bytes of data.
+func carriedByWebSocket(t *testing.T, in *bufio.Reader, size int) (got []byte) {
+	t.Helper()
+	for len(got) < size {
 		head := make([]byte, 2)
 		if _, err := io.ReadFull(in, head); err != nil {
 			t.Fatal(err)
@@ -136,9 +159,7 @@ func TestWebSocketLink(t *testing.T) {
 			b = b[12+size:]
 		}
 	}
-	if want := []byte{0, 1, 0}; !bytes.Equal(got, want) { // OK, hop 1, no reason
-		t.Errorf("the status is %x, want %x", got, want)
-	}
+	return got
 }
 
 // masked is the payload of a client's frame, behind its key.

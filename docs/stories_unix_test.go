@@ -206,17 +206,6 @@ func storyProxy(r *recorder) {
 	f.refused()
 }
 
-// refused makes sure that a flow is answered by a status that is not OK, and ended.
-func (f *flow) refused() {
-	f.Helper()
-	status := f.takeData(3)
-	f.takeData(int(status[2]))
-	if status[0] == 0 {
-		f.Errorf("the flow is not refused")
-	}
-	f.ends()
-}
-
 func storyRefusals(r *recorder) {
 	at := r.target()
 	s, _ := inletOf(r, at)

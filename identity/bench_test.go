@@ -36,7 +36,7 @@ func BenchmarkVerifyProof(b *testing.B) {
 			}
 			b.ReportMetric(float64(len(proof)), "wire-B")
 			for b.Loop() {
-				if _, err := VerifyProof(Initiator, testHash, proof); err != nil {
+				if _, err := verifyProof(Initiator, testHash, proof); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -8,7 +8,7 @@
 // Which function you want:
 //
 //   - to be somebody: [LoadOrCreate], or [New] and [Identity.Save];
-//   - to prove it in a handshake: [Identity.Prove], and [VerifyProof] at the far end;
+//   - to prove it in a handshake: [Identity.Prove], and [ParseProof] at the far end;
 //   - to vouch for somebody: [Identity.Issue], which makes a [Credential];
 //   - to let in somebody whose Identifier is not known yet: [Identity.Ticket].
 //

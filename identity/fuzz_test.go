@@ -70,7 +70,7 @@ func FuzzParseTicket(f *testing.F) {
 func FuzzVerifyProof(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, role := range []Role{Initiator, Responder} {
-			peer, err := VerifyProof(role, testHash, b)
+			peer, err := verifyProof(role, testHash, b)
 			if err != nil {
 				continue
 			}

@@ -65,6 +65,15 @@ func issued(
 	return c
 }
 
+// verifyProof decodes and verifies a proof.
+func verifyProof(role Role, handshakeHash, payload []byte) (*Peer, error) {
+	p, err := ParseProof(role, payload)
+	if err != nil {
+		return nil, err
+	}
+	return p.Verify(handshakeHash)
+}
+
 func writeTemp(t testing.TB, name, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)

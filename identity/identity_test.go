@@ -100,7 +100,7 @@ func TestProof(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			peer, err := VerifyProof(role, testHash, proof)
+			peer, err := verifyProof(role, testHash, proof)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,13 +110,13 @@ func TestProof(t *testing.T) {
 			if len(peer.Credentials) != 2 || !bytes.Equal(peer.Credentials[1].Bytes(), c.Bytes()) {
 				t.Error("the proof shows other credentials")
 			}
-			_, err = VerifyProof(Initiator+Responder-role, testHash, proof)
+			_, err = verifyProof(Initiator+Responder-role, testHash, proof)
 			wantErr(t, err, nil, "not signed")
 			other := bytes.Clone(testHash)
 			other[31] ^= 1
-			_, err = VerifyProof(role, other, proof)
+			_, err = verifyProof(role, other, proof)
 			wantErr(t, err, nil, "not signed")
-			_, err = VerifyProof(role, append(bytes.Clone(testHash), 0), proof)
+			_, err = verifyProof(role, append(bytes.Clone(testHash), 0), proof)
 			wantErr(t, err, nil, "not signed")
 		}
 	}
@@ -131,7 +131,7 @@ func TestProofMangled(t *testing.T) {
 		t.Fatal(err)
 	}
 	mangle(t, proof, func(b []byte) error {
-		_, err := VerifyProof(Initiator, testHash, b)
+		_, err := verifyProof(Initiator, testHash, b)
 		return err
 	})
 }
@@ -149,7 +149,7 @@ func TestProofForged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := VerifyProof(Initiator, testHash, proof); err == nil {
+		if _, err := verifyProof(Initiator, testHash, proof); err == nil {
 			t.Errorf("%s: accepted", name)
 		}
 	}
@@ -162,7 +162,7 @@ func TestProofForged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = VerifyProof(Initiator, testHash, proof)
+	_, err = verifyProof(Initiator, testHash, proof)
 	wantErr(t, err, nil, "history: change 2")
 }
 
@@ -195,7 +195,7 @@ func TestProofLimits(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the longest history beside the longest credential: %v", err)
 	}
-	if _, err := VerifyProof(Responder, testHash, proof); err != nil {
+	if _, err := verifyProof(Responder, testHash, proof); err != nil {
 		t.Error(err)
 	}
 	_, err = long.Prove(Responder, testHash, [][]byte{big.Bytes(), big.Bytes()}, nil)
@@ -209,14 +209,14 @@ func TestProofLimits(t *testing.T) {
 	for _, n := range []int{0, 31, 65} {
 		_, err = id.Prove(Responder, make([]byte, n), nil, nil)
 		wantErr(t, err, nil, "handshake hash")
-		_, err = VerifyProof(Responder, make([]byte, n), proof)
+		_, err = verifyProof(Responder, make([]byte, n), proof)
 		wantErr(t, err, nil, "handshake hash")
 	}
 	_, err = id.Prove(3, testHash, nil, nil)
 	wantErr(t, err, nil, "unknown role 3")
-	_, err = VerifyProof(0, testHash, proof)
+	_, err = verifyProof(0, testHash, proof)
 	wantErr(t, err, nil, "unknown role 0")
-	_, err = VerifyProof(Responder, testHash, make([]byte, MaxProof+1))
+	_, err = verifyProof(Responder, testHash, make([]byte, MaxProof+1))
 	wantErr(t, err, nil, "24577 bytes")
 }
 
@@ -229,7 +229,7 @@ func TestProofChecksInOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	proof[2+changeBodySize] ^= 1 // the history's signature: found second
-	_, err = VerifyProof(Initiator, testHash, proof)
+	_, err = verifyProof(Initiator, testHash, proof)
 	wantErr(t, err, nil, "not signed by the identity's current key")
 	if _, err := ParseHistory(proof[1 : 2+firstChangeSize]); err == nil ||
 		errors.Is(err, errTrailing) {

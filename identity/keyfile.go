@@ -149,14 +149,9 @@ func (id *Identity) Save(path string, force bool) error {
 
 // RotateFile gives the identity in a file a new key, as [Identity.Rotate] does, and writes
 // the file. Of several who rotate at once each one has its turn, and builds on the one
-// before: what it returns is in the history for good.
-func RotateFile(path string, random io.Reader, now time.Time) (*Identity, error) {
-	return RotateFileIf(path, random, now, func(*Identity) error { return nil })
-}
-
-// RotateFileIf is RotateFile that asks check about the identity with its new key, before anything
-// is written: an error leaves the file as it is.
-func RotateFileIf(
+// before: what it returns is in the history for good. check, which may be nil, is asked about
+// the identity with its new key before anything is written: an error leaves the file as it is.
+func RotateFile(
 	path string, random io.Reader, now time.Time, check func(*Identity) error,
 ) (*Identity, error) {
 	unlock, err := lockKeyFile(path)
@@ -168,7 +163,7 @@ func RotateFileIf(
 	if err == nil {
 		id, err = id.Rotate(random, now)
 	}
-	if err == nil {
+	if err == nil && check != nil {
 		err = check(id)
 	}
 	if err == nil {

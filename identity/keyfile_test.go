@@ -368,7 +368,7 @@ func TestRotateFileAtOnce(t *testing.T) {
 	keys := make(map[string]bool)
 	for range people {
 		wg.Go(func() {
-			id, err := RotateFile(path, nil, t0)
+			id, err := RotateFile(path, nil, t0, nil)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -406,7 +406,7 @@ func TestKeyFileFolder(t *testing.T) {
 	}
 	_, err := Load(path)
 	wantErr(t, err, ErrOthersWrite, "chmod go-w "+dir)
-	_, err = RotateFile(path, nil, t0)
+	_, err = RotateFile(path, nil, t0, nil)
 	wantErr(t, err, ErrOthersWrite, dir)
 	wantErr(t, newIdentity(t, "second").Save(path+"2", false), ErrOthersWrite, dir)
 	_, _, err = LoadOrCreate(path + "3")
@@ -429,7 +429,7 @@ func TestNoKeyFileIsNotMadePrivate(t *testing.T) {
 }
 
 // A rotation that is refused leaves the file as it is.
-func TestRotateFileIf(t *testing.T) {
+func TestRotateFileRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "identity")
 	if err := newIdentity(t, "a").Save(path, false); err != nil {
 		t.Fatal(err)
@@ -439,7 +439,7 @@ func TestRotateFileIf(t *testing.T) {
 		t.Fatal(err)
 	}
 	refuse := errors.New("it would not fit")
-	_, err = RotateFileIf(path, nil, t0, func(id *Identity) error {
+	_, err = RotateFile(path, nil, t0, func(id *Identity) error {
 		if id.History().Len() != 2 {
 			t.Errorf("asked about %d changes", id.History().Len())
 		}

@@ -93,4 +93,5 @@ const (
 	contextCredential = "sp v1 identity credential\x00"
 	contextTicket     = "sp v1 identity ticket\x00"
 	contextProof      = "sp v1 identity proof\x00"
+	contextHolding    = "sp v1 identity holding\x00"
 )

@@ -212,15 +212,6 @@ func (p *Proof) verify(handshakeHash []byte) error {
 	return nil
 }
 
-// VerifyProof is ParseProof and Verify.
-func VerifyProof(role Role, handshakeHash, payload []byte) (*Peer, error) {
-	p, err := ParseProof(role, payload)
-	if err != nil {
-		return nil, err
-	}
-	return p.Verify(handshakeHash)
-}
-
 // entries is what comes with a proof, encoded.
 type entries struct {
 	credentials [][]byte

@@ -52,7 +52,7 @@ func TestPublicFollowsOwn(t *testing.T) {
 	if _, err := Load(own); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := RotateFile(own, nil, time.Now()); err != nil {
+	if _, err := RotateFile(own, nil, time.Now(), nil); err != nil {
 		t.Fatal(err)
 	}
 	if after := wantPublic(t, public, id); !os.SameFile(before, after) ||

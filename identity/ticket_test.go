@@ -107,7 +107,7 @@ func TestProofWithTicket(t *testing.T) {
 		t.Fatal(err)
 	}
 	mangle(t, proof, func(b []byte) error {
-		peer, err := VerifyProof(Initiator, testHash, b)
+		peer, err := verifyProof(Initiator, testHash, b)
 		if err == nil && (peer.Ticket.String() != k.String() || len(peer.Credentials) != 1) {
 			t.Error("what was shown is not what was seen")
 		}
@@ -126,7 +126,7 @@ func TestProofWithTicket(t *testing.T) {
 			b = append(b, e...)
 		}
 		b = append(b, sign(guest.key(), contextProof, proofMessage(role, b, testHash))...)
-		_, err := VerifyProof(role, testHash, b)
+		_, err := verifyProof(role, testHash, b)
 		return err
 	}
 	shown := appendEntry(nil, entryTicket, k.Bytes())

@@ -70,14 +70,6 @@ func BenchmarkCipherStates(b *testing.B) {
 	}
 }
 
-func BenchmarkSecretMAC(b *testing.B) {
-	secret, _ := secrets(b, Suites()[0])
-	b.ReportAllocs()
-	for n := uint64(0); b.Loop(); n++ {
-		secret.MAC("token", n)
-	}
-}
-
 // One side of a handshake, from New to Split, against a peer that was recorded:
 // with the same random bytes, the recorded answers fit each time.
 func BenchmarkHandshake(b *testing.B) {

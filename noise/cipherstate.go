@@ -15,8 +15,10 @@ import (
 type CipherState struct {
 	_    noCopy
 	fn   *cipherFunc
-	aead cipher.AEAD // holds the key k; nil when there is none
+	aead cipher.AEAD // what k is expanded to; nil when there is no key, and after Rest
 	n    uint64
+	key  bool // there is one
+	k    [KeySize]byte
 
 	nonce [12]byte // here, not on the stack, where it would escape at each call
 }
@@ -42,15 +44,31 @@ func newCipherState(fn *cipherFunc, key []byte) *CipherState {
 
 // Noise §5.1 InitializeKey.
 func (c *CipherState) initializeKey(key []byte) {
-	aead, err := c.fn.new(key[:KeySize])
+	copy(c.k[:], key[:KeySize])
+	c.key, c.n = true, 0
+	c.expand()
+}
+
+func (c *CipherState) expand() {
+	aead, err := c.fn.new(c.k[:])
 	if err != nil {
 		panic(err) // only the key's length can be wrong, and it is not
 	}
-	c.aead, c.n = aead, 0
+	c.aead = aead
+}
+
+// Rest lets go of what the key is expanded to, which takes thirty times its room, until the state
+// is used again. It is for who has many that are used rarely.
+func (c *CipherState) Rest() { c.aead = nil }
+
+// forget drops the key.
+func (c *CipherState) forget() {
+	clear(c.k[:])
+	c.key, c.aead = false, nil
 }
 
 // Noise §5.1 HasKey.
-func (c *CipherState) hasKey() bool { return c.aead != nil }
+func (c *CipherState) hasKey() bool { return c.key }
 
 // Overhead returns the number of bytes that encryption adds to a plaintext.
 func (c *CipherState) Overhead() int { return TagSize }
@@ -104,6 +122,9 @@ func (c *CipherState) Rekey() error {
 	if !c.hasKey() {
 		return errNoKey
 	}
+	if c.aead == nil {
+		c.expand()
+	}
 	key := make([]byte, KeySize, KeySize+TagSize)
 	key = c.aead.Seal(key[:0], c.nonceFor(reservedNonce), key, nil)
 	n := c.n
@@ -120,6 +141,8 @@ func (c *CipherState) checkKey() error {
 		return errNoKey
 	case c.n == reservedNonce:
 		return ErrNonceExhausted
+	case c.aead == nil:
+		c.expand()
 	}
 	return nil
 }

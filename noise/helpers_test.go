@@ -82,6 +82,7 @@ func clone(hs *HandshakeState) *HandshakeState {
 	}
 	c.ss.hash, c.ss.ck, c.ss.h = hs.ss.hash, bytes.Clone(hs.ss.ck), bytes.Clone(hs.ss.h)
 	c.ss.cs.fn, c.ss.cs.aead, c.ss.cs.n = hs.ss.cs.fn, hs.ss.cs.aead, hs.ss.cs.n
+	c.ss.cs.k, c.ss.cs.key = hs.ss.cs.k, hs.ss.cs.key
 	return c
 }
 

@@ -11,12 +11,12 @@ import (
 // several goroutines at a time.
 //
 // What is derived depends on the kind of thing derived, the label and the
-// number, and knowing one tells nothing about another. With || for
+// number, and knowing one tells nothing about another: "id" is not the
+// beginning of "keys", and n has a fixed size. With || for
 // concatenation, n as 8 bytes big-endian, Noise's HKDF and HMAC, and the hash
 // and cipher of the handshake:
 //
 //	ID(label)              = HMAC(secret, "id" || label)[:16]
-//	MAC(label, n)          = HMAC(secret, "mac" || label || n)[:16]
 //	CipherStates(label, n) = HKDF(secret, "keys" || label || n, 2)
 type Secret struct {
 	suite Suite
@@ -28,14 +28,12 @@ type Secret struct {
 // ID returns a public name for the secret: the same on both sides, and of no
 // help in finding the secret.
 func (s *Secret) ID(label string) [16]byte {
-	return s.prf(append([]byte("id"), label...))
-}
-
-// MAC returns a token that only a holder of the secret can know in advance. Once
-// shown, it is as good as public: use each n once, and compare with
-// crypto/subtle.
-func (s *Secret) MAC(label string, n uint64) [16]byte {
-	return s.prf(numbered("mac", label, n))
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	s.checkLocked()
+	mac := hmac.New(s.suite.hash.new, s.key)
+	mac.Write(append([]byte("id"), label...))
+	return [16]byte(mac.Sum(nil))
 }
 
 // CipherStates returns new cipher states for flow number n: one for what the
@@ -46,8 +44,10 @@ func (s *Secret) MAC(label string, n uint64) [16]byte {
 func (s *Secret) CipherStates(label string, n uint64) (initiator, responder *CipherState) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	s.check()
-	return keyPair(s.suite.cipher, s.suite.hash, s.key, numbered("keys", label, n))
+	s.checkLocked()
+	info := append([]byte("keys"), label...)
+	info = binary.BigEndian.AppendUint64(info, n)
+	return keyPair(s.suite.cipher, s.suite.hash, s.key, info)
 }
 
 // Forget zeroes the secret. What was derived from it goes on working. Any other
@@ -60,29 +60,9 @@ func (s *Secret) Forget() {
 	s.key = nil
 }
 
-// check panics if the secret is forgotten. The caller holds mu.
-func (s *Secret) check() {
+// checkLocked panics if the secret is forgotten.
+func (s *Secret) checkLocked() {
 	if s.key == nil {
 		panic("noise: use of a forgotten secret")
 	}
-}
-
-// prf is HMAC(secret, data), cut.
-func (s *Secret) prf(data []byte) (out [16]byte) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	s.check()
-	mac := hmac.New(s.suite.hash.new, s.key)
-	mac.Write(data)
-	copy(out[:], mac.Sum(nil))
-	return out
-}
-
-// numbered returns kind || label || n. No kind is the beginning of another, and
-// n has a fixed size, so no two sets of arguments give the same bytes.
-func numbered(kind, label string, n uint64) []byte {
-	b := make([]byte, 0, len(kind)+len(label)+8)
-	b = append(b, kind...)
-	b = append(b, label...)
-	return binary.BigEndian.AppendUint64(b, n)
 }

@@ -53,12 +53,6 @@ func TestSecretDerivation(t *testing.T) {
 			if id := secret.ID("a"); !bytes.Equal(id[:], mac(key, "ida")) {
 				t.Errorf("ID is %x", id)
 			}
-			if m := secret.MAC("a", 0x0102030405060708); !bytes.Equal(
-				m[:],
-				mac(key, "maca\x01\x02\x03\x04\x05\x06\x07\x08"),
-			) {
-				t.Errorf("MAC is %x", m)
-			}
 			keys := derive(key, []byte("keysa\x01\x02\x03\x04\x05\x06\x07\x08"), 2)
 			i, r := secret.CipherStates("a", 0x0102030405060708)
 			sameKey(t, i, newCipherState(s.cipher, keys[:KeySize]))
@@ -83,7 +77,6 @@ func TestSecretAgreement(t *testing.T) {
 	for _, label := range []string{"", "x", "xy", "x\x00\x00\x00\x00\x00\x00\x00\x01"} {
 		add(sub("id %q", label), a.ID(label), b.ID(label))
 		for _, n := range []uint64{0, 1, 256, 1 << 63} {
-			add(sub("mac %q %d", label, n), a.MAC(label, n), b.MAC(label, n))
 			ai, ar := a.CipherStates(label, n)
 			bi, br := b.CipherStates(label, n)
 			add(sub("initiator %q %d", label, n), tag(ai), tag(bi))
@@ -133,7 +126,6 @@ func TestSecretForget(t *testing.T) {
 	}
 	for name, use := range map[string]func(){
 		"ID":           func() { s.ID("") },
-		"MAC":          func() { s.MAC("", 0) },
 		"CipherStates": func() { s.CipherStates("", 0) },
 	} {
 		func() {
@@ -157,7 +149,6 @@ func TestSecretConcurrency(t *testing.T) {
 	for n := range uint64(8) {
 		wg.Go(func() {
 			s.CipherStates("", n)
-			s.MAC("", n)
 			if s.ID("") != want {
 				t.Error("another ID")
 			}

@@ -90,7 +90,8 @@ func (ss *symmetricState) split() (initiator, responder *CipherState) {
 // forget zeroes the chaining key and drops the cipher key.
 func (ss *symmetricState) forget() {
 	clear(ss.ck)
-	ss.ck, ss.h, ss.cs.aead = nil, nil, nil
+	ss.ck, ss.h = nil, nil
+	ss.cs.forget()
 }
 
 // keyPair returns the cipher states for HKDF(ck, ikm, 2).

@@ -143,10 +143,12 @@ func streamFields(s *route.Stream) (all []any) {
 		all = append(all, "name", name)
 	}
 	if path := session.Route(); path != "" {
-		return append(all, "path", path)
-	}
-	if from := s.RemoteAddr(); from != nil {
+		all = append(all, "path", path)
+	} else if from := s.RemoteAddr(); from != nil {
 		all = append(all, "source", from.String())
+	}
+	if s.GoesDirectly() {
+		all = append(all, "direct", true)
 	}
 	return all
 }

@@ -89,7 +89,7 @@ var _ route.Handler = (*Outlet)(nil).Serve
 // called.
 func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 	if o.Once && !o.taken.CompareAndSwap(false, true) {
-		return route.Refuse(wire.Busy, "the outlet is for one connection, which somebody else has")
+		return route.RefuseForNow("the outlet is for one connection, which somebody else has", nil)
 	}
 	c := &carried{began: time.Now()}
 	err := o.open(ctx, q, c)

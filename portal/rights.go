@@ -36,8 +36,9 @@ func (r *rights) watch(p *proxy) {
 			p.Fail(errNotAllowedAnyMore)
 		}
 	}
-	r.session.OnDecided(ctx, func() { r.run(look) }) // who calls this must not be kept waiting
-	r.run(look)                                      // it may have been lost before
+	// Who calls this must not be kept waiting.
+	context.AfterFunc(ctx, r.session.OnDecided(func() { r.run(look) }))
+	r.run(look) // it may have been lost before
 }
 
 // end waits for who looks.

@@ -74,8 +74,11 @@ func (n *Node) accept(ctx context.Context, c net.Conn) {
 func (n *Node) serveAccepted(link Conn, carrier *admission.Slot, ended func()) bool {
 	slot, err := n.enter(link)
 	return err == nil && n.Go(func() {
-		defer ended()
-		n.serveLink(link, slot, carrier)
+		stays := n.life.stay()
+		n.serveLink(link, slot, carrier, func() {
+			ended()
+			stays()
+		})
 	})
 }
 
@@ -139,8 +142,8 @@ func (n *Node) enter(link Conn) (*admission.Slot, error) {
 }
 
 // Accept hands the connections that come in on l to handle until l is closed, which who ends ctx
-// must see to. That it cannot accept for a while, as when descriptors are short, it waits out, and
-// logs now and then.
+// must see to; one that says io.EOF and no more has ended as well. That it cannot accept for a
+// while, as when descriptors are short, it waits out, and logs now and then.
 func Accept(ctx context.Context, l net.Listener, logger *slog.Logger, handle func(net.Conn)) {
 	var failing logthrottle.Throttle
 	for {
@@ -148,7 +151,7 @@ func Accept(ctx context.Context, l net.Listener, logger *slog.Logger, handle fun
 		switch {
 		case err == nil:
 			handle(c)
-		case errors.Is(err, net.ErrClosed), errors.Is(err, io.EOF), ctx.Err() != nil:
+		case errors.Is(err, net.ErrClosed), err == io.EOF, ctx.Err() != nil:
 			return
 		default:
 			if failing.Due(time.Now()) {

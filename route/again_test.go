@@ -34,7 +34,8 @@ func (m *moody) serve(_ context.Context, q *Request) error {
 	if err := s.Flush(); err != nil {
 		return err
 	}
-	return netio.Join(s, &loop{data: make(chan []byte, 100), closed: make(chan struct{})})
+	p := netio.Proxy{A: s, B: &loop{data: make(chan []byte, 100), closed: make(chan struct{})}}
+	return p.Run()
 }
 
 // loop is a conn that says what it is told, until it is closed.
@@ -327,6 +328,7 @@ func TestOpenAgainEnds(t *testing.T) {
 // Whoever comes when all paths have been down for a while is told at once, and who comes before
 // that waits.
 func TestKnownDown(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	const timeout = 2 * time.Second
 	near := w.node(t, func(c *Config) { c.ConnectTimeout = timeout })

@@ -31,6 +31,10 @@ func (q *Request) source() admission.Source {
 	return q.node.source(q.conn.RemoteAddr())
 }
 
+// Source says where a request comes from, for limits: the same text for the same source, and of no
+// other meaning.
+func (q *Request) Source() string { return q.source().String() }
+
 // nearestLabel returns the label that the hop before this one has put on a return route.
 func nearestLabel(r Route) string {
 	if len(r) == 0 || r[0].Kind != wire.Label {
@@ -55,6 +59,7 @@ func (n *Node) compute(
 	}
 	if begins && isBusy(err) {
 		countRefusal(wire.Busy)
+		n.refusing.note(err.Error())
 		stream.refuse(wire.Status{Code: wire.Busy, Hop: who.ordinal, Reason: err.Error()})
 	}
 	return err

@@ -91,7 +91,7 @@ func TestSwallowedProbe(t *testing.T) {
 				_ = c.Close()
 				return
 			}
-			tasks.Go(func() { _ = netio.Join(netio.Wrap(c), netio.Wrap(d)) })
+			tasks.Go(func() { _ = (&netio.Proxy{A: netio.Wrap(c), B: netio.Wrap(d)}).Run() })
 		}
 	})
 	near := w.node(t, func(c *Config) { c.ConnectTimeout = time.Second })

@@ -27,16 +27,22 @@ func (n *Node) sessionBegan(s *channel.Session) (ended func()) {
 // auditSession logs that a session has begun, and returns what logs how it has ended. The fields
 // are described in docs/trust.md: programs read them.
 func (n *Node) auditSession(s *channel.Session) (ended func()) {
-	who := append([]any{
+	by := s.Decision()
+	n.logger.Info("session began", sessionFields(s, &by)...)
+	return func() {
+		lasted := time.Since(s.Began()).Round(time.Millisecond).Seconds()
+		n.logger.Info("session ended",
+			append(sessionFields(s, &by), "lasted", lasted, "reason", endText(s.Err()))...)
+	}
+}
+
+// sessionFields are whose a session is, and by what that is trusted. They are made when they are
+// needed: a relay has a session for each name.
+func sessionFields(s *channel.Session, by *trust.Decision) []any {
+	return append([]any{
 		"role", s.Role().String(), "identifier", s.Peer().Identifier(),
 		"source", addressText(s.Link().RemoteAddr()), "name", s.Name(),
-	}, anchorFields(s.Decision())...)
-	began := time.Now()
-	n.logger.Info("session began", who...)
-	return func() {
-		lasted := time.Since(began).Round(time.Millisecond).Seconds()
-		n.logger.Info("session ended", append(who, "lasted", lasted, "reason", endText(s.Err()))...)
-	}
+	}, anchorFields(*by)...)
 }
 
 // anchorFields are by what a peer is trusted.

@@ -136,6 +136,9 @@ func (n *Node) open(
 	} else {
 		begin = length(segs[:k])
 		conn, err = n.openFlow(ctx, r, segs, k)
+		if f, ok := conn.(*channel.Flow); ok && err == nil && m.Flags&wire.Probe == 0 {
+			n.directs.want(f.Session())
+		}
 	}
 	if err != nil {
 		return nil, err

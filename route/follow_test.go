@@ -172,7 +172,7 @@ func balancer(t *testing.T, next func(n int) wire.Address) wire.Address {
 					_ = netio.Reset(netio.Wrap(c))
 					return
 				}
-				_ = netio.Join(netio.Wrap(c), netio.Wrap(backend))
+				_ = (&netio.Proxy{A: netio.Wrap(c), B: netio.Wrap(backend)}).Run()
 			})
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/wire"
 )
@@ -159,11 +160,16 @@ func (h *healthCheck) attempts() uint64 {
 }
 
 // isKnownDown tells whether the path has been down for so long that nobody waits for it any more,
-// and several attempts have failed, one of them since there were before.
+// and several attempts have failed, one of them since there were before. Where one of the two sides
+// does not trust the other, to wait is of no use: one attempt says so.
 func (h *healthCheck) isKnownDown(before uint64) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return !h.up && h.inRow > 1 && h.tried > before && time.Since(h.since) >= h.node.connectTimeout()/2
+	if h.up || h.tried <= before {
+		return false
+	}
+	return errors.Is(h.err, trust.ErrNotTrusted) ||
+		h.inRow > 1 && time.Since(h.since) >= h.node.connectTimeout()/2
 }
 
 func (h *healthCheck) lastError() error {

@@ -18,9 +18,14 @@ func (n *Node) transportConfig() transport.Config {
 		ConnectTimeout: n.config.ConnectTimeout, Reach: n.config.Reach,
 		SocketMode: n.config.SocketMode, TLS: n.config.TLS,
 		Proxy: n.config.Proxy, From: n.config.From, AdmitTLS: n.admitTLS,
-		Sockets: n.config.Sockets,
+		Sockets: n.config.Sockets, Brokers: n.config.Brokers,
 	}
 	c.TLS.Seen = n.seenIssuer
+	c.Unheard = func(a transport.Address, err error) {
+		n.logger.Warn("nobody finds this machine by Bluetooth unless it advertises, and sp may not "+
+			"have it do so: give sp CAP_NET_ADMIN, or run btmgmt add-adv -c 1 as root",
+			"listen", transport.Format(a), "error", err)
+	}
 	if self := n.config.Channel.Identity; self != nil {
 		c.Secret = self.Derive("quic stateless reset")
 	}

@@ -163,6 +163,13 @@ func (l *life) run(f func()) bool {
 	return true
 }
 
+// stay has what run has started count as there until left is called, once, although it returns
+// before. It is for who has been started so.
+func (l *life) stay() (left func()) {
+	l.tasks.Add(1)
+	return l.tasks.Done
+}
+
 // wait returns when all that run has started has ended. The node has been closed before.
 func (l *life) wait() { l.tasks.Wait() }
 

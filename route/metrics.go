@@ -24,8 +24,20 @@ var (
 	streamsAgain = metrics.NewCounter("streams_opened_again_total",
 		"streams that were opened again, because nothing of them had been carried")
 
+	directNow = metrics.NewGauge("direct_ways",
+		"sessions of this side's whose connections go directly, and not over the relay on the way")
+	directMade   = directAttempts("made")
+	directFailed = directAttempts("failed")
+
 	requestsRefused = refusedByReason()
 )
+
+// directAttempts counts attempts to go without a relay.
+func directAttempts(outcome string) *metrics.Counter {
+	return metrics.NewCounter("direct_attempts_total",
+		"attempts of this side to make a direct way in place of one over a relay",
+		metrics.Label{Name: "outcome", Value: outcome})
+}
 
 // refusedByReason returns a counter for each status; OK has none.
 func refusedByReason() (by [wire.NoSession + 1]*metrics.Counter) {

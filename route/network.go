@@ -43,6 +43,7 @@ func (n *network) change() {
 // waits before another attempt tries now: see NewBackoff.
 func (n *Node) NetworkChanged() {
 	n.network.change()
+	n.directs.networkChanged()
 	n.Go(n.endpoint.Probe)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/brokers"
 	"github.com/secureportal/sp/internal/logthrottle"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route/admission"
@@ -49,6 +50,11 @@ type Config struct {
 	// the name stands for just now. Nil lets all be.
 	Reach func(a wire.Address, ip netip.Addr) error
 
+	// Direct has connections that a relay has joined go directly where that can be.
+	Direct bool
+	// DirectPorts are the ports from which it looks for such ways. None means any.
+	DirectPorts []uint16
+
 	// ConnectTimeout bounds the making of a link. 0 means DefaultConnectTimeout.
 	ConnectTimeout time.Duration
 
@@ -66,6 +72,9 @@ type Config struct {
 	// TLS is what the node shows and believes in TLS, where links are made over it. Its Seen is the
 	// node's own.
 	TLS transport.TLSConfig
+
+	// Brokers is how the node logs in at brokers of queues. Nil is without.
+	Brokers *brokers.Logins
 
 	// Limits says how much the node takes on. The zero value is the defaults.
 	Limits admission.Limits
@@ -107,6 +116,7 @@ type Node struct {
 	passed    passed
 	forwards  forwards
 	network   network
+	directs   directs
 	admission *admission.Admission
 
 	turnover atomic.Uint64
@@ -130,8 +140,9 @@ func NewNode(config Config) (*Node, error) {
 		offers: newOffers(config.ByName), sessions: newSessions(), followed: newFollowed(),
 		besides: newBesides(), passed: newPassed(),
 		forwards:  newForwards(),
-		admission: admission.New(config.Limits),
+		admission: admission.New(config.Limits, hasRead),
 	}
+	n.directs.node, n.directs.answers.node = n, n
 	if n.logger == nil {
 		n.logger = slog.Default()
 	}
@@ -152,6 +163,9 @@ func NewNode(config Config) (*Node, error) {
 	}
 	n.endpoint, n.labels = endpoint, newLabeler()
 	n.Offer(LeavingName, Service{Handler: n.leaving, Open: true, Waits: true})
+	if config.Direct && netio.SharesPorts() {
+		n.directs.answers.offer()
+	}
 	n.Go(func() { n.links.run(n.life.ctx, n.config.Channel.KeepaliveInterval()) })
 	return n, nil
 }
@@ -231,6 +245,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	n.endpoint.GoAway()
 	n.Go(func() { n.tellPassed(n.life.ctx, nil) })
 	n.awaitLeave(ctx)
+	n.endpoint.CloseFlows()
 	n.life.drain()
 	n.Go(func() {
 		n.life.await(n.life.ctx, &n.life.keepers)
@@ -324,6 +339,14 @@ func (n *Node) Logger() *slog.Logger { return n.logger }
 
 // Trust returns what decides whom the node trusts.
 func (n *Node) Trust() channel.Trust { return n.config.Channel.Trust }
+
+// Identity returns who the node is, with the key that it has now.
+func (n *Node) Identity() *identity.Identity {
+	if c := &n.config.Channel; c.Current != nil {
+		return c.Current()
+	}
+	return n.config.Channel.Identity
+}
 
 // Turnover returns how many times something that Begin counts, or a session, has begun or ended, or
 // a link to a secure channel has ended.

@@ -335,7 +335,7 @@ func converse(t testing.TB, n *Node, b []byte) (string, error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		n.serveLink(far, nil, nil)
+		n.serveLink(far, nil, nil, nil)
 	}()
 	defer func() {
 		_ = near.Close()

@@ -21,15 +21,16 @@ type Service struct {
 	// error is told to him as a Handler's is. Nil has everybody be told so.
 	Admit func(q *Request) error
 
+	Asks  bool // Handler answers who only wants to know as well: only others know that
 	Open  bool // to everybody who reaches the node, without a channel too
 	Waits bool // for others, most of its life: no limit counts it, and no shutdown waits for it
 }
 
 // Resolver finds what serves a name that a node has not offered itself. It is called for each
 // request, at the same time for several, before the request counts for any limit: it has to be
-// quick, and ctx ends with the node. Nil without an error is that there is no such service; an
-// error is told to the asker as a Handler's is.
-type Resolver func(ctx context.Context, name string) (Handler, error)
+// quick, and ctx ends with the node. No Handler and no error is that there is no such service; an
+// error is told to the asker as a Handler's is. Whatever it finds is open.
+type Resolver func(ctx context.Context, name string) (Service, error)
 
 // offers is what a node offers, and by what names it goes. It has a lock of its own.
 type offers struct {
@@ -95,8 +96,9 @@ func (o *offers) resolve(ctx context.Context, name string) (s Service, ok bool, 
 	if ok || !ours {
 		return s, ok, nil
 	}
-	h, err := r.find(ctx, rest)
-	return Service{Handler: h, Open: true}, h != nil, err
+	s, err = r.find(ctx, rest)
+	s.Open = true
+	return s, s.Handler != nil, err
 }
 
 // isFor tells whether somebody with or without a session may ask for a name at all.

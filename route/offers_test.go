@@ -26,16 +26,20 @@ func TestResolver(t *testing.T) {
 		}
 	}
 	n.HandleOpen("to_offered", say("offered"))
-	n.Resolve("to_", true, func(_ context.Context, name string) (Handler, error) {
+	n.Resolve("to_", true, func(_ context.Context, name string) (none Service, err error) {
 		switch name {
 		case "broken":
-			return nil, errors.New("nobody's affair")
+			return none, errors.New("nobody's affair")
 		case "full":
-			return nil, Refuse(wire.Busy, "full")
+			return none, Refuse(wire.Busy, "full")
 		case "nobody":
-			return nil, nil
+			return none, nil
+		case "asked":
+			return Service{Asks: true, Handler: func(context.Context, *Request) error {
+				return Refuse(wire.Busy, "others are asked")
+			}}, nil
 		}
-		return say(name), nil
+		return Service{Handler: say(name)}, nil
 	})
 	asker := w.node(t)
 	for name, want := range map[string]string{"to_offered": "offered", "to_found": "found"} {
@@ -57,4 +61,6 @@ func TestResolver(t *testing.T) {
 			t.Errorf("%s: the asker is told %v", name, err)
 		}
 	}
+	err := asker.Probe(testkit.Context(t), Route{at, svc("to_asked")})
+	expectStatus(t, err, wire.Busy, 1, transport.Format(at))
 }

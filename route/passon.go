@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"os"
 	"time"
 
@@ -20,6 +21,10 @@ const passOnTimeout = 5 * time.Second
 type NextHop struct {
 	Link   func(ctx context.Context) (Conn, error) // makes a link to the next node
 	Onward Route                                   // what is left of the route there
+
+	// Failed is called when the next node could not be reached, or has refused the request by
+	// itself, which a *StatusError says. Nil calls nothing.
+	Failed func(error)
 }
 
 func (h NextHop) again(ctx context.Context) (link Conn, end func(), err error) {
@@ -27,16 +32,18 @@ func (h NextHop) again(ctx context.Context) (link Conn, end func(), err error) {
 	return link, func() {}, err
 }
 
-// PassOn forwards the request to the first of some next hops, at least one, that does not refuse it
-// by itself: what a node behind it says is not its own.
-func (q *Request) PassOn(ctx context.Context, hops []NextHop) (err error) {
+// PassOn forwards the request to the first of some next hops that does not refuse it by itself:
+// what a node behind it says is not its own. An error is what the last one has said, or none if
+// there was no hop at all, and the request has not been answered then.
+func (q *Request) PassOn(ctx context.Context, hops iter.Seq[NextHop]) (passed bool, err error) {
 	if f, ok := q.conn.(*channel.Flow); ok {
 		f.Background() // its ends know whether anybody would miss it
 	}
-	for _, hop := range hops {
+	for hop := range hops {
 		next, dialErr := hop.Link(ctx)
 		if dialErr != nil {
 			err = RefuseBecause(wire.Unreachable, "the relay that may have it does not answer", dialErr)
+			hop.failed(err)
 			continue
 		}
 		untrack := q.node.links.track(next)
@@ -44,11 +51,18 @@ func (q *Request) PassOn(ctx context.Context, hops []NextHop) (err error) {
 		if said, err = q.offer(next, hop.Onward); err == nil {
 			defer untrack()
 			defer q.toldOfLeaving(hop.Onward, next.RemoteAddr().String(), hop.again)()
-			return q.join(next, said)
+			return true, q.join(next, said)
 		}
 		untrack()
+		hop.failed(err)
 	}
-	return err
+	return false, err
+}
+
+func (h NextHop) failed(err error) {
+	if h.Failed != nil {
+		h.Failed(err)
+	}
 }
 
 // offer sends the message on to next, and returns what came back for the asker. An error is what

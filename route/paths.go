@@ -14,6 +14,7 @@ type Path struct {
 	Since   time.Time        // when it came up, or was up last
 	Session *channel.Session // with the node at its end; nil if there is none
 	Err     error            // why the last attempt to get it up has failed
+	Direct  DirectState      // of the session, where a relay is on the path
 }
 
 // Paths returns what is known of the paths, the best first.
@@ -26,6 +27,7 @@ func (f *Failover) Paths() []Path {
 		h.mu.Unlock()
 		if p.Up {
 			p.Session, p.Err = h.node.successor(h.route, nil), nil
+			p.Direct, _ = h.node.Direct(p.Session)
 		}
 		all = append(all, p)
 	}

@@ -14,14 +14,37 @@ import (
 type Relayed struct {
 	node *Node
 	way  *admission.Way
+
+	own map[string]Handler // what the relay itself may ask for; not changed once links are served
 }
 
 // Relayed returns what the relay that goes by name leads here.
 func (n *Node) Relayed(name string) *Relayed {
-	return &Relayed{n, n.admission.NewWay(name, func(link any) bool {
-		c, _ := link.(Conn)
-		return c == nil || netio.Quiet(c)
-	})}
+	return &Relayed{node: n, way: n.admission.NewWay(name, hasRead)}
+}
+
+// hasRead tells whether all that has come on a link has been read.
+func hasRead(link any) bool {
+	c, _ := link.(Conn)
+	return c == nil || netio.Quiet(c)
+}
+
+// Answer has h serve what the relay itself asks for by a name: a message that nobody has forwarded,
+// for whoever does that puts a label on it. It is called before any link is served.
+func (r *Relayed) Answer(name string, h Handler) {
+	if r.own == nil {
+		r.own = make(map[string]Handler)
+	}
+	r.own[name] = h
+}
+
+// ofItself returns what serves a request of the relay's own, or nil if it is none.
+func (r *Relayed) ofItself(q *Request) Handler {
+	to := q.Message.Onward
+	if len(q.Message.Return) > 0 || len(to) != 1 || to[0].Kind != wire.Service {
+		return nil
+	}
+	return r.own[to[0].Name]
 }
 
 // GoesAway tells those to whom the node has passed on what the relay leads here, and who have no
@@ -61,17 +84,37 @@ func (r *Relayed) enter(q *Request) bool {
 
 // serve does what q asks, now that it has said where it comes from.
 func (r *Relayed) serve(q *Request) {
-	if r.identify(q) {
-		r.node.serve(r.node.life.ctx, q)
+	if !r.identify(q) {
+		return
 	}
+	if h := r.ofItself(q); h != nil {
+		q.address = &q.Message.Onward[0]
+		q.Message.Onward = nil
+		r.node.finish(q, h(r.node.life.ctx, q))
+		return
+	}
+	r.node.serve(r.node.life.ctx, q)
 }
 
 // identify has the request's slot be one of where it comes from, or resets the link.
 //
 //go:noinline
 func (r *Relayed) identify(q *Request) bool {
-	displaced, err := q.slot.Identify(q.source(), r.node.isOfSession(q), time.Now())
+	known, whole := r.node.isOfSession(q)
+	if whole {
+		return q.slot.Heard(q.source()) // if not, it has been reset
+	}
+	displaced, err := q.slot.Identify(q.source(), known, time.Now())
 	return r.entered(q, displaced, err)
+}
+
+// hear takes note that a link which came in from the network need say no more to prove whose it is,
+// if that is so. It reports false if the link has been reset.
+//
+//go:noinline
+func (n *Node) hear(q *Request) bool {
+	_, whole := n.isOfSession(q)
+	return !whole || q.slot.Heard(q.source())
 }
 
 func (r *Relayed) entered(q *Request, displaced any, err error) bool {
@@ -88,8 +131,12 @@ func (r *Relayed) entered(q *Request, displaced any, err error) bool {
 	return false
 }
 
-// isOfSession tells whether a request says that its link belongs to a session that is here.
-func (n *Node) isOfSession(q *Request) bool {
+// isOfSession tells whether a request says that its link belongs to a session that is here, and
+// whether all has come that proves it, or not.
+func (n *Node) isOfSession(q *Request) (known, whole bool) {
 	to := q.Message.Onward
-	return len(to) > 0 && to[0].Kind == wire.Secure && n.endpoint.KnowsFlow(q.ahead)
+	if len(to) == 0 || to[0].Kind != wire.Secure {
+		return false, false
+	}
+	return n.endpoint.KnowsFlow(q.ahead)
 }

@@ -37,6 +37,9 @@ type Request struct {
 	answer  answer
 	end     end
 	missed  bool // somebody would miss what the request is for: see channel.Activity
+	stays   bool // it is not over when its Handler has returned: see Stay
+
+	left func() // called when it is over, after it has stayed; nil: it must not
 
 	// What limits count. A link from the network has a slot until something else counts it, and for
 	// longer if its peer has been authenticated; party is whom the request counts for, if it does.
@@ -193,6 +196,21 @@ func (q *Request) HandOver() bool {
 	return false
 }
 
+// Stay has the request live on when its Handler has returned, until over is called, once, with what
+// the Handler would have returned. So who waits for something that may take years needs no
+// goroutine, nor the stack that one has on which a request has been resolved. It reports false
+// where the request ends with the Handler.
+func (q *Request) Stay() (over func(error), ok bool) {
+	if q.left == nil {
+		return nil, false
+	}
+	q.stays = true
+	return func(err error) {
+		q.node.finish(q, err)
+		q.node.leave(q)
+	}, true
+}
+
 // pass writes the message, with this node on the way back, and what came behind it to next. To an
 // asker in a channel it says that it has done so.
 func (q *Request) pass(next netio.Conn) (wire.Code, error) {
@@ -235,18 +253,6 @@ func (q *Request) saysPassed() []byte {
 	return wire.AppendStatus(nil, wire.Status{Code: wire.OK, Hop: q.ordinal()})
 }
 
-// Label returns the label of the node that has sent the message here. Where that node has passed
-// the message on, it is a pseudonym of whoever that node had the message from: the same for
-// messages of the same source as long as that node lives, and nothing else may be concluded from
-// it. The one who has sent a message first puts a new one on each. It reports false for a message
-// without a label, and once the request has been answered.
-func (q *Request) Label() (label [wire.LabelSize]byte, ok bool) {
-	if len(q.Message.Return) == 0 {
-		return label, false
-	}
-	return label, copy(label[:], q.Message.Return[0].Name) == wire.LabelSize
-}
-
 // ordinal is this node's place among those that the message has come by.
 func (q *Request) ordinal() uint8 { return uint8(len(q.Message.Return)) }
 
@@ -256,9 +262,6 @@ func (q *Request) ordinal() uint8 { return uint8(len(q.Message.Return)) }
 func (q *Request) refuse(status wire.Status) {
 	q.answer = answered
 	countRefusal(status.Code)
-	if status.Code == wire.Busy {
-		q.node.refusing.note(status.Reason)
-	}
 	status.Hop = q.ordinal()
 	_ = q.conn.SetDeadline(time.Now().Add(refuseTimeout))
 	if _, err := q.conn.Write(wire.AppendStatus(nil, status)); err != nil {

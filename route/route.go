@@ -10,7 +10,9 @@
 // A Node is one process's part in this: it offers services, forwards where it was told to, and
 // keeps one session for each beginning of its own routes that leads to a node. What a node takes on
 // is counted in package admission, links come from package transport, and a relay is built on this
-// package: see package relay. It does not know what a portal is and never looks into what passes.
+// package: see package relay. Where a relay has joined two nodes, they look for a way past it, and
+// agree on one by package direct. The package does not know what a portal is and never looks into
+// what passes.
 package route
 
 import (
@@ -295,7 +297,7 @@ func parseStep(words []string) (wire.Address, int, error) {
 	if err != nil || took > 0 {
 		return a, took, err
 	}
-	const what = "/%s is not one of /ip4 /ip6 /dnsaddr /unix /service /secure /is; " +
+	const what = "/%s is not one of /ip4 /ip6 /dnsaddr /ble /unix /service /secure /is; " +
 		"a Unix socket is unix:PATH"
 	return wire.Address{}, 0, fmt.Errorf(what, transport.Printable(protocol))
 }

@@ -19,31 +19,49 @@ import (
 
 // serveLink serves a link that came in from the network, and closes it unless it is handed over.
 // slot is its own among the unauthenticated links, and carrier that of what it came on, if that is
-// one.
-func (n *Node) serveLink(link netio.Conn, slot, carrier *admission.Slot) {
-	untrack := n.links.track(link)
+// one. It may return before the link is at its end, and calls left then; if that is nil it does
+// not.
+func (n *Node) serveLink(link netio.Conn, slot, carrier *admission.Slot, left func()) {
+	n.links.watch(link)
 	q := n.newRequest(link, slot)
-	q.carrier = carrier
+	q.carrier, q.left = carrier, left
 	q.end = endsWithRequest
-	if q.readInTime() {
-		n.serve(n.life.ctx, q)
-	}
-	q.slot.End(time.Now())
-	if q.end == endsWithRequest {
-		untrack()
+	if !q.readInTime() || !n.hear(q) || n.serve(n.life.ctx, q) {
+		n.leave(q)
 	}
 }
 
-// serveFlow serves a flow that came in through a secure channel.
-func (n *Node) serveFlow(ctx context.Context, f *channel.Flow) {
+// serveFlow serves a flow that came in through a secure channel, and reports whether it is over. If
+// not, left is called when it is; nil is that it has to be.
+func (n *Node) serveFlow(ctx context.Context, f *channel.Flow, left func()) (over bool) {
 	q := n.newFlowRequest(f)
+	q.left = left
 	if !n.beginFlow(q) {
-		return
+		return true
 	}
-	if q.readInTime() {
-		n.serve(ctx, q)
+	if q.readInTime() && !n.serve(ctx, q) {
+		return false
 	}
 	n.endFlow(q)
+	return true
+}
+
+// leave is the end of a request that may have stayed.
+//
+//go:noinline
+func (n *Node) leave(q *Request) {
+	if q.Session != nil {
+		n.endFlow(q)
+	} else {
+		q.slot.End(time.Now())
+		if q.end == endsWithRequest {
+			n.links.unwatch(q.conn)
+			_ = q.conn.Close()
+		}
+	}
+	if q.left != nil {
+		q.left()
+	}
 }
 
 // beginFlow counts a flow for its peer until endFlow, or refuses it. Like all that is done before a
@@ -51,30 +69,42 @@ func (n *Node) serveFlow(ctx context.Context, f *channel.Flow) {
 //
 //go:noinline
 func (n *Node) beginFlow(q *Request) bool {
-	err := n.admission.BeginFlow(q.Session.Peer().Identifier())
-	if err != nil {
-		q.refuse(wire.Status{Code: wire.Busy, Reason: err.Error()})
-		q.awaitEnd()
+	status := wire.Status{Code: wire.GoingAway}
+	if f, ok := q.conn.(*channel.Flow); !ok || !f.Late() {
+		err := n.admission.BeginFlow(q.Session.Peer().Identifier())
+		if err == nil {
+			return true
+		}
+		n.refusing.note(err.Error())
+		status = wire.Status{Code: wire.Busy, Reason: err.Error()}
 	}
-	return err == nil
+	q.refuse(status)
+	q.awaitEnd()
+	return false
 }
 
 //go:noinline
 func (n *Node) endFlow(q *Request) { n.admission.EndFlow(q.Session.Peer().Identifier()) }
 
-// serve does what q asks. What runs below it may run for a connection's whole life, so it keeps the
-// stack shallow: whatever can return before does.
-func (n *Node) serve(ctx context.Context, q *Request) {
+// serve does what q asks, and reports whether that is over: if not, it has stayed. What runs below
+// it may run for a connection's whole life, so it keeps the stack shallow: whatever can return
+// before does.
+func (n *Node) serve(ctx context.Context, q *Request) (over bool) {
 	handler, err := n.resolve(q)
 	if handler != nil {
 		err = handler(ctx, q)
 	}
+	if q.stays {
+		return false
+	}
 	n.finish(q, err)
+	return true
 }
 
 // finish refuses what has not been answered, and says how the request ended.
 func (n *Node) finish(q *Request, err error) {
 	if err != nil && q.answer == unanswered {
+		n.refusing.noteRefusal(err)
 		q.refuse(refusal(err))
 	}
 	if q.missed {
@@ -123,8 +153,18 @@ func (n *Node) resolveSecure(q *Request) (Handler, error) {
 // secure answers as a secure channel's responder; what comes through the channel is served like a
 // link of its own.
 func (n *Node) secure(ctx context.Context, q *Request) error {
-	defer n.turn() // the memory of what rested on the link is free
-	return n.endpoint.Serve(ctx, acceptSecure(q), n.offers.accept, q.authenticated, n.serveFlow)
+	over, ok := q.Stay()
+	if !ok {
+		defer n.turn() // the memory of what rested on the link is free
+		handle := func(ctx context.Context, f *channel.Flow) { n.serveFlow(ctx, f, nil) }
+		return n.endpoint.Serve(ctx, acceptSecure(q), n.offers.accept, q.authenticated, handle)
+	}
+	n.endpoint.ServeThen(ctx, acceptSecure(q), n.offers.accept, q.authenticated, n.serveFlow,
+		func(err error) {
+			n.turn()
+			over(err)
+		})
+	return nil
 }
 
 //go:noinline
@@ -186,7 +226,7 @@ func (n *Node) resolveService(q *Request) (Handler, error) {
 	if !ok || !s.Open && q.Session == nil {
 		return nil, Refuse(wire.NoService, n.whatIsMissing(n.life.ctx, q.address.Name, q.Session != nil))
 	}
-	if q.Message.Flags&wire.Probe != 0 && len(q.Message.Onward) == 0 {
+	if q.Message.Flags&wire.Probe != 0 && len(q.Message.Onward) == 0 && !s.Asks {
 		if s.Admit != nil {
 			if err := s.Admit(q); err != nil {
 				return nil, err

@@ -181,7 +181,7 @@ func sessionKey(r Route, segs []Route, k int) string {
 // attempt makes p's session.
 func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 	way := &sessionWay{node: n, r: r, segs: segs, k: k}
-	session, err := n.onThisNetwork(way.initiate)
+	session, err := n.met(way)
 	var foreign *ForeignError
 	if errors.As(err, &foreign) {
 		err = foreign
@@ -194,6 +194,7 @@ func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 		led := *way.led.Load()
 		session.SetRoute(Format(led[:len(led)-len(r)+length(segs[:k+1])]))
 		n.resumable(session, way)
+		n.directs.mayMake(session, segs, k)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -210,6 +211,25 @@ func (n *Node) attempt(p *peering, r Route, segs []Route, k int) {
 	close(a.done)
 }
 
+// met makes a session. Where anybody may have answered who uses the same queue, and was not who was
+// meant, it asks once more: what a stranger has said is not the last word then.
+func (n *Node) met(way *sessionWay) (*channel.Session, error) {
+	session, err := n.onThisNetwork(way.initiate)
+	if way.k > 0 {
+		return session, err
+	}
+	first := way.r[0]
+	if err != nil && n.transports.Doubt(first) && n.life.ctx.Err() == nil {
+		session, err = n.onThisNetwork(way.initiate)
+	}
+	if err == nil {
+		n.transports.Proved(first)
+	} else {
+		n.transports.Doubt(first)
+	}
+	return session, err
+}
+
 // usable tells whether new flows may be opened in s.
 func usable(s *channel.Session) bool {
 	select {
@@ -222,14 +242,9 @@ func usable(s *channel.Session) bool {
 	}
 }
 
-func ended(s *channel.Session) bool {
-	select {
-	case <-s.Done():
-		return true
-	default:
-		return false
-	}
-}
+// ended tells whether s takes no new flows any more. Whoever was refused one because of that is
+// told so at once, where Done may come a moment later.
+func ended(s *channel.Session) bool { return s.Err() != nil }
 
 func length(segs []Route) (sum int) {
 	for _, s := range segs {

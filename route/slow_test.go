@@ -42,7 +42,7 @@ func TestSlowOpeningMessage(t *testing.T) {
 				begin := time.Now()
 				go func() {
 					defer close(served)
-					n.serveLink(far, nil, nil)
+					n.serveLink(far, nil, nil, nil)
 				}()
 				sent := make(chan struct{})
 				go func() {
@@ -119,7 +119,7 @@ func nextFlowOnSlowLine(t *testing.T, over func(here, there netio.Conn) (near, f
 			client, server, link := faultnet.FaultyPipe(line)
 			t.Cleanup(func() { _ = link.Close() })
 			here, there := over(client, server)
-			links.Go(func() { far.serveLink(there, nil, nil) })
+			links.Go(func() { far.serveLink(there, nil, nil, nil) })
 			return opened(here, &answerer{route: to}, opening(t, wire.Message{Onward: to})), nil
 		}
 		session, err := near.endpoint.Initiate(t.Context(), "", trust.As{}, dial)

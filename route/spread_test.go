@@ -79,8 +79,8 @@ func newTroupe(t *testing.T, n int) *troupe {
 	}
 	var node *Node
 	node, c.at = c.listening(t)
-	node.Resolve(ForwardPrefix, true, func(context.Context, string) (Handler, error) {
-		return c.lead(node), nil
+	node.Resolve(ForwardPrefix, true, func(context.Context, string) (Service, error) {
+		return Service{Handler: c.lead(node)}, nil
 	})
 	return c
 }
@@ -192,34 +192,43 @@ func TestStreamsAreSpread(t *testing.T) {
 // has what the application has said; the one that has refused it is not asked again at once. If all
 // refuse, the refusal is what the application learns.
 func TestRefusedStreamIsOpenedElsewhere(t *testing.T) {
+	t.Parallel()
 	for _, code := range []wire.Code{wire.Refused, wire.Unreachable, wire.Busy} {
-		c := newTroupe(t, 3)
-		f := c.paths()
-		c.all[0].refuses(code)
-		c.all[1].refuses(code)
-		began := time.Now()
-		for range 3 {
-			s, err := f.OpenWith(testkit.Context(t), 0, nil)
-			if err != nil {
-				t.Fatal(err)
-			}
-			testkit.Write(t, s, "hello")
-			testkit.Expect(t, s, "hello")
-			_ = s.Close()
-		}
-		a, b := c.all[0].times(), c.all[1].times()
-		if most := 1 + int(time.Since(began)/refusedPause); a > most || b > most {
-			t.Errorf("%v: they were asked %d and %d times", code, a, b)
-		}
-		c.all[2].refuses(code)
-		_, err := c.open(f)
-		expectCode(t, err, code)
-		c.all[1].refuses(0)
-		testkit.Eventually(t, "one that is well again has a stream", func() bool {
-			s, err := c.open(f)
-			return err == nil && s.Session().FarInstance() == sharer(c.to(c.all[1]))
+		t.Run(code.String(), func(t *testing.T) {
+			t.Parallel()
+			openedElsewhere(t, code)
 		})
 	}
+}
+
+func openedElsewhere(t *testing.T, code wire.Code) {
+	t.Helper()
+	c := newTroupe(t, 3)
+	f := c.paths()
+	c.all[0].refuses(code)
+	c.all[1].refuses(code)
+	began := time.Now()
+	for range 3 {
+		s, err := f.OpenWith(testkit.Context(t), 0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		testkit.Write(t, s, "hello")
+		testkit.Expect(t, s, "hello")
+		_ = s.Close()
+	}
+	a, b := c.all[0].times(), c.all[1].times()
+	if most := 1 + int(time.Since(began)/refusedPause); a > most || b > most {
+		t.Errorf("%v: they were asked %d and %d times", code, a, b)
+	}
+	c.all[2].refuses(code)
+	_, err := c.open(f)
+	expectCode(t, err, code)
+	c.all[1].refuses(0)
+	testkit.Eventually(t, "one that is well again has a stream", func() bool {
+		s, err := c.open(f)
+		return err == nil && s.Session().FarInstance() == sharer(c.to(c.all[1]))
+	})
 }
 
 func expectCode(t *testing.T, err error, code wire.Code) {

@@ -20,7 +20,8 @@ type StatusError struct {
 	// answered: anybody on the way may have made it.
 	Hearsay bool
 
-	why error // not for the wire
+	why     error // not for the wire
+	passing bool  // it is no limit of the node's: see RefuseForNow
 }
 
 // Unwrap returns what is not told to the asker.
@@ -81,6 +82,10 @@ func missing(name string) string {
 	return noService + name
 }
 
+// RefuseMissing is Refuse of a service that the node has not got, in the words in which a node says
+// that of itself.
+func RefuseMissing(name string) error { return Refuse(wire.NoService, missing(name)) }
+
 // Missing returns the name of the service that the node says it has not got, or "" if it says
 // something else. It is what a node of another implementation cares to say: good for a hint, and
 // for nothing else.
@@ -98,10 +103,11 @@ func (e *StatusError) Missing() (service string) {
 }
 
 // Ordinary tells whether the refusal is no trouble: an inlet that is led by a name asks whether
-// there is a set of relays, and where it is an outlet that goes by the name, there is none. So is
-// any whose reason is no trouble.
+// there is a set of relays, and where it is an outlet that goes by the name, there is none. A relay
+// asks others whether they have a name, and most have not. So is any whose reason is no trouble.
 func (e *StatusError) Ordinary() bool {
-	return e.Missing() == NodesName || isOrdinary(e.why)
+	missing := e.Missing()
+	return missing == NodesName || strings.HasPrefix(missing, HeldPrefix) || isOrdinary(e.why)
 }
 
 // ForeignError says that what listens at the first address of a route answers in another protocol.
@@ -126,6 +132,12 @@ func Refuse(code wire.Code, reason string) error {
 // RefuseBecause is Refuse with a reason that is for the log only.
 func RefuseBecause(code wire.Code, reason string, why error) error {
 	return &StatusError{Code: code, Reason: reason, why: why}
+}
+
+// RefuseForNow is RefuseBecause of what cannot be had just now, though the node is at no limit of
+// its own: whoever looks after it has nothing to do about that. why is nil or for the log only.
+func RefuseForNow(reason string, why error) error {
+	return &StatusError{Code: wire.Busy, Reason: reason, why: why, passing: true}
 }
 
 // locate finds the node that a status came from: the one with that ordinal among those that the

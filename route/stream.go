@@ -62,6 +62,7 @@ type answerer struct {
 var (
 	_ netio.Conn       = (*Stream)(nil)
 	_ netio.LazyReader = (*Stream)(nil)
+	_ netio.Parker     = (*Stream)(nil)
 	_ netio.Resetter   = (*Stream)(nil)
 	_ netio.Quieter    = (*Stream)(nil)
 	_ io.ReaderFrom    = (*Stream)(nil)
@@ -315,6 +316,20 @@ func (s *Stream) ReadLazy(room netio.Room) (int, error) {
 	return netio.ReadLazy(s.conn(), room)
 }
 
+// OwnsSocket tells whether the stream is on a connection of its own: see netio.
+func (s *Stream) OwnsSocket() bool { return netio.OwnsSocket(s.conn()) }
+
+// Park implements netio.Parker.
+func (s *Stream) Park(ready func()) bool {
+	if s.awaiting.Load() {
+		return false
+	}
+	s.reading.Lock()
+	some := len(s.reading.ahead) > 0
+	s.reading.Unlock()
+	return !some && netio.Park(s.conn(), ready)
+}
+
 func (s *Stream) readAhead(p []byte) int {
 	r := &s.reading
 	r.Lock()
@@ -551,6 +566,13 @@ func (s *Stream) Session() *channel.Session {
 func (s *Stream) Suspended() bool {
 	f, ok := s.conn().(*channel.Flow)
 	return ok && f.Suspended()
+}
+
+// GoesDirectly tells whether the stream goes past the relay that has joined its ends, just now or
+// when it ended: see DirectState.
+func (s *Stream) GoesDirectly() bool {
+	on, ok := s.conn().(interface{ GoesDirectly() bool })
+	return ok && on.GoesDirectly()
 }
 
 // Background says that nobody would miss the stream soon if it were gone: see

@@ -27,6 +27,7 @@ const (
 	CodeNameTaken  = wire.NameTaken
 	CodeNotAllowed = wire.NotAllowed
 	CodeRefused    = wire.Refused
+	CodeBusy       = wire.Busy
 
 	CodeUnreachable = wire.Unreachable
 )

@@ -210,11 +210,14 @@ func descriptors256(t *testing.T) {
 
 // littleAddressSpace is what ulimit -v leaves.
 func littleAddressSpace(t *testing.T) {
-	if raceDetector {
-		startedBy(`ulimit -s 256; exec "$@"`)(t) // its shadow has a place that is far away
-		return
+	switch {
+	case raceDetector: // its shadow has a place that is far away
+		startedBy(`ulimit -s 256; exec "$@"`)(t)
+	case isStatic():
+		startedBy(`ulimit -v 1048576; ulimit -s 256; exec "$@"`)(t)
+	default: // C's malloc sets 64 MiB apart for each thread
+		startedBy(`ulimit -v 4194304; ulimit -s 256; exec "$@"`)(t)
 	}
-	startedBy(`ulimit -v 1048576; ulimit -s 256; exec "$@"`)(t)
 }
 
 // superServer has an inlet's stdin and stdout, or its stderr as well, be one socket.

@@ -115,18 +115,24 @@ func TestFleet(t *testing.T) {
 	f.join("another client", "client")
 	f.join("another outlet", "outlet")
 	f.join("another relay", "relay")
+	beside := func(t *testing.T, name string, part func(*fleet)) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			part(f.in(t))
+		})
+	}
 	t.Run("answers", func(t *testing.T) {
+		t.Parallel()
 		for _, row := range fleetAnswers {
-			t.Run(
-				row.who+" for "+orNone(row.asked),
-				func(t *testing.T) { f.in(t).answers(row.who, row.asked, row.reasons) },
-			)
+			beside(t, row.who+" for "+orNone(row.asked), func(f *fleet) {
+				f.answers(row.who, row.asked, row.reasons)
+			})
 		}
 	})
-	t.Run("asks", func(t *testing.T) { f.in(t).asks() })
-	t.Run("bridges", func(t *testing.T) { f.in(t).bridges() })
-	t.Run("claims", func(t *testing.T) { f.in(t).claims() })
-	t.Run("takes claims", func(t *testing.T) { f.in(t).takesClaims() })
+	beside(t, "asks", (*fleet).asks)
+	beside(t, "bridges", (*fleet).bridges)
+	beside(t, "claims", (*fleet).claims)
+	beside(t, "takes claims", (*fleet).takesClaims)
 }
 
 func orNone(name string) string {
@@ -267,6 +273,7 @@ func (f *fleet) asks() {
 	outlet.says("msg=registered")
 	logs := map[string]*process{"outlet": outlet, "relay": relay, "bridge": bridge}
 	places := map[string]string{"direct": direct, "relay": relayAt, "bridge": direct}
+	askers := make(map[string][]func(*testing.T)) // each asks one thing after the other
 	for _, row := range fleetAsks {
 		for _, way := range fleetWays {
 			to := places[way]
@@ -276,10 +283,20 @@ func (f *fleet) asks() {
 			if way == "bridge" {
 				to = bridgeAt + "/" + to
 			}
-			f.t.Run(row.who+" for "+orNone(row.asked)+" by "+way, func(t *testing.T) {
-				f.in(t).asksFor(row.who, to, row.ends[way], logs)
+			askers[row.who] = append(askers[row.who], func(t *testing.T) {
+				t.Run("for "+orNone(row.asked)+" by "+way, func(t *testing.T) {
+					f.in(t).asksFor(row.who, to, row.ends[way], logs)
+				})
 			})
 		}
+	}
+	for who, asks := range askers {
+		f.t.Run(who, func(t *testing.T) {
+			t.Parallel()
+			for _, ask := range asks {
+				ask(t)
+			}
+		})
 	}
 }
 

@@ -8,11 +8,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // holder is what has made sockets for others to listen at, and keeps them: systemd, to a service.
@@ -166,6 +170,94 @@ func TestReplacedProcess(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestRestartedOutlet has an outlet that listens at a handed socket be another process under the
+// load of many short connections, the next one before the one before has ended, or after that, as
+// systemd does it. Links of the sessions of one come to the other, and nobody is told.
+func TestRestartedOutlet(t *testing.T) {
+	t.Parallel()
+	for _, overlap := range []bool{false, true} {
+		t.Run(fmt.Sprint("overlapping ", overlap), func(t *testing.T) {
+			t.Parallel()
+			u, h := newPerson(t), &holder{t: t}
+			u.survive = unhurried(time.Minute).String()
+			where := h.socket("where", "tcp", anywhere)
+			args, to := u.replaceable("outlet", where, service(t, echo))
+			begin := func() *process {
+				cmd := u.command(args...)
+				h.handOver(cmd)
+				p := start(t, cmd)
+				p.ready()
+				return p
+			}
+			p := begin()
+			inlet := u.start("inlet", "--listen", anywhere, "--to", to).ready()
+			c := calling(t, inlet)
+			for range changes() {
+				c.awaitMore()
+				before := p
+				if overlap {
+					p = begin()
+				}
+				before.stop()
+				before.ends(done)
+				if !overlap {
+					p = begin()
+				}
+			}
+			c.awaitMore()
+			c.end()
+		})
+	}
+}
+
+// callers make short connections, one after the other, which they close when they have been
+// answered. So few links are clean, and many new ones are made.
+type callers struct {
+	t     testing.TB
+	good  atomic.Int64
+	over  atomic.Bool
+	tasks sync.WaitGroup
+}
+
+// calling has callers talk to an echo service until end.
+func calling(t testing.TB, inlet string) *callers {
+	c := &callers{t: t}
+	for range 16 {
+		c.tasks.Go(func() {
+			for !c.over.Load() {
+				if err := callOnce(inlet); err != nil {
+					t.Errorf("somebody is told: %v", err)
+				}
+				c.good.Add(1)
+			}
+		})
+	}
+	t.Cleanup(c.end)
+	return c
+}
+
+func callOnce(inlet string) error {
+	conn, err := dialWhere(inlet)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(testkit.Patience))
+	return echoes(conn, "hello")
+}
+
+// awaitMore waits until all have been answered.
+func (c *callers) awaitMore() {
+	c.t.Helper()
+	want := c.good.Load() + 32
+	eventually(c.t, "calls that are answered", func() bool { return c.good.Load() >= want })
+}
+
+func (c *callers) end() {
+	c.over.Store(true)
+	c.tasks.Wait()
 }
 
 // replaceable returns the command line of what TestReplacedProcess replaces, and where that can be

@@ -46,10 +46,10 @@ exec "$@"`
 const nobody = 65534
 
 // emptyRoot has nothing be there but a program and this person's home: no /etc, /tmp, /proc, /dev.
-// A program with the race detector is dynamic, and has its libraries, too.
+// A program that is dynamic has its libraries, too.
 func emptyRoot(binary string) string {
 	libraries := ""
-	if raceDetector {
+	if !isStatic() {
 		libraries = "/usr/lib /lib /lib64"
 	}
 	return fmt.Sprintf(`

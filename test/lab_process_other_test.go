@@ -11,3 +11,6 @@ func processAttributes() *syscall.SysProcAttr {
 
 // bootedMain is for machines with systemd.
 func bootedMain() { panic("there is no systemd here") }
+
+// radioMain is for a machine of Linux's.
+func radioMain() { panic("there is no Linux here") }

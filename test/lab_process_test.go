@@ -20,6 +20,7 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"github.com/secureportal/sp/internal/brokertest/kafka"
 	"github.com/secureportal/sp/internal/testkit"
 )
 
@@ -27,11 +28,15 @@ import (
 // the first process.
 const bootedWord = "sp-booted"
 
+// radioWord is the same for the first process of a machine with radios, where it runs a test.
+const radioWord = "sp-radio"
+
 // TestMain lets scripts run this test binary as the programs service and talk, and removes the sp
 // that was built.
 func TestMain(m *testing.M) {
+	kafka.Serve() // if this is another process of a test's
 	testscript.Main(tidy{m}, map[string]func(){
-		"service": serviceMain, "talk": talkMain, bootedWord: bootedMain,
+		"service": serviceMain, "talk": talkMain, bootedWord: bootedMain, radioWord: radioMain,
 	})
 }
 
@@ -89,6 +94,10 @@ var built struct {
 	err  error
 }
 
+// isStatic tells whether the sp that is built is static, as what is released. For every day it is
+// built as these tests are: another way would have all that it is made of compiled a second time.
+func isStatic() bool { return !raceDetector && (isLonger() || !cgoEnabled) }
+
 // executable returns the path of the sp to test: $SP_BINARY, or one that is built from this module,
 // with the race detector if the tests have it.
 func executable(t testing.TB) string {
@@ -103,9 +112,9 @@ func executable(t testing.TB) string {
 		}
 		built.path = filepath.Join(built.dir, "sp")
 		build := exec.Command("go", "build", fmt.Sprintf("-race=%t", raceDetector),
-			"-o", built.path, "..")
-		if !raceDetector {
-			build.Env = append(os.Environ(), "CGO_ENABLED=0") // one that is static
+			"-ldflags=-s -w", "-o", built.path, "..") // which are quicker to link
+		if isStatic() {
+			build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		}
 		if out, err := build.CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("%v: %w\n%s", build, err, out)

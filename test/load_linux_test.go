@@ -191,7 +191,7 @@ func TestHeld(t *testing.T) {
 	for name, p := range map[string]plan{"standby links": {}, "mux": muxForHalves} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			held(t, 250, p)
+			held(t, testenv.OfRun(125, 250, 250), p)
 		})
 	}
 }
@@ -304,7 +304,7 @@ func burst(t *testing.T, inlet string, n int) {
 // TestOneAfterAnother opens and closes many connections, a few at a time: nothing grows.
 func TestOneAfterAnother(t *testing.T) {
 	alone(t)
-	n := testenv.OfFull(2000, 100_000)
+	n := testenv.OfRun(1000, 2000, 100_000)
 	r := newRow(t, plan{flags: []string{"--log-level", "error"}})
 	each(t, n/10, 4, r.once)
 	start := r.baseline()

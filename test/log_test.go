@@ -94,8 +94,12 @@ func TestLogFile(t *testing.T) {
 			_, err := os.Stat(path)
 			return err == nil
 		})
-		p.signal(syscall.SIGHUP)
-		has(path, "reading all files again")
+		// The new file is there a moment before the log goes to it.
+		testkit.Eventually(t, "lines in the new file", func() bool {
+			p.signal(syscall.SIGHUP)
+			b, _ := os.ReadFile(path)
+			return strings.Contains(string(b), "reading all files again")
+		})
 	}
 	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/internal/brokertest"
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/internal/testkit"
@@ -99,6 +100,19 @@ var outages = []outage{
 		status: "DOWN", doctor: "small packets pass and large ones do not",
 		log:  "the far end does not answer the handshake",
 		page: "is down, for",
+	},
+	{
+		name: "directory down", stage: stageDirectoryDown, code: unreachable,
+		status: "TROUBLE: the directory nats://",
+		doctor: "FAIL     hop 2        hop 1 says: the relay cannot say now where far is",
+		log:    "the directory is down",
+		page:   "names of other sets are not found",
+	},
+	{
+		name: "broker down", stage: stageBrokerDown, code: unreachable,
+		status: "NOT READY: nobody can come by nats://", doctor: "FAIL     broker",
+		log:  "the connection to the broker has ended",
+		page: "cannot be used: nobody can come by nats://",
 	},
 }
 
@@ -261,4 +275,25 @@ func stageSwallowedLarge(t *testing.T) staged {
 		"inlet", "--listen", anywhere, "--to", p.Addr(), "--connect-timeout", "1s",
 	}, watched...)...)
 	return staged{sick: inlet, asks: w.person, args: []string{"--to", p.Addr()}}
+}
+
+func stageDirectoryDown(t *testing.T) staged {
+	testenv.NeedTool(t, "nats-server")
+	server, me, at := brokertest.NATS(t, ""), newPerson(t), testkit.Address(t)
+	relay := me.start(append([]string{
+		"relay", "--listen", at, "--advertise", at, "--directory", "nats://" + server.Address,
+	}, watched...)...)
+	relay.says("connected with the directory")
+	server.Kill()
+	return staged{sick: relay, asks: me, args: []string{"--to", "far@" + at}}
+}
+
+func stageBrokerDown(t *testing.T) staged {
+	testenv.NeedTool(t, "nats-server")
+	server, me := brokertest.NATS(t, ""), newPerson(t)
+	at := "nats://" + server.Address + "/sp.outage"
+	outlet := me.start(append([]string{"outlet", "--listen", at, "--target", anywhere}, watched...)...)
+	outlet.ready()
+	server.Kill()
+	return staged{sick: outlet, asks: me, args: []string{"--to", at}}
 }

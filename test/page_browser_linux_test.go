@@ -76,9 +76,11 @@ func TestPageInBrowser(t *testing.T) {
 	s.elements(t)
 	s.colors(t)
 	s.keyboard(t)
+	if *pictures != "" { // of a process that has been looked at for a while
+		b.eval(`document.activeElement.blur(), new Promise(done => setTimeout(done, 30000))`)
+	}
 	s.outage(t)
 	if *pictures != "" {
-		b.eval(`document.activeElement.blur(), new Promise(done => setTimeout(done, 30000))`)
 		for _, scheme := range []string{"light", "dark"} {
 			b.looks(scheme, 1180, 1000)
 			b.picture(filepath.Join(*pictures, "page-"+scheme+".png"))

@@ -16,7 +16,7 @@ import (
 
 // What a name may cost a relay that nobody uses.
 const (
-	registrationMemory      = 56 << 10 // bytes
+	registrationMemory      = 40 << 10 // bytes
 	registrationDescriptors = 2.0      // one link of the session, and that of the claim
 )
 

@@ -40,6 +40,7 @@ var update = flag.Bool("update", false, "rewrite the scripts with what is printe
 //
 // and two programs: service, and talk, which is its client.
 func TestScripts(t *testing.T) {
+	t.Parallel()
 	sp := executable(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("..", "testdata", "script"),

@@ -1,14 +1,9 @@
 package test
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -17,73 +12,15 @@ import (
 	"github.com/secureportal/sp/internal/testenv"
 )
 
-// yard is network namespaces around a router, which can keep packets from one to another one:
-//
-//	place 0 ── 10.78.0.0/24 ── router ── 10.78.1.0/24 ── place 1
-//	        .2              .1        .1              .2
-type yard struct {
-	t      *testing.T
-	nft    string
-	router string
-	places []string
-}
-
-// newYard makes so many places.
-func newYard(t *testing.T, places int) *yard {
-	t.Helper()
-	testenv.NeedNetns(t)
-	y := &yard{t: t, nft: testenv.NeedTool(t, "nft"), router: newNamespace(t)}
-	inside(t, y.router, "echo 1 >/proc/sys/net/ipv4/ip_forward")
-	for i := range places {
-		space := newNamespace(t)
-		y.places = append(y.places, space)
-		leg, net := fmt.Sprintf("leg%d", i), fmt.Sprintf("10.78.%d", i)
-		ip(t, "-n", y.router, "link", "add", leg, "type", "veth", "peer", "name", "eth",
-			"netns", space)
-		ip(t, "-n", y.router, "address", "add", net+".1/24", "dev", leg)
-		ip(t, "-n", y.router, "link", "set", leg, "up")
-		ip(t, "-n", space, "address", "add", net+".2/24", "dev", "eth")
-		ip(t, "-n", space, "link", "set", "eth", "up")
-		ip(t, "-n", space, "route", "add", "default", "via", net+".1")
-	}
-	setRules(t, y.nft, y.router, `table ip yard {
-		set cut { type ipv4_addr . ipv4_addr; }
-		chain through { type filter hook forward priority 0; ip saddr . ip daddr @cut drop; }
-	}`)
-	return y
-}
-
-func (y *yard) address(place int) string { return fmt.Sprintf("10.78.%d.2", place) }
-
-// cut keeps packets that one place sends to another one from arriving.
-func (y *yard) cut(from, to int) {
-	y.t.Helper()
-	setRules(y.t, y.nft, y.router, fmt.Sprintf("add element ip yard cut { %s . %s }",
-		y.address(from), y.address(to)))
-}
-
-// heal has all packets arrive again.
-func (y *yard) heal() {
-	y.t.Helper()
-	setRules(y.t, y.nft, y.router, "flush set ip yard cut")
-}
-
-// chaos is a set of relays in a yard, outlets of many names, inlets to them, connections that say
-// something all the time, and somebody who tries new ones all the time.
+// chaos is a set of relays in a yard, outlets of many names, inlets to them, and what goes on
+// there.
 type chaos struct {
-	*yard
+	*unrest
 	*relaySet
 	me, rival person
 	seed      uint64
-	random    *rand.Rand
 	outlets   []*process
-	inlets    map[string]string // where the inlet of a name listens
-	names     []string
-	chorus    *chorus
-
-	tried, failed atomic.Int64 // new connections
-	killed        []time.Duration
-	trials        []trial
+	trials    []trial
 }
 
 // size is how much there is of everything.
@@ -92,8 +29,8 @@ type size struct{ relays, outlets, names, inlets, connections, rounds int }
 func newChaos(t *testing.T, s size, seed uint64) *chaos {
 	t.Helper()
 	c := &chaos{
-		yard: newYard(t, s.relays+1+s.outlets+s.inlets+1), me: newPerson(t), rival: newPerson(t),
-		seed: seed, random: rand.New(rand.NewPCG(seed, 0)), inlets: make(map[string]string),
+		unrest: newUnrest(newYard(t, s.relays+1+s.outlets+s.inlets+1), seed),
+		me:     newPerson(t), rival: newPerson(t), seed: seed,
 	}
 	var at []string
 	for i := range s.relays + 1 {
@@ -109,9 +46,8 @@ func newChaos(t *testing.T, s size, seed uint64) *chaos {
 	}
 	c.meets()
 	place := s.relays + 1
-	const survive = 5 * time.Minute
 	for i := range s.outlets {
-		m := many{Outlets: true, Relays: at[:s.relays], Survive: survive}
+		m := many{Outlets: true, Relays: at[:s.relays], Survive: survivesUnrest}
 		for j := range s.names {
 			m.Names = append(m.Names, fmt.Sprintf("name-%d-%d", i, j))
 		}
@@ -124,7 +60,7 @@ func newChaos(t *testing.T, s size, seed uint64) *chaos {
 	}
 	var inlets []*process
 	for i := range s.inlets {
-		m := many{Relays: at[:s.relays], Dir: t.TempDir(), Survive: survive}
+		m := many{Relays: at[:s.relays], Dir: t.TempDir(), Survive: survivesUnrest}
 		for j, name := range c.names {
 			if j%s.inlets == i {
 				m.Names = append(m.Names, name)
@@ -139,55 +75,16 @@ func newChaos(t *testing.T, s size, seed uint64) *chaos {
 	}
 	// The rival wants some of the names all the time.
 	c.rival.in(c.places[place]).startMany(many{
-		Outlets: true, Relays: at[:s.relays], Names: c.names[:min(len(c.names), 8)], Survive: survive,
+		Outlets: true, Relays: at[:s.relays], Names: c.names[:min(len(c.names), 8)],
+		Survive: survivesUnrest,
 	})
-	conns := make([]conn, s.connections)
-	for i := range conns {
-		name := c.names[i%len(c.names)]
-		conns[i] = tagged(t, c.inlets[name], name)
-	}
-	c.chorus = newChorusOf(t, steadyPace(len(conns)), conns...)
+	c.begins(s.connections)
 	return c
-}
-
-func (c *chaos) dialer(name string) func() (conn, error) {
-	return func() (conn, error) { return dialWhere(c.inlets[name]) }
-}
-
-// keepTrying opens new connections, several at a time, until ctx ends. One may fail; one that
-// leads to another target must not be.
-func (c *chaos) keepTrying(ctx context.Context) {
-	var tasks sync.WaitGroup
-	defer tasks.Wait()
-	const (
-		at   = 4
-		pace = 50 * time.Millisecond
-	)
-	for i := range at {
-		tasks.Go(func() {
-			random := rand.New(rand.NewPCG(uint64(i), 1))
-			for ctx.Err() == nil {
-				name := c.names[random.IntN(len(c.names))]
-				err := tryTagged(ctx, c.dialer(name), name)
-				c.tried.Add(1)
-				switch {
-				case errors.Is(err, errWrongTarget):
-					c.yard.t.Error(err)
-				case err != nil && ctx.Err() == nil:
-					c.failed.Add(1)
-				}
-				select {
-				case <-ctx.Done():
-				case <-time.After(pace):
-				}
-			}
-		})
-	}
 }
 
 // does does something, waits until all connections go on, and notes from when until when that was.
 func (c *chaos) does(what string, do func()) {
-	c.yard.t.Helper()
+	c.t.Helper()
 	began := time.Now()
 	do()
 	c.chorus.goesOn()
@@ -209,7 +106,7 @@ func (c *chaos) stoodStill() {
 		}
 	}
 	for _, f := range chaosFaults {
-		c.yard.t.Logf("%s: connections stood still for %s", f.what, percentiles(all[f.what]))
+		c.t.Logf("%s: connections stood still for %s", f.what, percentiles(all[f.what]))
 	}
 }
 
@@ -221,31 +118,16 @@ func (c *chaos) aRelay() *setRelay {
 
 func (c *chaos) seeds() []string { return c.addresses()[:len(c.all)-1] }
 
-// between waits some time of those between two.
-func (c *chaos) between(least, most time.Duration) {
-	time.Sleep(least + rand.N(most-least))
-}
-
 // again starts a relay that has ended, and waits until all know each other.
 func (c *chaos) again(r *setRelay, seeds ...string) {
-	c.yard.t.Helper()
+	c.t.Helper()
 	r.begin(seeds...)
 	c.meets()
 }
 
 // chaosFaults are what a round may do.
-var chaosFaults = []struct {
-	what string
-	do   func(c *chaos)
-}{
-	{"kill -9", func(c *chaos) {
-		name := c.names[c.random.IntN(len(c.names))]
-		home := c.homes(name)[0]
-		home.killed()
-		took, _ := firstGood(c.yard.t, c.dialer(name), name)
-		c.killed = append(c.killed, took)
-		c.again(home, c.seeds()...)
-	}},
+var chaosFaults = []fault[*chaos]{
+	{"kill -9", func(c *chaos) { c.killsHome(c.relaySet, c.aName(), c.seeds()...) }},
 	{"SIGSTOP", func(c *chaos) {
 		r, most := c.aRelay(), testenv.OfFull(3*time.Second, 20*time.Second)
 		r.signal(syscall.SIGSTOP)
@@ -314,22 +196,13 @@ func TestSetChaos(t *testing.T) {
 
 // lasts has so many rounds go by.
 func (c *chaos) lasts(rounds int) {
-	t := c.yard.t
+	t := c.t
 	t.Helper()
-	trying, stop := context.WithCancel(t.Context())
-	var tasks sync.WaitGroup
-	tasks.Go(func() { c.keepTrying(trying) })
-	defer tasks.Wait()
-	defer stop()
-	for n := range rounds {
-		i := c.random.IntN(len(chaosFaults))
-		if n < len(chaosFaults) { // each at least once
-			i = n
-		}
-		c.does(chaosFaults[i].what, func() { chaosFaults[i].do(c) })
-	}
-	stop()
-	tasks.Wait()
+	c.while(func() {
+		byChance(c.random, rounds, chaosFaults, func(f fault[*chaos]) {
+			c.does(f.what, func() { f.do(c) })
+		})
+	})
 	c.chorus.ends()
 	for _, name := range c.names {
 		c.settles(name, c.me.identifier())

@@ -64,7 +64,7 @@ func stalled(t *testing.T, p plan, upload bool) {
 	reads := make(chan struct{})
 	digests := make(chan digest, n)
 	p.target = service(t, func(c conn) {
-		_ = c.SetDeadline(time.Now().Add(pulse.Stretch(10*patience, time.Now().Add(-recently))))
+		beStalled(c)
 		switch first := make([]byte, 1); {
 		case readFirst(c, first) != nil:
 		case sendAll(c, first) != nil:
@@ -82,7 +82,7 @@ func stalled(t *testing.T, p plan, upload bool) {
 	var sending sync.WaitGroup
 	for range n {
 		c := getThrough(t, w.address, "x")
-		_ = c.SetDeadline(time.Now().Add(pulse.Stretch(10*patience, time.Now().Add(-recently))))
+		beStalled(c)
 		all = append(all, c)
 		if upload {
 			sending.Go(func() {
@@ -96,15 +96,9 @@ func stalled(t *testing.T, p plan, upload bool) {
 		ask()
 		<-time.After(50 * time.Millisecond)
 	}
+	t.Logf("%d stalled readers", n)
 	for _, part := range []*process{w.inlet, w.outlet, w.relay} {
-		if part == nil {
-			continue
-		}
-		u := part.use()
-		t.Logf("%d stalled readers: %s had %d KiB", n, part.cmd.Args[1], u.peak)
-		if u.peak > littleMemoryKiB && !raceDetector {
-			t.Errorf("%s had more than %d KiB", part.cmd.Args[1], littleMemoryKiB)
-		}
+		hadLittle(t, part)
 	}
 	close(reads)
 	want := digestOf(7, size)
@@ -127,6 +121,24 @@ func stalled(t *testing.T, p plan, upload bool) {
 	}
 	sending.Wait()
 	ask()
+}
+
+// beStalled gives a connection the time that everything takes where nobody reads for long.
+func beStalled(c conn) {
+	_ = c.SetDeadline(time.Now().Add(pulse.Stretch(10*patience, time.Now().Add(-recently))))
+}
+
+// hadLittle checks that a process, if there is one, has kept to its memory.
+func hadLittle(t *testing.T, part *process) {
+	t.Helper()
+	if part == nil {
+		return
+	}
+	u := part.use()
+	t.Logf("%s had %d KiB", part.cmd.Args[1], u.peak)
+	if u.peak > littleMemoryKiB && !raceDetector {
+		t.Errorf("%s had more than %d KiB", part.cmd.Args[1], littleMemoryKiB)
+	}
 }
 
 // getThrough connects to an inlet, says a byte that the service answers with the same, and tries

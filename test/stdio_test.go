@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -146,7 +147,9 @@ func TestUnderSocat(t *testing.T) {
 	w := newOutlet(t)
 	at := testkit.Address(t)
 	_, port, _ := net.SplitHostPort(at)
-	start(t, w.program(socat, "TCP-LISTEN:"+port+",bind=127.0.0.1,reuseaddr",
+	// By itself it waits half a second for what comes after an end.
+	start(t, w.program(socat, "-t", strconv.Itoa(int(patience.Seconds())),
+		"TCP-LISTEN:"+port+",bind=127.0.0.1,reuseaddr",
 		"EXEC:"+w.binary+" inlet --listen - --to "+w.route()))
 	var c conn
 	eventually(t, "socat", func() (ok bool) {

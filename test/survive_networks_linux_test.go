@@ -285,16 +285,16 @@ func (w *topology) standStill(d time.Duration, all ...*process) {
 	}
 }
 
-// TestSurvivesBox has a box on either side of the relay that cuts every connection 5 seconds after
-// it has been made.
+// TestSurvivesBox has a box on either side of the relay that cuts every connection some seconds
+// after it has been made.
 func TestSurvivesBox(t *testing.T) {
 	t.Parallel()
 	w := newTopology(t, plan{
 		who: survivor(t), relay: true, faults: true, inlets: 1, target: steadyService(t),
 	})
 	v := newVigil(t, func() conn { return dial(t, w.address) })
-	const age = 5 * time.Second
-	during, cuts := testenv.OfFull(15*time.Second, time.Hour), 0
+	age := testenv.OfRun(2*time.Second, 5*time.Second, 5*time.Second)
+	during, cuts := testenv.OfRun(3*age, 3*age, time.Hour), 0
 	v.survives("every connection is cut after "+age.String(), func() {
 		boxes := []*oldAge{{at: w.near}, {at: w.far}}
 		pace := time.NewTicker(50 * time.Millisecond)

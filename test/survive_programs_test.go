@@ -39,75 +39,139 @@ type actor struct {
 }
 
 // goesOn tells whether the program is to do more, and counts that it has done something. In the
-// short form it lets the others have their turn first.
+// shorter forms it lets the others have their turn first.
 func (a *actor) goesOn() bool {
 	a.done.Add(1)
 	select {
 	case <-a.over:
 		return false
-	case <-time.After(testenv.OfFull(25*time.Millisecond, 0)):
+	case <-time.After(testenv.OfRun(200*time.Millisecond, 25*time.Millisecond, 0)):
 		return true
 	}
 }
 
-// TestSurvivesUnderPrograms kills the relay under programs of all kinds, each of which goes by it
-// through an inlet and an outlet of its own. None of them notices.
+// company is programs of all kinds, each of which goes by the same relays through an inlet and an
+// outlet of its own, and steady connections beside them.
+type company struct {
+	t       *testing.T
+	me      person
+	relays  []string // where they listen
+	outlets []*process
+	actors  []*actor
+	chorus  *chorus
+	tasks   sync.WaitGroup
+	over    chan struct{}
+	end     func() // has all programs come to their end
+}
+
+// TestSurvivesUnderPrograms kills the relay under programs of all kinds, and two relays in turn.
+// None of them notices. With SP_FULL=1 that is done 50 times, beside 1,000 connections.
 func TestSurvivesUnderPrograms(t *testing.T) {
 	t.Parallel()
-	kills := testenv.OfRun(1, 2, 50)
-	me := survivor(t)
-	_, relay := me.startRelay()
-	ssh, postgres := newSSHServer(t), newPostgres(t)
-	redis, tree := newRedis(t), newTree(t, testenv.OfFull(2, 4))
-	must(t, postgresClient(t, "pgbench", postgres, "--initialize", "--quiet", "postgres"))
-	var actors []*actor
-	var tasks sync.WaitGroup
-	over := make(chan struct{})
-	patient := []string{"--connect-timeout", unhurried(10 * time.Second).String()}
-	begin := func(name, service string, does func(*actor) error) {
-		me.startNamed(relay, name, service)
-		a := &actor{
-			t: t, name: name, me: me, where: me.inletTo(name+"@"+relay, patient...), direct: service,
-			over: over, scratch: t.TempDir(),
-		}
-		actors = append(actors, a)
-		tasks.Go(func() {
-			if err := does(a); err != nil {
-				t.Errorf("%s: %v", name, err)
+	relays := testenv.OfRun([]int{1}, []int{1, 2}, []int{1, 2})
+	kills, connections := testenv.OfRun(1, 2, 50), testenv.OfRun(4, 20, 1000)
+	for _, n := range relays {
+		t.Run(fmt.Sprintf("relays %d", n), func(t *testing.T) {
+			c := newCompany(t, n, connections)
+			var done []time.Time
+			for i := range kills {
+				done = append(done, time.Now())
+				c.restart(i % n)
 			}
+			c.workedOn()
+			c.end()
+			c.chorus.ends()
+			for _, a := range c.actors {
+				t.Logf("%s: %d pieces of work beside %d kills", a.name, a.done.Load(), kills)
+			}
+			t.Logf("%d connections beside them stood still for %s", connections,
+				percentiles(c.chorus.stoodStill(done)))
 		})
-	}
-	end := sync.OnceFunc(func() {
-		close(over)
-		tasks.Wait()
-	})
-	t.Cleanup(end)
-	begin("ssh-typing", ssh.where, ssh.types)
-	begin("ssh-cat", ssh.where, ssh.cats)
-	begin("psql", postgres, transacts)
-	begin("pgbench", postgres, benches)
-	begin("redis", redis, pipes)
-	begin("rsync", tree.serve(), tree.syncs)
-	for range kills {
-		workedOn(t, actors)
-		me.restart(0)
-	}
-	workedOn(t, actors)
-	end()
-	for _, a := range actors {
-		t.Logf("%s: %d pieces of work beside %d kills", a.name, a.done.Load(), kills)
 	}
 }
 
-// workedOn waits until each program has done something more.
-func workedOn(t *testing.T, actors []*actor) {
+func newCompany(t *testing.T, relays, connections int) *company {
 	t.Helper()
-	for _, a := range actors {
-		before := a.done.Load()
-		eventually(t, a.name+" goes on", func() bool { return t.Failed() || a.done.Load() > before })
+	c := &company{t: t, me: survivor(t), over: make(chan struct{})}
+	for range relays {
+		_, at := c.me.startRelay()
+		c.relays = append(c.relays, at)
 	}
-	if t.Failed() {
-		t.FailNow()
+	ssh, postgres := newSSHServer(t), newPostgres(t)
+	redis, tree := newRedis(t), newTree(t, testenv.OfFull(2, 4))
+	must(t, postgresClient(t, "pgbench", postgres, "--initialize", "--quiet", "postgres"))
+	c.end = sync.OnceFunc(func() {
+		close(c.over)
+		c.tasks.Wait()
+	})
+	t.Cleanup(c.end)
+	c.begin("ssh-typing", ssh.where, ssh.types)
+	c.begin("ssh-cat", ssh.where, ssh.cats)
+	c.begin("psql", postgres, transacts)
+	c.begin("pgbench", postgres, benches)
+	c.begin("redis", redis, pipes)
+	c.begin("rsync", tree.serve(), tree.syncs)
+	steady := c.portal("steady", steadyService(t))
+	c.chorus = newChorus(t, connections, steadyPace(connections), steady)
+	c.workedOn()
+	return c
+}
+
+// portal returns where the inlet of a new portal listens.
+func (c *company) portal(name, service string) string {
+	c.t.Helper()
+	relay, others := c.relays[0], c.relays[1:]
+	patient := []string{"--connect-timeout", unhurried(10 * time.Second).String()}
+	var also []string
+	for _, at := range others {
+		also = append(also, "--relay", at)
+		patient = append(patient, "--to", name+"@"+at)
+	}
+	c.outlets = append(c.outlets, c.me.startNamed(relay, name, service, also...))
+	return c.me.inletTo(name+"@"+relay, patient...)
+}
+
+// begin has a program go through a portal of its own.
+func (c *company) begin(name, service string, does func(*actor) error) {
+	c.t.Helper()
+	a := &actor{
+		t: c.t, name: name, me: c.me, where: c.portal(name, service), direct: service,
+		over: c.over, scratch: c.t.TempDir(),
+	}
+	c.actors = append(c.actors, a)
+	c.tasks.Go(func() {
+		if err := does(a); err != nil {
+			c.t.Errorf("%s: %v", name, err)
+		}
+	})
+}
+
+// restart kills a relay, starts it again, and waits until all go on and all names are back.
+func (c *company) restart(relay int) {
+	c.t.Helper()
+	registered := make([]int, len(c.outlets))
+	for i, p := range c.outlets {
+		registered[i] = p.said(registeredLine)
+	}
+	c.me.restart(relay)
+	c.workedOn()
+	for i, p := range c.outlets {
+		p.saysAgain(registeredLine, registered[i])
+	}
+}
+
+// workedOn waits until each program has done something more, and each connection has.
+func (c *company) workedOn() {
+	c.t.Helper()
+	for _, a := range c.actors {
+		before := a.done.Load()
+		eventually(c.t, a.name+" goes on", func() bool {
+			return c.t.Failed() || a.done.Load() > before
+		})
+	}
+	c.chorus.goesOn()
+	if c.t.Failed() {
+		c.t.FailNow()
 	}
 }
 

@@ -75,7 +75,7 @@ func TestSurvivesRelayKilledAgain(t *testing.T) {
 // by both of which the inlet goes: with SP_FULL=1 50 times under 1,000 connections.
 func TestSurvivesRolling(t *testing.T) {
 	alone(t)
-	restarts, connections := testenv.OfFull(4, 50), testenv.OfFull(60, 1000)
+	restarts, connections := testenv.OfRun(2, 4, 50), testenv.OfFull(60, 1000)
 	me := survivor(t)
 	second, secondAt := me.startRelay()
 	w := newLasting(t, plan{

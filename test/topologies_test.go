@@ -203,6 +203,7 @@ func TestTenInlets(t *testing.T) {
 
 // TestNetworksApart has an inlet and an outlet in networks that cannot reach each other.
 func TestNetworksApart(t *testing.T) {
+	t.Parallel()
 	n := newNetworks(t)
 	middle := n.nearNet + ".1"
 	for _, topology := range []struct {

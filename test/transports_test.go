@@ -51,11 +51,17 @@ func (u person) certified() (show, believe []string) {
 	return []string{"--tls-cert", cert, "--tls-key", keyFile}, []string{"--tls-ca", cert}
 }
 
-// wrapped are the transports besides TCP and Unix sockets, as listeners that take a free port.
+// wrapped are the transports besides TCP and Unix sockets, as listeners that take a free port, or a
+// queue at a broker: see atBroker.
 var wrapped = map[string]string{
 	"tls": "tls://127.0.0.1:0", "ws": "ws://127.0.0.1:0/sp", "wss": "wss://127.0.0.1:0/sp",
-	"quic": "quic://127.0.0.1:0",
+	"quic": "quic://127.0.0.1:0", "nats": "nats://BROKER/sp.test",
+	"kafka": "kafka://BROKER/sp.test",
 }
+
+// kafkaTurn is of who has Kafka's brokers beside all other transports: with several of them on a
+// small machine, what lies in a broker is there for longer than a session waits.
+var kafkaTurn sync.Mutex
 
 // wrappedPlaces are where such a link may be in a route. Each function builds one with a transport,
 // and returns the route to its outlet's node.
@@ -65,7 +71,7 @@ var wrappedPlaces = []struct {
 	build func(u person, listen string, show, believe []string, target string) (node string)
 }{
 	// inlet ═ outlet
-	{"direct", []string{"tls", "ws", "wss", "quic"}, func(
+	{"direct", []string{"tls", "ws", "wss", "quic", "nats", "kafka"}, func(
 		u person, listen string, show, _ []string, target string,
 	) string {
 		return nodeOf(u, u.outletAt(listen, target, show...))
@@ -79,7 +85,7 @@ var wrappedPlaces = []struct {
 		return nodeOf(u, "db@"+at)
 	}},
 	// inlet ═ bridge ── outlet
-	{"into a bridge", []string{"ws"}, func(
+	{"into a bridge", []string{"ws", "nats"}, func(
 		u person, listen string, show, _ []string, target string,
 	) string {
 		_, outlet := u.startOutlet(target)
@@ -87,7 +93,7 @@ var wrappedPlaces = []struct {
 		return nodeOf(u, bridge.ready()) + toChannel + step(outlet)
 	}},
 	// inlet ── bridge ═ outlet
-	{"out of a bridge", []string{"tls", "wss", "quic"}, func(
+	{"out of a bridge", []string{"tls", "wss", "quic", "nats", "kafka"}, func(
 		u person, listen string, show, believe []string, target string,
 	) string {
 		outlet := nodeOf(u, u.outletAt(listen, target, show...))
@@ -117,8 +123,8 @@ func nodeOf(u person, to string) string {
 	return strings.TrimSuffix(route.Format(r), toOutlet)
 }
 
-// TestTransports has links over TLS, WebSocket and QUIC do what those over TCP do, wherever they
-// are in a route. With SP_FULL=1 it is all of them everywhere, with 100 MiB.
+// TestTransports has links over TLS, WebSocket, QUIC and queues do what those over TCP do, wherever
+// they are in a route. With SP_FULL=1 it is all of them everywhere, with 100 MiB.
 func TestTransports(t *testing.T) {
 	t.Parallel()
 	for name, listen := range wrapped {
@@ -128,13 +134,17 @@ func TestTransports(t *testing.T) {
 			}
 			t.Run(name+", "+place.name, func(t *testing.T) {
 				t.Parallel()
+				if name == "kafka" {
+					kafkaTurn.Lock()
+					t.Cleanup(kafkaTurn.Unlock)
+				}
 				u := newPerson(t)
 				show, believe := u.certified()
-				if name == "ws" || name == "quic" {
+				if name != "tls" && name != "wss" {
 					show, believe = nil, nil
 				}
 				m := newMirror(t, bothWays()/2)
-				node := place.build(u, listen, show, believe, m.address)
+				node := place.build(u, atBroker(t, listen), show, believe, m.address)
 				carries(u, m, node, believe)
 			})
 		}

@@ -94,6 +94,7 @@ func (f *upFile) reload(p *process) {
 // TestUpUnderLoad changes one portal of fifty after the other, each in another way, while all carry
 // something: nobody loses a byte, those that are changed included.
 func TestUpUnderLoad(t *testing.T) {
+	t.Parallel()
 	const pairs = 25
 	u := newPerson(t)
 	f := newUpFile(u, "drain = '1h'\n")
@@ -141,6 +142,7 @@ func TestUpUnderLoad(t *testing.T) {
 // TestUpReloads has many reloads, each of which changes something, leave nothing behind, while a
 // connection goes on. SP_FULL=1 takes a thousand.
 func TestUpReloads(t *testing.T) {
+	t.Parallel()
 	u := newPerson(t)
 	f := newUpFile(u, "drain = '0s'\n")
 	f.set("outlet.kept", "listen = 'unix:kept.sock'\ntarget = '"+named(t, "kept")+"'\n")
@@ -192,6 +194,7 @@ func expectEcho(t *testing.T, c conn) {
 // TestUpWatches applies a file that is another without being told, and says once what is wrong with
 // one that stays wrong.
 func TestUpWatches(t *testing.T) {
+	t.Parallel()
 	u := newPerson(t)
 	f := newUpFile(u, "log-level = 'info'\n")
 	f.set("outlet.a", "listen = '"+anywhere+"'\ntarget = ':1'\n")

@@ -23,6 +23,9 @@ const (
 	WS      Kind = 9
 	WSS     Kind = 10
 	QUIC    Kind = 11
+	NATS    Kind = 12
+	Kafka   Kind = 13
+	BLE     Kind = 14
 )
 
 // Local is the kind of an address that is never sent: of a transport that only the dialer knows.
@@ -39,11 +42,16 @@ const Is Kind = 0xfe
 const UDP Kind = 0xfd
 
 // Address is one step of a route. It is comparable, and only the fields of its kind are set: Name
-// for all but IP4 and IP6; IP for those two; Port for IP4, IP6, DNS, TLS, WS, WSS and QUIC.
+// for all but IP4 and IP6; IP for those two; Port for IP4, IP6, DNS, TLS, WS, WSS, QUIC, BLE, NATS
+// and Kafka.
 //
-// The Name of TLS and QUIC is a host, of WS and WSS a host and, from its first slash on, a path.
+// The Name of TLS and QUIC is a host, of WS and WSS a host and, from its first slash on, a path,
+// and of NATS and Kafka a broker's host, a slash and the name of a queue there.
 // Such a host may be an IP address. One that is a name may have an IP as well, which says which of
 // the name's addresses is meant, here and now: it is never sent.
+//
+// The Name of BLE is a device's address, AA:BB:CC:DD:EE:FF, with RandomDevice behind it if it is a
+// random one; its Port is a PSM.
 type Address struct {
 	Kind Kind
 	Name string
@@ -55,7 +63,7 @@ type Address struct {
 // reads it.
 func (a Address) IsTransport() bool {
 	switch a.Kind {
-	case IP4, IP6, DNS, Unix, Local, TLS, WS, WSS, QUIC:
+	case IP4, IP6, DNS, Unix, Local, TLS, WS, WSS, QUIC, BLE, NATS, Kafka:
 		return true
 	}
 	return false
@@ -69,7 +77,7 @@ func (a Address) Host() (name string, ip netip.Addr) {
 		return "", a.IP
 	case DNS:
 		return a.Name, netip.Addr{}
-	case TLS, WS, WSS, QUIC:
+	case TLS, WS, WSS, QUIC, NATS, Kafka:
 		name, _, _ = strings.Cut(a.Name, "/")
 		if ip, err := netip.ParseAddr(name); err == nil {
 			return "", ip
@@ -110,6 +118,12 @@ func (a Address) Validate() error {
 		if err := validateURL(a.Name); err != nil {
 			return err
 		}
+	case NATS, Kafka:
+		if err := validateQueue(a.Name); err != nil {
+			return err
+		}
+	case BLE:
+		return validateDevice(a.Name, a.Port)
 	case Unix:
 		return validatePath(a.Name)
 	case Label:
@@ -179,6 +193,23 @@ func validateURL(name string) error {
 	return validateURLHost(name[:slash])
 }
 
+// validateQueue checks a broker's host and the name of a queue.
+func validateQueue(name string) error {
+	if len(name) > MaxHost {
+		return fmt.Errorf("%w: a broker's host and a queue have %d characters at most", ErrMalformed,
+			MaxHost)
+	}
+	host, queue, _ := strings.Cut(name, "/")
+	if err := validateWord("queue", queue, MaxHost); err != nil {
+		return err
+	}
+	if queue[0] == '.' || queue[len(queue)-1] == '.' || strings.Contains(queue, "..") {
+		return fmt.Errorf("%w: each dot of a queue's name is between two others' characters",
+			ErrMalformed)
+	}
+	return validateURLHost(host)
+}
+
 // isPathByte tells whether a path of a URL may have c: RFC 3986, section 3.3.
 func isPathByte(c byte) bool {
 	return isNameByte(c) || strings.IndexByte("/~!$&'()*+,;=:@%", c) >= 0
@@ -219,9 +250,11 @@ func AppendAddress(dst []byte, a Address) ([]byte, error) {
 	case IP4, IP6:
 		dst = append(dst, a.IP.AsSlice()...)
 		dst = binary.BigEndian.AppendUint16(dst, a.Port)
-	case DNS, TLS, WS, WSS, QUIC:
+	case DNS, TLS, WS, WSS, QUIC, NATS, Kafka:
 		dst = binary.BigEndian.AppendUint16(dst, a.Port)
 		dst = append(dst, a.Name...)
+	case BLE:
+		dst = appendDevice(binary.BigEndian.AppendUint16(dst, a.Port), a.Name)
 	default:
 		dst = append(dst, a.Name...)
 	}
@@ -248,12 +281,18 @@ func ParseAddress(b []byte) (a Address, rest []byte, err error) {
 		}
 		a.IP, _ = netip.AddrFromSlice(value[:size])
 		a.Port = binary.BigEndian.Uint16(value[size:])
-	case DNS, TLS, WS, WSS, QUIC:
+	case DNS, TLS, WS, WSS, QUIC, NATS, Kafka:
 		if len(value) < 2 {
 			return a, nil, fmt.Errorf("%w: address of %d bytes", ErrMalformed, len(value))
 		}
 		a.Port = binary.BigEndian.Uint16(value)
 		a.Name = string(value[2:])
+	case BLE:
+		if len(value) != 2+deviceSize || value[2] > 1 {
+			return a, nil, fmt.Errorf("%w: not the address of a device", ErrMalformed)
+		}
+		a.Port = binary.BigEndian.Uint16(value)
+		a.Name = deviceName(value[2] == 1, value[3:])
 	default:
 		a.Name = string(value)
 	}

@@ -16,13 +16,20 @@
 //	address = kind (1) | length (1) | value
 //	status  = code (1) | hop (1) | length (1) | reason
 //
-//	kind       value
-//	1 service  name (1–80)               a service of the node that reads it
-//	2 secure   name (1–80)               a secure channel responder of the node that reads it
-//	3 ip4      address (4) | port (2)    TCP
-//	4 ip6      address (16) | port (2)   TCP
-//	5 dns      port (2) | name (1–253)   TCP
-//	6 label    random (8)                a node that was passed; return routes only
+//	kind        value
+//	 1 service  name (1–80)                       a service of the node that reads it
+//	 2 secure   name (1–80)                       a secure channel responder of that node
+//	 3 ip4      address (4) | port (2)            TCP
+//	 4 ip6      address (16) | port (2)           TCP
+//	 5 dns      port (2) | name (1–253)           TCP
+//	 6 label    random (8)                        a node that was passed; return routes only
+//	 8 tls      port (2) | host                   TLS over TCP
+//	 9 ws       port (2) | host | path            WebSocket
+//	10 wss      port (2) | host | path            WebSocket over TLS
+//	11 quic     port (2) | host                   QUIC over UDP
+//	12 nats     port (2) | host | "/" | subject   a queue at a broker
+//	13 kafka    port (2) | host | "/" | topic     the same
+//	14 ble      PSM (2) | type (1) | device (6)   Bluetooth Low Energy
 //
 // A Unix socket's address, of kind 7, stands in the dialer's own route only, and is never encoded.
 package wire

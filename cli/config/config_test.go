@@ -270,6 +270,13 @@ func TestValidate(t *testing.T) {
 		"socks if twice": {
 			"allow-target", "twice", socks("db:1 if a=b and a=c"),
 		},
+		"socks if or": {
+			"allow-target", "a line for each", socks("db:1 if a=b or a=c"),
+		},
+		"socks if OR":         {"allow-target", "a line for each", socks("db:1 if a=b OR " + anybody)},
+		"socks if comma":      {"allow-target", "a line for each", socks("db:1 if a=b, c=d")},
+		"socks if and at end": {"allow-target", "a line for each", socks("db:1 if a=b and")},
+		"socks if words":      {"", "", socks("db:1 if a=b or c, d", "db:1 if dn=cn=a,ou=b")},
 		"socks and a target": {"socks5", "neither", func(c *Config) {
 			socks("db:1")(c)
 			c.Outlets[0].Target = ":1"

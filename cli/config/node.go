@@ -64,6 +64,10 @@ type Node struct {
 	// bridges have no use for it. Field "survive".
 	Survive time.Duration
 
+	// NoDirect leaves connections that a relay has joined on it, in place of having them go directly
+	// where that can be. It is the opposite of field "direct".
+	NoDirect bool
+
 	// SurviveMemory is the most memory for what connections have sent and the far end has not
 	// acknowledged, as ParseSurviveMemory reads it. Empty means budget.DefaultKept, or less where
 	// memory is short. Field "survive-memory".
@@ -85,6 +89,10 @@ type Node struct {
 	// signed, where links are made over TLS. Empty means whom the system believes; what is wrong is
 	// logged then, and no more: see transport.TLSConfig. Field "tls-ca".
 	TLSCA string
+
+	// BrokersFile is a file that says how the node logs in at brokers of queues, as brokers.Parse
+	// reads it. Empty means without. Field "brokers".
+	BrokersFile string
 
 	// Proxy is through which TCP connections to far ends are made: http://HOST:PORT or
 	// socks5://HOST:PORT, perhaps with USER@; or NoProxy. Empty means what Proxies say.

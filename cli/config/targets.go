@@ -94,7 +94,8 @@ func cutTargets(text string) (all []string) {
 	}
 }
 
-// EachTarget returns what field "target" or "sni" may say with each TARGET in it as change has it.
+// EachTarget returns what field "target" or "sni" may say, or "listen" of several inlets, with each
+// address in it as change has it.
 func EachTarget(text string, change func(target string) string) string {
 	all := cutTargets(text)
 	for i, one := range all {
@@ -316,6 +317,9 @@ func (o Outlet) parseAllowed(text string, names map[string]string) (r portal.Rul
 			what = strings.ToLower(what)
 		}
 		as, ok := names[what]
+		if !ok && strings.Contains(what, " ") {
+			return r, fieldError("allow-target", "{allow-target} %q is neither NAME nor NAME if WHO", text)
+		}
 		if !ok {
 			return r, fieldError("allow-target", "{allow-target} %q: no target has the name %q", text, what)
 		}
@@ -332,9 +336,18 @@ func (o Outlet) parseAllowed(text string, names map[string]string) (r portal.Rul
 	return r, nil
 }
 
+// otherJoint is what people write between the parts of WHO, or behind the last one, in place of
+// "and": it would be part of an attribute's value, which nobody has.
+var otherJoint = regexp.MustCompile(
+	`(?i)(?:\s(?:and|or|not|&&|\|\|)|,)(?:\s+(?:\S+=|I[0-9a-f]{64}\b)|\s*$)`)
+
 func parseWho(text, who string) (w portal.Who, err error) {
 	var attributes []string
 	for one := range strings.SplitSeq(who, andWord) {
+		if otherJoint.MatchString(one) {
+			return w, fieldError("allow-target", "{allow-target} %q: between two that must both hold "+
+				"stands \"and\", and for one or the other there is a line for each", text)
+		}
 		one = strings.TrimSpace(one)
 		if strings.Contains(one, "=") {
 			attributes = append(attributes, one)

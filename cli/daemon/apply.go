@@ -256,6 +256,11 @@ func (d *Daemon) prepareOne(n Named, old *unit) (*step, error) {
 	if err := d.kept.allow(n.Config, files); err != nil {
 		return nil, err
 	}
+	if old == nil || !isSame(old.config, n.Config) {
+		if err := tryTargetTLS(n.Config); err != nil {
+			return nil, err
+		}
+	}
 	s := &step{name: n.Name, config: n.Config, old: old}
 	if old != nil && old.site.selfFiles == files && sameNode(old.site.config, n.Config.Node) {
 		s.site = old.site

@@ -195,11 +195,19 @@ func TestApplyAllRefuses(t *testing.T) {
 			}
 			s.at("outlet 1").Node.Identity = key
 		},
+		"outlet 1: --target-ca": func() {
+			s.at("outlet 1").Outlets[0].Target = "tls://h:1"
+			s.at("outlet 1").Outlets[0].TargetCA = filepath.Join(t.TempDir(), "nowhere")
+		},
 	} {
 		s.named = good
 		s.changed()
 		s.at("outlet 0").Outlets[0].Target = "127.0.0.1:1" // it would be good
 		spoil()
+		_, err := s.Try(testkit.Context(t), s.named)
+		if err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("want %q when it is tried, got %v", text, err)
+		}
 		s.refuses(t, text)
 		talk(t, c, "as before")
 		talk(t, s.goTo(t, 0, "0"), "and anew")

@@ -22,6 +22,7 @@ func (d *Daemon) needs() confine.Needs {
 	for _, u := range d.allUnits() {
 		addNeeds(&needs, u.config, u.site.files())
 		u.site.proxies.each(func(p *transport.Proxy) { addAddress(&needs, p.Address()) })
+		needs.Listen = append(needs.Listen, u.site.ports...)
 		for _, p := range u.site.allParts() {
 			if in, ok := p.(*inlet); ok {
 				if port, ok := in.listensAnew(); ok {
@@ -81,6 +82,7 @@ func addNeeds(needs *confine.Needs, c config.Config, files []string) {
 			needs.WriteIn = append(needs.WriteIn, folder)
 		}
 		needs.Connect = append(needs.Connect, a.ServerPort())
+		needs.Roots = true
 	}
 	needs.ReadIn = append(needs.ReadIn, confine.Folders(files...)...)
 	needs.WriteIn = append(needs.WriteIn, writeFolders(c)...)
@@ -102,7 +104,11 @@ func addNeeds(needs *confine.Needs, c config.Config, files []string) {
 	}
 	for _, r := range c.Relays {
 		addEntrance(needs, r.Entrance)
-		needs.ConnectAnywhere = needs.ConnectAnywhere || len(r.Set) > 0
+		if len(r.Directory) > 0 { // it is read again for each connection
+			_, logins, _ := readBrokers(c.Node.BrokersFile)
+			needs.ReadIn = append(needs.ReadIn, confine.Folders(logins...)...)
+		}
+		needs.ConnectAnywhere = needs.ConnectAnywhere || r.IsOfSet()
 	}
 	for _, b := range c.Bridges {
 		addEntrance(needs, b.Entrance)
@@ -119,6 +125,11 @@ func addNeeds(needs *confine.Needs, c config.Config, files []string) {
 // say where they are.
 func addEntrance(n *confine.Needs, e config.Entrance) {
 	n.ConnectAnywhere = n.ConnectAnywhere || len(e.Relays) > 0
+	for _, text := range e.Listens() {
+		if a, err := config.ParseListen(text); err == nil && transport.IsQueue(a) {
+			addAddress(n, a)
+		}
+	}
 	for _, text := range e.Relays {
 		if to, err := config.ParseRelay(text); err == nil {
 			addRoutes(n, to)
@@ -157,20 +168,28 @@ func addRoutes(n *confine.Needs, all ...route.Route) {
 
 func addAddress(n *confine.Needs, a route.Address) {
 	switch transport.Scheme(a) {
-	case "unix", "udp", "quic": // connecting to those, and UDP, is not limited
-	case "tcp", "tls", "ws", "wss":
+	case "unix", "udp", "quic", "ble": // connecting to those, and UDP, is not limited
+	case "tcp", "ws":
 		n.Connect = append(n.Connect, a.Port)
+	case "tls", "wss", "nats": // which speaks TLS where the broker asks for it
+		n.Connect, n.Roots = append(n.Connect, a.Port), true
 	default:
 		n.ConnectAnywhere = true // another transport, whose business nobody knows here
 	}
 }
 
-// addHops adds the ports of next hops, unless they are very many.
+// addHops adds the ports of next hops, unless they are very many. Whoever asks for one says whether
+// TLS is spoken with it.
 func addHops(n *confine.Needs, hops config.NextHops) {
 	many := 0
 	for _, hop := range hops {
-		if hop.OverUDP() {
+		if hop.OverUDP() || hop.ByRadio() {
 			continue
+		}
+		n.Roots = true
+		if hop.LeadsOn() {
+			n.ConnectAnywhere = true
+			return
 		}
 		first, last := hop.Ports()
 		many += int(last) - int(first) + 1

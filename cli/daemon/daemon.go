@@ -127,6 +127,7 @@ type Event struct {
 	Identifier identity.Identifier // the node's
 	Peer       identity.Identifier // of TicketSpent
 	Portal     PortalStatus
+	Number     int   // of Ready: which of Status.Portals it is, from 0 on
 	Err        error // of Ended: nil if the connection was carried to its end
 }
 

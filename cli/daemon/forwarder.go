@@ -21,7 +21,7 @@ type forwarder struct {
 
 func (s *site) planRelay(r config.Relay) planned {
 	var node *setNode
-	if len(r.Set) > 0 {
+	if r.IsOfSet() {
 		node = &setNode{site: s, config: r}
 	}
 	build := func() (*member, error) {
@@ -110,16 +110,17 @@ func (f *forwarder) end(ctx context.Context) {
 	f.site.closeMember(f.member)
 }
 
-// state is up when it listens, as it does from its start on: its claims are tried again, and
-// only tell of errors.
+// state is up when it listens anywhere, as it does from its start on, unless that is at a broker
+// which is not reached: its claims are tried again, and only tell of errors.
 func (f *forwarder) state() partState {
 	all := partState{entrance: true}
 	for _, p := range f.parts {
 		now := p.state()
+		all.up = all.up || now.up && now.address != ""
 		switch {
 		case now.address == "":
 		case all.address == "":
-			all.address, all.up = now.address, true
+			all.address = now.address
 		default:
 			all.alsoAt = append(all.alsoAt, now.address)
 		}

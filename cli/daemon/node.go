@@ -47,6 +47,8 @@ type tells struct {
 	title string                   // what its portal is called
 	names func() []relay.Name      // that outlets hold on a relay; nil of a bridge
 	nodes func() []mesh.NodeStatus // of the set that a relay is one of; nil of others
+
+	directory func() DirectoryReport // that it is found by; nil of others
 }
 
 // titled is what a portal is called.
@@ -91,6 +93,9 @@ func newSite(
 	if s.logger == nil {
 		s.logger = slog.Default()
 	}
+	if !n.NoDirect {
+		s.ports = drawPorts()
+	}
 	var err error
 	if s.ticket, err = n.ParseTicket(); err != nil {
 		return nil, err
@@ -113,6 +118,9 @@ func newSite(
 	if s.tls, err = newTLSFiles(n, s.logger); err != nil {
 		return nil, err
 	}
+	if s.brokers, _, err = readBrokers(n.BrokersFile); err != nil {
+		return nil, err
+	}
 	if s.proxies, err = newProxies(n, s.logger); err != nil {
 		return nil, err
 	}
@@ -133,7 +141,7 @@ func newSite(
 		return nil, err
 	}
 	s.main, err = s.newMember(s.withTickets(s.trust), false, func(c *route.Config) {
-		c.ByName, c.Channel.Survive = true, n.SurviveTime()
+		c.ByName, c.Channel.Survive, c.Direct = true, n.SurviveTime(), !n.NoDirect
 	})
 	return s, err
 }
@@ -204,8 +212,9 @@ func (s *site) nodeConfig() (route.Config, error) {
 		SocketMode: mode, Sockets: s.sockets, Audit: s.options.Audit,
 		LogForwarded: s.options.LogConnections == portal.LogAll, Logger: s.logger, Hint: s.options.Hint,
 		Turned: s.turned,
-		TLS:    s.acme.show(s.tls.config()),
-		Proxy:  s.proxies.leadTo, From: from,
+		TLS:    s.acme.show(s.tls.config()), Brokers: s.brokers,
+		Proxy: s.proxies.leadTo, From: from,
+		DirectPorts: s.ports,
 	}, err
 }
 
@@ -257,7 +266,7 @@ func (s *site) closeMember(m *member) {
 
 // newForwarder makes the node of a relay or a bridge. It trusts members as relays of its set.
 func (s *site) newForwarder(
-	next config.NextHops, open bool, members []identity.Identifier,
+	next config.NextHops, open bool, members []identity.Identifier, more ...func(*route.Config),
 ) (*member, error) {
 	t := s.trust
 	t.Members = members
@@ -267,6 +276,9 @@ func (s *site) newForwarder(
 		if next != nil {
 			c.Channel.Initiators = trust.Passenger
 			c.Forward, c.Reach, c.OpenForward = next.Allow, next.Reach, open
+		}
+		for _, change := range more {
+			change(c)
 		}
 	})
 }

@@ -83,6 +83,11 @@ func reportPath(p route.Path) PathReport {
 			r.RoundTrip = took.Seconds()
 		}
 	}
+	if p.Direct.At.IsValid() {
+		r.Direct = p.Direct.At.String()
+	} else {
+		r.NotDirect = errorText(p.Direct.Err)
+	}
 	return r
 }
 

@@ -30,8 +30,9 @@ type Report struct {
 	Trouble     []string            `json:"trouble,omitempty"` // with all of it, in words
 	Portals     []PortalReport      `json:"portals"`
 	Peers       []PeerReport        `json:"peers"`
-	Names       []NameReport        `json:"names,omitempty"` // that outlets hold, on a relay
-	Nodes       []NodeReport        `json:"nodes,omitempty"` // of a relay's set
+	Names       []NameReport        `json:"names,omitempty"`       // that outlets hold, on a relay
+	Nodes       []NodeReport        `json:"nodes,omitempty"`       // of a relay's set
+	Directories []DirectoryReport   `json:"directories,omitempty"` // of relays
 	Connections []ConnectionReport  `json:"connections"`
 }
 
@@ -58,6 +59,8 @@ type PathReport struct {
 	Since     float64  `json:"since"`                // it went up; or, if it is down, it was up last
 	RoundTrip float64  `json:"round_trip,omitempty"` // to the outlet and back; 0 is not known
 	Error     string   `json:"error,omitempty"`
+	Direct    string   `json:"direct,omitempty"`     // where connections go without the relay on it
+	NotDirect string   `json:"not_direct,omitempty"` // why they do not, if that has been tried
 }
 
 // Claim is a name that a portal holds, or is to hold, on a relay.
@@ -134,8 +137,9 @@ type ConnectionReport struct {
 	ToService  uint64               `json:"to_service"` // bytes
 	ToClient   uint64               `json:"to_client"`
 	Age        float64              `json:"age"`
-	Suspended  bool                 `json:"suspended"` // it has lost its link, and waits for another
-	Opening    bool                 `json:"opening"`   // there is no stream yet
+	Suspended  bool                 `json:"suspended"`        // it waits for another link
+	Opening    bool                 `json:"opening"`          // there is no stream yet
+	Direct     bool                 `json:"direct,omitempty"` // past the relay between its ends
 }
 
 // pingTime is how long a far end is waited for that is asked how far away it is.
@@ -205,6 +209,9 @@ func (m *member) report(r *Report) {
 				Standby: n.Standby, InUse: n.InUse,
 			})
 		}
+	}
+	if t.directory != nil {
+		r.Directories = append(r.Directories, t.directory())
 	}
 	if t.nodes == nil {
 		return
@@ -299,7 +306,7 @@ func (c *connection) report(now time.Duration, to *place) ConnectionReport {
 	if r.Opening = o == nil; r.Opening {
 		return r
 	}
-	r.Suspended = o.stream.Suspended()
+	r.Suspended, r.Direct = o.stream.Suspended(), o.stream.GoesDirectly()
 	if s := o.stream.Session(); s != nil {
 		id := s.Peer().Identifier()
 		r.Identifier, r.Name, r.Path = &id, plainName(s.Name()), s.Route()

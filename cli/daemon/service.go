@@ -171,15 +171,35 @@ func targetTLS(o config.Outlet, target config.Address) (*tls.Config, error) {
 		c.RootCAs, err = x509.SystemCertPool()
 		return c, err
 	}
-	text, _, err := atomicfile.Read(o.TargetCA, maxCASize)
-	if err != nil {
-		return nil, fmt.Errorf("--target-ca %s: %w", o.TargetCA, err)
-	}
-	c.RootCAs = x509.NewCertPool()
-	if !c.RootCAs.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("--target-ca %s: there is no certificate in it, in PEM", o.TargetCA)
+	if c.RootCAs, err = readTargetCA(o.TargetCA); err != nil {
+		return nil, fmt.Errorf("--target-ca %w", err)
 	}
 	return c, nil
+}
+
+// tryTargetTLS tells why a target of a configuration could not be verified.
+func tryTargetTLS(c config.Config) error {
+	for _, o := range c.Outlets {
+		if o.TargetCA == "" {
+			continue
+		}
+		if _, err := readTargetCA(o.TargetCA); err != nil {
+			return fmt.Errorf("--target-ca %w", err)
+		}
+	}
+	return nil
+}
+
+func readTargetCA(path string) (*x509.CertPool, error) {
+	text, _, err := atomicfile.Read(path, maxCASize)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s: there is no certificate in it, in PEM", path)
+	}
+	return roots, nil
 }
 
 // to says where connections lead, as the configuration does.

@@ -10,6 +10,8 @@ import (
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
+	"github.com/secureportal/sp/route/relay/directory"
+	"github.com/secureportal/sp/route/relay/directory/natsbus"
 	"github.com/secureportal/sp/route/relay/mesh"
 )
 
@@ -18,10 +20,12 @@ type setNode struct {
 	site   *site
 	config config.Relay
 
-	mesh    *mesh.Mesh
-	dialer  *member // meets the others
-	stop    context.CancelFunc
-	running sync.WaitGroup
+	mesh      *mesh.Mesh
+	directory *directory.Directory // nil: none
+	bus       *natsbus.Bus
+	dialer    *member // meets the others
+	stop      context.CancelFunc
+	running   sync.WaitGroup
 }
 
 // build makes the relay's node, and what it takes to meet the others.
@@ -38,7 +42,7 @@ func (n *setNode) build() (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := n.site.newForwarder(nil, false, n.withSelf(members))
+	m, err := n.site.newForwarder(nil, false, n.withSelf(members), n.limitReach(addresses))
 	if err != nil {
 		return nil, err
 	}
@@ -53,14 +57,24 @@ func (n *setNode) build() (*member, error) {
 		Seeds: seeds, Addresses: addresses, Weight: uint8(n.config.Weight),
 		Names: memoryConfig(n.config),
 		Tell:  func(ctx context.Context) { server.TellNodes(ctx) },
+		Owned: n.owned,
 	})
+	names := relay.Directory(n.mesh)
+	if err := n.buildDirectory(m.node); err != nil {
+		n.site.closeMember(n.dialer)
+		n.site.closeMember(m)
+		return nil, err
+	}
+	told := &tells{title: titled(RelayKind, n.config.Listen), nodes: n.mesh.Status}
+	if n.directory != nil {
+		names, told.directory = n.directory, n.reportDirectory
+	}
 	server = relay.NewServer(m.node, relay.ServerConfig{
-		Private: n.config.Private, Directory: n.mesh, List: n.mesh.List,
+		Private: n.config.Private, Directory: names, List: n.mesh.List,
 	})
+	told.names = server.Names
 	m.leave = n.mesh.Drain
-	m.tells.Store(&tells{
-		title: titled(RelayKind, n.config.Listen), names: server.Names, nodes: n.mesh.Status,
-	})
+	m.tells.Store(told)
 	return m, nil
 }
 
@@ -82,6 +96,10 @@ func (n *setNode) run() {
 	ctx, stop := context.WithCancel(context.Background())
 	n.stop = stop
 	n.running.Go(func() { n.mesh.Run(ctx) })
+	if n.directory != nil {
+		n.running.Go(func() { n.bus.Run(ctx) })
+		n.running.Go(func() { n.directory.Run(ctx) })
+	}
 }
 
 // end may be called again.

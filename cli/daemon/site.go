@@ -14,6 +14,7 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/brokers"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/route/transport"
@@ -34,10 +35,12 @@ type site struct {
 	tls       *tlsFiles
 	acme      *acmeCertificates // nil if none are asked for
 	proxies   *proxies
+	brokers   *brokers.Logins // nil for none
 	trust     trust.Config    // what all policies have in common
 	base      route.Config    // and all nodes
 	main      *member         // of inlets and outlets
 	open      *connections    // on main
+	ports     []uint16        // for direct ways
 	instance  relay.Instance  // which process this is, for relays
 	health    health          // of its targets
 	changed   func()          // is told that a part has come up; never nil

@@ -90,11 +90,13 @@ func (d *Daemon) announce() {
 		return
 	}
 	all, fresh := true, false
-	for _, p := range portals {
+	for i, p := range portals {
 		if !p.announced && p.begun() && p.isUp() {
 			p.announced, fresh = true, true
-			id := p.site.self.Identifier()
-			d.tell(Event{Kind: Ready, Config: p.site.name, Identifier: id, Portal: p.status()})
+			d.tell(Event{
+				Kind: Ready, Config: p.site.name, Identifier: p.site.self.Identifier(),
+				Portal: p.status(), Number: i,
+			})
 		}
 		all = all && p.announced
 	}

@@ -43,6 +43,11 @@ func (d *Daemon) trouble() (all []string) {
 			all = append(all, err.Error())
 		}
 		for _, m := range s.allMembers() {
+			if t := m.tells.Load(); t != nil && t.directory != nil {
+				if down := t.directory().trouble(); down != "" {
+					all = append(all, down)
+				}
+			}
 			why, ago, ever := m.node.Refusing()
 			if ever && ago < turnedAwayLast {
 				all = append(all, fmt.Sprintf("it was at a limit %s ago, and turned somebody away: %s",

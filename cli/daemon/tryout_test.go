@@ -163,7 +163,7 @@ func TestProofThatDoesNotFit(t *testing.T) {
 		t.Fatalf("%d fit: %v", len(most), err)
 	}
 	for range identity.MaxChanges - 1 {
-		if _, err := identity.RotateFile(key, nil, time.Now()); err != nil {
+		if _, err := identity.RotateFile(key, nil, time.Now(), nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -201,6 +201,9 @@ func (d *drawing) inlet(p daemon.PortalReport) {
 		if path.Up && path.RoundTrip > 0 {
 			note = wording.Milliseconds(wording.Seconds(path.RoundTrip))
 		}
+		if path.Up && path.Direct != "" {
+			note = "goes directly"
+		}
 		last := here
 		for i := range path.Hops {
 			next := d.hop(path.Hops, i)
@@ -312,6 +315,7 @@ func (d *drawing) forwarder(p daemon.PortalReport, r daemon.Report) {
 		d.claim(here, c)
 	}
 	d.set(here, r.Nodes, name)
+	d.directories(here, r.Directories, name)
 }
 
 func used(n int) string {
@@ -339,6 +343,23 @@ func (d *drawing) set(here *box, nodes []daemon.NodeReport, name string) {
 		if n.Away > 0 {
 			state, mark = isBad, "✕"
 			b.State, b.Note = isBad, "✕ away "+wording.Ago(n.Away)
+		}
+		d.join(here, b, state, mark, "")
+	}
+}
+
+// directories draws by what one finds the names of other sets, below its own.
+func (d *drawing) directories(here *box, all []daemon.DirectoryReport, name string) {
+	for _, one := range all {
+		if one.Portal != name || len(one.Servers) == 0 {
+			continue
+		}
+		b := d.box(at(strings.Join(one.Servers, " ")), relayColumn, "directory", one.Servers[0])
+		state, mark := isIdle, ""
+		b.Note = "up " + wording.Ago(one.Since)
+		if !one.Up {
+			state, mark = isBad, "✕"
+			b.State, b.Note = isBad, "✕ down "+wording.Ago(one.Since)
 		}
 		d.join(here, b, state, mark, "")
 	}

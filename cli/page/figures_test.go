@@ -123,6 +123,9 @@ func TestDrawing(t *testing.T) {
 			{Portal: "relay :4000", Self: true, Addresses: []string{"r2:4000"}},
 			{Portal: "relay :4000", Away: 5, Addresses: []string{"r1:4000"}},
 		},
+		Directories: []daemon.DirectoryReport{
+			{Portal: "relay :4000", Servers: []string{"nats://n:1", "nats://n:2"}},
+		},
 	}, nil)
 	states := make(map[string]string)
 	for i, a := range d.Boxes {
@@ -138,14 +141,14 @@ func TestDrawing(t *testing.T) {
 	}
 	for box, want := range map[string]string{
 		"inlet here :6000": isOwn, "relay here :4000": isOwn, "outlet here db": isOwn,
-		"relay or bridge r1:4000": isBad, "service db:5432": isOther,
+		"relay or bridge r1:4000": isBad, "service db:5432": isOther, "directory nats://n:1": isBad,
 		"on this side applications": isOther,
 	} {
 		if states[box] != want {
 			t.Errorf("%s is %q, want %q: %v", box, states[box], want, states)
 		}
 	}
-	if len(states) != 7 {
+	if len(states) != 8 {
 		t.Errorf("what is the same is not one box: %v", states)
 	}
 	marks := make(map[[2]int]string)
@@ -160,5 +163,22 @@ func TestDrawing(t *testing.T) {
 	}
 	if !strings.Contains(d.Summary(), "Broken: relay or bridge r1:4000") {
 		t.Errorf("in words: %s", d.Summary())
+	}
+}
+
+// TestLeadsTo has the table of portals name the path that is taken, and not one that is down.
+func TestLeadsTo(t *testing.T) {
+	path := func(relay string, up bool) daemon.PathReport {
+		return daemon.PathReport{Hops: []string{relay, "db"}, Up: up, Taken: up}
+	}
+	inlet := daemon.PortalReport{
+		Kind: daemon.InletKind, Paths: []daemon.PathReport{path("r1:4000", false), path("r2:4000", true)},
+	}
+	if got := leadsTo(inlet); got != "to db by r2:4000" {
+		t.Errorf("it leads %s", got)
+	}
+	inlet.Paths = inlet.Paths[:1]
+	if got := leadsTo(inlet); got != "to db by r1:4000" {
+		t.Errorf("with none that is up it leads %s", got)
 	}
 }

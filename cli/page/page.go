@@ -8,11 +8,10 @@
 // nothing while somebody does.
 //
 // Names, routes, Identifiers and errors come from others: they get into the page as text only, by
-// html/template, no longer than maxText, and there are no more of a kind than maxRows.
+// writer.add, no longer than maxText, and there are no more of a kind than maxRows.
 package page
 
 import (
-	"bytes"
 	"context"
 	_ "embed" // the page's files
 	"io"
@@ -117,11 +116,7 @@ func (p *Page) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	text, at, err := p.make(r.Context())
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusInternalServerError)
-		return
-	}
+	text, at := p.make(r.Context())
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.Header().Set("ETag", tag(at))
 	_, _ = w.Write(text)
@@ -164,11 +159,11 @@ func isClosed(quiet <-chan struct{}) bool {
 }
 
 // make returns the page as it is now, or was a moment ago, and when that was.
-func (p *Page) make(ctx context.Context) ([]byte, time.Time, error) {
+func (p *Page) make(ctx context.Context) ([]byte, time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if now := p.now(); p.made != nil && now.Sub(p.at) < fresh {
-		return p.made, p.at, nil
+		return p.made, p.at
 	}
 	calm, before := !isClosed(p.quiet), p.carried
 	quiet := metrics.Watch()
@@ -182,21 +177,13 @@ func (p *Page) make(ctx context.Context) ([]byte, time.Time, error) {
 	sample := takeSample(p.now())
 	p.history.add(sample)
 	v := newView(r, p.host, &p.history, sample, p.speeds.since(r.Connections, sample.at))
-	var text bytes.Buffer
-	t, err := layout()
-	if err == nil {
-		err = t.Execute(&text, v)
-	}
-	if err != nil {
-		return nil, time.Time{}, err
-	}
-	p.made, p.at, p.quiet, p.carried = text.Bytes(), sample.at, quiet, sample.carried
+	p.made, p.at, p.quiet, p.carried = layout(&v), sample.at, quiet, sample.carried
 	p.calm = calm && len(v.Wrong) == 0 && sample.carried == before
 	if p.forget == nil {
 		p.forget = time.AfterFunc(speedsLast, p.rest)
 	}
 	p.forget.Reset(speedsLast)
-	return p.made, p.at, nil
+	return p.made, p.at
 }
 
 // rest is called when nobody looks any more: what there may be much of is not kept.

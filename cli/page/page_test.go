@@ -62,7 +62,10 @@ func someReport(text string) daemon.Report {
 			{
 				Config: text, Kind: daemon.InletKind, Name: text, Address: text, Ready: true,
 				Error: text, Connections: 1, Paths: []daemon.PathReport{
-					{Route: text, Hops: []string{text, text + "2"}, Up: true, Taken: true, Since: 3},
+					{
+						Route: text, Hops: []string{text, text + "2"}, Up: true, Taken: true, Since: 3,
+						Direct: text,
+					},
 					{Route: text, Hops: []string{text + "3", text + "2"}, Error: text, Since: 3},
 				},
 			},
@@ -86,8 +89,14 @@ func someReport(text string) daemon.Report {
 			{Portal: "relay " + text, ID: text, State: "up", Weight: 1, Addresses: []string{text}},
 			{Portal: "relay " + text, State: "away", Away: 9, Addresses: []string{text}, Error: text},
 		},
+		Directories: []daemon.DirectoryReport{
+			{Portal: "relay " + text, Servers: []string{text}, Error: text},
+		},
 		Connections: []daemon.ConnectionReport{
-			{ID: 1, Portal: "inlet " + text, Client: text, Name: text, Path: text, To: text},
+			{
+				ID: 1, Portal: "inlet " + text, Client: text, Name: text, Path: text, To: text,
+				Direct: true,
+			},
 			{ID: 2, Portal: "relay " + text, Source: text, To: text + "6", Suspended: true},
 			{ID: 3, Portal: "bridge " + text, Source: text, To: text + "7", Opening: true},
 		},

@@ -2,27 +2,15 @@ package page
 
 import (
 	"cmp"
-	_ "embed" // the page's layout
 	"fmt"
-	"html/template"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/cli/wording"
 )
-
-//go:embed page.html
-var layoutText string
-
-// layout is the page's, made when somebody looks for the first time.
-var layout = sync.OnceValues(func() (*template.Template, error) {
-	isLong := func(cell string) bool { return len(cell) > 40 }
-	return template.New("page").Funcs(template.FuncMap{"long": isLong}).Parse(layoutText)
-})
 
 // view is what the layout shows. Texts in it are as they may be shown: see clip.
 type view struct {
@@ -73,6 +61,7 @@ func newView(
 	v.Tables = []table{
 		rateTable(h, now), portalTable(r.Portals), pathTable(r.Portals), claimTable(r.Portals),
 		connectionTable(r, speeds), peerTable(r.Peers), nameTable(r.Names), nodeTable(r.Nodes),
+		directoryTable(r.Directories),
 		failureTable(h, now),
 	}
 	return v
@@ -177,9 +166,15 @@ func portalTable(all []daemon.PortalReport) table {
 	return t
 }
 
+// leadsTo is where a portal's new connections go: an inlet's by the path that they take, or by the
+// first, if they take none.
 func leadsTo(p daemon.PortalReport) string {
-	for _, path := range p.Paths {
-		return by(path.Hops)
+	taken := slices.IndexFunc(p.Paths, func(path daemon.PathReport) bool { return path.Taken })
+	switch {
+	case taken >= 0:
+		return by(p.Paths[taken].Hops)
+	case len(p.Paths) > 0:
+		return by(p.Paths[0].Hops)
 	}
 	return clip(p.To)
 }
@@ -203,13 +198,20 @@ func pathTable(all []daemon.PortalReport) table {
 }
 
 func pathState(p daemon.PathReport) string {
-	switch {
-	case !p.Up:
+	state := "up " + wording.Ago(p.Since)
+	if !p.Up {
 		return "DOWN " + wording.Ago(p.Since)
-	case p.Taken:
-		return "up " + wording.Ago(p.Since) + ", taken"
 	}
-	return "up " + wording.Ago(p.Since)
+	if p.Taken {
+		state += ", taken"
+	}
+	switch {
+	case p.Direct != "":
+		state += ", direct to " + clip(p.Direct)
+	case p.NotDirect != "":
+		state += ", not direct: " + clip(p.NotDirect)
+	}
+	return state
 }
 
 func roundTrip(seconds float64) string {
@@ -272,6 +274,8 @@ func connectionTable(r daemon.Report, speeds map[uint64]speed) table {
 			state = "opening"
 		case c.Suspended:
 			state = "SUSPENDED: its link is lost"
+		case c.Direct:
+			state = "open, goes directly"
 		}
 		there, back := "-", "-"
 		if s, ok := speeds[c.ID]; ok {
@@ -318,6 +322,25 @@ func nameTable(all []daemon.NameReport) table {
 		}})
 	}
 	t.Left = len(all) - len(t.Rows)
+	return t
+}
+
+func directoryTable(all []daemon.DirectoryReport) table {
+	t := table{
+		ID: "directories", Title: "Directories of names",
+		Head: []string{"servers", "state", "names looked up lately", "what is wrong"},
+	}
+	var rows []row
+	for _, d := range all {
+		state := "up " + wording.Ago(d.Since)
+		if !d.Up {
+			state = "DOWN " + wording.Ago(d.Since)
+		}
+		rows = append(rows, row{!d.Up, []string{
+			clip(strings.Join(d.Servers, ", ")), state, strconv.Itoa(d.Found), clip(d.Error),
+		}})
+	}
+	t.fill(rows)
 	return t
 }
 

@@ -343,7 +343,11 @@ func TestPolicyRotation(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		peer, err := identity.VerifyProof(identity.Initiator, testHash, proof)
+		claimed, err := identity.ParseProof(identity.Initiator, proof)
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer, err := claimed.Verify(testHash)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -119,13 +119,13 @@ func Replace(path string, data []byte) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
 		path = target
 	}
-	return write(path, data, newFileMode, func(tmp string) error { return os.Rename(tmp, path) })
+	return write(path, data, newFileMode, func(tmp string) error { return replace(tmp, path) })
 }
 
 // ReplaceOpen is Replace for a file that everybody may read, mode 0644. A symbolic link at path is
 // replaced itself, and what it points to stays: it may point to what is not for everybody.
 func ReplaceOpen(path string, data []byte) error {
-	return write(path, data, openFileMode, func(tmp string) error { return os.Rename(tmp, path) })
+	return write(path, data, openFileMode, func(tmp string) error { return replace(tmp, path) })
 }
 
 // write puts data into a temporary file beside path, of some mode, and has it named.
@@ -151,6 +151,24 @@ func write(path string, data []byte, mode fs.FileMode, name func(tmp string) err
 		return err
 	}
 	return syncDir(dir)
+}
+
+// replace gives the file tmp the name of another one. A device or a pipe is none: whoever names
+// /dev/null wants it to stay.
+func replace(tmp, path string) error {
+	if err := CheckReplaceable(path); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
+
+// CheckReplaceable returns ErrNotRegular if there is something at path, or where that leads, that
+// is no regular file.
+func CheckReplaceable(path string) error {
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return ErrNotRegular
+	}
+	return nil
 }
 
 // publish gives the file tmp its name, unless the name is taken.

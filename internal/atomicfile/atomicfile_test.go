@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -120,6 +121,26 @@ func TestRead(t *testing.T) {
 		if err == nil || test.is != nil && !errors.Is(err, test.is) ||
 			!strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), dir) {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestReplaceOnlyFiles has what is no file stay: root could replace /dev/null.
+func TestReplaceOnlyFiles(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "socket")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	for _, path := range []string{t.TempDir(), socket} {
+		for _, write := range []func(string, []byte) error{Replace, ReplaceOpen} {
+			if err := write(path, []byte("1")); err == nil {
+				t.Errorf("%s is replaced", path)
+			}
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().IsRegular() {
+			t.Errorf("%s: %v, %v", path, info, err)
 		}
 	}
 }

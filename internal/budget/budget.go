@@ -49,13 +49,6 @@ var processMost = metrics.NewGauge("memory_budget_bytes",
 
 func init() { SetProcess(0) }
 
-// New returns a budget of so many bytes.
-func New(most int64) *Budget {
-	b := &Budget{taken: new(metrics.Gauge)}
-	b.most.Store(most)
-	return b
-}
-
 // SetProcess makes Process what a process may take that has so many bytes of memory; 0 is unknown.
 // It may be called at any time.
 func SetProcess(memory int64) {

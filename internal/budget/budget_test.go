@@ -5,13 +5,15 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/secureportal/sp/internal/metrics"
 )
 
 // Whoever takes much leaves less for the next, and never nothing at all: the large requests are
 // refused first, and all of it is there again when it is given back.
 func TestShares(t *testing.T) {
 	const most = 16 << 20
-	b := New(most)
+	b := newBudget(most)
 	taken := func(n int64) (times int) {
 		for b.Fits(n) {
 			b.Take(n)
@@ -37,7 +39,7 @@ func TestShares(t *testing.T) {
 
 // A budget of which more is taken than there is, since somebody needed it, gives no shares.
 func TestTakenBeyond(t *testing.T) {
-	b := New(1 << 20)
+	b := newBudget(1 << 20)
 	b.Take(3 << 20)
 	if b.Share() != 0 || b.Fits(1) || b.Plenty() || !b.Fits(0) {
 		t.Errorf("share %d", b.Share())
@@ -64,7 +66,7 @@ func TestProcess(t *testing.T) {
 func TestStalledReaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const most, readers = 16 << 20, 5000
-		b := New(most)
+		b := newBudget(most)
 		r := rand.New(rand.NewPCG(1, 2))
 		for range readers {
 			stops := time.Duration(r.IntN(1000)) * time.Millisecond
@@ -144,4 +146,11 @@ func TestKeptIsOfProcess(t *testing.T) {
 	if Process.Free() != 8<<20 {
 		t.Errorf("%d bytes are free", Process.Free())
 	}
+}
+
+// newBudget returns a budget of so many bytes.
+func newBudget(most int64) *Budget {
+	b := &Budget{taken: new(metrics.Gauge)}
+	b.most.Store(most)
+	return b
 }

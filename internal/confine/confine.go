@@ -25,6 +25,9 @@ type Needs struct {
 	Connect []uint16
 	// ConnectAnywhere lifts the limit to Connect: for those who do not know before where to.
 	ConnectAnywhere bool
+	// Roots tells that certificates are to be verified by those that the system believes. Whoever
+	// asks for that reads them before: they may be in other folders.
+	Roots bool
 }
 
 // MaxConnect is how many ports are told one by one; with more, connecting is not limited.

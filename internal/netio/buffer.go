@@ -36,16 +36,19 @@ var classSize = [Classes]int{
 // Size returns how many bytes a buffer of class c has.
 func (c Class) Size() int { return classSize[c] }
 
-// pools are the buffers that nobody has, of all classes but the largest, and huge those.
+// pools are the buffers that nobody has. Of the largest class they are those that are read into:
+// each processor takes the ones that it has given back itself. cold are the others of that class:
+// see GetToKeep.
 var (
-	pools [Huge]sync.Pool
-	huge  stack
+	pools [Classes]sync.Pool
+	cold  stack
 )
 
 // Buffer is a piece of pooled memory. It belongs to whoever got it until Free.
 type Buffer struct {
 	Bytes  []byte // the whole of it, always Size long
 	class  Class
+	cold   bool    // see GetToKeep
 	charge *charge // nil for a small one
 }
 
@@ -80,15 +83,30 @@ func newBuffer(c Class) *Buffer {
 // GetBuffer returns a buffer of class c with undefined contents. Until Free it counts as taken from
 // the process's budget, which has no say here: see ClassTo.
 func GetBuffer(c Class) *Buffer {
-	var b *Buffer
-	if c == Huge {
-		b = huge.get()
-	} else {
-		b, _ = pools[c].Get().(*Buffer)
+	b, _ := pools[c].Get().(*Buffer)
+	if b == nil && c == Huge {
+		b = cold.get()
 	}
+	return lend(b, c, false)
+}
+
+// GetToKeep is GetBuffer for what is kept for a while once it has been written, so that nothing of
+// the buffer is in the processor's caches when it is given back. The large ones are apart from
+// those that are read into: else these would be kept in their turn, and be read into again when
+// they are as cold.
+func GetToKeep(c Class) *Buffer {
+	if c != Huge {
+		return GetBuffer(c)
+	}
+	return lend(cold.get(), c, true)
+}
+
+// lend returns b, or a new buffer if that is nil, to whoever has asked for one.
+func lend(b *Buffer, c Class, isCold bool) *Buffer {
 	if b == nil {
 		b = newBuffer(c)
 	}
+	b.cold = isCold
 	if b.charge != nil {
 		b.charge.take()
 	}
@@ -103,8 +121,8 @@ func (b *Buffer) Free() {
 	if b.charge != nil {
 		b.charge.give()
 	}
-	if b.class == Huge {
-		huge.put(b)
+	if b.class == Huge && (b.cold || !budget.Process.Plenty()) { // which the pool does not ask
+		cold.put(b)
 	} else {
 		pools[b.class].Put(b)
 	}

@@ -130,3 +130,37 @@ func TestPooledRoomGrowsAndShrinks(t *testing.T) {
 	room.Release()
 	room.Release()
 }
+
+// What is read into and what is kept are not taken for one another while memory is plenty: what was
+// kept is in nobody's caches any more.
+func TestKeptApart(t *testing.T) {
+	testkit.Eventually(t, "what others have lost is given back", func() bool {
+		runtime.GC()
+		return budget.Process.Taken() == 0
+	})
+	read, kept := GetBuffer(Huge), GetToKeep(Huge)
+	read.Free()
+	for range 3 {
+		if again := GetToKeep(Huge); again == read {
+			t.Fatal("what was read into is to be kept")
+		} else {
+			defer again.Free()
+		}
+	}
+	kept.Free()
+	if again := GetToKeep(Huge); again != kept {
+		t.Error("what was kept last is not kept first")
+	}
+
+	read = GetBuffer(Huge)
+	little := budget.Process.Most()
+	budget.Process.Take(little)
+	read.Free() // where there is a bound on what nobody has
+	budget.Process.Give(little)
+	if again := GetToKeep(Huge); again != read {
+		t.Error("what was read into when memory was short is not in the stack")
+	} else {
+		again.Free()
+	}
+	kept.Free()
+}

@@ -70,6 +70,9 @@ type dialing struct {
 	check   func(netip.AddrPort) error // nil asks nobody
 	guarded bool
 	from    From
+
+	shared bool   // from a port that others may go out from: see Port
+	port   uint16 // from that one; 0 is any
 }
 
 // dial dials address on a goroutine of its own. timeout bounds the looking up of a name, and the
@@ -123,23 +126,34 @@ func (d dialing) one(ctx context.Context, address string) (net.Conn, error) {
 	if err := d.from.bind(&dialer, address); err != nil {
 		return nil, &net.OpError{Op: "dial", Net: d.network, Err: err}
 	}
+	if d.shared { // a port that the kernel gives when it connects is not shared
+		from := &net.TCPAddr{Port: int(d.port)}
+		if local, ok := dialer.LocalAddr.(*net.TCPAddr); ok {
+			from.IP, from.Zone = local.IP, local.Zone
+		}
+		dialer.LocalAddr = from
+	}
 	return dialer.DialContext(ctx, d.network, address)
 }
 
 func (d dialing) control() func(network, address string, raw syscall.RawConn) error {
+	var then socketControl
 	switch {
-	case d.check == nil && d.guarded:
-		return guardControl
-	case d.check == nil:
-		return nil
+	case d.guarded:
+		then = guardControl
+	case d.shared:
+		then = sharePort
+	}
+	if d.check == nil {
+		return then
 	}
 	return func(network, address string, raw syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err == nil {
 			err = d.check(at)
 		}
-		if err == nil && d.guarded {
-			err = guardControl(network, address, raw)
+		if err == nil && then != nil {
+			err = then(network, address, raw)
 		}
 		return err
 	}

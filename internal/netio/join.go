@@ -54,12 +54,6 @@ type Owner interface {
 	Copied(aToB, bToA int64)
 }
 
-// Join runs a Proxy between a and b: see Proxy.Run.
-func Join(a, b Conn) error {
-	p := Proxy{A: a, B: b}
-	return p.Run()
-}
-
 // Run copies, and returns the first error, or nil if both directions have ended cleanly. One of the
 // directions has a goroutine of its own, for which Run waits.
 func (p *Proxy) Run() error {

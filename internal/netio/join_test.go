@@ -47,7 +47,7 @@ func join(t testing.TB, left, right string) *joined {
 
 func (j *joined) start(t testing.TB) {
 	done := make(chan error, 1)
-	go func() { done <- Join(j.a, j.b) }()
+	go func() { done <- (&Proxy{A: j.a, B: j.b}).Run() }()
 	j.done = done
 	t.Cleanup(func() {
 		_ = j.a.Close()

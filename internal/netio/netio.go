@@ -1,9 +1,11 @@
 // Package netio is what sp asks of sockets beyond net.Conn: waiting for data without holding a
-// buffer, reading into and writing from several buffers with one system call, joining two
-// connections in the kernel, and resetting.
+// buffer or a goroutine, reading into and writing from several buffers with one system call,
+// joining two connections in the kernel, going out from a port that others go out from, and
+// resetting.
 //
-// It knows nothing of messages, keys or routes, and starts no goroutine that outlives the call that
-// started it.
+// It knows nothing of messages, keys or routes. It starts no goroutine that outlives the call that
+// started it, but those of Proxy.Start, and one that waits for all sockets that are parked (Parker)
+// as long as there are any.
 package netio
 
 import (
@@ -96,6 +98,7 @@ type Socket struct {
 	through  net.Addr // in place of the other end's address; nil if that is it
 	lazy
 	received atomic.Uint64 // bytes
+	parking  parking
 }
 
 // stream is what *net.TCPConn and *net.UnixConn have in common.
@@ -222,7 +225,7 @@ func (s *Socket) Reset() error {
 	if t, ok := s.stream.(*net.TCPConn); ok {
 		_ = t.SetLinger(0)
 	}
-	return s.stream.Close()
+	return s.Close()
 }
 
 // opError dresses what a system call returned as package net does.

@@ -8,9 +8,10 @@ import (
 	"github.com/secureportal/sp/internal/budget"
 )
 
-// stack is buffers that nobody has. The last one that was given back is taken first, for some of it
-// may still be in the processor's caches: a sync.Pool hands the oldest to whoever has given back
-// none on his processor, so that all of them go round. Like one, it lets go of what nobody has
+// stack is buffers that nobody has. The last one that was given back is taken first, for it is the
+// one that is most likely to have something in the processor's caches: a sync.Pool hands the oldest
+// to whoever has given back none on his processor, so that all of them go round, as where one
+// goroutine gives back what others take. Like one, it lets go of what nobody has
 // taken between two collections of garbage, and of what is more than the process has to spare. What
 // is kept for far ends comes back a lot at a time, and goes out again. It is safe for concurrent
 // use.

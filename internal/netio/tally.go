@@ -2,6 +2,7 @@ package netio
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/secureportal/sp/internal/metrics"
 )
@@ -20,7 +21,7 @@ type Tally struct {
 // tallied is a Proxy's place in a Tally.
 type tallied struct {
 	next, prev *Proxy
-	aToB, bToA uint64 // that had gone through the conns when it began
+	aToB, bToA atomic.Uint64 // that had gone through the conns when it began
 }
 
 // Open returns how many Proxies run.
@@ -63,7 +64,9 @@ func (t *Tally) begin(p *Proxy) {
 	if t == nil {
 		return
 	}
-	p.tallied.aToB, p.tallied.bToA, _ = p.Moved()
+	aToB, bToA, _ := p.Moved()
+	p.tallied.aToB.Store(aToB) // others may ask already
+	p.tallied.bToA.Store(bToA)
 	defer metrics.Changed() // when it has been
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -109,7 +112,7 @@ func (p *Proxy) Moved() (aToB, bToA uint64, known bool) {
 	if aToB, bToA, known = Moved(p.A); !known {
 		bToA, aToB, known = Moved(p.B)
 	}
-	return aToB - p.tallied.aToB, bToA - p.tallied.bToA, known
+	return aToB - p.tallied.aToB.Load(), bToA - p.tallied.bToA.Load(), known
 }
 
 // NewTally returns a Tally that the metrics show, of connections that this process carries as what

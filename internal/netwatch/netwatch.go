@@ -53,10 +53,13 @@ type Watcher struct {
 	config Config
 	open   func() source
 	now    func() reading
+	rest   time.Duration // how often is looked, unless somebody has something to lose
 }
 
 // New returns a watcher that does nothing before Run.
-func New(c Config) *Watcher { return &Watcher{config: c, open: openSource, now: readClocks} }
+func New(c Config) *Watcher {
+	return &Watcher{config: c, open: openSource, now: readClocks, rest: restInterval}
+}
 
 // source is where a Watcher learns what the network is.
 type source interface {
@@ -146,5 +149,5 @@ func (w *Watcher) interval(from source) time.Duration {
 	if from.isDeaf() && w.config.Busy != nil && w.config.Busy() {
 		return busyInterval
 	}
-	return restInterval
+	return w.rest
 }

@@ -49,6 +49,23 @@ func (f *Filter) Use(n uint64) bool {
 	return true
 }
 
+// Unused returns the highest number used, or 0, and numbers below it that have not been, the
+// highest first and most at most. Of what is too far behind, it says nothing.
+func (f *Filter) Unused(most int) (highest uint64, below []uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.next == 0 {
+		return 0, nil
+	}
+	highest = f.next - 1
+	for n := highest; n > 0 && f.next-n <= f.size && len(below) < most; n-- {
+		if *f.wordLocked(n)&(1<<(n%wordBits)) == 0 {
+			below = append(below, n)
+		}
+	}
+	return highest, below
+}
+
 // wordLocked returns where the bit of a number is. Most filters see a few low numbers only.
 func (f *Filter) wordLocked(n uint64) *uint64 {
 	i := int(n % f.size / wordBits)

@@ -2,6 +2,7 @@ package replay
 
 import (
 	"math"
+	"slices"
 	"testing"
 )
 
@@ -22,6 +23,32 @@ func (m *model) use(n uint64) bool {
 	m.used[n] = true
 	m.next = max(m.next, n+1)
 	return true
+}
+
+// The numbers that have not been used are told, the highest first, as far back as is remembered.
+func TestUnused(t *testing.T) {
+	f := NewFilter(small)
+	if highest, below := f.Unused(10); highest != 0 || below != nil {
+		t.Errorf("%d, %v of none", highest, below)
+	}
+	for _, n := range []uint64{1, 2, 5, 7} {
+		f.Use(n)
+	}
+	highest, below := f.Unused(10)
+	if highest != 7 || !slices.Equal(below, []uint64{6, 4, 3}) {
+		t.Errorf("%d, %v", highest, below)
+	}
+	if _, below = f.Unused(2); !slices.Equal(below, []uint64{6, 4}) {
+		t.Errorf("%v, and two were asked for", below)
+	}
+	f.Use(1000)
+	highest, below = f.Unused(1000)
+	if last := len(below) - 1; highest != 1000 || last != small-2 || f.Use(below[last]-1) {
+		t.Errorf("%d, and %d below", highest, last+1)
+	}
+	if !f.Use(below[len(below)-1]) {
+		t.Error("one that is told to be unused is refused")
+	}
 }
 
 func TestFilter(t *testing.T) {

@@ -14,7 +14,7 @@ buildGoModule {
 
   # Of the modules that go.sum names: go test ./packaging -run TestNixVendorHash says it anew,
   # with SP_FULL=1.
-  vendorHash = "sha256-ZWpUQrCgG2XzD9Py0iP2DM7cULeQkVSAv4z4CCyWex4=";
+  vendorHash = "sha256-QdMMzVg8dfkIhnL1Nf8K5Ozazh9yX+R/UxlG2AvqaEM=";
 
   subPackages = [ "." ];
   env.CGO_ENABLED = 0;

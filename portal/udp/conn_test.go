@@ -344,7 +344,8 @@ func TestThroughAProxy(t *testing.T) {
 			a, toClient := newTestConn(0)
 			b, toService := newTestConn(0)
 			done := make(chan error, 1)
-			go func() { done <- netio.Join(a, b) }()
+			proxy := netio.Proxy{A: a, B: b}
+			go func() { done <- proxy.Run() }()
 			for _, d := range someDatagrams() {
 				a.arrived(d)
 				b.arrived(d)

@@ -88,9 +88,13 @@ type Admission struct {
 	held            map[identity.Identifier]*held
 }
 
-// New returns an Admission that has taken on nothing yet.
-func New(l Limits) *Admission {
+// New returns an Admission that has taken on nothing yet. quiet tells, without waiting, whether all
+// that has come on a link, given its holder, has been read; it must not call back. nil is that it
+// always has.
+func New(l Limits, quiet func(holder any) bool) *Admission {
 	l = l.WithDefaults()
+	links := newSlots(l.Unauthenticated)
+	links.useQuiet(quiet)
 	return &Admission{
 		limits:      l,
 		handshakes:  newRates(l.HandshakeRate, handshakeBurst*l.HandshakeRate),
@@ -98,7 +102,7 @@ func New(l Limits) *Admission {
 		turns:       newTurns(),
 		connections: newCounter(), descriptors: descriptors{most: l.Descriptors},
 		held:  make(map[identity.Identifier]*held),
-		links: newSlots(l.Unauthenticated),
+		links: links,
 	}
 }
 

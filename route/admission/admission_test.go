@@ -10,7 +10,7 @@ import (
 
 // A slot counts until it is free, once, and makes a source known only when it has ended well.
 func TestSlotLife(t *testing.T) {
-	a := New(Limits{Unauthenticated: 8})
+	a := New(Limits{Unauthenticated: 8}, nil)
 	now := time.Now()
 	enter := func(holder any) *Slot {
 		t.Helper()
@@ -57,7 +57,7 @@ func TestSlotLife(t *testing.T) {
 
 // Who is told to make room is told by what it called itself, and counts until it has gone.
 func TestDisplacedHolder(t *testing.T) {
-	a := New(Limits{Unauthenticated: 1})
+	a := New(Limits{Unauthenticated: 1}, nil)
 	now := time.Now()
 	old, _, err := a.Enter("old", linkSource(1), now)
 	if err != nil {
@@ -83,7 +83,7 @@ func TestDisplacedHolder(t *testing.T) {
 
 // Admission counts connections by party and handshakes by source, each with an error of its own.
 func TestAdmission(t *testing.T) {
-	a := New(Limits{Connections: 2, PerIdentity: 1, HandshakeRate: 1})
+	a := New(Limits{Connections: 2, PerIdentity: 1, HandshakeRate: 1}, nil)
 	me, here := ByIdentity(identity.Identifier{1}), BySource(Source{})
 	if !(Party{}).IsZero() || me.IsZero() || here.IsZero() {
 		t.Error("a party is nobody")

@@ -12,7 +12,7 @@ func id(n byte) identity.Identifier { return identity.Identifier{n} }
 // An identity's links count with and without a flow. Those that rest go first, the one that has
 // rested longest before the others.
 func TestRestingLinksMakeRoom(t *testing.T) {
-	a := New(Limits{PerIdentity: 3})
+	a := New(Limits{PerIdentity: 3}, nil)
 	var closed []int
 	rest := func(n int) (end func()) {
 		return a.Rest(id(1), func() { closed = append(closed, n) })
@@ -56,7 +56,7 @@ func TestRestingLinksMakeRoom(t *testing.T) {
 // Links leave descriptors for targets, and one identity leaves some of both for the others.
 func TestDescriptorsAreKept(t *testing.T) {
 	const most = 160
-	a := New(Limits{Descriptors: most})
+	a := New(Limits{Descriptors: most}, nil)
 	links := 0
 	for {
 		if _, err := a.Link(); err != nil {
@@ -91,7 +91,7 @@ func TestDescriptorsAreKept(t *testing.T) {
 // One identity cannot have all links rest.
 func TestOneIdentityLeavesLinks(t *testing.T) {
 	const most = 160
-	a := New(Limits{Descriptors: most})
+	a := New(Limits{Descriptors: most}, nil)
 	closed := 0
 	for range most {
 		end, err := a.Link()

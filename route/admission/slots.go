@@ -2,6 +2,7 @@ package admission
 
 import (
 	"container/list"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,10 +17,12 @@ const (
 //
 //	               Free                  End
 //	waiting ─────────────────▶ free ──────────▶ ended
-//	   │ │     Authenticate                End    ▲
-//	   │ └─────────────────▶ authenticated ───────┘
-//	   │ another needs the room                   │
-//	   └───────▶ displaced ───────────────────────┘  Free, Authenticate or End
+//	  │ │ │    Authenticate                End   ▲ ▲
+//	  │ │ └────────────────▶ authenticated ──────┘ │
+//	  │ │   Heard                ▲ Authenticate    │
+//	  │ └──────────▶ heard ──────┴─────────────────┤  End
+//	  │ another needs the room                     │
+//	  └────────▶ displaced ────────────────────────┘  Free, Authenticate or End
 //
 // A displaced link is about to be reset, and is counted until it has noticed. That it has been
 // authenticated meanwhile counts all the same.
@@ -33,6 +36,7 @@ type Slot struct {
 	state  slotState
 	pool   *pool
 	turn   *list.Element // in pool's order, while it waits
+	moving atomic.Bool   // whoever serves the link waits for the lock, and not for the far end
 }
 
 type slotState uint8
@@ -41,6 +45,7 @@ const (
 	waiting slotState = iota
 	displaced
 	free
+	heard
 	authenticated
 	ended
 )
@@ -63,11 +68,30 @@ func (s *Slot) Authenticate() {
 	if s == nil {
 		return
 	}
+	s.moving.Store(true)
 	s.owner.mu.Lock()
 	defer s.owner.mu.Unlock()
 	if s.of.authenticate(s) {
 		s.owner.leftLocked()
 	}
+}
+
+// Heard is Free for a link, from a source, on which all has come that its far end has to say to
+// be authenticated or refused: it waits for nobody but this node, which may have much to do, and
+// makes no room for others meanwhile. It reports false if the link has had to before.
+func (s *Slot) Heard(from Source) bool {
+	if s == nil {
+		return true
+	}
+	s.moving.Store(true)
+	s.owner.mu.Lock()
+	defer s.owner.mu.Unlock()
+	if s.state == waiting {
+		s.pool.release(s, heard)
+		s.from = from
+		s.owner.leftLocked()
+	}
+	return s.state != displaced
 }
 
 // End is the end of the link.
@@ -97,6 +121,11 @@ func newSlots(most int) slots {
 		common: newPool(most, slotGrace), reserve: newPool(most, slotGrace), known: newKnown(),
 		mostLeaving: max(most/slotsKept, 1),
 	}
+}
+
+// useQuiet has a link on which something is to be read make no room: see pool.
+func (a *slots) useQuiet(quiet func(holder any) bool) {
+	a.common.quiet, a.reserve.quiet = quiet, quiet
 }
 
 // admit gives a link from a source a slot, or says which limit is in the way. A few sources that
@@ -159,12 +188,13 @@ func (a *slots) free(s *Slot) bool {
 }
 
 func (a *slots) authenticate(s *Slot) bool {
-	if !a.free(s) {
+	counted := a.free(s)
+	if !counted && s.state != heard {
 		return false
 	}
 	a.known.enter(s.from)
 	s.state = authenticated
-	return true
+	return counted
 }
 
 func (a *slots) end(s *Slot, now time.Time) bool {
@@ -185,7 +215,9 @@ type pool struct {
 	taken  counter
 	oldest list.List // of *Slot, the oldest first
 
-	quiet func(holder any) bool // whether a link may have to make room; nil: each may
+	// quiet tells whether all that has come on a link has been read; nil: that of each. A link on
+	// which something is to be read waits for this node, and need not make room.
+	quiet func(holder any) bool
 }
 
 func newPool(most int, grace time.Duration) pool {
@@ -218,7 +250,8 @@ func (p *pool) displaceFor(s *Slot) *Slot {
 		if s.since.Sub(old.since) < p.grace {
 			return nil
 		}
-		if (few || old.from == s.from) && (p.quiet == nil || p.quiet(old.holder)) {
+		if (few || old.from == s.from) && !old.moving.Load() &&
+			(p.quiet == nil || p.quiet(old.holder)) {
 			p.release(old, displaced)
 			p.taken.enter(s.from)
 			s.pool, s.turn = p, p.oldest.PushBack(s)

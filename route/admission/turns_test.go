@@ -124,7 +124,7 @@ func TestTurnsAreBounded(t *testing.T) {
 // A known source may begin more handshakes, for there may be many behind it; and what comes in a
 // session of a peer is from a known source.
 func TestHandshakesOfKnownSources(t *testing.T) {
-	a := New(Limits{HandshakeRate: 1})
+	a := New(Limits{HandshakeRate: 1}, nil)
 	now := time.Now()
 	a.links.known.enter(FromName("known"))
 	for from, want := range map[Source]int{
@@ -144,7 +144,7 @@ func TestHandshakesOfKnownSources(t *testing.T) {
 
 // TLS is bounded for strangers only.
 func TestTLSOfKnownSources(t *testing.T) {
-	a := New(Limits{HandshakeRate: 1})
+	a := New(Limits{HandshakeRate: 1}, nil)
 	now := time.Now()
 	here, there := FromName("here"), FromName("there")
 	slot, _, err := a.Enter(nil, here, now)

@@ -25,8 +25,7 @@ type Way struct {
 }
 
 // NewWay returns a way that goes by name, which sources that are known are known by: the same name
-// is the same way. quiet tells, without waiting, whether nothing has come on a link, given its
-// holder, that has not been read; it must not call back.
+// is the same way. quiet is as for New.
 func (a *Admission) NewWay(name string, quiet func(holder any) bool) *Way {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -36,11 +35,12 @@ func (a *Admission) NewWay(name string, quiet func(holder any) bool) *Way {
 		s.common.grace, s.reserve.grace, s.known = grace, grace, a.links.known
 		return s
 	}
-	silent := slotsOf(most, 0)
-	silent.common.quiet, silent.reserve.quiet = quiet, quiet
+	silent, inSession := slotsOf(most, 0), slotsOf(most, 0)
+	silent.useQuiet(quiet)
+	inSession.useQuiet(quiet)
 	return &Way{
 		owner: a, name: name,
-		silent: silent, inSession: slotsOf(most, 0), speaking: slotsOf(most, relayedGrace),
+		silent: silent, inSession: inSession, speaking: slotsOf(most, relayedGrace),
 	}
 }
 
@@ -83,8 +83,10 @@ func (s *Slot) Speak(now time.Time) (displaced any, err error) {
 // more.
 func (s *Slot) move(to *slots, from Source, now time.Time) (holder any, err error) {
 	a := s.owner
+	s.moving.Store(true)
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	s.moving.Store(false)
 	switch {
 	case s.state == displaced:
 		return nil, ErrTooMany

@@ -22,7 +22,7 @@ func newRelayed(t *testing.T, most int) *relayed {
 		t: t, now: time.Now(), lost: make(map[any]bool), by: make(map[any]*Slot),
 		late: make(map[any]bool),
 	}
-	r.Way = New(Limits{Relayed: most}).NewWay("relay", func(holder any) bool {
+	r.Way = New(Limits{Relayed: most}, nil).NewWay("relay", func(holder any) bool {
 		return !r.late[holder]
 	})
 	return r
@@ -176,5 +176,65 @@ func TestDisplacedRelayedLink(t *testing.T) {
 	first.End(r.now)
 	if all, _ := r.owner.Links(); all != 1 {
 		t.Errorf("%d are counted", all)
+	}
+}
+
+// A link on which all has been said makes no room, nor does one whose next step is this side's;
+// its source is known once it has been authenticated. One that has made room before is told so.
+func TestHeardLinks(t *testing.T) {
+	const most = 16
+	r := newRelayed(t, most)
+	enter := func(name string) *Slot {
+		t.Helper()
+		s, old, err := r.Enter(name, r.Source(""), r.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.by[name] = s
+		r.displace(old)
+		return s
+	}
+	heard, moving := enter("heard"), enter("moving")
+	if !heard.Heard(r.Source("client")) {
+		t.Error("a link that has a slot is said to have made room")
+	}
+	moving.moving.Store(true) // it waits for the lock
+	for n := range 10 * most {
+		if err := r.comes(fmt.Sprint("silent ", n), "stranger"); err != nil {
+			t.Fatalf("link %d: %v", n, err)
+		}
+	}
+	if r.lost["heard"] || r.lost["moving"] || !r.lost["silent 0"] {
+		t.Errorf("%v had to make room", r.lost)
+	}
+	heard.Authenticate()
+	heard.End(r.now)
+	if !r.owner.links.known.has(r.Source("client"), r.now) {
+		t.Error("a link has been authenticated, and its source is not known")
+	}
+	failed := enter("failed")
+	before, _ := r.owner.Links()
+	if failed.Heard(r.Source("stranger")); r.owner.unauthenticated != before-1 {
+		t.Errorf("%d links are unauthenticated, want %d", r.owner.unauthenticated, before-1)
+	}
+	failed.End(r.now)
+	if r.owner.links.known.has(r.Source("stranger"), r.now) || r.owner.unauthenticated != before-1 {
+		t.Error("a link that has not been authenticated counts as if it had been, or twice")
+	}
+	late := enter("late")
+	for range 10 * most {
+		s, old, err := r.Enter("next", r.Source(""), r.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if old == "late" {
+			break
+		}
+		if r.by["next"] = s; old != nil {
+			r.by[old].End(r.now)
+		}
+	}
+	if late.Heard(r.Source("client")) {
+		t.Error("a link that has made room is to be served")
 	}
 }

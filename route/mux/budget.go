@@ -19,9 +19,6 @@ func NewBudget(most int64) *Budget {
 	return &Budget{most: min(most, budget.Process.Most())}
 }
 
-// Taken returns how many bytes are given to windows now.
-func (b *Budget) Taken() int64 { return b.taken.Load() }
-
 // take takes n bytes, or reports that so many are not there.
 func (b *Budget) take(n int64) bool {
 	if b.taken.Add(n) <= b.most {

@@ -146,6 +146,7 @@ const (
 
 func (m *Mux) addLocked(l *Link) {
 	m.links[l.id] = l
+	m.busyLocked()
 	m.most = max(m.most, len(m.links))
 }
 

@@ -181,7 +181,7 @@ func (l *Link) takeWindow(want int) (n int, by time.Time, err error) {
 		case l.writeBy.passed():
 			return 0, by, os.ErrDeadlineExceeded
 		case l.send > 0:
-			n = min(want, l.send, maxData)
+			n = min(want, l.send, l.mux.data)
 			l.send -= n
 			return n, l.writeBy.at, nil
 		}

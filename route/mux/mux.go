@@ -22,7 +22,6 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/metrics"
-	"github.com/secureportal/sp/internal/netio"
 )
 
 var muxesOpen = metrics.NewGauge("muxes_open", "connections that carry many links")
@@ -57,9 +56,12 @@ type Config struct {
 	// and runs nothing, if the owner is closed. It must be set.
 	Run func(func()) bool
 
-	// Reads says that the owner calls Read, and waits there: otherwise a goroutine of Run's reads the
-	// carrier.
+	// Reads says that the owner calls Read: otherwise a goroutine of Run's reads the carrier.
 	Reads bool
+
+	// Frame is the most bytes of a frame, its header included, where the carrier is slow: whatever
+	// else is to be said waits for so many. 0 is as many as there may be.
+	Frame int
 
 	// Budget bounds the windows of this mux together with those of others that have the same one.
 	// Nil means none but this mux's own.
@@ -89,6 +91,7 @@ type Mux struct {
 	out     writer
 	pings   pingLimit // owned by the goroutine that reads
 	own     *Budget   // of this mux
+	data    int       // bytes in a frame that this side sends; set once
 
 	slots  chan struct{} // one for each link that waits to be taken by the other side
 	taken  atomic.Uint64 // how many it has taken
@@ -105,6 +108,8 @@ type Mux struct {
 	goneAway bool      // the other side takes none
 	unended  list.List // of *Link that are closed here, the one closed first is first
 	reaper   *time.Timer
+
+	calm calm
 }
 
 // NewOpener makes a mux of a carrier whose other end is an acceptor. The mux owns the carrier from
@@ -122,13 +127,17 @@ func newMux(c Carrier, config Config, first uint32) (*Mux, error) {
 		closed: make(chan struct{}), read: make(chan struct{}),
 		links: make(map[uint32]*Link), next: first, accepts: true,
 	}
+	m.data = maxData
+	if config.Frame > headerSize {
+		m.data = min(maxData, config.Frame-headerSize)
+	}
 	if m.config.Budget == nil {
 		m.config.Budget = NewBudget(muxBudget)
 	}
 	m.out = writer{
 		carrier: c, failed: m.fail, run: config.Run, done: m.closed, turn: make(chan struct{}, 1),
 	}
-	if !config.Reads && !config.Run(m.readCarrier) {
+	if !config.Reads && !config.Run(m.Read) {
 		return nil, net.ErrClosed
 	}
 	muxesOpen.Inc()
@@ -275,6 +284,7 @@ func (m *Mux) fail(err error) {
 	if m.reaper != nil {
 		m.reaper.Stop()
 	}
+	m.calm.stop()
 	close(m.closed)
 	m.mu.Unlock()
 	_ = m.carrier.Close()
@@ -287,6 +297,7 @@ func (m *Mux) fail(err error) {
 func (m *Mux) forget(l *Link) {
 	m.mu.Lock()
 	delete(m.links, l.id)
+	m.calmLaterLocked()
 	if l.turn != nil && m.links != nil {
 		m.unended.Remove(l.turn)
 		l.turn = nil
@@ -336,33 +347,5 @@ func (m *Mux) reap() {
 	m.mu.Unlock()
 	for _, l := range late {
 		l.sendReset()
-	}
-}
-
-// Read reads the carrier until the mux has ended. It is called once, by an owner that has said so
-// with Config.Reads.
-func (m *Mux) Read() { m.readCarrier() }
-
-// readCarrier reads the carrier until it ends.
-func (m *Mux) readCarrier() {
-	defer close(m.read)
-	in := input{mux: m}
-	var room netio.PooledRoom
-	for {
-		n, err := netio.ReadLazy(m.carrier, &room)
-		if err == nil {
-			err = in.feed(room.Filled(n))
-		}
-		room.Release()
-		if errors.Is(err, errProtocol) {
-			_ = m.out.say(header{kind: typeGoAway, length: goAwayProtocol})
-		}
-		if err == io.EOF {
-			err = errEnded
-		}
-		if err != nil {
-			m.fail(err)
-			return
-		}
 	}
 }

@@ -315,8 +315,8 @@ func TestWindowsGrow(t *testing.T) {
 		if least := 64 << 20 / firstWindow * 2 * oneWay / 4; time.Since(begin) > least {
 			t.Errorf("it took %v: the window does not grow", time.Since(begin))
 		}
-		if budget.Taken() != 0 {
-			t.Errorf("%d bytes of the budget are not given back", budget.Taken())
+		if budget.taken.Load() != 0 {
+			t.Errorf("%d bytes of the budget are not given back", budget.taken.Load())
 		}
 	})
 }
@@ -365,15 +365,15 @@ func TestBudget(t *testing.T) {
 		kept += l.in.size
 		l.mu.Unlock()
 	}
-	if kept > most+links*firstWindow || budget.Taken() > most {
-		t.Errorf("%d bytes are kept, %d by the budget", kept, budget.Taken())
+	if kept > most+links*firstWindow || budget.taken.Load() > most {
+		t.Errorf("%d bytes are kept, %d by the budget", kept, budget.taken.Load())
 	}
 	for _, l := range nears {
 		_ = l.Reset()
 	}
 	tasks.Wait()
-	if budget.Taken() != 0 {
-		t.Errorf("%d bytes of the budget are not given back", budget.Taken())
+	if budget.taken.Load() != 0 {
+		t.Errorf("%d bytes of the budget are not given back", budget.taken.Load())
 	}
 }
 
@@ -695,7 +695,7 @@ func FuzzInput(f *testing.F) {
 			b = b[n:]
 		}
 		_ = l.Close()
-		if used := m.own.Taken(); used < 0 {
+		if used := m.own.taken.Load(); used < 0 {
 			t.Errorf("the budget is %d", used)
 		}
 	})

@@ -164,6 +164,7 @@ func (c *Client) register(
 		return 0, errLeft
 	}
 	defer c.leaving.hold(false)
+	defer c.Serve.LedBy(c.Dial, c.Relay)()
 	var about []any
 	if down := c.down.Ended(began); down > 0 {
 		about = append(about, "was down", down.Round(time.Millisecond).Seconds())

@@ -22,7 +22,7 @@ import (
 // message for a name.
 type Directory interface {
 	// Lookup says where a name is. It is called for each link of an inlet, before that counts
-	// for any limit: what takes long belongs into the background, with Lookup answering from
+	// for any limit: what takes long belongs into the answer's More, with Lookup answering from
 	// what is known. An error is "not now": the asker may try again, and is not told the error.
 	Lookup(ctx context.Context, name string) (Answer, error)
 
@@ -74,6 +74,19 @@ type Answer struct {
 	// more. A relay that is private refuses the link: it asks who comes, and this one cannot answer
 	// for him. Those who may use it are sent there, with Elsewhere.
 	Routes []route.Route
+
+	// Likely says that Routes lead to who holds the name, as far as anybody knows.
+	Likely bool
+
+	// More returns further routes for PassOn, for which somebody has to be asked, and takes its time
+	// for that, but ends with ctx. It is called at most once for each link, when that counts: while
+	// Routes are tried, or, where those are Likely, when they have led nowhere. source is whose link
+	// it is, for limits. An error is "not now". Nil is that nobody is to be asked.
+	More func(ctx context.Context, source string) ([]route.Route, error)
+
+	// Failed is told of a route, of Routes or More, that leads nowhere, and by which status if the
+	// node there has said so. Nil is that nobody wants to know.
+	Failed func(to route.Route, err error)
 }
 
 // has tells whether a lease has the name.
@@ -117,7 +130,7 @@ type Memory struct {
 	shared   map[string][]*Lease         // of names that are; never changed, but replaced
 	held     int                         // leases that have a name
 	owners   map[identity.Identifier]int // how many of those are theirs
-	watchers map[string]map[*watcher]struct{}
+	watchers map[string][]*watcher
 }
 
 // watcher is somebody who is told, once, that a name has changed hands.
@@ -135,7 +148,7 @@ func NewMemory(c MemoryConfig) *Memory {
 		leases:   make(map[string]*Lease),
 		shared:   make(map[string][]*Lease),
 		owners:   make(map[identity.Identifier]int),
-		watchers: make(map[string]map[*watcher]struct{}),
+		watchers: make(map[string][]*watcher),
 	}
 	if d.max == 0 {
 		d.max = DefaultNames
@@ -263,24 +276,22 @@ func (d *Memory) Watch(ctx context.Context, name string, changed func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	w := &watcher{tell: changed}
-	if d.watchers[name] == nil {
-		d.watchers[name] = make(map[*watcher]struct{})
-	}
-	d.watchers[name][w] = struct{}{}
+	d.watchers[name] = append(d.watchers[name], w)
 	w.stop = context.AfterFunc(ctx, func() { d.forget(name, w) })
 }
 
 func (d *Memory) forget(name string, w *watcher) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if delete(d.watchers[name], w); len(d.watchers[name]) == 0 {
+	left := slices.DeleteFunc(d.watchers[name], func(other *watcher) bool { return other == w })
+	if d.watchers[name] = left; len(left) == 0 {
 		delete(d.watchers, name)
 	}
 }
 
 // tellLocked tells who watches a name.
 func (d *Memory) tellLocked(name string) {
-	for w := range d.watchers[name] {
+	for _, w := range d.watchers[name] {
 		w.stop()
 		w.tell()
 	}

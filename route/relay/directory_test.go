@@ -84,6 +84,15 @@ func TestPassOn(t *testing.T) {
 	if err := testkit.Patiently(t, probe); err != nil {
 		t.Errorf("asked whether the name is there: %v", err)
 	}
+	_, without := r.listening(t)
+	r.answer(Answer{Where: PassOn, Routes: []route.Route{{without}}})
+	expectStatus(t, probe(), wire.NoService, 1, testAddress(r.frontAt))
+	r.answer(Answer{
+		Where: PassOn, More: func(context.Context, string) ([]route.Route, error) {
+			return nil, errors.New("it is down")
+		},
+	})
+	expectStatus(t, probe(), wire.Busy, 1, testAddress(r.frontAt))
 }
 
 // A link goes on to the first relay that has the name. One that has not says so, and one that is

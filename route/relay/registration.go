@@ -38,6 +38,7 @@ type registration struct {
 	stream  *route.Stream // to the relay's register service
 	standby *standby
 	relayed *route.Relayed
+	voucher voucher
 
 	superseded atomic.Bool // the relay has said so
 	links      linkSet     // that the relay has led here and that are being served
@@ -59,10 +60,12 @@ func (c *Client) claim(ctx context.Context) (*registration, error) {
 		return nil, err
 	}
 	s.Background()
-	return &registration{
+	r := &registration{
 		client: c, stream: s, standby: newStandby(c, key, s.Session()),
-		relayed: c.Serve.Relayed(route.Format(c.Relay)),
-	}, nil
+		relayed: c.Serve.Relayed(route.Format(c.Relay)), voucher: voucher{since: time.Now()},
+	}
+	r.relayed.Answer(VouchName, r.vouch)
+	return r, nil
 }
 
 // readKey reads the key for standby links that comes with the relay's consent.

@@ -13,7 +13,6 @@
 package relay
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,6 +79,7 @@ func NewServer(n *route.Node, c ServerConfig) *Server {
 	}
 	n.Offer(RegisterName, route.Service{Handler: s.register, Waits: true})
 	n.Offer(StandbyName, route.Service{Handler: s.standby, Open: true, Waits: true})
+	n.Offer(route.ObservedName, route.Service{Handler: observed, Open: !c.Private, Waits: true})
 	n.Offer(route.NodesName, route.Service{Handler: s.nodes, Open: !c.Private})
 	n.Resolve(route.ForwardPrefix, !c.Private, s.resolve)
 	n.Resolve(route.HeldPrefix, !c.Private, s.resolveHeld)
@@ -88,70 +88,44 @@ func NewServer(n *route.Node, c ServerConfig) *Server {
 }
 
 // resolve finds what serves the links that inlets ask for by a name.
-func (s *Server) resolve(ctx context.Context, name string) (route.Handler, error) {
+func (s *Server) resolve(ctx context.Context, name string) (none route.Service, err error) {
 	a, err := s.directory.Lookup(ctx, name)
 	switch {
 	case err != nil:
-		return nil, notNow(name, err)
+		return none, notNow(name, err)
 	case a.Where == Here && a.Lease != nil:
-		return s.leads(a), nil
+		return route.Service{Handler: s.leads(a)}, nil
 	case a.Where == Elsewhere && len(a.Routes) > 0:
 		to := route.Format(a.Routes[0])
-		return nil, route.Refuse(wire.NoService, "the outlet "+name+" is at "+to)
-	case a.Where == PassOn && len(a.Routes) > 0:
-		return func(ctx context.Context, q *route.Request) error {
-			return s.passOn(ctx, q, name, a.Routes)
-		}, nil
+		return none, route.Refuse(wire.NoService, "the outlet "+name+" is at "+to)
+	case a.Where == PassOn && (len(a.Routes) > 0 || a.More != nil):
+		return route.Service{Asks: true, Handler: func(ctx context.Context, q *route.Request) error {
+			return s.passOn(ctx, q, name, a)
+		}}, nil
 	}
-	return nil, nil // nobody: the node says so
+	return none, nil // nobody: the node says so
 }
 
 // resolveHeld finds what serves the links that other relays pass on by a name.
-func (s *Server) resolveHeld(ctx context.Context, name string) (route.Handler, error) {
+func (s *Server) resolveHeld(ctx context.Context, name string) (none route.Service, err error) {
 	a, err := s.directory.Lookup(ctx, name)
 	switch {
 	case err != nil:
-		return nil, notNow(name, err)
+		return none, notNow(name, err)
 	case a.Where == Here && a.Lease != nil:
-		return s.leads(a), nil
+		return route.Service{Handler: s.leads(a)}, nil
 	}
-	return nil, nil
+	return none, nil
 }
 
 func notNow(name string, why error) error {
-	return route.RefuseBecause(wire.Busy, "the relay cannot say now where "+name+" is", why)
-}
-
-var errNotPassable = errors.New("the directory's route cannot be passed on by")
-
-// passOn leads an inlet's link to the first of the relays that routes lead to which has the name.
-func (s *Server) passOn(
-	ctx context.Context, q *route.Request, name string, routes []route.Route,
-) error {
-	hops := make([]route.NextHop, 0, len(routes))
-	for _, to := range routes {
-		hop := route.NextHop{
-			Link: func(ctx context.Context) (route.Conn, error) {
-				if route.CheckDialable(to) != nil || slices.ContainsFunc(to, isSecure) {
-					return nil, errNotPassable
-				}
-				return s.node.DialLink(ctx, to[0])
-			},
-		}
-		if len(to) > 0 {
-			hop.Onward = slices.Concat(to[1:], route.Route{held(name)}, q.Message.Onward)
-		}
-		hops = append(hops, hop)
-	}
-	return q.PassOn(ctx, hops)
+	return route.RefuseForNow("the relay cannot say now where "+name+" is", why)
 }
 
 // held returns the address of a name on a relay that is not to pass on.
 func held(name string) wire.Address {
 	return wire.Address{Kind: wire.Service, Name: route.HeldPrefix + name}
 }
-
-func isSecure(a wire.Address) bool { return a.Kind == wire.Secure }
 
 // register serves an outlet's claim, for as long as the lease is ready.
 func (s *Server) register(ctx context.Context, q *route.Request) error {
@@ -170,9 +144,7 @@ func (s *Server) register(ctx context.Context, q *route.Request) error {
 	if err != nil {
 		return err
 	}
-	defer l.close()
-	defer release()
-	return s.hold(ctx, q, l)
+	return s.hold(ctx, q, &holding{server: s, lease: l, release: release})
 }
 
 // judge tells whether, and until when, the peer of a session may have a name. It asks with a method
@@ -262,76 +234,6 @@ func (s *Server) removeKey(l *Lease) {
 	defer s.mu.Unlock()
 	delete(s.leases, l.key.id)
 	s.ended.add(l.key)
-}
-
-// hold answers a claim, and returns when the lease is not ready any more. What is in use then goes
-// on while its owner may have the name.
-func (s *Server) hold(ctx context.Context, q *route.Request, l *Lease) error {
-	stream := q.Accept()
-	stream.Background()
-	if _, err := stream.Write(l.key.appendTo(nil)); err != nil {
-		return err
-	}
-	reason := s.keep(ctx, stream, l)
-	if l.sharing != nil && reasonToLeave(l, reason) {
-		s.left.add(l, time.Now())
-	}
-	if errors.Is(reason, trust.ErrNotTrusted) {
-		l.used.reset()
-	} else if !l.used.endIfNone() {
-		s.node.Go(func() { s.outlive(l) })
-		if errors.Is(reason, errClaimedAnew) {
-			s.node.Go(func() { s.leaveBehind(l) })
-		}
-	}
-	if !l.hasBeenReady() {
-		return reason // nobody has been told of it
-	}
-	gone := s.logger.With("name", l.name, "identifier", l.owner, "source", l.source())
-	if reason != nil {
-		gone = gone.With("reason", reason)
-	}
-	gone.Info("outlet gone")
-	return nil
-}
-
-// keep makes a mux of stream, and returns when the lease is superseded or has lapsed, and why if
-// not in order.
-func (s *Server) keep(ctx context.Context, stream *route.Stream, l *Lease) error {
-	m, err := mux.NewOpener(stream,
-		mux.Config{Run: s.node.Go, Budget: s.budget, Reads: true})
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	if err := s.begin(l, m); err != nil {
-		_ = stream.Close()
-		m.Read()
-		return err
-	}
-	v := s.keepVigil(ctx, l, m)
-	m.Read() // the goroutine waits here, for as long as the lease lives
-	return cmp.Or(v.end(), ended(l.session, m, stream))
-}
-
-// begin makes the lease ready, with m.
-func (s *Server) begin(l *Lease, m *mux.Mux) error {
-	if err := m.AcceptNone(); err != nil { // what the outlet opened would be taken by nobody
-		return err
-	}
-	if err := l.open(m); err != nil {
-		return err
-	}
-	s.logger.Info("outlet registered", "name", l.name, "identifier", l.owner,
-		"source", l.source())
-	if s.list != nil {
-		l.demand(demandNodes)
-	}
-	if l.sharing != nil {
-		s.left.remove(l)
-		s.node.Go(l.hear)
-	}
-	return nil
 }
 
 // Why a lease ends although its outlet is there.

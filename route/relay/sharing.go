@@ -173,15 +173,15 @@ func told(all []*Lease, by route.Way) (next *Lease) {
 }
 
 // resolveShared finds what says which processes share a name.
-func (s *Server) resolveShared(ctx context.Context, name string) (route.Handler, error) {
+func (s *Server) resolveShared(ctx context.Context, name string) (none route.Service, err error) {
 	a, err := s.directory.Lookup(ctx, name)
 	if err != nil {
-		return nil, notNow(name, err)
+		return none, notNow(name, err)
 	}
 	if a.Where != Here || a.Lease == nil {
-		return nil, nil
+		return none, nil
 	}
-	return func(_ context.Context, q *route.Request) error {
+	return route.Service{Handler: func(_ context.Context, q *route.Request) error {
 		var list []Sharer
 		for _, l := range a.Shared {
 			if !l.isLeaving() {
@@ -189,7 +189,7 @@ func (s *Server) resolveShared(ctx context.Context, name string) (route.Handler,
 			}
 		}
 		return tell(q, AppendSharers(nil, list))
-	}, nil
+	}}, nil
 }
 
 // left is which processes that shared names have been seen to leave, and when. It has a lock of its

@@ -21,6 +21,7 @@ type vigil struct {
 	ctx     context.Context // ends with it
 	stop    context.CancelFunc
 	release func() bool    // ends that it is told of the session's end
+	forget  func()         // ends that it is told of decisions
 	tasks   sync.WaitGroup // of look
 
 	mu      sync.Mutex
@@ -36,9 +37,8 @@ type vigil struct {
 func (s *Server) keepVigil(ctx context.Context, l *Lease, m *mux.Mux) *vigil {
 	v := &vigil{server: s, lease: l, mux: m}
 	v.ctx, v.stop = context.WithCancel(ctx)
-	context.AfterFunc(v.ctx, func() { v.conclude(nil) })
-	v.release = l.session.AfterEnd(v.stop)
-	l.session.OnDecided(v.ctx, v.poke)
+	v.release = l.session.AfterEnd(func() { v.conclude(nil) }) // as all sessions do with ctx
+	v.forget = l.session.OnDecided(v.poke)
 	s.addVigil(v)
 	v.poke()
 	return v
@@ -49,6 +49,7 @@ func (v *vigil) end() error {
 	v.conclude(nil)
 	v.stop()
 	v.release()
+	v.forget()
 	v.server.removeVigil(v)
 	v.tasks.Wait()
 	return v.reason

@@ -23,6 +23,8 @@ import (
 //	abstract:NAME    /abstract/NAME, likewise: a Unix socket of Linux's that has no file
 //	scheme:REST      /scheme/REST, likewise, for a transport that is registered
 //	tls://host:port, wss://host:port/path, ws://host:port/path and quic://host:port: see url.go
+//	nats://host:port/subject and kafka://host:port/topic: see queueaddress.go
+//	ble://AA:BB:CC:DD:EE:FF:psm: see bleaddress.go
 //
 // An IPv6 address may have a zone: [fe80::1%eth0]:port, /ip6/fe80::1%eth0/tcp/port. One parser
 // and one printer is for all places where an address stands; what is printed can be read again.
@@ -91,7 +93,7 @@ func Parse(text string) (Address, error) {
 		return a, err
 	}
 	if a, ok, err := parseURL(text); ok {
-		if err == nil && a.Port == 0 {
+		if err == nil && a.Port == 0 && a.Kind != wire.BLE {
 			err = errors.New("nobody listens at port 0")
 		}
 		return a, errors.Join(err, hostMissing(a))
@@ -434,7 +436,7 @@ func Format(a Address) string {
 		return a.Name
 	case wire.DNS:
 		return a.Name + ":" + strconv.Itoa(int(a.Port))
-	case wire.TLS, wire.WS, wire.WSS, wire.QUIC:
+	case wire.TLS, wire.WS, wire.WSS, wire.QUIC, wire.BLE, wire.NATS, wire.Kafka:
 		return formatURL(a)
 	case wire.UDP:
 		return udpPrefix + UDPHostPort(a)
@@ -453,6 +455,12 @@ func ParseStep(words []string) (a Address, took int, err error) {
 		}
 		a, took, err = parseURLStep(a, words[2], words[4:])
 		return a, 4 + took, err
+	}
+	if kind, ok := urlKindOf(protocol); ok && isQueue(kind) {
+		return parseQueueStep(kind, words)
+	}
+	if protocol == bleScheme {
+		return parseBLEStep(words)
 	}
 	if protocol == "tcp" || !isScheme(protocol) {
 		return Address{}, 0, nil
@@ -490,8 +498,10 @@ func FormatStep(a Address) string {
 	switch a.Kind {
 	case wire.IP4, wire.IP6, wire.DNS:
 		return formatHostStep(a, "tcp")
-	case wire.TLS, wire.WS, wire.WSS, wire.QUIC:
+	case wire.TLS, wire.WS, wire.WSS, wire.QUIC, wire.BLE:
 		return formatURLStep(a)
+	case wire.NATS, wire.Kafka:
+		return formatQueueStep(a)
 	case wire.Unix, wire.Local:
 		if a.Kind == wire.Unix && isAbstract(a.Name) {
 			return "/" + abstractScheme + "/" + url.PathEscape(a.Name[1:])

@@ -160,6 +160,24 @@ func ListensAlsoAt(l net.Listener) (all []Address) {
 	return all
 }
 
+// Interruptible is a Listener by which nobody can come while something else is gone that it needs,
+// such as a broker. It comes back by itself when that does.
+type Interruptible interface {
+	// Down returns why nobody can come now, or nil, and what is closed when that is another answer;
+	// nil if nobody is told of that.
+	Down() (changed <-chan struct{}, why error)
+}
+
+// Down asks l, which a Set has made, whether nobody can come by it now: see Interruptible.
+func Down(l net.Listener) (changed <-chan struct{}, why error) {
+	if outer, ok := l.(linkListener); ok {
+		if inner, ok := outer.Listener.(Interruptible); ok {
+			return inner.Down()
+		}
+	}
+	return nil, nil
+}
+
 // innermost returns what knows where l listens.
 func innermost(l net.Listener) net.Listener {
 	switch outer := l.(type) {

@@ -12,11 +12,11 @@ import (
 // Pattern is some TCP addresses: those of one host name, or of one network, at some ports. Its text
 // is host:ports or CIDR:ports, where ports is one port or first-last; IPv6 may stand in brackets. A
 // network is without the addresses that have to be written to be meant, as loopback, unless it lies
-// within those. An address over TLS, WebSocket or QUIC is a pattern as well: tls://host,
+// within those. An address over TLS, WebSocket, QUIC or Bluetooth is a pattern as well: tls://host,
 // wss://host/path.
 type Pattern struct {
-	kind        wire.Kind // TLS, WS, WSS or QUIC; 0 for TCP
-	path        string    // of such an address
+	kind        wire.Kind // TLS, WS, WSS, QUIC, BLE, NATS or Kafka; 0 for TCP
+	path        string    // of such an address, or its queue
 	name        string    // lower case; empty if prefix says where
 	prefix      netip.Prefix
 	first, last uint16
@@ -67,6 +67,10 @@ func ParsePattern(text string) (Pattern, error) {
 func parseURLPattern(text string) (Pattern, error) {
 	a, err := Parse(text)
 	p := Pattern{kind: a.Kind, path: pathOf(a), first: a.Port, last: a.Port}
+	if a.Kind == wire.BLE {
+		p.name = a.Name
+		return p, err
+	}
 	name, ip := a.Host()
 	if p.name = strings.ToLower(name); name == "" {
 		p.prefix = netip.PrefixFrom(ip, ip.BitLen())
@@ -106,6 +110,13 @@ func (p Pattern) IsNetwork() bool { return p.kind == 0 && p.name == "" && p.pref
 // OverUDP tells whether links to the addresses are made over UDP.
 func (p Pattern) OverUDP() bool { return OverUDP(Address{Kind: p.kind}) }
 
+// LeadsOn tells whether links to the addresses lead to others as well, which nobody knows before: a
+// broker of Kafka says where those of its cluster are.
+func (p Pattern) LeadsOn() bool { return p.kind == wire.Kafka }
+
+// ByRadio tells whether links to the addresses are made over Bluetooth.
+func (p Pattern) ByRadio() bool { return p.kind == wire.BLE }
+
 // Matches tells whether a is one of the addresses. A host name is compared with names, not looked
 // up: what a name stands for is in others' hands.
 func (p Pattern) Matches(a Address) bool {
@@ -113,6 +124,8 @@ func (p Pattern) Matches(a Address) bool {
 	switch {
 	case a.Port < p.first || a.Port > p.last || urlOnly(a.Kind) != p.kind || pathOf(a) != p.path:
 		return false
+	case a.Kind == wire.BLE:
+		return p.name == a.Name
 	case name != "":
 		return p.name != "" && strings.ToLower(name) == p.name
 	case ip.IsValid():

@@ -5,6 +5,26 @@ import (
 	"testing"
 )
 
+// matches checks which of some addresses a pattern matches.
+func matches(t *testing.T, text, yes, no string) {
+	t.Helper()
+	p, err := ParsePattern(text)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	for want, addresses := range map[bool]string{true: yes, false: no} {
+		for _, address := range strings.Fields(addresses) {
+			a, err := Parse(address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p.Matches(a) != want {
+				t.Errorf("%s matches %s: %v", text, address, !want)
+			}
+		}
+	}
+}
+
 func TestPattern(t *testing.T) {
 	for text, test := range map[string]struct{ yes, no string }{
 		"relay.example.com:4000": {
@@ -20,22 +40,7 @@ func TestPattern(t *testing.T) {
 		"[::1]:1-65535":        {"[::1]:1 [::1]:65535", "[::2]:1 localhost:1"},
 		"[::ffff:10.0.0.1]:80": {"10.0.0.1:80", "10.0.0.2:80"},
 	} {
-		p, err := ParsePattern(text)
-		if err != nil {
-			t.Errorf("%s: %v", text, err)
-			continue
-		}
-		for want, addresses := range map[bool]string{true: test.yes, false: test.no} {
-			for _, address := range strings.Fields(addresses) {
-				a, err := Parse(address)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if p.Matches(a) != want {
-					t.Errorf("%s matches %s: %v", text, address, !want)
-				}
-			}
-		}
+		matches(t, text, test.yes, test.no)
 	}
 	for text, says := range map[string]string{
 		"host":           "a port is missing",

@@ -20,16 +20,19 @@ var registry = struct {
 	sync.RWMutex
 	makers map[string]Maker
 }{makers: map[string]Maker{
-	"tcp":  newTCP,
-	"unix": newUnix,
-	"tls":  newTLS,
-	"ws":   newWebSocket,
-	"wss":  newWebSocketTLS,
-	"quic": newQUIC,
+	"tcp":     newTCP,
+	"unix":    newUnix,
+	"tls":     newTLS,
+	"ws":      newWebSocket,
+	"wss":     newWebSocketTLS,
+	"quic":    newQUIC,
+	bleScheme: newBLE,
+	"nats":    newNATS,
+	"kafka":   newKafka,
 }}
 
 // steps are the words that begin something else in the text of a route.
-var steps = []string{"ip4", "ip6", "dnsaddr", "service", "secure", abstractScheme}
+var steps = []string{"ip4", "ip6", "dnsaddr", "service", "secure", abstractScheme, randomWord}
 
 var validScheme = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
 
@@ -95,6 +98,34 @@ func (s *Set) Dial(ctx context.Context, a Address) (Link, error) {
 		return nil, err
 	}
 	return t.Dial(ctx, a)
+}
+
+// answered is a transport at which others may answer a dialer than who was meant, and it can be
+// another one the next time.
+type answered interface {
+	proved(a Address)
+	doubt(a Address) bool
+}
+
+// Proved is to be told when the node that answered last at a has proved who it is.
+func (s *Set) Proved(a Address) {
+	if t, ok := s.answered(a); ok {
+		t.proved(a)
+	}
+}
+
+// Doubt is to be told when a node that answered at a has not. It reports whether somebody else may
+// answer the next time; he who has is given no more links then.
+func (s *Set) Doubt(a Address) bool {
+	t, ok := s.answered(a)
+	return ok && t.doubt(a)
+}
+
+func (s *Set) answered(a Address) (answered, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, ok := s.made[Scheme(a)].(answered)
+	return t, ok
 }
 
 // Listen listens at a for links. The error says where.

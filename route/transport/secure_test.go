@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -122,85 +123,97 @@ func listenOnly(
 func TestTakesNoMore(t *testing.T) {
 	for _, text := range secured[1:] {
 		t.Run(text[:strings.IndexByte(text, ':')], func(t *testing.T) {
-			c := showing(newCertificate(t))
-			near, far := NewSet(Config{}), NewSet(c)
-			a, err := ParseListen(text, "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			var tasks errands
-			run := tasks.run
-			// takes takes what comes until leave is called, the last time by the end of the test.
-			takes := func() (links chan Link, leave func()) {
-				l, err := far.Listen(t.Context(), a)
-				if err != nil {
-					t.Fatal(err)
-				}
-				a, _ = FromAddr(l.Addr())
-				ctx, stop := context.WithCancel(context.Background())
-				links = make(chan Link, 8)
-				run(func() {
-					for {
-						on, err := l.Accept()
-						if err != nil {
-							return
-						}
-						run(func() {
-							_ = on.(Carrying).Carry(ctx, run, testkit.Patience, func(l Link) { links <- l })
-						})
-					}
-				})
-				return links, func() { stop(); _ = l.Close() }
-			}
-			old, leave := takes()
-			dial := func(links chan Link) (n, f Link) {
-				n, err := near.Dial(testkit.Context(t), a)
-				if err != nil {
-					t.Fatal(err)
-				}
-				testkit.Write(t, n, "!") // by which a stream of QUIC shows itself
-				f = testkit.Within(t, links, "the link")
-				testkit.Hurry(t, n, f)
-				testkit.Expect(t, io.LimitReader(f, 1), "!")
-				return n, f
-			}
-			n, f := dial(old)
-			leave()
-			next, leave := takes()
-			testkit.Eventually(t, "the word that there are to be no more", func() bool {
-				n, err := near.Dial(testkit.Context(t), a)
-				if err != nil {
-					return false
-				}
-				defer func() { _ = n.Close() }()
-				_, _ = n.Write([]byte("!"))
-				refused := make(chan struct{})
-				go func() {
-					defer close(refused)
-					_, _ = n.Read(make([]byte, 1))
-				}()
-				select {
-				case f := <-next:
-					return f.Close() == nil
-				case f := <-old: // it came just before
-					_ = f.Close()
-					return false
-				case <-refused: // before the word came
-					return false
-				}
-			})
-			for range 3 {
-				n, f := dial(next)
-				_, _ = n.Close(), f.Close()
-			}
-			testkit.Write(t, n, "still here")
-			testkit.Expect(t, io.LimitReader(f, 10), "still here")
-			_, _ = n.Close(), f.Close()
-			leave()
-			_, _ = near.Close(), far.Close()
-			tasks.wait()
+			takesNoMore(t, text)
 		})
 	}
+}
+
+func takesNoMore(t *testing.T, text string) {
+	near, far := NewSet(Config{}), NewSet(showing(newCertificate(t)))
+	a, err := ParseListen(text, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tasks errands
+	// takes takes what comes until leave is called, the last time by the end of the test.
+	takes := func() (links chan Link, leave func()) {
+		l, err := far.Listen(t.Context(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a, _ = FromAddr(l.Addr())
+		return carryAll(l, tasks.run)
+	}
+	old, leave := takes()
+	dial := func(links chan Link) (n, f Link) {
+		n, err := near.Dial(testkit.Context(t), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		testkit.Write(t, n, "!") // by which a stream of QUIC shows itself
+		f = testkit.Within(t, links, "the link")
+		testkit.Hurry(t, n, f)
+		testkit.Expect(t, io.LimitReader(f, 1), "!")
+		return n, f
+	}
+	n, f := dial(old)
+	leave()
+	next, leave := takes()
+	testkit.Eventually(t, "the word that there are to be no more", func() bool {
+		n, err := near.Dial(testkit.Context(t), a)
+		if err != nil {
+			return false
+		}
+		defer func() { _ = n.Close() }()
+		return comesOn(n, next, old)
+	})
+	for range 3 {
+		n, f := dial(next)
+		_, _ = n.Close(), f.Close()
+	}
+	testkit.Write(t, n, "still here")
+	testkit.Expect(t, io.LimitReader(f, 10), "still here")
+	_, _ = n.Close(), f.Close()
+	leave()
+	_, _ = near.Close(), far.Close()
+	tasks.wait()
+}
+
+// carryAll has all that comes to a listener carry links, until leave is called.
+func carryAll(l net.Listener, run func(func()) bool) (links chan Link, leave func()) {
+	ctx, stop := context.WithCancel(context.Background())
+	links = make(chan Link, 8)
+	run(func() {
+		for {
+			on, err := l.Accept()
+			if err != nil {
+				return
+			}
+			run(func() {
+				_ = on.(Carrying).Carry(ctx, run, testkit.Patience, func(l Link) { links <- l })
+			})
+		}
+	})
+	return links, func() { stop(); _ = l.Close() }
+}
+
+// comesOn tells whether a link that has been dialed comes on next, and not on old, where it may
+// come just before that takes none, or is refused just before the dialer knows.
+func comesOn(n Link, next, old chan Link) bool {
+	_, _ = n.Write([]byte("!"))
+	refused := make(chan struct{})
+	go func() {
+		defer close(refused)
+		_, _ = n.Read(make([]byte, 1))
+	}()
+	select {
+	case f := <-next:
+		return f.Close() == nil
+	case f := <-old:
+		_ = f.Close()
+	case <-refused:
+	}
+	return false
 }
 
 // errands are goroutines that may be begun by some that nobody waits for.
@@ -312,8 +325,9 @@ var secured = []string{
 }
 
 func eachSecured(t *testing.T, test func(t *testing.T, dial func() pair)) {
-	for _, text := range secured {
+	for _, text := range append(slices.Clone(secured), queues...) {
 		t.Run(text[:strings.IndexByte(text, ':')], func(t *testing.T) {
+			text = atBroker(t, text)
 			at, links, _ := listenOnly(t, text, showing(newCertificate(t)))
 			near := NewSet(Config{})
 			t.Cleanup(func() { _ = near.Close() })
@@ -343,8 +357,11 @@ func TestSecuredLinks(t *testing.T) {
 		}
 		s := NewSet(Config{})
 		defer s.Close()
-		here := net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}
-		if got := s.Source(p.far.RemoteAddr()); got != s.Source(&here) {
+		want := s.Source(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if IsQueue(p.at) {
+			want = admission.FromName(Format(p.at))
+		}
+		if got := s.Source(p.far.RemoteAddr()); got != want {
 			t.Errorf("it comes from %v", got)
 		}
 
@@ -597,7 +614,7 @@ func TestCarriers(t *testing.T) {
 			t.Fatal("there are several carriers")
 		}
 	}
-	_ = netio.Reset(first.on) // as the network does
+	_ = first.on.Reset() // as the network does
 	testkit.Within(t, ended, "the carrier")
 	for _, l := range append(nears, fars...) {
 		_ = l.Close()

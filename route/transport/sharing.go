@@ -160,8 +160,7 @@ func (s *sharing) drop(place *sharedPlace) {
 // place returns the place of an address, or nil once all is closed. Whoever asks for it may spell
 // a host's name in many ways.
 func (s *sharing) place(a Address) *sharedPlace {
-	host, _, _ := strings.Cut(a.Name, "/")
-	a.Name = strings.ToLower(host) + a.Name[len(host):]
+	a = placeOf(a)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.isClosed {
@@ -173,6 +172,13 @@ func (s *sharing) place(a Address) *sharedPlace {
 		s.places[a] = p
 	}
 	return p
+}
+
+// placeOf is an address as all spell it.
+func placeOf(a Address) Address {
+	host, _, _ := strings.Cut(a.Name, "/")
+	a.Name = strings.ToLower(host) + a.Name[len(host):]
+	return a
 }
 
 // alsoAt has whoever dials the one of a name's addresses that a connection leads to use it as well.

@@ -1,13 +1,15 @@
 // Package transport is where links come from: it dials addresses, listens at them, says where a
 // peer is, and reads and prints the text of addresses. It does not know what a route is.
 //
-// TCP and Unix sockets are the first two transports. Another one is one file that implements
-// Transport, and one line in registry.go; nothing else changes for it.
+// There are link transports, whose links are connections of their own: TCP, Unix sockets, TLS and
+// QUIC. The others are carriers: WebSocket, the queues of NATS and Kafka, Bluetooth, and direct
+// connections, which both ends dial. Another transport is one file that implements Transport, and
+// one line in registry.go; nothing else changes for it.
 //
 // What a transport lacks it says by type, and the rest adapts:
 //
 //   - Half-close: a Link has it. What has none, as a WebSocket, is no Link: it is a carrier, on
-//     which package mux makes links.
+//     which package mux makes links (see Carrying).
 //   - Reset: a Link may be a netio.Resetter. Where it is not, a reset closes it, and a secure
 //     channel over it tells a cut from an end.
 //   - Quiet, AwaitReset and Stuck: netio asks for these by type as well, and does without.
@@ -24,6 +26,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/secureportal/sp/internal/brokers"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route/admission"
 )
@@ -78,9 +81,16 @@ type Config struct {
 	// TLS is what the node shows and believes in TLS.
 	TLS TLSConfig
 
+	// Brokers is how the node logs in at brokers. Nil is without.
+	Brokers *brokers.Logins
+
 	// AdmitTLS tells whether what a TLS handshake takes is computed for a peer who has come in. Nil
 	// lets it be for all.
 	AdmitTLS func(peer net.Addr) error
+
+	// Unheard is told when somebody listens by radio at a, and this process cannot have the adapter
+	// tell others that it can be connected to. Nil is told nothing.
+	Unheard func(a Address, err error)
 
 	// Secret is the node's own, and the same when it is started again: by it who has had a QUIC
 	// connection with it learns that this is gone. The zero value has nobody learn of that.

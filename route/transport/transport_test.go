@@ -15,13 +15,17 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/secureportal/sp/internal/brokertest/kafka"
 	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route/admission"
 	"github.com/secureportal/sp/wire"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	kafka.Serve() // if this is another process of a test's
+	goleak.VerifyTestMain(m)
+}
 
 // testEcho is a transport of which a Set makes one, and closes it.
 type testEcho struct {

@@ -22,7 +22,8 @@ import (
 //	quic://HOST:PORT         /dnsaddr/HOST/udp/PORT/quic-v1
 //
 // with /ip4/ or /ip6/ in place of /dnsaddr/ for an IP address, and with PATH escaped in the long
-// form. Without a path it is empty, and nothing stands behind the last slash.
+// form. Without a path it is empty, and nothing stands behind the last slash. Over Bluetooth Low
+// Energy there is no host: see bleaddress.go.
 
 // urlKind is what there is to know of such a kind of address.
 type urlKind struct {
@@ -34,10 +35,13 @@ type urlKind struct {
 }
 
 var urlKinds = map[wire.Kind]urlKind{
-	wire.TLS:  {"tls", 443, false, "tcp", "tls"},
-	wire.WS:   {"ws", 80, true, "tcp", "ws"},
-	wire.WSS:  {"wss", 443, true, "tcp", "wss"},
-	wire.QUIC: {"quic", 0, false, "udp", "quic-v1"},
+	wire.TLS:   {"tls", 443, false, "tcp", "tls"},
+	wire.WS:    {"ws", 80, true, "tcp", "ws"},
+	wire.WSS:   {"wss", 443, true, "tcp", "wss"},
+	wire.QUIC:  {"quic", 0, false, "udp", "quic-v1"},
+	wire.BLE:   {bleScheme, 0, false, "", ""},
+	wire.NATS:  {"nats", 4222, true, "", ""},
+	wire.Kafka: {"kafka", 9092, true, "", ""},
 }
 
 // urlScheme returns the scheme of a kind, or "".
@@ -54,20 +58,25 @@ func urlKindOf(scheme string) (kind wire.Kind, ok bool) {
 	return 0, false
 }
 
-// IsURL tells whether text is an address over TLS, WebSocket or QUIC, as far as its scheme says.
+// IsURL tells whether text is an address over TLS, WebSocket, QUIC or Bluetooth, or of a queue, as
+// far as its scheme says.
 func IsURL(text string) bool {
 	scheme, _, ok := strings.Cut(text, "://")
 	_, known := urlKindOf(scheme)
 	return ok && known
 }
 
-// parseURL reads tls://…, wss://…, ws://… and quic://…. It reports false if text is of another
-// form. Where to listen may be without a host.
+// parseURL reads tls://…, wss://…, ws://…, quic:// and ble://…. It reports false if text is of
+// another form. Where to listen may be without a host.
 func parseURL(text string) (a Address, ok bool, err error) {
 	scheme, rest, ok := strings.Cut(text, "://")
 	kind, known := urlKindOf(scheme)
 	if !ok || !known {
 		return Address{}, false, nil
+	}
+	if kind == wire.BLE {
+		a, err = parseBLE(rest)
+		return a, true, err
 	}
 	k := urlKinds[kind]
 	at, path := rest, ""
@@ -112,6 +121,9 @@ func withURL(tcp Address, kind wire.Kind, path string) (Address, error) {
 	if !urlKinds[kind].hasPath {
 		return a, checkURL(a)
 	}
+	if isQueue(kind) {
+		return withQueue(a, path)
+	}
 	if path == "" {
 		path = "/"
 	}
@@ -135,6 +147,9 @@ func checkURL(a Address) error {
 
 // hostMissing says that an address that is to be dialed has no host.
 func hostMissing(a Address) error {
+	if a.Kind == wire.BLE {
+		return bleHostMissing(a)
+	}
 	if a.Name == "" || a.Name[0] == '/' {
 		return errors.New("a host name or address is missing")
 	}
@@ -191,6 +206,9 @@ func authority(a Address) string {
 }
 
 func formatURL(a Address) string {
+	if a.Kind == wire.BLE {
+		return formatBLE(a)
+	}
 	at := authority(a)
 	if at == "" { // where somebody listens everywhere
 		at = ":" + strconv.Itoa(int(a.Port))
@@ -199,6 +217,9 @@ func formatURL(a Address) string {
 }
 
 func formatURLStep(a Address) string {
+	if a.Kind == wire.BLE {
+		return formatBLEStep(a)
+	}
 	a.IP = netip.Addr{}
 	k := urlKinds[a.Kind]
 	step := formatHostStep(beneath(a), k.under) + "/" + k.step
@@ -213,7 +234,7 @@ func formatURLStep(a Address) string {
 func parseURLStep(tcp Address, under string, words []string) (a Address, took int, err error) {
 	kind := wire.Kind(0)
 	for of, k := range urlKinds {
-		if len(words) > 0 && k.step == words[0] && k.under == under {
+		if len(words) > 0 && k.step == words[0] && k.under == under && k.step != "" {
 			kind = of
 		}
 	}
@@ -245,6 +266,9 @@ func AtHost(a, tcp Address) Address {
 	if urlOnly(a.Kind) == 0 {
 		return tcp
 	}
+	if a.Kind == wire.BLE {
+		return a
+	}
 	tcp.IP = tcp.IP.WithZone("")
 	at, err := withURL(tcp, a.Kind, pathOf(a))
 	if err != nil {
@@ -257,6 +281,9 @@ func AtHost(a, tcp Address) Address {
 // IsEverywhere tells whether a, which is where somebody listens, has no host, or one that stands
 // for all that this machine has.
 func IsEverywhere(a Address) bool {
+	if a.Kind == wire.BLE {
+		return a.Name == ""
+	}
 	name, ip := a.Host()
 	return name == "" && (!ip.IsValid() || ip.IsUnspecified())
 }

@@ -8,6 +8,31 @@ import (
 	"github.com/secureportal/sp/wire"
 )
 
+// readsAgain reads an address that is printed as short and as long, and checks that it can be read
+// again from both, and from its bytes.
+func readsAgain(t *testing.T, text, short, long string) Address {
+	t.Helper()
+	a, err := Parse(text)
+	if err != nil {
+		t.Fatalf("%s: %v", text, err)
+	}
+	if Format(a) != short || FormatStep(a) != long {
+		t.Errorf("%s: it is %s and %s", text, Format(a), FormatStep(a))
+	}
+	again, err := Parse(Format(a))
+	words := strings.Split(FormatStep(a), "/")[1:]
+	step, took, failed := ParseStep(append(words, "secure", "api"))
+	if again != a || err != nil || step != a || failed != nil || took != len(words) {
+		t.Errorf("%s: read again %v, %v, and %v, %d, %v", text, again, err, step, took, failed)
+	}
+	b, err := wire.AppendAddress(nil, a)
+	sent, rest, failed := wire.ParseAddress(b)
+	if err != nil || failed != nil || len(rest) > 0 || sent != a {
+		t.Errorf("%s: as bytes it is %v, %v, %v", text, sent, err, failed)
+	}
+	return a
+}
+
 // What is printed of an address over TLS or WebSocket can be read again, in both forms.
 func TestURL(t *testing.T) {
 	for text, want := range map[string]struct{ short, long string }{
@@ -24,26 +49,12 @@ func TestURL(t *testing.T) {
 		"quic://host:4433":         {"quic://host:4433", "/dnsaddr/host/udp/4433/quic-v1"},
 		"QUIC://10.0.0.1:443":      {"quic://10.0.0.1:443", "/ip4/10.0.0.1/udp/443/quic-v1"},
 		"quic://[2001:DB8::1]:1":   {"quic://[2001:db8::1]:1", "/ip6/2001:db8::1/udp/1/quic-v1"},
+		"nats://host/sp.db":        {"nats://host/sp.db", "/nats/host/4222/sp.db"},
+		"NATS://[2001:DB8::1]:1/q": {"nats://[2001:db8::1]:1/q", "/nats/2001:db8::1/1/q"},
+		"kafka://10.0.0.1/a-b_c":   {"kafka://10.0.0.1/a-b_c", "/kafka/10.0.0.1/9092/a-b_c"},
+		"kafka://host:9092/t":      {"kafka://host/t", "/kafka/host/9092/t"},
 	} {
-		a, err := Parse(text)
-		if err != nil {
-			t.Errorf("%s: %v", text, err)
-			continue
-		}
-		if short, long := Format(a), FormatStep(a); short != want.short || long != want.long {
-			t.Errorf("%s: it is %s and %s", text, short, long)
-		}
-		again, err := Parse(Format(a))
-		words := strings.Split(FormatStep(a), "/")[1:]
-		step, took, failed := ParseStep(append(words, "secure", "api"))
-		if again != a || err != nil || step != a || failed != nil || took != len(words) {
-			t.Errorf("%s: read again %v, %v, and %v, %d, %v", text, again, err, step, took, failed)
-		}
-		b, err := wire.AppendAddress(nil, a)
-		sent, rest, failed := wire.ParseAddress(b)
-		if err != nil || failed != nil || len(rest) > 0 || sent != a {
-			t.Errorf("%s: as bytes it is %v, %v, %v", text, sent, err, failed)
-		}
+		readsAgain(t, text, want.short, want.long)
 	}
 	last, took, err := ParseStep([]string{"ip4", "10.0.0.1", "tcp", "80", "ws"})
 	if err != nil || took != 5 || Format(last) != "ws://10.0.0.1/" {
@@ -55,6 +66,14 @@ func TestURLErrors(t *testing.T) {
 	for text, says := range map[string]string{
 		"tls://":                        "a host name or address is missing",
 		"wss://:443/sp":                 "a host name or address is missing",
+		"nats://:4222/q":                "the host of the broker is missing",
+		"nats://host":                   "a subject is missing: nats://host/SUBJECT",
+		"kafka://host/":                 "a topic is missing: kafka://host/TOPIC",
+		"nats://host/a.>":               "only letters",
+		"nats://host/a..b":              "each dot",
+		"nats://host/a/b":               "only letters",
+		"nats://me:secret@host/a":       "NAME@ stands in front",
+		"nats://host:0/a":               "never at port 0",
 		"tls://host/path":               "has no path",
 		"tls://host:0":                  "port 0",
 		"tls://host:x":                  "a port is a number",

@@ -72,43 +72,8 @@ func (c *webCaller) Carry(
 		return err
 	}
 	_ = on.SetDeadline(time.Time{})
-	b := newBearing(nil, on, acceptorIdle, c.local, c.remote)
-	config := mux.Config{Run: run, Reads: true, Budget: c.budget}
-	b.mux, err = mux.NewAcceptor(newCarrier(ws, on), config)
-	if err != nil {
-		return err
-	}
-	defer b.mux.Close()
-	b.begin(within)
-	defer b.over()
-	if !run(func() { b.serve(serve) }) {
-		return net.ErrClosed
-	}
-	stop := context.AfterFunc(ctx, func() { run(b.takeNone) })
-	defer stop()
-	b.mux.Read()
-	return b.mux.Err()
-}
-
-// takeNone has the other side open no more links on the mux, which ends with the last one.
-func (b *bearing) takeNone() {
-	_ = b.mux.AcceptNone() // if that cannot be said, the mux ends
-	b.retire()
-}
-
-// serve hands over the links that come until the mux ends.
-func (b *bearing) serve(serve func(Link)) {
-	for {
-		l, err := b.mux.Accept()
-		if err != nil {
-			return
-		}
-		if b.enter() {
-			serve(b.link(l))
-		} else {
-			_ = l.Reset()
-		}
-	}
+	b := newBearing(on, acceptorIdle, c.local, c.remote)
+	return b.carry(ctx, newCarrier(ws, on), mux.Config{Budget: c.budget}, run, within, serve)
 }
 
 // What a caller wanted, if it was no WebSocket.

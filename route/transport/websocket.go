@@ -7,12 +7,10 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/coder/websocket"
 
 	"github.com/secureportal/sp/route/admission"
-	"github.com/secureportal/sp/route/mux"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -22,37 +20,21 @@ const (
 
 	// maxHead is the most bytes of a request or a response.
 	maxHead = 16 << 10
-
-	// carriersBudget bounds what the windows of all links on one node's WebSockets grow by.
-	carriersBudget = 256 << 20
 )
 
 // webSocket makes links on WebSockets. A WebSocket has no half-close, so it is a carrier: there is
 // one between two nodes, and a mux on it.
 type webSocket struct {
-	config        Config // set once, as are the next two
-	lately, taken time.Duration
-	budget        *mux.Budget
-	carriers      *sharing
+	bearings
+	config Config
 }
 
-func newWebSocket(c Config) Transport {
-	return &webSocket{
-		config: c, lately: heardLately, taken: takenWithin, budget: mux.NewBudget(carriersBudget),
-		carriers: newSharing(),
-	}
-}
+func newWebSocket(c Config) Transport { return &webSocket{newBearings(0), c} }
 
 func newWebSocketTLS(c Config) Transport { return newWebSocket(c) }
 
 // Source implements Transport.
 func (*webSocket) Source(peer net.Addr) admission.Source { return sourceBeneath(peer) }
-
-// Close implements Transport.
-func (w *webSocket) Close() error {
-	w.carriers.close()
-	return nil
-}
 
 // Dial implements Transport: a link is made on the carrier that is there, or on a new one.
 func (w *webSocket) Dial(ctx context.Context, a Address) (Link, error) {
@@ -65,57 +47,6 @@ func (w *webSocket) Dial(ctx context.Context, a Address) (Link, error) {
 		}
 		return b, nil
 	})
-}
-
-// leadsTo implements shared.
-func (b *bearing) leadsTo() Address { return b.remote.at }
-
-// shut implements shared.
-func (b *bearing) shut() { _ = b.on.Close() }
-
-// open implements shared. Where nothing has come for a while, it waits until the other side has
-// taken the link.
-func (b *bearing) open(ctx context.Context) (Link, error) {
-	type result struct {
-		link *mux.Link
-		err  error
-	}
-	by := time.Now().Add(b.of.taken)
-	results := make(chan result, 1)
-	running := b.of.carriers.run(func() {
-		l, err := b.mux.Open()
-		if err == nil && b.on.quietFor() > b.of.lately {
-			err = l.AwaitTaken(by)
-		}
-		results <- result{l, err}
-	})
-	if !running {
-		b.leave()
-		return nil, net.ErrClosed
-	}
-	waiting, cancel := context.WithDeadline(ctx, by)
-	defer cancel()
-	select {
-	case r := <-results:
-		link := b.link(r.link)
-		if r.err == nil {
-			return link, nil
-		}
-		if r.link == nil {
-			b.leave()
-		} else {
-			_ = link.Close()
-		}
-		return nil, r.err
-	case <-waiting.Done():
-		b.of.carriers.run(func() { // the place has not been taken
-			if r := <-results; r.link != nil {
-				_ = r.link.Close()
-			}
-			b.leave()
-		})
-		return nil, context.Cause(waiting)
-	}
 }
 
 // connect makes a carrier to whoever listens at a.
@@ -131,35 +62,13 @@ func (w *webSocket) connect(ctx context.Context, a Address) (*bearing, error) {
 		return nil, err
 	}
 	scheme := urlScheme(a.Kind)
-	b := newBearing(w, on, dialerIdle,
+	b := newBearing(on, dialerIdle,
 		urlAddr{Addr: socketAddr(under.LocalAddr()), scheme: scheme},
 		urlAddr{
 			Addr: socketAddr(under.RemoteAddr()), scheme: scheme,
 			at: dialedAs(a, socketAddr(under.RemoteAddr())),
 		})
-	config := mux.Config{Run: w.carriers.run, Reads: true, Budget: w.budget}
-	b.mux, err = mux.NewOpener(newCarrier(ws, on), config)
-	if err != nil {
-		_ = on.Link.Close()
-		return nil, err
-	}
-	if !w.begin(b) {
-		b.over()
-		_ = on.Link.Close()
-		return nil, net.ErrClosed
-	}
-	return b, b.mux.AcceptNone()
-}
-
-// begin reads a carrier until it ends. It reports false if the transport is closed.
-func (w *webSocket) begin(b *bearing) bool {
-	b.begin(b.idle)
-	return w.carriers.begin(b, func() {
-		b.mux.Read()
-		_ = b.mux.Close()
-		b.over()
-		b.on.linger()
-	})
+	return b, w.begin(b, newCarrier(ws, on))
 }
 
 // socketAddr is the address of the socket beneath.

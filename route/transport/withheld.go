@@ -84,10 +84,15 @@ func withholds(p netip.Prefix, ip netip.Addr) bool {
 // that stands for it does not, for names are in others' hands, but for localhost and its like.
 func MustBeWritten(ip netip.Addr, name string) bool {
 	ip = plain(ip)
-	if name = strings.ToLower(name); name == "localhost" || strings.HasSuffix(name, ".localhost") {
+	if isLocalhost(name) {
 		return !ip.IsLoopback() && MustBeWritten(ip, "")
 	}
 	return withholds(netip.PrefixFrom(zeroOf(ip), 0), ip)
+}
+
+func isLocalhost(name string) bool {
+	name = strings.ToLower(name)
+	return name == "localhost" || strings.HasSuffix(name, ".localhost")
 }
 
 // LeadsHome tells whether p has a, which it matches, only as one of a network, and a is an address

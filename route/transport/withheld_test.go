@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
@@ -39,22 +38,7 @@ func TestNetworksWithoutWhatMustBeWritten(t *testing.T) {
 		"[fe80::]/10:1":            {"[fe80::1]:1", "[::1]:1"},
 		"224.0.0.0/4:1":            {"224.0.0.1:1", "127.0.0.1:1"},
 	} {
-		p, err := ParsePattern(text)
-		if err != nil {
-			t.Errorf("%s: %v", text, err)
-			continue
-		}
-		for want, addresses := range map[bool]string{true: test.yes, false: test.no} {
-			for _, address := range strings.Fields(addresses) {
-				a, err := Parse(address)
-				if err != nil {
-					t.Fatal(err)
-				}
-				if p.Matches(a) != want {
-					t.Errorf("%s matches %s: %v", text, address, !want)
-				}
-			}
-		}
+		matches(t, text, test.yes, test.no)
 	}
 }
 

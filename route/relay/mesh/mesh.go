@@ -65,6 +65,10 @@ type Config struct {
 	// Names says how many names the node takes on.
 	Names relay.MemoryConfig
 
+	// Owned is called when something has changed of whose a name is, and may be for nothing. It must
+	// neither wait nor use the mesh. Nil calls nothing.
+	Owned func(name string)
+
 	// Tell is called, for one call after another, when the list has changed. Nil calls nothing.
 	Tell func(ctx context.Context)
 }
@@ -127,6 +131,16 @@ func New(c Config) *Mesh {
 	return m
 }
 
+// ID returns the id of this node.
+func (m *Mesh) ID() set.NodeID { return m.id }
+
+// Addresses returns where this node is for others, as far as it knows. Nobody may change them.
+func (m *Mesh) Addresses() []route.Address {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.self.Addresses
+}
+
 // List returns the nodes that this one knows. Nobody may change it.
 func (m *Mesh) List() *set.List {
 	m.mu.Lock()
@@ -171,6 +185,23 @@ func (m *Mesh) addressOf(n set.Node) route.Address {
 		}
 	}
 	return n.Addresses[0]
+}
+
+// HasAt tells whether another node of the set is at a, as that says or as this one has reached it.
+func (m *Mesh) HasAt(a route.Address) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, p := range m.peers {
+		if slices.Contains(p.node.Addresses, a) {
+			return true
+		}
+		for l := range p.links {
+			if l.at == a {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Drain tells the other nodes and all outlets that this one goes away, and gives these time to

@@ -41,6 +41,7 @@ func (m *Mesh) Claim(ctx context.Context, l *relay.Lease) (release func(), err e
 		return nil, err
 	}
 	m.tellOf(l.Name())
+	m.owned(l.Name())
 	return func() {
 		giveBack()
 		m.disown(l)
@@ -53,6 +54,9 @@ func (m *Mesh) awaitTold(ctx context.Context) error {
 	for {
 		m.mu.Lock()
 		wait := toldWithin - time.Since(m.begun)
+		if len(m.config.Seeds) == 0 {
+			wait = 0 // it is alone
+		}
 		told := m.isToldLocked()
 		changed := m.changed
 		m.mu.Unlock()
@@ -118,6 +122,13 @@ func (m *Mesh) disown(l *relay.Lease) {
 	m.owning.Unlock()
 	if changed {
 		m.tellOf(l.Name())
+		m.owned(l.Name())
+	}
+}
+
+func (m *Mesh) owned(name string) {
+	if m.config.Owned != nil {
+		m.config.Owned(name)
 	}
 }
 
@@ -127,21 +138,27 @@ func (m *Mesh) hearOf(l *link, records []set.Record) {
 		m.owning.Lock()
 		now := m.owners.Learn(time.Now(), l.peer, r)
 		m.owning.Unlock()
-		if now.Lost {
-			m.logger.Warn("a name is another identity's, which has claimed it before on another relay "+
-				"of the set", "name", r.Name, "identifier", now.Was, "owner", r.Who)
-			m.Memory.Revoke(r.Name, now.Was)
-		}
-		if now.Changed {
-			m.tellOf(r.Name)
-		}
+		m.follow(r, now, "on another relay of the set")
 		if now.Answer {
 			l.tell(r.Name)
 		}
-		if now.Refused && m.refused.Due(time.Now()) {
-			m.logger.Warn("whose a name is cannot be remembered: too many are known",
-				"name", r.Name, "identifier", r.Who)
-		}
+	}
+}
+
+// follow does what follows from what was told of a name.
+func (m *Mesh) follow(r set.Record, now set.Learned, where string) {
+	if now.Lost {
+		m.logger.Warn("a name is another identity's, which has claimed it before "+where,
+			"name", r.Name, "identifier", now.Was, "owner", r.Who)
+		m.Memory.Revoke(r.Name, now.Was)
+	}
+	if now.Changed {
+		m.tellOf(r.Name)
+		m.owned(r.Name)
+	}
+	if now.Refused && m.refused.Due(time.Now()) {
+		m.logger.Warn("whose a name is cannot be remembered: too many are known",
+			"name", r.Name, "identifier", r.Who)
 	}
 }
 
@@ -195,6 +212,35 @@ func isHome(list *set.List, name string, id set.NodeID) bool {
 	return slices.ContainsFunc(list.Claims(name, toldTo), func(n set.Node) bool {
 		return n.ID == id
 	})
+}
+
+// Record returns what is known of whose a name is, for those who are told.
+func (m *Mesh) Record(name string) (set.Record, bool) {
+	m.owning.Lock()
+	defer m.owning.Unlock()
+	return m.owners.Record(time.Now(), name)
+}
+
+// Names returns the names of which something is known.
+func (m *Mesh) Names() []string {
+	m.owning.Lock()
+	defer m.owning.Unlock()
+	return m.owners.Names()
+}
+
+// Speaks tells whether this node speaks for the set of whose a name is: it is the one that decides
+// where claims came too soon after each other.
+func (m *Mesh) Speaks(name string) bool { return m.List().Judge(name) == m.id }
+
+// Hear takes in whose a name is according to a node of another set, which speaks for that. It is
+// judged if that one decides where claims came too soon after each other, and this one does if not.
+// It reports whether that one is to be told what is known here.
+func (m *Mesh) Hear(_ set.NodeID, judged bool, r set.Record) (answer bool) {
+	m.owning.Lock()
+	now := m.owners.LearnBetween(time.Now(), judged, r)
+	m.owning.Unlock()
+	m.follow(r, now, "in another set")
+	return now.Answer
 }
 
 // keepExpiring forgets names that belong to nobody any more, until ctx ends.

@@ -90,7 +90,7 @@ func (n *Node) Validate() error {
 		return fmt.Errorf("%w: a node has 1 to %d addresses", ErrMalformed, MaxAddresses)
 	}
 	for _, a := range n.Addresses {
-		if !isNodeAddress(a) {
+		if !IsNodeAddress(a) {
 			return fmt.Errorf("%w: an address of kind %d for a node", ErrMalformed, a.Kind)
 		}
 		if err := a.Validate(); err != nil {
@@ -100,8 +100,8 @@ func (n *Node) Validate() error {
 	return nil
 }
 
-// isNodeAddress tells whether others can dial a, from wherever they are.
-func isNodeAddress(a wire.Address) bool {
+// IsNodeAddress tells whether others can dial a, from wherever they are.
+func IsNodeAddress(a wire.Address) bool {
 	return a.Kind == wire.IP4 || a.Kind == wire.IP6 || a.Kind == wire.DNS
 }
 

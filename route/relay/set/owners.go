@@ -3,6 +3,7 @@ package set
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -166,7 +167,7 @@ func (o *Owners) Claim(now time.Time, name string, who identity.Identifier) (ide
 	case e != nil && e.owner.who != who:
 		return e.owner.who, ErrTaken
 	case e == nil:
-		if err := validateName(name); err != nil {
+		if err := ValidateName(name); err != nil {
 			return identity.Identifier{}, err
 		}
 		var err error
@@ -207,8 +208,23 @@ type Learned struct {
 	Refused bool
 }
 
-// Learn takes in what another node has told. The record must be a valid one.
+// Learn takes in what another node of the set has told. The record must be a valid one.
 func (o *Owners) Learn(now time.Time, from NodeID, r Record) Learned {
+	return o.learn(now, r, func() (judges, judged bool) {
+		judge := o.config.Judge(r.Name)
+		return judge == o.config.Self, judge == from
+	})
+}
+
+// LearnBetween takes in what a node of another set has told, whose judge of the name it is, as this
+// node is its own set's. One of the two is the judge of both: judged says that it is the other one.
+func (o *Owners) LearnBetween(now time.Time, judged bool, r Record) Learned {
+	return o.learn(now, r, func() (bool, bool) { return !judged, judged })
+}
+
+// learn takes in what was told. judge tells whether this node is the name's judge, or has been told
+// by it, or neither; it is asked where there is a conflict.
+func (o *Owners) learn(now time.Time, r Record, judge func() (judges, judged bool)) Learned {
 	t := o.at(now)
 	if r.Validate() != nil {
 		return Learned{Refused: true}
@@ -226,9 +242,9 @@ func (o *Owners) Learn(now time.Time, from NodeID, r Record) Learned {
 	case e.owner.who == r.Who:
 		return e.hear(t, first, last, r.Held)
 	}
-	judge := o.config.Judge(r.Name)
-	if !e.givesWay(first, r.Who, judge == o.config.Self, judge == from) {
-		stays := judge == o.config.Self || e.first+2*Slack < first
+	judges, judged := judge()
+	if !e.givesWay(first, r.Who, judges, judged) {
+		stays := judges || e.first+2*Slack < first
 		return Learned{Answer: stays && e.isTold(t)}
 	}
 	was := Learned{Changed: true, Lost: e.held, Was: e.owner.who}
@@ -237,6 +253,9 @@ func (o *Owners) Learn(now time.Time, from NodeID, r Record) Learned {
 	e.first, e.last, e.held = first, last, false
 	return was
 }
+
+// Names returns the names in the table, in no order.
+func (o *Owners) Names() []string { return slices.Collect(maps.Keys(o.names)) }
 
 // hear takes in what was told of the owner that the name has.
 func (e *entry) hear(t, first, last time.Duration, held bool) Learned {

@@ -46,7 +46,7 @@ type Record struct {
 
 // Validate returns an error that says what keeps r from being encoded, or nil.
 func (r *Record) Validate() error {
-	if err := validateName(r.Name); err != nil {
+	if err := ValidateName(r.Name); err != nil {
 		return err
 	}
 	switch {
@@ -60,7 +60,8 @@ func (r *Record) Validate() error {
 	return nil
 }
 
-func validateName(name string) error {
+// ValidateName returns an error that wraps ErrMalformed for what can be no name, or nil.
+func ValidateName(name string) error {
 	if len(name) > MaxName {
 		return fmt.Errorf("%w: a name of %d bytes", ErrMalformed, len(name))
 	}
