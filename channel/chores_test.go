@@ -1,11 +1,12 @@
 package channel
 
 import (
-	"runtime"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // What is added while something is being done is done afterwards, once, and nobody waits for it.
@@ -60,12 +61,12 @@ func TestSessionAtRest(t *testing.T) {
 		const responder, initiator, more = 1, 3, 8
 		l.session()
 		synctest.Wait()
-		before := runtime.NumGoroutine()
+		before := testkit.Goroutines()
 		for range more {
 			l.session()
 		}
 		synctest.Wait()
-		each := float64(runtime.NumGoroutine()-before) / more
+		each := float64(testkit.Goroutines()-before) / more
 		if each > responder+initiator {
 			t.Errorf("%v goroutines for both ends of a session, want %d", each,
 				responder+initiator)

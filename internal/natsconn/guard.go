@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"strconv"
+	"strings"
 )
 
 // Limits of what a server may say. The client's library believes every size that it is told.
@@ -126,13 +127,15 @@ func (s *scanner) handle(line []byte) error {
 		return errForeign
 	}
 	words := bytes.FieldsFunc(line, isBlank)
-	headers := bytes.EqualFold(words[0], []byte("HMSG"))
-	if !headers && !bytes.EqualFold(words[0], []byte("MSG")) {
+	least, headers := 4, false // MSG SUBJECT SUBSCRIPTION [REPLY] SIZE
+	switch strings.ToUpper(string(words[0])) {
+	case "INFO", "PING", "PONG", "+OK", "-ERR":
 		return nil
-	}
-	least := 4 // MSG SUBJECT SUBSCRIPTION [REPLY] SIZE
-	if headers {
-		least = 5 // HMSG SUBJECT SUBSCRIPTION [REPLY] OF-HEADERS SIZE
+	case "MSG":
+	case "HMSG":
+		least, headers = 5, true // HMSG SUBJECT SUBSCRIPTION [REPLY] OF-HEADERS SIZE
+	default:
+		return errForeign
 	}
 	if len(words) < least || len(words) > least+1 {
 		return errForeign

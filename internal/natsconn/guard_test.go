@@ -48,6 +48,9 @@ func TestScanner(t *testing.T) {
 		"MSG s 1 5\r\r\n":                                                 false,
 		"MSG s 1 5\nhello\r\n":                                            false,
 		"MSG \ns 1 4611686018427387904\r\n":                               false,
+		"MSG0 0 10000000\r\n":                                             false,
+		"INFOS {}\r\n":                                                    false,
+		"PINGS\r\n":                                                       false,
 		" MSG s 1 5\r\n":                                                  false,
 		"MSG s 1 4611686018427387904\v5\r\n":                              false,
 		"-ERR 'a\rb'\r\n":                                                 false,
@@ -108,6 +111,7 @@ func FuzzScanner(f *testing.F) {
 	f.Add([]byte("MSG s 1 5\r\nhello\nMSG s 1 4611686018427387904\r\n"), 1)
 	f.Add([]byte("MSG s 1 2\r\nabc\r\nMSG s 1 9\r\nMSG s 1 9999999999\r\n"), 1)
 	f.Add([]byte("MSG s\r 1 4611686018427387904 5\n"), 1)
+	f.Add([]byte("MSG0 0 10000000\r\n"), 1)
 	f.Fuzz(func(t *testing.T, b []byte, by int) {
 		by = max(by&0xff, 1)
 		cut, whole := feedAll(string(b), by), feedAll(string(b), len(b)+1)
