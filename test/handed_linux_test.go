@@ -138,7 +138,8 @@ func TestUpKeepsHandedSockets(t *testing.T) {
 // TestReplacedProcess has a process be replaced by another one, under load: the next one begins
 // before the one before ends. An inlet and an outlet that listens have the same socket, which
 // somebody keeps for both; an outlet behind a relay has the same name, which both share, or which
-// the next one takes. Nobody is refused. SP_FULL=1 does so a hundred times, and .ci/run three.
+// the next one takes. Nobody is refused, with --survive as it is by default: what the one before
+// has not got it says at its end. SP_FULL=1 does so a hundred times, and .ci/run three.
 func TestReplacedProcess(t *testing.T) {
 	t.Parallel()
 	for _, what := range []string{"inlet", "outlet", "--share", "--replace"} {
@@ -148,6 +149,7 @@ func TestReplacedProcess(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			u, h := newPerson(t), &holder{t: t}
+			u.survive = unhurried(time.Minute).String()
 			target := service(t, answerTalkOrComplain)
 			where := h.socket("where", "tcp", anywhere)
 			begin := func(args ...string) *process {
