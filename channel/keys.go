@@ -100,6 +100,12 @@ func (k *keys) nextFlow() (flowKeys, error) {
 	return flowKeys{send, receive, appendFlowHello(nil, e.id, e.flows), e.lasting(e.flows)}, nil
 }
 
+func (k *keys) now() *epoch {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.current
+}
+
 // replaceLocked makes next the current epoch. The responder accepts flows of the one before for a
 // while; the initiator, who begins flows, forgets it.
 func (k *keys) replaceLocked(next *epoch) {

@@ -347,6 +347,11 @@ func (s *Session) Peer() *identity.Peer {
 	return peer
 }
 
+// IsFarEndOf tells whether s and other, in this process, are the two ends of one session.
+func (s *Session) IsFarEndOf(other *Session) bool {
+	return s.role != other.role && s.keys.now().id == other.keys.now().id
+}
+
 // Role is this side's part in the handshake.
 func (s *Session) Role() identity.Role { return s.role }
 

@@ -47,7 +47,11 @@ func (l *link) takeNames() map[string]bool {
 	return names
 }
 
-var errSelf = errors.New("it is this node")
+var (
+	errSelf = errors.New("it is this node")
+	errCopy = errors.New("another process answers with this relay's identity: " +
+		"each relay of a set needs a key of its own")
+)
 
 // serveMember serves a link that another node has made.
 func (m *Mesh) serveMember(ctx context.Context, q *route.Request) error {
@@ -76,9 +80,7 @@ func (m *Mesh) join(ctx context.Context, at route.Address) (lived time.Duration,
 		return 0, err
 	}
 	if set.NodeIDOf(session.Peer().Identifier()) == m.id {
-		m.isSelf(at)
-		session.Retire()
-		return 0, errSelf
+		return 0, m.meetSelf(joining, session, at)
 	}
 	now := time.Now()
 	_, err = m.config.Dial.Trust().Check(session.Peer(), trust.As{Role: trust.Member}, now)
@@ -93,6 +95,20 @@ func (m *Mesh) join(ctx context.Context, at route.Address) (lived time.Duration,
 	m.reached(at)
 	err = m.carry(ctx, s, m.config.Dial.Trust(), session, at)
 	return time.Since(now), err
+}
+
+// meetSelf takes note of whether it is this node that answers at an address with its identity, or
+// another process that has a copy of its key.
+func (m *Mesh) meetSelf(ctx context.Context, session *channel.Session, at route.Address) error {
+	defer session.Retire()
+	if _, err := session.Ping(ctx); err != nil { // from then on the other end has the session too
+		return err
+	}
+	if !slices.ContainsFunc(m.config.Node.Sessions(), session.IsFarEndOf) {
+		return errCopy
+	}
+	m.isSelf(at)
+	return errSelf
 }
 
 // isSelf takes note that this node is at an address, for others as well, unless it has been said

@@ -193,6 +193,25 @@ func TestNodesMeet(t *testing.T) {
 	}
 }
 
+// Who has copied a relay's key does not make a set of it, which each of the two says.
+func TestCopiedKey(t *testing.T) {
+	c := newCluster(t, 2)
+	c.ids[1] = c.ids[0]
+	seeds := c.seeds()
+	c.start(t, 0, seeds...)
+	c.start(t, 1, seeds...)
+	for i, m := range c.all {
+		testkit.Eventually(t, "what is wrong is known", func() bool {
+			return slices.ContainsFunc(m.mesh.Status(), func(n NodeStatus) bool {
+				return errors.Is(n.Err, errCopy) && n.Addresses[0] == seeds[1-i]
+			})
+		})
+		testkit.Eventually(t, "where it is itself is known", func() bool {
+			return slices.Equal(m.mesh.Addresses(), seeds[i:i+1])
+		})
+	}
+}
+
 // A name that is claimed on one relay of a set is reached by each.
 func TestNamesAreEverywhere(t *testing.T) {
 	c, seeds := newSet(t, 3)
