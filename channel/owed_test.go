@@ -182,7 +182,7 @@ func TestUnfound(t *testing.T) {
 // A flow that loses its link in the moment in which its session is told to go elsewhere goes on:
 // the session does not end as one that has no flows.
 func TestLinkIsLostWhileSessionLeaves(t *testing.T) {
-	for range testenv.OfFull(40, 2000) {
+	for range testenv.OfRun(10, 40, 2000) {
 		inSurvivingBubble(t, func(t *testing.T, p *peer) {
 			f := p.greeted(p.mustSession())
 			synctest.Wait()

@@ -118,7 +118,7 @@ func (v voice) hear(f *Flow) (got []byte, err error) {
 func TestFlowsSurviveTrouble(t *testing.T) {
 	for name, tr := range troubles() {
 		t.Run(name, func(t *testing.T) {
-			for seed := range faultnet.Seeds(t, testenv.OfFull(10, 1000)) {
+			for seed := range faultnet.Seeds(t, testenv.OfRun(2, 10, 1000)) {
 				var policy *togglePolicy
 				both := func(a, b *Config) {
 					surviving(a, b)

@@ -52,8 +52,8 @@ func floodThroughRelay(t *testing.T, says []byte) {
 	w.saysHello(to)
 	before := w.outlet.use()
 	f := beginFlood(t, stranger{net.IPv4(127, 9, 0, 1), w.relayAt}, says)
-	time.Sleep(time.Second) // in which he takes what he can
-	tries := testenv.OfFull(10, 100)
+	time.Sleep(testenv.OfRun(300*time.Millisecond, time.Second, time.Second)) // in which he takes what he can
+	tries := testenv.OfRun(3, 10, 100)
 	sessions, connections := 0, 0
 	for range tries {
 		if w.saidHello(to) {

@@ -29,7 +29,7 @@ const attackedMessages = 64
 
 // attackers is how many attacks are made at the same time, each on processes of its own: most of
 // them are felt only by waiting.
-const attackers = 16
+func attackers() int { return testenv.OfRun(8, 16, 16) }
 
 // attacks returns every interference in each direction at the positions that where selects, in an
 // order that is always the same and mixes those that take long with those that do not. SP_FULL=1
@@ -74,14 +74,14 @@ func TestManInTheMiddleOfFlows(t *testing.T) {
 	t.Parallel()
 	siege := newSiege(t)
 	all := attacks(func(kind faultnet.Kind, at int) bool {
-		every := testenv.OfRun(28, 14, 1)
+		every := testenv.OfRun(56, 14, 1)
 		if kind == faultnet.Flip || kind == faultnet.Cut {
-			every = testenv.OfRun(8, 4, 1)
+			every = testenv.OfRun(28, 4, 1)
 		}
-		return at < testenv.OfRun(2, 4, attackedMessages) || at%every == int(kind)%every ||
+		return at < testenv.OfRun(1, 4, attackedMessages) || at%every == int(kind)%every ||
 			at == attackedMessages-1
 	})
-	siege.each(all, attackers, func(g *gate, f faultnet.Fault) {
+	siege.each(all, attackers(), func(g *gate, f faultnet.Fault) {
 		for range attempts {
 			link, e := g.attackFlow(f, dialogue{pieces: attackedMessages + 20, size: 2 << 10})
 			if !hasFired(link) {
@@ -113,9 +113,9 @@ func TestManInTheMiddleOfShortFlows(t *testing.T) {
 	t.Parallel()
 	siege := newSiege(t)
 	all := attacks(func(kind faultnet.Kind, at int) bool {
-		return at < testenv.OfRun(4, 8, attackedMessages) || at == 8+5*int(kind)
+		return at < testenv.OfRun(2, 8, attackedMessages) || at == 8+5*int(kind)
 	})
-	siege.each(all, attackers, func(g *gate, f faultnet.Fault) {
+	siege.each(all, attackers(), func(g *gate, f faultnet.Fault) {
 		short := dialogue{pieces: 2, size: 100, endInTurn: true}
 		tries := attempts
 		if f.Kind == faultnet.Reorder {
@@ -167,7 +167,7 @@ func attackControls(l *siege, all []faultnet.Fault) (left []faultnet.Fault) {
 	l.t.Helper()
 	var mu sync.Mutex
 	// most of the time they wait for pings
-	l.each(all, 2*attackers, func(_ *gate, f faultnet.Fault) {
+	l.each(all, 2*attackers(), func(_ *gate, f faultnet.Fault) {
 		for range attempts {
 			if l.attackControl(f) {
 				return

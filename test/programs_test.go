@@ -101,7 +101,7 @@ func TestSSH(t *testing.T) {
 			"-o", "ProxyCommand=sp inlet --no-wait --listen - --to "+w.route())
 	}
 	must(t, login("true"))
-	want := make([]byte, 10<<20)
+	want := make([]byte, testenv.OfRun(1<<20, 10<<20, 10<<20))
 	_, _ = pseudorandom(6).Read(want)
 	cat := login("cat")
 	cat.Stdin = bytes.NewReader(want)
@@ -193,7 +193,8 @@ func TestPostgreSQL(t *testing.T) {
 		t.Errorf("SELECT: %q", out)
 	}
 	var rows bytes.Buffer
-	for i := range 200_000 {
+	n := testenv.OfRun(20_000, 200_000, 200_000)
+	for i := range n {
 		fmt.Fprintf(&rows, "%d\trow number %d\n", i, i)
 	}
 	must(t, query("CREATE TABLE rows (n int PRIMARY KEY, text text)"))
@@ -209,7 +210,7 @@ func TestPostgreSQL(t *testing.T) {
 		return w.command(append([]string{"run", "--to", "db=" + w.route(), "--"}, words...)...)
 	}
 	if out := must(t, run("psql", "-XAtq", "-c", "SELECT count(*) FROM rows",
-		"postgresql://postgres@{db}/postgres")); string(out) != "200000\n" {
+		"postgresql://postgres@{db}/postgres")); string(out) != fmt.Sprintln(n) {
 		t.Errorf("psql in sp run: %q", out)
 	}
 	failing := run("psql", "-XAtq", "-h", "{db.host}", "-p", "{db.port}", "-U", "postgres",

@@ -45,7 +45,7 @@ func newSetStory(t *testing.T) *setStory {
 	}
 	s.settle()
 	var conns []conn
-	for i := range testenv.OfFull(20, 200) {
+	for i := range testenv.OfRun(8, 20, 200) {
 		name := s.names[i%len(s.names)]
 		conns = append(conns, tagged(t, s.inlets[name], name))
 	}
@@ -99,7 +99,7 @@ func (s *setStory) killFirstHome() {
 	s.t.Helper()
 	var all []time.Duration
 	failed := 0
-	for n := range testenv.OfFull(2, 50) {
+	for n := range testenv.OfRun(1, 2, 50) {
 		name := s.names[n%len(s.names)]
 		home := s.homes(name)[0]
 		s.disturbed()

@@ -36,7 +36,8 @@ func TestSoak(t *testing.T) {
 func soak(t *testing.T, seed uint64, lasts time.Duration) {
 	t.Helper()
 	o := newOrdeal(t)
-	d, stop := under(t, o.address, testenv.OfFull(2, 4), testenv.OfFull[int64](256<<10, 1<<20),
+	d, stop := under(t, o.address, testenv.OfRun(1, 2, 4),
+		testenv.OfRun[int64](64<<10, 256<<10, 1<<20),
 		seed)
 	r := rand.New(rand.NewPCG(seed, 1))
 	all := append(o.harms(), o.harmsOfSystem()...)

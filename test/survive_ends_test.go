@@ -188,7 +188,7 @@ func TestSurvivesScenes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newLasting(t, plan{inlets: 1, outlet: flags})
-			for range testenv.OfFull(2, 50) {
+			for range testenv.OfRun(1, 2, 50) {
 				w.playScenes(t)
 			}
 		})

@@ -24,7 +24,7 @@ import (
 func TestSurvivesOpening(t *testing.T) {
 	alone(t)
 	const most = 16 << 10 // bytes of a talk, each way
-	kills := testenv.OfFull(3, 100)
+	kills := testenv.OfRun(1, 3, 100)
 	w := newLasting(t, plan{
 		program: "talk", inlets: 1, flags: []string{
 			"--log-level", "debug", "--connect-timeout", unhurried(10 * time.Second).String(),

@@ -45,7 +45,7 @@ func (a *actor) goesOn() bool {
 	select {
 	case <-a.over:
 		return false
-	case <-time.After(testenv.OfRun(200*time.Millisecond, 25*time.Millisecond, 0)):
+	case <-time.After(testenv.OfRun(time.Second, 25*time.Millisecond, 0)):
 		return true
 	}
 }
@@ -297,7 +297,8 @@ func holds(a *actor, query, want string) error {
 
 // benches has pgbench do transactions with 20 clients, all of which are there in the end, once.
 func benches(a *actor) error {
-	const clients, each = 20, 10
+	const clients = 20
+	each := testenv.OfRun(2, 10, 10)
 	runs := 0
 	for a.goesOn() {
 		out, err := postgresClient(a.t, "pgbench", a.where, "--no-vacuum",

@@ -165,7 +165,7 @@ func carries(u person, m *mirror, node string, flags []string) {
 	receivesReset(t, c)
 
 	var tasks sync.WaitGroup
-	for range testenv.OfFull(20, 200) {
+	for range testenv.OfRun(8, 20, 200) {
 		c := dial(t, inlet)
 		tasks.Go(func() {
 			if _, err := c.Write([]byte{askEcho}); err != nil {

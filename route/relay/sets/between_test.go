@@ -161,7 +161,7 @@ func (s *speakers) heal() {
 // one owner, whom all know, and nobody else holds the name.
 func TestOwnersBetweenSets(t *testing.T) {
 	lost := 0
-	for seed := range faultnet.Seeds(t, testenv.OfFull(500, 20_000)) {
+	for seed := range faultnet.Seeds(t, testenv.OfRun(100, 500, 20_000)) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		s := newSpeakers(t, r, 2+r.IntN(4))
 		for range 5 + r.IntN(30) {
@@ -201,7 +201,7 @@ func TestOwnersBetweenSets(t *testing.T) {
 
 // Who has had a name for long keeps it, whoever claims it where nobody has heard of that.
 func TestLongHeldBetweenSets(t *testing.T) {
-	for seed := range faultnet.Seeds(t, testenv.OfFull(200, 5000)) {
+	for seed := range faultnet.Seeds(t, testenv.OfRun(40, 200, 5000)) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		s := newSpeakers(t, r, 2+r.IntN(3))
 		for i := range s.cut {
@@ -236,7 +236,7 @@ func TestLongHeldBetweenSets(t *testing.T) {
 
 // Where claims came too soon after each other to tell which was first, all agree all the same.
 func TestCloseClaimsBetweenSets(t *testing.T) {
-	for seed := range faultnet.Seeds(t, testenv.OfFull(200, 5000)) {
+	for seed := range faultnet.Seeds(t, testenv.OfRun(40, 200, 5000)) {
 		r := rand.New(rand.NewPCG(seed, 3))
 		s := newSpeakers(t, r, 2+r.IntN(3))
 		for i := range s.tables {
@@ -268,7 +268,7 @@ func TestCloseClaimsBetweenSets(t *testing.T) {
 // Where all that is said takes longer than claims came after each other, each set's claim seems to
 // it to be the first. The one that decides for two of them has all agree.
 func TestCloseClaimsFarApart(t *testing.T) {
-	for seed := range faultnet.Seeds(t, testenv.OfFull(200, 5000)) {
+	for seed := range faultnet.Seeds(t, testenv.OfRun(40, 200, 5000)) {
 		r := rand.New(rand.NewPCG(seed, 4))
 		s := newSpeakers(t, r, 2+r.IntN(3))
 		s.least, s.latest = 10*time.Second, time.Second
