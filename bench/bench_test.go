@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // TestMain lets this binary be the helpers that the bench starts itself as.
@@ -24,7 +26,7 @@ func TestMain(m *testing.M) {
 }
 
 var tiny = effort{
-	warmup:    1 << 20,
+	warmup:    testenv.OfRun[int64](64<<10, 1<<20, 1<<20),
 	transfer:  time.Millisecond,
 	far:       time.Millisecond,
 	trips:     20,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 var damages = []faultnet.Kind{
@@ -431,7 +432,7 @@ func sealedAgain(t *testing.T, s *Session, data string) []byte {
 // Any schedule of faults: what arrives is right and in order, and each direction ends in exactly
 // one of a clean end that was sent, and an error.
 func TestRandomFaults(t *testing.T) {
-	rounds := 25
+	rounds := testenv.OfRun(8, 25, 25)
 	if testing.Short() {
 		rounds = 5
 	}

@@ -19,9 +19,13 @@ const (
 	eitherWay     = "connections go " // one of the three above
 	staysOnRelay  = "connections that end with their links stay on the relay"
 	directVoices  = 3
-	directPace    = 20 * time.Millisecond
 	directOnRelay = 8 // times as many bytes as the relay still sees go directly, at least
 )
+
+// directPace is the time between two pieces of each connection.
+func directPace() time.Duration {
+	return testenv.OfRun(40*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond)
+}
 
 // behindNATs is an outlet and an inlet behind NATs, joined by a relay, and steady connections.
 type behindNATs struct {
@@ -49,7 +53,7 @@ func newBehindNATs(t *testing.T, who person, n *nats, flags ...string) *behindNA
 	for i := range conns {
 		conns[i] = b.dial(t)
 	}
-	b.chorus = newChorusOf(t, directPace, conns...)
+	b.chorus = newChorusOf(t, directPace(), conns...)
 	return b
 }
 
@@ -62,7 +66,7 @@ func (b *behindNATs) passesRelay(t *testing.T, c *chorus) {
 	if relay == 0 {
 		t.Fatal("what comes to the relay is not seen")
 	}
-	const enough = 512 << 10
+	enough := testenv.OfRun[int64](192<<10, 512<<10, 512<<10)
 	eventually(t, "connections carry something", func() bool {
 		return c.carried.Load()-before > enough
 	})
@@ -101,12 +105,12 @@ func TestDirect(t *testing.T) {
 	if !strings.Contains(bench, "it goes to "+publicNet+".12:") {
 		t.Errorf("bench says: %s", bench)
 	}
-	later := newChorusOf(t, directPace, b.dial(t))
+	later := newChorusOf(t, directPace(), b.dial(t))
 	b.part(t)
 	b.inlet.says(goesByRelay)
 	b.chorus.goesOn()
 	later.goesOn()
-	newChorusOf(t, directPace, b.dial(t)).ends()
+	newChorusOf(t, directPace(), b.dial(t)).ends()
 	later.ends()
 	b.chorus.ends()
 }
@@ -136,7 +140,7 @@ func TestDirectWithoutSurviving(t *testing.T) {
 	b.chorus.goesOn()
 	b.part(t)
 	b.chorus.goesOn()
-	newChorusOf(t, directPace, b.dial(t)).ends()
+	newChorusOf(t, directPace(), b.dial(t)).ends()
 	b.chorus.ends()
 	if b.inlet.said(goesDirectly) > 0 {
 		t.Error("they have gone directly")
@@ -158,7 +162,7 @@ func TestDirectIsNot(t *testing.T) {
 			b := newBehindNATs(t, survivor(t), newNATs(t, c.near, c.far, c.strangers))
 			b.inlet.says(c.outcome)
 			b.chorus.goesOn()
-			newChorusOf(t, directPace, b.dial(t)).ends()
+			newChorusOf(t, directPace(), b.dial(t)).ends()
 			b.chorus.ends()
 		})
 	}

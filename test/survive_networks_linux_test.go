@@ -23,10 +23,12 @@ type trial struct {
 	from, to time.Time
 }
 
-const (
-	vigilVoices = 5
-	vigilPace   = 20 * time.Millisecond
-)
+const vigilVoices = 5
+
+// vigilPace is the time between two pieces of each.
+func vigilPace() time.Duration {
+	return testenv.OfRun(60*time.Millisecond, 20*time.Millisecond, 20*time.Millisecond)
+}
 
 // newVigil has connections from dial go on.
 func newVigil(t *testing.T, dial func() conn) *vigil {
@@ -35,7 +37,7 @@ func newVigil(t *testing.T, dial func() conn) *vigil {
 	for i := range conns {
 		conns[i] = dial()
 	}
-	return &vigil{chorus: newChorusOf(t, vigilPace, conns...)}
+	return &vigil{chorus: newChorusOf(t, vigilPace(), conns...)}
 }
 
 // survives does something, which all connections outlive.

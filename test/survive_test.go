@@ -16,7 +16,8 @@ import (
 // steadyPace is the time between two pieces of each of so many connections: all together say two
 // thousand a second, which leaves a machine with two cores time for other things.
 func steadyPace(connections int) time.Duration {
-	return max(50*time.Millisecond, time.Duration(connections)*time.Second/2000)
+	least := testenv.OfRun(100*time.Millisecond, 50*time.Millisecond, 50*time.Millisecond)
+	return max(least, time.Duration(connections)*time.Second/2000)
 }
 
 // newLasting starts a portal whose connections outlive the relay, which can be killed and revived.
