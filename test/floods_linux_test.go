@@ -52,7 +52,8 @@ func floodThroughRelay(t *testing.T, says []byte) {
 	w.saysHello(to)
 	before := w.outlet.use()
 	f := beginFlood(t, stranger{net.IPv4(127, 9, 0, 1), w.relayAt}, says)
-	time.Sleep(testenv.OfRun(300*time.Millisecond, time.Second, time.Second)) // in which he takes what he can
+	// in which he takes what he can
+	time.Sleep(testenv.OfRun(300*time.Millisecond, time.Second, time.Second))
 	tries := testenv.OfRun(3, 10, 100)
 	sessions, connections := 0, 0
 	for range tries {

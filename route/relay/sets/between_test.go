@@ -161,7 +161,7 @@ func (s *speakers) heal() {
 // one owner, whom all know, and nobody else holds the name.
 func TestOwnersBetweenSets(t *testing.T) {
 	lost := 0
-	for seed := range faultnet.Seeds(t, testenv.OfRun(100, 500, 20_000)) {
+	for seed := range faultnet.Seeds(t, testenv.OfFull(500, 20_000)) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		s := newSpeakers(t, r, 2+r.IntN(4))
 		for range 5 + r.IntN(30) {
