@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"unicode/utf8"
 )
@@ -243,7 +245,10 @@ func dependencies(t *testing.T) []string {
 	t.Helper()
 	var deps []string
 	for _, goos := range releasedFor {
-		out := goList(t, goos, "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".")
+		out, err := goList(goos, "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".")
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, pkg := range strings.Fields(string(out)) {
 			if room(pkg) == "" {
 				deps = append(deps, pkg)
@@ -264,39 +269,43 @@ type listed struct {
 // packages returns the packages of this module.
 func packages(t *testing.T) []listed {
 	t.Helper()
+	all, err := listedOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// listedOnce asks the go command for them, once for all tests.
+var listedOnce = sync.OnceValues(func() ([]listed, error) {
+	list, err := goList("linux", "-json=ImportPath,Dir,Imports,Deps", "./...")
+	if err != nil {
+		return nil, err
+	}
 	var all []listed
-	list := goList(t, "linux", "-json=ImportPath,Dir,Imports,Deps", "./...")
-	dec := json.NewDecoder(bytes.NewReader(list))
-	for {
+	for dec := json.NewDecoder(bytes.NewReader(list)); ; {
 		var pkg listed
 		err := dec.Decode(&pkg)
 		if errors.Is(err, io.EOF) {
-			return all
+			return all, nil
 		}
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		all = append(all, pkg)
 	}
-}
+})
 
-func goList(t *testing.T, goos string, args ...string) []byte {
-	t.Helper()
+func goList(goos string, args ...string) ([]byte, error) {
 	cmd := exec.Command("go", append([]string{"list"}, args...)...)
 	cmd.Env = append(os.Environ(), "GOOS="+goos, "GOARCH=amd64", "CGO_ENABLED=0")
-	return must(t, cmd)
-}
-
-// must runs cmd, which must succeed, and returns what it printed on stdout.
-func must(t *testing.T, cmd *exec.Cmd) []byte {
-	t.Helper()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%v: %v\n%s", cmd, err, stderr.Bytes())
+		return nil, fmt.Errorf("%v: %w\n%s", cmd, err, stderr.Bytes())
 	}
-	return out
+	return out, nil
 }
 
 // without returns what is in a and not in b.

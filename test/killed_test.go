@@ -13,7 +13,7 @@ import (
 // hangs, and the first connection after it is back goes well within two seconds.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	rounds := testenv.OfRun(2, 3, 50)
+	rounds := testenv.OfRun(1, 3, 50)
 	for _, part := range parts {
 		t.Run(part, func(t *testing.T) {
 			c := newCourse(t, "--log-level", "error")

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/internal/testkit"
 )
 
@@ -50,7 +51,7 @@ func TestAnswerBeforeReset(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			inlet := way(t, service(t, answerEarly))
-			for i := range 20 {
+			for i := range testenv.OfRun(8, 20, 20) {
 				late := time.Duration(0)
 				if i%4 == 3 {
 					late = 100 * time.Millisecond
@@ -92,7 +93,7 @@ func TestLastWordsOfClient(t *testing.T) {
 				sending.Wait()
 				heard <- got
 			}))
-			for i := range 10 {
+			for i := range testenv.OfRun(4, 10, 10) {
 				c := dial(t, inlet)
 				send(t, c, "begin")
 				if _, err := io.ReadFull(c, make([]byte, 1)); err != nil { // it is sending

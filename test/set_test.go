@@ -181,7 +181,7 @@ func (s *setStory) restartWithOldList() {
 func TestSetNames(t *testing.T) {
 	t.Parallel()
 	me, other := newPerson(t), newPerson(t)
-	relays := testenv.OfFull(5, 9)
+	relays := testenv.OfRun(4, 5, 9)
 	var at []string
 	for range relays {
 		at = append(at, testkit.Address(t))
@@ -191,7 +191,7 @@ func TestSetNames(t *testing.T) {
 		r.begin(at...)
 	}
 	s.meets()
-	for n := range testenv.OfFull(4, 20) {
+	for n := range testenv.OfRun(2, 4, 20) {
 		name := fmt.Sprintf("name%d", n)
 		outlet := me.startNamed(at[n%relays], name, taggedService(t, name))
 		s.settles(name, me.identifier())

@@ -295,7 +295,7 @@ func TestStrangers(t *testing.T) {
 		name := map[bool]string{false: "outlet", true: "relay"}[through]
 		t.Run(name, func(t *testing.T) {
 			alone(t)
-			m := newMirror(t, testenv.OfFull[int64](8<<20, 1<<30))
+			m := newMirror(t, testenv.OfRun[int64](4<<20, 8<<20, 1<<30))
 			w := newTopology(t, plan{
 				relay: through, target: m.address, inlets: 1,
 				flags: []string{"--log-level", "error"},

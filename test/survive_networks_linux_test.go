@@ -128,9 +128,14 @@ func TestSSHSurvivesRoaming(t *testing.T) {
 	l.beginAt(t, plan{who: survivor(t), target: server.where})
 	const forwarded = "127.0.0.1:2222"
 	_, port, _ := net.SplitHostPort(l.address)
-	login := server.login(l.person, "sleep 1000000", "-o", "ExitOnForwardFailure=yes", "-p", port,
+	login := server.login(l.person, "cat", "-o", "ExitOnForwardFailure=yes", "-p", port,
 		"-L", forwarded+":"+serveInside(t, n.far, answeringSteady(t)))
 	runIn(t, login, n.near)
+	said, err := login.StdinPipe() // what outlives ssh ends when that does
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer said.Close()
 	ssh := start(t, login)
 	eventually(t, "ssh listens", func() bool {
 		listens := exec.Command("ss", "-Hltn", "src", forwarded)
