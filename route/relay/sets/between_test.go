@@ -141,6 +141,15 @@ func (s *speakers) step() {
 	s.pass(time.Duration(s.r.Int64N(int64(wait))))
 }
 
+// apart has nobody hear anybody.
+func (s *speakers) apart() {
+	for i := range s.cut {
+		for j := range s.cut {
+			s.cut[i][j] = true
+		}
+	}
+}
+
 // heal has all hear all, as often as it may take.
 func (s *speakers) heal() {
 	for i := range s.cut {
@@ -161,9 +170,12 @@ func (s *speakers) heal() {
 // one owner, whom all know, and nobody else holds the name.
 func TestOwnersBetweenSets(t *testing.T) {
 	lost := 0
-	for seed := range faultnet.Seeds(t, testenv.OfFull(500, 20_000)) {
+	for seed := range faultnet.Seeds(t, testenv.OfRun(100, 500, 20_000)) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		s := newSpeakers(t, r, 2+r.IntN(4))
+		if r.IntN(4) == 0 { // or it would be rare that anybody loses a name
+			s.apart()
+		}
 		for range 5 + r.IntN(30) {
 			s.step()
 		}
@@ -194,6 +206,7 @@ func TestOwnersBetweenSets(t *testing.T) {
 			return
 		}
 	}
+	t.Log(lost, "have lost the name")
 	if lost == 0 {
 		t.Error("nobody has ever lost a name: nothing was tried")
 	}
@@ -204,11 +217,7 @@ func TestLongHeldBetweenSets(t *testing.T) {
 	for seed := range faultnet.Seeds(t, testenv.OfRun(40, 200, 5000)) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		s := newSpeakers(t, r, 2+r.IntN(3))
-		for i := range s.cut {
-			for j := range s.cut {
-				s.cut[i][j] = true
-			}
-		}
+		s.apart()
 		a, b := identity.Identifier{9}, identity.Identifier{1}
 		if _, err := s.tables[0].Claim(s.now, contested, a); err != nil {
 			t.Fatal(err)
