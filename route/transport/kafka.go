@@ -63,9 +63,10 @@ type kafkaQueue struct {
 	*interruption
 	topic  string
 	self   queue.Box
-	key    []byte         // of self
-	all    bool           // the queue's own box is read
-	places map[int32]bool // the partitions that there are
+	key    []byte                    // of self
+	all    bool                      // the queue's own box is read
+	places map[int32]bool            // the partitions that there are
+	next   map[int32]kgo.EpochOffset // where each that is read goes on: read's own, after begin
 	client *kgo.Client
 	life   context.Context
 	end    context.CancelFunc
@@ -216,6 +217,10 @@ func (q *kafkaQueue) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	q.next = make(map[int32]kgo.EpochOffset)
+	for number, end := range ends {
+		q.next[number] = end.EpochOffset()
+	}
 	q.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{q.topic: ends})
 	return nil
 }
@@ -296,12 +301,13 @@ func (q *kafkaQueue) read(hub *queue.Hub) {
 			return
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
+			q.next[r.Partition] = kgo.EpochOffset{Epoch: r.LeaderEpoch, Offset: r.Offset + 1}
 			hello := q.all && string(r.Key) == kafkaHello && !q.isMuted()
 			if hello || string(r.Key) == string(q.key) {
 				hub.Receive(slices.Clone(r.Value)) // and not all of what was fetched
 			}
 		})
-		fetches.EachError(func(_ string, _ int32, err error) { q.unread(err) })
+		q.unread(fetches)
 		select {
 		case <-q.lost():
 			return
@@ -310,18 +316,26 @@ func (q *kafkaQueue) read(hub *queue.Hub) {
 	}
 }
 
-// unread goes on after a batch that is too large to be one of sp's, whoever has written it. Any
+// unread goes on after batches that are too large to be of sp's, whoever has written them. Any
 // other error ends the connection, and so does a batch that a broker has taken without a look at it
 // and that is none: the next connection begins behind that.
-func (q *kafkaQueue) unread(err error) {
-	var large *kgo.ErrDecompressTooLarge
-	if !errors.As(err, &large) {
-		q.note(err)
-		return
-	}
-	q.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{
-		large.Topic: {large.Partition: {Epoch: large.Epoch, Offset: large.NextOffset}},
+//
+// All partitions are begun again, each where reading it has come to: the client forgets then what
+// it has fetched, and would never read on in a partition whose own large batch is among that.
+func (q *kafkaQueue) unread(fetches kgo.Fetches) {
+	again := false
+	fetches.EachError(func(_ string, _ int32, err error) {
+		var large *kgo.ErrDecompressTooLarge
+		if !errors.As(err, &large) {
+			q.note(err)
+			return
+		}
+		q.next[large.Partition] = kgo.EpochOffset{Epoch: large.Epoch, Offset: large.NextOffset}
+		again = true
 	})
+	if again {
+		q.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{q.topic: q.next})
+	}
 }
 
 // send has the broker take a message for a box. It waits while much has not been taken, which ends
