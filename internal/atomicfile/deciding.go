@@ -25,9 +25,14 @@ var ErrOthersWrite = errors.New("others can change it")
 // On Windows the same is asked of the access control list of the file alone: nothing in it may
 // let everybody, all users, guests or anonymous logons write.
 
-// ReadDeciding is Read for a file that decides, which has to pass [CheckDeciding].
+// ReadDeciding is Read for a file that decides, which has to pass [CheckDeciding]. The file that
+// counts is the one that was read, as it was then: another one may have its name by now, or it
+// another mode.
 func ReadDeciding(path string, limit int64) ([]byte, fs.FileInfo, error) {
 	b, info, err := Read(path, limit)
+	if err == nil {
+		err = checkInfo(path, info)
+	}
 	if err == nil {
 		err = CheckDeciding(path)
 	}

@@ -82,6 +82,11 @@ func checkEntry(path string) error {
 	if err != nil {
 		return err
 	}
+	return checkInfo(path, info)
+}
+
+// checkInfo is checkEntry of what the entry was when info was taken.
+func checkInfo(path string, info fs.FileInfo) error {
 	owner, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return nil

@@ -93,3 +93,39 @@ func TestCheckDeciding(t *testing.T) {
 		})
 	}
 }
+
+// TestReadDecidingMeanwhile reads a file while somebody makes it and its folder good and bad in
+// turn. What others could write, at the time it was read or afterwards, never counts.
+func TestReadDecidingMeanwhile(t *testing.T) {
+	const rounds = 500
+	folder := filepath.Join(t.TempDir(), "folder")
+	path := filepath.Join(folder, "file")
+	all := func(errs ...error) {
+		if err := errors.Join(errs...); err != nil {
+			t.Error(err)
+		}
+	}
+	all(os.Mkdir(folder, 0o755), os.WriteFile(path, []byte("good"), 0o600))
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range rounds {
+			all(os.Chmod(path, 0o666), os.WriteFile(path, []byte("evil"), 0o600))
+			all(os.Chmod(folder, 0o777), os.Chmod(path, 0o600))
+			all(os.WriteFile(path, []byte("good"), 0o600), os.Chmod(folder, 0o755))
+		}
+	}()
+	for reading := true; reading; {
+		select {
+		case <-done:
+			reading = false
+		default:
+		}
+		b, _, err := ReadDeciding(path, 4)
+		if err == nil && string(b) == "evil" {
+			t.Error("what others could write counts")
+			break
+		}
+	}
+	<-done
+}

@@ -80,3 +80,6 @@ func nameOf(who *windows.SID) string {
 	}
 	return account
 }
+
+// checkInfo accepts every file: its mode says nothing of who may write it here.
+func checkInfo(string, fs.FileInfo) error { return nil }
