@@ -132,9 +132,14 @@ func (f *Flow) abandon() {
 // allows.
 var errTooManyResting = fmt.Errorf("%w: more than %d links without a flow", ErrProtocol, restingMax)
 
+// restAwake is how long somebody waits for the next flow on a link before it is parked: where one
+// connection follows the other, it would only be parked to be called upon.
+const restAwake = time.Second
+
 // flowRest is a link's rest between two flows.
 type flowRest struct {
 	session *Session // of the flow before
+	crowd   bool     // there were too many that rest when it began
 	tooMany atomic.Bool
 	end     func() // Config.Rest has been told
 }
@@ -154,11 +159,12 @@ func (v *flowServer) awaitNext() bool {
 			_ = l.Conn.Close()
 		})
 	}
-	if s.pool.resting.Add(1) > restingMax {
+	v.rest.crowd = s.pool.resting.Add(1) > restingMax
+	switch {
+	case v.rest.crowd:
 		_ = l.SetReadDeadline(time.Now().Add(s.config.handshakeTimeout()))
-	}
-	if l.in.empty() && l.Park(v.arrived) {
-		return false
+	case l.parks:
+		_ = l.SetReadDeadline(time.Now().Add(restAwake))
 	}
 	return v.nextFlow()
 }
@@ -170,12 +176,16 @@ func (v *flowServer) arrived() {
 	}
 }
 
-// nextFlow reads the kind of the next hello, and reports whether it is a flow's.
+// nextFlow reads the kind of the next hello, and reports whether it is a flow's. It reports false
+// as well where nobody waits for that on the link any more, and arrived is called.
 func (v *flowServer) nextFlow() bool {
 	l, s, resting := v.link, v.rest.session, &v.rest.session.pool.resting
 	err := l.nextFlow()
-	if isTimeout(err) && resting.Load() <= restingMax {
+	if isTimeout(err) && (!v.rest.crowd || resting.Load() <= restingMax) {
 		_ = l.SetReadDeadline(time.Time{})
+		if l.Park(v.arrived) {
+			return false
+		}
 		err = l.nextFlow()
 	}
 	switch {

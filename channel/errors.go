@@ -117,12 +117,13 @@ func linkError(err error) error {
 	if err == nil {
 		return nil
 	}
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		return ErrCut
+	}
 	var operation *net.OpError
 	switch {
 	case errors.Is(err, ErrCut), isTimeout(err):
 		return err
-	case err == io.EOF, err == io.ErrUnexpectedEOF:
-		return ErrCut
 	case errors.As(err, &operation):
 		err = operation.Err
 	}
@@ -132,7 +133,7 @@ func linkError(err error) error {
 // isTimeout tells whether a deadline has passed. ETIMEDOUT, which says that the link is dead, calls
 // itself a timeout too, and is none.
 func isTimeout(err error) bool {
-	if err == nil {
+	if err == nil || err == io.EOF {
 		return false
 	}
 	var t net.Error

@@ -5,7 +5,15 @@ import "github.com/secureportal/sp/internal/netio"
 var (
 	_ netio.Parker = (*Flow)(nil)
 	_ netio.Parker = (*link)(nil)
+
+	_ netio.MayParker = (*Flow)(nil)
 )
+
+// MayPark implements netio.MayParker: a flow that has lost its link cannot.
+func (f *Flow) MayPark() bool {
+	l, ok := f.carrier().(*link)
+	return ok && l.parks && netio.MayPark(l.Conn)
+}
 
 // Park implements netio.Parker, and holds no memory that what comes next can have again.
 func (l *link) Park(ready func()) bool {

@@ -65,7 +65,7 @@ func (p *linkPool) add(l *link, empty bool) error {
 	if p.err != nil {
 		return sessionEnded(p.err)
 	}
-	l.pool, l.dialed = p, true
+	l.pool, l.dialed, l.parks = p, true, true
 	p.links[l] = struct{}{}
 	l.resting.Store(empty)
 	if !empty {

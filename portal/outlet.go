@@ -96,8 +96,28 @@ func (o *Outlet) Serve(ctx context.Context, q *route.Request) error {
 	if err != nil {
 		return o.over(q, c, err)
 	}
+	// What either application does is no error of the outlet's.
+	if done := o.staying(q, c); done != nil {
+		c.proxy(outletTally).StartHere(done)
+		return nil
+	}
 	o.ended(q, c, c.proxy(outletTally).Run())
-	return nil // what either application does is no error of the outlet's
+	return nil
+}
+
+// staying returns what ends a request that may outlive the goroutine that serves it, or nil if it
+// may not.
+//
+//go:noinline
+func (o *Outlet) staying(q *route.Request, c *carried) (done func(error)) {
+	over, ok := q.Stay()
+	if !ok {
+		return nil
+	}
+	return func(err error) {
+		o.ended(q, c, err)
+		over(nil)
+	}
 }
 
 // Admits returns why whoever asks could reach nothing, or nil: it is what a probe is answered by.

@@ -4,6 +4,8 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"hash"
+	"sync"
 
 	"github.com/secureportal/sp/wire"
 )
@@ -15,7 +17,10 @@ import (
 //
 // where head is random in a message of the node's own, so that two messages do not tell that they
 // come from the same node, and a pseudonym of whoever asks in a message that it passes on.
-type labeler struct{ key [sha256.Size]byte }
+type labeler struct {
+	key  [sha256.Size]byte
+	macs sync.Pool // of hash.Hash with that key, ready for what comes
+}
 
 const labelHead = wire.LabelSize / 2
 
@@ -23,6 +28,7 @@ const labelHead = wire.LabelSize / 2
 func newLabeler() *labeler {
 	l := new(labeler)
 	_, _ = rand.Read(l.key[:]) // it never fails
+	l.macs.New = func() any { return hmac.New(sha256.New, l.key[:]) }
 	return l
 }
 
@@ -50,9 +56,9 @@ func (l *labeler) seal(head []byte) wire.Address {
 }
 
 func (l *labeler) mac(about, what string) []byte {
-	h := hmac.New(sha256.New, l.key[:])
-	h.Write([]byte(about))
-	h.Write([]byte{0})
-	h.Write([]byte(what))
+	h := l.macs.Get().(hash.Hash)
+	defer l.macs.Put(h)
+	h.Reset()
+	h.Write(append(append([]byte(about), 0), what...))
 	return h.Sum(nil)
 }

@@ -55,23 +55,32 @@ func (r *Relayed) GoesAway(ctx context.Context) { r.node.tellPassed(ctx, r.way) 
 // Passes tells whether there is a link that GoesAway would have anybody told of.
 func (r *Relayed) Passes() bool { return len(r.node.passed.of(r.way)) > 0 }
 
-// ServeLink serves a link that the relay has led here, and closes it.
-func (r *Relayed) ServeLink(link Conn) {
-	defer r.node.links.track(link)()
+// ServeLink serves a link that the relay has led here, and closes it. It is called on a goroutine
+// of the node's, may return before the link is at its end, and calls left then.
+func (r *Relayed) ServeLink(link Conn, left func()) {
 	q := r.node.newRequest(link, nil)
-	if r.enter(q) && q.readInTime() {
-		r.serve(q)
+	r.begin(q, left)
+	if !r.enter(q) || !q.readInTime() || r.serve(q) {
+		r.node.leave(q)
 	}
-	q.slot.End(time.Now())
 }
 
-// ServeRequest serves a link whose opening message has been read by ReadRequest, and closes it.
-func (r *Relayed) ServeRequest(link Conn, q *Request) {
-	defer r.node.links.track(link)()
-	if r.enter(q) {
-		r.serve(q)
+// ServeRequest is ServeLink for a link whose opening message has been read by ReadRequest.
+func (r *Relayed) ServeRequest(q *Request, left func()) {
+	r.begin(q, left)
+	if !r.enter(q) || r.serve(q) {
+		r.node.leave(q)
 	}
-	q.slot.End(time.Now())
+}
+
+// begin has the node know of a request and its link until that is over, and left called then.
+func (r *Relayed) begin(q *Request, left func()) {
+	untrack, stays := r.node.links.track(q.conn), r.node.life.stay()
+	q.left = func() {
+		untrack()
+		left()
+		stays()
+	}
 }
 
 // enter gives a link a slot, or resets it.
@@ -82,18 +91,23 @@ func (r *Relayed) enter(q *Request) bool {
 	return r.entered(q, displaced, err)
 }
 
-// serve does what q asks, now that it has said where it comes from.
-func (r *Relayed) serve(q *Request) {
+// serve does what q asks, now that it has said where it comes from, and reports whether that is
+// over: see Node.serve.
+func (r *Relayed) serve(q *Request) (over bool) {
 	if !r.identify(q) {
-		return
+		return true
 	}
-	if h := r.ofItself(q); h != nil {
-		q.address = &q.Message.Onward[0]
-		q.Message.Onward = nil
-		r.node.finish(q, h(r.node.life.ctx, q))
-		return
+	h := r.ofItself(q)
+	if h == nil {
+		return r.node.serve(r.node.life.ctx, q)
 	}
-	r.node.serve(r.node.life.ctx, q)
+	q.address = &q.Message.Onward[0]
+	q.Message.Onward = nil
+	err := h(r.node.life.ctx, q)
+	if !q.stays {
+		r.node.finish(q, err)
+	}
+	return !q.stays
 }
 
 // identify has the request's slot be one of where it comes from, or resets the link.

@@ -42,10 +42,7 @@ func sourceLabel(name string) string { return (name + "        ")[:wire.LabelSiz
 // link returns a link of somebody at a source, which asks for a secure channel.
 func (l leading) link(from string) *Stream {
 	near, far := faultnet.Pipe()
-	l.node.Go(func() {
-		defer l.ended.Add(1)
-		l.ServeLink(far)
-	})
+	l.node.Go(func() { l.ServeLink(far, func() { l.ended.Add(1) }) })
 	l.t.Cleanup(func() { _ = near.Close() })
 	return opened(near, new(answerer), opening(l.t, wire.Message{
 		Onward: wire.Route{secure()},

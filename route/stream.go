@@ -63,6 +63,7 @@ var (
 	_ netio.Conn       = (*Stream)(nil)
 	_ netio.LazyReader = (*Stream)(nil)
 	_ netio.Parker     = (*Stream)(nil)
+	_ netio.MayParker  = (*Stream)(nil)
 	_ netio.Resetter   = (*Stream)(nil)
 	_ netio.Quieter    = (*Stream)(nil)
 	_ io.ReaderFrom    = (*Stream)(nil)
@@ -318,6 +319,10 @@ func (s *Stream) ReadLazy(room netio.Room) (int, error) {
 
 // OwnsSocket tells whether the stream is on a connection of its own: see netio.
 func (s *Stream) OwnsSocket() bool { return netio.OwnsSocket(s.conn()) }
+
+// MayPark implements netio.MayParker: it cannot while the status is awaited, which may have a
+// deadline.
+func (s *Stream) MayPark() bool { return !s.awaiting.Load() && netio.MayPark(s.conn()) }
 
 // Park implements netio.Parker.
 func (s *Stream) Park(ready func()) bool {

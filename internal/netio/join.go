@@ -16,8 +16,8 @@ import (
 // conn that takes nothing any more is still read to its end, and the other one is reset when what
 // has been written to it has arrived.
 //
-// It is used once, by Run or Start. The fields are set before. Its methods give goroutines their
-// names in stacks.
+// It is used once, by Run, Start or StartHere. The fields are set before. Its methods give
+// goroutines their names in stacks.
 type Proxy struct {
 	A, B  Conn
 	Owner Owner  // nil is nobody
@@ -28,12 +28,19 @@ type Proxy struct {
 	other sync.WaitGroup // the direction that has a goroutine of its own
 	sent  int64          // by that one
 
+	received int64 // by the other one
+
 	mu      sync.Mutex  // guards what follows, but for resets
 	resets  atomic.Bool // or has reset the conns
 	over    bool        // it does not fail any more
 	aEnded  bool        // A has said all it has to say, and B has it
 	bEnded  bool        // and the other way around
 	failure *failure    // nil if it has not failed
+	there   way         // from A to B
+	back    way
+	standby standby
+
+	done func(error) // of Start
 }
 
 // failure is what there is to know of a Proxy once it has failed, which few do.
@@ -63,12 +70,29 @@ func (p *Proxy) Run() error {
 	return p.bToA()
 }
 
-// Start is Run on goroutines of its own: done gets what Run returns.
+// Start is Run on goroutines of its own, which are there while something is copied: done gets what
+// Run returns.
 func (p *Proxy) Start(done func(error)) {
+	p.start(done)
+	go p.bToAStarted()
+}
+
+// StartHere is Start on the goroutine that calls it, and one of its own. It returns when it has
+// called done, or somebody else will.
+func (p *Proxy) StartHere(done func(error)) {
+	p.start(done)
+	p.bToAStarted()
+}
+
+//go:noinline
+func (p *Proxy) start(done func(error)) {
+	p.done = done
 	p.Tally.begin(p)
 	p.other.Add(1)
+	p.mu.Lock()
+	p.lookAfterLocked()
+	p.mu.Unlock()
 	go p.aToB()
-	go func() { done(p.bToA()) }()
 }
 
 // Fail resets both conns at once because of err, if they are not closed. It waits for nothing.
@@ -95,30 +119,71 @@ func (p *Proxy) because(err error) bool {
 }
 
 func (p *Proxy) aToB() {
-	n, err := copyTo(p.B, p.A)
-	p.hasSent(n, err)
+	for goesOn := true; goesOn; {
+		n, err := copyTo(p.B, p.A)
+		goesOn = p.hasSent(n, err)
+	}
 }
 
+// hasSent is the end of a copy from A to B, and reports whether there is to be another one.
+//
 //go:noinline
-func (p *Proxy) hasSent(n int64, err error) {
-	p.sent = n
+func (p *Proxy) hasSent(n int64, err error) (goesOn bool) {
+	p.sent += n
+	parked, goesOn := p.park(&p.there, p.A, err, p.aToBAgain)
+	if goesOn {
+		return !parked
+	}
 	p.copied(p.B, p.A, err)
 	p.other.Done()
+	return false
+}
+
+func (p *Proxy) aToBAgain() {
+	p.unpark(&p.there)
+	p.aToB()
 }
 
 // bToA copies, waits for the other direction, and closes both conns.
 func (p *Proxy) bToA() error {
 	n, err := copyTo(p.A, p.B)
-	return p.hasReceived(n, err)
+	p.received = n
+	return p.hasReceived(err)
+}
+
+// bToAStarted is bToA after Start.
+func (p *Proxy) bToAStarted() {
+	for goesOn := true; goesOn; {
+		n, err := copyTo(p.A, p.B)
+		goesOn = p.hasReceivedSome(n, err)
+	}
+}
+
+// hasReceivedSome is the end of a copy from B to A, and reports whether there is to be another one.
+//
+//go:noinline
+func (p *Proxy) hasReceivedSome(n int64, err error) (goesOn bool) {
+	p.received += n
+	parked, goesOn := p.park(&p.back, p.B, err, p.bToAAgain)
+	if goesOn {
+		return !parked
+	}
+	p.done(p.hasReceived(err))
+	return false
+}
+
+func (p *Proxy) bToAAgain() {
+	p.unpark(&p.back)
+	p.bToAStarted()
 }
 
 //go:noinline
-func (p *Proxy) hasReceived(received int64, err error) error {
+func (p *Proxy) hasReceived(err error) error {
 	p.copied(p.A, p.B, err)
 	p.other.Wait()
-	p.Tally.end(p, p.sent, received)
+	p.Tally.end(p, p.sent, p.received)
 	if p.Owner != nil {
-		p.Owner.Copied(p.sent, received)
+		p.Owner.Copied(p.sent, p.received)
 	}
 	err = p.end()
 	_ = p.A.Close()
@@ -130,6 +195,9 @@ func (p *Proxy) hasReceived(received int64, err error) error {
 func (p *Proxy) end() error {
 	p.mu.Lock()
 	p.over = true
+	if timer := p.standby.timer; timer != nil {
+		timer.Stop()
+	}
 	p.mu.Unlock()
 	f := p.failure
 	if f == nil {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testkit"
@@ -18,6 +19,7 @@ import (
 type joined struct {
 	left, right Conn
 	a, b        Conn
+	restless    bool         // it is asked to park again and again
 	done        <-chan error // gets what Join returned
 }
 
@@ -38,7 +40,13 @@ var joinPairs = [][2]string{{"tcp", "tcp"}, {"tcp", "unix"}, {"tcp", "pipe"}, {"
 
 func join(t testing.TB, left, right string) *joined {
 	t.Helper()
-	var j joined
+	return joinAnd(t, left, right, false)
+}
+
+// joinAnd is join, where a restless one is parked again and again.
+func joinAnd(t testing.TB, left, right string, restless bool) *joined {
+	t.Helper()
+	j := joined{restless: restless}
 	j.left, j.a = joinKinds[left](t)
 	j.right, j.b = joinKinds[right](t)
 	j.start(t)
@@ -47,20 +55,59 @@ func join(t testing.TB, left, right string) *joined {
 
 func (j *joined) start(t testing.TB) {
 	done := make(chan error, 1)
-	go func() { done <- (&Proxy{A: j.a, B: j.b}).Run() }()
 	j.done = done
+	p := &Proxy{A: j.a, B: j.b}
+	if j.restless {
+		p.Start(func(err error) { done <- err })
+		askAgain(t, p)
+	} else {
+		go func() { done <- p.Run() }()
+	}
 	t.Cleanup(func() {
 		_ = j.a.Close()
 		_ = j.b.Close()
 	})
 }
 
-// forJoins runs test for each pair of kinds, both ways round.
+// askAgain asks p to park its sources, whatever goes on, until the test ends.
+func askAgain(t testing.TB, p *Proxy) {
+	over := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for again := time.NewTicker(time.Millisecond); ; {
+			select {
+			case <-again.C:
+				p.mu.Lock()
+				p.askLocked(&p.there, p.A)
+				p.askLocked(&p.back, p.B)
+				p.mu.Unlock()
+			case <-over:
+				again.Stop()
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		close(over)
+		<-ended
+	})
+}
+
+// forJoins runs test for each pair of kinds, both ways round, and with and without being parked.
 func forJoins(t *testing.T, test func(t *testing.T, j *joined)) {
+	run := func(left, right string) {
+		t.Run(left+" "+right, func(t *testing.T) { test(t, join(t, left, right)) })
+		if left != "pipe" || right != "pipe" {
+			t.Run(left+" "+right+" parked", func(t *testing.T) {
+				test(t, joinAnd(t, left, right, true))
+			})
+		}
+	}
 	for _, pair := range joinPairs {
-		t.Run(pair[0]+" "+pair[1], func(t *testing.T) { test(t, join(t, pair[0], pair[1])) })
+		run(pair[0], pair[1])
 		if pair[0] != pair[1] {
-			t.Run(pair[1]+" "+pair[0], func(t *testing.T) { test(t, join(t, pair[1], pair[0])) })
+			run(pair[1], pair[0])
 		}
 	}
 }

@@ -25,7 +25,13 @@ type parked struct {
 	ready func()
 }
 
-var _ Parker = (*Socket)(nil)
+var (
+	_ Parker    = (*Socket)(nil)
+	_ MayParker = (*Socket)(nil)
+)
+
+// MayPark implements MayParker.
+func (s *Socket) MayPark() bool { return !s.parking.limited.Load() }
 
 // Park implements Parker.
 func (s *Socket) Park(ready func()) bool {

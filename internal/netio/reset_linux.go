@@ -28,6 +28,9 @@ func isClosed(fd uintptr) bool {
 // whatever comes; the poller, which calls on each change, is told.
 func (s *Socket) AwaitReset() error {
 	s.awaiting.Store(true)
+	if s.ended.Load() {
+		return nil // both directions have, and there is nothing to be asked
+	}
 	failed := false
 	err := s.raw.Read(func(fd uintptr) bool {
 		failed = hasFailed(fd) || s.wasReset()

@@ -263,10 +263,7 @@ func after(d time.Duration) <-chan struct{} {
 // serveLink serves a link in the mux.
 func (r *registration) serveLink(link netio.Conn) {
 	node := r.client.Serve
-	served := node.Go(func() {
-		defer r.links.add(link)()
-		r.relayed.ServeLink(link)
-	})
+	served := node.Go(func() { r.relayed.ServeLink(link, r.links.add(link)) })
 	if !served {
 		_ = link.Close()
 	}
@@ -279,9 +276,11 @@ func (r *registration) serveStandby(
 ) bool {
 	node := r.client.Serve
 	return node.Go(func() {
-		defer ended()
-		defer r.links.add(link)()
-		r.relayed.ServeRequest(link, q)
+		removed := r.links.add(link)
+		r.relayed.ServeRequest(q, func() {
+			removed()
+			ended()
+		})
 	})
 }
 
