@@ -171,7 +171,7 @@ func (f *Flow) transmitLastingLocked(out *output, records []byte) error {
 	kept := &f.lasting.kept
 	whole := records[out.prefix:]
 	count := countRecords(whole)
-	kept.make(count)
+	kept.make(count, len(whole))
 	c := f.carrier()
 	f.moves.Add(1)
 	_, err := c.Write(records)
@@ -202,6 +202,3 @@ func (f *Flow) Takes() int { return f.carrier().Takes() }
 
 // AwaitTakes implements netio.Taker.
 func (f *Flow) AwaitTakes() { f.carrier().AwaitTakes() }
-
-// Unsent implements netio.Unsenter.
-func (f *Flow) Unsent() int { return netio.Unsent(f.carrier()) }

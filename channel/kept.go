@@ -28,11 +28,13 @@ type kept struct {
 	pieces  []piece       // the oldest first
 	sealed  uint64        // records that have been made
 	acked   uint64        // records that the other end has opened
+	bytes   uint64        // of records that have been made
 	held    int64         // bytes of memory
 	sending bool          // pieces are being sent again: none is given back
 	gaveUp  bool          // nothing is kept any more
 	pace    pace          // at which it is acknowledged
 	freed   chan struct{} // closed when there may be room for more; nil: nobody waits
+	marks   *marks        // nil: nobody asks how late what was sent is
 }
 
 // piece is whole records, one behind the other.
@@ -53,11 +55,13 @@ func (p *piece) size() int64 {
 	return int64(cap(p.records))
 }
 
-// make takes note that so many records more have been made and are about to be sent.
-func (k *kept) make(records uint64) {
+// make takes note that so many records more, of so many bytes, have been made and are about to be
+// sent.
+func (k *kept) make(records uint64, bytes int) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.sealed += records
+	k.bytes += uint64(bytes)
 }
 
 // keep keeps the last records that were made, which have been sent, or could not be. The buffer

@@ -67,7 +67,7 @@ func TestGiveUpWhileSendingAgain(t *testing.T) {
 	f.way.carrier = newLink(nil)
 	e.flows.add(f)
 	k := &f.lasting.kept
-	k.make(1)
+	k.make(1, 100)
 	k.keep(nil, make([]byte, 100), 1)
 	if _, err := k.from(0, false); err != nil {
 		t.Fatal(err)

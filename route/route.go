@@ -75,6 +75,9 @@ var ErrByName = errors.New("it is to be asked for by name")
 //	host:port/HOST:PORT   /dnsaddr/host/tcp/port/secure/api/dnsaddr/HOST/tcp/PORT/secure/api/…
 //	host:port/name@       /dnsaddr/host/tcp/port/secure/api/service/forward_to_name/secure/api/…
 //
+// An element may be a URL, such as tls://host or name@wss://host/path. What stands behind a path is
+// part of it, so that URL is the last element, but for one behind which #I… stands.
+//
 // Behind each element may stand #I…, the Identifier that must be there: /is/I… behind the secure
 // step. What begins with unix: is one element, whatever is in it. In front of all may stand udp://,
 // for the service of datagrams of the same name.
@@ -125,10 +128,14 @@ func isOfThisMachine(a wire.Address) bool { return a.Kind == wire.Local || a.IP.
 // parseShort reads a chain of short forms, or only one.
 func parseShort(text string) (Route, error) {
 	if standsAlone(text) {
-		return parseAlone(text)
+		node, err := parseShortNode(text, false)
+		if err != nil {
+			return nil, err
+		}
+		return ToOutlet(node...), nil
 	}
 	var r Route
-	for i, element := range strings.Split(text, "/") {
+	for i, element := range elements(text) {
 		element, expected, expects := strings.Cut(element, "#")
 		node, err := parseShortNode(element, i > 0)
 		if err != nil {
@@ -146,29 +153,49 @@ func parseShort(text string) (Route, error) {
 	return append(r, wire.Address{Kind: wire.Service, Name: OutletName}), nil
 }
 
-// parseAlone reads a short form that is the only one. # belongs to a path, and to no URL.
-func parseAlone(text string) (Route, error) {
-	expected, expects := "", false
-	if strings.Contains(text, "://") {
-		text, expected, expects = strings.Cut(text, "#")
-	}
-	node, err := parseShortNode(text, false)
-	if err != nil {
-		return nil, err
-	}
-	to := ToOutlet(node...)
-	if !expects {
-		return to, nil
-	}
-	is, err := parseExpect(expected)
-	return slices.Insert(to, len(to)-1, is), err
-}
-
 // standsAlone tells whether slashes in a short form do not make a chain of it: a path has some, and
-// so has a URL.
+// what else is in it belongs to it.
 func standsAlone(text string) bool {
 	_, rest, _ := strings.Cut(text, "@")
-	return transport.HasScheme(text) || transport.HasScheme(rest) || strings.Contains(text, "://")
+	return transport.IsPath(text) || transport.IsPath(rest)
+}
+
+// IsChain tells whether a short form has more than one element.
+func IsChain(text string) bool { return !standsAlone(text) && len(elements(text)) > 1 }
+
+// elements cuts a chain at its slashes, but for those that belong to a URL. One whose kind has a
+// path ends with the chain, or behind the # that stands there.
+func elements(text string) (all []string) {
+	for {
+		end := urlEnd(text)
+		next := strings.IndexByte(text[end:], '/')
+		if next < 0 {
+			return append(all, text)
+		}
+		all = append(all, text[:end+next])
+		text = text[end+next+1:]
+	}
+}
+
+// urlEnd returns how many of the first bytes of a chain are of a URL that it begins with, or 0. It
+// may stand behind the name that is asked for there. What is no URL here has no end.
+func urlEnd(chain string) int {
+	begin := 0
+	if i := strings.IndexAny(chain, "@/#"); i >= 0 && chain[i] == '@' {
+		begin = i + 1
+	}
+	const mark = "://"
+	i := strings.Index(chain[begin:], mark)
+	if i < 0 || strings.ContainsAny(chain[begin:begin+i], "/#") {
+		return 0
+	}
+	if transport.IsURL(chain[begin:]) && !transport.HasPath(chain[begin:]) {
+		return begin + i + len(mark)
+	}
+	if end := strings.IndexByte(chain, '#'); end >= 0 {
+		return end
+	}
+	return len(chain)
 }
 
 // parseShortNode reads one element of a chain, without what is expected there, and returns the
@@ -297,8 +324,8 @@ func parseStep(words []string) (wire.Address, int, error) {
 	if err != nil || took > 0 {
 		return a, took, err
 	}
-	const what = "/%s is not one of /ip4 /ip6 /dnsaddr /ble /unix /service /secure /is; " +
-		"a Unix socket is unix:PATH"
+	const what = "/%s is not one of /ip4 /ip6 /dnsaddr /nats /kafka /ble /unix /service /secure " +
+		"/is; a Unix socket is unix:PATH"
 	return wire.Address{}, 0, fmt.Errorf(what, transport.Printable(protocol))
 }
 

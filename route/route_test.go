@@ -64,6 +64,34 @@ func TestParse(t *testing.T) {
 			ToOutlet(wire.Address{Kind: wire.Unix, Name: "/run/a"}, svc("forward_to_db")),
 			"/unix/%2Frun%2Fa/service/forward_to_db" + toOutlet,
 		},
+		"tls://relay.example.com:65535/db@wss://a.b/x/y": {
+			Route{
+				{Kind: wire.TLS, Name: "relay.example.com", Port: 65535},
+				secure(),
+				{Kind: wire.WSS, Name: "a.b/x/y", Port: 443},
+				svc("forward_to_db"), secure(), svc("outlet"),
+			},
+			"/dnsaddr/relay.example.com/tcp/65535/tls/secure/api" +
+				"/dnsaddr/a.b/tcp/443/wss/x%2Fy/service/forward_to_db" + toOutlet,
+		},
+		"10.0.0.2:7000/nats://a.b/sp.db": {
+			Route{
+				ip4, secure(), {Kind: wire.NATS, Name: "a.b/sp.db", Port: 4222}, secure(), svc("outlet"),
+			},
+			"/ip4/10.0.0.2/tcp/7000/secure/api/nats/a.b/4222/sp.db" + toOutlet,
+		},
+		"ws://a.b/x#" + one + "/quic://10.0.0.2:7000/db@": {
+			Route{
+				{Kind: wire.WS, Name: "a.b/x", Port: 80},
+				secure(),
+				{Kind: wire.Is, Name: one},
+				{Kind: wire.QUIC, Name: "10.0.0.2", Port: 7000},
+				secure(),
+				svc("forward_to_db"), secure(), svc("outlet"),
+			},
+			"/dnsaddr/a.b/tcp/80/ws/x/secure/api/is/" + one + "/ip4/10.0.0.2/udp/7000/quic-v1" +
+				"/secure/api/service/forward_to_db" + toOutlet,
+		},
 		"/service/hop": {Route{svc("hop")}, "/service/hop"},
 		"/ip4/10.0.0.2/tcp/7000/secure/api/ip6/2001:db8::1/tcp/1/service/a.B-c_9": {
 			Route{ip4, secure(), ip6, svc("a.B-c_9")},
@@ -129,6 +157,10 @@ func TestParseErrors(t *testing.T) {
 		"a:1#" + one + "#" + one:             {ErrSyntax, "identifier"},
 		"a:1#" + one[:64]:                    {ErrSyntax, "identifier"},
 		"http://a:1/b:2":                     {ErrSyntax, "leave out http://"},
+		"a:1/https://b/c":                    {ErrSyntax, "is wss://b/c meant?"},
+		"tls://a/b":                          {ErrSyntax, "b@ for a name on that relay"},
+		"quic://a":                           {ErrSyntax, "a port is missing: quic://a:PORT"},
+		"wss://a@b/c":                        {ErrSyntax, "in front of it"},
 		"/ip4/1.1.1.1/tcp/1/is/" + one:       {ErrExpect, ""},
 		"/is/" + one:                         {ErrExpect, ""},
 		"/secure/a/is/" + one + "/is/" + one: {ErrExpect, ""},

@@ -67,8 +67,19 @@ type lane struct {
 
 func newLane(t *testing.T, nft string, flags ...string) *lane {
 	t.Helper()
+	return newLaneOver(t, nft, "", flags...)
+}
+
+// newLaneOver is newLane where the relay is reached by a scheme.
+func newLaneOver(t *testing.T, nft, scheme string, flags ...string) *lane {
+	t.Helper()
 	l := &lane{networks: newNetworks(t), nft: nft, ended: make(chan ending, mostServed)}
-	l.begin(t, l.echo, plan{flags: flags})
+	p := plan{flags: flags, over: scheme}
+	if scheme == "tls" || scheme == "wss" {
+		p.who = newPerson(t)
+		p.relayFlags, _ = p.who.certified()
+	}
+	l.begin(t, l.echo, p)
 	return l
 }
 
@@ -209,23 +220,35 @@ const holeOver = 5 * time.Second
 
 // TestBlackHoleInKernel is TestBlackHole between network namespaces: nftables drops the packets
 // themselves, so that the kernels send again, and wait longer each time, and new connections get no
-// answer at all.
+// answer at all. Whatever the links are made of, it takes no longer to be known.
 func TestBlackHoleInKernel(t *testing.T) {
 	t.Parallel()
 	nft := testenv.NeedTool(t, "nft")
 	testenv.NeedNetns(t)
 	all := kernelHoles()
+	keepalive := testenv.OfFull(time.Second, channel.DefaultKeepalive)
 	for _, h := range testenv.OfFull([]kernelHole{all[1], all[5]}, all) {
 		t.Run(h.name, func(t *testing.T) {
 			t.Parallel()
-			h.swallows(t, nft, testenv.OfFull(time.Second, channel.DefaultKeepalive))
+			h.swallows(t, nft, "", keepalive)
 		})
+	}
+	for i, scheme := range []string{"tls", "ws", "wss", "quic"} {
+		for k, h := range all {
+			if !testenv.Full() && k != i+1 {
+				continue
+			}
+			t.Run(scheme+", "+h.name, func(t *testing.T) {
+				t.Parallel()
+				h.swallows(t, nft, scheme, keepalive)
+			})
+		}
 	}
 }
 
-func (h kernelHole) swallows(t *testing.T, nft string, keepalive time.Duration) {
+func (h kernelHole) swallows(t *testing.T, nft, scheme string, keepalive time.Duration) {
 	t.Helper()
-	l := newLane(t, nft, "--keepalive", keepalive.String(),
+	l := newLaneOver(t, nft, scheme, "--keepalive", keepalive.String(),
 		"--connect-timeout", holeConnect.String(), "--log-level", "error")
 	ended := l.connect()
 	l.well() // leaves a link that the next connection takes

@@ -153,7 +153,7 @@ func (b *browser) open(url string) {
 	if a.ErrorText != "" {
 		b.t.Fatalf("%s: %s", url, a.ErrorText)
 	}
-	b.is(`document.readyState === "complete" && location.protocol === "http:"`)
+	b.is(`document.readyState === "complete" && location.protocol.startsWith("http")`)
 }
 
 // looks has pages be shown as somebody wants them who has this much room.

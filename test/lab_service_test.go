@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // pseudorandom returns an endless stream of bytes that look random, and are the same for the same
@@ -174,6 +175,7 @@ const (
 	askEcho  = 'c' // it sends back what it gets
 	askStall = 'n' // it reads nothing more until the test ends
 	askReset = 'r' // it resets the connection
+	askLate  = 'l' // it says what it got, so late after the client's end as halfClosedFor is
 )
 
 // The seeds of what a mirror and its client send.
@@ -244,6 +246,11 @@ func (m *mirror) serve(c conn) {
 		echo(c)
 	case askStall:
 		<-m.over
+	case askLate:
+		if got, err := receiveStream(c); err == nil {
+			m.stays(halfClosedFor())
+			_, _ = c.Write(got.sum[:])
+		}
 	case askReset:
 		abandon(c)
 	}
@@ -315,6 +322,58 @@ func (m *mirror) afterEnd(c conn, size int64) error {
 		return nil
 	case <-time.After(patience):
 		return errors.New("the client's end does not arrive")
+	}
+}
+
+// halfClosedFor is how long a direction stays open when the other one has ended: with SP_FULL=1
+// longer than anything that a network in between forgets after half a minute.
+func halfClosedFor() time.Duration { return testenv.OfFull(time.Second, time.Minute) }
+
+// stays returns after a while, or when the test ends.
+func (m *mirror) stays(d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-m.over:
+	}
+}
+
+// late sends something and its end, and hears about it when a while has passed.
+func (m *mirror) late(c conn) error {
+	if _, err := c.Write([]byte{askLate}); err != nil {
+		return err
+	}
+	if err := errors.Join(sendStream(c, toMirror, afterService), c.CloseWrite()); err != nil {
+		return err
+	}
+	sum, err := io.ReadAll(c)
+	if want := digestOf(toMirror, afterService).sum; err != nil || !bytes.Equal(sum, want[:]) {
+		return fmt.Errorf("late: %w: %x, %w", errToMirror, sum, err)
+	}
+	return c.Close()
+}
+
+// lateAfterEnd lets the service end first, and sends something when a while has passed.
+func (m *mirror) lateAfterEnd(c conn) error {
+	if _, err := c.Write([]byte{askEnd}); err != nil {
+		return err
+	}
+	if n, err := c.Read(make([]byte, 1)); n > 0 || err != io.EOF {
+		return fmt.Errorf("the service's end arrives as %w", err)
+	}
+	m.stays(halfClosedFor())
+	if err := errors.Join(sendStream(c, toMirror, afterService), c.CloseWrite()); err != nil {
+		return err
+	}
+	select {
+	case got := <-m.afterwards:
+		if got != digestOf(toMirror, afterService) {
+			return errToMirror
+		}
+		return nil
+	case <-time.After(patience):
+		return errors.New("the client's late end does not arrive")
 	}
 }
 

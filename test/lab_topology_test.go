@@ -69,6 +69,7 @@ type plan struct {
 	relayAt    string   // the address of a relay that runs already; else one is started
 	relayOwner person   // runs the relay, if that is somebody else
 	relayFlags []string // more flags of the relay's
+	over       string   // by which scheme a relay in networks of its own is reached; TCP if empty
 
 	target  string // the address of a service
 	program string // or which of programs the target is
@@ -170,23 +171,35 @@ func (w *topology) beginRelay() {
 		w.relayAt, w.nearRelay, w.farRelay = at, at, at
 		return
 	}
-	const anyNetwork = ":4000"
+	const port = ":4000"
 	at := w.relayAt
 	if w.plan.networks != nil {
-		at = anyNetwork
+		at = w.plan.reached(port)
 	}
 	args := w.person.relayAt(at, append(slices.Clone(w.plan.flags), w.plan.relayFlags...)...)
 	w.relay = w.as("relay").start(args...)
 	w.relayAt = w.relay.ready()
 	w.nearRelay, w.farRelay = w.relayAt, w.relayAt
 	if n := w.plan.networks; n != nil {
-		w.nearRelay, w.farRelay = n.nearNet+".1"+anyNetwork, n.farNet+".1"+anyNetwork
+		w.nearRelay = w.plan.reached(n.nearNet + ".1" + port)
+		w.farRelay = w.plan.reached(n.farNet + ".1" + port)
 	}
 	if w.plan.faults {
 		w.near = proxy(w.t, w.relayAt, faultnet.ProxyConfig{})
 		w.far = proxy(w.t, w.relayAt, faultnet.ProxyConfig{})
 		w.nearRelay, w.farRelay = w.near.Addr(), w.far.Addr()
 	}
+}
+
+// reached is how a relay at host:port is reached.
+func (p plan) reached(at string) string {
+	switch p.over {
+	case "":
+		return at
+	case "ws", "wss":
+		at += "/sp"
+	}
+	return p.over + "://" + at
 }
 
 func (w *topology) beginOutlet() {

@@ -51,9 +51,10 @@ func (u person) certified() (show, believe []string) {
 	return []string{"--tls-cert", cert, "--tls-key", keyFile}, []string{"--tls-ca", cert}
 }
 
-// wrapped are the transports besides TCP and Unix sockets, as listeners that take a free port, or a
-// queue at a broker: see atBroker.
+// wrapped are the transports that this machine has, as listeners that take a free port, or a queue
+// at a broker: see atBroker. TestBluetooth has the one that it lacks.
 var wrapped = map[string]string{
+	"tcp": anywhere,
 	"tls": "tls://127.0.0.1:0", "ws": "ws://127.0.0.1:0/sp", "wss": "wss://127.0.0.1:0/sp",
 	"quic": "quic://127.0.0.1:0", "nats": "nats://BROKER/sp.test",
 	"kafka": "kafka://BROKER/sp.test",
@@ -123,8 +124,9 @@ func nodeOf(u person, to string) string {
 	return strings.TrimSuffix(route.Format(r), toOutlet)
 }
 
-// TestTransports has links over TLS, WebSocket, QUIC and queues do what those over TCP do, wherever
-// they are in a route. With SP_FULL=1 it is all of them everywhere, with 100 MiB.
+// TestTransports has links of all kinds do the same, wherever they are in a route, and half-closed
+// connections stay open beside them. With SP_FULL=1 it is all of them everywhere, with 100 MiB, and
+// a minute.
 func TestTransports(t *testing.T) {
 	t.Parallel()
 	for name, listen := range wrapped {
@@ -159,6 +161,17 @@ func carries(u person, m *mirror, node string, flags []string) {
 	send(t, stalled, string(askStall))
 	fill(t, stalled)
 	m.transfers(t, inlet)
+	var halfClosed sync.WaitGroup // beside all that follows
+	defer halfClosed.Wait()
+	for _, half := range []func(conn) error{m.late, m.lateAfterEnd} {
+		c := dial(t, inlet)
+		_ = c.SetDeadline(time.Now().Add(halfClosedFor() + patience))
+		halfClosed.Go(func() {
+			if err := half(c); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 
 	c := dial(t, inlet)
 	send(t, c, string(askReset))

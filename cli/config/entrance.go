@@ -147,7 +147,7 @@ func parseRelay(text string) (route.Route, error) {
 	if len(text) > 0 && text[0] == '/' {
 		return route.Parse(text)
 	}
-	if strings.Contains(text, "/") && !transport.HasScheme(text) && !strings.Contains(text, "://") {
+	if route.IsChain(text) {
 		return parseRelayChain(text)
 	}
 	a, err := transport.Parse(text)

@@ -26,7 +26,7 @@ type Conn struct {
 	raw           syscall.RawConn
 	most          int // bytes of a packet that is sent
 	local, remote At
-	unsent        func(fd int) bool // whether something has not been sent; nil if nobody can tell
+	unsent        func(fd int) int // bytes that have not been sent; nil if nobody can tell
 
 	closing atomic.Bool
 	heard   atomic.Int64 // when something last came, in nanoseconds since began
@@ -216,18 +216,19 @@ func (c *Conn) Linger() {
 	if c.buffer != nil {
 		c.drop()
 	}
-	for by := time.Now().Add(lingerTimeout); c.hasUnsent() && time.Now().Before(by); {
+	for by := time.Now().Add(lingerTimeout); c.Unsent() > 0 && time.Now().Before(by); {
 		time.Sleep(lingerPoll)
 	}
 	_ = c.file.Close()
 }
 
-func (c *Conn) hasUnsent() (has bool) {
+// Unsent implements netio.Unsenter.
+func (c *Conn) Unsent() (n int) {
 	if c.unsent == nil {
-		return false
+		return 0
 	}
-	err := c.raw.Control(func(fd uintptr) { has = c.unsent(int(fd)) })
-	return err == nil && has
+	_ = c.raw.Control(func(fd uintptr) { n = c.unsent(int(fd)) })
+	return n
 }
 
 // Reset closes the channel at once.

@@ -78,19 +78,23 @@ func opened(fd int, remote At) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.unsent = hasUnsent
+	c.unsent = unsent
 	return c, nil
 }
 
-// hasUnsent tells whether the radio has not been given all that was written. Bluetooth's sockets
-// tell by TIOCOUTQ how much room there is, and not, as others, how much is there.
-func hasUnsent(fd int) bool {
+// unsent returns how many bytes the radio has not been given of what was written, with what they
+// take besides. Bluetooth's sockets tell by TIOCOUTQ how much room there is, and not, as others,
+// how much is there.
+func unsent(fd int) int {
 	size, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF)
 	if err != nil {
-		return false
+		return 0
 	}
 	room, err := unix.IoctlGetInt(fd, unix.TIOCOUTQ)
-	return err == nil && room < size
+	if err != nil {
+		return 0
+	}
+	return max(size-room, 0)
 }
 
 // Dial makes a channel from an adapter, or any, to a device's PSM. ctx bounds it.

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/internal/faultnet"
+	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/internal/testkit"
 )
 
@@ -63,4 +65,22 @@ func TestCarrierWithoutHalfClose(t *testing.T) {
 		t.Errorf("Finish: %v", err)
 	}
 	testkit.Within(t, opener.Done(), "the end of the mux on the other side")
+}
+
+// slow is a carrier that has not sent so many bytes.
+type slow struct {
+	Carrier
+	unsent int
+}
+
+func (s slow) Unsent() int { return s.unsent }
+
+// Each link tells what the carrier has not sent, for that goes in front of what it writes.
+func TestUnsent(t *testing.T) {
+	here, there := faultnet.Pipe()
+	near, _ := link(t, side(t, slow{here, 4711}, NewOpener, Config{}),
+		side(t, there, NewAcceptor, Config{}))
+	if n := netio.Unsent(near); n != 4711 {
+		t.Errorf("a link tells of %d bytes", n)
+	}
 }

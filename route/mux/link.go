@@ -52,6 +52,7 @@ var (
 	_ netio.Taker        = (*Link)(nil)
 	_ netio.Resetter     = (*Link)(nil)
 	_ netio.ResetAwaiter = (*Link)(nil)
+	_ netio.Unsenter     = (*Link)(nil)
 )
 
 // errReset is what netio.IsReset knows.
@@ -338,6 +339,10 @@ func (l *Link) TakesMore() bool {
 	l.mu.Unlock()
 	return open && len(l.mux.out.turn) == 0 && netio.TakesMore(l.mux.carrier)
 }
+
+// Unsent implements netio.Unsenter: what is on the carrier is in front of whatever a link writes
+// next, whose it may be.
+func (l *Link) Unsent() int { return netio.Unsent(l.mux.carrier) }
 
 // mayReceive tells whether the other side may send n bytes more. Whoever has just been reset does
 // not know that yet.

@@ -70,7 +70,10 @@ type Carrier struct {
 	deadline time.Time
 }
 
-var _ netio.LazyReader = (*Carrier)(nil)
+var (
+	_ netio.LazyReader = (*Carrier)(nil)
+	_ netio.Unsenter   = (*Carrier)(nil)
+)
 
 func (h *Hub) newCarrier(id ID, to Box, theirs, ours int) *Carrier {
 	now := time.Now()
@@ -302,6 +305,14 @@ func (c *Carrier) SetWriteDeadline(t time.Time) error {
 	c.deadline = t
 	c.wakeLocked()
 	return nil
+}
+
+// Unsent implements netio.Unsenter: all carriers of a hub go out the same way.
+func (c *Carrier) Unsent() int {
+	if c.hub.config.Unsent == nil {
+		return 0
+	}
+	return c.hub.config.Unsent()
 }
 
 // QuietFor returns for how long nothing has come.

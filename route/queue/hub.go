@@ -65,6 +65,9 @@ type Config struct {
 	// in no other. A nil Has is for a broker without places, where all are 0.
 	Has func(place uint32) bool
 
+	// Unsent returns how many bytes wait here that Send was given. Nil is for who cannot tell.
+	Unsent func() int
+
 	// Accept is told of a carrier that has come in, and must not wait. It reports false if it does
 	// not take it. A nil Accept takes none: the hub does not listen.
 	Accept func(*Carrier) bool

@@ -93,10 +93,13 @@ func Parse(text string) (Address, error) {
 		return a, err
 	}
 	if a, ok, err := parseURL(text); ok {
-		if err == nil && a.Port == 0 && a.Kind != wire.BLE {
-			err = errors.New("nobody listens at port 0")
+		switch {
+		case err != nil:
+			return a, err
+		case a.Port == 0 && a.Kind != wire.BLE:
+			return a, errors.New("nobody listens at port 0")
 		}
-		return a, errors.Join(err, hostMissing(a))
+		return a, hostMissing(a)
 	}
 	a, err := parseHostPort(text, "", 1)
 	if err == nil && a.Kind == wire.DNS && a.Name == "" {
@@ -221,6 +224,13 @@ func inWords(err error) error {
 
 // validZone is what a zone looks like: the name of an interface, or its number.
 var validZone = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
+
+// IsPath tells whether text is the short form of an address that is neither host:port nor a URL:
+// whatever follows the scheme belongs to it.
+func IsPath(text string) bool {
+	_, ok, _ := parseScheme(text)
+	return ok
+}
 
 // HasScheme tells whether text is the short form of an address that is not host:port: whatever
 // follows the scheme belongs to it.

@@ -139,6 +139,9 @@ func (b *bearer) Reset() error { return netio.Reset(b.Link) }
 // Stuck tells netio whether what is sent arrives.
 func (b *bearer) Stuck() (times int, sending bool) { return netio.Stuck(b.Link) }
 
+// Unsent tells netio how much of what has been written waits here.
+func (b *bearer) Unsent() int { return netio.Unsent(b.Link) }
+
 // NoteSends has netio told when something is sent.
 func (b *bearer) NoteSends(n *netio.Note) { netio.NoteSends(b.Link, n) }
 
@@ -250,6 +253,9 @@ func (c *carrier) Close() error { return c.on.Close() }
 
 // SetWriteDeadline implements mux.Carrier.
 func (c *carrier) SetWriteDeadline(t time.Time) error { return c.on.SetWriteDeadline(t) }
+
+// Unsent tells netio how much of what has been written waits here.
+func (c *carrier) Unsent() int { return c.on.Unsent() }
 
 // TakesMore tells netio whether a few bytes would be taken at once.
 func (c *carrier) TakesMore() bool { return netio.TakesMore(c.on.Link) }

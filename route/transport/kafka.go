@@ -131,7 +131,8 @@ func (b *brokered) joinKafka(
 		return nil, nil, refused.explain(err)
 	}
 	hub := queue.NewHub(queue.Config{
-		Send: q.send, Most: queue.MaxMessage, Self: q.self, Has: q.has, Accept: j.accept,
+		Send: q.send, Unsent: q.unsent, Most: queue.MaxMessage, Self: q.self, Has: q.has,
+		Accept: j.accept,
 	})
 	q.tasks.Go(func() { q.read(hub) })
 	return hub, q, nil
@@ -370,6 +371,9 @@ func (q *kafkaQueue) send(to queue.Box, m []byte) error {
 	})
 	return nil
 }
+
+// unsent is what no broker has taken but for what it takes its time to say so of.
+func (q *kafkaQueue) unsent() int { return max(q.long.taken()+q.short.taken()-kafkaUnderWay, 0) }
 
 // kafkaRefusals remembers why a broker was not gone on with: the client tries again, and again. It
 // is safe for concurrent use.

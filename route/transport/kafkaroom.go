@@ -13,6 +13,10 @@ const (
 	kafkaUnsent = 4 << 20
 	kafkaShort  = 1 << 20
 
+	// kafkaUnderWay is how many bytes of them are no sign that the broker is slow: what is taken is
+	// known when all copies of it have been made.
+	kafkaUnderWay = 64 << 10
+
 	// kafkaRecord is what each of them counts as besides its bytes, and kafkaRecords twice how many
 	// that are at most.
 	kafkaRecord  = 256
@@ -57,6 +61,13 @@ func (r *kafkaRoom) take(n int, hurry, lost <-chan struct{}, why func() error) e
 			return errHurried
 		}
 	}
+}
+
+// taken returns how much of the room is.
+func (r *kafkaRoom) taken() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.used
 }
 
 // give gives room back.

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/secureportal/sp/internal/natsconn"
+	"github.com/secureportal/sp/internal/netio"
 	"github.com/secureportal/sp/route/queue"
 )
 
@@ -33,6 +35,17 @@ type natsQueue struct {
 	self    queue.Box
 	conn    *natsconn.Conn
 	main    *nats.Subscription // to the queue's own box, of who listens
+	socket  atomic.Value       // an onSocket
+}
+
+// onSocket is what a connection to a server is on, whatever that is.
+type onSocket struct{ Link }
+
+// unsent is what the socket has not sent. What the client keeps is less than it tells without
+// waiting.
+func (q *natsQueue) unsent() int {
+	on, _ := q.socket.Load().(onSocket)
+	return netio.Unsent(on.Link)
 }
 
 // Close implements joined.
@@ -61,6 +74,7 @@ func (b *brokered) joinNATS(ctx context.Context, a Address, j joining) (*queue.H
 			if err != nil {
 				return nil, withoutOperation(err)
 			}
+			q.socket.Store(onSocket{l})
 			return l, nil
 		},
 		Lost:   q.note,
@@ -76,7 +90,9 @@ func (b *brokered) joinNATS(ctx context.Context, a Address, j joining) (*queue.H
 		return nil, nil, &refusedError{fmt.Errorf("the broker takes messages of %d bytes at "+
 			"most: max_payload has to be %d or more", most, queue.LeastMessage)}
 	}
-	hub := queue.NewHub(queue.Config{Send: q.send, Most: most, Self: q.self, Accept: j.accept})
+	hub := queue.NewHub(queue.Config{
+		Send: q.send, Unsent: q.unsent, Most: most, Self: q.self, Accept: j.accept,
+	})
 	if err := q.subscribe(ctx, hub, j.accept != nil); err != nil {
 		hub.Close()
 		conn.Close()

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/secureportal/sp/wire"
 )
@@ -16,7 +17,7 @@ type Proxies struct {
 	HereToo          bool
 
 	// Except is NO_PROXY: hosts, which stand for their subdomains as well, IP addresses and networks,
-	// perhaps with a port, with commas between. * is everything.
+	// perhaps with a port, with commas or blanks between. * is everything.
 	Except string
 }
 
@@ -56,17 +57,16 @@ func isHere(a Address) bool {
 func (p Proxies) excepts(a Address) bool {
 	name, ip := a.Host()
 	name = strings.ToLower(strings.TrimSuffix(name, "."))
-	for one := range strings.SplitSeq(p.Except, ",") {
-		one = strings.ToLower(strings.TrimSpace(one))
-		if one == "*" {
-			return true
-		}
-		if one != "" && excepted(one, name, ip, a.Port) {
+	for _, one := range strings.FieldsFunc(strings.ToLower(p.Except), isBetween) {
+		if one == "*" || excepted(one, name, ip, a.Port) {
 			return true
 		}
 	}
 	return false
 }
+
+// isBetween tells whether a character stands between two exceptions: curl knows both.
+func isBetween(r rune) bool { return r == ',' || unicode.IsSpace(r) }
 
 // excepted tells whether one exception is for a host at a port.
 func excepted(one, name string, ip netip.Addr, port uint16) bool {

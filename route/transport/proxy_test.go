@@ -63,7 +63,7 @@ func TestProxies(t *testing.T) {
 	all := Proxies{
 		HTTPS: named("https-proxy"), HTTP: named("http-proxy"), All: named("all-proxy"),
 		Except: "one.example, .two.example,*.three.example,10.0.0.0/8,192.0.2.1,[2001:db8::1]," +
-			" x.example:444",
+			" x.example:444 y.example\tz.example",
 	}
 	for text, want := range map[string]string{
 		"tls://host": "https-proxy", "wss://host": "https-proxy", "ws://host": "http-proxy",
@@ -71,6 +71,7 @@ func TestProxies(t *testing.T) {
 		"one.example:1": "", "sub.one.example:1": "", "ONE.example:1": "",
 		"notone.example:1": "all-proxy",
 		"two.example:1":    "", "a.two.example:1": "", "a.three.example:1": "",
+		"y.example:1": "", "a.z.example:1": "",
 		"10.1.2.3:1": "", "wss://10.1.2.3/": "", "192.0.2.1:1": "", "192.0.2.2:1": "all-proxy",
 		"[2001:db8::1]:1": "", "wss://x.example:444/": "", "wss://x.example/": "https-proxy",
 		"localhost:1": "", "a.localhost:1": "", "127.0.0.9:1": "", "[::1]:1": "", "[fe80::1%eth0]:1": "",

@@ -294,6 +294,7 @@ var (
 	_ netio.Quieter      = (*tlsLink)(nil)
 	_ netio.Resetter     = (*tlsLink)(nil)
 	_ netio.ResetAwaiter = (*tlsLink)(nil)
+	_ netio.Unsenter     = (*tlsLink)(nil)
 )
 
 func newTLSLink(raw *tlsSocket, c *tls.Conn) *tlsLink {
@@ -419,6 +420,9 @@ func (l *tlsLink) NoteSends(n *netio.Note) { netio.NoteSends(l.raw.Conn, n) }
 
 // TakesMore tells netio whether a few bytes would be taken at once.
 func (l *tlsLink) TakesMore() bool { return netio.TakesMore(l.raw.Conn) }
+
+// Unsent tells netio how much of what has been written waits here.
+func (l *tlsLink) Unsent() int { return netio.Unsent(l.raw.Conn) }
 
 // Idle tells netio for how long nothing has been sent or received.
 func (l *tlsLink) Idle() (since time.Duration, known bool) { return netio.Idle(l.raw.Conn) }

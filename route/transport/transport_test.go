@@ -145,6 +145,40 @@ func TestSourceOf(t *testing.T) {
 	}
 }
 
+// Whatever a link is over, its source is where its packets come from: behind the same address are
+// the same ones, by whichever transport. Of a queue all are one.
+func TestSourceBeneath(t *testing.T) {
+	s := NewSet(Config{})
+	at := func(scheme, text string) admission.Source {
+		where := netip.MustParseAddrPort(text)
+		var beneath net.Addr = net.TCPAddrFromAddrPort(where)
+		if scheme == "quic" {
+			beneath = net.UDPAddrFromAddrPort(where)
+		}
+		return s.Source(urlAddr{Addr: beneath, scheme: scheme})
+	}
+	want := s.Source(net.TCPAddrFromAddrPort(netip.MustParseAddrPort("10.0.0.1:1")))
+	for _, scheme := range []string{"tls", "ws", "wss", "quic"} {
+		if at(scheme, "10.0.0.1:2") != want || at(scheme, "10.0.0.2:2") == want {
+			t.Errorf("%s:// has a source of its own", scheme)
+		}
+	}
+	queue := func(text string) admission.Source {
+		a, err := Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Source(queueAddr(a))
+	}
+	for _, scheme := range []string{"nats", "kafka"} {
+		one := queue(scheme + "://a.b/one")
+		if one != queue(scheme+"://a.b/one") || one == queue(scheme+"://a.b/two") ||
+			one == (admission.Source{}) {
+			t.Errorf("%s:// has other sources than its queues", scheme)
+		}
+	}
+}
+
 // TCP and Unix links have all that the system offers, on both sides.
 func TestLinks(t *testing.T) {
 	for name, text := range map[string]string{

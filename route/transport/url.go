@@ -66,6 +66,13 @@ func IsURL(text string) bool {
 	return ok && known
 }
 
+// HasPath tells whether a URL, as far as its scheme says, may have slashes behind its host.
+func HasPath(text string) bool {
+	scheme, _, _ := strings.Cut(text, "://")
+	kind, known := urlKindOf(scheme)
+	return known && (urlKinds[kind].hasPath || kind == wire.BLE)
+}
+
 // parseURL reads tls://…, wss://…, ws://…, quic:// and ble://…. It reports false if text is of
 // another form. Where to listen may be without a host.
 func parseURL(text string) (a Address, ok bool, err error) {
