@@ -7,6 +7,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/internal/testkit"
 )
 
@@ -115,4 +116,34 @@ func TestSurvivesNameOfAnother(t *testing.T) {
 	receives(t, client, "yes")
 	_ = client.Close()
 	receivesEnd(t, target)
+}
+
+// TestSurvivesSharedRelayKilled kills the only relay on which outlets share a name, and starts it
+// again. Inlets are there before any of them, and are told that nobody has the name: that is no
+// word about a process.
+func TestSurvivesSharedRelayKilled(t *testing.T) {
+	t.Parallel()
+	const connections = 6
+	me := survivor(t)
+	_, at := me.startRelay()
+	target := steadyService(t)
+	outlets := []*process{
+		me.startNamed(at, "db", target, "--share"), me.startNamed(at, "db", target, "--share"),
+	}
+	inlet := me.start("inlet", "--listen", anywhere, "--to", "db@"+at)
+	c := newChorus(t, connections, steadyPace(connections), inlet.ready())
+	for range testenv.OfFull(1, 5) {
+		for _, p := range outlets {
+			p.signal(syscall.SIGSTOP)
+		}
+		const nobody = "no outlet named db"
+		told := inlet.said(nobody)
+		me.restart(0)
+		inlet.saysAgain(nobody, told)
+		for _, p := range outlets {
+			p.signal(syscall.SIGCONT)
+		}
+		c.goesOn()
+	}
+	c.ends()
 }
