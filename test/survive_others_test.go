@@ -11,8 +11,8 @@ import (
 	"github.com/secureportal/sp/internal/testkit"
 )
 
-// answered opens a connection that both ends have said something in: what has not been answered ends
-// with its link.
+// answered opens a connection in which both ends have said something: what has not been answered
+// ends with its link.
 func (w *topology) answered(t *testing.T) (client, target conn) {
 	t.Helper()
 	client, target = w.open()
@@ -50,8 +50,8 @@ func TestSurvivesOnStdio(t *testing.T) {
 	}
 }
 
-// TestSurvivesNoTrust has one side trust the other no more while there is no relay: what waits there
-// ends at once, and nothing that was said meanwhile arrives when there is a relay again.
+// TestSurvivesNoTrust has one side trust the other no more while there is no relay: what waits
+// there ends at once, and nothing that was said meanwhile arrives when there is a relay again.
 func TestSurvivesNoTrust(t *testing.T) {
 	t.Parallel()
 	for _, who := range []string{"inlet", "outlet"} {
