@@ -89,6 +89,16 @@ func (e *RefusedError) Error() string {
 // Unwrap returns ErrRefusedByPeer.
 func (e *RefusedError) Unwrap() error { return ErrRefusedByPeer }
 
+// deniedError is why a far end has refused a session, and who that has proved to be.
+type deniedError struct {
+	error
+	peer    identity.Identifier
+	process processKey
+}
+
+// Unwrap returns why.
+func (e *deniedError) Unwrap() error { return e.error }
+
 // sessionEnded wraps the reason why a session ended in the error of what needs it.
 func sessionEnded(reason error) error { return fmt.Errorf("session ended: %w", reason) }
 

@@ -85,7 +85,7 @@ func (e *Endpoint) initiate(
 	if err != nil {
 		return nil, err
 	}
-	return s, h.refusedAs(s.control.awaitReady())
+	return s, s.deniedAs(h.refusedAs(s.control.awaitReady()))
 }
 
 // refusedAs says, of a refusal, whom the far end does not trust, and if that is because this side
@@ -99,6 +99,14 @@ func (h *handshake) refusedAs(err error) error {
 		return ErrGivenUp
 	}
 	return &RefusedError{h.peer.Identifier(), own.Identifier()}
+}
+
+// deniedAs says who has refused the session, where the far end has.
+func (s *Session) deniedAs(err error) error {
+	if !errors.Is(err, ErrRefusedByPeer) && !errors.Is(err, ErrWrongName) {
+		return err
+	}
+	return &deniedError{error: err, peer: s.id, process: s.process}
 }
 
 // send writes prefix and a frame with what write appends.

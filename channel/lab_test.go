@@ -30,6 +30,7 @@ type lab struct {
 	accept               func(string) error
 	plan                 func(link int) faultnet.Plan // nil: clean links
 	tap                  func(link int, d faultnet.Direction, p []byte)
+	relay                func(initiator *faultnet.Conn) // has dialed links; nil: the responder has
 
 	mu     sync.Mutex
 	links  []*faultnet.Link
@@ -143,7 +144,11 @@ func (l *lab) linksFrom(n int) []*faultnet.Link {
 
 func (l *lab) dial(context.Context) (Conn, error) {
 	client, server := l.pipe()
-	l.serve(server)
+	if l.relay != nil {
+		l.relay(server)
+	} else {
+		l.serve(server)
+	}
 	return client, nil
 }
 

@@ -338,10 +338,9 @@ func surviveSeed(t *testing.T, p *peer, seed uint64) {
 	}
 	p.handle = func(_ context.Context, f *Flow) {
 		var number [1]byte
-		if _, err := io.ReadFull(f, number[:]); err != nil {
-			return // it has never been answered
+		if !meant(f, number[:]) {
+			return
 		}
-		_, _ = f.Write(number[:])
 		i := int(number[0])
 		if err := converse(f, services[i], clients[i]); err != nil {
 			t.Errorf("seed %d: service %d %v", seed, i, err)
@@ -381,16 +380,40 @@ func (p *peer) answered(number byte) *Flow {
 		if err != nil {
 			continue
 		}
-		b := []byte{number}
-		if _, err = f.Write(b); err == nil {
-			_, err = io.ReadFull(f, b)
-		}
-		if err == nil {
+		if means(f, []byte{number}) {
 			return f
 		}
 		_ = f.Reset()
 	}
 	return nil
+}
+
+// means tells the service who opens the flow, and reports whether that has answered: then this one
+// it is.
+func means(f *Flow, who []byte) bool {
+	if _, err := f.Write(who); err != nil {
+		return false
+	}
+	if _, err := io.ReadFull(f, make([]byte, len(who))); err != nil {
+		return false
+	}
+	_, err := f.Write([]byte("!"))
+	return err == nil
+}
+
+// meant is the service's part of means: it answers, and reports whether this is the flow with which
+// the other end goes on. That may have opened one before and have given it up.
+func meant(f *Flow, who []byte) bool {
+	_, err := io.ReadFull(f, who)
+	return err == nil && confirmed(f, who)
+}
+
+func confirmed(f *Flow, who []byte) bool {
+	if _, err := f.Write(who); err != nil {
+		return false
+	}
+	_, err := io.ReadFull(f, make([]byte, 1))
+	return err == nil
 }
 
 // randomLosses is a line, which may be cut at some byte.
@@ -406,8 +429,8 @@ func randomLosses(r *rand.Rand) faultnet.Plan {
 	return plan
 }
 
-// rage has links cut, reset and swallowed, until over is closed; not so often that nothing could
-// go on.
+// rage has links cut, reset and swallowed, for ever or for some time, in one direction or in both,
+// and has what is open go another way, until over is closed; not so often that nothing could go on.
 func (p *peer) rage(r *rand.Rand, over <-chan struct{}) {
 	for n := 0; ; n++ {
 		pause := time.Duration(r.IntN(3000)) * time.Millisecond
@@ -424,18 +447,44 @@ func (p *peer) rage(r *rand.Rand, over <-chan struct{}) {
 			continue
 		}
 		k := live[r.IntN(len(live))]
-		switch r.IntN(4) {
+		switch r.IntN(5) {
 		case 0:
 			k.Cut()
 		case 1:
 			k.Reset()
 		case 2:
-			k.BlackHole(true)
+			p.hole(k, r)
 		case 3:
 			for _, k := range live {
 				k.Reset()
 			}
+		case 4:
+			p.retire()
 		}
+	}
+}
+
+// hole has a link swallow what comes in either direction or in both. It may do so for some time
+// only: then all of it arrives.
+func (p *peer) hole(k *faultnet.Link, r *rand.Rand) {
+	dirs := [][]faultnet.Direction{
+		nil, {faultnet.ClientToServer}, {faultnet.ServerToClient},
+	}[r.IntN(3)]
+	k.BlackHole(true, dirs...)
+	if r.IntN(2) == 0 {
+		time.AfterFunc(time.Duration(r.IntN(20_000))*time.Millisecond, func() {
+			k.BlackHole(false, dirs...)
+		})
+	}
+}
+
+// retire has another session take the place of the one that there is.
+func (p *peer) retire() {
+	p.turn <- struct{}{}
+	s := p.now
+	<-p.turn
+	if s != nil {
+		s.Retire()
 	}
 }
 

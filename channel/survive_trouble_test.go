@@ -16,9 +16,10 @@ import (
 
 // trouble is what happens beside losses of links.
 type trouble struct {
-	loses bool // flows may end with an error: never with a wrong byte, and never as if in order
-	make  func(p *peer, r *rand.Rand, policy *togglePolicy)
-	voice func(r *rand.Rand) voice
+	loses  bool // flows may end with an error: never with a wrong byte, and never as if in order
+	make   func(p *peer, r *rand.Rand, policy *togglePolicy)
+	voice  func(r *rand.Rand) voice
+	renews time.Duration // a session's keys are replaced
 }
 
 // voice is how an end of a flow uses it.
@@ -44,15 +45,9 @@ func troubles() map[string]trouble {
 			_ = p.responder.Close()
 		}},
 		"going away": {make: func(p *peer, _ *rand.Rand, _ *togglePolicy) { p.responder.GoAway() }},
-		"retired": {make: func(p *peer, _ *rand.Rand, _ *togglePolicy) {
-			p.turn <- struct{}{}
-			s := p.now
-			<-p.turn
-			if s != nil {
-				s.Retire()
-			}
-		}},
-		"deadlines": {voice: func(*rand.Rand) voice { return voice{deadlines: true} }},
+		"retired":    {make: func(p *peer, _ *rand.Rand, _ *togglePolicy) { p.retire() }},
+		"new keys":   {renews: 4 * time.Second},
+		"deadlines":  {voice: func(*rand.Rand) voice { return voice{deadlines: true} }},
 		"half-closed": {voice: func(r *rand.Rand) voice {
 			return voice{silence: time.Duration(r.IntN(300)) * time.Second}
 		}},
@@ -124,6 +119,7 @@ func TestFlowsSurviveTrouble(t *testing.T) {
 					surviving(a, b)
 					policy = newTogglePolicy() // in the bubble
 					a.Trust, b.Trust = policy, policy
+					a.RenewAfter = tr.renews
 				}
 				inBubble(t, both, func(t *testing.T, l *lab) {
 					p := &peer{lab: l, turn: make(chan struct{}, 1)}
@@ -157,10 +153,9 @@ func (p *peer) troubled(tr trouble, policy *togglePolicy, seed uint64) {
 		tasks.Add(1)
 		defer tasks.Done()
 		var number [1]byte
-		if _, err := io.ReadFull(f, number[:]); err != nil {
+		if !meant(f, number[:]) {
 			return
 		}
-		_, _ = f.Write(number[:])
 		i := int(number[0])
 		if err := far.speak(f, services[i], clients[i], tr.loses); err != nil {
 			t.Errorf("seed %d: service %d %v", seed, i, err)

@@ -131,7 +131,9 @@ func (u *suspension) noWay() {
 }
 
 // seekBy brings sessions that a way leads to, as long as they may be with the same far end. It
-// returns when the way leads elsewhere for good, and whether the process is said to be gone.
+// returns when the far end says that there will be none, or another process has taken its place,
+// and whether the process is said to be gone. Who else answers may be there for a moment only, and
+// may say what he likes.
 func (u *suspension) seekBy(ctx context.Context, way Way) (gone bool) {
 	pause := resumeRetry
 	for ctx.Err() == nil {
@@ -139,11 +141,9 @@ func (u *suspension) seekBy(ctx context.Context, way Way) (gone bool) {
 		switch {
 		case errors.Is(err, ErrProcessGone):
 			return true
-		case errors.Is(err, trust.ErrNotTrusted), errors.Is(err, ErrWrongName):
+		case u.session.isDenied(err), err == nil && s.replaces(u.session):
 			return false
-		case err == nil && !s.continues(u.session):
-			return false
-		case err == nil:
+		case err == nil && s.continues(u.session):
 			select {
 			case u.ways <- s:
 			case <-ctx.Done():
@@ -163,6 +163,20 @@ func (u *suspension) seekBy(ctx context.Context, way Way) (gone bool) {
 		pause = min(2*pause, resumeRetryMax)
 	}
 	return false
+}
+
+// isDenied tells whether err says that the far end of s will not go on with its flows in another
+// session. It is the same identity that does not trust this side, be it another process by now; or
+// the same process that does not go by the name any more.
+func (s *Session) isDenied(err error) bool {
+	d, ok := errors.AsType[*deniedError](err)
+	return ok && d.peer == s.id && (d.process == s.process || errors.Is(err, trust.ErrNotTrusted))
+}
+
+// replaces tells whether s is with the same identity as before, and yet no flow can go on in it:
+// another process has taken that one's place.
+func (s *Session) replaces(before *Session) bool {
+	return s.id == before.id && !s.continues(before)
 }
 
 // continues tells whether s is with the same process as before, which it takes for the same.

@@ -163,10 +163,12 @@ func (w *sessionWay) dial(ctx context.Context, r Route, segs []Route) (channel.C
 }
 
 // gone tells whether an error of a session's making says that the process is gone which the route
-// leads to: whoever leads to it has seen it end.
+// leads to: whoever leads to it has seen it end. A relay that has only just begun knows nobody by
+// that name yet, which says nothing.
 func (w *sessionWay) gone(err error) error {
 	var status *StatusError
-	if sharer(w.segs[w.k]) != "" && errors.As(err, &status) && status.Code == wire.NoService {
+	if sharer(w.segs[w.k]) != "" && errors.As(err, &status) && status.Code == wire.NoService &&
+		status.Missing() == "" {
 		return fmt.Errorf("%w: %w", channel.ErrProcessGone, err)
 	}
 	return err

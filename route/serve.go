@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -224,7 +225,7 @@ func (n *Node) resolveService(q *Request) (Handler, error) {
 		return nil, err
 	}
 	if !ok || !s.Open && q.Session == nil {
-		return nil, Refuse(wire.NoService, n.whatIsMissing(n.life.ctx, q.address.Name, q.Session != nil))
+		return nil, n.refuseMissing(q)
 	}
 	if q.Message.Flags&wire.Probe != 0 && len(q.Message.Onward) == 0 && !s.Asks {
 		if s.Admit != nil {
@@ -246,6 +247,16 @@ func (n *Node) resolveService(q *Request) (Handler, error) {
 		n.config.Channel.Activity.Begin()
 	}
 	return s.Handler, nil
+}
+
+// refuseMissing says that a service is not here. Whoever asks for one of several processes of an
+// outlet would take it that this one is gone: that is for a relay to say that has seen it go.
+func (n *Node) refuseMissing(q *Request) error {
+	code := wire.NoService
+	if _, ok := q.Instance(); ok && strings.HasPrefix(q.address.Name, ForwardPrefix) {
+		code = wire.Unreachable
+	}
+	return Refuse(code, n.whatIsMissing(n.life.ctx, q.address.Name, q.Session != nil))
 }
 
 // log says how a request ended, if not as it should. Nobody can fill the log, trusted or not: who

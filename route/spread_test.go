@@ -352,6 +352,24 @@ func TestSessionIsWithOneProcess(t *testing.T) {
 	})
 }
 
+// That nobody has a name says nothing of a process, be it told with the code that says so of one: a
+// relay that has just begun knows nobody.
+func TestUnknownNameIsNoProcess(t *testing.T) {
+	c := newTroupe(t, 1)
+	r := c.to(c.all[0])
+	w := &sessionWay{r: r, segs: segments(r)}
+	w.k = len(w.segs) - 2
+	for err, want := range map[error]bool{
+		Refuse(wire.NoService, "that process of the outlet x has left"): true,
+		RefuseMissing(ForwardPrefix + "x"):                              false,
+		Refuse(wire.Unreachable, "not here"):                            false,
+	} {
+		if got := errors.Is(w.gone(err), channel.ErrProcessGone); got != want {
+			t.Errorf("%v: gone %v, want %v", err, got, want)
+		}
+	}
+}
+
 // Only other paths to the same process are ways to go on.
 func TestWaysToOneProcess(t *testing.T) {
 	c := newTroupe(t, 3)

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -361,17 +362,33 @@ func pipes(a *actor) error {
 	if err != nil {
 		return err
 	}
-	list, err := redisClient(a.t, a.direct, "--raw", "LRANGE", "list", "0", "-1").Output()
-	lines := strings.Fields(string(list))
-	if err != nil || len(lines) != pushed {
-		return fmt.Errorf("%d of %d numbers are there: %w", len(lines), pushed, err)
+	return countsTo(redisClient(a.t, a.direct, "--raw", "LRANGE", "list", "0", "-1"), pushed)
+}
+
+// countsTo looks whether a command prints the numbers from 0 to below n, a line each. They may be
+// millions.
+func countsTo(cmd *exec.Cmd, n int) error {
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return err
 	}
-	for n, line := range lines {
-		if line != fmt.Sprint(n) {
-			return fmt.Errorf("%s in place of %d", line, n)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	lines, got := bufio.NewScanner(out), 0
+	var want []byte
+	for ; lines.Scan(); got++ {
+		if want = strconv.AppendInt(want[:0], int64(got), 10); !bytes.Equal(lines.Bytes(), want) {
+			err = fmt.Errorf("%q in place of %d", lines.Bytes(), got)
+			_ = cmd.Process.Kill()
+			break
 		}
 	}
-	return nil
+	err = errors.Join(err, lines.Err(), cmd.Wait())
+	if err == nil && got != n {
+		err = fmt.Errorf("%d of %d numbers are there", got, n)
+	}
+	return err
 }
 
 // tree is a folder that rsync serves.

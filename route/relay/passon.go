@@ -47,9 +47,26 @@ func (s *Server) passOn(ctx context.Context, q *route.Request, name string, a An
 	case notKnown != nil:
 		return notNow(name, notKnown)
 	case err == nil, isMissing(err):
-		return route.RefuseMissing(route.ForwardPrefix + name)
+		return s.missing(name, onward, err)
 	}
 	return err
+}
+
+// missing is what is told to whoever asks for a name that no relay has, as the last one says. Who
+// asks for one of several processes hears that it has left from a relay that has seen that, and
+// from no other.
+func (s *Server) missing(name string, onward route.Route, said error) error {
+	if len(onward) == 0 {
+		return route.RefuseMissing(route.ForwardPrefix + name)
+	}
+	of, ok := route.InstanceOf(onward[0])
+	if !ok {
+		return route.RefuseMissing(route.ForwardPrefix + name)
+	}
+	if refused, ok := errors.AsType[*route.StatusError](said); ok && refused.Missing() == "" {
+		return refused
+	}
+	return s.absent(name, Instance(of))
 }
 
 // found is what a directory has found out.

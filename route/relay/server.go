@@ -103,7 +103,7 @@ func (s *Server) resolve(ctx context.Context, name string) (none route.Service, 
 			return s.passOn(ctx, q, name, a)
 		}}, nil
 	}
-	return none, nil // nobody: the node says so
+	return s.nobody(name, route.ForwardPrefix), nil
 }
 
 // resolveHeld finds what serves the links that other relays pass on by a name.
@@ -115,7 +115,21 @@ func (s *Server) resolveHeld(ctx context.Context, name string) (none route.Servi
 	case a.Where == Here && a.Lease != nil:
 		return route.Service{Handler: s.leads(a)}, nil
 	}
-	return none, nil
+	return s.nobody(name, route.HeldPrefix), nil
+}
+
+// nobody answers for a name that nobody has, where processes have been seen to leave it. Otherwise
+// it is none: the node says so.
+func (s *Server) nobody(name, prefix string) (none route.Service) {
+	if !s.left.knows(name) {
+		return none
+	}
+	return route.Service{Asks: true, Handler: func(_ context.Context, q *route.Request) error {
+		if of, ok := q.Instance(); ok {
+			return s.absent(name, of)
+		}
+		return route.RefuseMissing(prefix + name)
+	}}
 }
 
 func notNow(name string, why error) error {

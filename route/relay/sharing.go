@@ -236,6 +236,18 @@ func (f *left) remove(l *Lease) {
 	delete(f.at, sharerKey{l.name, l.instance})
 }
 
+// knows tells whether processes have left a name.
+func (f *left) knows(name string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for k := range f.at {
+		if k.name == name {
+			return true
+		}
+	}
+	return false
+}
+
 // has tells whether a process has left for good.
 func (f *left) has(name string, of Instance, now time.Time) bool {
 	f.mu.Lock()

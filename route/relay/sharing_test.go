@@ -156,6 +156,50 @@ func TestAbsentProcess(t *testing.T) {
 	expectStatus(t, err, wire.Unreachable, 1, testAddress(alone.at))
 }
 
+// Of a process of which nobody knows, as on a relay that has just begun, nobody says that it is
+// gone; also where nobody else has the name. A relay that has seen it go says so then, and of no
+// other.
+func TestAbsentWithItsName(t *testing.T) {
+	h := newHolders(t)
+	gone, other := Instance{1}, Instance{2}
+	n := h.node(t)
+	asks := func(code wire.Code, steps ...wire.Address) {
+		t.Helper()
+		to := append(route.Route{h.at, route.Forward("x")}, steps...)
+		_, err := n.Session(testkit.Context(t), append(to, secure(), svc(route.EchoName)))
+		expectStatus(t, err, code, 1, testAddress(h.at))
+	}
+	asks(wire.NoService)
+	asks(wire.Unreachable, route.Instance(gone))
+	l := &Lease{claim: claim{name: "x", instance: gone}}
+	h.server.left.add(l, time.Now().Add(-leftAfter))
+	asks(wire.NoService)
+	asks(wire.NoService, route.Instance(gone))
+	asks(wire.Unreachable, route.Instance(other))
+}
+
+// A relay that passes on says that a process is gone if the one that it asks has seen that, and not
+// because that has not got the name.
+func TestAbsentWherePassedOn(t *testing.T) {
+	r := newRelays(t)
+	gone, other := Instance{1}, Instance{2}
+	node, at := r.listening(t)
+	home := NewServer(node, ServerConfig{})
+	r.answer(Answer{Where: PassOn, Routes: []route.Route{{at}}})
+	asks := func(code wire.Code, of Instance) {
+		t.Helper()
+		to := route.Route{
+			r.frontAt, route.Forward("x"), route.Instance(of), secure(), svc(route.EchoName),
+		}
+		_, err := r.inlet.Session(testkit.Context(t), to)
+		expectStatus(t, err, code, 1, testAddress(r.frontAt))
+	}
+	asks(wire.Unreachable, gone)
+	home.left.add(&Lease{claim: claim{name: "x", instance: gone}}, time.Now().Add(-leftAfter))
+	asks(wire.NoService, gone)
+	asks(wire.Unreachable, other)
+}
+
 // A process that leaves is remembered as one that has left, but not at once; one that comes back is
 // not.
 func TestLeft(t *testing.T) {
