@@ -5,11 +5,14 @@ package test
 import (
 	"bytes"
 	"encoding/binary"
+	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/internal/testkit"
 )
 
@@ -169,5 +172,101 @@ func TestDatagramsSurvive(t *testing.T) {
 	}
 	_ = c.Close()
 	for range got {
+	}
+}
+
+// TestDatagramsBesideTransfers sends what a game does, fifty small datagrams a second, through a
+// relay that others' transfers go through as well. They come back whole, in order, and nearly all.
+func TestDatagramsBesideTransfers(t *testing.T) {
+	t.Parallel()
+	const (
+		every  = time.Second / 50
+		size   = 120
+		bulk   = 32 << 20
+		mostOf = 10 // one of so many may be lost, where the machine is busy
+	)
+	sent := testenv.OfRun[int64](100, 200, 1000)
+	w := newTopology(t, plan{relay: true, inlets: 1, target: service(t, func(c conn) {
+		_ = sendStream(c, 1, bulk)
+	})})
+	w.start("outlet", "--relay", w.relayAt, "--name", "game", "--target", "udp://"+udpEcho(t)).ready()
+	game := w.start("inlet", "--listen", anywhereUDP, "--to", "game@"+w.relayAt).ready()
+	transfers := transferring(t, w.address, bulk)
+	c := dialUDP(t, game)
+	udpComesBack(t, c, testkit.Pattern(size))
+	says := func(n int64) {
+		_, _ = c.Write(binary.BigEndian.AppendUint32(testkit.Pattern(size-4), uint32(n)))
+	}
+	var back, last atomic.Int64
+	heard := make(chan struct{})
+	go func() {
+		defer close(heard)
+		b := make([]byte, 64<<10)
+		for last.Load() <= sent {
+			n, err := c.Read(b)
+			if err != nil || n != size || !bytes.Equal(b[:size-4], testkit.Pattern(size-4)) {
+				t.Errorf("%d bytes come back, %v", n, err)
+				return
+			}
+			number := int64(binary.BigEndian.Uint32(b[size-4:]))
+			if before := last.Swap(number); number <= before {
+				t.Errorf("%d comes back behind %d", number, before)
+			}
+			back.Add(1)
+		}
+	}()
+	tick := time.NewTicker(every)
+	for n := range sent {
+		<-tick.C
+		says(n + 1)
+	}
+	tick.Stop()
+	testkit.Eventually(t, "the last ones come back", func() bool {
+		says(sent + 1)
+		return last.Load() > sent
+	})
+	<-heard
+	came := back.Load() - 1
+	t.Logf("%d of %d come back, beside %d transfers", came, sent, transfers())
+	if lost := sent - came; lost > sent/mostOf {
+		t.Errorf("%d of %d are lost", lost, sent)
+	}
+}
+
+// transferring reads all that a service says, which is a stream of seed 1, again and again until
+// end is called, which returns how often.
+func transferring(t *testing.T, where string, size int64) (end func() (times int)) {
+	over, ended := make(chan struct{}), make(chan int, 1)
+	once := func() error {
+		c, err := dialWhere(where)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		testkit.Hurry(t, c)
+		got, err := receiveStream(c)
+		if err == nil && got != digestOf(1, size) {
+			err = fmt.Errorf("%d bytes of %d, or others", got.size, size)
+		}
+		return err
+	}
+	go func() {
+		times := 0
+		defer func() { ended <- times }()
+		for ; ; times++ {
+			select {
+			case <-over:
+				return
+			default:
+			}
+			if err := once(); err != nil {
+				t.Errorf("a transfer beside it: %v", err)
+				return
+			}
+		}
+	}()
+	return func() int {
+		close(over)
+		return <-ended
 	}
 }
