@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"slices"
 	"sync"
 
 	"github.com/secureportal/sp/channel"
@@ -155,6 +156,8 @@ func (n *Node) session(
 	}
 	if p.attempt == nil {
 		p.attempt = &attempt{done: make(chan struct{})}
+		r = slices.Clone(r) // the caller's own, which links need for as long as the session is there
+		segs = segments(r)
 		if !n.Go(func() { n.attempt(p, r, segs, k) }) {
 			p.attempt = nil
 			p.mu.Unlock()
