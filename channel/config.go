@@ -110,6 +110,10 @@ type Config struct {
 	// called once when the session has ended: Err says how. Neither may wait for the session. Nil
 	// is told nothing.
 	Began func(s *Session) (ended func())
+
+	// Renewed is told when the keys of a session have been replaced, which takes as much room for a
+	// moment as a handshake. It may not wait. Nil is told nothing.
+	Renewed func()
 }
 
 func (c *Config) identity() *identity.Identity {

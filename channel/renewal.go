@@ -167,6 +167,9 @@ func (k *keys) replace(next *epoch) error {
 		return k.err
 	}
 	k.replaceLocked(next)
+	if k.config.Renewed != nil {
+		k.config.Renewed()
+	}
 	return nil
 }
 

@@ -246,3 +246,20 @@ func (t spyTrust) Accept(p *identity.Peer, as trust.As, now time.Time) (trust.De
 	t.see(p)
 	return t.Trust.Accept(p, as, now)
 }
+
+// Both sides are told when keys have been replaced, and of nothing else.
+func TestRenewedIsTold(t *testing.T) {
+	var told [2]atomic.Int64
+	inBubble(t, func(a, b *Config) {
+		a.Renewed, b.Renewed = func() { told[0].Add(1) }, func() { told[1].Add(1) }
+	}, func(t *testing.T, l *lab) {
+		s := l.session()
+		for n := range int64(3) {
+			time.Sleep(minRenewAfter)
+			if a, b := told[0].Load(), told[1].Load(); a != n || b != n {
+				t.Errorf("after %d renewals: told %d and %d times", n, a, b)
+			}
+			s.keys.renew()
+		}
+	})
+}

@@ -155,7 +155,7 @@ func NewNode(config Config) (*Node, error) {
 	if n.config.Channel.Activity == nil {
 		n.config.Channel.Activity = new(channel.Activity)
 	}
-	n.config.Channel.Began = n.sessionBegan
+	n.config.Channel.Began, n.config.Channel.Renewed = n.sessionBegan, n.turn
 	n.config.Channel.Instance = n.offers.sharedAs
 	endpoint, err := channel.New(n.config.Channel)
 	if err != nil {
@@ -348,8 +348,8 @@ func (n *Node) Identity() *identity.Identity {
 	return n.config.Channel.Identity
 }
 
-// Turnover returns how many times something that Begin counts, or a session, has begun or ended, or
-// a link to a secure channel has ended.
+// Turnover returns how many times something that Begin counts, or a session, has begun or ended, a
+// session's keys have been replaced, or a link to a secure channel has ended.
 func (n *Node) Turnover() uint64 { return n.turnover.Load() }
 
 // Connections returns how many of those are open.

@@ -3,14 +3,12 @@ package test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/secureportal/sp/channel"
-	"github.com/secureportal/sp/identity/trust"
 	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
@@ -178,17 +176,9 @@ func gather(t *testing.T, n int, to string) *assembly {
 }
 
 // trustingNode returns a node of somebody new, who trusts everybody.
-func trustingNode(t *testing.T) *route.Node {
+func trustingNode(t testing.TB) *route.Node {
 	t.Helper()
-	self := testkit.NewIdentity(t)
-	policy, err := trust.NewPolicy(trust.Config{Self: self.Identifier(), AllowAnyone: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	node, err := route.NewNode(route.Config{
-		Channel: channel.Config{Identity: self, Trust: policy},
-		Logger:  slog.New(slog.DiscardHandler),
-	})
+	node, err := newTrustingNode()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -144,10 +144,7 @@ func (c *Client) Run(ctx context.Context) {
 func (c *Client) register(
 	ctx, claims context.Context, old *departing,
 ) (lived time.Duration, err error) {
-	limit := cmp.Or(c.ClaimTimeout, route.DefaultConnectTimeout)
-	claiming, cancel := context.WithTimeout(claims, limit)
-	defer cancel()
-	r, err := c.claim(claiming)
+	r, err := c.claimInTurn(claims)
 	if err != nil {
 		return 0, err
 	}
@@ -176,6 +173,19 @@ func (c *Client) register(
 	err = r.live(ctx, old)
 	logger.Info("name lost", "reason", err)
 	return time.Since(began), err
+}
+
+// claimInTurn claims the name when it is this client's turn.
+func (c *Client) claimInTurn(claims context.Context) (*registration, error) {
+	done, ok := AwaitTurn(claims, c.Relay)
+	if !ok {
+		return nil, context.Cause(claims)
+	}
+	defer done()
+	limit := cmp.Or(c.ClaimTimeout, route.DefaultConnectTimeout)
+	claiming, cancel := context.WithTimeout(claims, limit)
+	defer cancel()
+	return c.claim(claiming)
 }
 
 func (c *Client) to(a ...wire.Address) route.Route {

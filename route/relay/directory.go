@@ -39,10 +39,10 @@ type Directory interface {
 
 	// Watch has changed called, once, when Lookup may answer otherwise for a name than when Watch
 	// was called, and no sooner than it does. It may be called for nothing, but not watch after
-	// watch, and not any more once ctx has ended, but for a call that is under way then. It must
-	// neither wait nor use the directory. Nothing is kept for the caller afterwards: a relay
-	// watches all of its names.
-	Watch(ctx context.Context, name string, changed func())
+	// watch, and not any more once forget has been called, but for a call that is under way then.
+	// It must neither wait nor use the directory. Nothing is kept for the caller afterwards: a
+	// relay watches all of its names. forget may be called at any time, and again.
+	Watch(name string, changed func()) (forget func())
 }
 
 // Where is where a name is.
@@ -134,10 +134,7 @@ type Memory struct {
 }
 
 // watcher is somebody who is told, once, that a name has changed hands.
-type watcher struct {
-	tell func()
-	stop func() bool // takes back what its context would do
-}
+type watcher struct{ tell func() }
 
 var _ Directory = (*Memory)(nil)
 
@@ -272,12 +269,12 @@ func (d *Memory) release(l *Lease) {
 }
 
 // Watch implements Directory.
-func (d *Memory) Watch(ctx context.Context, name string, changed func()) {
+func (d *Memory) Watch(name string, changed func()) (forget func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	w := &watcher{tell: changed}
+	w := &watcher{changed}
 	d.watchers[name] = append(d.watchers[name], w)
-	w.stop = context.AfterFunc(ctx, func() { d.forget(name, w) })
+	return func() { d.forget(name, w) }
 }
 
 func (d *Memory) forget(name string, w *watcher) {
@@ -292,7 +289,6 @@ func (d *Memory) forget(name string, w *watcher) {
 // tellLocked tells who watches a name.
 func (d *Memory) tellLocked(name string) {
 	for _, w := range d.watchers[name] {
-		w.stop()
 		w.tell()
 	}
 	delete(d.watchers, name)

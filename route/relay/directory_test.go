@@ -35,7 +35,7 @@ func (d *remote) Claim(context.Context, *Lease) (func(), error) {
 	return nil, route.Refuse(wire.NotAllowed, "the names are elsewhere")
 }
 
-func (d *remote) Watch(context.Context, string, func()) {}
+func (d *remote) Watch(string, func()) func() { return func() {} }
 
 // relays is an inlet, a relay whose directory is told what to answer, and one that has the names:
 //
@@ -281,10 +281,11 @@ func (d *forgetful) Lookup(ctx context.Context, name string) (Answer, error) {
 	return d.Memory.Lookup(ctx, name)
 }
 
-func (d *forgetful) Watch(_ context.Context, _ string, changed func()) {
+func (d *forgetful) Watch(_ string, changed func()) (forget func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.tell = append(d.tell, changed)
+	return func() {}
 }
 
 func (d *forgetful) move(to Answer) {
@@ -375,14 +376,14 @@ func TestMemory(t *testing.T) {
 	claim(leaseOf("three", b), wire.OK)
 	claim(leaseOf("four", b), wire.Busy) // too many at all
 
-	changed := watch(t.Context(), d, "one")
+	changed, _ := watch(d, "one")
 	second := leaseOf("one", a)
 	releaseSecond := claim(second, wire.OK) // full as it is
 	testkit.Within(t, changed, "word of another claim")
 	holds(second, true)
 	releaseFirst()
 	holds(second, true)
-	changed = watch(t.Context(), d, "one")
+	changed, _ = watch(d, "one")
 	releaseSecond()
 	testkit.Within(t, changed, "word of the release")
 	if got, _ := d.Lookup(t.Context(), "one"); got.Where != Nobody {
@@ -395,29 +396,32 @@ func TestMemory(t *testing.T) {
 }
 
 // watch returns a channel that is closed when a name has changed hands.
-func watch(ctx context.Context, d Directory, name string) <-chan struct{} {
+func watch(d Directory, name string) (moved <-chan struct{}, forget func()) {
 	changed := make(chan struct{})
-	d.Watch(ctx, name, func() { close(changed) })
-	return changed
+	forget = d.Watch(name, func() { close(changed) })
+	return changed, forget
 }
 
 // A watch that has ended leaves nothing behind.
 func TestMemoryForgetsWatches(t *testing.T) {
 	d := NewMemory(MemoryConfig{})
-	ctx, cancel := context.WithCancel(t.Context())
-	_ = watch(ctx, d, "x")
-	changed := watch(t.Context(), d, "x")
-	cancel()
+	_, forget := watch(d, "x")
+	changed, over := watch(d, "x")
+	forget()
 	watches := func() int {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		return len(d.watchers["x"])
 	}
-	testkit.Eventually(t, "one is forgotten", func() bool { return watches() == 1 })
+	if n := watches(); n != 1 {
+		t.Fatalf("%d are left", n)
+	}
 	if _, err := d.Claim(t.Context(), leaseOf("x", newWorld(t).id.Identifier())); err != nil {
 		t.Fatal(err)
 	}
 	testkit.Within(t, changed, "word of the claim")
+	over() // and the other one, to no effect
+	forget()
 	if n := watches(); n != 0 {
 		t.Errorf("%d are left", n)
 	}

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"time"
 
@@ -24,11 +23,11 @@ type holding struct {
 
 // hold answers a claim, and has the lease ready until it is superseded or has lapsed. What is in
 // use then goes on while its owner may have the name.
-func (s *Server) hold(ctx context.Context, q *route.Request, h *holding) error {
+func (s *Server) hold(q *route.Request, h *holding) error {
 	if ok, err := h.begin(q); !ok {
 		return h.over(err)
 	}
-	h.vigil = s.keepVigil(ctx, h.lease, h.mux)
+	h.vigil = s.keepVigil(h.lease, h.mux)
 	over, ok := q.Stay()
 	if !ok {
 		h.mux.Read()

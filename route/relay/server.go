@@ -158,7 +158,7 @@ func (s *Server) register(ctx context.Context, q *route.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.hold(ctx, q, &holding{server: s, lease: l, release: release})
+	return s.hold(q, &holding{server: s, lease: l, release: release})
 }
 
 // judge tells whether, and until when, the peer of a session may have a name. It asks with a method
@@ -304,14 +304,14 @@ func (s *Server) isLeftBehind(l *Lease) bool {
 // any more, by what he has presented last, or has left them behind. It returns when none is in use,
 // or the node is closed.
 func (s *Server) outlive(l *Lease) {
-	watching, stop := context.WithCancel(context.Background())
-	defer stop()
+	forget := func() {}
+	defer func() { forget() }()
 	trusted := s.node.Trust()
 	var moved <-chan struct{}
 	for session := l.session; ; {
 		if moved == nil && l.wasSilent() {
 			now := make(chan struct{})
-			s.directory.Watch(watching, l.name, func() { close(now) })
+			forget = s.directory.Watch(l.name, func() { close(now) })
 			moved = now
 			s.leaveBehind(l)
 		}

@@ -1,7 +1,6 @@
 package relay
 
 import (
-	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -18,8 +17,6 @@ type vigil struct {
 	server  *Server
 	lease   *Lease
 	mux     *mux.Mux
-	ctx     context.Context // ends with it
-	stop    context.CancelFunc
 	release func() bool    // ends that it is told of the session's end
 	forget  func()         // ends that it is told of decisions
 	tasks   sync.WaitGroup // of look
@@ -30,14 +27,14 @@ type vigil struct {
 	looking bool
 	again   bool        // something has happened since it has begun to look
 	watched bool        // the directory tells when the name has moved
+	leave   func()      // has it not told; nil: it never was to
 	timer   *time.Timer // for the end of the owner's trust; nil if that has none
 }
 
-// keepVigil begins a vigil, which lasts until end is called or ctx ends.
-func (s *Server) keepVigil(ctx context.Context, l *Lease, m *mux.Mux) *vigil {
+// keepVigil begins a vigil, which lasts until end is called or the lease's session ends.
+func (s *Server) keepVigil(l *Lease, m *mux.Mux) *vigil {
 	v := &vigil{server: s, lease: l, mux: m}
-	v.ctx, v.stop = context.WithCancel(ctx)
-	v.release = l.session.AfterEnd(func() { v.conclude(nil) }) // as all sessions do with ctx
+	v.release = l.session.AfterEnd(func() { v.conclude(nil) })
 	v.forget = l.session.OnDecided(v.poke)
 	s.addVigil(v)
 	v.poke()
@@ -47,11 +44,13 @@ func (s *Server) keepVigil(ctx context.Context, l *Lease, m *mux.Mux) *vigil {
 // end ends the vigil, whose mux has ended, and returns why it has ended that.
 func (v *vigil) end() error {
 	v.conclude(nil)
-	v.stop()
 	v.release()
 	v.forget()
 	v.server.removeVigil(v)
 	v.tasks.Wait()
+	if v.leave != nil {
+		v.leave()
+	}
 	return v.reason
 }
 
@@ -94,7 +93,7 @@ func (v *vigil) check() error {
 	if !v.watch() {
 		return nil
 	}
-	return s.checkHeld(v.ctx, l)
+	return s.checkHeld(l.session.Context(), l)
 }
 
 // lookAt has it looked at a time. Zero is never.
@@ -119,7 +118,7 @@ func (v *vigil) watch() (begun bool) {
 	if !begun {
 		return false
 	}
-	v.server.directory.Watch(v.ctx, v.lease.name, v.moved)
+	v.leave = v.server.directory.Watch(v.lease.name, v.moved)
 	return true
 }
 

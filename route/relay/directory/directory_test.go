@@ -29,7 +29,7 @@ func (noSet) Lookup(context.Context, string) (relay.Answer, error) { return rela
 
 func (noSet) Claim(context.Context, *relay.Lease) (func(), error) { return func() {}, nil }
 
-func (noSet) Watch(context.Context, string, func()) {}
+func (noSet) Watch(string, func()) func() { return func() {} }
 
 func (noSet) Record(string) (set.Record, bool) { return set.Record{}, false }
 

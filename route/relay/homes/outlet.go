@@ -142,7 +142,12 @@ func (o *Outlet) askAt(ctx context.Context, to route.Route) (*set.List, error) {
 // askNamed asks the relay that is named, before any other one is claimed: where the name is not at
 // home it is not known whose it is. If that does not answer, all are that have been heard of.
 func (o *Outlet) askNamed(ctx context.Context) {
+	done, ok := relay.AwaitTurn(ctx, o.Relay)
+	if !ok {
+		return
+	}
 	list, err := o.askAt(ctx, o.Relay)
+	done()
 	switch {
 	case errors.Is(err, ErrAlone) && o.knowsNobody():
 		o.mu.Lock()
