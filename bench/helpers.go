@@ -23,6 +23,7 @@ var helpers = map[string]func(ctx context.Context, args []string) error{
 	"forward": runForward,
 	"serve":   runServe,
 	"bulk":    runBulk,
+	"kafka":   runKafka,
 }
 
 func runForward(ctx context.Context, args []string) error {

@@ -33,6 +33,7 @@ func TestJobs(t *testing.T) {
 	want := []string{
 		"cpu, sp", "cpu, ghostunnel", "cpu, spiped", "cpu, splice", "cpu, splice3",
 		"cpu, sp-bridge", "cpu, sp-relay", "cpu, sp-relay-mux",
+		"cpu, sp-tls", "cpu, sp-ws", "cpu, sp-wss", "cpu, sp-quic", "cpu, sp-nats", "cpu, sp-kafka",
 		"hops 1, splice", "hops 2, splice", "hops 4, splice", "hops 8, splice",
 		"hops 1, sp-bridge", "hops 2, sp-bridge", "hops 4, sp-bridge", "hops 8, sp-bridge",
 		"hops 1, sp-relay", "hops 2, sp-relay", "hops 4, sp-relay", "hops 8, sp-relay",

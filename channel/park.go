@@ -55,6 +55,9 @@ func (f *Flow) openArrived() bool {
 	r := &f.receiving
 	r.Lock()
 	defer r.Unlock()
+	if r.err != nil || r.ended || len(r.data) > 0 {
+		return true // somebody else has read it, who has reset the flow or waited for its end
+	}
 	if f.lasting.heldBack() != nil {
 		return true // who waits for it must be the user
 	}

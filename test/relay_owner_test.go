@@ -3,6 +3,7 @@
 package test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -164,10 +165,12 @@ func TestPublicFileSpoilt(t *testing.T) {
 	folder := filepath.Dir(me.publicFile())
 	write := func(mode os.FileMode) {
 		t.Helper()
-		err := os.WriteFile(me.publicFile(), []byte(mallory.identifier()+"\n"), 0o600)
-		if err == nil {
-			err = os.Chmod(me.publicFile(), mode)
-		}
+		err := errors.Join( // never good while it is written: somebody may read it meanwhile
+			os.WriteFile(me.publicFile(), nil, 0o600),
+			os.Chmod(me.publicFile(), 0o666),
+			os.WriteFile(me.publicFile(), []byte(mallory.identifier()+"\n"), 0o600),
+			os.Chmod(me.publicFile(), mode),
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

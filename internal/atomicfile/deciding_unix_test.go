@@ -94,38 +94,26 @@ func TestCheckDeciding(t *testing.T) {
 	}
 }
 
-// TestReadDecidingMeanwhile reads a file while somebody makes it and its folder good and bad in
-// turn. What others could write, at the time it was read or afterwards, never counts.
-func TestReadDecidingMeanwhile(t *testing.T) {
-	const rounds = 500
-	folder := filepath.Join(t.TempDir(), "folder")
-	path := filepath.Join(folder, "file")
-	all := func(errs ...error) {
-		if err := errors.Join(errs...); err != nil {
-			t.Error(err)
+// TestDecidingAsItWasRead judges a file as it was when it was opened: what others could write then
+// has not become good by the time that somebody looks at its name.
+func TestDecidingAsItWasRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "file")
+	for _, err := range []error{os.WriteFile(path, nil, 0o600), os.Chmod(path, 0o666)} {
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
-	all(os.Mkdir(folder, 0o755), os.WriteFile(path, []byte("good"), 0o600))
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for range rounds {
-			all(os.Chmod(path, 0o666), os.WriteFile(path, []byte("evil"), 0o600))
-			all(os.Chmod(folder, 0o777), os.Chmod(path, 0o600))
-			all(os.WriteFile(path, []byte("good"), 0o600), os.Chmod(folder, 0o755))
-		}
-	}()
-	for reading := true; reading; {
-		select {
-		case <-done:
-			reading = false
-		default:
-		}
-		b, _, err := ReadDeciding(path, 4)
-		if err == nil && string(b) == "evil" {
-			t.Error("what others could write counts")
-			break
-		}
+	_, then, err := Read(path, 1)
+	if err == nil {
+		err = os.Chmod(path, 0o600)
 	}
-	<-done
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := CheckDeciding(path); err != nil {
+		t.Error("as it is:", err)
+	}
+	if err := checkInfo(path, then); !errors.Is(err, ErrOthersWrite) {
+		t.Error("as it was:", err)
+	}
 }

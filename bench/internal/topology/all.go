@@ -4,7 +4,7 @@ package topology
 
 // All are the topologies of the tables, in their order.
 func All() []Topology {
-	return []Topology{
+	return append([]Topology{
 		none(),
 		splice("splice", 2),
 		copies("copy", 32<<10),
@@ -25,7 +25,7 @@ func All() []Topology {
 		spRelayMux(),
 		frp(),
 		frpGhostunnel(),
-	}
+	}, spOver()...)
 }
 
 // none is what all others are compared with.
