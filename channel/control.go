@@ -2,6 +2,7 @@ package channel
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/secureportal/sp/identity/trust"
@@ -13,6 +14,7 @@ type control struct {
 	link    *link
 	receive cipherHalf  // owned by the reading goroutine
 	end     func(error) // ends the session: nothing more can be said
+	broken  atomic.Bool // something could not be said
 
 	// turn is full while somebody writes, who owns what follows: a lock that one need not wait for.
 	turn chan struct{}
@@ -69,15 +71,21 @@ func (c *control) writeReadyTwice(next cipherHalf) error {
 	return c.writeLocked(typeReady, nil, controlTimeout)
 }
 
-// say is write. A failure ends the session. But where the link is broken the far end may have said
-// why it is gone, so the reading goroutine has a moment to find out.
+// say is write. A failure ends the session.
 func (c *control) say(t recordType, data []byte) {
-	err := c.write(t, data)
+	if err := c.write(t, data); err != nil {
+		c.fail(err)
+	}
+}
+
+// fail ends the session because of err. But where the link is broken the far end may have said why
+// it is gone, so the reading goroutine has a moment to find out, once.
+func (c *control) fail(err error) {
 	switch {
-	case errors.Is(err, ErrCut):
-		_ = c.link.SetReadDeadline(time.Now().Add(abortTimeout))
-	case err != nil:
+	case !errors.Is(err, ErrCut):
 		c.end(err)
+	case c.broken.CompareAndSwap(false, true):
+		_ = c.link.SetReadDeadline(time.Now().Add(abortTimeout))
 	}
 }
 

@@ -2,7 +2,9 @@ package channel
 
 import (
 	"errors"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/secureportal/sp/internal/testkit"
@@ -135,4 +137,44 @@ func TestResetOfWhatDoesNotEnd(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestReportToWhoHasClosed has the responder report on a link that the initiator has closed, having
+// said that it goes away: that is what the session ends with, which waits to be read.
+func TestReportToWhoHasClosed(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		s := l.session()
+		synctest.Wait()
+		r := l.responder.Sessions()[0]
+		r.control.turn <- struct{}{}
+		r.control.err = linkError(syscall.EPIPE)
+		r.control.done()
+		r.reports.lose(lostLink{flowID{r.keys.now().id, 1}, 1})
+		synctest.Wait()
+		_ = s.Close()
+		synctest.Wait()
+		if err := r.Err(); !errors.Is(err, ErrGoingAway) {
+			t.Errorf("it has ended because of %v", err)
+		}
+	})
+}
+
+// TestReportOnBrokenLink has a session end soon whose link takes nothing, and from which nobody
+// says why.
+func TestReportOnBrokenLink(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		l.session()
+		synctest.Wait()
+		r := l.responder.Sessions()[0]
+		r.control.turn <- struct{}{}
+		r.control.err = linkError(syscall.EPIPE)
+		r.control.done()
+		for range 8 {
+			r.reports.lose(lostLink{flowID{r.keys.now().id, 1}, 1})
+			time.Sleep(abortTimeout / 4)
+		}
+		if err := r.Err(); !errors.Is(err, ErrCut) {
+			t.Errorf("it has ended because of %v", err)
+		}
+	})
 }

@@ -39,7 +39,7 @@ func (s *Session) listenOn(then func(error)) {
 func (s *Session) deaf(err error, then func(error)) {
 	s.control.link.in.drop()
 	if isTimeout(err) {
-		err = ErrCut // see control.say
+		err = ErrCut // see control.fail
 	}
 	then(err)
 }

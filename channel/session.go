@@ -182,7 +182,7 @@ func (s *Session) endChores() {
 // doChores does what a session must do in time: pings, new keys, and looking after its links.
 func (s *Session) doChores(due chore) {
 	if err := s.work(due, time.Now()); err != nil {
-		s.end(err)
+		s.control.fail(err)
 	}
 }
 
