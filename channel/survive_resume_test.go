@@ -50,14 +50,20 @@ func interrupt(p *peer, plan func(link int) faultnet.Plan) *interrupted {
 	return &interrupted{p, near, far, made}
 }
 
-// goesOn fails unless both ends get what was said, and what is said then.
+// goesOn fails unless both ends get what was said, and what is said then. Both are read at the same
+// time, as a portal does: of a link that is reset the one who reads it hears, and nobody else.
 func (i *interrupted) goesOn(where string) {
 	i.t.Helper()
 	defer i.far.release()
 	deadline := time.Now().Add(testSurvive / 2)
 	_, _ = i.near.SetReadDeadline(deadline), i.far.SetReadDeadline(deadline)
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		expect(i.t, i.near, farSays)
+	}()
 	expect(i.t, i.far, nearSays)
-	expect(i.t, i.near, farSays)
+	<-read
 	write(i.t, i.near, "on")
 	expect(i.t, i.far, "on")
 	write(i.t, i.far, "and on")
