@@ -198,7 +198,8 @@ func (s *Stream) openAgain(err error) bool {
 	if status := (*StatusError)(nil); errors.As(err, &status) && !status.Hearsay && a.refused != nil {
 		a.refused(a.on.Load())
 	}
-	s.failure.Store(&err)     // whoever else fails now, fails because of that
+	why := err                // err is not the same for long
+	s.failure.Store(&why)     // whoever else fails now, fails because of that
 	_ = netio.Reset(s.conn()) // nothing more goes out on it, and whoever writes does not wait for it
 	w := &s.writing
 	w.Lock()
