@@ -220,7 +220,8 @@ const holeOver = 5 * time.Second
 
 // TestBlackHoleInKernel is TestBlackHole between network namespaces: nftables drops the packets
 // themselves, so that the kernels send again, and wait longer each time, and new connections get no
-// answer at all. Whatever the links are made of, it takes no longer to be known.
+// answer at all. Whatever the links are made of, it takes no longer to be known, where pings are
+// sent each second; each transport has one of the holes.
 func TestBlackHoleInKernel(t *testing.T) {
 	t.Parallel()
 	nft := testenv.NeedTool(t, "nft")
@@ -234,15 +235,11 @@ func TestBlackHoleInKernel(t *testing.T) {
 		})
 	}
 	for i, scheme := range []string{"tls", "ws", "wss", "quic"} {
-		for k, h := range all {
-			if !testenv.Full() && k != i+1 {
-				continue
-			}
-			t.Run(scheme+", "+h.name, func(t *testing.T) {
-				t.Parallel()
-				h.swallows(t, nft, scheme, keepalive)
-			})
-		}
+		h := all[i+1]
+		t.Run(scheme+", "+h.name, func(t *testing.T) {
+			t.Parallel()
+			h.swallows(t, nft, scheme, time.Second)
+		})
 	}
 }
 
