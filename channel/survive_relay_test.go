@@ -256,24 +256,7 @@ func (h *hostile) play(b []byte, hold time.Duration) {
 
 // answered returns a flow that the service has answered. Each that is opened says who it is.
 func (h *hostile) answered(number byte) *Flow {
-	for try := range byte(100) {
-		s, err := h.session(context.Background())
-		if err != nil {
-			time.Sleep(100 * time.Millisecond)
-			continue
-		}
-		f, err := s.Open(context.Background())
-		if err != nil {
-			continue
-		}
-		_ = f.SetReadDeadline(time.Now().Add(testSurvive / 2))
-		if means(f, []byte{number, try}) {
-			_ = f.SetReadDeadline(time.Time{})
-			return f
-		}
-		_ = f.Reset()
-	}
-	return nil
+	return h.answeredIn(testSurvive/2, func(try byte) []byte { return []byte{number, try} })
 }
 
 // serves has the service hear what clients say, and say what it has to.

@@ -370,7 +370,13 @@ func surviveSeed(t *testing.T, p *peer, seed uint64) {
 
 // answered returns a flow that the service has answered.
 func (p *peer) answered(number byte) *Flow {
-	for range 100 {
+	return p.answeredIn(0, func(byte) []byte { return []byte{number} })
+}
+
+// answeredIn is answered for who says something of himself that may differ with each try, of which
+// none takes longer than wait, if that is not 0.
+func (p *peer) answeredIn(wait time.Duration, who func(try byte) []byte) *Flow {
+	for try := range byte(100) {
 		s, err := p.session(context.Background())
 		if err != nil {
 			time.Sleep(100 * time.Millisecond)
@@ -380,7 +386,11 @@ func (p *peer) answered(number byte) *Flow {
 		if err != nil {
 			continue
 		}
-		if means(f, []byte{number}) {
+		if wait > 0 {
+			_ = f.SetReadDeadline(time.Now().Add(wait))
+		}
+		if means(f, who(try)) {
+			_ = f.SetReadDeadline(time.Time{})
 			return f
 		}
 		_ = f.Reset()

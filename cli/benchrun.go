@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/secureportal/sp/internal/pause"
 	"github.com/secureportal/sp/portal"
 	"github.com/secureportal/sp/route"
 )
@@ -104,7 +105,7 @@ func (b *bench) showProgress(part, unit string) (stop func()) {
 	var showing sync.WaitGroup
 	began := time.Now()
 	showing.Go(func() {
-		for sleep(ctx, progressEvery) {
+		for pause.For(ctx, progressEvery) {
 			moved := fmt.Sprintf("%d %s", b.moved.Load(), unit)
 			if unit == "B" {
 				moved = size(float64(b.moved.Load()))

@@ -9,6 +9,7 @@ import (
 
 	"github.com/urfave/cli/v2"
 
+	"github.com/secureportal/sp/internal/pause"
 	"github.com/secureportal/sp/route"
 )
 
@@ -50,7 +51,7 @@ func runPing(c *call) error {
 	defer node.Close()
 	var times []time.Duration
 	for i := range c.count("count") {
-		if i > 0 && !sleep(c.ctx, c.duration("interval")) {
+		if i > 0 && !pause.For(c.ctx, c.duration("interval")) {
 			break
 		}
 		d, err := pingWithin(c.ctx, node, to, c.duration("timeout"))
@@ -80,14 +81,4 @@ func pingWithin(
 // noAnswer is the error of what has not been answered in its time.
 func noAnswer(timeout time.Duration) error {
 	return fmt.Errorf("no answer within %v: %w", timeout, os.ErrDeadlineExceeded)
-}
-
-// sleep waits for d, and reports false if ctx ends first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-time.After(d):
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

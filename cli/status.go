@@ -15,6 +15,7 @@ import (
 	"github.com/secureportal/sp/cli/control"
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/pause"
 )
 
 const (
@@ -65,14 +66,14 @@ func runStatus(c *call) error {
 			return errNothingRuns
 		}
 		if first.hasConnections() {
-			sleep(c.ctx, rateTime)
+			pause.For(c.ctx, rateTime)
 			first = takeSample(c.ctx, find()).since(first)
 		}
 		return v.show(first)
 	}
 	v.again, v.screen = true, c.process.screen
 	last := takeSample(c.ctx, find())
-	if !sleep(c.ctx, rateTime) {
+	if !pause.For(c.ctx, rateTime) {
 		return nil
 	}
 	for {
@@ -84,7 +85,7 @@ func runStatus(c *call) error {
 			return err
 		}
 		last = next
-		if !sleep(c.ctx, watchInterval) {
+		if !pause.For(c.ctx, watchInterval) {
 			return nil
 		}
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/pause"
 	"github.com/secureportal/sp/route/direct"
 	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
@@ -100,8 +101,8 @@ func (w *directWay) round(
 	if err := sayFrame(s, direct.Frame{Kind: direct.Now}); err != nil {
 		return nil, err
 	}
-	if err := sleepFor(ctx, min(took/2, meetWindow)); err != nil {
-		return nil, err
+	if !pause.For(ctx, min(took/2, meetWindow)) {
+		return nil, context.Cause(ctx)
 	}
 	meeting, cancel := context.WithTimeout(ctx, meetWindow)
 	defer cancel()
@@ -193,15 +194,4 @@ func (w *directWay) openService(ctx context.Context) (*Stream, error) {
 		return nil, err
 	}
 	return opened(f, &answerer{route: to, inside: true}, out), nil
-}
-
-func sleepFor(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

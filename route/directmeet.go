@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/pause"
 	"github.com/secureportal/sp/route/direct"
 	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
@@ -189,7 +190,7 @@ func (s *seenPort) dial(ctx context.Context, at netip.AddrPort) net.Conn {
 		if err == nil {
 			return c
 		}
-		if sleepFor(ctx, wait) != nil {
+		if !pause.For(ctx, wait) {
 			return nil
 		}
 		wait *= 2

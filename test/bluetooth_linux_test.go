@@ -3,7 +3,6 @@ package test
 import (
 	"os"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -84,18 +83,7 @@ func byRadio(u person, m *mirror, node string) {
 	send(t, c, string(askReset))
 	receivesReset(t, c)
 
-	var tasks sync.WaitGroup
-	for range 5 {
-		c := dial(t, inlet)
-		tasks.Go(func() {
-			if _, err := c.Write([]byte{askEcho}); err != nil {
-				t.Error(err)
-			} else if err := echoes(c, "one of many"); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	tasks.Wait()
+	manyAreEchoed(t, inlet, 5)
 	if got := u.must(sendTo(node + toAgain + toUppercase)...); got != "HELLO" {
 		t.Errorf("in a nested channel: %q", got)
 	}

@@ -15,7 +15,6 @@ import (
 	"github.com/secureportal/sp/internal/natsconn"
 	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/internal/testkit"
-	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/route/relay/directory/natsbus"
 	"github.com/secureportal/sp/route/relay/sets"
@@ -99,37 +98,16 @@ func manyName(i int) string { return fmt.Sprint("many-", i) }
 // register has n people hold a name each, until the test has ended, a third on each relay.
 func (m *manyNames) register(n int) {
 	m.t.Helper()
-	ctx, leave := context.WithCancel(context.Background())
-	var tasks, there sync.WaitGroup
-	nodes := make([]*route.Node, n)
-	m.t.Cleanup(func() {
-		leave()
-		tasks.Wait()
-		for _, node := range nodes {
-			tasks.Go(func() { _ = node.Close() })
-		}
-		tasks.Wait()
-	})
-	for i := range nodes {
-		to, err := route.Parse(m.at[i%3])
-		if err != nil {
-			m.t.Fatal(err)
-		}
-		nodes[i] = trustingNode(m.t)
-		there.Add(1)
-		once := sync.OnceFunc(there.Done)
-		c := &relay.Client{
-			Relay: to[:1], Name: manyName(i), Dial: nodes[i], Serve: nodes[i], ClaimTimeout: patience,
+	registerAll(m.t, n, func(i int) *relay.Client {
+		return &relay.Client{
+			Relay: relayOf(m.t, m.at[i%3]), Name: manyName(i),
 			Registered: func() {
 				m.mu.Lock()
 				m.back[manyName(i)] = time.Now()
 				m.mu.Unlock()
-				once()
 			},
 		}
-		tasks.Go(func() { c.Run(ctx) })
-	}
-	there.Wait()
+	})
 }
 
 // lookUp asks the directory for names, one after the other, as a relay does.

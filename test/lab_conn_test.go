@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -109,6 +110,23 @@ func echoes(c net.Conn, text string) error {
 		return fmt.Errorf("%q came back for %q: %w", got[:n], text, err)
 	}
 	return nil
+}
+
+// manyAreEchoed has so many connections to an inlet at once ask a service for what they send.
+func manyAreEchoed(t testing.TB, inlet string, n int) {
+	t.Helper()
+	var tasks sync.WaitGroup
+	for range n {
+		c := dial(t, inlet)
+		tasks.Go(func() {
+			if _, err := c.Write([]byte{askEcho}); err != nil {
+				t.Error(err)
+			} else if err := echoes(c, "one of many"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	tasks.Wait()
 }
 
 // reset closes c so that the other end gets a reset.

@@ -34,16 +34,7 @@ type holders struct {
 // three while one is away.
 const holdersEach = 2500
 
-func init() {
-	if text, ok := os.LookupEnv(holdersVariable); ok {
-		var h holders
-		err := json.Unmarshal([]byte(text), &h)
-		if err == nil {
-			err = h.run()
-		}
-		fatal(err)
-	}
-}
+func init() { insteadOfTests[holders](holdersVariable) }
 
 func heldName(i int) string { return fmt.Sprint("held-", i) }
 

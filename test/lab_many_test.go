@@ -31,12 +31,16 @@ type many struct {
 	Survive time.Duration
 }
 
-func init() {
-	if text, ok := os.LookupEnv(manyVariable); ok {
-		var m many
-		err := json.Unmarshal([]byte(text), &m)
+func init() { insteadOfTests[many](manyVariable) }
+
+// insteadOfTests has this test binary be what a variable in its environment describes, if it is
+// there.
+func insteadOfTests[T interface{ run() error }](variable string) {
+	if text, ok := os.LookupEnv(variable); ok {
+		var what T
+		err := json.Unmarshal([]byte(text), &what)
 		if err == nil {
-			err = m.run()
+			err = what.run()
 		}
 		fatal(err)
 	}

@@ -77,10 +77,25 @@ var names atomic.Int64
 // nodes of each.
 func register(t *testing.T, at string, n int) []*route.Node {
 	t.Helper()
+	return registerAll(t, n, func(int) *relay.Client {
+		return &relay.Client{Relay: relayOf(t, at), Name: fmt.Sprint("name", names.Add(1))}
+	})
+}
+
+// relayOf returns where a relay is, without an outlet's service behind it.
+func relayOf(t *testing.T, at string) route.Route {
+	t.Helper()
 	to, err := route.Parse(at)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return to[:1]
+}
+
+// registerAll has n people hold a name each, as client says which and where, until the test has
+// ended, and returns the nodes of each when they do.
+func registerAll(t *testing.T, n int, client func(k int) *relay.Client) []*route.Node {
+	t.Helper()
 	ctx, leave := context.WithCancel(context.Background())
 	var tasks, there sync.WaitGroup
 	nodes := make([]*route.Node, n)
@@ -95,10 +110,14 @@ func register(t *testing.T, at string, n int) []*route.Node {
 	for k := range nodes {
 		nodes[k] = trustingNode(t)
 		there.Add(1)
-		c := &relay.Client{
-			Relay: to[:1], // without an outlet's service
-			Name:  fmt.Sprint("name", names.Add(1)), Dial: nodes[k], Serve: nodes[k],
-			ClaimTimeout: patience, Registered: sync.OnceFunc(there.Done),
+		c, once := client(k), sync.OnceFunc(there.Done)
+		registered := c.Registered
+		c.Dial, c.Serve, c.ClaimTimeout = nodes[k], nodes[k], patience
+		c.Registered = func() {
+			if registered != nil {
+				registered()
+			}
+			once()
 		}
 		tasks.Go(func() { c.Run(ctx) })
 	}

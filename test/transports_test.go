@@ -177,18 +177,7 @@ func carries(u person, m *mirror, node string, flags []string) {
 	send(t, c, string(askReset))
 	receivesReset(t, c)
 
-	var tasks sync.WaitGroup
-	for range testenv.OfRun(8, 20, 200) {
-		c := dial(t, inlet)
-		tasks.Go(func() {
-			if _, err := c.Write([]byte{askEcho}); err != nil {
-				t.Error(err)
-			} else if err := echoes(c, "one of many"); err != nil {
-				t.Error(err)
-			}
-		})
-	}
-	tasks.Wait()
+	manyAreEchoed(t, inlet, testenv.OfRun(8, 20, 200))
 
 	with := func(to string) []string { return append(sendTo(to), flags...) }
 	u.fails(unreachable, "no service named nothing", with(node+toChannel+"/service/nothing")...)

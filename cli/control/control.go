@@ -23,6 +23,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/secureportal/sp/internal/pause"
 )
 
 const (
@@ -79,7 +81,7 @@ func (s *Server) Serve(ctx context.Context) {
 			if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 				return
 			}
-			pause(ctx) // such as for want of descriptors
+			pause.For(ctx, acceptPause) // such as for want of descriptors
 			continue
 		}
 		callers.Go(func() {
@@ -91,13 +93,6 @@ func (s *Server) Serve(ctx context.Context) {
 
 // acceptPause is for what keeps calls from being accepted to be over.
 const acceptPause = time.Second
-
-func pause(ctx context.Context) {
-	select {
-	case <-time.After(acceptPause):
-	case <-ctx.Done():
-	}
-}
 
 // Close removes the socket. It may be called again.
 func (s *Server) Close() {

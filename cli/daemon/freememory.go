@@ -4,6 +4,8 @@ import (
 	"context"
 	"runtime/debug"
 	"time"
+
+	"github.com/secureportal/sp/internal/pause"
 )
 
 // freeMemoryPause is how long freeMemory takes no note of more connections after one: where there
@@ -40,7 +42,7 @@ func freeMemory(ctx context.Context, turned <-chan struct{}, turnover func() uin
 			return
 		case <-turned:
 			next = 0
-			if !pause(ctx, freeMemoryPause) {
+			if !pause.For(ctx, freeMemoryPause) {
 				return
 			}
 			quiet.Reset(freeMemoryAfter[0] - freeMemoryPause)
@@ -61,17 +63,5 @@ func freeMemory(ctx context.Context, turned <-chan struct{}, turnover func() uin
 		if next < len(freeMemoryAfter) {
 			quiet.Reset(freeMemoryAfter[next] - before)
 		}
-	}
-}
-
-// pause waits, and reports false if ctx ends meanwhile.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"syscall"
 	"time"
+
+	"github.com/secureportal/sp/internal/pause"
 )
 
 // Dialing is whom a dialer takes. The zero value is whoever answers first.
@@ -116,7 +118,7 @@ func (h *Hub) call(ctx context.Context, c *call, m message) (message, error) {
 			if unread >= misses {
 				return message{}, errNobody
 			}
-			if to == (Box{}) && !pause(ctx, missPause) {
+			if to == (Box{}) && !pause.For(ctx, missPause) {
 				return message{}, context.Cause(ctx)
 			}
 			h.askAll(c)
@@ -142,15 +144,3 @@ var (
 	errNobody = errors.New("nobody listens at the queue there: is the other side running, and " +
 		"does it listen at the same broker?")
 )
-
-// pause waits, and reports false if ctx ends.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

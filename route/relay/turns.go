@@ -2,7 +2,6 @@ package relay
 
 import (
 	"context"
-	"slices"
 	"sync"
 
 	"github.com/secureportal/sp/route"
@@ -30,31 +29,27 @@ type turns struct {
 	at map[string]*turnsAt
 }
 
-// turnsAt is those of one relay. There are none who wait while fewer than claimsAtOnce are taken.
+// turnsAt is those of one relay.
 type turnsAt struct {
-	taken   int
-	waiting []chan struct{} // each is closed when it is his turn
+	taken chan struct{} // holds one for each; who waits for room has it in the order of coming
+	users int           // who have a turn, or wait for one; guarded by the lock of turns
 }
 
 func (t *turns) take(ctx context.Context, key string) (done func(), ok bool) {
-	done = func() { t.give(key) }
-	turn := t.wait(key)
-	if turn == nil {
-		return done, true
-	}
+	here := t.enter(key)
 	select {
-	case <-turn:
-		return done, true
+	case here.taken <- struct{}{}:
+		return func() {
+			<-here.taken
+			t.leave(key)
+		}, true
 	case <-ctx.Done():
+		t.leave(key)
+		return nil, false
 	}
-	if !t.leave(key, turn) {
-		done() // it has come meanwhile
-	}
-	return nil, false
 }
 
-// wait takes a turn, or returns what is closed when it is one's own.
-func (t *turns) wait(key string) (turn chan struct{}) {
+func (t *turns) enter(key string) *turnsAt {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.at == nil {
@@ -62,45 +57,18 @@ func (t *turns) wait(key string) (turn chan struct{}) {
 	}
 	here := t.at[key]
 	if here == nil {
-		here = new(turnsAt)
+		here = &turnsAt{taken: make(chan struct{}, claimsAtOnce)}
 		t.at[key] = here
 	}
-	if here.taken < claimsAtOnce {
-		here.taken++
-		return nil
-	}
-	turn = make(chan struct{})
-	here.waiting = append(here.waiting, turn)
-	return turn
+	here.users++
+	return here
 }
 
-// leave has somebody wait no longer, and reports false if it is his turn.
-func (t *turns) leave(key string, turn chan struct{}) bool {
+func (t *turns) leave(key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	here := t.at[key]
-	if here == nil {
-		return false
-	}
-	i := slices.Index(here.waiting, turn)
-	if i < 0 {
-		return false
-	}
-	here.waiting = slices.Delete(here.waiting, i, i+1)
-	return true
-}
-
-// give has the next one take a turn, or nobody.
-func (t *turns) give(key string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	here := t.at[key]
-	if len(here.waiting) > 0 {
-		close(here.waiting[0])
-		here.waiting = slices.Delete(here.waiting, 0, 1)
-		return
-	}
-	if here.taken--; here.taken == 0 {
+	if here.users--; here.users == 0 {
 		delete(t.at, key)
 	}
 }
