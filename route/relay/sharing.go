@@ -195,8 +195,9 @@ func (s *Server) resolveShared(ctx context.Context, name string) (none route.Ser
 // left is which processes that shared names have been seen to leave, and when. It has a lock of its
 // own. The zero value is empty.
 type left struct {
-	mu sync.Mutex
-	at map[sharerKey]time.Time
+	mu    sync.Mutex
+	at    map[sharerKey]time.Time
+	names map[string]int // how many of those are of each
 }
 
 type sharerKey struct {
@@ -215,17 +216,30 @@ func (f *left) add(l *Lease, now time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.at == nil {
-		f.at = make(map[sharerKey]time.Time)
+		f.at, f.names = make(map[sharerKey]time.Time), make(map[string]int)
 	}
+	k := sharerKey{l.name, l.instance}
+	f.dropLocked(k)
 	if len(f.at) >= maxLeft {
 		for k, at := range f.at {
 			if now.Sub(at) >= leftFor {
-				delete(f.at, k)
+				f.dropLocked(k)
 			}
 		}
 	}
 	if len(f.at) < maxLeft {
-		f.at[sharerKey{l.name, l.instance}] = now
+		f.at[k] = now
+		f.names[k.name]++
+	}
+}
+
+func (f *left) dropLocked(k sharerKey) {
+	if _, ok := f.at[k]; !ok {
+		return
+	}
+	delete(f.at, k)
+	if f.names[k.name]--; f.names[k.name] == 0 {
+		delete(f.names, k.name)
 	}
 }
 
@@ -233,19 +247,14 @@ func (f *left) add(l *Lease, now time.Time) {
 func (f *left) remove(l *Lease) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.at, sharerKey{l.name, l.instance})
+	f.dropLocked(sharerKey{l.name, l.instance})
 }
 
 // knows tells whether processes have left a name.
 func (f *left) knows(name string) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for k := range f.at {
-		if k.name == name {
-			return true
-		}
-	}
-	return false
+	return f.names[name] > 0
 }
 
 // has tells whether a process has left for good.

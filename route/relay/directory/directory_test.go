@@ -225,14 +225,14 @@ func TestUnknownNames(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		expectRoutes(t, d, "none")
-		refused := 0
-		for i := range 200 {
+		refused, asks := 0, 4*int(sourceRate.Burst)
+		for i := range asks {
 			if _, err := lookUp(t, d, fmt.Sprint("n", i), "flood"); errors.Is(err, errTooOften) {
 				refused++
 			}
 		}
-		if refused < 140 {
-			t.Errorf("%d of 200 were refused", refused)
+		if want := asks - int(sourceRate.Burst); refused != want {
+			t.Errorf("%d of %d were refused, want %d", refused, asks, want)
 		}
 		if _, err := lookUp(t, d, "other", "somebody else"); err != nil {
 			t.Error(err)

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"time"
@@ -17,6 +18,10 @@ var (
 	notAnswerable = metrics.NewCounter("directory_unanswered_total",
 		"such questions that were not: too many, or the outlet does not sign")
 )
+
+// vouchNext is when the next outlet of a name is asked as well: all of them in less than who has
+// asked waits, which is askTimeout.
+const vouchNext = 500 * time.Millisecond
 
 // holding are the names that are held here, for which others are listened to. It has a lock of its
 // own.
@@ -125,17 +130,57 @@ func (d *Directory) answer(name string, nonce sets.Nonce) ([]byte, error) {
 	if len(all) == 0 {
 		all = []*relay.Lease{a.Lease}
 	}
-	for _, l := range all[:min(len(all), maxHolders)] {
-		var claim []byte
-		claim, err = l.Vouch(ctx, sets.Question{
-			Nonce: nonce, Addresses: addresses[:min(len(addresses), sets.MaxAddresses)],
-		})
-		if err == nil {
-			return sets.AppendAnswer(nil, r.First, claim), nil
-		}
-	}
-	if errors.Is(err, relay.ErrNoVouch) {
+	claim, err := vouchAny(ctx, all[:min(len(all), maxHolders)], sets.Question{
+		Nonce: nonce, Addresses: addresses[:min(len(addresses), sets.MaxAddresses)],
+	})
+	switch {
+	case err == nil:
+		return sets.AppendAnswer(nil, r.First, claim), nil
+	case errors.Is(err, relay.ErrNoVouch):
 		return sets.AppendNone(nil), nil
 	}
 	return nil, err
+}
+
+// signer is a lease, whose outlet signs.
+type signer interface {
+	Vouch(ctx context.Context, q sets.Question) ([]byte, error)
+}
+
+// vouchAny returns what the first of some outlets signs. Each has a moment before the next one is
+// asked as well: of those that share a name one may be silent.
+func vouchAny[L signer](ctx context.Context, all []L, q sets.Question) ([]byte, error) {
+	type vouched struct {
+		claim []byte
+		err   error
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	defer cancel()
+	var last error
+	answers, open := make(chan vouched, len(all)), 0
+	for _, l := range all {
+		tasks.Go(func() {
+			claim, err := l.Vouch(ctx, q)
+			answers <- vouched{claim, err}
+		})
+		open++
+		select {
+		case v := <-answers:
+			if open--; v.err == nil {
+				return v.claim, nil
+			}
+			last = v.err
+		case <-time.After(vouchNext):
+		}
+	}
+	for ; open > 0; open-- {
+		v := <-answers
+		if v.err == nil {
+			return v.claim, nil
+		}
+		last = v.err
+	}
+	return nil, last
 }

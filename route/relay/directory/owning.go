@@ -3,6 +3,7 @@ package directory
 import (
 	"container/heap"
 	"context"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -24,6 +25,9 @@ const (
 // moment ago, which the bus tells nobody.
 var tellAgain = []time.Duration{2 * time.Second, 15 * time.Second}
 
+// toldOnce is the stage behind all others, in which a name is told and not again.
+var toldOnce = len(tellAgain) + 1
+
 // maxHeard is how much that others have said waits to be looked at.
 const maxHeard = 1024
 
@@ -39,6 +43,7 @@ type owning struct {
 	// Only the goroutine of keepTelling has these, and, when that has ended, Run's.
 	spoken map[string]*spoken // names that this node speaks for
 	due    dues
+	last   uint64 // that spoken.current has been
 
 	mu    sync.Mutex // guards what follows
 	dirty map[string]struct{}
@@ -71,7 +76,7 @@ type due struct {
 	at      time.Time
 	name    string
 	current uint64
-	stage   int // of tellAgain that is next
+	stage   int // of tellAgain that is next, or behind them
 }
 
 type dues []due
@@ -187,9 +192,21 @@ func (d *Directory) look() {
 	within := min(max(time.Duration(len(o.spoken))*tellEach, tellsLeast), tellsMost)
 	o.due = nil
 	for name, s := range o.spoken {
-		s.current++
-		heap.Push(&o.due, due{time.Now().Add(jittered(within / 2)), name, s.current, 1})
+		o.tellFrom(s, name, rand.N(within), 1)
 	}
+}
+
+// tellFrom has a name told from a stage on, after a while. What was due of it is not any more.
+func (o *owning) tellFrom(s *spoken, name string, after time.Duration, stage int) {
+	o.last++
+	s.current = o.last
+	heap.Push(&o.due, due{time.Now().Add(after), name, s.current, stage})
+}
+
+// silence ends to speak for a name.
+func (o *owning) silence(s *spoken, name string) {
+	s.stop()
+	delete(o.spoken, name)
 }
 
 // lookAt begins or ends to speak for a name, and has it told if it does.
@@ -200,8 +217,7 @@ func (d *Directory) lookAt(name string) {
 	s := o.spoken[name]
 	switch {
 	case !speaks && s != nil:
-		s.stop()
-		delete(o.spoken, name)
+		o.silence(s, name)
 		return
 	case !speaks:
 		return
@@ -210,8 +226,7 @@ func (d *Directory) lookAt(name string) {
 			func(said []byte, answer func([]byte)) { d.owning.take(name, said, answer) })}
 		o.spoken[name] = s
 	}
-	s.current++
-	heap.Push(&o.due, due{time.Now(), name, s.current, 0})
+	o.tellFrom(s, name, 0, 0)
 }
 
 // take has looked at what has been said of a name, if there is room.
@@ -244,7 +259,7 @@ func (d *Directory) hear(h heard) {
 	s := o.spoken[h.name]
 	if again && s != nil && time.Since(s.replied) > replyAfter {
 		s.replied = time.Now()
-		heap.Push(&o.due, due{time.Now(), h.name, s.current, len(tellAgain)})
+		heap.Push(&o.due, due{time.Now(), h.name, s.current, toldOnce})
 	}
 }
 
@@ -260,29 +275,34 @@ func (d *Directory) tellDue() (next time.Duration) {
 		if s == nil || s.current != t.current {
 			continue
 		}
-		d.tell(t.name)
+		if !d.tell(t.name) {
+			o.silence(s, t.name) // its owner is forgotten, of which nobody has told
+			continue
+		}
 		after := jittered(refreshEach)
 		if t.stage < len(tellAgain) {
 			after = jittered(tellAgain[t.stage])
 		}
-		if t.stage <= len(tellAgain) {
+		if t.stage < toldOnce {
 			heap.Push(&o.due, due{now.Add(after), t.name, t.current, min(t.stage+1, len(tellAgain))})
 		}
 	}
 	return refreshEach
 }
 
-func (d *Directory) tell(name string) {
-	if r, ok := d.Record(name); ok {
+// tell tells whose a name is, and reports false if that is not known any more.
+func (d *Directory) tell(name string) (known bool) {
+	r, known := d.Record(name)
+	if known {
 		t := sets.Told{From: d.id, What: r}
 		d.config.Bus.Tell(sets.SubjectOf(name).Owned(), t.AppendTo(nil))
 	}
+	return known
 }
 
 // stopListening ends what has been begun for names.
 func (d *Directory) stopListening() {
 	for name, s := range d.owning.spoken {
-		s.stop()
-		delete(d.owning.spoken, name)
+		d.owning.silence(s, name)
 	}
 }

@@ -74,15 +74,18 @@ func NewKnown(names int) *Known {
 // Len returns how many names something is known of.
 func (k *Known) Len() int { return len(k.names) }
 
-// entry returns what is known of a name, made if there is nothing.
-func (k *Known) entry(name string) *known {
+// entry returns what is known of a name, made if there is nothing. What was learned of longest ago
+// and is over is forgotten.
+func (k *Known) entry(now time.Time, name string) *known {
 	if e, ok := k.names[name]; ok {
 		k.order.MoveToBack(e)
 		return e.Value.(*known)
 	}
-	for len(k.names) >= k.max {
-		oldest := k.order.Front()
-		delete(k.names, k.order.Remove(oldest).(*known).name)
+	for e := k.order.Front(); e != nil; e = k.order.Front() {
+		if len(k.names) < k.max && !e.Value.(*known).isOver(now) {
+			break
+		}
+		delete(k.names, k.order.Remove(e).(*known).name)
 	}
 	n := &known{name: strings.Clone(name)}
 	k.names[n.name] = k.order.PushBack(n)
@@ -103,7 +106,7 @@ func (k *Known) Learn(now, asked time.Time, name string, a Answer) bool {
 	if !a.Held || !now.Before(until) {
 		return false
 	}
-	n, who, first := k.entry(name), a.Claim.Owner.Identifier(), now.Add(-a.First)
+	n, who, first := k.entry(now, name), a.Claim.Owner.Identifier(), now.Add(-a.First)
 	n.expire(now)
 	switch {
 	case len(n.holders) == 0 || n.owner == who && first.Before(n.first):
@@ -116,6 +119,7 @@ func (k *Known) Learn(now, asked time.Time, name string, a Answer) bool {
 	}
 	n.nobody, n.ought = time.Time{}, now.Add(oughtFor)
 	h := holder{claim: a.Claim, since: asked.Add(-a.Claim.Held), until: until}
+	h.claim.Owner = nil // who that is, is known, and how it became so is large
 	n.holders = slices.DeleteFunc(n.holders, func(other holder) bool {
 		return other.claim.Relay == h.claim.Relay && other.claim.Instance == h.claim.Instance
 	})
@@ -123,6 +127,12 @@ func (k *Known) Learn(now, asked time.Time, name string, a Answer) bool {
 	slices.SortStableFunc(n.holders, func(a, b holder) int { return b.since.Compare(a.since) })
 	n.holders = n.holders[:min(len(n.holders), MaxHolders)]
 	return true
+}
+
+// isOver tells whether nothing is known of the name any more.
+func (n *known) isOver(now time.Time) bool {
+	n.expire(now)
+	return len(n.holders) == 0 && !now.Before(n.nobody) && !now.Before(n.ought)
 }
 
 func (n *known) expire(now time.Time) {
@@ -145,7 +155,7 @@ func (k *Known) Shunned(now time.Time, name string, at wire.Address) bool {
 }
 
 // Holders returns the claims of who holds a name, those that have not failed first and of these the
-// latest.
+// latest. They do not say whose the name is.
 func (k *Known) Holders(now time.Time, name string) (all []Claim) {
 	n := k.find(name)
 	if n == nil {
@@ -188,7 +198,7 @@ func (k *Known) Failed(now time.Time, name string, at wire.Address, gone bool) {
 
 // Nobody says that nobody holds the name.
 func (k *Known) Nobody(now time.Time, name string) {
-	n := k.entry(name)
+	n := k.entry(now, name)
 	n.holders = nil
 	n.nobody = now.Add(nobodyFor)
 }

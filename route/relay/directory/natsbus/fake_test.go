@@ -116,12 +116,18 @@ func TestStuckServer(t *testing.T) {
 		stopFirst()
 		ends <- "who stops"
 	}()
+	testkit.Eventually(t, "who stops has come to the library", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		return b.hears["sp.1.h.x"] == nil
+	})
 	asked := make(chan struct{})
 	go func() {
 		defer close(asked)
-		for began := time.Now(); time.Since(began) < 50*time.Millisecond; time.Sleep(time.Millisecond) {
+		for range 50 {
 			b.State()
 			b.lead(&nats.Msg{Subject: "sp.1.h.z"})
+			time.Sleep(time.Millisecond)
 		}
 	}()
 	select {
