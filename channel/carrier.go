@@ -88,8 +88,8 @@ func (f *Flow) fillLocked() error {
 			return err
 		}
 		c := f.carrier()
-		if waited && r.from == c && r.in.holdsRecord() {
-			return nil
+		if waited && r.from == c {
+			return nil // there may be a record, and how much of one there is has not been looked at
 		}
 		if r.from != c {
 			r.in = r.in.over(c)
@@ -141,6 +141,9 @@ func waitFor(done <-chan struct{}, by time.Time) error {
 // goesOnAfter tells whether the flow goes on, or waits for that, after a carrier has failed because
 // of err. The session does not end for want of flows meanwhile, although this one has no link.
 func (f *Flow) goesOnAfter(failed carrier, err error) bool {
+	if isTimeout(err) {
+		return false
+	}
 	defer f.Session().hold()()
 	return f.again(failed, err) || f.suspend(failed, err)
 }

@@ -101,10 +101,11 @@ func TestOverAfterDraining(t *testing.T) {
 		s := far.Session()
 		s.end(ErrGoingAway)
 		time.Sleep(time.Second)
+		<-s.Done()
 		select {
 		case <-s.Over():
 			t.Error("it is over while a flow is open")
-		case <-s.Done():
+		default:
 		}
 		write(t, far, "the last")
 		if err := far.CloseWrite(); err != nil {

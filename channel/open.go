@@ -68,7 +68,8 @@ func (s *Session) openOn(l *link, empty bool) (*Flow, error) {
 	f := newFlow(s, l, k)
 	if !empty {
 		s.outlive(f, k.lasting)
-		if s.tallies.exclude(k.lasting.id) { // and whoever has heard that did not find the flow
+		if f.lasting != nil && s.tallies.exclude(f.lasting.id) {
+			// Whoever has heard that did not find the flow.
 			f.fail(ErrNeverSeen)
 		}
 	}

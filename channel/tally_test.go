@@ -247,3 +247,15 @@ func FuzzTally(f *testing.F) {
 		}
 	})
 }
+
+// A responder that keeps nothing for its flows may say all the same which have come: there is
+// nothing of them that could be said again.
+func TestTallyOfWhatDoesNotSurvive(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		s := l.session()
+		s.heardTally(tally{session: s.keys.now().id})
+		f := l.open(s)
+		write(t, f, "still there?")
+		expect(t, f, "still there?")
+	})
+}

@@ -1,7 +1,9 @@
 package identity
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 )
 
 // HoldingSignature is how many bytes SignHolding returns.
@@ -24,24 +26,14 @@ func (h *History) VerifyHolding(said, signature []byte) error {
 
 // ReadHistory takes a history off the front of b, as ParseHistory does a whole one.
 func ReadHistory(b []byte) (h *History, rest []byte, err error) {
-	size, err := historySize(b)
+	d := &decoder{b: bytes.Clone(b)}
+	h = decodeHistory(d)
+	err = d.err
+	if err == nil {
+		err = h.verify()
+	}
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("history: %w", err)
 	}
-	h, err = ParseHistory(b[:size])
-	return h, b[size:], err
+	return h, d.b, nil
 }
-
-// historySize is how long the history is that b begins with.
-func historySize(b []byte) (int, error) {
-	if len(b) == 0 || b[0] < 1 || b[0] > MaxChanges {
-		return 0, errNoHistory
-	}
-	size := 1 + firstChangeSize + (int(b[0])-1)*laterChangeSize
-	if size > len(b) {
-		return 0, errNoHistory
-	}
-	return size, nil
-}
-
-var errNoHistory = errors.New("no history, or one that is cut short")

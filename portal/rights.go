@@ -1,7 +1,6 @@
 package portal
 
 import (
-	"context"
 	"errors"
 	"net"
 	"sync"
@@ -17,7 +16,7 @@ var errNotAllowedAnyMore = errors.New("the far end may not reach this target any
 type rights struct {
 	session *channel.Session
 	still   func(app net.Conn) bool
-	cancel  context.CancelFunc // nil until they are watched
+	cancel  func() // nil until they are watched
 
 	mu    sync.Mutex
 	over  bool
@@ -29,15 +28,13 @@ func (r *rights) watch(p *proxy) {
 	if r == nil {
 		return
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	r.cancel = cancel
 	look := func() {
 		if !r.still(p.A) {
 			p.Fail(errNotAllowedAnyMore)
 		}
 	}
 	// Who calls this must not be kept waiting.
-	context.AfterFunc(ctx, r.session.OnDecided(func() { r.run(look) }))
+	r.cancel = r.session.OnDecided(func() { r.run(look) })
 	r.run(look) // it may have been lost before
 }
 

@@ -189,21 +189,34 @@ func Listen(at At) (*Listener, error) {
 
 // Accept waits for a channel.
 func (l *Listener) Accept() (*Conn, error) {
-	fd, remote := -1, At{}
+	for {
+		fd, remote, err := l.accept()
+		switch err {
+		case nil:
+			if c, err := opened(fd, remote); err == nil {
+				return c, nil // else he has gone already
+			}
+		case unix.EINTR, unix.ECONNABORTED:
+		default:
+			return nil, err
+		}
+	}
+}
+
+// accept waits for one socket.
+func (l *Listener) accept() (fd int, remote At, err error) {
+	fd = -1
 	var failed error
-	err := l.raw.Read(func(listening uintptr) bool {
+	err = l.raw.Read(func(listening uintptr) bool {
 		var name unix.Sockaddr
 		fd, name, failed = unix.Accept4(int(listening), unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
 		remote = fromSocket(name)
 		return failed != unix.EAGAIN
 	})
 	if err != nil {
-		return nil, inWords(err)
+		return -1, remote, inWords(err)
 	}
-	if failed != nil {
-		return nil, failed
-	}
-	return opened(fd, remote)
+	return fd, remote, failed
 }
 
 // Addr returns an At.

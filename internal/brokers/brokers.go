@@ -169,10 +169,11 @@ func normal(at string) (string, error) {
 	if port == "" {
 		return host, nil
 	}
-	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil || n == 0 {
 		return "", errors.New("a port is a number from 1 to 65535")
 	}
-	return net.JoinHostPort(host, port), nil
+	return net.JoinHostPort(host, strconv.Itoa(int(n))), nil
 }
 
 // below begins what stands for all hosts below a domain.

@@ -102,11 +102,12 @@ func (l *parkingLot) openLocked() bool {
 	if l.refused {
 		return false
 	}
-	l.refused = true
 	fd, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
+		l.refused = !isShort(err)
 		return false
 	}
+	l.refused = true
 	_ = unix.SetNonblock(fd, true) // or os.NewFile takes it for what cannot be waited for
 	file := os.NewFile(uintptr(fd), "epoll")
 	raw, err := file.SyscallConn()
@@ -117,6 +118,11 @@ func (l *parkingLot) openLocked() bool {
 	l.sockets = make(map[uint64]*parking)
 	l.file, l.raw, l.fd, l.refused = file, raw, fd, false
 	return true
+}
+
+// isShort tells whether the system has no more of something for the moment.
+func isShort(err error) bool {
+	return err == unix.EMFILE || err == unix.ENFILE || err == unix.ENOMEM
 }
 
 // leave gives a place back.

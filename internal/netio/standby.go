@@ -18,7 +18,8 @@ const (
 	// standbyLate at one that was needed again: to be parked costs some system calls.
 	standbySoon = 500 * time.Millisecond
 	standbyLate = 5 * time.Second
-	// standbyTries is how often it is looked at whose sources cannot be parked, or not yet.
+	// standbyTries is how often one after the other a Proxy is looked at whose sources cannot be
+	// parked, or are not.
 	standbyTries = 3
 )
 
@@ -77,7 +78,7 @@ func (p *Proxy) look() {
 	case p.over || !known:
 		return
 	case moved != s.moved:
-		s.moved = moved
+		s.moved, s.tries = moved, 0
 	default:
 		if p.askLocked(&p.there, p.A) && p.askLocked(&p.back, p.B) {
 			return
@@ -122,8 +123,16 @@ func (p *Proxy) park(w *way, src Conn, err error, again func()) (parked, goesOn 
 	if Park(src, again) {
 		return true, true
 	}
-	p.unpark(w)
+	p.unparkRefused(w)
 	return false, true
+}
+
+// unparkRefused is unpark of what could not be parked.
+func (p *Proxy) unparkRefused(w *way) {
+	p.mu.Lock()
+	p.standby.tries++
+	p.mu.Unlock()
+	p.unpark(w)
 }
 
 // unpark takes note that a direction is copied again.

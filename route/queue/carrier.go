@@ -275,6 +275,11 @@ func awaitChange(changed <-chan struct{}, by time.Time) error {
 func (c *Carrier) send(k kind, body []byte) error {
 	c.sending.Lock()
 	defer c.sending.Unlock()
+	return c.sendLocked(k, body)
+}
+
+// sendLocked is send for who holds the lock of sending.
+func (c *Carrier) sendLocked(k kind, body []byte) error {
 	c.mu.Lock()
 	err := c.err
 	if c.closed && k != kindEnd {
@@ -293,6 +298,11 @@ func (c *Carrier) send(k kind, body []byte) error {
 		err = fmt.Errorf("%w: %w", err, syscall.ECONNRESET)
 		c.fail(err)
 		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.owes { // since then, and the hub may have looked meanwhile
+		c.hub.owe()
 	}
 	return nil
 }
@@ -369,9 +379,19 @@ func (c *Carrier) beat(now time.Time) error {
 	case silent:
 		return errSilent
 	case due:
-		return c.send(kindBeat, nil)
+		return c.beatNow()
 	}
 	return nil
+}
+
+// beatNow sends one, unless something is being sent, which says as much or has another one asked
+// for: a hub waits for none of its carriers.
+func (c *Carrier) beatNow() error {
+	if !c.sending.TryLock() {
+		return nil
+	}
+	defer c.sending.Unlock()
+	return c.sendLocked(kindBeat, nil)
 }
 
 // excuse has the time not count in which this process stood still.

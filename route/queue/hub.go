@@ -217,8 +217,8 @@ func (h *Hub) run() {
 			_ = h.send(l.to, l.m.append(nil))
 		case <-h.owed:
 			h.beat(h.all(), time.Now())
-		case now := <-timer.C:
-			all := h.all()
+		case <-timer.C:
+			all, now := h.all(), time.Now() // the timer's own time is when it was to fire
 			if stood := now.Sub(due); stood > late {
 				for _, c := range all {
 					c.excuse(stood)
@@ -283,19 +283,17 @@ func (h *Hub) greet(m message) {
 		h.mu.Unlock()
 		return
 	}
+	now := time.Now()
 	if !again {
-		for len(h.order) >= maxHellos {
-			delete(h.hellos, h.order[0])
-			h.order = h.order[1:]
-		}
+		h.forgetHellosLocked(now)
 		h.order = append(h.order, m.carrier)
-		share := windows / (len(h.carriers) + 1)
+		share := windows / (len(h.carriers) + len(h.hellos) + 1)
 		known = hello{
 			box: m.box, theirs: int(min(m.window, mostWindow)),
 			ours: max(min(share, mostWindow), leastWindow),
 		}
 	}
-	known.at = time.Now() // he still waits
+	known.at = now // he still waits
 	h.hellos[m.carrier] = known
 	h.mu.Unlock()
 	self := h.config.Self
@@ -303,6 +301,18 @@ func (h *Hub) greet(m message) {
 	h.answer(m.box, message{
 		kind: kindWelcome, carrier: m.carrier, box: self, window: uint32(known.ours),
 	})
+}
+
+// forgetHellosLocked forgets those who do not wait any more, and makes room for one more.
+func (h *Hub) forgetHellosLocked(now time.Time) {
+	for len(h.order) > 0 {
+		known, ok := h.hellos[h.order[0]]
+		if ok && len(h.order) < maxHellos && now.Sub(known.at) <= helloFor {
+			return
+		}
+		delete(h.hellos, h.order[0])
+		h.order = h.order[1:]
+	}
 }
 
 // numbered takes a message of a carrier. The first one of who was answered makes it one.

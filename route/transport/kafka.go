@@ -149,6 +149,9 @@ func (b *brokered) kafkaOptions(a Address, refused *kafkaRefusals, say func(erro
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.ProducerLinger(0),
 		kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordDeliveryTimeout(kafkaDelivery),
+		// Also of what a broker has been given and has not answered. Nothing is said again that has
+		// failed: then the connection with the broker is over.
+		kgo.AllowIdempotentProduceCancellation(),
 		kgo.MaxBufferedRecords(kafkaRecords), // which is more than there are: see kafkaRoom
 		kgo.FetchMaxBytes(kafkaFetch), kgo.FetchMaxPartitionBytes(kafkaPart),
 		kgo.FetchMaxWait(kafkaWait), kgo.BrokerMaxReadBytes(2 * kafkaFetch),
@@ -161,10 +164,13 @@ func (b *brokered) kafkaOptions(a Address, refused *kafkaRefusals, say func(erro
 	return options
 }
 
-// dialKafka makes a connection to one of a cluster's brokers, whose addresses the others say.
+// dialKafka makes a connection to one of a cluster's brokers, whose addresses the others say. It
+// tries for a while only: the library has no limit where it does not dial itself.
 func (b *brokered) dialKafka(
 	ctx context.Context, a Address, at string, refused *kafkaRefusals,
 ) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.config.sooner())
+	defer cancel()
 	host, port, err := net.SplitHostPort(at)
 	if err != nil {
 		return nil, err

@@ -403,10 +403,17 @@ func (l *queueListener) drain(life context.Context, now *present) {
 
 // rest has nobody wait for carriers any more, and ends those that nobody has accepted.
 func (l *queueListener) rest() {
+	for _, c := range l.refuse() {
+		_ = c.Close() // which may wait for the broker
+	}
+}
+
+// refuse has nobody wait for carriers any more, and returns those that nobody has accepted.
+func (l *queueListener) refuse() (left []*queue.Carrier) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.over {
-		return
+		return nil
 	}
 	l.over = true
 	close(l.ended)
@@ -414,10 +421,10 @@ func (l *queueListener) rest() {
 		select {
 		case a := <-l.accepted:
 			if a.carrier != nil {
-				_ = a.carrier.Close()
+				left = append(left, a.carrier)
 			}
 		default:
-			return
+			return left
 		}
 	}
 }
