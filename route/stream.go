@@ -567,6 +567,12 @@ func (s *Stream) Session() *channel.Session {
 	return nil
 }
 
+// survives tells whether the stream outlives its link.
+func (s *Stream) survives() bool {
+	session := s.Session()
+	return session != nil && session.Survives()
+}
+
 // Suspended tells whether the stream has lost its link and waits for another one.
 func (s *Stream) Suspended() bool {
 	f, ok := s.conn().(*channel.Flow)

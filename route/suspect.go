@@ -42,24 +42,30 @@ func (f *Failover) expectAnswer(s *Stream, on *healthCheck) {
 		return
 	}
 	f.suspectIn(on.patience(), s, on, suspectTimes)
-	if on.sharer != "" {
+	if on.sharer != "" || !s.survives() {
 		f.leaveIn(on.patience(), s, on)
 	}
 }
 
-// leaveIn has a stream opened with another process that shares the name, once the path that it is
-// on is down, as long as it waits for its first answer. It is looked at again and again.
+// leaveIn has a stream opened elsewhere once the path that it is on is down, as long as it waits
+// for its first answer: with another process that shares the name, or, where it does not outlive
+// its link, by any path. It is looked at again and again.
 func (f *Failover) leaveIn(while time.Duration, s *Stream, on *healthCheck) {
 	time.AfterFunc(while, func() {
 		a := s.again.Load()
 		switch {
 		case !s.awaiting.Load() || !a.mayHappen() || a.on.Load() != on:
-		case !on.isUp() && f.hasOther(on):
+		case !on.isUp() && (f.hasOther(on) || !s.survives() && f.isAnyUp()):
 			on.node.Go(s.abandon)
 		default:
 			f.leaveIn(while, s, on)
 		}
 	})
+}
+
+func (f *Failover) isAnyUp() bool {
+	best, _ := f.best()
+	return best != nil
 }
 
 // suspectIn has the path suspected after a while if the stream still waits, and so many times in

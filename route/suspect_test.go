@@ -24,21 +24,29 @@ func proxied(t *testing.T, at wire.Address) (*faultnet.ProxyServer, wire.Address
 }
 
 // A path that swallows everything is left long before pings tell, if there is another one: the
-// stream that waits goes on there, and the next ones are opened there. It is taken again when it
-// answers again. The same goes where it has just been suspected for another stream.
+// stream that waits goes on there, whether or not it outlives its link, and the next ones are opened
+// there. It is taken again when it answers again. The same goes where it has just been suspected for
+// another stream.
 func TestSilentPathIsLeft(t *testing.T) {
-	for name, before := range map[string]bool{"at once": false, "suspected before": true} {
+	for name, test := range map[string]struct {
+		before  bool
+		survive time.Duration
+	}{
+		"at once":            {false, time.Minute},
+		"suspected before":   {true, time.Minute},
+		"ends with its link": {false, 0},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			silentPathIsLeft(t, before)
+			silentPathIsLeft(t, test.before, test.survive)
 		})
 	}
 }
 
-func silentPathIsLeft(t *testing.T, before bool) {
+func silentPathIsLeft(t *testing.T, before bool, survive time.Duration) {
 	w := newWorld(t)
 	survives := func(c *Config) {
-		c.Channel.Survive = time.Minute
+		c.Channel.Survive = survive
 		c.Channel.Keepalive = time.Hour // so no ping tells
 	}
 	far, at := w.listening(t, survives)
