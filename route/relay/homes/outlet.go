@@ -253,8 +253,9 @@ func (o *Outlet) at(n set.Node) (route.Route, bool) {
 	return p.at(n)
 }
 
-// settle begins the claims that are wanted, and gives up those that are not any more. It returns
-// when to look again.
+// settle begins the claims that are wanted, and gives up those that are not any more: once there
+// are enough, or if they are being tried while another one has the name. It returns when to look
+// again.
 func (o *Outlet) settle(ctx context.Context, tasks *sync.WaitGroup) (next time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -271,11 +272,9 @@ func (o *Outlet) settle(ctx context.Context, tasks *sync.WaitGroup) (next time.D
 			up++
 		}
 	}
-	if up < min(claimsEach, len(wanted)) {
-		return next
-	}
+	enough := up >= min(claimsEach, len(wanted))
 	for c := range o.claims {
-		if !c.leaves && !kept[c] {
+		if !c.leaves && !kept[c] && (enough || up > 0 && !c.up) {
 			c.leaves, c.left = true, now
 			c.client.Leave()
 		}
@@ -318,16 +317,20 @@ type want struct {
 	claim *claim
 }
 
-// wantedLocked returns where the name is to be claimed, and when that may be elsewhere.
+// wantedLocked returns where the name is to be claimed, and when that may be elsewhere. As long as
+// it is claimed at none of the nodes, and one of them cannot be had, that is also at the relay that
+// is named: there may be a way to that one only.
 func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration) {
 	next = askAgain
+	named := want{o.Relay, o.keptByLocked(o.Relay)}
 	if o.list == nil {
-		return []want{{o.Relay, o.keptByLocked(o.Relay)}}, next
+		return []want{named}, next
 	}
-	good, up, most := 0, 0, claimsEach+extraClaims
+	good, up, failed, most := 0, 0, 0, claimsEach+extraClaims
 	if o.patienceLocked() == 0 { // it is claimed nowhere
-		most = maxClaims
+		most = maxClaims - 1
 	}
+	isNamed := false
 	for _, n := range o.list.Claims(o.Name, len(o.list.Nodes)) {
 		to, ok := o.at(n)
 		c := o.keptAtLocked(n.ID, to)
@@ -335,12 +338,15 @@ func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration)
 			continue
 		}
 		wanted = append(wanted, want{to, c})
+		isNamed = isNamed || slices.Equal(to, o.Relay) || c != nil && c == named.claim
 		switch {
 		case c == nil || c.failed.IsZero():
 			good++
 		case now.Sub(c.failed) < o.patienceLocked():
 			good++ // for now
 			next = min(next, o.patienceLocked()-now.Sub(c.failed))
+		default:
+			failed++
 		}
 		if c != nil && c.up {
 			up++
@@ -349,11 +355,11 @@ func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration)
 			break
 		}
 	}
-	switch {
-	case len(wanted) == 0: // none of them says where it is
-		wanted = append(wanted, want{o.Relay, o.keptByLocked(o.Relay)})
-	case up == 0:
+	if up == 0 {
 		next = min(next, askFailed)
+	}
+	if !isNamed && up == 0 && (failed > 0 || len(wanted) == 0) {
+		wanted = append(wanted, named)
 	}
 	return wanted, next
 }

@@ -3,6 +3,7 @@ package mesh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -195,6 +196,39 @@ func TestFollowingByAName(t *testing.T) {
 	if len(leases) != 1 {
 		t.Errorf("the name has been claimed %d times on one relay", len(leases))
 	}
+}
+
+// Who has a way to one relay of the set only, as by what spreads connections over all, claims the
+// name there, once, and comes by there, whatever the list says; and where it is at home once there
+// is a way.
+func TestFollowingWithOneWay(t *testing.T) {
+	names := testkit.NewNames(t)
+	c := newCluster(t, 3)
+	seeds := c.seeds()
+	for i, at := range seeds {
+		name := fmt.Sprintf("relay%d.localhost", i)
+		names.Set(name, "127.0.0.2") // where nobody is
+		c.says = append(c.says, wire.Address{Kind: wire.DNS, Name: name, Port: at.Port})
+	}
+	for i := range seeds {
+		c.start(t, i, seeds...)
+	}
+	for i := range seeds {
+		c.expect(t, i, 0, 1, 2)
+	}
+	order := c.homes("db")
+	f := follow(t, "db", seeds[order[2]], seeds[order[1]])
+	if got := c.at("db"); !slices.Equal(got, order[2:]) {
+		t.Errorf("claimed at %v, want %v", got, order[2:])
+	}
+	f.expectEcho(t)
+
+	for _, a := range c.says {
+		names.Set(a.Name, "127.0.0.1")
+	}
+	want := slices.Sorted(slices.Values(order[:2]))
+	testkit.Eventually(t, "the two homes", func() bool { return slices.Equal(c.at("db"), want) })
+	f.expectEcho(t)
 }
 
 // Somebody else's name is refused by whichever relay it is claimed, also one where it is not at

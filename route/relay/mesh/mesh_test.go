@@ -44,6 +44,7 @@ type member struct {
 type cluster struct {
 	ids     []*identity.Identity
 	sockets []net.Listener
+	says    []wire.Address // where each says that it is; nil is where it answers itself
 	all     []*member
 }
 
@@ -120,8 +121,12 @@ func (c *cluster) start(t *testing.T, i int, seeds ...wire.Address) *member {
 	}, trust.Caller)
 	dial := newNode(t, id, trust.Config{Self: id.Identifier(), Members: c.members()}, trust.Caller)
 	m := &member{id: id, node: node, at: addressOf(c.sockets[i]), done: make(chan struct{})}
+	var says []wire.Address
+	if c.says != nil {
+		says = c.says[i : i+1]
+	}
 	m.mesh = New(Config{
-		Node: node, Dial: dial, Self: id.Identifier(), Seeds: seeds,
+		Node: node, Dial: dial, Self: id.Identifier(), Seeds: seeds, Addresses: says,
 		Tell: func(ctx context.Context) { m.server.TellNodes(ctx) },
 	})
 	m.server = relay.NewServer(node, relay.ServerConfig{Directory: m.mesh, List: m.mesh.List})
