@@ -209,23 +209,23 @@ func (c *wideChaos) owners(name string) (all []string) {
 // TestDirectoryChaos has servers of NATS that join two sets be killed, stand still, be cut off from
 // each other and from relays, and relays be killed, by chance, under connections that say something
 // all the time: none is dropped, no byte is wrong, no connection leads to another target, and no
-// name has two owners when all is well again. SP_FULL=1 is the long form, and SP_CHAOS=1 a short
-// one.
+// name has two owners when all is well again. SP_FULL=1 is the long form, of 50 times each, and
+// SP_CHAOS=1 a short one, of one time each; with another number it is that many.
 func TestDirectoryChaos(t *testing.T) {
-	if !testenv.Full() && os.Getenv("SP_CHAOS") == "" {
+	if !testenv.Full() && os.Getenv(chaosVariable) == "" {
 		t.Skip("takes the machine for itself: SP_CHAOS=1, or SP_FULL=1 for longer")
 	}
 	for seed := range faultnet.Seeds(t, 1) {
 		c := newWideChaos(t, testenv.OfFull(3, 50), testenv.OfFull(12, 200), seed)
-		c.lasts(testenv.OfFull(len(wideFaults), 50))
+		c.lasts(roundsEach(t))
 		t.Logf("%s=%d replays it", faultnet.SeedVariable, seed)
 	}
 }
 
-func (c *wideChaos) lasts(rounds int) {
+func (c *wideChaos) lasts(each int) {
 	c.t.Helper()
 	c.while(func() {
-		byChance(c.random, rounds, wideFaults, func(f fault[*wideChaos]) {
+		byChance(c.random, each, wideFaults, func(f fault[*wideChaos]) {
 			began := time.Now()
 			c.done = append(c.done, began)
 			f.do(c)
@@ -245,5 +245,5 @@ func (c *wideChaos) lasts(rounds int) {
 	c.t.Logf("%d connections, %d MiB; %d new connections, %d of which failed; stood still for %s",
 		len(c.chorus.voices), c.chorus.carried.Load()>>20, c.tried.Load(), c.failed.Load(),
 		percentiles(c.chorus.stoodStill(c.done)))
-	c.t.Logf("kill -9: first good connection after %s", percentiles(c.killed))
+	c.killed.end(c.t)
 }

@@ -302,6 +302,32 @@ func firstGood(t testing.TB, dial func() (conn, error), name string) (took time.
 	}
 }
 
+// returns is how long it was, each time that a relay was killed, until somebody had reached a target.
+type returns struct {
+	all  []time.Duration
+	late int // more than returnsIn
+}
+
+// returnsIn is the time in which 99 of 100 new connections are good again.
+const returnsIn = time.Second
+
+// add notes how long it was until now.
+func (r *returns) add(took time.Duration) {
+	r.all = append(r.all, took)
+	if !inTime(time.Now().Add(-took), returnsIn) {
+		r.late++
+	}
+}
+
+// end says how long it was, and fails the test if more than one of 100 were late.
+func (r *returns) end(t testing.TB) {
+	t.Helper()
+	t.Logf("kill -9: first good connection after %s", percentiles(r.all))
+	if r.late > len(r.all)/100 {
+		t.Errorf("%d of %d were not there within %v", r.late, len(r.all), returnsIn)
+	}
+}
+
 // tryTagged connects, reads the target's name, and goes.
 func tryTagged(ctx context.Context, dial func() (conn, error), name string) error {
 	c, err := dial()

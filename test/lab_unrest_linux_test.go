@@ -4,9 +4,15 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"os"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
+	"testing"
 	"time"
+
+	"github.com/secureportal/sp/internal/testenv"
 )
 
 // unrest is what goes on in a yard while things break there: connections that say something all the
@@ -18,8 +24,8 @@ type unrest struct {
 	inlets map[string]string // where the inlet of a name listens
 	chorus *chorus
 
-	tried, failed atomic.Int64    // new connections
-	killed        []time.Duration // until the first good one after a kill -9
+	tried, failed atomic.Int64 // new connections
+	killed        returns      // until the first good one after a kill -9
 }
 
 // survivesUnrest is how long connections of a yard wait for another way.
@@ -90,14 +96,14 @@ func (u *unrest) killsHome(s *relaySet, name string, seeds ...string) {
 	home := s.homes(name)[0]
 	home.killed()
 	took, _ := firstGood(u.t, u.dialer(name), name)
-	u.killed = append(u.killed, took)
+	u.killed.add(took)
 	home.begin(seeds...)
 	s.meets()
 }
 
 // between waits some time of those between two.
 func (u *unrest) between(least, most time.Duration) {
-	time.Sleep(least + rand.N(most-least))
+	time.Sleep(least + time.Duration(u.random.Int64N(int64(most-least))))
 }
 
 // fault is something that may happen to a C.
@@ -106,13 +112,29 @@ type fault[C any] struct {
 	do   func(c C)
 }
 
-// byChance has so many of the faults happen, each at least once if they are enough.
-func byChance[C any](random *rand.Rand, rounds int, faults []fault[C], happens func(fault[C])) {
-	for n := range rounds {
-		i := random.IntN(len(faults))
-		if n < len(faults) {
-			i = n
-		}
-		happens(faults[i])
+// roundsEach is how often each fault happens: once in the short form, 50 times in the long one, or as
+// often as the variable says that asks for a test's time.
+func roundsEach(t testing.TB) int {
+	t.Helper()
+	text := os.Getenv(chaosVariable)
+	if text == "" {
+		return testenv.OfFull(1, 50)
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 {
+		t.Fatalf("%s=%s is no number of rounds", chaosVariable, text)
+	}
+	return n
+}
+
+// chaosVariable has tests run that take a machine for themselves.
+const chaosVariable = "SP_CHAOS"
+
+// byChance has each of the faults happen so many times, in any order.
+func byChance[C any](random *rand.Rand, each int, faults []fault[C], happens func(fault[C])) {
+	all := slices.Repeat(faults, each)
+	random.Shuffle(len(all), func(i, k int) { all[i], all[k] = all[k], all[i] })
+	for _, f := range all {
+		happens(f)
 	}
 }

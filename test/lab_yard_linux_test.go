@@ -2,6 +2,7 @@ package test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/secureportal/sp/internal/testenv"
@@ -48,8 +49,25 @@ func (y *yard) address(place int) string { return fmt.Sprintf("10.78.%d.2", plac
 // cut keeps packets that one place sends to another one from arriving.
 func (y *yard) cut(from, to int) {
 	y.t.Helper()
-	setRules(y.t, y.nft, y.router, fmt.Sprintf("add element ip yard cut { %s . %s }",
-		y.address(from), y.address(to)))
+	y.part([]int{from}, []int{to}, false)
+}
+
+// part keeps packets from arriving that those of one side send to the others, or also those that the
+// others send.
+func (y *yard) part(side, others []int, bothWays bool) {
+	y.t.Helper()
+	var pairs []string
+	for _, from := range side {
+		for _, to := range others {
+			a, b := y.address(from), y.address(to)
+			pairs = append(pairs, a+" . "+b)
+			if bothWays {
+				pairs = append(pairs, b+" . "+a)
+			}
+		}
+	}
+	setRules(y.t, y.nft, y.router, fmt.Sprintf("add element ip yard cut { %s }",
+		strings.Join(pairs, ", ")))
 }
 
 // heal has all packets arrive again.

@@ -24,7 +24,7 @@ type chaos struct {
 }
 
 // size is how much there is of everything.
-type size struct{ relays, outlets, names, inlets, connections, rounds int }
+type size struct{ relays, outlets, names, inlets, connections int }
 
 func newChaos(t *testing.T, s size, seed uint64) *chaos {
 	t.Helper()
@@ -134,19 +134,10 @@ var chaosFaults = []fault[*chaos]{
 		c.between(time.Second, most)
 		r.signal(syscall.SIGCONT)
 	}},
-	{"one way", func(c *chaos) {
-		a, b := c.two()
-		c.cut(a, b)
-		c.between(time.Second, testenv.OfFull(3*time.Second, 20*time.Second))
-		c.heal()
-	}},
-	{"both ways", func(c *chaos) {
-		a, b := c.two()
-		c.cut(a, b)
-		c.cut(b, a)
-		c.between(time.Second, testenv.OfFull(3*time.Second, 20*time.Second))
-		c.heal()
-	}},
+	{"one way", func(c *chaos) { c.partsFor(c.two(), false) }},
+	{"both ways", func(c *chaos) { c.partsFor(c.two(), true) }},
+	{"halves, one way", func(c *chaos) { c.partsFor(c.halves(), false) }},
+	{"halves, both ways", func(c *chaos) { c.partsFor(c.halves(), true) }},
 	{"SIGTERM", func(c *chaos) {
 		r := c.aRelay()
 		r.leaves()
@@ -172,34 +163,101 @@ var chaosFaults = []fault[*chaos]{
 	}},
 }
 
-// two returns two places by chance.
-func (c *chaos) two() (a, b int) {
-	all := c.random.Perm(len(c.places) - 1) // the rival may go where it wants
-	return all[0], all[1]
+// healsIn is the time in which nobody has a name any more who had got it while something was wrong.
+const healsIn = 10 * time.Second
+
+// history makes sure of what has happened to each name since the beginning: who owned it first has
+// had it, and if somebody else has got it where nobody knew that, he has lost it when all was well
+// again.
+func (c *chaos) history() {
+	c.t.Helper()
+	claims, others := 0, 0
+	var longest time.Duration
+	for _, p := range c.relaySet.history() {
+		claims++
+		if p.who == c.me.identifier() {
+			continue
+		}
+		others++
+		longest = max(longest, p.to.Sub(p.from))
+		healed := p.from
+		for _, k := range c.trials {
+			if !k.from.After(p.from) && k.to.After(healed) { // it was got while that was wrong
+				healed = k.to
+			}
+		}
+		if p.lasts || p.to.After(healed) && !inTimeAt(healed, p.to, healsIn) {
+			c.t.Errorf("%s had %s on relay %d from %v to %v, and all was well at %v", p.who, p.name,
+				p.relay, p.from, p.to, healed)
+		}
+	}
+	c.t.Logf("%d claims were held, %d of them by somebody else, for %v at most", claims, others,
+		longest)
+}
+
+// sides are places that are cut off from each other.
+type sides [2][]int
+
+// partsFor cuts one side off from the other for a while.
+func (c *chaos) partsFor(s sides, bothWays bool) {
+	c.part(s[0], s[1], bothWays)
+	c.between(time.Second, testenv.OfFull(3*time.Second, 20*time.Second))
+	c.heal()
+}
+
+// two returns a relay and another place, by chance, either of which may be first. The rival may go
+// where it wants.
+func (c *chaos) two() sides {
+	a, b := c.random.IntN(len(c.all)-1), c.random.IntN(len(c.places)-2)
+	if b >= a {
+		b++
+	}
+	if c.random.IntN(2) == 0 {
+		a, b = b, a
+	}
+	return sides{{a}, {b}}
+}
+
+// halves returns all places on two sides, by chance, with relays on each.
+func (c *chaos) halves() (s sides) {
+	relays := len(c.all) - 1
+	first := c.random.IntN(relays)
+	other := (first + 1 + c.random.IntN(relays-1)) % relays
+	for i := range len(c.places) - 1 {
+		at := c.random.IntN(2)
+		switch i {
+		case first:
+			at = 0
+		case other:
+			at = 1
+		}
+		s[at] = append(s[at], i)
+	}
+	return s
 }
 
 // TestSetChaos has relays of a set be killed, stand still, be cut off, stop, join, leave, and
 // restart, by chance, under connections that say something all the time: none is dropped, no byte
 // is wrong, no connection leads to another target, and no name has two owners when all is well
 // again. It wants a machine that does nothing else: what it waits for is how soon connections go
-// on. TestSet is what runs every time. SP_FULL=1 is the long form, of 1,000 names, and SP_CHAOS=1 a
-// short one.
+// on. TestSet is what runs every time. SP_FULL=1 is the long form, of 1,000 names and 50 times each,
+// and SP_CHAOS=1 a short one, of one time each; with another number it is that many.
 func TestSetChaos(t *testing.T) {
-	if !testenv.Full() && os.Getenv("SP_CHAOS") == "" {
+	if !testenv.Full() && os.Getenv(chaosVariable) == "" {
 		t.Skip("takes the machine for itself: SP_CHAOS=1, or SP_FULL=1 for hours")
 	}
-	s := testenv.OfFull(size{3, 4, 3, 2, 24, len(chaosFaults)}, size{5, 20, 50, 4, 500, 50})
+	s := testenv.OfFull(size{3, 4, 3, 2, 24}, size{5, 20, 50, 4, 500})
 	for seed := range faultnet.Seeds(t, 1) {
-		newChaos(t, s, seed).lasts(s.rounds)
+		newChaos(t, s, seed).lasts(roundsEach(t))
 	}
 }
 
 // lasts has so many rounds go by.
-func (c *chaos) lasts(rounds int) {
+func (c *chaos) lasts(each int) {
 	t := c.t
 	t.Helper()
 	c.while(func() {
-		byChance(c.random, rounds, chaosFaults, func(f fault[*chaos]) {
+		byChance(c.random, each, chaosFaults, func(f fault[*chaos]) {
 			c.does(f.what, func() { f.do(c) })
 		})
 	})
@@ -208,6 +266,7 @@ func (c *chaos) lasts(rounds int) {
 		c.settles(name, c.me.identifier())
 		tagged(t, c.inlets[name], name)
 	}
+	c.history()
 	for _, p := range c.outlets {
 		if text := p.linesWith(complaint); len(text) > 0 {
 			t.Errorf("%d complaints, the first: %s", len(text), text[0])
@@ -216,6 +275,6 @@ func (c *chaos) lasts(rounds int) {
 	t.Logf("%s=%d replays it: %d relays, %d names, %d connections, %d MiB; %d new connections, %d "+
 		"of which failed", faultnet.SeedVariable, c.seed, len(c.all)-1, len(c.names),
 		len(c.chorus.voices), c.chorus.carried.Load()>>20, c.tried.Load(), c.failed.Load())
-	t.Logf("kill -9: first good connection after %s", percentiles(c.killed))
+	c.killed.end(t)
 	c.stoodStill()
 }

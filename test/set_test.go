@@ -97,7 +97,7 @@ func TestSet(t *testing.T) {
 // killFirstHome kills the first home of a name, whose inlet goes by that one.
 func (s *setStory) killFirstHome() {
 	s.t.Helper()
-	var all []time.Duration
+	var all returns
 	failed := 0
 	for n := range testenv.OfRun(1, 2, 50) {
 		name := s.names[n%len(s.names)]
@@ -105,16 +105,17 @@ func (s *setStory) killFirstHome() {
 		s.disturbed()
 		home.killed()
 		took, bad := firstGood(s.t, s.dialer(name), name)
-		all, failed = append(all, took), failed+bad
-		if took > time.Second {
+		all.add(took)
+		failed += bad
+		if took > returnsIn {
 			s.t.Logf("%s: first good connection after %v, %d failed", name, took, bad)
 		}
 		s.goesOn()
 		home.begin(s.addresses()[:3]...)
 		s.settle()
 	}
-	s.t.Logf("first home killed: first good connection after %s; %d failed before",
-		percentiles(all), failed)
+	all.end(s.t)
+	s.t.Logf("%d failed before", failed)
 }
 
 // stopEach stops each relay in good order, which waits for nobody, and starts it again.
