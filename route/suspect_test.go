@@ -24,9 +24,9 @@ func proxied(t *testing.T, at wire.Address) (*faultnet.ProxyServer, wire.Address
 }
 
 // A path that swallows everything is left long before pings tell, if there is another one: the
-// stream that waits goes on there, whether or not it outlives its link, and the next ones are opened
-// there. It is taken again when it answers again. The same goes where it has just been suspected for
-// another stream.
+// stream that waits goes on there, whether or not it outlives its link, and the next ones are
+// opened there. It is taken again when it answers again. The same goes where it has just been
+// suspected for another stream.
 func TestSilentPathIsLeft(t *testing.T) {
 	for name, test := range map[string]struct {
 		before  bool

@@ -302,7 +302,8 @@ func firstGood(t testing.TB, dial func() (conn, error), name string) (took time.
 	}
 }
 
-// returns is how long it was, each time that a relay was killed, until somebody had reached a target.
+// returns is how long it was, each time that a relay was killed, until somebody had reached a
+// target.
 type returns struct {
 	all  []time.Duration
 	late int // more than returnsIn

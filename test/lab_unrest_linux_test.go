@@ -112,8 +112,8 @@ type fault[C any] struct {
 	do   func(c C)
 }
 
-// roundsEach is how often each fault happens: once in the short form, 50 times in the long one, or as
-// often as the variable says that asks for a test's time.
+// roundsEach is how often each fault happens: once in the short form, 50 times in the long one, or
+// as often as the variable says that asks for a test's time.
 func roundsEach(t testing.TB) int {
 	t.Helper()
 	text := os.Getenv(chaosVariable)

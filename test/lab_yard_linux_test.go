@@ -52,8 +52,8 @@ func (y *yard) cut(from, to int) {
 	y.part([]int{from}, []int{to}, false)
 }
 
-// part keeps packets from arriving that those of one side send to the others, or also those that the
-// others send.
+// part keeps packets from arriving that those of one side send to the others, or also those that
+// the others send.
 func (y *yard) part(side, others []int, bothWays bool) {
 	y.t.Helper()
 	var pairs []string

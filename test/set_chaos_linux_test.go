@@ -240,8 +240,8 @@ func (c *chaos) halves() (s sides) {
 // restart, by chance, under connections that say something all the time: none is dropped, no byte
 // is wrong, no connection leads to another target, and no name has two owners when all is well
 // again. It wants a machine that does nothing else: what it waits for is how soon connections go
-// on. TestSet is what runs every time. SP_FULL=1 is the long form, of 1,000 names and 50 times each,
-// and SP_CHAOS=1 a short one, of one time each; with another number it is that many.
+// on. TestSet is what runs every time. SP_FULL=1 is the long form, of 1,000 names and 50 times
+// each, and SP_CHAOS=1 a short one, of one time each; with another number it is that many.
 func TestSetChaos(t *testing.T) {
 	if !testenv.Full() && os.Getenv(chaosVariable) == "" {
 		t.Skip("takes the machine for itself: SP_CHAOS=1, or SP_FULL=1 for hours")
