@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
 )
 
 // fleetSays is what the authority of the fleet says of each kind of member. Nobody vouches for a
@@ -117,7 +118,7 @@ var fleetAnswers = []struct {
 
 // TestFleet has each member of a fleet, and a stranger, take the place of each other: as the outlet
 // that a client asks for, as a client, as the bridge on the way, as who claims a name on a relay,
-// and as the relay. All but the right ones are refused, with the reason.
+// as the relay, and as one of a set of them. All but the right ones are refused, with the reason.
 func TestFleet(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t)
@@ -142,6 +143,7 @@ func TestFleet(t *testing.T) {
 	beside(t, "bridges", (*fleet).bridges)
 	beside(t, "claims", (*fleet).claims)
 	beside(t, "takes claims", (*fleet).takesClaims)
+	beside(t, "is a set", (*fleet).isSet)
 }
 
 func orNone(name string) string {
@@ -407,5 +409,37 @@ func (f *fleet) takesClaims() {
 		}
 		outlet.start(append(claim, "--replace")...).
 			says("name=db identifier=" + f.members[who].identifier())
+	}
+}
+
+// isSet has each of them be one of a set of relays: one that is told of another one joins, if the
+// authority calls it a relay, and nobody has to tell the others.
+func (f *fleet) isSet() {
+	f.t.Helper()
+	at := testkit.Address(f.t)
+	first, _ := f.start("relay", "relay", "--listen", at, "--set", at)
+	join := func(who string) (*process, string) {
+		f.t.Helper()
+		where := testkit.Address(f.t)
+		p, _ := f.start(who, "relay", "--listen", where, "--set", at, "--set", where)
+		return p, where
+	}
+	second, secondAt := join("another relay")
+	for _, p := range []*process{first, second} {
+		p.says("met a relay of the set")
+	}
+	for _, who := range []string{"client", "another outlet", "stranger"} {
+		p, _ := join(who)
+		p.says("a relay of the set is not reached")
+		first.says(f.members[who].identifier() + " is not trusted: ")
+	}
+	f.start("outlet", "outlet", "--relay", secondAt, "--name", "db", "--target",
+		named(f.t, "target"))
+	_, inlet := f.start("another client", "inlet", "--listen", anywhere, "--to", "db@"+at)
+	reaches(f.t, inlet, "target")
+	for _, p := range []*process{first, second} {
+		if n := p.said("met a relay of the set"); n != 1 {
+			f.t.Errorf("it has met %d relays", n)
+		}
 	}
 }

@@ -4,6 +4,8 @@ package test
 
 import (
 	"fmt"
+	"io"
+	"syscall"
 	"testing"
 	"time"
 
@@ -175,6 +177,74 @@ func (s *setStory) restartInTurn() {
 func (s *setStory) restartWithOldList() {
 	s.t.Helper()
 	s.restart(s.all[0], []string{s.all[3].at, s.all[1].at, s.all[0].at})
+}
+
+// TestSetTells has relays of a set be killed, and one be stopped, under connections that do not
+// outlive their links: those that a relay has led are told at once that it was killed, and go on if
+// it was stopped.
+func TestSetTells(t *testing.T) {
+	t.Parallel()
+	me := newPerson(t)
+	at := []string{testkit.Address(t), testkit.Address(t), testkit.Address(t)}
+	s := newRelaySet(me, at, "--allow", me.identifier())
+	for _, r := range s.all {
+		r.begin(at...)
+	}
+	s.meets()
+	me.startNamed(at[0], "db", service(t, func(c conn) {
+		if _, err := io.WriteString(c, nameTag("db")); err == nil {
+			echo(c)
+		}
+	}))
+	s.settles("db", me.identifier())
+	inlet := me.inletTo("db@" + at[1])
+	open := func() (all []conn) {
+		for range testenv.OfRun(6, 20, 100) {
+			all = append(all, tagged(t, inlet, "db"))
+		}
+		return all
+	}
+	reach := func() { _ = tagged(t, inlet, "db").Close() } // or its relay keeps the name for it
+	var ends []<-chan ending
+	for _, c := range open() {
+		ends = append(ends, ended(c))
+	}
+	var killed []time.Time
+	homes := s.homes("db")[:homesEach]
+	for _, home := range homes {
+		reach()
+		killed = append(killed, time.Now())
+		home.killed()
+	}
+	for _, end := range ends {
+		e := testkit.Within(t, end, "the end of a connection")
+		since := killed[0]
+		if e.at.After(killed[1]) {
+			since = killed[1]
+		}
+		if e.err == nil || !inTimeAt(since, e.at, time.Second) {
+			t.Errorf("a connection has ended %v after its relay: %v", e.at.Sub(since), e.err)
+		}
+	}
+	reach()
+	for _, home := range homes {
+		home.begin(at...)
+	}
+	s.meets()
+	s.settles("db", me.identifier())
+	conns := open()
+	for _, home := range homes {
+		home.signal(syscall.SIGTERM)
+		reach()
+		for _, c := range conns {
+			if err := echoes(c, "still here"); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	for _, c := range conns {
+		_ = c.Close()
+	}
 }
 
 // TestSetNames has two identities claim one name on relays of a set: as on a single relay, the

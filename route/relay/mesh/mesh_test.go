@@ -3,9 +3,11 @@ package mesh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"testing"
 	"time"
@@ -195,6 +197,54 @@ func TestNodesMeet(t *testing.T) {
 		if len(node.Addresses) != 1 || node.Addresses[0] != seeds[i] {
 			t.Errorf("relay %d says that it is at %v", i, node.Addresses)
 		}
+	}
+}
+
+// Nodes find each other by a name that stands for all of them, be it by addresses of one port, or by
+// SRV records, which say the ports too.
+func TestNodesMeetByName(t *testing.T) {
+	names := testkit.NewNames(t)
+	const name = "relays.localhost"
+	for what, seed := range map[string]func(t *testing.T, c *cluster) uint16{
+		"addresses": func(t *testing.T, c *cluster) uint16 {
+			if runtime.GOOS != "linux" {
+				t.Skip("127.0.0.2 is an address elsewhere only if somebody has said so")
+			}
+			port := addressOf(c.sockets[0]).Port
+			all := []string{"127.0.0.1"}
+			for i := 1; i < len(c.sockets); i++ {
+				at := fmt.Sprintf("127.0.0.%d", i+1)
+				all = append(all, at)
+				l, err := net.Listen("tcp", fmt.Sprintf("%s:%d", at, port))
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.sockets[i] = l
+			}
+			names.Set(name, all...)
+			return port
+		},
+		"SRV": func(_ *testing.T, c *cluster) uint16 {
+			var all []net.SRV
+			for i, at := range c.seeds() {
+				host := fmt.Sprintf("relay%d.localhost", i)
+				names.Set(host, "127.0.0.1")
+				all = append(all, net.SRV{Target: host, Port: at.Port})
+			}
+			names.SetService("_sp._tcp."+name, all...)
+			return 0
+		},
+	} {
+		t.Run(what, func(t *testing.T) {
+			c := newCluster(t, 3)
+			at := wire.Address{Kind: wire.DNS, Name: name, Port: seed(t, c)}
+			for i := range c.all {
+				c.start(t, i, at)
+			}
+			for i := range c.all {
+				c.expect(t, i, 0, 1, 2)
+			}
+		})
 	}
 }
 
