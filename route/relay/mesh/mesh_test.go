@@ -200,8 +200,8 @@ func TestNodesMeet(t *testing.T) {
 	}
 }
 
-// Nodes find each other by a name that stands for all of them, be it by addresses of one port, or by
-// SRV records, which say the ports too.
+// Nodes find each other by a name that stands for all of them, be it by addresses of one port, or
+// by SRV records, which say the ports too.
 func TestNodesMeetByName(t *testing.T) {
 	names := testkit.NewNames(t)
 	const name = "relays.localhost"
