@@ -4,16 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/identity/trust"
+	"github.com/secureportal/sp/internal/faultnet"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay"
 	"github.com/secureportal/sp/route/relay/homes"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -198,16 +201,15 @@ func TestFollowingByAName(t *testing.T) {
 	}
 }
 
-// Who has a way to one relay of the set only, as by what spreads connections over all, claims the
-// name there, once, and comes by there, whatever the list says; and where it is at home once there
-// is a way.
-func TestFollowingWithOneWay(t *testing.T) {
+// newHiddenSet returns three relays that are a set, and say that they are where nobody is.
+func newHiddenSet(t *testing.T) (*testkit.Names, *cluster, []wire.Address) {
+	t.Helper()
 	names := testkit.NewNames(t)
 	c := newCluster(t, 3)
 	seeds := c.seeds()
 	for i, at := range seeds {
 		name := fmt.Sprintf("relay%d.localhost", i)
-		names.Set(name, "127.0.0.2") // where nobody is
+		names.Set(name, "127.0.0.2")
 		c.says = append(c.says, wire.Address{Kind: wire.DNS, Name: name, Port: at.Port})
 	}
 	for i := range seeds {
@@ -216,6 +218,14 @@ func TestFollowingWithOneWay(t *testing.T) {
 	for i := range seeds {
 		c.expect(t, i, 0, 1, 2)
 	}
+	return names, c, seeds
+}
+
+// Who has a way to one relay of the set only, as by what spreads connections over all, claims the
+// name there, once, and comes by there, whatever the list says; and where it is at home once there
+// is a way.
+func TestFollowingWithOneWay(t *testing.T) {
+	names, c, seeds := newHiddenSet(t)
 	order := c.homes("db")
 	f := follow(t, "db", seeds[order[2]], seeds[order[1]])
 	if got := c.at("db"); !slices.Equal(got, order[2:]) {
@@ -229,6 +239,36 @@ func TestFollowingWithOneWay(t *testing.T) {
 	want := slices.Sorted(slices.Values(order[:2]))
 	testkit.Eventually(t, "the two homes", func() bool { return slices.Equal(c.at("db"), want) })
 	f.expectEcho(t)
+}
+
+// A connection in a session that is there takes one round trip, also by a relay that passes it on.
+func TestFollowingTakesNoRoundTripMore(t *testing.T) {
+	_, c, seeds := newHiddenSet(t)
+	order := c.homes("db")
+	const oneWay = 100 * time.Millisecond
+	far, err := faultnet.Proxy(t.Context(), "127.0.0.1:0", transport.Format(seeds[order[2]]),
+		faultnet.ProxyConfig{Plan: func(int) faultnet.Plan { return faultnet.Line(oneWay, 0) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = far.Close() })
+	f := follow(t, "db", seeds[order[0]], transport.FromAddrPort(netip.MustParseAddrPort(far.Addr())))
+	f.expectEcho(t)
+	least := time.Hour
+	for range 8 { // some of which the machine may delay
+		began := time.Now()
+		s, err := f.paths.OpenWith(testkit.Context(t), 0, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		testkit.Write(t, s, "hello")
+		testkit.Expect(t, s, "hello")
+		least = min(least, time.Since(began))
+		_ = s.Close()
+	}
+	if least < 2*oneWay || least >= 4*oneWay {
+		t.Errorf("a connection takes %v, and a round trip %v", least, 2*oneWay)
+	}
 }
 
 // Somebody else's name is refused by whichever relay it is claimed, also one where it is not at
