@@ -317,16 +317,17 @@ type want struct {
 	claim *claim
 }
 
-// wantedLocked returns where the name is to be claimed, and when that may be elsewhere. As long as
-// it is claimed at none of the nodes, and one of them cannot be had, that is also at the relay that
-// is named: there may be a way to that one only.
+// wantedLocked returns where the name is to be claimed, and when that may be elsewhere. Once none
+// of the nodes can be had, that is also at the relay that is named: there may be a way to that one
+// only. Not before, for it may be one of them, and two claims of one process take the name from
+// each other.
 func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration) {
 	next = askAgain
 	named := want{o.Relay, o.keptByLocked(o.Relay)}
 	if o.list == nil {
 		return []want{named}, next
 	}
-	good, up, failed, most := 0, 0, 0, claimsEach+extraClaims
+	good, up, most := 0, 0, claimsEach+extraClaims
 	if o.patienceLocked() == 0 { // it is claimed nowhere
 		most = maxClaims - 1
 	}
@@ -345,8 +346,6 @@ func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration)
 		case now.Sub(c.failed) < o.patienceLocked():
 			good++ // for now
 			next = min(next, o.patienceLocked()-now.Sub(c.failed))
-		default:
-			failed++
 		}
 		if c != nil && c.up {
 			up++
@@ -358,7 +357,7 @@ func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration)
 	if up == 0 {
 		next = min(next, askFailed)
 	}
-	if !isNamed && up == 0 && (failed > 0 || len(wanted) == 0) {
+	if !isNamed && good == 0 {
 		wanted = append(wanted, named)
 	}
 	return wanted, next
