@@ -298,6 +298,14 @@ func (u person) newKey(file string) string {
 	return id.Identifier().String()
 }
 
+// rotated gives the identity in a file a new key.
+func rotated(t testing.TB, file string) {
+	t.Helper()
+	if _, err := identity.RotateFile(file, rand.Reader, time.Now(), nil); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // file writes a file in this person's home, as an editor does: whole or not at all.
 func (u person) file(name, content string) string {
 	u.t.Helper()

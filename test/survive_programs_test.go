@@ -99,7 +99,7 @@ func newCompany(t *testing.T, relays, connections int) *company {
 		c.relays = append(c.relays, at)
 	}
 	ssh, postgres := newSSHServer(t), newPostgres(t)
-	redis, tree := newRedis(t), newTree(t, testenv.OfFull(2, 4))
+	redis, tree := newRedis(t), newTree(t, testenv.OfRun(1, 2, 4))
 	must(t, postgresClient(t, "pgbench", postgres, "--initialize", "--quiet", "postgres"))
 	c.end = sync.OnceFunc(func() {
 		close(c.over)

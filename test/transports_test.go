@@ -151,7 +151,7 @@ func carries(u person, m *mirror, node string, flags []string) {
 	send(t, c, string(askReset))
 	receivesReset(t, c)
 
-	manyAreEchoed(t, inlet, testenv.OfRun(8, 20, 200))
+	manyAreEchoed(t, inlet, testenv.OfRun(4, 20, 200))
 
 	with := func(to string) []string { return append(sendTo(to), flags...) }
 	u.fails(unreachable, "no service named nothing", with(node+toChannel+"/service/nothing")...)
