@@ -135,7 +135,8 @@ func (h hole) swallows(t *testing.T, keepalive time.Duration) {
 //	client ─▶ inlet ─▶ proxy ─▶ outlet ─▶ target
 func TestRandomPlans(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), testenv.OfRun(4*time.Second, 8*time.Second, time.Minute))
+	lasts := testenv.OfRun(4*time.Second, 8*time.Second, time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), lasts)
 	defer cancel()
 	seeds := make(chan uint64)
 	var runs []*gauntlet
