@@ -296,10 +296,10 @@ func holds(a *actor, query, want string) error {
 	return nil
 }
 
-// benches has pgbench do transactions with 20 clients, all of which are there in the end, once.
+// benches has pgbench do transactions with 20 clients, or for every day 5, all of which are there in
+// the end, once.
 func benches(a *actor) error {
-	const clients = 20
-	each := testenv.OfRun(2, 10, 10)
+	clients, each := testenv.OfRun(5, 20, 20), testenv.OfRun(2, 10, 10)
 	runs := 0
 	for a.goesOn() {
 		out, err := postgresClient(a.t, "pgbench", a.where, "--no-vacuum",
