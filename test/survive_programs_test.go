@@ -296,8 +296,7 @@ func holds(a *actor, query, want string) error {
 	return nil
 }
 
-// benches has pgbench do transactions with 20 clients, or for every day 5, all of which are there in
-// the end, once.
+// benches has pgbench do transactions with some clients, all of which are there in the end, once.
 func benches(a *actor) error {
 	clients, each := testenv.OfRun(5, 20, 20), testenv.OfRun(2, 10, 10)
 	runs := 0
