@@ -287,7 +287,7 @@ func (h *hostile) serves(clients, services []talk) {
 // and nothing is left of it. When it does what it should again, all is well; and what it says again
 // much later does nothing.
 func TestHostileRelay(t *testing.T) {
-	for seed := range faultnet.Seeds(t, testenv.OfFull(60, 3000)) {
+	for seed := range faultnet.Seeds(t, testenv.OfRun(20, 60, 3000)) {
 		inSurvivingBubble(t, func(t *testing.T, p *peer) {
 			h := &hostile{peer: p, seed: seed, served: make(map[[2]byte]int)}
 			h.withstood()

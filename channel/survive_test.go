@@ -316,7 +316,7 @@ func converse(f *Flow, mine, theirs talk) error {
 // Whatever happens to links, and at whatever byte: each end gets exactly the bytes that the other
 // one has sent, once and in order, and the ending that it has sent.
 func TestFlowsSurvive(t *testing.T) {
-	for seed := range faultnet.Seeds(t, testenv.OfRun(40, 200, 10_000)) {
+	for seed := range faultnet.Seeds(t, testenv.OfRun(20, 200, 10_000)) {
 		inSurvivingBubble(t, func(t *testing.T, p *peer) { surviveSeed(t, p, seed) })
 	}
 }

@@ -413,7 +413,7 @@ func (r *fileReader) portals(top map[string]keyfile.Key) (all []filePortal) {
 			continue
 		}
 		p := filePortal{role: role, name: t.Name, table: t}
-		if !portalName.MatchString(t.Name) {
+		if len(t.Name) > maxPortalName || !portalName.MatchString(t.Name) {
 			r.fault(keyfile.Faultf(t.Line(), "[%s.%q]: a name is 1 to 64 letters, digits, dots, dashes "+
 				"and underscores", t.Kind, t.Name), nil)
 			continue
@@ -424,7 +424,9 @@ func (r *fileReader) portals(top map[string]keyfile.Key) (all []filePortal) {
 	return all
 }
 
-var portalName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+var portalName = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+const maxPortalName = 64
 
 // readTable reads one table, and all that is wrong in it.
 func (r *fileReader) readTable(p *filePortal, t keyfile.Table, top map[string]keyfile.Key) {

@@ -112,7 +112,11 @@ func (s serviceStatus) String() string {
 // runningState is the state of a service that runs.
 const runningState = "running"
 
-var serviceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$`)
+// serviceName is what a service's name looks like, which has at most maxServiceName characters.
+// Counted by the pattern, they would be a part of what each start costs.
+var serviceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
+
+const maxServiceName = 80
 
 // withService calls do with the service manager and the name of the service.
 func withService(c *call, do func(m serviceManager, name string) error) error {
@@ -122,7 +126,7 @@ func withService(c *call, do func(m serviceManager, name string) error) error {
 	}
 	defer m.close()
 	name := c.text("name")
-	if !serviceName.MatchString(name) {
+	if len(name) > maxServiceName || !serviceName.MatchString(name) {
 		return usage("--name %q is no name of a service: letters, digits, -, _ and .", name)
 	}
 	return do(m, name)

@@ -96,28 +96,30 @@ func fromEnvironment(c *cli.Context, flag string) bool {
 }
 
 // What the flag parser says, which are the only errors that it has.
-var (
-	notDefined   = regexp.MustCompile(`^flag provided but not defined: -(.*)$`)
-	needsValue   = regexp.MustCompile(`^flag needs an argument: -(.*)$`)
-	invalidValue = regexp.MustCompile(
-		`(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-([a-z-]+): `)
-	invalidVariable = regexp.MustCompile(
-		`(?s)^could not parse (".*") as .* from environment variable "SP_[A-Z_]+" for flag ([a-z-]+)`)
+const (
+	notDefined   = `^flag provided but not defined: -(.*)$`
+	needsValue   = `^flag needs an argument: -(.*)$`
+	invalidValue = `(?s)^invalid (?:boolean )?value (".*") for (?:flag )?-([a-z-]+): `
+
+	invalidVariable = `(?s)^could not parse (".*") as .* from environment variable "SP_[A-Z_]+" ` +
+		`for flag ([a-z-]+)`
 )
 
 // parserError says in this program's words what the flag parser says in its own.
 func parserError(c *cli.Context, err error) error {
-	text := err.Error()
-	if m := notDefined.FindStringSubmatch(text); m != nil {
+	said := func(pattern string) []string { // which most starts have no need of
+		return regexp.MustCompile(pattern).FindStringSubmatch(err.Error())
+	}
+	if m := said(notDefined); m != nil {
 		return noFlag(c, m[1])
 	}
-	if m := needsValue.FindStringSubmatch(text); m != nil {
+	if m := said(needsValue); m != nil {
 		return usage("%s stands without a value", spellFlag(m[1]))
 	}
-	if m := invalidValue.FindStringSubmatch(text); m != nil {
+	if m := said(invalidValue); m != nil {
 		return usage("%s %s %s", spellFlag(m[2]), m[1], wrongFor(flagOf(c.Command, m[2])))
 	}
-	if m := invalidVariable.FindStringSubmatch(text); m != nil {
+	if m := said(invalidVariable); m != nil {
 		return usage("--%s %s %s", m[2], m[1], wrongFor(flagOf(c.Command, m[2]))) // see spelled
 	}
 	return usage("%w", err)

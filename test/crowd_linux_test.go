@@ -28,7 +28,7 @@ func TestCrowd(t *testing.T) {
 // claimsBack has many outlets behind one address, each with an identity and a name of its own, keep
 // those names on one relay, which is killed and started anew.
 func claimsBack(t *testing.T) {
-	n := testenv.OfRun(100, 200, 5000)
+	n := testenv.OfRun(50, 200, 5000)
 	me := newPerson(t)
 	relay := me.start(me.relayAt(testkit.Address(t), "--allow-anyone", "--log-level", "error")...)
 	at := relay.ready()
@@ -109,7 +109,7 @@ func newSet(n int) map[int]bool {
 
 func comesBack(t *testing.T, relayed bool) {
 	t.Helper()
-	n := testenv.OfRun(50, 100, 5000)
+	n := testenv.OfRun(25, 100, 5000)
 	me := newPerson(t)
 	at := testkit.Address(t)
 	args := []string{"outlet", "--target", anywhere, "--allow-anyone", "--log-level", "error"}

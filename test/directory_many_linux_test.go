@@ -40,7 +40,7 @@ type manyNames struct {
 func TestManyNames(t *testing.T) {
 	alone(t)
 	testenv.NeedTool(t, "nats-server")
-	n := testenv.OfFull(90, 10_000)
+	n := testenv.OfRun(45, 90, 10_000)
 	m := &manyNames{
 		t: t, servers: brokertest.NATSCluster(t, 3, ""), back: make(map[string]time.Time),
 	}

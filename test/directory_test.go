@@ -60,7 +60,7 @@ func newDirectoryStory(t *testing.T) *directoryStory {
 		me.startNamed(s.at(e.claimed), e.name, taggedService(t, e.name))
 		s.sets[e.claimed].settles(e.name, me.identifier())
 		s.inlets[e.name] = me.inletTo(e.name + "@" + s.at(e.asked))
-		for range testenv.OfFull(5, 100) {
+		for range testenv.OfRun(3, 5, 100) {
 			conns = append(conns, tagged(t, s.inlets[e.name], e.name))
 		}
 	}

@@ -135,7 +135,8 @@ func (h hole) swallows(t *testing.T, keepalive time.Duration) {
 //	client ─▶ inlet ─▶ proxy ─▶ outlet ─▶ target
 func TestRandomPlans(t *testing.T) {
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), testenv.OfFull(8*time.Second, time.Minute))
+	lasts := testenv.OfRun(4*time.Second, 8*time.Second, time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), lasts)
 	defer cancel()
 	seeds := make(chan uint64)
 	var runs []*gauntlet
@@ -282,7 +283,7 @@ func losesPackets(t *testing.T, nft string, percent int) {
 	ip(t, "-n", space, "link", "set", "lo", "up", "mtu", "1500", "gso_max_segs", "1")
 	me := newPerson(t)
 	there := me.in(space)
-	size := testenv.OfFull[int64](4<<20, 64<<20)
+	size := testenv.OfRun[int64](2<<20, 4<<20, 64<<20)
 	m := me.unixMirror(size)
 	there.start(me.relayAt("127.0.0.1:4000")...).ready()
 	there.startNamed("127.0.0.1:4000", "db", m.address)

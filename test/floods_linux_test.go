@@ -184,7 +184,7 @@ func TestLongHistoryOfStranger(t *testing.T) {
 	long.identifier()
 	short.identifier()
 	for range rotations {
-		long.must("identity", "rotate", long.keyFile())
+		rotated(t, long.keyFile())
 	}
 	ping := []string{"ping", "-c", "1", "--allow", w.identifier(), "--to", w.route()}
 	refused := func(u person) time.Duration {

@@ -69,7 +69,7 @@ func TestOtherPerson(t *testing.T) {
 // TestBigStreams sends a lot each way at the same time: with SP_FULL=1 a gigabyte.
 func TestBigStreams(t *testing.T) {
 	t.Parallel()
-	m := newMirror(t, testenv.OfFull[int64](32<<20, 1<<30))
+	m := newMirror(t, testenv.OfRun[int64](8<<20, 32<<20, 1<<30))
 	w := newTopology(t, plan{target: m.address, inlets: 1})
 	c := dial(t, w.address)
 	if testenv.Full() {
@@ -166,7 +166,7 @@ func TestServerHalfCloses(t *testing.T) {
 func TestClientHalfClosesThenReads(t *testing.T) {
 	t.Parallel()
 	const seed = 3
-	size := testenv.OfFull[int64](16<<20, 100<<20)
+	size := testenv.OfRun[int64](4<<20, 16<<20, 100<<20)
 	s := newSite(t)
 	client, target := s.open()
 	send(t, client, "send me everything")

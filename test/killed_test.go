@@ -17,7 +17,7 @@ func TestKilled(t *testing.T) {
 	for _, part := range parts {
 		t.Run(part, func(t *testing.T) {
 			c := newCourse(t, "--log-level", "error")
-			d, stop := under(t, c.address, 4, testenv.OfFull[int64](256<<10, 4<<20), 1)
+			d, stop := under(t, c.address, 4, testenv.OfRun[int64](128<<10, 256<<10, 4<<20), 1)
 			var took []time.Duration
 			for range rounds {
 				d.awaitGood(t, 4)

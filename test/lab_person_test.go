@@ -5,8 +5,10 @@ package test
 import (
 	"bytes"
 	"cmp"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -16,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/testkit"
 )
 
@@ -254,8 +257,8 @@ func (u person) keyFile() string { return filepath.Join(u.home, ".config", "sp",
 // identifier returns this person's Identifier, and makes the identity if there is none yet.
 func (u person) identifier() string {
 	u.t.Helper()
-	if _, err := os.Stat(u.keyFile()); err == nil {
-		return u.must("identity", "show")
+	if id, ok := u.known(u.keyFile()); ok {
+		return id
 	}
 	if err := os.MkdirAll(filepath.Dir(u.keyFile()), 0o700); err != nil {
 		u.t.Fatal(err)
@@ -263,11 +266,44 @@ func (u person) identifier() string {
 	return u.must("identity", "create")
 }
 
+// known returns the Identifier in a key file, if there is one.
+func (u person) known(file string) (identifier string, ok bool) {
+	u.t.Helper()
+	id, err := identity.Load(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false
+	} else if err != nil {
+		u.t.Fatal(err)
+	}
+	return id.Identifier().String(), true
+}
+
 // identity makes one more key file in this person's home, and returns it with its Identifier.
 func (u person) identity(name string) (file, identifier string) {
 	u.t.Helper()
 	file = filepath.Join(u.home, name+".identity")
-	return file, u.must("identity", "create", file)
+	return file, u.newKey(file)
+}
+
+// newKey makes a key file that is not this person's own, and returns its Identifier.
+func (u person) newKey(file string) string {
+	u.t.Helper()
+	id, err := identity.New(rand.Reader, time.Now())
+	if err == nil {
+		err = id.Save(file, false)
+	}
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return id.Identifier().String()
+}
+
+// rotated gives the identity in a file a new key.
+func rotated(t testing.TB, file string) {
+	t.Helper()
+	if _, err := identity.RotateFile(file, rand.Reader, time.Now(), nil); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // file writes a file in this person's home, as an editor does: whole or not at all.
@@ -329,13 +365,13 @@ func (u person) ownKey() []string {
 func (u person) relayIdentifier() string {
 	u.t.Helper()
 	file := u.relayKeyFile()
-	if _, err := os.Stat(file); err == nil {
-		return u.must("identity", "show", file)
+	if id, ok := u.known(file); ok {
+		return id
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		u.t.Fatal(err)
 	}
-	return u.must("identity", "create", file)
+	return u.newKey(file)
 }
 
 func (u person) relayKeyFile() string {

@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -48,6 +49,11 @@ func (m tidy) Run() int {
 	unignoreSignals()
 	pulse = testkit.StartPulse()
 	defer pulse.Stop()
+	undo, err := fewRoots()
+	if err != nil {
+		fatal(err)
+	}
+	defer undo()
 	code := m.M.Run()
 	if built.dir != "" {
 		_ = os.RemoveAll(built.dir)
@@ -111,8 +117,13 @@ func executable(t testing.TB) string {
 			return
 		}
 		built.path = filepath.Join(built.dir, "sp")
-		build := exec.Command("go", "build", fmt.Sprintf("-race=%t", raceDetector),
-			"-ldflags=-s -w", "-o", built.path, "..") // which are quicker to link
+		flags := []string{fmt.Sprintf("-race=%t", raceDetector), "-ldflags=-s -w"} // quicker to link
+		build := exec.Command("go", slices.Concat([]string{"build"}, flags,
+			[]string{"-o", built.path, ".."})...)
+		if !isLonger() { // what run has linked is kept
+			build = exec.Command("go", slices.Concat([]string{"run"}, flags,
+				[]string{"-exec", "cp", "..", built.path})...)
+		}
 		if isStatic() {
 			build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		}

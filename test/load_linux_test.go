@@ -191,7 +191,7 @@ func TestHeld(t *testing.T) {
 	for name, p := range map[string]plan{"standby links": {}, "mux": muxForHalves} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			held(t, testenv.OfRun(125, 250, 250), p)
+			held(t, testenv.OfRun(80, 250, 250), p)
 		})
 	}
 }
@@ -275,7 +275,7 @@ func TestBurst(t *testing.T) {
 	for name, few := range map[string]bool{"many": false, "few descriptors": true} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			n := testenv.OfFull(bearable(1000), 4000)
+			n := testenv.OfRun(bearable(300), bearable(1000), 4000)
 			p := plan{target: service(t, echo), inlets: 1}
 			if few {
 				// One identity may have three quarters of what an outlet has for links and
@@ -304,7 +304,7 @@ func burst(t *testing.T, inlet string, n int) {
 // TestOneAfterAnother opens and closes many connections, a few at a time: nothing grows.
 func TestOneAfterAnother(t *testing.T) {
 	alone(t)
-	n := testenv.OfRun(1000, 2000, 100_000)
+	n := testenv.OfRun(500, 2000, 100_000)
 	r := newRow(t, plan{flags: []string{"--log-level", "error"}})
 	each(t, n/10, 4, r.once)
 	start := r.baseline()

@@ -24,7 +24,7 @@ import (
 func TestNginx(t *testing.T) {
 	t.Parallel()
 	curl := testenv.NeedTool(t, "curl")
-	size := testenv.OfFull(8<<20, 50<<20)
+	size := testenv.OfRun(2<<20, 8<<20, 50<<20)
 	dir, want := t.TempDir(), make([]byte, size)
 	_, _ = pseudorandom(5).Read(want)
 	write(t, filepath.Join(dir, "big"), want)
@@ -193,7 +193,7 @@ func TestPostgreSQL(t *testing.T) {
 		t.Errorf("SELECT: %q", out)
 	}
 	var rows bytes.Buffer
-	n := testenv.OfRun(20_000, 200_000, 200_000)
+	n := testenv.OfRun(5_000, 200_000, 200_000)
 	for i := range n {
 		fmt.Fprintf(&rows, "%d\trow number %d\n", i, i)
 	}

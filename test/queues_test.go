@@ -35,7 +35,7 @@ var brokerStarters = map[string]func(testing.TB) string{
 // same. None is dropped, no byte is wrong, and each ends as it should.
 func TestSurvivesBroker(t *testing.T) {
 	alone(t)
-	rounds, connections := testenv.OfFull(1, 10), testenv.OfFull(10, 100)
+	rounds, connections := testenv.OfFull(1, 10), testenv.OfRun(5, 10, 100)
 	servers := brokertest.NATSCluster(t, 3, "")
 	at := func(i int) string { return "nats://" + servers[i].Address + "/sp.lasting" }
 	me := survivor(t)
@@ -55,7 +55,7 @@ func TestSurvivesBroker(t *testing.T) {
 // TestSurvivesOnlyBroker kills the only server under connections, and starts it again.
 func TestSurvivesOnlyBroker(t *testing.T) {
 	alone(t)
-	rounds, connections := testenv.OfFull(2, 20), testenv.OfFull(10, 100)
+	rounds, connections := testenv.OfRun(1, 2, 20), testenv.OfRun(5, 10, 100)
 	server := brokertest.NATS(t, "")
 	at := "nats://" + server.Address + "/sp.lasting"
 	me := survivor(t)

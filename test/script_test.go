@@ -82,6 +82,11 @@ func setUpScript(t *testing.T, env *testscript.Env, bin string) error {
 	env.Setenv("PATH", bin+string(os.PathListSeparator)+env.Getenv("PATH"))
 	name, value, _ := strings.Cut(raceOptions, "=")
 	env.Setenv(name, value)
+	for _, name := range rootVariables {
+		if value := os.Getenv(name); value != "" {
+			env.Setenv(name, value)
+		}
+	}
 	// The work folder's path may be longer than a Unix socket's may be.
 	sockets, err := os.MkdirTemp("", "sp")
 	if err != nil {
@@ -129,10 +134,10 @@ func scriptCommand(ts *testscript.TestScript, name string, args ...string) *exec
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Dir = ts.MkAbs(".")
-	for _, name := range []string{
+	for _, name := range append([]string{
 		"HOME", "PATH", "GORACE", "TMPDIR", "SP_IDENTITY",
 		"XDG_CONFIG_HOME", "XDG_STATE_HOME",
-	} {
+	}, rootVariables...) {
 		if value := ts.Getenv(name); value != "" {
 			cmd.Env = append(cmd.Env, name+"="+value)
 		}

@@ -18,7 +18,7 @@ const (
 // are open: with SP_FULL=1 10,000 of them, on one WebSocket, and how long that takes is looked at.
 func TestSeenInNumbers(t *testing.T) {
 	alone(t)
-	n := testenv.OfRun(100, 500, 10_000)
+	n := testenv.OfRun(50, 500, 10_000)
 	w := newTopology(t, plan{program: "echo", at: "ws://" + anywhere, flags: watched, inlets: 1})
 	all := make([]conn, n)
 	each(t, n, 32, func(k int) (err error) {

@@ -28,12 +28,12 @@ type setNames struct {
 func TestSetManyNames(t *testing.T) {
 	alone(t)
 	t.Run("restart", func(t *testing.T) {
-		s := newSetNames(t, testenv.OfRun(60, 200, 10_000))
+		s := newSetNames(t, testenv.OfRun(30, 200, 10_000))
 		s.lookUp(min(s.n, 1000))
 		s.restart(0)
 	})
 	t.Run("away", func(t *testing.T) {
-		s := newSetNames(t, testenv.OfRun(60, 100, 5000))
+		s := newSetNames(t, testenv.OfRun(30, 100, 5000))
 		s.restart(testenv.OfFull(5*time.Second, 20*time.Second))
 	})
 }

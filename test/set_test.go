@@ -47,7 +47,7 @@ func newSetStory(t *testing.T) *setStory {
 	}
 	s.settle()
 	var conns []conn
-	for i := range testenv.OfRun(8, 20, 200) {
+	for i := range testenv.OfRun(4, 20, 200) {
 		name := s.names[i%len(s.names)]
 		conns = append(conns, tagged(t, s.inlets[name], name))
 	}
@@ -262,7 +262,7 @@ func TestSetNames(t *testing.T) {
 		r.begin(at...)
 	}
 	s.meets()
-	for n := range testenv.OfRun(2, 4, 20) {
+	for n := range testenv.OfRun(1, 4, 20) {
 		name := fmt.Sprintf("name%d", n)
 		outlet := me.startNamed(at[n%relays], name, taggedService(t, name))
 		s.settles(name, me.identifier())

@@ -157,7 +157,7 @@ func crowdOf(n, atOnce int, victim string, work func(s stranger, k int)) {
 }
 
 func halfOpen(ctx context.Context, t *testing.T, victim string) string {
-	n := testenv.OfRun(500, 1000, 10_000)
+	n := testenv.OfRun(250, 1000, 10_000)
 	b := firstHalf(t)
 	var left atomic.Int64
 	began := time.Now()
@@ -214,7 +214,7 @@ func loris(ctx context.Context, t *testing.T, victim string) string {
 }
 
 func randomBytes(ctx context.Context, _ *testing.T, victim string) string {
-	n := testenv.OfRun(100, 200, 5000)
+	n := testenv.OfRun(50, 200, 5000)
 	crowdOf(n, 16, victim, func(s stranger, k int) {
 		b := make([]byte, 1+k*37%8192)
 		_, _ = pseudorandom(uint64(k)).Read(b)
@@ -295,7 +295,7 @@ func TestStrangers(t *testing.T) {
 		name := map[bool]string{false: "outlet", true: "relay"}[through]
 		t.Run(name, func(t *testing.T) {
 			alone(t)
-			m := newMirror(t, testenv.OfRun[int64](4<<20, 8<<20, 1<<30))
+			m := newMirror(t, testenv.OfRun[int64](2<<20, 8<<20, 1<<30))
 			w := newTopology(t, plan{
 				relay: through, target: m.address, inlets: 1,
 				flags: []string{"--log-level", "error"},

@@ -99,7 +99,7 @@ func newCompany(t *testing.T, relays, connections int) *company {
 		c.relays = append(c.relays, at)
 	}
 	ssh, postgres := newSSHServer(t), newPostgres(t)
-	redis, tree := newRedis(t), newTree(t, testenv.OfFull(2, 4))
+	redis, tree := newRedis(t), newTree(t, testenv.OfRun(1, 2, 4))
 	must(t, postgresClient(t, "pgbench", postgres, "--initialize", "--quiet", "postgres"))
 	c.end = sync.OnceFunc(func() {
 		close(c.over)
@@ -296,10 +296,9 @@ func holds(a *actor, query, want string) error {
 	return nil
 }
 
-// benches has pgbench do transactions with 20 clients, all of which are there in the end, once.
+// benches has pgbench do transactions with some clients, all of which are there in the end, once.
 func benches(a *actor) error {
-	const clients = 20
-	each := testenv.OfRun(2, 10, 10)
+	clients, each := testenv.OfRun(5, 20, 20), testenv.OfRun(2, 10, 10)
 	runs := 0
 	for a.goesOn() {
 		out, err := postgresClient(a.t, "pgbench", a.where, "--no-vacuum",

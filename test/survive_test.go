@@ -39,7 +39,7 @@ func newLasting(t testing.TB, p plan) *topology {
 // wrong, and each ends as it should.
 func TestSurvivesRelayKilled(t *testing.T) {
 	alone(t)
-	kills, connections := testenv.OfRun(2, 3, 50), testenv.OfRun(20, 60, 1000)
+	kills, connections := testenv.OfRun(2, 3, 50), testenv.OfRun(10, 60, 1000)
 	w := newLasting(t, plan{program: "steady", inlets: 1})
 	pace := steadyPace(connections)
 	c := newChorus(t, connections, pace, w.address)
@@ -60,7 +60,7 @@ func TestSurvivesRelayKilled(t *testing.T) {
 // way: as soon as a share of them has, and that is at times none.
 func TestSurvivesRelayKilledAgain(t *testing.T) {
 	alone(t)
-	kills, connections := testenv.OfRun(3, 5, 50), testenv.OfRun(15, 40, 400)
+	kills, connections := testenv.OfRun(3, 5, 50), testenv.OfRun(8, 40, 400)
 	w := newLasting(t, plan{program: "steady", inlets: 1})
 	c := newChorus(t, connections, steadyPace(connections), w.address)
 	for n := range kills {
@@ -76,7 +76,7 @@ func TestSurvivesRelayKilledAgain(t *testing.T) {
 // by both of which the inlet goes: with SP_FULL=1 50 times under 1,000 connections.
 func TestSurvivesRolling(t *testing.T) {
 	alone(t)
-	restarts, connections := testenv.OfRun(2, 4, 50), testenv.OfRun(20, 60, 1000)
+	restarts, connections := testenv.OfRun(2, 4, 50), testenv.OfRun(10, 60, 1000)
 	me := survivor(t)
 	second, secondAt := me.startRelay()
 	w := newLasting(t, plan{
@@ -214,7 +214,7 @@ func (u person) restart(i int) {
 // TestSurvivesResets resets all TCP connections between an inlet and an outlet, again and again.
 func TestSurvivesResets(t *testing.T) {
 	alone(t)
-	resets, connections := testenv.OfRun(2, 5, 100), testenv.OfRun(10, 30, 500)
+	resets, connections := testenv.OfRun(2, 5, 100), testenv.OfRun(5, 30, 500)
 	me := survivor(t)
 	_, outlet := me.startOutlet(steadyService(t))
 	between := proxy(t, outlet, faultnet.ProxyConfig{})

@@ -17,7 +17,7 @@ import (
 // again, under connections that say something all the time. The short form has some transports.
 func TestSurvivesTransports(t *testing.T) {
 	alone(t)
-	kills, connections := testenv.OfFull(2, 20), testenv.OfFull(5, 50)
+	kills, connections := testenv.OfRun(1, 2, 20), testenv.OfRun(3, 5, 50)
 	some := []string{"quic", "unix", "wss"}
 	for _, name := range append(slices.Sorted(maps.Keys(wrapped)), "unix") {
 		if !isLonger() && !slices.Contains(some, name) {

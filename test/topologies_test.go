@@ -16,7 +16,7 @@ import (
 const afterService = 1 << 20 // what a client sends after the service has ended its direction
 
 // bothWays is how much goes through each topology, each way.
-func bothWays() int64 { return testenv.OfRun[int64](1<<20, 2<<20, 100<<20) }
+func bothWays() int64 { return testenv.OfRun[int64](512<<10, 2<<20, 100<<20) }
 
 // arrangement is a topology. build builds it in front of a target, and returns the route to its
 // outlet.

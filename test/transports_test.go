@@ -3,14 +3,6 @@
 package test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -25,29 +17,11 @@ import (
 // one to believe it.
 func (u person) certified() (show, believe []string) {
 	u.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	certText, keyText, err := selfSigned()
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "sp test"},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true,
-		BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		u.t.Fatal(err)
-	}
-	in := func(kind string, b []byte) string {
-		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: b}))
-	}
-	cert := u.file("tls-cert.pem", in("CERTIFICATE", der))
-	keyFile := u.file("tls-key.pem", in("PRIVATE KEY", private))
+	cert, keyFile := u.file("tls-cert.pem", certText), u.file("tls-key.pem", keyText)
 	return []string{"--tls-cert", cert, "--tls-key", keyFile}, []string{"--tls-ca", cert}
 }
 
@@ -177,7 +151,7 @@ func carries(u person, m *mirror, node string, flags []string) {
 	send(t, c, string(askReset))
 	receivesReset(t, c)
 
-	manyAreEchoed(t, inlet, testenv.OfRun(8, 20, 200))
+	manyAreEchoed(t, inlet, testenv.OfRun(4, 20, 200))
 
 	with := func(to string) []string { return append(sendTo(to), flags...) }
 	u.fails(unreachable, "no service named nothing", with(node+toChannel+"/service/nothing")...)

@@ -48,30 +48,36 @@ func Process(n Needs) (Result, error) {
 	if err != nil || abi < abiFiles {
 		return r, errors.Join(wrap("not dumpable", dumpable), noNewPrivileges())
 	}
-	rules := []landlock.Rule{
+	files := []landlock.Rule{
 		landlock.PathAccess(reading, existing(n.ReadIn)...),
 		landlock.PathAccess(reading, existing(Folders(namesIn...))...),
 		landlock.PathAccess(reading, existing(namesFrom)...),
 		landlock.PathAccess(writing, existing(n.WriteIn)...),
 		landlock.PathAccess(removing, existing(n.RemoveIn)...),
 	}
-	// Version 7 and not later: version 9 would take connecting to Unix sockets away.
-	if err := landlock.V7.BestEffort().RestrictPaths(rules...); err != nil {
-		return r, errors.Join(wrap("not dumpable", dumpable), wrap("files", err))
-	}
-	r.Files = true
-	if abi < abiPorts || n.ListenAnywhere && n.ConnectAnywhere {
-		return r, wrap("not dumpable", dumpable)
-	}
-	err = restrictPorts(n)
-	r.Ports = err == nil
-	return r, errors.Join(wrap("not dumpable", dumpable), wrap("ports", err))
+	handled, ports := network(n, abi)
+	err = restrict(handled, append(ports, files...))
+	r.Files = err == nil || handled != 0 && restrict(0, files) == nil
+	r.Ports = err == nil && abi >= abiPorts && !(n.ListenAnywhere && n.ConnectAnywhere)
+	return r, errors.Join(wrap("not dumpable", dumpable), wrap("files and ports", err))
 }
 
-// restrictPorts takes away listening and connecting to ports that are not needed.
-func restrictPorts(n Needs) error {
-	var handled landlock.AccessNetSet
-	var rules []landlock.Rule
+// restrict takes away files and ports, all at once: each time, each thread has to do it for itself,
+// which is much of what a start costs.
+func restrict(handled landlock.AccessNetSet, rules []landlock.Rule) error {
+	// Version 7 and not later: version 9 would take connecting to Unix sockets away.
+	all := landlock.Config{
+		HandledAccessFS: landlock.V7.HandledAccessFS, HandledAccessNet: handled,
+	}
+	return all.BestEffort().Restrict(rules...)
+}
+
+// network says which of listening and connecting to ports is taken away, and the ports that are
+// needed.
+func network(n Needs, abi int) (handled landlock.AccessNetSet, rules []landlock.Rule) {
+	if abi < abiPorts {
+		return 0, nil
+	}
 	if !n.ListenAnywhere {
 		handled |= ll.AccessNetBindTCP
 		for _, port := range n.Listen {
@@ -84,10 +90,7 @@ func restrictPorts(n Needs) error {
 			rules = append(rules, landlock.ConnectTCP(port))
 		}
 	}
-	if handled == 0 {
-		return nil
-	}
-	return landlock.Config{HandledAccessNet: handled}.BestEffort().RestrictNet(rules...)
+	return handled, rules
 }
 
 // noNewPrivileges is what Landlock does by the way. It is asked of each thread.

@@ -174,7 +174,8 @@ func check(a Address) error {
 	if a.Kind == wire.Local {
 		return nil
 	}
-	if zone := a.IP.Zone(); zone != "" && !validZone.MatchString(zone) {
+	if zone := a.IP.Zone(); zone != "" &&
+		(len(zone) > maxZone || !validZone.MatchString(zone)) {
 		return fmt.Errorf("%q is not the name of an interface", Printable(zone))
 	}
 	a.IP = a.IP.WithZone("")
@@ -223,7 +224,9 @@ func inWords(err error) error {
 }
 
 // validZone is what a zone looks like: the name of an interface, or its number.
-var validZone = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
+var validZone = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
+
+const maxZone = 32
 
 // IsPath tells whether text is the short form of an address that is neither host:port nor a URL:
 // whatever follows the scheme belongs to it.
