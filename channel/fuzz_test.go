@@ -262,7 +262,7 @@ func readFlow(e *epoch, wire []byte) ([]byte, error) {
 	_ = client.CloseWrite()
 	s := &Session{config: new(Config), role: identity.Responder, life: newLife()}
 	s.quiet = newQuietLinks(&alarm{chores: &s.chores})
-	s.pool = newLinkPool(s.role, &s.life.goingAway, &s.prewarm, s.quiet)
+	s.pool = newLinkPool(s.role, &s.life.goingAway, s.prewarm, s.quiet)
 	l := newLink(server)
 	_ = s.pool.adopt(l)
 	var k flowKeys

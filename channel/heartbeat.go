@@ -29,7 +29,7 @@ type heartbeat struct {
 	pace    time.Duration            // between its pings, while nobody here would miss the session
 	sent    uint64                   // pings
 	missed  int                      // pings since the last pong
-	waiting map[uint64]chan struct{} // closed when a ping's pong comes
+	waiting map[uint64]chan struct{} // closed when a ping's pong comes; nil before anybody has waited
 	asked   time.Time                // when the last ping was sent
 	slept   bool                     // this side has stood still since it last heard anything
 	took    time.Duration            // by the last pong that was measured; 0 if none has been
@@ -45,7 +45,6 @@ func newHeartbeat(
 	return heartbeat{
 		control: c, interval: interval, grace: grace,
 		heard: time.Now(), timer: timer, pace: interval * pingSlowdown,
-		waiting: make(map[uint64]chan struct{}),
 	}
 }
 
@@ -155,6 +154,9 @@ func (h *heartbeat) send(answered chan struct{}) (number uint64) {
 	h.asked = time.Now()
 	number = h.sent
 	if answered != nil {
+		if h.waiting == nil {
+			h.waiting = make(map[uint64]chan struct{})
+		}
 		h.waiting[number] = answered
 	}
 	h.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 type linkPool struct {
 	role      identity.Role
 	goingAway *event       // after it no idle link is kept
-	prewarm   *prewarm     // is told of the demand for links
+	prewarm   *prewarm     // is told of the demand for links; initiator only
 	quiets    *quietLinks  // is told of links that may carry nothing
 	activity  Activity     // flows that somebody would miss
 	freed     signal       // tells run that less goes on here; see freedLocked
@@ -205,15 +205,16 @@ func (p *linkPool) park(l *link) {
 }
 
 // tidy lets go of links that have been idle for too long, and resets those that are stuck. It also
-// has prewarm forget an old demand.
+// has prewarm forget an old demand. The responder has nothing to do: whoever has accepted a link
+// watches it.
 func (p *linkPool) tidy(now time.Time) {
+	if p.role != identity.Initiator {
+		return
+	}
 	p.mu.Lock()
 	p.prewarm.shrink(now, len(p.links) > len(p.idle))
 	stale := p.takeStaleLocked(now)
-	var dialed []*link // whoever has accepted a link watches it
-	if p.role == identity.Initiator {
-		dialed = slices.Collect(maps.Keys(p.links))
-	}
+	dialed := slices.Collect(maps.Keys(p.links))
 	p.mu.Unlock()
 	for _, l := range stale {
 		_ = l.Conn.Close()

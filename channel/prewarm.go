@@ -37,6 +37,8 @@ type prewarm struct {
 	failed   time.Time // when a link could last not be made
 }
 
+func newPrewarm(most int) *prewarm { return &prewarm{most: most, changed: newSignal()} }
+
 // short takes note that a flow found no idle link.
 func (w *prewarm) short() {
 	w.mu.Lock()

@@ -50,7 +50,7 @@ type Session struct {
 	heartbeat heartbeat      // whether the far end answers
 	trust     trustReview    // whether the far end is trusted
 	pool      linkPool       // all links but the control link
-	prewarm   prewarm        // links for flows to come; initiator only
+	prewarm   *prewarm       // links for flows to come; initiator only
 	quiet     *quietLinks    // links that carry nothing
 	hooks     endHooks       // what to call when it has ended
 	tasks     sync.WaitGroup // what else than chores has goroutines, for some time
@@ -92,12 +92,11 @@ func newSession(
 		chores: &s.chores, current: e,
 	}
 	s.renewal = &renewalTimer{alarm: on(choreRenew), keys: &s.keys}
-	s.prewarm = prewarm{most: h.config.Prewarm}
 	if h.role == identity.Initiator {
-		s.prewarm.changed = newSignal()
+		s.prewarm = newPrewarm(h.config.Prewarm)
 	}
 	s.quiet = newQuietLinks(on(choreQuiet))
-	s.pool = newLinkPool(h.role, &s.life.goingAway, &s.prewarm, s.quiet)
+	s.pool = newLinkPool(h.role, &s.life.goingAway, s.prewarm, s.quiet)
 	return s, nil
 }
 

@@ -24,7 +24,7 @@ type trustReview struct {
 	again    *time.Timer    // when to decide, if the decision ends by itself; nil if none has
 	peer     *identity.Peer // as it last proved itself
 	decision trust.Decision
-	decided  chan struct{} // closed, and made anew, whenever noteLocked says so
+	decided  chan struct{} // closed whenever noteLocked says so; nil while nobody waits for that
 	tells    []*func()     // called then
 }
 
@@ -33,7 +33,7 @@ func newTrustReview(
 ) trustReview {
 	return trustReview{
 		policy: policy, as: as, reviews: reviews,
-		peer: peer, decision: d, decided: make(chan struct{}),
+		peer: peer, decision: d,
 	}
 }
 
@@ -93,8 +93,10 @@ func (t *trustReview) noteLocked(peer *identity.Peer, d trust.Decision) {
 		for _, tell := range t.tells {
 			(*tell)()
 		}
-		close(t.decided)
-		t.decided = make(chan struct{})
+		if t.decided != nil {
+			close(t.decided)
+			t.decided = nil
+		}
 	}
 }
 
@@ -125,6 +127,9 @@ func (t *trustReview) tellDecided(f func()) (remove func()) {
 func (t *trustReview) changes() <-chan struct{} {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.decided == nil {
+		t.decided = make(chan struct{})
+	}
 	return t.decided
 }
 

@@ -62,7 +62,7 @@ func newLease(c claim, s *channel.Session) (*Lease, error) {
 	}
 	l := &Lease{
 		claim: c, owner: s.Peer().Identifier(), session: s, key: key,
-		ready: make(chan struct{}), used: newInUse(),
+		ready: make(chan struct{}),
 	}
 	if c.shares {
 		l.sharing = newSharing()
@@ -326,14 +326,12 @@ func ended(s *channel.Session, m *mux.Mux, stream *route.Stream) error {
 // inUse are the links to an outlet that carry something. They outlive the lease, and end when its
 // owner may not have the name any more. It has a lock of its own.
 type inUse struct {
-	removed chan struct{} // gets something when a link is not in use any more
+	removed chan struct{} // gets something when a link is not in use any more; nil before any was
 
 	mu    sync.Mutex
 	links map[netio.Conn]struct{}
 	over  bool // none is in use, nor will be
 }
-
-func newInUse() inUse { return inUse{removed: make(chan struct{}, 1)} }
 
 // add takes c among the links in use. It reports false if it is over.
 func (u *inUse) add(c netio.Conn) bool {
@@ -343,7 +341,7 @@ func (u *inUse) add(c netio.Conn) bool {
 		return false
 	}
 	if u.links == nil {
-		u.links = make(map[netio.Conn]struct{})
+		u.links, u.removed = make(map[netio.Conn]struct{}), make(chan struct{}, 1)
 	}
 	u.links[c] = struct{}{}
 	return true
