@@ -11,8 +11,8 @@ import (
 
 // A session's links that carry nothing are made to carry something before a box in the middle ends
 // them: see tolerance. In a flow that is an empty data record, in a direction that is open. The
-// initiator sees to it, and the responder where the initiator has ended its own direction. A link
-// without a flow tells how long it takes; where that is known to be short, a few get an empty flow
+// initiator sees to it, and the responder where the initiator has ended its own direction. Flows
+// that nobody would miss soon get theirs with the session's pings. A link without a flow tells how long it takes; where that is known to be short, a few get an empty flow
 // now and then.
 const (
 	// quietRounds is how many times a link is looked at before it has been quiet for too long.
@@ -104,6 +104,45 @@ func (s *Session) lookAfterQuiet(now time.Time) {
 	}
 }
 
+// keepBackground has flows that nobody would miss soon carry something when the session is pinged, if
+// they would otherwise be quiet for too long before it is the next time: so both ends wake up once
+// for all there is, and a relay has many such sessions.
+func (s *Session) keepBackground(now time.Time) {
+	if s.role != identity.Initiator {
+		return
+	}
+	q := s.quiet
+	flows := s.pool.quietBackground(q.at(now), q.way.Load().allows()-s.rest(0))
+	if len(flows) > 0 {
+		s.tasks.Go(func() { s.writeQuiet(quietWork{flows: flows}) })
+	}
+}
+
+// quietBackground returns the flows that nobody would miss soon in which this side has sent nothing
+// for more than most, and takes note that it does now.
+func (p *linkPool) quietBackground(now, most time.Duration) (flows []*Flow) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for l := range p.links {
+		if f := p.keptLocked(l, true); f != nil && now-l.since > most {
+			l.moves, l.since = f.moves.Load()+1, now
+			flows = append(flows, f)
+		}
+	}
+	return flows
+}
+
+// keptLocked returns the flow on l that this side is to have carry something, with the session's
+// pings or by itself, or nil.
+func (p *linkPool) keptLocked(l *link, withPings bool) *Flow {
+	f := l.flow.Load()
+	if f == nil || l.by != nil || !f.isToKeepAlive() ||
+		withPings != (l.background && p.role == identity.Initiator) {
+		return nil
+	}
+	return f
+}
+
 // writeQuiet has links carry something, a few at a time.
 func (s *Session) writeQuiet(work quietWork) {
 	pause := time.NewTimer(0)
@@ -142,8 +181,8 @@ func (p *linkPool) quiet(now time.Time, q *quietLinks) (work quietWork) {
 	}
 	at := q.at(now)
 	for l := range p.links {
-		f := l.flow.Load()
-		if f == nil || !f.isToKeepAlive() || l.by != nil {
+		f := p.keptLocked(l, false)
+		if f == nil {
 			continue
 		}
 		work.again = true
@@ -181,7 +220,7 @@ func (p *linkPool) tryQuietLocked(now time.Time, q *quietLinks, work *quietWork)
 		n := max(len(p.idle)-linkIdleKept, 0)
 		work.links = append(work.links, p.idle[n:]...)
 		p.idle = p.idle[:n]
-		work.again = work.again || len(work.links) > 0
+		work.again = work.again || len(work.links) > 0 || p.background > 0
 	case p.activity.none() && p.background > 0:
 		// Nobody will want them soon: what is left is a claim, or the like.
 		for _, l := range p.idle {
@@ -197,7 +236,7 @@ func (p *linkPool) hasQuiet(q *quietLinks) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for l := range p.links {
-		if f := l.flow.Load(); f != nil && f.isToKeepAlive() && l.by == nil {
+		if p.keptLocked(l, false) != nil {
 			return p.err == nil
 		}
 	}

@@ -3,6 +3,8 @@ package channel
 import (
 	"context"
 	"io"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -24,7 +26,7 @@ type box struct {
 	timers map[int]*time.Timer
 	cut    map[int]bool
 	passed map[int]int // pieces, by link
-	times  []time.Time // of all pieces but those on the first link
+	times  map[int][]time.Time
 }
 
 // inBox runs f with a lab whose links go through a box.
@@ -42,7 +44,7 @@ func inBox(
 		defer l.close()
 		b := &box{
 			lab: l, patience: patience, timers: make(map[int]*time.Timer),
-			cut: make(map[int]bool), passed: make(map[int]int),
+			cut: make(map[int]bool), passed: make(map[int]int), times: make(map[int][]time.Time),
 		}
 		l.plan = func(int) faultnet.Plan { return nil }
 		l.tap = func(link int, _ faultnet.Direction, _ []byte) { b.passes(link) }
@@ -57,9 +59,7 @@ func (b *box) passes(link int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.passed[link]++
-	if link > 0 {
-		b.times = append(b.times, time.Now())
-	}
+	b.times[link] = append(b.times[link], time.Now())
 	if timer := b.timers[link]; timer != nil {
 		timer.Reset(b.patience)
 	}
@@ -124,6 +124,17 @@ func (b *box) cuts() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.cut)
+}
+
+// during returns when pieces pass on each link while d goes by.
+func (b *box) during(d time.Duration) map[int][]time.Time {
+	b.mu.Lock()
+	clear(b.times)
+	b.mu.Unlock()
+	time.Sleep(d)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.times)
 }
 
 // pieces returns how many pieces pass on a link while d goes by.
@@ -242,13 +253,10 @@ func TestQuietLinksAreSpread(t *testing.T) {
 			all = append(all, a)
 		}
 		time.Sleep(5 * time.Minute)
-		b.mu.Lock()
-		b.times = nil
-		b.mu.Unlock()
-		time.Sleep(boldQuiet)
-		b.mu.Lock()
-		times := b.times
-		b.mu.Unlock()
+		passed := b.during(boldQuiet)
+		delete(passed, 0) // the session's own
+		times := slices.Concat(slices.Collect(maps.Values(passed))...)
+		slices.SortFunc(times, time.Time.Compare)
 		if len(times) < many {
 			t.Errorf("%d pieces for %d flows", len(times), many)
 		}
@@ -271,6 +279,41 @@ func TestQuietLinksAreSpread(t *testing.T) {
 		}
 		_ = s.Close()
 	})
+}
+
+// A flow that nobody would miss soon lives through a box as well, and where that is patient nobody
+// wakes up for it but for the session's pings.
+func TestBackgroundGoesWithPings(t *testing.T) {
+	change := func(a, b *Config) {
+		a.Activity, b.Activity = new(Activity), new(Activity)
+		a.RenewAfter = maxRenewAfter // a renewal takes the place of a ping
+	}
+	for _, patience := range []time.Duration{6, 10, 60, 350} {
+		inBox(t, patience*time.Second, change, func(t *testing.T, b *box) {
+			flows := b.accepts()
+			s := b.session()
+			f, far := b.lab.both(s, flows)
+			f.Background()
+			far.Background()
+			time.Sleep(time.Hour / 2)
+			passed := b.during(10 * time.Minute)
+			if len(passed[1]) == 0 {
+				t.Error("nothing passes in the flow")
+			}
+			for _, at := range passed[1] {
+				if patience == 350 && !slices.ContainsFunc(passed[0], at.Equal) {
+					t.Error("something passes in the flow by itself")
+				}
+			}
+			write(t, f, "still here")
+			expect(t, far, "still here")
+			if n := b.cuts(); n > 1 {
+				t.Errorf("with %v: %d links have been ended for carrying nothing", patience*time.Second, n)
+			}
+			far.release()
+			_ = s.Close()
+		})
+	}
 }
 
 func TestTolerance(t *testing.T) {

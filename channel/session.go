@@ -210,6 +210,7 @@ func (s *Session) work(due chore, now time.Time) error {
 		s.letGo(now)
 	}
 	if due&(choreBeat|choreMissed) != 0 {
+		s.keepBackground(now)
 		return s.beat(now)
 	}
 	return nil
