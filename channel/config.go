@@ -3,6 +3,8 @@ package channel
 import (
 	"context"
 	"runtime"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/cpu"
@@ -172,12 +174,15 @@ func (c *Config) suites() []noise.Suite {
 	if len(c.Suites) > 0 {
 		return c.Suites
 	}
-	return DefaultSuites()
+	return defaultSuites()
 }
 
 // DefaultSuites returns the hybrid suites, the one first that this processor is faster with:
 // AES-GCM where it has AES and carry-less multiplication, as crypto/tls decides it.
-func DefaultSuites() []noise.Suite {
+func DefaultSuites() []noise.Suite { return slices.Clone(defaultSuites()) }
+
+// defaultSuites is DefaultSuites for those who change nothing in it.
+var defaultSuites = sync.OnceValue(func() []noise.Suite {
 	const prefix, suffix = "Noise_XXhfs_25519+MLKEM768_", "_SHA256"
 	names := []string{prefix + "AESGCM" + suffix, prefix + "ChaChaPoly" + suffix}
 	if !hasAES() {
@@ -192,7 +197,7 @@ func DefaultSuites() []noise.Suite {
 		suites[i] = suite
 	}
 	return suites
-}
+})
 
 func hasAES() bool {
 	switch runtime.GOARCH {

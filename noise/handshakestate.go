@@ -205,7 +205,7 @@ func (hs *HandshakeState) Secret(label string) (*Secret, error) {
 	if err := hs.checkDone(); err != nil {
 		return nil, err
 	}
-	key, rest := hkdf2(hs.suite.hash.new, hs.ss.ck, append([]byte(label), hs.ss.h...))
+	key, rest := hs.suite.hash.hkdf2(hs.ss.ck, append([]byte(label), hs.ss.h...))
 	clear(rest)
 	return &Secret{suite: hs.suite, key: key}, nil
 }

@@ -1,7 +1,6 @@
 package noise
 
 import (
-	"crypto/hmac"
 	"encoding/binary"
 	"sync"
 )
@@ -31,9 +30,9 @@ func (s *Secret) ID(label string) [16]byte {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	s.checkLocked()
-	mac := hmac.New(s.suite.hash.new, s.key)
-	mac.Write(append([]byte("id"), label...))
-	return [16]byte(mac.Sum(nil))
+	m := s.suite.hash.mac()
+	defer s.suite.hash.free(m)
+	return [16]byte(m.sum(nil, s.key, append([]byte("id"), label...), nil))
 }
 
 // CipherStates returns new cipher states for flow number n: one for what the

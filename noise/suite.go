@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash"
+	"sync"
 
 	"golang.org/x/crypto/blake2b"
 	"golang.org/x/crypto/blake2s"
@@ -33,6 +34,7 @@ type cipherFunc struct {
 type hashFunc struct {
 	name string
 	new  func() hash.Hash
+	macs sync.Pool // of *mac that nobody uses
 }
 
 var cipherFuncs = []*cipherFunc{
@@ -41,10 +43,10 @@ var cipherFuncs = []*cipherFunc{
 }
 
 var hashFuncs = []*hashFunc{
-	{"SHA256", sha256.New},  // Noise §12.5
-	{"SHA512", sha512.New},  // Noise §12.6
-	{"BLAKE2s", newBLAKE2s}, // Noise §12.7
-	{"BLAKE2b", newBLAKE2b}, // Noise §12.8
+	{name: "SHA256", new: sha256.New},  // Noise §12.5
+	{name: "SHA512", new: sha512.New},  // Noise §12.6
+	{name: "BLAKE2s", new: newBLAKE2s}, // Noise §12.7
+	{name: "BLAKE2b", new: newBLAKE2b}, // Noise §12.8
 }
 
 // Suites returns all suites there are, always in the same order: hybrid ones

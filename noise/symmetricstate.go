@@ -1,10 +1,5 @@
 package noise
 
-import (
-	"crypto/hmac"
-	"hash"
-)
-
 // symmetricState is what both sides of a handshake have in common (Noise §5.2).
 type symmetricState struct {
 	cs   CipherState
@@ -28,7 +23,7 @@ func (ss *symmetricState) initialize(suite Suite) {
 
 // Noise §5.2 MixKey. It zeroes ikm.
 func (ss *symmetricState) mixKey(ikm []byte) {
-	ck, key := hkdf2(ss.hash.new, ss.ck, ikm)
+	ck, key := ss.hash.hkdf2(ss.ck, ikm)
 	ss.cs.initializeKey(key)
 	copy(ss.ck, ck)
 	clear(ck)
@@ -38,10 +33,11 @@ func (ss *symmetricState) mixKey(ikm []byte) {
 
 // Noise §5.2 MixHash.
 func (ss *symmetricState) mixHash(data []byte) {
-	h := ss.hash.new()
-	h.Write(ss.h)
-	h.Write(data)
-	ss.h = h.Sum(ss.h[:0])
+	m := ss.hash.mac()
+	defer ss.hash.free(m)
+	m.hash.Write(ss.h)
+	m.hash.Write(data)
+	ss.h = m.hash.Sum(ss.h[:0])
 }
 
 // Noise §5.2 EncryptAndHash. It appends to dst.
@@ -96,26 +92,9 @@ func (ss *symmetricState) forget() {
 
 // keyPair returns the cipher states for HKDF(ck, ikm, 2).
 func keyPair(fn *cipherFunc, h *hashFunc, ck, ikm []byte) (initiator, responder *CipherState) {
-	k1, k2 := hkdf2(h.new, ck, ikm)
+	k1, k2 := h.hkdf2(ck, ikm)
 	initiator, responder = newCipherState(fn, k1), newCipherState(fn, k2)
 	clear(k1)
 	clear(k2)
 	return initiator, responder
-}
-
-// Noise §4.3 HKDF with two outputs; callers that need one leave the second.
-func hkdf2(newHash func() hash.Hash, ck, ikm []byte) (out1, out2 []byte) {
-	mac := hmac.New(newHash, ck)
-	mac.Write(ikm)
-	temp := mac.Sum(nil)
-
-	mac = hmac.New(newHash, temp)
-	mac.Write([]byte{1})
-	out1 = mac.Sum(nil)
-	mac.Reset()
-	mac.Write(out1)
-	mac.Write([]byte{2})
-	out2 = mac.Sum(nil)
-	clear(temp)
-	return out1, out2
 }
