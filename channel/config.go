@@ -3,8 +3,6 @@ package channel
 import (
 	"context"
 	"runtime"
-	"slices"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/cpu"
@@ -174,15 +172,17 @@ func (c *Config) suites() []noise.Suite {
 	if len(c.Suites) > 0 {
 		return c.Suites
 	}
-	return defaultSuites()
+	return DefaultSuites()
 }
 
 // DefaultSuites returns the hybrid suites, the one first that this processor is faster with:
-// AES-GCM where it has AES and carry-less multiplication, as crypto/tls decides it.
-func DefaultSuites() []noise.Suite { return slices.Clone(defaultSuites()) }
+// AES-GCM where it has AES and carry-less multiplication, as crypto/tls decides it. They must not be
+// changed.
+func DefaultSuites() []noise.Suite { return defaultSuites }
 
-// defaultSuites is DefaultSuites for those who change nothing in it.
-var defaultSuites = sync.OnceValue(func() []noise.Suite {
+var defaultSuites = newDefaultSuites()
+
+func newDefaultSuites() []noise.Suite {
 	const prefix, suffix = "Noise_XXhfs_25519+MLKEM768_", "_SHA256"
 	names := []string{prefix + "AESGCM" + suffix, prefix + "ChaChaPoly" + suffix}
 	if !hasAES() {
@@ -197,7 +197,7 @@ var defaultSuites = sync.OnceValue(func() []noise.Suite {
 		suites[i] = suite
 	}
 	return suites
-})
+}
 
 func hasAES() bool {
 	switch runtime.GOARCH {

@@ -111,25 +111,20 @@ func (s *Session) keepBackground(now time.Time) {
 	if s.role != identity.Initiator {
 		return
 	}
-	q := s.quiet
-	flows := s.pool.quietBackground(q.at(now), q.way.Load().allows()-s.rest(0))
-	if len(flows) > 0 {
-		s.tasks.Go(func() { s.writeQuiet(quietWork{flows: flows}) })
-	}
-}
-
-// quietBackground returns the flows that nobody would miss soon in which this side has sent nothing
-// for more than most, and takes note that it does now.
-func (p *linkPool) quietBackground(now, most time.Duration) (flows []*Flow) {
+	p, at := &s.pool, s.quiet.at(now)
+	most := s.quiet.way.Load().allows() - s.rest(0)
+	var work quietWork
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	for l := range p.links {
-		if f := p.keptLocked(l, true); f != nil && now-l.since > most {
-			l.moves, l.since = f.moves.Load()+1, now
-			flows = append(flows, f)
+		if f := p.keptLocked(l, true); f != nil && at-l.since > most {
+			l.moves, l.since = f.moves.Load()+1, at // with what follows
+			work.flows = append(work.flows, f)
 		}
 	}
-	return flows
+	p.mu.Unlock()
+	if len(work.flows) > 0 {
+		s.tasks.Go(func() { s.writeQuiet(work) })
+	}
 }
 
 // keptLocked returns the flow on l that this side is to have carry something, with the session's

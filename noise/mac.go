@@ -35,34 +35,36 @@ func (h *hashFunc) free(m *mac) {
 
 // sum appends HMAC(key, a || b) to dst. The key is no longer than a block, as all are in Noise.
 func (m *mac) sum(dst, key, a, b []byte) []byte {
-	pad := m.pad[:m.hash.BlockSize()]
-	clear(pad[copy(pad, key):])
-	for i := range pad {
-		pad[i] ^= 0x36
-	}
-	m.hash.Reset()
-	m.hash.Write(pad)
+	m.begin(key, 0x36)
 	m.hash.Write(a)
 	m.hash.Write(b)
 	inner := m.hash.Sum(m.inner[:0])
+	m.begin(key, 0x5c)
+	m.hash.Write(inner)
+	return m.hash.Sum(dst)
+}
+
+// begin hashes a block: the key, padded with zeros, each byte XORed with one.
+func (m *mac) begin(key []byte, with byte) {
+	pad := m.pad[:m.hash.BlockSize()]
 	for i := range pad {
-		pad[i] ^= 0x36 ^ 0x5c
+		pad[i] = with
+	}
+	for i, k := range key {
+		pad[i] ^= k
 	}
 	m.hash.Reset()
 	m.hash.Write(pad)
-	m.hash.Write(inner)
-	return m.hash.Sum(dst)
 }
 
 // Noise §4.3 HKDF with two outputs; callers that need one leave the second.
 func (h *hashFunc) hkdf2(ck, ikm []byte) (out1, out2 []byte) {
 	m := h.mac()
-	defer h.free(m)
-	size := m.hash.Size()
-	out1, out2 = make([]byte, 0, size), make([]byte, 0, size)
 	temp := m.sum(m.temp[:0], ck, ikm, nil)
 	m.counter[0] = 1
-	out1 = m.sum(out1, temp, m.counter[:], nil)
+	out1 = m.sum(nil, temp, m.counter[:], nil)
 	m.counter[0] = 2
-	return out1, m.sum(out2, temp, out1, m.counter[:])
+	out2 = m.sum(nil, temp, out1, m.counter[:])
+	h.free(m)
+	return out1, out2
 }

@@ -31,8 +31,9 @@ func (s *Secret) ID(label string) [16]byte {
 	defer s.mu.RUnlock()
 	s.checkLocked()
 	m := s.suite.hash.mac()
-	defer s.suite.hash.free(m)
-	return [16]byte(m.sum(nil, s.key, append([]byte("id"), label...), nil))
+	id := m.sum(nil, s.key, []byte("id"), []byte(label))
+	s.suite.hash.free(m)
+	return [16]byte(id)
 }
 
 // CipherStates returns new cipher states for flow number n: one for what the

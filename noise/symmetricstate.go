@@ -34,10 +34,10 @@ func (ss *symmetricState) mixKey(ikm []byte) {
 // Noise §5.2 MixHash.
 func (ss *symmetricState) mixHash(data []byte) {
 	m := ss.hash.mac()
-	defer ss.hash.free(m)
 	m.hash.Write(ss.h)
 	m.hash.Write(data)
 	ss.h = m.hash.Sum(ss.h[:0])
+	ss.hash.free(m)
 }
 
 // Noise §5.2 EncryptAndHash. It appends to dst.

@@ -109,21 +109,8 @@ func (h *linkHealth) run(ctx context.Context, interval time.Duration) {
 
 // resetStuck reports whether something is on its way on one of the links.
 func (h *linkHealth) resetStuck() (sending bool) {
-	stuck, sending := h.look()
-	for _, c := range stuck {
-		linksStuck.Inc()
-		h.logger.Warn("nothing that is sent arrives, and the connection is reset",
-			"peer", c.RemoteAddr())
-		_ = netio.Reset(c) // without mu, which the close of a link in a mux needs
-	}
-	return sending
-}
-
-// look returns those of the links that are stuck. There may be ten thousands, nearly all of them
-// without anything on its way: no list of them is made.
-func (h *linkHealth) look() (stuck []netio.Conn, sending bool) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
+	var stuck []netio.Conn // no list is made of all: there may be ten thousands
 	for c := range h.links {
 		times, some := netio.Stuck(c)
 		sending = sending || some
@@ -131,5 +118,12 @@ func (h *linkHealth) look() (stuck []netio.Conn, sending bool) {
 			stuck = append(stuck, c)
 		}
 	}
-	return stuck, sending
+	h.mu.Unlock()
+	for _, c := range stuck {
+		linksStuck.Inc()
+		h.logger.Warn("nothing that is sent arrives, and the connection is reset",
+			"peer", c.RemoteAddr())
+		_ = netio.Reset(c) // without mu, which the close of a link in a mux needs
+	}
+	return sending
 }
