@@ -80,3 +80,6 @@ func outcomeOf(err error) handshakeEnd {
 	}
 	return handshakeWrong
 }
+
+// SessionsNow returns how many sessions are open in this process.
+func SessionsNow() int64 { return sessionsNow.Value() }

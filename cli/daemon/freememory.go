@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"context"
+	"runtime"
 	"runtime/debug"
 	"time"
 
+	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/pause"
 )
 
@@ -25,6 +27,28 @@ const (
 	freeMemoryInterval = 30 * time.Second
 )
 
+// A handshake leaves three times as much garbage as the session that it makes takes, and what stays
+// lies between it: what is collected when there are a crowdPart more sessions, and crowdLeast at
+// that, leaves smaller holes than what is when memory has doubled.
+const (
+	crowdPart  = 8
+	crowdLeast = 64
+)
+
+// crowd is how many sessions there were when garbage was last collected because of them.
+type crowd int64
+
+// grows tells whether it is to be now, when there are so many.
+func (c *crowd) grows(now int64) bool {
+	had := min(int64(*c), now)
+	grows := now > had+had/crowdPart+crowdLeast
+	if grows {
+		had = now
+	}
+	*c = crowd(had)
+	return grows
+}
+
 // freeMemory returns memory to the system whenever turnover, having grown, has not for a while:
 // what a burst of connections took must not stay with a process that runs for years. turned gets
 // something when turnover has grown: as long as it does not, nothing is done. It runs until ctx
@@ -33,6 +57,7 @@ func freeMemory(ctx context.Context, turned <-chan struct{}, turnover func() uin
 	var freed uint64 // turnover when memory was last freed soon
 	var freedAt time.Time
 	next := len(freeMemoryAfter) // in freeMemoryAfter; nothing has been taken yet
+	var sessions crowd
 	quiet := time.NewTimer(0)
 	<-quiet.C
 	defer quiet.Stop()
@@ -42,6 +67,9 @@ func freeMemory(ctx context.Context, turned <-chan struct{}, turnover func() uin
 			return
 		case <-turned:
 			next = 0
+			if sessions.grows(channel.SessionsNow()) {
+				runtime.GC()
+			}
 			if !pause.For(ctx, freeMemoryPause) {
 				return
 			}
