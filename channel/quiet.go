@@ -104,9 +104,9 @@ func (s *Session) lookAfterQuiet(now time.Time) {
 	}
 }
 
-// keepBackground has flows that nobody would miss soon carry something when the session is pinged, if
-// they would otherwise be quiet for too long before it is the next time: so both ends wake up once
-// for all there is, and a relay has many such sessions.
+// keepBackground has flows that nobody would miss soon carry something when the session is pinged,
+// if they would otherwise be quiet for too long before the next time: so both ends wake up once for
+// all there is, and a relay has many such sessions.
 func (s *Session) keepBackground(now time.Time) {
 	if s.role != identity.Initiator {
 		return

@@ -2,9 +2,9 @@ package noise
 
 import "hash"
 
-// mac computes hashes, and HMAC (RFC 2104), again and again in the same memory. Each key is used for
-// one or two messages, and crypto/hmac makes two hashes and more of each: garbage of the sizes of
-// what stays, between which it leaves holes.
+// mac computes hashes, and HMAC (RFC 2104), again and again in the same memory. Each key is used
+// for one or two messages, and crypto/hmac makes two hashes and more of each: garbage of the sizes
+// of what stays, between which it leaves holes.
 type mac struct {
 	hash    hash.Hash
 	pad     [maxBlockSize]byte

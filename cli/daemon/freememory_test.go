@@ -10,8 +10,20 @@ func TestCrowd(t *testing.T) {
 		now  int64
 		want bool
 	}{
-		{0, false}, {64, false}, {65, true}, {66, false}, {137, false}, {138, true}, {138, false},
-		{1000, true}, {1189, false}, {1190, true}, {1000, false}, {1190, true}, {0, false}, {65, true},
+		{0, false},
+		{64, false},
+		{65, true},
+		{66, false},
+		{137, false},
+		{138, true},
+		{138, false},
+		{1000, true},
+		{1189, false},
+		{1190, true},
+		{1000, false},
+		{1190, true},
+		{0, false},
+		{65, true},
 	} {
 		if c.grows(step.now) != step.want {
 			t.Errorf("with %d sessions: %v", step.now, !step.want)
