@@ -176,8 +176,8 @@ func (c *Config) suites() []noise.Suite {
 }
 
 // DefaultSuites returns the hybrid suites, the one first that this processor is faster with:
-// AES-GCM where it has AES and carry-less multiplication, as crypto/tls decides it. They must not be
-// changed.
+// AES-GCM where it has AES and carry-less multiplication, as crypto/tls decides it. They must not
+// be changed.
 func DefaultSuites() []noise.Suite { return defaultSuites }
 
 var defaultSuites = newDefaultSuites()

@@ -12,8 +12,8 @@ import (
 // A session's links that carry nothing are made to carry something before a box in the middle ends
 // them: see tolerance. In a flow that is an empty data record, in a direction that is open. The
 // initiator sees to it, and the responder where the initiator has ended its own direction. Flows
-// that nobody would miss soon get theirs with the session's pings. A link without a flow tells how long it takes; where that is known to be short, a few get an empty flow
-// now and then.
+// that nobody would miss soon get theirs with the session's pings. A link without a flow tells how
+// long it takes; where that is known to be short, a few get an empty flow now and then.
 const (
 	// quietRounds is how many times a link is looked at before it has been quiet for too long.
 	quietRounds = 2
