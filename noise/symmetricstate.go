@@ -12,12 +12,13 @@ type symmetricState struct {
 func (ss *symmetricState) initialize(suite Suite) {
 	ss.cs.fn, ss.hash = suite.cipher, suite.hash
 	name := []byte(suite.String())
-	ss.h = make([]byte, ss.hash.new().Size())
+	m := ss.hash.mac()
+	ss.h = make([]byte, m.hash.Size())
 	if copy(ss.h, name) < len(name) {
-		h := ss.hash.new()
-		h.Write(name)
-		ss.h = h.Sum(ss.h[:0])
+		m.hash.Write(name)
+		ss.h = m.hash.Sum(ss.h[:0])
 	}
+	ss.hash.free(m)
 	ss.ck = append([]byte(nil), ss.h...)
 }
 

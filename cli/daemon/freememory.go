@@ -41,12 +41,12 @@ type crowd int64
 // grows tells whether it is to be now, when there are so many.
 func (c *crowd) grows(now int64) bool {
 	had := min(int64(*c), now)
-	grows := now > had+had/crowdPart+crowdLeast
-	if grows {
-		had = now
-	}
 	*c = crowd(had)
-	return grows
+	if now <= had+had/crowdPart+crowdLeast {
+		return false
+	}
+	*c = crowd(now)
+	return true
 }
 
 // freeMemory returns memory to the system whenever turnover, having grown, has not for a while:
