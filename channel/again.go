@@ -65,7 +65,7 @@ func (f *Flow) keepLocked(records []byte) {
 // again is called by the goroutine that reads, when a carrier has failed because of err. It reports
 // whether the flow goes on with another one.
 func (f *Flow) again(failed carrier, err error) bool {
-	if f.unproven.Load() == nil || !f.isOpen() || isTimeout(err) {
+	if f.unproven.Load() == nil || !f.isOpen() {
 		return false
 	}
 	_ = failed.Close() // whoever writes must not wait for it

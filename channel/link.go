@@ -24,6 +24,9 @@ type link struct {
 	// passes in the flow on it any more: moves is how often something had. The pool guards both.
 	since time.Duration
 	moves uint32
+	// kept tells that it was this side that has the flow carry something, at since: nothing has
+	// moved it after that. The pool guards it.
+	kept bool
 
 	// attempt is the one to resume the flow on the link that has brought it there; 0 if the flow
 	// was opened on it. It is set before the flow is there.

@@ -12,8 +12,9 @@ import (
 // A session's links that carry nothing are made to carry something before a box in the middle ends
 // them: see tolerance. In a flow that is an empty data record, in a direction that is open. The
 // initiator sees to it, and the responder where the initiator has ended its own direction. Flows
-// that nobody would miss soon get theirs with the session's pings. A link without a flow tells how
-// long it takes; where that is known to be short, a few get an empty flow now and then.
+// that nobody would miss soon get theirs with the session's pings, where those come in time. A link
+// without a flow tells how long it takes; where that is known to be short, a few get an empty flow
+// now and then.
 const (
 	// quietRounds is how many times a link is looked at before it has been quiet for too long.
 	quietRounds = 2
@@ -61,10 +62,11 @@ func (q *quietLinks) pause() time.Duration {
 
 // quietWork is what a look has found to do.
 type quietWork struct {
-	flows []*Flow // that have been quiet for too long
-	links []*link // without a flow, the same
-	try   bool    // how long a link may be quiet
-	again bool    // there will be something to do
+	flows []*Flow       // that have been quiet for too long
+	links []*link       // without a flow, the same
+	try   bool          // how long a link may be quiet
+	again bool          // there will be something to do
+	next  time.Duration // when at the latest; 0: after a pause
 }
 
 // Follows says that the session is on the same way as one before it, so that what has been found
@@ -95,7 +97,11 @@ func (s *Session) lookAfterQuiet(now time.Time) {
 		})
 	}
 	if work.again {
-		q.timer.Reset(q.pause())
+		pause := q.pause()
+		if work.next > 0 {
+			pause = min(pause, work.next)
+		}
+		q.timer.Reset(pause)
 		return
 	}
 	q.on.Store(false)
@@ -104,9 +110,9 @@ func (s *Session) lookAfterQuiet(now time.Time) {
 	}
 }
 
-// keepBackground has flows that nobody would miss soon carry something when the session is pinged,
-// if they would otherwise be quiet for too long before the next time: so both ends wake up once for
-// all there is, and a relay has many such sessions.
+// keepBackground has flows that nobody would miss soon, and that nothing else has moved, carry
+// something when the session is pinged, if they would otherwise have to before the next time: so
+// both ends wake up once for all there is, and a relay has many such sessions.
 func (s *Session) keepBackground(now time.Time) {
 	if s.role != identity.Initiator {
 		return
@@ -116,8 +122,10 @@ func (s *Session) keepBackground(now time.Time) {
 	var work quietWork
 	p.mu.Lock()
 	for l := range p.links {
-		if f := p.keptLocked(l, true); f != nil && at-l.since > most {
-			l.moves, l.since = f.moves.Load()+1, at // with what follows
+		f := l.flow.Load()
+		if f != nil && l.background && p.keepsAlive(l, f) && l.kept &&
+			f.moves.Load() == l.moves && at-l.since > most {
+			l.keep(f, at)
 			work.flows = append(work.flows, f)
 		}
 	}
@@ -127,15 +135,30 @@ func (s *Session) keepBackground(now time.Time) {
 	}
 }
 
-// keptLocked returns the flow on l that this side is to have carry something, with the session's
-// pings or by itself, or nil.
-func (p *linkPool) keptLocked(l *link, withPings bool) *Flow {
-	f := l.flow.Load()
-	if f == nil || l.by != nil || !f.isToKeepAlive() ||
-		withPings != (l.background && p.role == identity.Initiator) {
-		return nil
+// keepsAlive tells whether it is for this side to have the flow on l carry something.
+func (p *linkPool) keepsAlive(l *link, f *Flow) bool {
+	return f != nil && l.by == nil && f.isToKeepAlive()
+}
+
+// keep takes note that the flow on l is about to carry something for no other reason.
+func (l *link) keep(f *Flow, at time.Duration) {
+	l.moves, l.since, l.kept = f.moves.Load()+1, at, true
+}
+
+// isDue tells whether the flow on l has been quiet for so long, by the time at, that it is to carry
+// something. One that nobody would miss soon may wait for the session's next ping for as long as
+// the way allows; left is how long that is.
+func (l *link) isDue(f *Flow, at, allows time.Duration) (due bool, left time.Duration) {
+	switch moves := f.moves.Load(); {
+	case moves != l.moves:
+		l.moves, l.since, l.kept = moves, at, false
+	case l.background && l.kept:
+		left = l.since + allows - at
+		return left <= 0, left
+	default:
+		due = at-l.since >= allows/(quietRounds+1)
 	}
-	return f
+	return due, 0
 }
 
 // writeQuiet has links carry something, a few at a time.
@@ -174,17 +197,21 @@ func (p *linkPool) quiet(now time.Time, q *quietLinks) (work quietWork) {
 	if p.role == identity.Initiator {
 		p.tryQuietLocked(now, q, &work)
 	}
-	at := q.at(now)
+	at, writing := q.at(now), q.writing.Load()
 	for l := range p.links {
-		f := p.keptLocked(l, false)
-		if f == nil {
+		f := l.flow.Load()
+		if !p.keepsAlive(l, f) {
 			continue
 		}
 		work.again = true
-		if moves := f.moves.Load(); moves != l.moves {
-			l.moves, l.since = moves, at
-		} else if at-l.since >= way.allows()/(quietRounds+1) {
+		due, left := l.isDue(f, at, way.allows())
+		if due {
 			work.flows = append(work.flows, f)
+			if l.background && !writing { // or it is not written to
+				l.keep(f, at)
+			}
+		} else if left > 0 && (work.next == 0 || left < work.next) {
+			work.next = left
 		}
 	}
 	return work
@@ -231,7 +258,7 @@ func (p *linkPool) hasQuiet(q *quietLinks) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for l := range p.links {
-		if p.keptLocked(l, false) != nil {
+		if p.keepsAlive(l, l.flow.Load()) {
 			return p.err == nil
 		}
 	}

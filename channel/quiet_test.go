@@ -316,6 +316,36 @@ func TestBackgroundGoesWithPings(t *testing.T) {
 	}
 }
 
+// Pings that somebody else asks for take the place of the session's own. A flow that nobody would
+// miss soon does not depend on those.
+func TestBackgroundBesidePings(t *testing.T) {
+	change := func(a, b *Config) { a.Activity, b.Activity = new(Activity), new(Activity) }
+	inBox(t, time.Minute, change, func(t *testing.T, b *box) {
+		flows := b.accepts()
+		s := b.session()
+		f, far := b.lab.both(s, flows)
+		f.Background()
+		far.Background()
+		time.Sleep(time.Hour / 3) // and no other try is made within an hour
+		before := b.cuts()
+		for _, every := range []time.Duration{5, 30, 35, 39} {
+			for range 10 {
+				time.Sleep(every * time.Second)
+				if _, err := s.Ping(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		write(t, f, "still here")
+		expect(t, far, "still here")
+		if n := b.cuts() - before; n > 0 {
+			t.Errorf("%d links have been ended for carrying nothing", n)
+		}
+		far.release()
+		_ = s.Close()
+	})
+}
+
 func TestTolerance(t *testing.T) {
 	now := time.Now()
 	for _, test := range []struct {

@@ -136,8 +136,6 @@ func (h hole) swallows(t *testing.T, keepalive time.Duration) {
 func TestRandomPlans(t *testing.T) {
 	t.Parallel()
 	lasts := testenv.OfRun(4*time.Second, 8*time.Second, time.Minute)
-	ctx, cancel := context.WithTimeout(t.Context(), lasts)
-	defer cancel()
 	seeds := make(chan uint64)
 	var runs []*gauntlet
 	var tasks sync.WaitGroup
@@ -150,15 +148,22 @@ func TestRandomPlans(t *testing.T) {
 			}
 		})
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), lasts)
+	defer cancel()
+	tried := 0
 	for seed := range faultnet.Seeds(t, 1<<30) {
 		select {
 		case seeds <- seed:
+			tried++
 			continue
 		case <-ctx.Done():
 		}
 		break
 	}
 	close(seeds)
+	if tried == 0 {
+		t.Error("nothing was tried")
+	}
 	tasks.Wait()
 	for _, g := range runs {
 		g.plan.Store(nil)

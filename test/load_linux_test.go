@@ -191,7 +191,7 @@ func TestHeld(t *testing.T) {
 	for name, p := range map[string]plan{"standby links": {}, "mux": muxForHalves} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			held(t, testenv.OfRun(80, 250, 250), p)
+			held(t, testenv.OfRun(125, 250, 250), p)
 		})
 	}
 }

@@ -166,9 +166,8 @@ var chaosFaults = []fault[*chaos]{
 // healsIn is the time in which nobody has a name any more who had got it while something was wrong.
 const healsIn = 10 * time.Second
 
-// history makes sure of what has happened to each name since the beginning: who owned it first has
-// had it, and if somebody else has got it where nobody knew that, he has lost it when all was well
-// again.
+// history makes sure of what has happened to each name since the beginning: if somebody else than
+// its owner has got it, where nobody knew that he is, he has lost it when all was well again.
 func (c *chaos) history() {
 	c.t.Helper()
 	claims, others := 0, 0

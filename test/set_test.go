@@ -197,7 +197,7 @@ func TestSetTells(t *testing.T) {
 		}
 	}))
 	s.settles("db", me.identifier())
-	inlet := me.inletTo("db@" + at[1])
+	inlet := me.inletTo("db@"+at[1], "--connect-timeout", unhurried(10*time.Second).String())
 	open := func() (all []conn) {
 		for range testenv.OfRun(6, 20, 100) {
 			all = append(all, tagged(t, inlet, "db"))
@@ -226,6 +226,7 @@ func TestSetTells(t *testing.T) {
 			t.Errorf("a connection has ended %v after its relay: %v", e.at.Sub(since), e.err)
 		}
 	}
+	s.settles("db", me.identifier())
 	reach()
 	for _, home := range homes {
 		home.begin(at...)
@@ -235,6 +236,7 @@ func TestSetTells(t *testing.T) {
 	conns := open()
 	for _, home := range homes {
 		home.signal(syscall.SIGTERM)
+		home.says("stopping")
 		reach()
 		for _, c := range conns {
 			if err := echoes(c, "still here"); err != nil {

@@ -20,7 +20,7 @@ import (
 // TestSoak has a random fault each second while talks go on, for as long as SP_SOAK says.
 func TestSoak(t *testing.T) {
 	t.Parallel()
-	lasts := testenv.OfRun(2*time.Second, 10*time.Second, time.Minute)
+	lasts := testenv.OfRun(2500*time.Millisecond, 10*time.Second, time.Minute)
 	if s := os.Getenv("SP_SOAK"); s != "" {
 		var err error
 		if lasts, err = time.ParseDuration(s); err != nil {
@@ -47,6 +47,9 @@ func soak(t *testing.T, seed uint64, lasts time.Duration) {
 	for over := time.After(lasts); ; {
 		select {
 		case <-over:
+			if len(count) == 0 {
+				t.Error("nothing has gone wrong")
+			}
 			o.heal()
 			took := o.firstGood()
 			stop()

@@ -57,7 +57,7 @@ func TestStalledReaders(t *testing.T) {
 
 func stalled(t *testing.T, p plan, upload bool) {
 	const size = 1 << 20
-	n := testenv.OfRun(80, 125, 1000)
+	n := testenv.OfFull(125, 1000)
 	if p.relay && p.outlet != nil {
 		n /= 2 // each has 256 KiB of the mux's own to begin with
 	}

@@ -222,7 +222,7 @@ func (w *topology) playScenes(t *testing.T) {
 func TestSurvivesLastWords(t *testing.T) {
 	t.Parallel()
 	w := newLasting(t, plan{inlets: 1})
-	for n := range testenv.OfRun(2, 4, 100) {
+	for n := range testenv.OfFull(4, 100) {
 		speaker, hearer := w.open()
 		send(t, speaker, "begun")
 		receives(t, hearer, "begun")

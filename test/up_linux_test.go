@@ -163,7 +163,7 @@ func TestUpReloads(t *testing.T) {
 		change()
 	}
 	before := p.use()
-	many := testenv.OfRun(8, 20, 1000)
+	many := testenv.OfFull(20, 1000)
 	for range many {
 		change()
 	}

@@ -332,7 +332,7 @@ func TestManyChanges(t *testing.T) {
 	}
 	works()
 	goroutines, files, heap := uses()
-	for n := range testenv.OfRun(200, 500, 1000) {
+	for n := range testenv.OfRun(250, 500, 1000) {
 		change(n + 1)
 	}
 	works()

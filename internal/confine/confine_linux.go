@@ -59,7 +59,11 @@ func Process(n Needs) (Result, error) {
 	err = restrict(handled, append(ports, files...))
 	r.Files = err == nil || handled != 0 && restrict(0, files) == nil
 	r.Ports = err == nil && abi >= abiPorts && !(n.ListenAnywhere && n.ConnectAnywhere)
-	return r, errors.Join(wrap("not dumpable", dumpable), wrap("files and ports", err))
+	what := "ports"
+	if !r.Files {
+		what = "files and ports"
+	}
+	return r, errors.Join(wrap("not dumpable", dumpable), wrap(what, err))
 }
 
 // restrict takes away files and ports, all at once: each time, each thread has to do it for itself,

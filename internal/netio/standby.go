@@ -41,7 +41,8 @@ type standby struct {
 	timer *time.Timer // of the next look; nil if there is none
 	moved uint64      // bytes, at the last one
 	late  bool        // it was needed again
-	tries uint8       // looks that have found nothing to ask
+	tries uint8       // looks that have found nothing to ask, or have asked in vain
+	vain  bool        // what the last look has asked for was refused
 }
 
 // way is where a direction of a Proxy is in its life. Its lock is the Proxy's.
@@ -78,8 +79,12 @@ func (p *Proxy) look() {
 	case p.over || !known:
 		return
 	case moved != s.moved:
-		s.moved, s.tries = moved, 0
+		s.moved, s.tries, s.vain = moved, 0, false
 	default:
+		if s.vain {
+			s.tries++
+			s.vain = false
+		}
 		if p.askLocked(&p.there, p.A) && p.askLocked(&p.back, p.B) {
 			return
 		}
@@ -130,7 +135,7 @@ func (p *Proxy) park(w *way, src Conn, err error, again func()) (parked, goesOn 
 // unparkRefused is unpark of what could not be parked.
 func (p *Proxy) unparkRefused(w *way) {
 	p.mu.Lock()
-	p.standby.tries++
+	p.standby.vain = true
 	p.mu.Unlock()
 	p.unpark(w)
 }

@@ -274,8 +274,20 @@ func awaitChange(changed <-chan struct{}, by time.Time) error {
 // send sends a message that has a number.
 func (c *Carrier) send(k kind, body []byte) error {
 	c.sending.Lock()
-	defer c.sending.Unlock()
+	defer c.letSend()
 	return c.sendLocked(k, body)
+}
+
+// letSend has others send. What is owed since the message was made has to be asked for anew: the
+// hub may have looked meanwhile.
+func (c *Carrier) letSend() {
+	c.sending.Unlock()
+	c.mu.Lock()
+	owes := c.owes
+	c.mu.Unlock()
+	if owes {
+		c.hub.owe()
+	}
 }
 
 // sendLocked is send for who holds the lock of sending.
@@ -298,11 +310,6 @@ func (c *Carrier) sendLocked(k kind, body []byte) error {
 		err = fmt.Errorf("%w: %w", err, syscall.ECONNRESET)
 		c.fail(err)
 		return err
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.owes { // since then, and the hub may have looked meanwhile
-		c.hub.owe()
 	}
 	return nil
 }
@@ -390,7 +397,7 @@ func (c *Carrier) beatNow() error {
 	if !c.sending.TryLock() {
 		return nil
 	}
-	defer c.sending.Unlock()
+	defer c.letSend()
 	return c.sendLocked(kindBeat, nil)
 }
 

@@ -59,6 +59,8 @@ func TestKafkaOutages(t *testing.T) {
 // Who ends what is on a connection to a broker that takes nothing any more does not wait for it.
 func TestKafkaClosesInTime(t *testing.T) {
 	t.Parallel()
+	pulse := testkit.StartPulse()
+	defer pulse.Stop()
 	broker := startKafka(t)
 	a, err := Parse("kafka://" + broker.Address + "/sp.test")
 	if err != nil {
@@ -91,6 +93,7 @@ func TestKafkaClosesInTime(t *testing.T) {
 		defer q.short.mu.Unlock()
 		return q.long.change != nil && q.short.change != nil
 	})
+	began := time.Now()
 	ended := make(chan struct{})
 	go func() {
 		(&present{hub, by}).close()
@@ -102,6 +105,9 @@ func TestKafkaClosesInTime(t *testing.T) {
 		}
 	}
 	testkit.Within(t, ended, "the end")
+	if took := time.Since(began); took > pulse.Stretch(kafkaDelivery/2, began) {
+		t.Errorf("that took %v", took)
+	}
 }
 
 func startKafka(t testing.TB) *brokertest.Process {

@@ -323,9 +323,8 @@ type want struct {
 // each other.
 func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration) {
 	next = askAgain
-	named := want{o.Relay, o.keptByLocked(o.Relay)}
 	if o.list == nil {
-		return []want{named}, next
+		return []want{{o.Relay, o.keptByLocked(o.Relay)}}, next
 	}
 	good, up, most := 0, 0, claimsEach+extraClaims
 	if o.patienceLocked() == 0 { // it is claimed nowhere
@@ -339,7 +338,7 @@ func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration)
 			continue
 		}
 		wanted = append(wanted, want{to, c})
-		isNamed = isNamed || slices.Equal(to, o.Relay) || c != nil && c == named.claim
+		isNamed = isNamed || slices.Equal(to, o.Relay) || c != nil && slices.Equal(c.to, o.Relay)
 		switch {
 		case c == nil || c.failed.IsZero():
 			good++
@@ -354,11 +353,15 @@ func (o *Outlet) wantedLocked(now time.Time) (wanted []want, next time.Duration)
 			break
 		}
 	}
+	if !isNamed && good == 0 {
+		c := o.keptByLocked(o.Relay)
+		wanted = append(wanted, want{o.Relay, c})
+		if c != nil && c.up {
+			up++
+		}
+	}
 	if up == 0 {
 		next = min(next, askFailed)
-	}
-	if !isNamed && good == 0 {
-		wanted = append(wanted, named)
 	}
 	return wanted, next
 }

@@ -222,7 +222,7 @@ func newHiddenSet(t *testing.T) (*testkit.Names, *cluster, []wire.Address) {
 }
 
 // Who has a way to one relay of the set only, as by what spreads connections over all, claims the
-// name there, once, and comes by there, whatever the list says; and where it is at home once there
+// name there, and comes by there, whatever the list says; and where it is at home once there
 // is a way.
 func TestFollowingWithOneWay(t *testing.T) {
 	names, c, seeds := newHiddenSet(t)
