@@ -15,6 +15,7 @@ import (
 	"github.com/secureportal/sp/cli/config"
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/cli/keyfile"
+	"github.com/secureportal/sp/internal/sorting"
 )
 
 // A file of portals, as sp up runs it: each table is a role with its flags as keys, and what stands
@@ -228,7 +229,7 @@ func readPortals(path, text string, files bool) (*portalFile, error) {
 }
 
 func (r *fileReader) error() error {
-	slices.SortStableFunc(r.faults, func(a, b fileFault) int { return a.Line - b.Line })
+	sorting.Stable(r.faults, func(a, b fileFault) int { return a.Line - b.Line })
 	return &fileError{r.path, r.faults}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/cli/wording"
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/sorting"
 )
 
 // maxShown is how many connections, peers or names are shown of a process, unless all are to be.
@@ -220,7 +221,7 @@ func (v *view) connections(w io.Writer, p processStatus) {
 	if len(all) == 0 {
 		return
 	}
-	slices.SortStableFunc(all, func(a, b connectionStatus) int {
+	sorting.Stable(all, func(a, b connectionStatus) int {
 		return cmp.Or(
 			cmp.Compare(b.ToServiceRate+b.ToClientRate, a.ToServiceRate+a.ToClientRate),
 			cmp.Compare(b.ToService+b.ToClient, a.ToService+a.ToClient))

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"log/slog"
 	"net"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/sorting"
 	"github.com/secureportal/sp/route/transport"
 )
 
@@ -66,7 +66,7 @@ func (n *Node) Forwarded() []Forwarded {
 		all = append(all, one.tell(now))
 	}
 	f.mu.Unlock()
-	slices.SortFunc(all, func(a, b Forwarded) int { return int(int64(a.ID) - int64(b.ID)) })
+	sorting.Func(all, func(a, b Forwarded) int { return int(int64(a.ID) - int64(b.ID)) })
 	return all
 }
 

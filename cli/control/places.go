@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/secureportal/sp/internal/sorting"
 	"github.com/secureportal/sp/internal/userdir"
 )
 
@@ -162,7 +163,7 @@ func Find() []Process {
 			all = append(all, tidy(in)...)
 		}
 	}
-	slices.SortFunc(all, func(a, b Process) int {
+	sorting.Func(all, func(a, b Process) int {
 		return cmp.Or(cmp.Compare(a.PID, b.PID), strings.Compare(a.Path, b.Path))
 	})
 	return all

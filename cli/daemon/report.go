@@ -5,13 +5,13 @@ import (
 	"context"
 	"net"
 	"os"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/identity"
 	"github.com/secureportal/sp/internal/netio"
+	"github.com/secureportal/sp/internal/sorting"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay/mesh"
 	"github.com/secureportal/sp/route/transport"
@@ -173,8 +173,8 @@ func (d *Daemon) Glance() Report {
 			m.report(&r)
 		}
 	}
-	slices.SortFunc(r.Connections, func(a, b ConnectionReport) int { return cmp.Compare(a.ID, b.ID) })
-	slices.SortFunc(r.Peers, func(a, b PeerReport) int { return cmp.Compare(b.Age, a.Age) })
+	sorting.Func(r.Connections, func(a, b ConnectionReport) int { return cmp.Compare(a.ID, b.ID) })
+	sorting.Func(r.Peers, func(a, b PeerReport) int { return cmp.Compare(b.Age, a.Age) })
 	return r
 }
 

@@ -2,8 +2,9 @@ package daemon
 
 import (
 	"cmp"
-	"slices"
 	"time"
+
+	"github.com/secureportal/sp/internal/sorting"
 )
 
 // Waiting is what Shutdown waits for.
@@ -38,7 +39,7 @@ func (d *Daemon) waiting(limit time.Duration) Waiting {
 			}
 		}
 	}
-	slices.SortFunc(w.Open, func(a, b OpenConnection) int {
+	sorting.Func(w.Open, func(a, b OpenConnection) int {
 		return cmp.Or(cmp.Compare(b.Idle, a.Idle), cmp.Compare(b.Open, a.Open))
 	})
 	return w

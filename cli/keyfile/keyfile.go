@@ -18,6 +18,8 @@ import (
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"github.com/secureportal/sp/internal/sorting"
 )
 
 // MaxSize is the most bytes that a file may have.
@@ -177,7 +179,7 @@ func (r *reader) readKind(kind string, tables map[string]toml.Primitive) {
 		for key, value := range keys {
 			t.Keys = append(t.Keys, r.key(key, value))
 		}
-		slices.SortFunc(t.Keys, func(a, b Key) int {
+		sorting.Func(t.Keys, func(a, b Key) int {
 			return r.compare(toml.Key{kind, name, a.Name}, toml.Key{kind, name, b.Name})
 		})
 		r.file.Tables = append(r.file.Tables, t)
@@ -223,10 +225,10 @@ func (r *reader) key(name string, value toml.Primitive) Key {
 }
 
 func (r *reader) sort() {
-	slices.SortFunc(r.file.Top, func(a, b Key) int {
+	sorting.Func(r.file.Top, func(a, b Key) int {
 		return r.compare(toml.Key{a.Name}, toml.Key{b.Name})
 	})
-	slices.SortFunc(r.file.Tables, func(a, b Table) int {
+	sorting.Func(r.file.Tables, func(a, b Table) int {
 		return r.compare(toml.Key{a.Kind, a.Name}, toml.Key{b.Kind, b.Name})
 	})
 	SortFaults(r.faults)
@@ -239,7 +241,7 @@ func (r *reader) compare(a, b toml.Key) int {
 
 // SortFaults puts faults in the order of their lines.
 func SortFaults(faults []Fault) {
-	slices.SortStableFunc(faults, func(a, b Fault) int { return cmp.Compare(a.Line, b.Line) })
+	sorting.Stable(faults, func(a, b Fault) int { return cmp.Compare(a.Line, b.Line) })
 }
 
 // LineOf returns where one of the values of a key stands: in the list that begins at its line.

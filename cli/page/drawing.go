@@ -9,6 +9,7 @@ import (
 
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/cli/wording"
+	"github.com/secureportal/sp/internal/sorting"
 )
 
 // Sizes in the drawing, in pixels.
@@ -75,7 +76,7 @@ type drawing struct {
 func draw(r daemon.Report, failed []failure) drawing {
 	d := drawing{byKey: make(map[string]*box)}
 	portals := slices.Clone(r.Portals)
-	slices.SortStableFunc(portals, func(a, b daemon.PortalReport) int {
+	sorting.Stable(portals, func(a, b daemon.PortalReport) int {
 		return cmp.Compare(rank(a), rank(b))
 	})
 	n := min(len(portals), maxMade)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/secureportal/sp/cli/daemon"
 	"github.com/secureportal/sp/cli/wording"
+	"github.com/secureportal/sp/internal/sorting"
 )
 
 // view is what the layout shows. Texts in it are as they may be shown: see clip.
@@ -69,7 +70,7 @@ func newView(
 
 // fill adds rows, those that are bad first, as far as there is room.
 func (t *table) fill(all []row) {
-	slices.SortStableFunc(all, func(a, b row) int {
+	sorting.Stable(all, func(a, b row) int {
 		switch {
 		case a.Bad == b.Bad:
 			return 0
@@ -261,7 +262,7 @@ func connectionTable(r daemon.Report, speeds map[uint64]speed) table {
 		Hint: "sp status --disconnect ID ends one",
 	}
 	all := slices.Clone(r.Connections)
-	slices.SortStableFunc(all, func(a, b daemon.ConnectionReport) int {
+	sorting.Stable(all, func(a, b daemon.ConnectionReport) int {
 		x, y := speeds[a.ID], speeds[b.ID]
 		return cmp.Or(
 			cmp.Compare(y.toService+y.toClient, x.toService+x.toClient),

@@ -7,11 +7,12 @@ package metrics
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/secureportal/sp/internal/sorting"
 )
 
 // Counter is a number that only grows. It is safe for concurrent use. The zero value counts, and
@@ -167,7 +168,7 @@ func Each(f func(Sample)) {
 		all = append(all, m)
 	}
 	registry.Unlock()
-	slices.SortFunc(all, func(a, b metric) int {
+	sorting.Func(all, func(a, b metric) int {
 		return strings.Compare(identify(a.Name, a.Labels), identify(b.Name, b.Labels))
 	})
 	for _, m := range all {

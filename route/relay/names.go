@@ -1,10 +1,10 @@
 package relay
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/secureportal/sp/channel"
+	"github.com/secureportal/sp/internal/sorting"
 )
 
 // Name is a name that an outlet holds on a relay.
@@ -29,7 +29,7 @@ func (s *Server) Names() []Name {
 			Name: l.name, Session: l.session, Standby: l.parked.number(), InUse: l.used.number(),
 		})
 	}
-	slices.SortFunc(all, func(a, b Name) int { return strings.Compare(a.Name, b.Name) })
+	sorting.Func(all, func(a, b Name) int { return strings.Compare(a.Name, b.Name) })
 	return all
 }
 

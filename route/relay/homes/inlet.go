@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/secureportal/sp/internal/sorting"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay/set"
 	"github.com/secureportal/sp/wire"
@@ -189,7 +190,7 @@ func (b byName) ways(list *set.List, heard *memory) (w ways) {
 		_, listed := list.Find(id)
 		return listed
 	})...)
-	slices.SortStableFunc(others, func(m, n set.Node) int { // those first that are there
+	sorting.Stable(others, func(m, n set.Node) int { // those first that are there
 		return heard.rank(m.ID) - heard.rank(n.ID)
 	})
 	for _, n := range others {

@@ -1,10 +1,10 @@
 package homes
 
 import (
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/secureportal/sp/internal/sorting"
 	"github.com/secureportal/sp/route"
 )
 
@@ -26,7 +26,7 @@ func (o *Outlet) Homes() (all []Home) {
 			all = append(all, Home{Relay: c.to, Held: c.up, Lost: c.lost, Err: c.why})
 		}
 	}
-	slices.SortFunc(all, func(a, b Home) int {
+	sorting.Func(all, func(a, b Home) int {
 		return strings.Compare(route.Format(a.Relay), route.Format(b.Relay))
 	})
 	return all

@@ -1,10 +1,10 @@
 package mesh
 
 import (
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/secureportal/sp/internal/sorting"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/relay/set"
 	"github.com/secureportal/sp/route/transport"
@@ -74,7 +74,7 @@ func (m *Mesh) Status() []NodeStatus {
 			})
 		}
 	}
-	slices.SortFunc(all[known:], func(a, b NodeStatus) int {
+	sorting.Func(all[known:], func(a, b NodeStatus) int {
 		return strings.Compare(transport.Format(a.Addresses[0]), transport.Format(b.Addresses[0]))
 	})
 	return all

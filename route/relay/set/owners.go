@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/sorting"
 )
 
 // Times of ownership, on which all nodes of a set agree.
@@ -309,7 +310,7 @@ func (o *Owners) Records(now time.Time, filter func(name string) bool) []Record 
 			told = append(told, e.record(t))
 		}
 	}
-	slices.SortFunc(told, func(a, b Record) int { return strings.Compare(a.Name, b.Name) })
+	sorting.Func(told, func(a, b Record) int { return strings.Compare(a.Name, b.Name) })
 	return told
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/identity"
+	"github.com/secureportal/sp/internal/sorting"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -124,7 +125,7 @@ func (k *Known) Learn(now, asked time.Time, name string, a Answer) bool {
 		return other.claim.Relay == h.claim.Relay && other.claim.Instance == h.claim.Instance
 	})
 	n.holders = append(n.holders, h)
-	slices.SortStableFunc(n.holders, func(a, b holder) int { return b.since.Compare(a.since) })
+	sorting.Stable(n.holders, func(a, b holder) int { return b.since.Compare(a.since) })
 	n.holders = n.holders[:min(len(n.holders), MaxHolders)]
 	return true
 }
