@@ -59,6 +59,32 @@ func TestLastBytes(t *testing.T) {
 	}
 }
 
+// What is still on the way arrives as well where the flow would be handed over, because its far end
+// goes away, and the session ends before there is another one: the flow has a link, and needs none.
+func TestLastBytesOfAFlowThatIsToBeHandedOver(t *testing.T) {
+	inBubble(t, surviving, func(t *testing.T, l *lab) {
+		flows := l.accepted()
+		s := l.session()
+		s.ResumeBy(func() []Way {
+			return []Way{{Make: func(ctx context.Context, _ *Session) (*Session, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}}}
+		})
+		near := l.endedWell(s, flows)
+		l.responder.GoAway()
+		synctest.Wait()
+		if n := s.suspending.all.Load(); n == 0 {
+			t.Error("the flow is not to be handed over")
+		}
+		_ = l.responder.Close()
+		<-s.Done()
+		synctest.Wait()
+		expect(t, near, "the last bytes")
+		expectEnd(t, near)
+	})
+}
+
 // A flow that has just begun when its side goes away in good order still says what it had to say.
 func TestLastBytesOfANewFlow(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {

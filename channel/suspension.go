@@ -266,11 +266,16 @@ func (u *suspension) tell(over bool) {
 }
 
 // sessionEnded has what waits resumed elsewhere, if the session has ended because nothing came
-// through any more.
+// through any more. One that the far end has ended in good order drains.
 func (u *suspension) sessionEnded(ctx context.Context, tasks *sync.WaitGroup) {
 	s := u.session
-	if !s.isLost() {
-		u.failAll(sessionEnded(s.Err()))
+	switch err := s.Err(); {
+	case s.isLost():
+	case errors.Is(err, ErrGoingAway):
+		u.failAbsent(sessionEnded(err))
+		return
+	default:
+		u.failAll(sessionEnded(err))
 		return
 	}
 	u.tell(false)

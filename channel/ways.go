@@ -108,9 +108,12 @@ func (u *suspension) giveUpGone(now time.Time) {
 	u.noWay()
 }
 
-// noWay ends what has no link, once no way is left, or is about to: the far end may say soon that
-// it has not come. What still has one goes on with it.
-func (u *suspension) noWay() {
+// noWay ends what has no link, once no way is left.
+func (u *suspension) noWay() { u.failAbsent(cmp.Or(u.session.Err(), errNoWay)) }
+
+// failAbsent ends what has no link because of err, or is about to: the far end may say soon that it
+// has not come. What still has one goes on with it.
+func (u *suspension) failAbsent(err error) {
 	u.mu.Lock()
 	var all []*Flow
 	for f, w := range u.waiting {
@@ -123,7 +126,7 @@ func (u *suspension) noWay() {
 	u.mu.Unlock()
 	for _, f := range all {
 		if f.isAbsent() || !f.isOpen() {
-			u.fail(f, cmp.Or(u.session.Err(), errNoWay))
+			u.fail(f, err)
 		} else {
 			u.remove(f, false)
 		}

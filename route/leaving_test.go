@@ -7,6 +7,7 @@ import (
 
 	"github.com/secureportal/sp/channel"
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route/transport"
 	"github.com/secureportal/sp/wire"
 )
 
@@ -139,4 +140,22 @@ func TestLeavingOfStrangers(t *testing.T) {
 			t.Error("a stranger has a session told that the way to it goes away")
 		}
 	}
+}
+
+// Who comes to a node that drains, as those may who have lost their way, is told that it goes away
+// once he asks for something new there: he would ask again and again.
+func TestLeavingIsToldToWhoComesLate(t *testing.T) {
+	p := newPassage(t, 0)
+	p.hold(t, Route{p.ats[0]})
+	cut := stop(t, p.far)
+	defer cut()
+	testkit.Eventually(t, "draining", p.far.IsDraining)
+	near, to := p.w.node(t), Route{p.ats[0], secure(), svc(EchoName)}
+	session, err := near.Session(testkit.Context(t), to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = near.OpenAndAwait(testkit.Context(t), to, 0, nil)
+	expectStatus(t, err, wire.GoingAway, 1, transport.Format(p.ats[0]))
+	testkit.Within(t, session.GoingAway(), "being told")
 }

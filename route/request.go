@@ -140,11 +140,21 @@ func (q *Request) authenticated() {
 func (q *Request) begin() error {
 	party := q.asker()
 	if err := q.node.begin(party); err != nil {
+		q.sayLeaving()
 		return err
 	}
 	q.party = party
 	q.FreeSlot()
 	return nil
+}
+
+// sayLeaving tells a far end that asks for something new, where the node serves nothing more, that
+// it goes away: the session has begun after the others were told. Those who only go on with what
+// they have there are not told, who would leave again.
+func (q *Request) sayLeaving() {
+	if q.Session != nil && q.node.IsDraining() {
+		q.node.GoAway(func(s *channel.Session) bool { return s == q.Session })
+	}
 }
 
 // asker is whom a request counts for: who is known, or where it comes from.
