@@ -117,27 +117,37 @@ func (s *Session) keepBackground(now time.Time) {
 	if s.role != identity.Initiator {
 		return
 	}
-	p, at := &s.pool, s.quiet.at(now)
 	most := s.quiet.way.Load().allows() - s.rest(0)
-	var work quietWork
-	p.mu.Lock()
-	for l := range p.links {
-		f := l.flow.Load()
-		if f != nil && l.background && p.keepsAlive(l, f) && l.kept &&
-			f.moves.Load() == l.moves && at-l.since > most {
-			l.keep(f, at)
-			work.flows = append(work.flows, f)
-		}
-	}
-	p.mu.Unlock()
-	if len(work.flows) > 0 {
-		s.tasks.Go(func() { s.writeQuiet(work) })
+	if flows := s.pool.keepBackground(s.quiet.at(now), most); len(flows) > 0 {
+		s.tasks.Go(func() { s.writeQuiet(quietWork{flows: flows}) })
 	}
 }
 
-// keepsAlive tells whether it is for this side to have the flow on l carry something.
-func (p *linkPool) keepsAlive(l *link, f *Flow) bool {
-	return f != nil && l.by == nil && f.isToKeepAlive()
+// keepBackground returns those of the flows that have been quiet for more than most.
+func (p *linkPool) keepBackground(at, most time.Duration) (flows []*Flow) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.background == 0 {
+		return nil
+	}
+	for l := range p.links {
+		if !l.background || !l.kept || at-l.since <= most {
+			continue
+		}
+		if f := l.toKeepAlive(); f != nil && f.moves.Load() == l.moves {
+			l.keep(f, at)
+			flows = append(flows, f)
+		}
+	}
+	return flows
+}
+
+// toKeepAlive returns the flow on l if it is for this side to have it carry something, or nil.
+func (l *link) toKeepAlive() *Flow {
+	if f := l.flow.Load(); f != nil && l.by == nil && f.isToKeepAlive() {
+		return f
+	}
+	return nil
 }
 
 // keep takes note that the flow on l is about to carry something for no other reason.
@@ -199,8 +209,8 @@ func (p *linkPool) quiet(now time.Time, q *quietLinks) (work quietWork) {
 	}
 	at, writing := q.at(now), q.writing.Load()
 	for l := range p.links {
-		f := l.flow.Load()
-		if !p.keepsAlive(l, f) {
+		f := l.toKeepAlive()
+		if f == nil {
 			continue
 		}
 		work.again = true
@@ -258,7 +268,7 @@ func (p *linkPool) hasQuiet(q *quietLinks) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for l := range p.links {
-		if p.keepsAlive(l, l.flow.Load()) {
+		if l.toKeepAlive() != nil {
 			return p.err == nil
 		}
 	}

@@ -185,12 +185,8 @@ func (s *setStory) restartWithOldList() {
 func TestSetTells(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
-	at := []string{testkit.Address(t), testkit.Address(t), testkit.Address(t)}
-	s := newRelaySet(me, at, "--allow", me.identifier())
-	for _, r := range s.all {
-		r.begin(at...)
-	}
-	s.meets()
+	s := newTrio(me)
+	at := s.addresses()
 	me.startNamed(at[0], "db", service(t, func(c conn) {
 		if _, err := io.WriteString(c, nameTag("db")); err == nil {
 			echo(c)
@@ -292,12 +288,8 @@ func TestSetNames(t *testing.T) {
 func TestSetBesideOne(t *testing.T) {
 	t.Parallel()
 	me := newPerson(t)
-	at := []string{testkit.Address(t), testkit.Address(t), testkit.Address(t)}
-	s := newRelaySet(me, at, "--allow", me.identifier())
-	for _, r := range s.all {
-		r.begin(at...)
-	}
-	s.meets()
+	s := newTrio(me)
+	at := s.addresses()
 	_, single := me.startRelay()
 	me.startNamed(at[0], "db", taggedService(t, "db"), "--relay", single)
 	s.settles("db", me.identifier())

@@ -219,12 +219,8 @@ func TestShare(t *testing.T) {
 func TestShareInSet(t *testing.T) {
 	t.Parallel()
 	me := survivor(t)
-	at := []string{testkit.Address(t), testkit.Address(t), testkit.Address(t)}
-	set := newRelaySet(me, at, "--allow", me.identifier())
-	for _, r := range set.all {
-		r.begin(at...)
-	}
-	set.meets()
+	set := newTrio(me)
+	at := set.addresses()
 	s := newShareStory(me, at...)
 	set.settles("db", me.identifier())
 	open := s.spreads("a", "b", "c")

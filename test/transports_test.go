@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/testenv"
+	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/transport"
 )
@@ -17,11 +18,11 @@ import (
 // one to believe it.
 func (u person) certified() (show, believe []string) {
 	u.t.Helper()
-	certText, keyText, err := selfSigned()
+	certText, keyText, err := testkit.SelfSigned()
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	cert, keyFile := u.file("tls-cert.pem", certText), u.file("tls-key.pem", keyText)
+	cert, keyFile := u.file("tls-cert.pem", string(certText)), u.file("tls-key.pem", string(keyText))
 	return []string{"--tls-cert", cert, "--tls-key", keyFile}, []string{"--tls-ca", cert}
 }
 

@@ -60,7 +60,10 @@ func Process(n Needs) (Result, error) {
 	r.Files = err == nil || handled != 0 && restrict(0, files) == nil
 	r.Ports = err == nil && abi >= abiPorts && !(n.ListenAnywhere && n.ConnectAnywhere)
 	what := "ports"
-	if !r.Files {
+	switch {
+	case handled == 0:
+		what = "files"
+	case !r.Files:
 		what = "files and ports"
 	}
 	return r, errors.Join(wrap("not dumpable", dumpable), wrap(what, err))
