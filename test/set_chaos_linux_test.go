@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -37,7 +38,7 @@ func newChaos(t *testing.T, s size, seed uint64) *chaos {
 		at = append(at, c.address(i)+":4000")
 	}
 	c.relaySet = newRelaySet(c.me, at, "--allow", c.me.identifier(), "--allow",
-		c.rival.identifier())
+		c.rival.identifier(), "--max-names-per-identity", strconv.Itoa(s.outlets*s.names))
 	for i, r := range c.all {
 		r.inside = c.places[i]
 	}
@@ -89,6 +90,7 @@ func (c *chaos) does(what string, do func()) {
 	do()
 	c.chorus.goesOn()
 	c.trials = append(c.trials, trial{what, began, time.Now()})
+	c.t.Logf("%d: %s, and on after %v", len(c.trials), what, time.Since(began))
 }
 
 // stoodStill says for how long each connection stood still at most, by what was done.
