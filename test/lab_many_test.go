@@ -133,6 +133,6 @@ func (u person) startMany(m many) *process {
 	}
 	u.binary = self
 	cmd := u.command()
-	cmd.Env = append(cmd.Env, manyVariable+"="+string(text))
+	cmd.Env = append(cmd.Env, manyVariable+"="+string(text), "GOGC=400") // there are many of them
 	return start(u.t, cmd)
 }

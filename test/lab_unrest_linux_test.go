@@ -28,6 +28,10 @@ type unrest struct {
 	killed        returns      // until the first good one after a kill -9
 }
 
+// unrestPieces is how much all connections of a yard say a second at most: each piece goes through
+// five processes and back, and what breaks needs the machine as well.
+const unrestPieces = 500
+
 // survivesUnrest is how long connections of a yard wait for another way.
 const survivesUnrest = 5 * time.Minute
 
@@ -45,7 +49,8 @@ func (u *unrest) begins(connections int) {
 		name := u.names[i%len(u.names)]
 		conns[i] = tagged(u.t, u.inlets[name], name)
 	}
-	u.chorus = newChorusOf(u.t, steadyPace(len(conns)), conns...)
+	pace := max(steadyPace(len(conns)), time.Duration(len(conns))*time.Second/unrestPieces)
+	u.chorus = newChorusOf(u.t, pace, conns...)
 }
 
 func (u *unrest) dialer(name string) func() (conn, error) {
