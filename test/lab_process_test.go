@@ -195,9 +195,25 @@ func start(t testing.TB, cmd *exec.Cmd) *process {
 		}
 		if t.Failed() {
 			t.Logf("%v: %v\n%s%s", cmd, cmd.ProcessState, p.stdout.String(), p.stderr.tail())
+			p.keepLog()
 		}
 	})
 	return p
+}
+
+// logsVariable names a folder for all that processes of a test have said that has failed.
+const logsVariable = "SP_LOGS"
+
+func (p *process) keepLog() {
+	dir := os.Getenv(logsVariable)
+	if dir == "" {
+		return
+	}
+	text := fmt.Sprintln(p.cmd) + p.stdout.String() + p.stderr.String()
+	file := filepath.Join(dir, strconv.Itoa(p.cmd.Process.Pid)+".log")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		p.t.Error(err)
+	}
 }
 
 // again starts the command of a process that has ended once more, and waits until it is ready.
