@@ -230,7 +230,8 @@ func (k *kept) spare() int64 {
 // errNotKept says that the other end asks for what there is not, or not any more.
 var errNotKept = errors.New("what the far end lacks is not kept")
 
-// has fails if the position is none from which on all records are kept.
+// has fails if the position is none from which on all records are kept. It is with errOvertaken if
+// more has been acknowledged since the other end stood there.
 func (k *kept) has(position uint64) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -238,7 +239,10 @@ func (k *kept) has(position uint64) error {
 }
 
 func (k *kept) hasLocked(position uint64) error {
-	if k.gaveUp || position < k.acked || position > k.sealed {
+	if !k.gaveUp && position < k.acked {
+		return errOvertaken
+	}
+	if k.gaveUp || position > k.sealed {
 		return fmt.Errorf("%w: it asks for record %d, and %d to %d are kept",
 			errNotKept, position, k.acked, k.sealed)
 	}
@@ -246,7 +250,7 @@ func (k *kept) hasLocked(position uint64) error {
 }
 
 // from returns all records from a position on, in pieces that stay until sent is called. It fails
-// with errNotKept. An acknowledgement may have overtaken the other end's answer: then that is the
+// as has does. An acknowledgement may have overtaken the other end's answer: then that is the
 // position.
 func (k *kept) from(position uint64, isAnswer bool) ([][]byte, error) {
 	k.mu.Lock()

@@ -197,8 +197,17 @@ func (l *lasting) nextAttempt() uint32 {
 	return l.attempt
 }
 
-// takeAttempt takes note of an attempt of the initiator's. It reports false if there has been a
-// later one.
+// take takes note of an attempt of the initiator's, which stands where st says. It fails with
+// errOvertaken if there has been a later one, or more has been acknowledged since, and with
+// errNotKept if what the initiator lacks is not there any more.
+func (l *lasting) take(st stand) error {
+	err := l.kept.has(st.position)
+	if errors.Is(err, errOvertaken) || !l.takeAttempt(st.attempt) {
+		return errOvertaken
+	}
+	return err
+}
+
 func (l *lasting) takeAttempt(n uint32) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -82,8 +82,9 @@ func (f *Flow) request() []byte {
 	return nil
 }
 
-// errOvertaken says that another attempt was faster.
-var errOvertaken = errors.New("another attempt to resume the flow was faster")
+// errOvertaken says that another attempt was faster, or that this one has been given up: more has
+// come since, by the link that the flow has kept.
+var errOvertaken = errors.New("this attempt to resume the flow is over")
 
 // reach makes a link in s, which leads to the flow's far end, and finds out where that stands.
 func (f *Flow) reach(ctx context.Context, s *Session) (l *link, theirs stand, err error) {
@@ -345,15 +346,13 @@ func (e *Endpoint) takeOver(l *link, opener *Flow) error {
 		return fmt.Errorf("%w: %w", ErrNotResumed, reason.err())
 	}
 	st, err := f.lasting.readStand(data[flowIDSize:], identity.Initiator, on)
-	if err == nil && !f.lasting.takeAttempt(st.attempt) {
-		err = errOvertaken
+	if err == nil {
+		err = f.lasting.take(st)
 	}
 	reason := abortProtocol
-	if err == nil {
-		if err = f.lasting.kept.has(st.position); err != nil {
-			reason = abortGone // neither side can go on
-			f.fail(err)
-		}
+	if errors.Is(err, errNotKept) {
+		reason = abortGone // neither side can go on
+		f.fail(err)
 	}
 	if err != nil {
 		opener.abort(reason, err)

@@ -185,6 +185,53 @@ func TestLateResume(t *testing.T) {
 	}
 }
 
+// unended is a link whose end does not come to the other side.
+type unended struct{ Conn }
+
+func (*unended) Close() error { return nil }
+
+// A request to go on elsewhere may come when it has been given up, and the flow has gone on where it
+// was: it says less than has been acknowledged since. It is refused, and the flow does not notice.
+func TestLateHandOver(t *testing.T) {
+	const late, slow = resumeTimeout + time.Second, 3
+	inSurvivingBubble(t, func(t *testing.T, p *peer) {
+		flows := p.accepted()
+		near, far := p.both(p.mustSession(), flows)
+		p.handle = echo // for the empty flow that proves a way
+		made := 0
+		end, err := near.Session().GoBy(t.Context(), func() (Conn, error) {
+			client, server := p.pipe()
+			if made++; made == 1 || made > 1+slow {
+				p.serve(server)
+				return client, nil
+			}
+			time.AfterFunc(late, func() { p.serve(server) })
+			return &unended{client}, nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer end()
+		const words = 300
+		go func() {
+			for range words {
+				write(t, far, "word")
+				time.Sleep(100 * time.Millisecond)
+			}
+			_ = far.CloseWrite()
+		}()
+		if got, err := io.ReadAll(near); err != nil || len(got) != words*len("word") {
+			t.Errorf("%d bytes of %d, %v", len(got), words*len("word"), err)
+		}
+		if made <= 1+slow || !goesBy(near) {
+			t.Errorf("after %d links it goes on elsewhere: %v", made, goesBy(near))
+		}
+		write(t, near, "on")
+		expect(t, far, "on")
+		far.release()
+	})
+}
+
 // crossing is a relay that gives its first two links each other's answers.
 type crossing struct {
 	*peer

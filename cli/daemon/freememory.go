@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/secureportal/sp/channel"
@@ -49,6 +50,37 @@ func (c *crowd) grows(now int64) bool {
 	return true
 }
 
+// garbage is what is known of when garbage was collected. All daemons of a process have one, for
+// what one of them does does for all.
+type garbage struct {
+	mu       sync.Mutex
+	sessions crowd
+	freed    time.Time
+}
+
+var processGarbage garbage
+
+// collect collects garbage if there are many more sessions, now, than when that was last done.
+func (g *garbage) collect(now int64) (done bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if done = g.sessions.grows(now); done {
+		runtime.GC()
+	}
+	return done
+}
+
+// free returns memory to the system, unless that has been done since.
+func (g *garbage) free(since time.Time) (done bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if done = !g.freed.After(since); done {
+		debug.FreeOSMemory()
+		g.freed = time.Now()
+	}
+	return done
+}
+
 // freeMemory returns memory to the system whenever turnover, having grown, has not for a while:
 // what a burst of connections took must not stay with a process that runs for years. turned gets
 // something when turnover has grown: as long as it does not, nothing is done. It runs until ctx
@@ -57,7 +89,7 @@ func freeMemory(ctx context.Context, turned <-chan struct{}, turnover func() uin
 	var freed uint64 // turnover when memory was last freed soon
 	var freedAt time.Time
 	next := len(freeMemoryAfter) // in freeMemoryAfter; nothing has been taken yet
-	var sessions crowd
+	asked := time.Now()          // when the next time was decided upon that memory is freed
 	quiet := time.NewTimer(0)
 	<-quiet.C
 	defer quiet.Stop()
@@ -67,12 +99,11 @@ func freeMemory(ctx context.Context, turned <-chan struct{}, turnover func() uin
 			return
 		case <-turned:
 			next = 0
-			if sessions.grows(channel.SessionsNow()) {
-				runtime.GC()
-			}
+			processGarbage.collect(channel.SessionsNow())
 			if !pause.For(ctx, freeMemoryPause) {
 				return
 			}
+			asked = time.Now()
 			quiet.Reset(freeMemoryAfter[0] - freeMemoryPause)
 			continue
 		case <-quiet.C:
@@ -85,10 +116,10 @@ func freeMemory(ctx context.Context, turned <-chan struct{}, turnover func() uin
 			if next == 0 {
 				freed, freedAt = turnover(), time.Now()
 			}
-			debug.FreeOSMemory()
+			processGarbage.free(asked)
 			next++
 		}
-		if next < len(freeMemoryAfter) {
+		if asked = time.Now(); next < len(freeMemoryAfter) {
 			quiet.Reset(freeMemoryAfter[next] - before)
 		}
 	}

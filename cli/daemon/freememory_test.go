@@ -1,6 +1,9 @@
 package daemon
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 // Garbage is collected each time that there are an eighth more sessions, and some: not for a few of
 // them, and again when as many come as have gone.
@@ -28,5 +31,17 @@ func TestCrowd(t *testing.T) {
 		if c.grows(step.now) != step.want {
 			t.Errorf("with %d sessions: %v", step.now, !step.want)
 		}
+	}
+}
+
+// Of several daemons in a process one frees memory, and the others find that done.
+func TestGarbageOfAll(t *testing.T) {
+	var g garbage
+	asked := time.Now()
+	if !g.free(asked) || g.free(asked) || !g.free(time.Now()) {
+		t.Error("memory is not freed once for all who have asked before")
+	}
+	if !g.collect(crowdLeast+1) || g.collect(crowdLeast+1) {
+		t.Error("garbage of a crowd is not collected once")
 	}
 }
