@@ -29,6 +29,7 @@ var (
 	fault  = part{"resume.pml", []string{"-DFAULTS=1"}}
 	longer = part{"resume.pml", []string{"-DFAULTS=1", "-DITEMS=2"}}
 	faults = part{"resume.pml", []string{"-DFAULTS=2"}}
+	moves  = part{"resume.pml", []string{"-DFAULTS=2", "-DMOVES"}}
 )
 
 // TestModel searches the models, all of them with SP_FULL=1. The short form goes as far as one flow
@@ -44,6 +45,7 @@ func TestModel(t *testing.T) {
 		searches["no fault"], searches["one flow"], searches["two flows"] = none, one, two
 		searches["tampering"], searches["ltl"] = mitm, ltl
 		searches["resume, two records"], searches["resume, two faults"] = longer, faults
+		searches["resume, moves"] = moves
 	}
 	for name, part := range searches {
 		t.Run(name, func(t *testing.T) {
@@ -108,11 +110,13 @@ func TestModelBites(t *testing.T) {
 		"NO_LOST":            {fault, "violated cause"},                      // R4
 		"EARLIER_GONE":       {faults, "violated cause"},                     // R4
 		"OVERTAKEN":          {faults, "violated cause"},                     // R4
+		"LATE_IS_GONE":       {moves, "violated cause"},                      // R4
 		"FREE_SENT":          {fault, "violated (sent[side]<=position["},     // R5
 		"STATES_MORE":        {fault, "violated (n<=position["},              // R5
 		"OLD_LINK":           {fault, "violated (epochOf["},                  // R6
 		"OLD_LINK_RESPONDER": {fault, "violated (epochOf["},                  // R6
 		"EARLIER_ANSWER":     {faults, "violated (epochOf["},                 // R6
+		"OPENS_HELD":         {moves, "violated (epochOf["},                  // R6
 		"LOWER_EPOCH":        {faults, "violated (e>epoch["},                 // R6
 		"NO_LAST_ACK":        {fault, "violated (( !(known["},                // R7
 		"LINKS_STAY":         {fault, "violated (( !(known["},                // R7

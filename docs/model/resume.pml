@@ -37,6 +37,7 @@
 #define RESUME 2 /* position, epoch */
 #define ANSWER 3 /* position, epoch */
 #define GONE 4   /* abort 6 */
+#define LATE 6   /* abort 4: the attempt had been given up before it came */
 #define JUNK 5   /* what the man in the middle makes: a flip, an invention, something of another link */
 
 #define NOTHING 0
@@ -73,6 +74,8 @@ bool gotEnd[2];
 byte link[2];        /* the flow's, 0 if it has none */
 byte epoch[2];       /* the initiator's last attempt, the highest the responder has taken */
 byte attempt;        /* the initiator's last, a link of which no answer has come yet; 0 if none */
+bool leaves;         /* the initiator wants another link, although it has one */
+byte held;           /* that one, while an attempt to leave it is under way; 0 if none is */
 byte sessionAt[2];   /* where the end talks of the flow: that of its link, or of the attempt */
 bool unkept[2];      /* what was kept has been given up for the budget */
 byte stated[2];      /* ghost: the highest epoch in which the end has stated its position */
@@ -265,7 +268,20 @@ inline connect() { /* a session */
 	alive[IN(O, session)] = true
 }
 
-inline dropAttempt() { closeLink(attempt - 1); attempt = 0 }
+/* The initiator stays on the link that it was about to leave. */
+inline stay() {
+	if
+	:: held > 0 ->
+		link[I] = held;
+		sessionAt[I] = sessionOf[held - 1];
+		stated[I] = epochOf[held - 1];
+		said[I] = 0; /* what the attempt said may not have come */
+		held = 0
+	:: else
+	fi
+}
+
+inline dropAttempt() { closeLink(attempt - 1); attempt = 0; stay() }
 
 /* Another link. What the earlier ones bring is not opened any more. */
 inline resume() {
@@ -289,6 +305,8 @@ inline answered() {
 	:: what == ANSWER && HELD ->
 		link[I] = l + 1;
 		attempt = 0;
+		leaves = false;
+		held = 0;
 		closeAllBut(link[I]);
 		goOn()
 	:: what == GONE -> ending = true
@@ -317,6 +335,13 @@ inline answered() {
 #define STATED position[O]
 #endif
 
+/* More has been acknowledged since the initiator stood there. */
+#if defined(LATE_IS_GONE)
+#define PAST false
+#else
+#define PAST (!unkept[side] && n < acked[side])
+#endif
+
 /* A link of which the responder has not read the first record. */
 #define FRESH(l) ((l) < links && READABLE(l) && link[O] != (l) + 1)
 
@@ -339,7 +364,11 @@ inline asked() {
 		stated[O] = e;
 		put(l, ANSWER, STATED, e);
 		goOn()
-	:: what == RESUME && !(known[O] && NEWER && HELD) ->
+	:: what == RESUME && known[O] && PAST ->
+		put(l, LATE, 0, 0);
+		closed[ON(O, l)] = true;
+		broken[ON(I, l)] = true
+	:: what == RESUME && !(known[O] && ((NEWER && HELD) || PAST)) ->
 		put(l, GONE, 0, 0);
 		closed[ON(O, l)] = true; /* gently: it arrives */
 		broken[ON(I, l)] = true;
@@ -370,13 +399,18 @@ inline die() {
 			closeLink(l);
 			if
 			:: side == I && attempt == l + 1 -> attempt = 0
+			:: side == I && held == l + 1 -> held = 0
 			:: else
 			fi
 		:: else
 		fi;
 		l++
 	:: else -> break
-	od
+	od;
+	if
+	:: side == I && attempt == 0 -> stay()
+	:: else
+	fi
 #endif
 }
 
@@ -493,6 +527,7 @@ inline conclude() {
 	:: side == I && !known[I] && (ending || link[I] == 0) ->
 		closeAllBut(0);
 		attempt = 0;
+		held = 0;
 		link[I] = 0
 	:: side == O && !known[O] && (ending || link[O] == 0) ->
 		if
@@ -538,6 +573,10 @@ end:	do
 		/* another link */
 		:: side == I && SUSPENDED(I) && attempt == 0 && TALKS(session) -> resume()
 		:: side == I && SUSPENDED(I) && attempt == 0 && !alive[IN(I, session)] -> session++; connect()
+		:: side == I && leaves && LINKED && attempt == 0 && TALKS(session) ->
+			held = link[I];
+			link[I] = 0;
+			resume()
 		:: TRYING && READABLE(attempt - 1) -> l = attempt - 1; answered()
 		:: TRYING && (ENDS(attempt - 1) || VAIN(attempt - 1)) -> dropAttempt()
 		:: side == O && FRESH(1) -> l = 1; asked()
@@ -557,6 +596,10 @@ end:	do
 		:: timeout && OVERDUE(side) -> ending = true; saying = true
 		/* and what may befall it: the newest session ends here */
 		:: STRIKE && TALKS(session) -> faults--; s = session; die()
+#ifdef MOVES
+		/* no answer in time, which may be under way */
+		:: STRIKE && TRYING && held > 0 -> faults--; dropAttempt()
+#else
 		/* the time is over, at any time */
 		:: STRIKE && SUSPENDED(side) ->
 			faults--; cause = true; ending = true; saying = true
@@ -571,6 +614,7 @@ end:	do
 			:: ended[side] -> ending = true; saying = true
 			:: else -> aborted[side] = true; sealed[side]++
 			fi
+#endif
 #ifdef EARLIER_ANSWER
 		:: TRYING && attempt > 1 && READABLE(attempt - 2) && wire[ON(O, attempt - 2)]?[ANSWER, _, _] ->
 			l = attempt - 2; answered()
@@ -582,6 +626,15 @@ end:	do
 #ifdef OLD_LINK
 		:: TRYING && attempt > 1 && READABLE(attempt - 2) ->
 			l = attempt - 2;
+			wire[ON(OTHER, l)]?what, n, e;
+			if
+			:: NEXT -> open()
+			:: else
+			fi
+#endif
+#ifdef OPENS_HELD
+		:: TRYING && held > 0 && READABLE(held - 1) ->
+			l = held - 1;
 			wire[ON(OTHER, l)]?what, n, e;
 			if
 			:: NEXT -> open()
@@ -656,14 +709,20 @@ end:	do
 			fi;
 			if
 			:: cut()
+#ifndef MOVES
 			:: !tampered[l] -> tamper()
+#endif
 			fi;
 			l = 0 }
 	/* the initiator tries another way, perhaps in another session, for whatever reason */
 	:: atomic { STRIKE && known[I] && !unkept[I] && (link[I] > 0 || attempt > 0) ->
 			faults--;
-			link[I] = 0;
-			attempt = 0;
+			if
+			:: link[I] = 0; attempt = 0; held = 0
+#ifdef MOVES
+			:: link[I] > 0 -> leaves = true
+#endif
+			fi;
 			if
 			:: session++; connect()
 			:: skip
