@@ -190,8 +190,9 @@ type unended struct{ Conn }
 
 func (*unended) Close() error { return nil }
 
-// A request to go on elsewhere may come when it has been given up, and the flow has gone on where it
-// was: it says less than has been acknowledged since. It is refused, and the flow does not notice.
+// A request to go on elsewhere may come when it has been given up, and the flow has gone on where
+// it was: it says less than has been acknowledged since. It is refused, and the flow does not
+// notice.
 func TestLateHandOver(t *testing.T) {
 	const late, slow = resumeTimeout + time.Second, 3
 	inSurvivingBubble(t, func(t *testing.T, p *peer) {
