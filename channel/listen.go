@@ -15,9 +15,13 @@ type listener struct {
 	session *Session
 	then    func(error) // called with why the link has ended, once
 
-	// What a glance has come upon and is for a goroutine: a record, or an error.
-	left words
-	err  error
+	left *leftover // nil: the last glance has come upon nothing of the kind
+}
+
+// leftover is what a glance has come upon and is for a goroutine: an error, or a record.
+type leftover struct {
+	err error
+	words
 }
 
 // listen handles what arrives on the control link until that ends, and calls then with why, once.
@@ -46,11 +50,12 @@ func (l *listener) run() {
 
 // arrived is run where something has arrived.
 func (l *listener) arrived() {
-	s, left, err := l.session, l.left, l.err
-	l.left = words{}
+	s, left, err := l.session, l.left, error(nil)
+	l.left = nil
 	switch {
-	case err != nil:
-	case left.data != nil:
+	case left != nil && left.err != nil:
+		err = left.err
+	case left != nil:
 		err = s.heard(left.t, left.data)
 	case !s.control.link.in.holdsRecord():
 		err = s.control.fill()
@@ -92,18 +97,16 @@ func (l *listener) glance() bool {
 func (l *listener) answer() bool {
 	s := l.session
 	t, data, _, err := s.control.next()
-	switch {
-	case err != nil:
-		l.err = err
-		s.control.done()
-	case t != typePing:
-		l.left = words{t, bytes.Clone(data)}
-		s.control.done()
-	default:
+	if err == nil && t == typePing {
 		s.control.sayNow(typePong, data, s.tasks.Go)
-		l.err = s.hasHeard(t)
-		return l.err == nil
+		err = s.hasHeard(t)
+	} else {
+		s.control.done()
 	}
+	if err == nil && t == typePing {
+		return true
+	}
+	l.left = &leftover{err, words{t, bytes.Clone(data)}}
 	return false
 }
 

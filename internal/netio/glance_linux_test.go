@@ -33,7 +33,7 @@ func longAgo(a *Socket) {
 	who := a.parking.now.Load()
 	who.mu.Lock()
 	defer who.mu.Unlock()
-	who.glanced = time.Time{}
+	who.glanced = 0
 }
 
 // What comes now and then is glanced at, and the socket stays parked. What comes soon after it is

@@ -25,13 +25,16 @@ type parked struct {
 	glance func() bool // nil: it has none
 	ready  func()
 
-	mu      sync.Mutex // held while glance is called; ready comes after that
-	glanced time.Time  // when that was, last
+	mu      sync.Mutex    // held while glance is called; ready comes after that
+	glanced time.Duration // when that was, last, on the process's clock; 0: never
 }
 
 // glancePause is how long after a glance the next one may be: what comes sooner has a goroutine of
 // its own, for all others wait for who glances.
 const glancePause = time.Second
+
+// began is what the process's clock counts from.
+var began = time.Now()
 
 var (
 	_ Parker    = (*Socket)(nil)
@@ -100,8 +103,8 @@ func (s *Socket) glance(who *parked) bool {
 	if s.parking.now.Load() != who {
 		return true
 	}
-	now := time.Now()
-	if now.Sub(who.glanced) < glancePause {
+	now := time.Since(began)
+	if who.glanced > 0 && now-who.glanced < glancePause {
 		return false
 	}
 	who.glanced = now
