@@ -30,11 +30,23 @@ func newControl(l *link, end func(error)) control {
 // done ends a turn.
 func (c *control) done() { <-c.turn }
 
-// tryTurn takes a turn if nobody else has it and the link takes a record without waiting.
-func (c *control) tryTurn() bool {
+// tryTake takes a turn if nobody else has it, and something can be said.
+func (c *control) tryTake() bool {
 	select {
 	case c.turn <- struct{}{}:
 	default:
+		return false
+	}
+	if c.err != nil {
+		c.done()
+		return false
+	}
+	return true
+}
+
+// tryTurn takes a turn if nobody else has it and the link takes a record without waiting.
+func (c *control) tryTurn() bool {
+	if !c.tryTake() {
 		return false
 	}
 	if !c.link.TakesMore() {
@@ -76,6 +88,37 @@ func (c *control) say(t recordType, data []byte) {
 	if err := c.write(t, data); err != nil {
 		c.fail(err)
 	}
+}
+
+// sayNow is say for who has a turn and must not wait: it is the end of that. What the link does not
+// take at once is said by a goroutine, which run begins.
+func (c *control) sayNow(t recordType, data []byte, run func(func())) {
+	b, err := c.out.one(&c.send, nil, t, data)
+	if err == nil {
+		b = b[c.link.WriteNow(b):]
+	}
+	if err == nil && len(b) == 0 {
+		c.out.Release()
+		c.done()
+		return
+	}
+	c.sayRest(b, err, run)
+}
+
+// sayRest is sayNow of what is left.
+func (c *control) sayRest(b []byte, err error, run func(func())) {
+	run(func() {
+		if err == nil {
+			err = c.put(b, controlTimeout)
+		}
+		c.out.Release()
+		err = linkError(err)
+		c.err = err
+		c.done()
+		if err != nil {
+			c.fail(err)
+		}
+	})
 }
 
 // fail ends the session because of err. But where the link is broken the far end may have said why
@@ -140,12 +183,18 @@ func (c *control) writeLocked(t recordType, data []byte, timeout time.Duration) 
 	defer c.out.Release()
 	b, err := c.out.one(&c.send, nil, t, data)
 	if err == nil {
-		_ = c.link.SetWriteDeadline(time.Now().Add(timeout))
-		_, err = c.link.Write(b)
-		_ = c.link.SetWriteDeadline(time.Time{}) // or it would wake the process for nothing
+		err = c.put(b, timeout)
 	}
 	c.err = linkError(err)
 	return c.err
+}
+
+// put writes, for as long as timeout.
+func (c *control) put(b []byte, timeout time.Duration) error {
+	_ = c.link.SetWriteDeadline(time.Now().Add(timeout))
+	_, err := c.link.Write(b)
+	_ = c.link.SetWriteDeadline(time.Time{}) // or it would wake the process for nothing
+	return err
 }
 
 // next returns the next record if all of it has been read, and reports whether it has. The data is

@@ -51,6 +51,17 @@ func (in *input) fill(src netio.LazyReader) error {
 	return nil
 }
 
+// fillNow is fill, but never waits. It reports false if there is an end or an error, or this cannot
+// be done.
+func (in *input) fillNow(src any) bool {
+	n, ok := netio.ReadNow(src, in)
+	if n > 0 {
+		in.adapt(n)
+		in.end += n
+	}
+	return ok
+}
+
 // spare waits, in the middle of a record and where memory is to be spared, until the record can be
 // delivered: rather hold its beginning than all of it.
 //
@@ -178,6 +189,12 @@ func (in *input) holdsRecord() bool {
 	}
 	size := int(binary.BigEndian.Uint16(in.buffer.Bytes[in.begin:]))
 	return size < typeSize+noise.TagSize || held >= lengthSize+size
+}
+
+// nextIs tells whether the next record, all of which has been read, holds so many bytes of data.
+func (in *input) nextIs(data int) bool {
+	size := binary.BigEndian.Uint16(in.buffer.Bytes[in.begin:])
+	return int(size) == typeSize+data+noise.TagSize
 }
 
 // record returns the next record's body if all of it has been read, and nil otherwise. A body of

@@ -31,6 +31,7 @@ type lab struct {
 	plan                 func(link int) faultnet.Plan // nil: clean links
 	tap                  func(link int, d faultnet.Direction, p []byte)
 	relay                func(initiator *faultnet.Conn) // has dialed links; nil: the responder has
+	watching             func(server Conn) Conn         // makes what can be parked; nil: it cannot
 
 	mu     sync.Mutex
 	links  []*faultnet.Link
@@ -165,6 +166,15 @@ func (l *lab) serve(server Conn) {
 // serveToEnd is serve, and waits for the link's end.
 func (l *lab) serveToEnd(server Conn) error {
 	handle := func(ctx context.Context, f *Flow) { l.handle(ctx, f) }
+	if l.watching != nil {
+		ended := make(chan error, 1)
+		l.responder.ServeThen(context.Background(), l.watching(server), l.accept, func() {},
+			func(ctx context.Context, f *Flow, _ func()) bool {
+				handle(ctx, f)
+				return true
+			}, func(err error) { ended <- err })
+		return <-ended
+	}
 	return l.responder.Serve(context.Background(), server, l.accept, func() {}, handle)
 }
 

@@ -69,6 +69,9 @@ func (l *link) AwaitTakes() { netio.AwaitTakes(l.Conn) }
 // Unsent implements netio.Unsenter.
 func (l *link) Unsent() int { return netio.Unsent(l.Conn) }
 
+// WriteNow writes what is taken now: see netio.Prompt.
+func (l *link) WriteNow(p []byte) int { return netio.WriteNow(l.Conn, p) }
+
 // Quiet implements carrier.
 func (l *link) Quiet() bool { return netio.Quiet(l.Conn) }
 

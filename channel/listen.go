@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -8,40 +9,105 @@ import (
 	"github.com/secureportal/sp/identity"
 )
 
+// listener is who handles what arrives on a session's control link. Where nothing goes on that is a
+// ping now and then, for which a glance is enough.
+type listener struct {
+	session *Session
+	then    func(error) // called with why the link has ended, once
+
+	left *leftover // nil: the last glance has come upon nothing of the kind
+}
+
+// leftover is what a glance has come upon and is for a goroutine: an error, or a record.
+type leftover struct {
+	err error
+	words
+}
+
 // listen handles what arrives on the control link until that ends, and calls then with why, once.
 // It may return before, while nothing arrives: then that is another goroutine's.
 func (s *Session) listen(then func(error)) {
+	l := &listener{session: s, then: then}
+	l.run()
+}
+
+func (l *listener) run() {
+	c := &l.session.control
 	for {
-		err := s.hear()
-		if err == nil && s.control.link.Park(func() { s.listenOn(then) }) {
+		err := l.session.hear()
+		if err == nil && c.link.parkAndGlance(l.glance, l.arrived) {
 			return
 		}
 		if err == nil {
-			err = s.control.fill()
+			err = c.fill()
 		}
 		if err != nil {
-			s.deaf(err, then)
+			l.deaf(err)
 			return
 		}
 	}
 }
 
-// listenOn is listen where something has arrived.
-func (s *Session) listenOn(then func(error)) {
-	if err := s.control.fill(); err != nil {
-		s.deaf(err, then)
+// arrived is run where something has arrived.
+func (l *listener) arrived() {
+	s, left, err := l.session, l.left, error(nil)
+	l.left = nil
+	switch {
+	case left != nil && left.err != nil:
+		err = left.err
+	case left != nil:
+		err = s.heard(left.t, left.data)
+	case !s.control.link.in.holdsRecord():
+		err = s.control.fill()
+	}
+	if err != nil {
+		l.deaf(err)
 		return
 	}
-	s.listen(then)
+	l.run()
 }
 
-// deaf is the end of listen.
-func (s *Session) deaf(err error, then func(error)) {
-	s.control.link.in.drop()
+// deaf is the end of listening.
+func (l *listener) deaf(err error) {
+	l.session.control.link.in.drop()
 	if isTimeout(err) {
 		err = ErrCut // see control.fail
 	}
-	then(err)
+	l.then(err)
+}
+
+// glance answers pings, and waits for nothing. It reports false if there is something else.
+func (l *listener) glance() bool {
+	s := l.session
+	in := s.control.link.in
+	if !in.fillNow(s.control.link.Conn) {
+		return false
+	}
+	for in.holdsRecord() {
+		if !in.nextIs(pingSize) || !s.control.tryTake() || !l.answer() {
+			return false
+		}
+	}
+	in.Release()
+	return true
+}
+
+// answer handles the next record, which has a ping's size. It reports false if there is something
+// left to do. The caller has the turn, and has it no more then.
+func (l *listener) answer() bool {
+	s := l.session
+	t, data, _, err := s.control.next()
+	if err == nil && t == typePing {
+		s.control.sayNow(typePong, data, s.tasks.Go)
+		err = s.hasHeard(t)
+	} else {
+		s.control.done()
+	}
+	if err == nil && t == typePing {
+		return true
+	}
+	l.left = &leftover{err, words{t, bytes.Clone(data)}}
+	return false
 }
 
 // hear handles what has arrived on the control link.
@@ -51,15 +117,25 @@ func (s *Session) hear() error {
 		if err != nil || !some {
 			return err
 		}
-		if err := s.handle(t, data); err != nil {
-			return err
-		}
-		now := time.Now()
-		s.heartbeat.hear(t, now, s.rest)
-		if err := s.keys.overdue(now); err != nil {
+		if err := s.heard(t, data); err != nil {
 			return err
 		}
 	}
+}
+
+// heard handles a record that has arrived.
+func (s *Session) heard(t recordType, data []byte) error {
+	if err := s.handle(t, data); err != nil {
+		return err
+	}
+	return s.hasHeard(t)
+}
+
+// hasHeard takes note that the far end is there.
+func (s *Session) hasHeard(t recordType) error {
+	now := time.Now()
+	s.heartbeat.hear(t, now, s.rest)
+	return s.keys.overdue(now)
 }
 
 // handle does what a record on the control link asks for.

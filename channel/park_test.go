@@ -12,7 +12,7 @@ func TestArrivedAfterTheEnd(t *testing.T) {
 		expect(t, f, "all")
 		expectEnd(t, f)
 		called := false
-		f.arrived(func() { called = true })
+		(&parkedFlow{flow: f, ready: func() { called = true }}).arrived()
 		if !called {
 			t.Error("nobody is told that there is an end")
 		}

@@ -50,9 +50,12 @@ const (
 	typeGone        recordType = 12 // control: session (16), number (8) of a flow not to resume
 )
 
+// pingSize is that of the data of a ping, and of a pong.
+const pingSize = 8
+
 // controlSizes is the size of each type's data on the control link, where it is fixed.
 var controlSizes = map[recordType]int{
-	typeAbort: 1, typePing: 8, typePong: 8, typeReady: 0, typeGoingAway: 0, typeRenew: 0,
+	typeAbort: 1, typePing: pingSize, typePong: pingSize, typeReady: 0, typeGoingAway: 0, typeRenew: 0,
 	typeLost: lostSize, typeGone: flowIDSize,
 }
 

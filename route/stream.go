@@ -64,6 +64,8 @@ var (
 	_ netio.LazyReader = (*Stream)(nil)
 	_ netio.Parker     = (*Stream)(nil)
 	_ netio.MayParker  = (*Stream)(nil)
+	_ netio.Glancer    = (*Stream)(nil)
+	_ netio.Prompt     = (*Stream)(nil)
 	_ netio.Resetter   = (*Stream)(nil)
 	_ netio.Quieter    = (*Stream)(nil)
 	_ io.ReaderFrom    = (*Stream)(nil)
@@ -326,13 +328,33 @@ func (s *Stream) MayPark() bool { return !s.awaiting.Load() && netio.MayPark(s.c
 
 // Park implements netio.Parker.
 func (s *Stream) Park(ready func()) bool {
+	return !s.hasAhead() && netio.Park(s.conn(), ready)
+}
+
+// ParkAndGlance implements netio.Glancer.
+func (s *Stream) ParkAndGlance(glance func() bool, ready func()) bool {
+	return !s.hasAhead() && netio.ParkAndGlance(s.conn(), glance, ready)
+}
+
+// hasAhead tells whether what is read next is not simply what comes.
+func (s *Stream) hasAhead() bool {
 	if s.awaiting.Load() {
-		return false
+		return true
 	}
 	s.reading.Lock()
-	some := len(s.reading.ahead) > 0
-	s.reading.Unlock()
-	return !some && netio.Park(s.conn(), ready)
+	defer s.reading.Unlock()
+	return len(s.reading.ahead) > 0
+}
+
+// ReadNow implements netio.Prompt, of a stream that is parked.
+func (s *Stream) ReadNow(room netio.Room) (n int, ok bool) { return netio.ReadNow(s.conn(), room) }
+
+// WriteNow implements netio.Prompt.
+func (s *Stream) WriteNow(p []byte) int {
+	if s.isBeginning() {
+		return 0
+	}
+	return netio.WriteNow(s.conn(), p)
 }
 
 func (s *Stream) readAhead(p []byte) int {

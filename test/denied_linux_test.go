@@ -59,10 +59,14 @@ var optional = map[string][]call{
 	"inotify":              {{number: unix.SYS_INOTIFY_INIT1}, {number: unix.SYS_INOTIFY_ADD_WATCH}},
 	"netlink":              {{unix.SYS_SOCKET, 0, unix.AF_NETLINK}},
 	"timerfd":              {{number: unix.SYS_TIMERFD_CREATE}},
-	"affinity":             {{number: unix.SYS_SCHED_GETAFFINITY}},
-	"limits":               {{number: unix.SYS_PRLIMIT64}, {number: unix.SYS_SETRLIMIT}},
-	"statfs":               {{number: unix.SYS_STATFS}, {number: unix.SYS_FSTATFS}},
-	"statx":                {{number: unix.SYS_STATX}},
+	"without waiting": {
+		{unix.SYS_RECVFROM, 3, unix.MSG_DONTWAIT},
+		{unix.SYS_SENDTO, 3, unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL},
+	},
+	"affinity": {{number: unix.SYS_SCHED_GETAFFINITY}},
+	"limits":   {{number: unix.SYS_PRLIMIT64}, {number: unix.SYS_SETRLIMIT}},
+	"statfs":   {{number: unix.SYS_STATFS}, {number: unix.SYS_FSTATFS}},
+	"statx":    {{number: unix.SYS_STATX}},
 	"memory": {
 		{number: unix.SYS_MLOCK}, {number: unix.SYS_MLOCKALL}, {number: unix.SYS_MINCORE},
 	},

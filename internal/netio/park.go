@@ -17,6 +17,24 @@ func Park(c any, ready func()) bool {
 	return ok && p.Park(ready)
 }
 
+// Glancer is a Parker where who waits for all that is parked may glance at what comes: often that
+// is little, and a goroutine of its own would cost more than it does.
+type Glancer interface {
+	// ParkAndGlance is Park, but has glance called when something has come, by who waits for all
+	// that is parked. It must not wait for anything, nor take long: it reads with ReadNow and
+	// writes with WriteNow. If it returns true the connection stays parked, and otherwise ready is
+	// called: likewise where there is an end or an error, and where more comes soon after.
+	ParkAndGlance(glance func() bool, ready func()) bool
+}
+
+// ParkAndGlance is c's, if it is a Glancer, and otherwise Park.
+func ParkAndGlance(c any, glance func() bool, ready func()) bool {
+	if g, ok := c.(Glancer); ok {
+		return g.ParkAndGlance(glance, ready)
+	}
+	return Park(c, ready)
+}
+
 // Close implements net.Conn.
 func (s *Socket) Close() error {
 	err := s.stream.Close()

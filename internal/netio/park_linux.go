@@ -21,23 +21,38 @@ type parking struct {
 
 // parked is a socket for which nobody else waits.
 type parked struct {
-	place uint64
-	ready func()
+	place  uint64
+	glance func() bool // nil: it has none
+	ready  func()
+
+	mu      sync.Mutex    // held while glance is called; ready comes after that
+	glanced time.Duration // when that was, last, on the process's clock; 0: never
 }
+
+// glancePause is how long after a glance the next one may be: what comes sooner has a goroutine of
+// its own, for all others wait for who glances.
+const glancePause = time.Second
+
+// began is what the process's clock counts from.
+var began = time.Now()
 
 var (
 	_ Parker    = (*Socket)(nil)
 	_ MayParker = (*Socket)(nil)
+	_ Glancer   = (*Socket)(nil)
 )
 
 // MayPark implements MayParker.
 func (s *Socket) MayPark() bool { return !s.parking.limited.Load() }
 
 // Park implements Parker.
-func (s *Socket) Park(ready func()) bool {
+func (s *Socket) Park(ready func()) bool { return s.ParkAndGlance(nil, ready) }
+
+// ParkAndGlance implements Glancer.
+func (s *Socket) ParkAndGlance(glance func() bool, ready func()) bool {
 	p := &s.parking
-	who := &parked{ready: ready}
-	if !park.enter(p, who) {
+	who := &parked{glance: glance, ready: ready}
+	if !park.enter(s, who) {
 		return false
 	}
 	p.now.Store(who)
@@ -53,8 +68,47 @@ func (s *Socket) Park(ready func()) bool {
 func (p *parking) leave() {
 	if who := p.now.Load(); who != nil && p.now.CompareAndSwap(who, nil) {
 		park.leave(who.place)
-		go who.ready()
+		go who.call()
 	}
+}
+
+func (w *parked) call() {
+	w.awaitGlance()
+	w.ready()
+}
+
+// awaitGlance returns when nobody glances.
+func (w *parked) awaitGlance() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+}
+
+// come is called when something has come to a socket that may be parked at a place.
+func (s *Socket) come(place uint64, events uint32) {
+	p := &s.parking
+	who := p.now.Load()
+	if who == nil || who.place != place {
+		return // it has left, or is about to
+	}
+	if who.glance == nil || events != unix.EPOLLIN || !s.glance(who) {
+		p.leave()
+	}
+}
+
+// glance has who glance at what has come, and reports whether the socket stays parked, or has left
+// meanwhile.
+func (s *Socket) glance(who *parked) bool {
+	who.mu.Lock()
+	defer who.mu.Unlock()
+	if s.parking.now.Load() != who {
+		return true
+	}
+	now := time.Since(began)
+	if who.glanced > 0 && now-who.glanced < glancePause {
+		return false
+	}
+	who.glanced = now
+	return who.glance() && park.watch(s.raw, who.place)
 }
 
 // limit takes note of a deadline for reads: who has one waits himself.
@@ -71,17 +125,17 @@ var park parkingLot
 
 type parkingLot struct {
 	mu      sync.Mutex
-	sockets map[uint64]*parking // by their places
-	last    uint64              // place that was given out
-	file    *os.File            // the epoll; nil before the first socket
-	raw     syscall.RawConn     // of the file
-	fd      int                 // of the file
-	refused bool                // the system has none for us
-	waits   bool                // run is there
+	sockets map[uint64]*Socket // by their places
+	last    uint64             // place that was given out
+	file    *os.File           // the epoll; nil before the first socket
+	raw     syscall.RawConn    // of the file
+	fd      int                // of the file
+	refused bool               // the system has none for us
+	waits   bool               // run is there
 }
 
 // enter gives who a place, or reports that there are none.
-func (l *parkingLot) enter(p *parking, who *parked) bool {
+func (l *parkingLot) enter(s *Socket, who *parked) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.file == nil && !l.openLocked() {
@@ -89,7 +143,7 @@ func (l *parkingLot) enter(p *parking, who *parked) bool {
 	}
 	l.last++
 	who.place = l.last
-	l.sockets[who.place] = p
+	l.sockets[who.place] = s
 	if !l.waits {
 		l.waits = true
 		go l.run()
@@ -115,7 +169,7 @@ func (l *parkingLot) openLocked() bool {
 		_ = file.Close()
 		return false
 	}
-	l.sockets = make(map[uint64]*parking)
+	l.sockets = make(map[uint64]*Socket)
 	l.file, l.raw, l.fd, l.refused = file, raw, fd, false
 	return true
 }
@@ -155,50 +209,51 @@ func (l *parkingLot) watch(raw syscall.RawConn, place uint64) (ok bool) {
 // parkedAtOnce is how many sockets are looked after with one system call.
 const parkedAtOnce = 128
 
-// run waits until there is no socket.
+// run waits until there is no socket. What has come is looked after before the runtime's poller is
+// asked again, which remembers what comes meanwhile.
 func (l *parkingLot) run() {
 	var events [parkedAtOnce]unix.EpollEvent
 	for {
-		n := 0
 		err := l.raw.Read(func(fd uintptr) bool {
-			var failed error
-			n, failed = unix.EpollWait(int(fd), events[:], 0)
-			return n > 0 || failed != nil && !errors.Is(failed, unix.EINTR)
+			n, err := len(events), error(nil)
+			for n == len(events) && err == nil {
+				n, err = lookNow(fd, events[:])
+				l.told(events[:n])
+			}
+			return err != nil
 		})
-		if !l.told(events[:max(n, 0)], err) {
+		if !l.goesOn(err) {
 			return
 		}
 	}
 }
 
-// told has those called who are ready, and reports whether others wait.
-func (l *parkingLot) told(events []unix.EpollEvent, err error) bool {
-	var ready [parkedAtOnce]*parking
+// told has those looked after to whom something has come.
+func (l *parkingLot) told(events []unix.EpollEvent) {
+	var ready [parkedAtOnce]*Socket
 	l.mu.Lock()
 	for i, event := range events {
-		place := uint64(uint32(event.Fd)) | uint64(uint32(event.Pad))<<32
-		ready[i] = l.sockets[place]
-		if ready[i] != nil && ready[i].isAt(place) {
-			continue
-		}
-		ready[i] = nil // it has left, or is about to
+		ready[i] = l.sockets[placeOf(event)]
 	}
+	l.mu.Unlock()
+	for i, s := range ready[:len(events)] {
+		if s != nil {
+			s.come(placeOf(events[i]), events[i].Events)
+		}
+	}
+}
+
+func placeOf(event unix.EpollEvent) uint64 {
+	return uint64(uint32(event.Fd)) | uint64(uint32(event.Pad))<<32
+}
+
+// goesOn reports whether there are sockets to wait for. err is why waiting has come to an end.
+func (l *parkingLot) goesOn(err error) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if err != nil { // a deadline, so that it ends
 		_ = l.file.SetReadDeadline(time.Time{})
 	}
 	l.waits = len(l.sockets) > 0
-	goesOn := l.waits
-	l.mu.Unlock()
-	for _, p := range ready[:len(events)] {
-		if p != nil {
-			p.leave()
-		}
-	}
-	return goesOn
-}
-
-// isAt tells whether the socket is parked at a place.
-func (p *parking) isAt(place uint64) bool {
-	who := p.now.Load()
-	return who != nil && who.place == place
+	return l.waits
 }
