@@ -97,8 +97,8 @@ func (l *life) answer() {
 	}
 }
 
-// awaitAnswered returns when no flow waits for its answer, or ctx has ended. One goroutine at a time
-// calls it.
+// awaitAnswered returns when no flow waits for its answer, or ctx has ended. One goroutine at a
+// time calls it.
 func (l *life) awaitAnswered(ctx context.Context) {
 	l.mu.Lock()
 	if l.asking == 0 {

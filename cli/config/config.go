@@ -52,8 +52,8 @@ func (c Config) HasRelayKey() bool {
 		len(c.Inlets)+len(c.Outlets)+len(c.Bridges) == 0
 }
 
-// ExpectsCopies tells whether somebody may be meant to come with a copy of the node's key. To relays
-// alone nobody is whose key only relays have, nor where authorities say who comes.
+// ExpectsCopies tells whether somebody may be meant to come with a copy of the node's key: not to
+// relays alone whose key only relays have, or where authorities say who comes.
 func (c Config) ExpectsCopies() bool {
 	if len(c.Outlets)+len(c.Bridges) > 0 {
 		return true
