@@ -116,14 +116,18 @@ func (f *Flow) awaitHeld() (waited bool, err error) {
 	if held == nil {
 		return false, nil
 	}
-	f.life.Lock()
-	by := f.life.readBy
-	f.life.Unlock()
-	return true, waitFor(held, by)
+	for over := false; !over && err == nil; {
+		f.life.Lock()
+		by := f.life.readBy
+		f.life.Unlock()
+		over, err = held.await(by)
+	}
+	return true, err
 }
 
-// waitFor returns when done is closed, or at by, unless that is zero.
-func waitFor(done <-chan struct{}, by time.Time) error {
+// await returns when records may be opened again, at by, unless that is zero, or when that may have
+// changed.
+func (h *held) await(by time.Time) (over bool, err error) {
 	var late <-chan time.Time
 	if !by.IsZero() {
 		timer := time.NewTimer(time.Until(by))
@@ -131,10 +135,12 @@ func waitFor(done <-chan struct{}, by time.Time) error {
 		late = timer.C
 	}
 	select {
-	case <-done:
-		return nil
+	case <-h.over:
+		return true, nil
+	case <-h.hurried:
+		return false, nil
 	case <-late:
-		return os.ErrDeadlineExceeded
+		return false, os.ErrDeadlineExceeded
 	}
 }
 

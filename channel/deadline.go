@@ -9,13 +9,22 @@ import (
 // passes during a read does not.
 func (f *Flow) SetDeadline(t time.Time) error {
 	f.setLate(t)
+	defer f.hurry()
 	return f.setDeadline(carrier.SetDeadline, t, true, true)
 }
 
 // SetReadDeadline implements net.Conn.
 func (f *Flow) SetReadDeadline(t time.Time) error {
 	f.setLate(t)
+	defer f.hurry()
 	return f.setDeadline(carrier.SetReadDeadline, t, true, false)
+}
+
+// hurry has who waits until records may be opened again look at his deadline, which has been set.
+func (f *Flow) hurry() {
+	if held := f.lasting.heldBack(); held != nil {
+		held.hurried.tell()
+	}
 }
 
 // SetWriteDeadline implements net.Conn.

@@ -25,6 +25,9 @@ func (s *Session) drain() {
 	s.life.drained()
 }
 
+// cutsLinks tells whether the session has ended and does not drain: no flow stays on a link of it.
+func (s *Session) cutsLinks() bool { return s.Err() != nil && !s.life.is(sessionDraining) }
+
 // awaitLinks returns when no flow is on a link any more, when the far end is not trusted any more,
 // or with Close. A link whose hello nothing has proved yet is waited for as long as that may take,
 // and no longer.

@@ -85,6 +85,41 @@ func TestLastBytesOfAFlowThatIsToBeHandedOver(t *testing.T) {
 	})
 }
 
+// A flow that is being resumed when its new session ends in good order stays on the link that it
+// comes to then, like those that have one: what its other end said last is on its way there.
+func TestLastBytesOfAFlowThatIsResumed(t *testing.T) {
+	inBubble(t, surviving, func(t *testing.T, l *lab) {
+		flows := l.accepted()
+		s := l.session()
+		near, far := l.both(s, flows)
+		on, theirs, err := near.reach(t.Context(), s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		write(t, far, "the last bytes")
+		_ = far.CloseWrite()
+		s.end(ErrGoingAway) // as if the far end had said so
+		synctest.Wait()
+		if put, err := near.goOn(on, s, theirs); !put || err != nil {
+			t.Errorf("it has not gone on: %v", err)
+		}
+		expect(t, near, "the last bytes")
+		expectEnd(t, near)
+		write(t, near, "and mine")
+		_ = near.CloseWrite()
+		expect(t, far, "and mine")
+		expectEnd(t, far)
+		far.release()
+		synctest.Wait()
+		select {
+		case <-s.Over():
+		default:
+			t.Error("the session drains although no flow is left")
+		}
+	})
+}
+
 // A flow that has just begun when its side goes away in good order still says what it had to say.
 func TestLastBytesOfANewFlow(t *testing.T) {
 	inBubble(t, nil, func(t *testing.T, l *lab) {

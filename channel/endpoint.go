@@ -35,6 +35,7 @@ type Endpoint struct {
 	sessions map[*Session]struct{}
 	asked    map[identity.Identifier]int // sessions that each far end has asked for
 	reviews  bool                        // somebody looks whether their far ends are trusted
+	full     bool                        // AdmitNone has been called
 	closed   bool
 	left     []*Flow // that had no link then
 }
@@ -97,6 +98,14 @@ func (e *Endpoint) AwaitLeave(ctx context.Context) {
 	}
 }
 
+// AdmitNone refuses whoever asks for a session from now on, as Close does. The sessions that there
+// are go on.
+func (e *Endpoint) AdmitNone() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.full = true
+}
+
 // Renew has both sides of all sessions prove themselves anew, with the keys and credentials that
 // they have now. It waits for nothing. A session that is renewed more often than every few seconds
 // waits.
@@ -152,7 +161,7 @@ var errTooMany = errors.New("too many sessions")
 func (e *Endpoint) admit(s *Session) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.closed {
+	if e.closed || e.full && s.role == identity.Responder {
 		return ErrClosed
 	}
 	if s.role == identity.Responder {

@@ -38,9 +38,9 @@ type lasting struct {
 	// take the carrier's place nothing more of the carrier is opened.
 	opening struct {
 		sync.Mutex
-		position uint64        // records
-		unsaid   int           // bytes since the other end was told
-		held     chan struct{} // see hold; closed by its release
+		position uint64 // records
+		unsaid   int    // bytes since the other end was told
+		held     atomic.Pointer[held]
 	}
 	stays   atomic.Bool   // the other end cannot go on elsewhere
 	urgency atomic.Uint32 // of acknowledging that; the session's reports'
@@ -115,32 +115,35 @@ func (l *lasting) position() uint64 {
 	return l.opening.position
 }
 
+// held is that no record is opened: see hold.
+type held struct {
+	over    chan struct{} // closed by its release
+	hurried signal        // told when who waits for that is to look at his deadline again
+}
+
 // hold has no record opened until release is called, once: what this side says meanwhile of where
 // it stands is so. It reports false if somebody else does that.
 func (l *lasting) hold() (release func(), ok bool) {
 	l.opening.Lock()
 	defer l.opening.Unlock()
-	if l.opening.held != nil {
+	h := &held{over: make(chan struct{}), hurried: newSignal()}
+	if !l.opening.held.CompareAndSwap(nil, h) {
 		return nil, false
 	}
-	held := make(chan struct{})
-	l.opening.held = held
 	return func() {
 		l.opening.Lock()
 		defer l.opening.Unlock()
-		l.opening.held = nil
-		close(held)
+		l.opening.held.Store(nil)
+		close(h.over)
 	}, true
 }
 
-// heldBack returns what is closed when records may be opened again, or nil if they may.
-func (l *lasting) heldBack() <-chan struct{} {
+// heldBack returns what keeps records from being opened, or nil if nothing does.
+func (l *lasting) heldBack() *held {
 	if l == nil {
 		return nil
 	}
-	l.opening.Lock()
-	defer l.opening.Unlock()
-	return l.opening.held
+	return l.opening.held.Load()
 }
 
 // say returns the position, to be told to the other end.

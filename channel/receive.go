@@ -98,7 +98,7 @@ func (f *Flow) openLastingLocked(most int) (bool, error) {
 	l := f.lasting
 	l.opening.Lock()
 	defer l.opening.Unlock()
-	if f.carrier() != f.receiving.from || l.opening.held != nil {
+	if f.carrier() != f.receiving.from || l.opening.held.Load() != nil {
 		return false, nil // what is left of it is not for us, or may not be
 	}
 	return f.openNextLocked(most)

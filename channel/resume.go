@@ -257,7 +257,7 @@ func (f *Flow) sendAgain(l *link, s *Session, theirs stand) (put, gone bool, err
 		f.Session().suspend(f) // as the newer attempt has: it must not be left out there
 		return false, false, errOvertaken
 	}
-	if put && (s.Err() != nil || !f.lasting.isAttempt(theirs.attempt)) {
+	if put && (s.cutsLinks() || !f.lasting.isAttempt(theirs.attempt)) {
 		return put, true, ErrCut // who lost the session, or that link, did not find the flow there yet
 	}
 	if !put && !f.lasting.deliverOn(l, theirs.attempt) {

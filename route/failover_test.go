@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,6 +119,47 @@ func TestFailoverMakesANewSession(t *testing.T) {
 	if err != nil || second == first {
 		t.Errorf("the lost session is used again: %v", err)
 	}
+}
+
+// A session that takes the place of a path's is not believed to lead to the service because the one
+// before did.
+func TestFailoverAsksInTheNextSession(t *testing.T) {
+	w := newWorld(t)
+	far, at := w.listening(t)
+	var sick atomic.Bool
+	same := func(_ context.Context, q *Request) error { return reply(q, func([]byte) {}) }
+	far.Offer("svc", Service{Handler: same, Admit: func(*Request) error {
+		if sick.Load() {
+			return Refuse(wire.Unreachable, "the target is not well")
+		}
+		return nil
+	}})
+	near := w.node(t)
+	to := Route{at, secure(), svc("svc")}
+	f := failover(t, near, to)
+	expectUp(t, f)
+	next := func() {
+		t.Helper()
+		before := near.successor(to, nil)
+		segs := segments(to)
+		if _, err := near.session(testkit.Context(t), to, segs, len(segs)-2, before); err != nil {
+			t.Fatal(err)
+		}
+		if !before.Retired() {
+			t.Fatal("the session is not replaced")
+		}
+	}
+	sick.Store(true)
+	next()
+	testkit.Eventually(t, "the path is down", func() bool { return !f.all()[0].isUp() })
+	expectStatus(t, f.all()[0].lastError(), wire.Unreachable, 1, transport.Format(at))
+	sick.Store(false)
+	testkit.Eventually(t, "the path is up again", func() bool {
+		f.RetryNow()
+		return f.all()[0].isUp()
+	})
+	next()
+	expectUp(t, f)
 }
 
 func TestFailoverTakesTheFirstThatIsUp(t *testing.T) {

@@ -68,7 +68,7 @@ func (h *healthCheck) run(ctx context.Context, changed func()) {
 }
 
 // hold makes the session, asks whether the service is there, and returns when the session has
-// ended, and how long that was.
+// ended, and how long that was. Where another one has taken its place it asks there as well.
 func (h *healthCheck) hold(ctx context.Context, changed func()) (lived time.Duration, err error) {
 	session, err := h.node.Session(ctx, h.route)
 	if err != nil {
@@ -93,6 +93,12 @@ func (h *healthCheck) hold(ctx context.Context, changed func()) (lived time.Dura
 			err = h.whyRetired(last)
 		} else if err == nil {
 			err = errLeaving
+		}
+		if session != nil && ctx.Err() == nil {
+			// Somebody has made it, and found the far end there, not the service.
+			if refused := h.probe(ctx); refused != nil {
+				session, err = nil, refused
+			}
 		}
 	}
 	h.set(false, 0)

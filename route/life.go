@@ -14,7 +14,8 @@ import (
 //
 // While it serves, it takes what comes. While it drains, it takes no request any more, and what is
 // active goes on. Then it may still owe: what has been said in connections that have ended since is
-// not all there, and they have lost their way. Once it is closed, ctx has ended and run runs
+// not all there, and they have lost their way. What it does not take is refused, and that takes its
+// time as well. Once it is closed, ctx has ended and run runs
 // nothing any more. A node that is closed without having drained has not drained.
 type life struct {
 	ctx    context.Context
@@ -31,10 +32,12 @@ type life struct {
 	attached sync.WaitGroup // ways by which the node is reached
 	keepers  sync.WaitGroup // who make such ways anew when they are lost
 
-	mu     sync.Mutex
-	stage  stage
-	active int  // requests and applications' connections
-	paid   bool // nothing is owed
+	mu       sync.Mutex
+	stage    stage
+	active   int           // requests and applications' connections
+	paid     bool          // nothing is owed
+	asking   int           // flows that have come, and are not answered yet
+	answered chan struct{} // closed when there is none; nil where nobody waits for that
 }
 
 type stage uint8
@@ -75,6 +78,40 @@ func (l *life) end() {
 	defer l.mu.Unlock()
 	l.active--
 	l.noteIdleLocked()
+}
+
+// ask counts a flow that has come, until answer is called, once.
+func (l *life) ask() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.asking++
+}
+
+// answer takes note that a flow has its answer, or is counted as active.
+func (l *life) answer() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.asking--; l.asking == 0 && l.answered != nil {
+		close(l.answered)
+		l.answered = nil
+	}
+}
+
+// awaitAnswered returns when no flow waits for its answer, or ctx has ended. One goroutine at a
+// time calls it.
+func (l *life) awaitAnswered(ctx context.Context) {
+	l.mu.Lock()
+	if l.asking == 0 {
+		l.mu.Unlock()
+		return
+	}
+	answered := make(chan struct{})
+	l.answered = answered
+	l.mu.Unlock()
+	select {
+	case <-answered:
+	case <-ctx.Done():
+	}
 }
 
 // noteIdleLocked closes served and idle if it is time. Nothing begins after that.

@@ -31,6 +31,10 @@ const prewarmedLinks = 32
 // have ended their sessions: what they had sent by then would be lost otherwise.
 const leaveTimeout = time.Second
 
+// lastAnswerTimeout is how long it waits at its end for those whom it refuses to have heard that:
+// as long as one may take who asks in time.
+const lastAnswerTimeout = openingTimeout + refuseTimeout
+
 // Config is what a node is made of. It must not be changed once it is in use.
 type Config struct {
 	Channel channel.Config
@@ -256,6 +260,7 @@ func (n *Node) Shutdown(ctx context.Context) error {
 	case <-n.life.served:
 		n.awaitPaid(ctx)
 		n.life.awaitDetached(ctx)
+		n.refuseLast(ctx)
 	case <-ctx.Done():
 		n.logger.Warn("open connections have had their time, and are cut",
 			"connections", n.life.activeNow())
@@ -289,6 +294,19 @@ func (n *Node) awaitLeave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	n.endpoint.AwaitLeave(ctx)
+}
+
+// refuseLast has those who have come meanwhile, or are on their way, hear that the node goes away,
+// in their sessions and in what they ask for: what Close cuts may be said nowhere else. Nothing is
+// active any more, and nobody is led here.
+func (n *Node) refuseLast(ctx context.Context) {
+	n.endpoint.AdmitNone()
+	n.endpoint.GoAway()
+	n.endpoint.CloseFlows()
+	n.awaitLeave(ctx)
+	ctx, cancel := context.WithTimeout(ctx, lastAnswerTimeout)
+	defer cancel()
+	n.life.awaitAnswered(ctx)
 }
 
 // Go runs f on a goroutine that Close waits for. It reports false, and runs nothing, if the node

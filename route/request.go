@@ -38,6 +38,7 @@ type Request struct {
 	end     end
 	missed  bool // somebody would miss what the request is for: see channel.Activity
 	stays   bool // it is not over when its Handler has returned: see Stay
+	asking  bool // it has come in a flow, and is not answered yet: see life.ask
 
 	left func() // called when it is over, after it has stayed; nil: it must not
 
@@ -154,6 +155,22 @@ func (q *Request) begin() error {
 func (q *Request) sayLeaving() {
 	if q.Session != nil && q.node.IsDraining() {
 		q.node.GoAway(func(s *channel.Session) bool { return s == q.Session })
+	}
+}
+
+// ask counts a request in a flow as not answered yet, until isAnswered is called.
+func (q *Request) ask() {
+	if q.Session != nil && !q.asking {
+		q.asking = true
+		q.node.life.ask()
+	}
+}
+
+// isAnswered is the end of ask.
+func (q *Request) isAnswered() {
+	if q.asking {
+		q.asking = false
+		q.node.life.answer()
 	}
 }
 

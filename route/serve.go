@@ -70,6 +70,7 @@ func (n *Node) leave(q *Request) {
 //
 //go:noinline
 func (n *Node) beginFlow(q *Request) bool {
+	q.ask()
 	status := wire.Status{Code: wire.GoingAway}
 	if f, ok := q.conn.(*channel.Flow); !ok || !f.Late() {
 		err := n.admission.BeginFlow(q.Session.Peer().Identifier())
@@ -81,11 +82,15 @@ func (n *Node) beginFlow(q *Request) bool {
 	}
 	q.refuse(status)
 	q.awaitEnd()
+	q.isAnswered()
 	return false
 }
 
 //go:noinline
-func (n *Node) endFlow(q *Request) { n.admission.EndFlow(q.Session.Peer().Identifier()) }
+func (n *Node) endFlow(q *Request) {
+	q.isAnswered()
+	n.admission.EndFlow(q.Session.Peer().Identifier())
+}
 
 // serve does what q asks, and reports whether that is over: if not, it has stayed. What runs below
 // it may run for a connection's whole life, so it keeps the stack shallow: whatever can return
@@ -93,6 +98,7 @@ func (n *Node) endFlow(q *Request) { n.admission.EndFlow(q.Session.Peer().Identi
 func (n *Node) serve(ctx context.Context, q *Request) (over bool) {
 	handler, err := n.resolve(q)
 	if handler != nil {
+		q.isAnswered() // it is active by now, or may last for as long as the node does
 		err = handler(ctx, q)
 	}
 	if q.stays {
@@ -106,6 +112,7 @@ func (n *Node) serve(ctx context.Context, q *Request) (over bool) {
 func (n *Node) finish(q *Request, err error) {
 	if err != nil && q.answer == unanswered {
 		n.refusing.noteRefusal(err)
+		q.ask()
 		q.refuse(refusal(err))
 	}
 	if q.missed {

@@ -52,6 +52,17 @@ func (c Config) HasRelayKey() bool {
 		len(c.Inlets)+len(c.Outlets)+len(c.Bridges) == 0
 }
 
+// ExpectsCopies tells whether somebody may be meant to come with a copy of the node's key: not to
+// relays alone whose key only relays have, or where authorities say who comes.
+func (c Config) ExpectsCopies() bool {
+	if len(c.Outlets)+len(c.Bridges) > 0 {
+		return true
+	}
+	t := c.Node.Trust
+	byWord := len(t.Authorities) > 0 && len(t.Allow)+len(t.AllowFiles) == 0
+	return len(c.Relays) > 0 && !c.HasRelayKey() && !byWord
+}
+
 // TrustsOwner tells whether the node trusts its user's own identity, which identity.PublicPath
 // names, beside its own.
 func (c Config) TrustsOwner() bool { return c.HasRelayKey() && !c.Node.Trust.namesAnybody() }

@@ -27,8 +27,7 @@ func (s *site) tryOut(c config.Config) {
 		s.logger.Info("so far nobody is let in but who has this same key: introduce another machine "+
 			"with sp pair, or name somebody with --allow", "identifier", s.self.Identifier())
 	}
-	served := len(c.Outlets)+len(c.Relays)+len(c.Bridges) > 0 && !c.HasRelayKey()
-	if served && !s.main.policy.Names(s.self.Identifier()) {
+	if c.ExpectsCopies() && !s.main.policy.Names(s.self.Identifier()) {
 		s.logger.Info("this side's own identity is not in what it allows: whoever comes with a copy of "+
 			"this key file is refused; add it with --allow or to an --allow-file if he is not to be",
 			"identifier", s.self.Identifier())

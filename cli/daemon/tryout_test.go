@@ -35,6 +35,11 @@ func triedOut(t *testing.T, change func(home string, c *config.Config)) (string,
 	return log.String(), err
 }
 
+// relayAlone has the process be a relay and nothing else.
+func relayAlone(c *config.Config) {
+	c.Outlets, c.Relays = nil, []config.Relay{{Entrance: config.Entrance{Listen: "127.0.0.1:0"}}}
+}
+
 // TestTryOut has what is needed later be tried at the start, and said.
 func TestTryOut(t *testing.T) {
 	stranger := testkit.NewIdentity(t).Identifier().String()
@@ -65,6 +70,21 @@ func TestTryOut(t *testing.T) {
 		}},
 		"a friend only": {"own identity is not in what it allows", func(_ string, c *config.Config) {
 			c.Node.Trust.Allow = []string{stranger}
+		}},
+		"a relay for a friend only": {"own identity is not in what it allows", func(
+			_ string, c *config.Config,
+		) {
+			relayAlone(c)
+			c.Node.Trust.Allow = []string{stranger}
+		}},
+		"a relay for whom an authority names": {"", func(_ string, c *config.Config) {
+			relayAlone(c)
+			c.Node.Trust.Authorities = []string{stranger}
+		}},
+		"an outlet for whom an authority names": {"own identity is not in what it allows", func(
+			_ string, c *config.Config,
+		) {
+			c.Node.Trust.Authorities = []string{stranger}
 		}},
 		"a target that is a file": {"that file is no socket", func(home string, c *config.Config) {
 			c.Outlets[0].Target = "unix:" + c.Node.Trust.Seen

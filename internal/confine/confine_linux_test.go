@@ -8,18 +8,62 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
 
 	ll "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
 )
 
 // confinedEnv tells this test's binary, run anew, to confine itself and say what it can do then.
 const confinedEnv = "SP_TEST_CONFINED"
 
+// withoutPortsEnv has the system refuse it what is about ports.
+const withoutPortsEnv = "SP_TEST_CONFINED_WITHOUT_PORTS"
+
+// denyPortRules has the system refuse Landlock's rules of ports to this process, as one may whose
+// filter of system calls knows those of files only.
+func denyPortRules() error {
+	const (
+		rulePort  = 2  // LANDLOCK_RULE_NET_PORT
+		ruleType  = 24 // where the second argument is in struct seccomp_data
+		denied    = unix.SECCOMP_RET_ERRNO | uint32(unix.EINVAL)
+		load, out = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_RET | unix.BPF_K
+		isEqual   = unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K
+	)
+	filter := []unix.SockFilter{
+		{Code: load},
+		{Code: isEqual, Jf: 3, K: unix.SYS_LANDLOCK_ADD_RULE},
+		{Code: load, K: ruleType},
+		{Code: isEqual, Jf: 1, K: rulePort},
+		{Code: out, K: denied},
+		{Code: out, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	_, _, failed := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER,
+		unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
+	if failed != 0 {
+		return failed
+	}
+	return nil
+}
+
 func TestMain(m *testing.M) {
 	if where := os.Getenv(confinedEnv); where != "" {
+		if os.Getenv(withoutPortsEnv) != "" {
+			if err := denyPortRules(); err != nil {
+				fmt.Println(err)
+			}
+		}
 		confined(strings.Split(where, "|"))
 		return
 	}
@@ -74,7 +118,10 @@ func confined(where []string) {
 	say("names", err)
 }
 
-func TestProcess(t *testing.T) {
+// inConfined runs this test's binary confined, with more in its environment, and returns what it
+// says.
+func inConfined(t *testing.T, more ...string) string {
+	t.Helper()
 	abi, err := ll.LandlockGetABIVersion()
 	if err != nil || abi < abiPorts {
 		t.Skipf("this kernel has no Landlock that knows ports: version %d, %v", abi, err)
@@ -101,10 +148,16 @@ func TestProcess(t *testing.T) {
 	}
 	cmd := exec.Command(self)
 	cmd.Env = append(os.Environ(), confinedEnv+"="+strings.Join(folders, "|"))
+	cmd.Env = append(cmd.Env, more...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return string(out)
+}
+
+func TestProcess(t *testing.T) {
+	got := inConfined(t)
 	want := `confine: true
 result: {Files:true Ports:true Undumpable:true}
 read: true
@@ -123,7 +176,25 @@ listen: false
 dumpable: 0
 names: true
 `
-	if string(out) != want {
-		t.Errorf("got\n%s\nwant\n%s", out, want)
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+// Where the system limits files and refuses to limit ports, files are limited, and it is said that
+// ports are not.
+func TestProcessFilesAlone(t *testing.T) {
+	got := inConfined(t, withoutPortsEnv+"=1")
+	lines := strings.Split(got, "\n")
+	for _, want := range []string{
+		"confine: false", "# confine: confine: ports: ",
+		"result: {Files:true Ports:false Undumpable:true}", "read: true", "write: true",
+		"write where it is read: false", "read elsewhere: false", "run a program: false",
+		"connect: true", "connect elsewhere: true", "listen: true", "dumpable: 0", "names: true",
+	} {
+		says := func(line string) bool { return strings.HasPrefix(line, want) }
+		if !slices.ContainsFunc(lines, says) {
+			t.Errorf("it does not say %q:\n%s", want, got)
+		}
 	}
 }

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,6 +20,9 @@ const (
 
 	overhead = 128
 
+	// closeTimeout is how long Close waits for the broker to take what ends a carrier.
+	closeTimeout = 2 * time.Second
+
 	// toldParts is of how many parts of the window the receiver tells that they are taken.
 	toldParts = 4
 )
@@ -36,6 +40,9 @@ var (
 	errSilent = fmt.Errorf("the other side of the queue is silent: %w", syscall.ECONNRESET)
 )
 
+// errNotTold is the error of a Close after which the other side may not learn that soon.
+var errNotTold = errors.New("the broker does not take the end of the carrier in time")
+
 // Carrier is two streams of bytes through a queue, as package mux wants it. It is safe for
 // concurrent use: Read is for one goroutine at a time.
 //
@@ -48,8 +55,8 @@ type Carrier struct {
 	theirs int // window of who reads there
 	ours   int // of this side
 
-	sending sync.Mutex // held while a message is sent, and guards what follows
-	next    uint64     // number of the next message
+	sending chan struct{} // full while a message is sent, by who owns what follows
+	next    uint64        // number of the next message
 
 	mu       sync.Mutex // guards what follows; never held while something is sent
 	changed  chan struct{}
@@ -79,7 +86,7 @@ func (h *Hub) newCarrier(id ID, to Box, theirs, ours int) *Carrier {
 	now := time.Now()
 	return &Carrier{
 		hub: h, id: id, to: to, theirs: min(theirs, mostWindow), ours: ours,
-		changed: make(chan struct{}), heard: now, said: now,
+		sending: make(chan struct{}, 1), changed: make(chan struct{}), heard: now, said: now,
 	}
 }
 
@@ -273,7 +280,7 @@ func awaitChange(changed <-chan struct{}, by time.Time) error {
 
 // send sends a message that has a number.
 func (c *Carrier) send(k kind, body []byte) error {
-	c.sending.Lock()
+	c.sending <- struct{}{}
 	defer c.letSend()
 	return c.sendLocked(k, body)
 }
@@ -281,7 +288,7 @@ func (c *Carrier) send(k kind, body []byte) error {
 // letSend has others send. What is owed since the message was made has to be asked for anew: the
 // hub may have looked meanwhile.
 func (c *Carrier) letSend() {
-	c.sending.Unlock()
+	<-c.sending
 	c.mu.Lock()
 	owes := c.owes
 	c.mu.Unlock()
@@ -290,7 +297,7 @@ func (c *Carrier) letSend() {
 	}
 }
 
-// sendLocked is send for who holds the lock of sending.
+// sendLocked is send for who has the turn to send.
 func (c *Carrier) sendLocked(k kind, body []byte) error {
 	c.mu.Lock()
 	err := c.err
@@ -339,7 +346,8 @@ func (c *Carrier) QuietFor() time.Duration {
 	return time.Since(c.heard)
 }
 
-// Close ends both directions, and has what was written arrive.
+// Close ends both directions, and has what was written arrive. It does not wait for long for a
+// broker that takes nothing: that goes on without it, until the hub is closed.
 func (c *Carrier) Close() error {
 	c.mu.Lock()
 	if c.closed {
@@ -350,12 +358,24 @@ func (c *Carrier) Close() error {
 	c.wakeLocked()
 	failed := c.err != nil
 	c.mu.Unlock()
-	var err error
-	if !failed {
-		err = c.send(kindEnd, nil)
+	ended := make(chan error, 1)
+	saying := !failed && c.hub.begin(func() {
+		err := c.send(kindEnd, nil)
+		c.hub.forget(c)
+		ended <- err
+	})
+	if !saying {
+		c.hub.forget(c)
+		return nil
 	}
-	c.hub.forget(c)
-	return err
+	timer := time.NewTimer(closeTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-timer.C:
+		return errNotTold
+	}
 }
 
 // fail ends the carrier because of err.
@@ -394,7 +414,9 @@ func (c *Carrier) beat(now time.Time) error {
 // beatNow sends one, unless something is being sent, which says as much or has another one asked
 // for: a hub waits for none of its carriers.
 func (c *Carrier) beatNow() error {
-	if !c.sending.TryLock() {
+	select {
+	case c.sending <- struct{}{}:
+	default:
 		return nil
 	}
 	defer c.letSend()

@@ -122,6 +122,17 @@ func NewHub(c Config) *Hub {
 
 func (h *Hub) send(to Box, m []byte) error { return h.config.Send(to, m) }
 
+// begin runs f on a goroutine that Close waits for. It reports false if the hub has been closed.
+func (h *Hub) begin(f func()) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.isClosed {
+		return false
+	}
+	h.tasks.Go(f)
+	return true
+}
+
 // Close ends all carriers, without a word to the other side. It waits as long as Config.Send does.
 func (h *Hub) Close() {
 	h.mu.Lock()

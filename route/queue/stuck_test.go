@@ -96,6 +96,52 @@ func TestStuckWriter(t *testing.T) {
 	})
 }
 
+// Whoever closes a carrier does not wait for long for a broker that takes nothing, be it that
+// somebody else waits for it already. The other side is told as soon as the broker takes that.
+func TestStuckClose(t *testing.T) {
+	for name, writes := range map[string]bool{"alone": false, "beside a writer": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				to := Box{ID: NewID()}
+				var b stuckBroker
+				h, all := b.with(to)
+				written := make(chan error, 1)
+				if writes {
+					go func() {
+						_, err := all[0].Write([]byte("x"))
+						written <- err
+					}()
+					synctest.Wait()
+				}
+				began := time.Now()
+				closed := make(chan error)
+				go func() { closed <- all[0].Close() }()
+				select {
+				case err := <-closed:
+					if took := time.Since(began); err == nil || took != closeTimeout {
+						t.Errorf("closed after %v, %v", took, err)
+					}
+				case <-time.After(deadAfter):
+					t.Error("it waits for the broker")
+					go func() { <-closed }()
+				}
+				close(b.free)
+				synctest.Wait()
+				if n := b.sent[to]; n < 1 || writes && n < 2 {
+					t.Errorf("%d messages have been sent", n)
+				}
+				h.Close()
+				if writes {
+					<-written
+				}
+				if err := all[0].Close(); err != nil {
+					t.Errorf("a second time: %v", err)
+				}
+			})
+		})
+	}
+}
+
 // Those who ask for a carrier at the same time share what there is with each other as well.
 func TestWindowsOfManyHellos(t *testing.T) {
 	const many = 256

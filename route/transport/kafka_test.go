@@ -96,7 +96,7 @@ func TestKafkaClosesInTime(t *testing.T) {
 	began := time.Now()
 	ended := make(chan struct{})
 	go func() {
-		(&present{hub, by}).close()
+		(&present{hub: hub, by: by}).close()
 		close(ended)
 	}()
 	for range 2 {
@@ -128,7 +128,7 @@ func kafkaEnds(t *testing.T) (far, near *queue.Hub, farBy, nearBy *kafkaQueue, a
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
-			(&present{hub, by}).close()
+			(&present{hub: hub, by: by}).close()
 		})
 		return hub, by.(*kafkaQueue)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -17,6 +18,9 @@ import (
 
 // NATS: a box is a subject below that of the queue, SUBJECT.ID. What nobody reads is answered by
 // the server, to SUBJECT.ID.TO, with the identity of the box that it was for.
+
+// natsFlush is for what was written last to be taken, at the end.
+const natsFlush = 2 * time.Second
 
 // natsPending is the most bytes that wait here to be put where they belong, which takes no time.
 const natsPending = 64 << 20
@@ -36,6 +40,7 @@ type natsQueue struct {
 	conn    *natsconn.Conn
 	main    *nats.Subscription // to the queue's own box, of who listens
 	socket  atomic.Value       // an onSocket
+	late    *time.Timer        // of hurried
 }
 
 // onSocket is what a connection to a server is on, whatever that is.
@@ -49,10 +54,19 @@ func (q *natsQueue) unsent() int {
 }
 
 // Close implements joined.
-func (q *natsQueue) Close() { q.conn.Close() }
+func (q *natsQueue) Close() {
+	q.conn.Close()
+	q.late.Stop()
+}
 
-// hurried implements joined: a server that takes nothing is lost by itself, after ten seconds.
-func (*natsQueue) hurried() {}
+// hurried implements joined. A server that takes nothing is lost by itself, but not soon.
+func (q *natsQueue) hurried() {
+	q.late = time.AfterFunc(natsFlush, func() {
+		if on, ok := q.socket.Load().(onSocket); ok {
+			_ = netio.Reset(on.Link)
+		}
+	})
+}
 
 // mute implements joined.
 func (q *natsQueue) mute() { _ = q.main.Unsubscribe() }

@@ -40,7 +40,7 @@ type joined interface {
 	mute()
 
 	// hurried is called once, before the hub is closed: from then on who sends does not wait for the
-	// broker. What it was given by then still has its time, in Close.
+	// broker for long. What it was given by then still has its time, in Close.
 	hurried()
 
 	// Close ends the connection, and waits for it.
@@ -110,7 +110,7 @@ func (b *brokered) connect(ctx context.Context, a Address) (*bearing, error) {
 	if err != nil {
 		return nil, err
 	}
-	end := (&present{hub, by}).close
+	end := (&present{hub: hub, by: by}).close
 	b.mu.Lock()
 	known := b.known[placeOf(a)]
 	b.mu.Unlock()
@@ -205,7 +205,7 @@ func newQueueEnd(c *queue.Carrier, hub *queue.Hub, by joined) queueEnd {
 	return queueEnd{c, sync.OnceFunc(func() {
 		close(stop)
 		watching.Wait()
-		(&present{hub, by}).close()
+		(&present{hub: hub, by: by}).close()
 	})}
 }
 
@@ -287,13 +287,17 @@ type queueAccepted struct {
 
 // present is a connection to a broker.
 type present struct {
-	hub *queue.Hub
-	by  joined
+	hub  *queue.Hub
+	by   joined
+	once sync.Once // for hurry
 }
+
+// hurry has nobody wait for long for the broker, which is about to be left.
+func (p *present) hurry() { p.once.Do(p.by.hurried) }
 
 // close ends the connection, after a bounded time.
 func (p *present) close() {
-	p.by.hurried()
+	p.hurry()
 	p.hub.Close()
 	p.by.Close()
 }
@@ -303,7 +307,7 @@ func (l *queueListener) join(ctx context.Context) (*present, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &present{hub, by}, nil
+	return &present{hub: hub, by: by}, nil
 }
 
 // take takes a carrier that has come, if there is room.
@@ -390,9 +394,11 @@ func (l *queueListener) Down() (changed <-chan struct{}, why error) {
 
 // drain takes no more carriers, and waits until those that there are have ended.
 func (l *queueListener) drain(life context.Context, now *present) {
+	defer context.AfterFunc(life, now.hurry)()
+	left := l.refuse() // first: mute may wait for the broker
 	now.by.mute()
 	drained := now.hub.Drain()
-	l.rest()
+	endAll(left)
 	select {
 	case <-life.Done():
 	case <-now.by.lost():
@@ -402,9 +408,14 @@ func (l *queueListener) drain(life context.Context, now *present) {
 }
 
 // rest has nobody wait for carriers any more, and ends those that nobody has accepted.
-func (l *queueListener) rest() {
-	for _, c := range l.refuse() {
-		_ = c.Close() // which may wait for the broker
+func (l *queueListener) rest() { endAll(l.refuse()) }
+
+// endAll closes carriers, each of which may wait for the broker.
+func endAll(all []*queue.Carrier) {
+	var tasks sync.WaitGroup
+	defer tasks.Wait()
+	for _, c := range all {
+		tasks.Go(func() { _ = c.Close() })
 	}
 }
 

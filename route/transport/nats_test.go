@@ -1,0 +1,82 @@
+package transport
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/route/queue"
+)
+
+// silentNATS listens as a server that lets somebody in, and reads nothing any more once it has
+// answered so many PINGs.
+func silentNATS(t *testing.T, pings int) string {
+	t.Helper()
+	l := testkit.Listen(t)
+	over := make(chan struct{})
+	t.Cleanup(func() { close(over) })
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		_, _ = io.WriteString(c, "INFO {\"max_payload\":1048576,\"headers\":true}\r\n")
+		in := bufio.NewReader(c)
+		for pings > 0 {
+			line, err := in.ReadString('\n')
+			if err != nil {
+				return
+			}
+			if strings.HasPrefix(line, "PING") {
+				pings--
+				_, _ = io.WriteString(c, "PONG\r\n")
+			}
+		}
+		<-over
+	}()
+	return l.Addr().(*net.TCPAddr).String()
+}
+
+// Who ends what is on a connection to a server that takes nothing any more does not wait for that
+// until the server is given up.
+func TestNATSClosesInTime(t *testing.T) {
+	t.Parallel()
+	const givenUp = 10 * time.Second
+	pulse := testkit.StartPulse()
+	defer pulse.Stop()
+	a, err := Parse("nats://" + silentNATS(t, 2) + "/sp.test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	accept := func(*queue.Carrier) bool { return true }
+	hub, by, err := newBrokered(Config{}.withDefaults()).joinNATS(
+		testkit.Context(t), a, joining{self: queue.NewID(), accept: accept})
+	if err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	sent, ended := make(chan error, 1), make(chan struct{})
+	go func() {
+		to := queue.Box{ID: queue.NewID()}
+		for {
+			if err := by.(*natsQueue).send(to, make([]byte, queue.MaxMessage)); err != nil {
+				sent <- err
+				return
+			}
+		}
+	}()
+	go func() {
+		(&present{hub: hub, by: by}).close()
+		close(ended)
+	}()
+	testkit.Within(t, ended, "the end")
+	testkit.Within(t, sent, "the end of who sends")
+	if took := time.Since(began); took > pulse.Stretch(givenUp/2, began) {
+		t.Errorf("that took %v", took)
+	}
+}
