@@ -16,14 +16,10 @@ import (
 // A program that is run is in the process group of this process, and so in that of the pipeline and
 // the script that this process is in. So the terminal is its own, what is typed there reaches it,
 // and Ctrl-Z stops all of them. What is left to do: signals that were sent to this process alone,
-// and a program that stops alone.
+// a program that stops alone, and not to stop before it.
 
-const (
-	// stopSettles is how long it takes to see whether a program that has stopped goes on at once.
-	stopSettles = 100 * time.Millisecond
-	// stopTakes is how long it takes this process to stop as well, where that is possible.
-	stopTakes = time.Second
-)
+// stopSettles is how long it takes to see whether a program that has stopped goes on at once.
+const stopSettles = 100 * time.Millisecond
 
 // passedSignals are those that a program gets besides SIGINT and SIGTERM. SIGUSR1 is for who has a
 // log file.
@@ -38,8 +34,9 @@ func passedSignals(logFile bool) []os.Signal {
 // program is one that runs. Its methods are safe for concurrent use, but wait is called once, by
 // the goroutine that has started it.
 type program struct {
-	pid int
-	tty *os.File // the controlling terminal; nil if there is none
+	pid   int
+	tty   *os.File // the controlling terminal; nil if there is none
+	stops *stops   // nil as well
 
 	mu    sync.Mutex // guards what follows, and signals
 	ended bool
@@ -49,15 +46,32 @@ type program struct {
 func startProgram(path string, args, environment []string) (*program, error) {
 	runtime.LockOSThread() // whose end would be taken for that of this process: see wait
 	notIgnored()
-	pid, err := syscall.ForkExec(path, args, &syscall.ProcAttr{
+	p := &program{}
+	p.tty, _ = os.OpenFile("/dev/tty", os.O_RDWR|syscall.O_NOCTTY, 0) // later it cannot be opened
+	if p.tty != nil {
+		p.stops = watchStops(p.signal)
+	}
+	p.mu.Lock() // what has arrived waits for whom it is for
+	var err error
+	p.pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
 		Env: environment, Files: []uintptr{0, 1, 2}, Sys: programAttributes(),
 	})
+	p.ended = err != nil
+	p.mu.Unlock()
 	if err != nil {
-		runtime.UnlockOSThread()
+		p.release()
 		return nil, err
 	}
-	tty, _ := os.OpenFile("/dev/tty", os.O_RDWR|syscall.O_NOCTTY, 0) // now: later it cannot be opened
-	return &program{pid: pid, tty: tty}, nil
+	return p, nil
+}
+
+// release gives back what was taken to run the program.
+func (p *program) release() {
+	if p.tty != nil {
+		p.stops.end()
+		_ = p.tty.Close()
+	}
+	runtime.UnlockOSThread()
 }
 
 // signal passes a signal on, unless the program has got it as well: what is typed at a terminal
@@ -66,26 +80,22 @@ func (p *program) signal(s os.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	number, ok := s.(syscall.Signal)
-	typed := (number == syscall.SIGINT || number == syscall.SIGQUIT) && p.inForeground()
-	if !p.ended && ok && !typed {
+	if p.ended || !ok {
+		return
+	}
+	byKey := number == syscall.SIGINT || number == syscall.SIGQUIT || number == syscall.SIGTSTP
+	if !byKey || !p.inForeground() {
 		_ = syscall.Kill(p.pid, number)
 	}
 }
 
 // wait returns how the program has ended.
 func (p *program) wait() *commandEnd {
-	defer runtime.UnlockOSThread()
-	resumed := make(chan os.Signal, 1)
-	signal.Notify(resumed, syscall.SIGCONT)
-	defer signal.Stop(resumed)
+	defer p.release()
 	for {
 		status, ok := p.change(0)
-		if ok && status.Stopped() {
-			select {
-			case <-resumed:
-			default:
-			}
-			status, ok = p.stopWith(resumed)
+		for ok && status.Stopped() && p.tty != nil {
+			status, ok = p.stopWith(status.StopSignal())
 		}
 		if ok && (status.Exited() || status.Signaled()) {
 			return p.end(status)
@@ -114,9 +124,6 @@ func (p *program) end(status syscall.WaitStatus) *commandEnd {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.ended = true
-	if p.tty != nil {
-		_ = p.tty.Close()
-	}
 	if status.Signaled() {
 		return exitBySignal(status.Signal())
 	}
@@ -124,11 +131,13 @@ func (p *program) end(status syscall.WaitStatus) *commandEnd {
 }
 
 // stopWith has this process stop as its program has, so that the shell that has started it takes
-// the terminal, and has the program go on when this process does. If the program has done something
-// else meanwhile, it returns what. Without a terminal there is no shell that would do that.
-func (p *program) stopWith(resumed <-chan os.Signal) (status syscall.WaitStatus, ok bool) {
-	<-time.After(stopSettles) // Ctrl-Z has stopped both, and both go on
-	if status, ok = p.change(unix.WNOHANG); ok || p.tty == nil {
+// the terminal, and has the program go on when this process does. It returns what the program has
+// done meanwhile, if anything. Without a terminal there is no shell that would do that.
+func (p *program) stopWith(by syscall.Signal) (status syscall.WaitStatus, ok bool) {
+	if !p.stops.leaveGoing(by) {
+		<-time.After(stopSettles) // it has stopped both, and both go on
+	}
+	if status, ok = p.change(unix.WNOHANG); ok {
 		return status, ok
 	}
 	group, own := p.foreground(), unix.Getpgrp()
@@ -137,19 +146,18 @@ func (p *program) stopWith(resumed <-chan os.Signal) (status syscall.WaitStatus,
 	if took {
 		p.setForeground(own)
 	}
-	_ = syscall.Kill(0, syscall.SIGTSTP)
-	select {
-	case <-resumed:
-	case <-time.After(stopTakes): // nobody could wake it: there is no such shell
-	}
-	if err != nil {
-		return status, false
+	p.stops.stop()
+	status, ok = p.change(unix.WNOHANG)
+	if err != nil || ok && !status.Continued() {
+		return status, ok
 	}
 	if took && p.inForeground() {
 		p.setForeground(theirs)
 	}
-	_ = syscall.Kill(-theirs, syscall.SIGCONT)
-	return status, false
+	if !ok { // whoever has woken this process has not woken that
+		_ = syscall.Kill(-theirs, syscall.SIGCONT)
+	}
+	return status, ok
 }
 
 // foreground is the process group that the terminal is for, 0 if that is not known.

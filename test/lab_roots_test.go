@@ -7,7 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/internal/webtest"
 )
 
 // rootVariables say which certificates the system believes: a file and a folder.
@@ -20,7 +20,7 @@ func fewRoots() (undo func(), err error) {
 	if isLonger() {
 		return func() {}, nil
 	}
-	cert, _, err := testkit.SelfSigned()
+	cert, _, err := webtest.SelfSigned()
 	if err != nil {
 		return nil, err
 	}

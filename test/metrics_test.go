@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/internal/webtest"
 )
 
 // watched has a process tell metrics at a free port.
@@ -29,7 +30,7 @@ func (p *process) metricsAt() string {
 // asks returns what a process says about one of the pages at which it is watched.
 func (p *process) asks(page string) (code int, body string) {
 	p.t.Helper()
-	return testkit.Ask(p.t, http.MethodGet, p.metricsAt()+page, "")
+	return webtest.Ask(p.t, http.MethodGet, p.metricsAt()+page, "")
 }
 
 // metrics returns the metrics of a process, by their names with labels.
@@ -188,7 +189,7 @@ func TestMetricsToken(t *testing.T) {
 		if token != "" {
 			authorization = "Bearer " + token
 		}
-		code, body := testkit.Ask(t, http.MethodGet, url+page, authorization)
+		code, body := webtest.Ask(t, http.MethodGet, url+page, authorization)
 		if code != want {
 			t.Errorf("%s with %q: %d %.100s, want %d", page, token, code, body, want)
 		}

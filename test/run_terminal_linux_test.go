@@ -71,6 +71,32 @@ func TestRunJobControl(t *testing.T) {
 			y.types("\x04", "ready> ")
 			y.types("echo code=$?\r", "code=0\r\n")
 		},
+		"not stopped by what does not stop it": func(y *typist) {
+			y.types("sp run --to x=$to -- sh -c 'trap \"\" TSTP; echo up; exec cat'\r", "up\r\n")
+			y.types("\x1a", "^Z")
+			y.types("one\r", "one\r\none\r\n")
+			y.types("\x04", "ready> ")
+			y.types("echo code=$?\r", "code=0\r\n")
+		},
+		"stopped when it has been": func(y *typist) {
+			y.types("sp run --to x=$to -- sh -c 'trap \"echo saving; read to; echo saved \\$to; "+
+				"kill -STOP \\$\\$; echo back\" TSTP; echo up; until [ \"$x\" = end ]; do read x; "+
+				"echo got $x; done'\r", "up\r\n")
+			y.types("\x1a", "saving\r\n")
+			y.types("file\r", "saved file\r\n")
+			y.sees("Stopped")
+			y.sees("ready> ")
+			y.types("fg\r", "back\r\n")
+			y.types("one\r", "got one\r\n")
+			y.types("end\r", "ready> ")
+		},
+		"stopped by who stops its sp": func(y *typist) {
+			y.types("sp run --to x=$to -- sh -c 'echo up; exec sleep 1000' &\r", "up\r\n")
+			y.types("kill -TSTP $!; until jobs | grep -q Stopped; do sleep 0.02; done; "+
+				"ps -o stat= --ppid $! | cut -c 1\r", "\nT\r\n")
+			y.types("kill -CONT $!; while ps -o stat= --ppid $! | grep T; do sleep 0.02; done; "+
+				"kill $!; wait $!; echo code=$?\r", "code=143\r\n")
+		},
 		"interrupted once": func(y *typist) {
 			y.types("sp run --to x=$to -- sh -c 'trap \"n=1\\$n\" INT; echo up; "+
 				"until [ \"$n\" ]; do sleep 0.02; done; sleep 0.5; echo times=$n.; exit 9'\r", "up\r\n")

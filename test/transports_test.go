@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/secureportal/sp/internal/testenv"
-	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/internal/webtest"
 	"github.com/secureportal/sp/route"
 	"github.com/secureportal/sp/route/transport"
 )
@@ -18,7 +18,7 @@ import (
 // one to believe it.
 func (u person) certified() (show, believe []string) {
 	u.t.Helper()
-	certText, keyText, err := testkit.SelfSigned()
+	certText, keyText, err := webtest.SelfSigned()
 	if err != nil {
 		u.t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/internal/webtest"
 )
 
 // note is a page that says what it was asked for.
@@ -68,7 +69,7 @@ func TestPage(t *testing.T) {
 		}
 	}
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete} {
-		if code, _ := testkit.Ask(t, method, url+"/", ""); code != 405 {
+		if code, _ := webtest.Ask(t, method, url+"/", ""); code != 405 {
 			t.Errorf("%s: %d", method, code)
 		}
 	}

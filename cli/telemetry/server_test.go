@@ -21,6 +21,7 @@ import (
 	"github.com/secureportal/sp/internal/metrics"
 	"github.com/secureportal/sp/internal/testenv"
 	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/internal/webtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -54,7 +55,7 @@ func serveOn(t *testing.T, l net.Listener, c Config) net.Addr {
 // get asks once, with a token if there is one.
 func get(t *testing.T, url, token string) (code int, body string) {
 	t.Helper()
-	return testkit.Ask(t, http.MethodGet, url, token)
+	return webtest.Ask(t, http.MethodGet, url, token)
 }
 
 func TestPages(t *testing.T) {
@@ -87,7 +88,7 @@ func TestPages(t *testing.T) {
 		t.Errorf("it lives, and says %d", code)
 	}
 	for _, method := range []string{http.MethodPost, http.MethodDelete, http.MethodConnect} {
-		if code, _ := testkit.Ask(t, method, url+"/metrics", ""); code != 405 {
+		if code, _ := webtest.Ask(t, method, url+"/metrics", ""); code != 405 {
 			t.Errorf("%s: %d", method, code)
 		}
 	}

@@ -5,14 +5,14 @@ import (
 	"path/filepath"
 	"testing"
 
-	"github.com/secureportal/sp/internal/testkit"
+	"github.com/secureportal/sp/internal/webtest"
 )
 
 // Certificate makes a certificate for localhost, which has signed itself, and returns the files of
 // it and of its key.
 func Certificate(t testing.TB) (certificate, key string) {
 	t.Helper()
-	certText, keyText, err := testkit.SelfSigned()
+	certText, keyText, err := webtest.SelfSigned()
 	if err != nil {
 		t.Fatal(err)
 	}
