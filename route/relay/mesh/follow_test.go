@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"testing"
@@ -199,6 +200,34 @@ func TestFollowingByAName(t *testing.T) {
 	if len(leases) != 1 {
 		t.Errorf("the name has been claimed %d times on one relay", len(leases))
 	}
+}
+
+// Who follows a set goes by its relays, and not by what their name leads to by then: a stranger's
+// machine, which takes connections and says nothing, keeps nobody from a home that is left.
+func TestFollowingByALie(t *testing.T) {
+	names := testkit.NewNames(t)
+	names.Set("relays.localhost", "127.0.0.1")
+	c, _ := newSet(t, 3)
+	order := c.homes("db")
+	port := c.all[order[2]].at.Port
+	byName := wire.Address{Kind: wire.DNS, Name: "relays.localhost", Port: port}
+	f := follow(t, "db", byName, byName)
+	testkit.Eventually(t, "both paths", func() bool {
+		return f.comesBy(c, "db", order[0]) && f.comesBy(c, "db", order[1])
+	})
+
+	stranger, err := net.Listen("tcp", fmt.Sprint("127.0.0.2:", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = stranger.Close() })
+	names.Set("relays.localhost", "127.0.0.2")
+	c.all[order[0]].stop()
+	c.all[order[1]].stop()
+	testkit.Eventually(t, "the home that is left", func() bool {
+		return slices.Equal(c.at("db"), order[2:]) && f.comesBy(c, "db", order[2])
+	})
+	f.expectEcho(t)
 }
 
 // newHiddenSet returns three relays that are a set, and say that they are where nobody is.
