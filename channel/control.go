@@ -12,7 +12,7 @@ import (
 // control is the session's own link, on which records of flow 0 pass.
 type control struct {
 	link    *link
-	receive cipherHalf  // owned by the reading goroutine
+	receive cipherHalf  // owned by whoever reads, or glances at what has come
 	end     func(error) // ends the session: nothing more can be said
 	broken  atomic.Bool // something could not be said
 

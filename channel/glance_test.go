@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"encoding/binary"
 	"io"
 	"sync"
 	"testing"
@@ -27,9 +28,7 @@ var (
 	_ netio.Prompt  = (*watched)(nil)
 )
 
-func (w *watched) Park(ready func()) bool {
-	return w.ParkAndGlance(func() bool { return false }, ready)
-}
+func (w *watched) Park(ready func()) bool { return w.ParkAndGlance(nil, ready) }
 
 func (w *watched) ParkAndGlance(glance func() bool, ready func()) bool {
 	go func() {
@@ -40,7 +39,7 @@ func (w *watched) ParkAndGlance(glance func() bool, ready func()) bool {
 			w.ahead, w.err = append(w.ahead, b[:n]...), err
 			w.glances++
 			w.mu.Unlock()
-			if err != nil || !glance() {
+			if err != nil || glance == nil || !glance() {
 				break
 			}
 		}
@@ -131,6 +130,39 @@ func TestGlanceAtPings(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Of many pings that come at once a glance answers a few, and a goroutine the others.
+func TestGlanceAtMany(t *testing.T) {
+	inBubble(t, nil, func(t *testing.T, l *lab) {
+		l.watch(64<<10, 64<<10)
+		began := l.sessions()
+		s := l.session()
+		on := (<-began).control.link.Conn.(*watched)
+		synctest.Wait()
+		_, before := on.counts()
+		var together []byte
+		for n := range uint64(3 * glanceMost) {
+			b, err := s.control.out.one(&s.control.send, nil, typePing,
+				binary.BigEndian.AppendUint64(nil, n+1))
+			if err != nil {
+				t.Fatal(err)
+			}
+			together = append(together, b...)
+			s.control.out.Release()
+		}
+		s.heartbeat.sent = 3 * glanceMost
+		if _, err := s.control.link.Write(together); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if _, calls := on.counts(); calls != before+1 {
+			t.Errorf("%d goroutines for what came at once", calls-before)
+		}
+		if _, err := s.Ping(t.Context()); err != nil {
+			t.Error("and then:", err)
+		}
+	})
 }
 
 // What else comes on the control link is handled as it would be without a glance.

@@ -19,12 +19,7 @@ func (f *Flow) MayPark() bool {
 }
 
 // Park implements netio.Parker, and holds no memory that what comes next can have again.
-func (l *link) Park(ready func()) bool {
-	if l.in != nil {
-		l.in.Release()
-	}
-	return l.parks && netio.Park(l.Conn, ready)
-}
+func (l *link) Park(ready func()) bool { return l.parkAndGlance(nil, ready) }
 
 // parkAndGlance is netio.ParkAndGlance.
 func (l *link) parkAndGlance(glance func() bool, ready func()) bool {
@@ -81,8 +76,8 @@ func (p *parkedFlow) glance() bool {
 		return false
 	}
 	f.moves.Add(1)
-	for r.in.holdsRecord() {
-		if !r.in.nextIs(0) {
+	for n := 0; r.in.holdsRecord(); n++ {
+		if n == glanceMost || !r.in.nextIs(0) {
 			return false
 		}
 		opened, err := f.openLocked(typeSize + noise.TagSize)

@@ -48,10 +48,10 @@ func startProgram(path string, args, environment []string) (*program, error) {
 	notIgnored()
 	p := &program{}
 	p.tty, _ = os.OpenFile("/dev/tty", os.O_RDWR|syscall.O_NOCTTY, 0) // later it cannot be opened
+	p.mu.Lock()                                                       // what arrives waits for whom it is for
 	if p.tty != nil {
 		p.stops = watchStops(p.signal)
 	}
-	p.mu.Lock() // what has arrived waits for whom it is for
 	var err error
 	p.pid, err = syscall.ForkExec(path, args, &syscall.ProcAttr{
 		Env: environment, Files: []uintptr{0, 1, 2}, Sys: programAttributes(),
@@ -75,7 +75,8 @@ func (p *program) release() {
 }
 
 // signal passes a signal on, unless the program has got it as well: what is typed at a terminal
-// goes to all that is in its foreground.
+// goes to all that is in its foreground. What can be typed, and is sent to this process alone while
+// it is there, is taken for typed.
 func (p *program) signal(s os.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

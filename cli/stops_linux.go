@@ -79,8 +79,8 @@ func (s *stops) end() {
 	}
 }
 
-// disposition is what a process does with a signal, with room for what that is in any kernel: the
-// handler comes first, and nothing at all is what the kernel does by itself.
+// disposition is what a process does with a signal, with room for what that is on all that we build
+// for: the handler comes first, and nothing at all is what the kernel does by itself.
 type disposition [8]uintptr
 
 const (

@@ -15,8 +15,8 @@ import (
 // While it serves, it takes what comes. While it drains, it takes no request any more, and what is
 // active goes on. Then it may still owe: what has been said in connections that have ended since is
 // not all there, and they have lost their way. What it does not take is refused, and that takes its
-// time as well. Once it is closed, ctx has ended and run runs
-// nothing any more. A node that is closed without having drained has not drained.
+// time as well. Once it is closed, ctx has ended and run runs nothing any more. A node that is closed
+// without having drained has not drained.
 type life struct {
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -87,7 +87,7 @@ func (l *life) ask() {
 	l.asking++
 }
 
-// answer takes note that a flow has its answer, or is counted as active.
+// answer takes note that a flow has its answer, or that a handler has it.
 func (l *life) answer() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -100,18 +100,24 @@ func (l *life) answer() {
 // awaitAnswered returns when no flow waits for its answer, or ctx has ended. One goroutine at a
 // time calls it.
 func (l *life) awaitAnswered(ctx context.Context) {
+	for answered := l.allAnswered(); answered != nil && ctx.Err() == nil; {
+		select {
+		case <-answered:
+			answered = l.allAnswered() // a handler may have refused one since
+		case <-ctx.Done():
+		}
+	}
+}
+
+// allAnswered returns what is closed when no flow waits for its answer, or nil if none does.
+func (l *life) allAnswered() <-chan struct{} {
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.asking == 0 {
-		l.mu.Unlock()
-		return
+		return nil
 	}
-	answered := make(chan struct{})
-	l.answered = answered
-	l.mu.Unlock()
-	select {
-	case <-answered:
-	case <-ctx.Done():
-	}
+	l.answered = make(chan struct{})
+	return l.answered
 }
 
 // noteIdleLocked closes served and idle if it is time. Nothing begins after that.

@@ -74,9 +74,9 @@ func (g *garbage) collect(now int64) (done bool) {
 func (g *garbage) free(since time.Time) (done bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if done = !g.freed.After(since); done {
-		debug.FreeOSMemory()
+	if done = g.freed.Before(since); done {
 		g.freed = time.Now()
+		debug.FreeOSMemory()
 	}
 	return done
 }

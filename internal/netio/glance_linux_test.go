@@ -28,16 +28,13 @@ func glanced(t *testing.T, a *Socket, stays bool) (glances chan string, ready ch
 	return glances, ready
 }
 
-// longAgo has the last glance at a be some time ago.
-func longAgo(a *Socket) {
-	who := a.parking.now.Load()
-	who.mu.Lock()
-	defer who.mu.Unlock()
-	who.glanced = 0
-}
+// longAgo has the last glance at a be some time ago, and justNow have it be a moment ago, for long.
+func longAgo(a *Socket) { a.parking.glanced.Store(0) }
+
+func justNow(a *Socket) { a.parking.glanced.Store(int64(time.Since(began) + time.Hour)) }
 
 // What comes now and then is glanced at, and the socket stays parked. What comes soon after it is
-// not: all others wait for who glances.
+// not, also when the socket has been parked anew: all others wait for who glances.
 func TestGlance(t *testing.T) {
 	for _, network := range networks {
 		t.Run(network, func(t *testing.T) {
@@ -51,14 +48,18 @@ func TestGlance(t *testing.T) {
 				}
 				longAgo(a)
 			}
-			testkit.Write(t, b, "four")
-			testkit.Within(t, glances, "a glance")
-			testkit.Write(t, b, "five")
-			testkit.Within(t, ready, "being called")
-			testkit.Expect(t, a, "five")
-			if n := len(glances) + len(ready); n > 0 {
-				t.Errorf("%d calls too many", n)
+			for _, word := range []string{"four", "five"} {
+				justNow(a)
+				testkit.Write(t, b, word)
+				testkit.Within(t, ready, "being called")
+				testkit.Expect(t, a, word)
+				if n := len(glances) + len(ready); n > 0 {
+					t.Errorf("%d calls too many", n)
+				}
+				glances, ready = glanced(t, a, true)
 			}
+			_ = a.Close()
+			testkit.Within(t, ready, "being called")
 		})
 	}
 }
@@ -100,26 +101,24 @@ func TestNoGlance(t *testing.T) {
 func TestClosedInAGlance(t *testing.T) {
 	a, b := socketPair(t, "tcp")
 	forever(t, a)
-	inGlance, ready := make(chan struct{}), make(chan struct{})
-	over := make(chan struct{})
+	inGlance, over := make(chan struct{}), make(chan struct{})
+	ready, done := make(chan bool, 1), false
 	glance := func() bool {
 		close(inGlance)
 		<-over
+		done = true
 		return true
 	}
-	if !a.ParkAndGlance(glance, func() { close(ready) }) {
+	if !a.ParkAndGlance(glance, func() { ready <- done }) {
 		t.Fatal("cannot be parked")
 	}
 	testkit.Write(t, b, "x")
 	testkit.Within(t, inGlance, "a glance")
 	_ = a.Close()
-	select {
-	case <-ready:
-		t.Error("called while somebody glances")
-	default:
-	}
 	close(over)
-	testkit.Within(t, ready, "being called")
+	if !testkit.Within(t, ready, "being called") {
+		t.Error("called while somebody glances")
+	}
 }
 
 // Reading and writing never wait. What they do not do is what the ordinary ones tell of.

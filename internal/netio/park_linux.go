@@ -14,9 +14,12 @@ import (
 // parking is a socket's place where somebody waits for many. Its goroutine is ready's.
 //
 //	away ── Park ──▶ parked ── something has come, Close, a deadline is set ──▶ away, and ready
+//	                 │    ▲
+//	                 └────┘ a glance at what has come was enough
 type parking struct {
 	now     atomic.Pointer[parked] // nil while it is away
 	limited atomic.Bool            // there is a deadline, which nobody waits for here
+	glanced atomic.Int64           // when it was, last, on the process's clock; 0: never
 }
 
 // parked is a socket for which nobody else waits.
@@ -25,12 +28,11 @@ type parked struct {
 	glance func() bool // nil: it has none
 	ready  func()
 
-	mu      sync.Mutex    // held while glance is called; ready comes after that
-	glanced time.Duration // when that was, last, on the process's clock; 0: never
+	mu sync.Mutex // held while glance is called; ready comes after that
 }
 
-// glancePause is how long after a glance the next one may be: what comes sooner has a goroutine of
-// its own, for all others wait for who glances.
+// glancePause is how long after a glance at a socket the next one may be: what comes sooner has a
+// goroutine of its own, for all others wait for who glances.
 const glancePause = time.Second
 
 // began is what the process's clock counts from.
@@ -103,11 +105,11 @@ func (s *Socket) glance(who *parked) bool {
 	if s.parking.now.Load() != who {
 		return true
 	}
-	now := time.Since(began)
-	if who.glanced > 0 && now-who.glanced < glancePause {
+	now, last := time.Since(began), time.Duration(s.parking.glanced.Load())
+	if last > 0 && now-last < glancePause {
 		return false
 	}
-	who.glanced = now
+	s.parking.glanced.Store(int64(now))
 	return who.glance() && park.watch(s.raw, who.place)
 }
 

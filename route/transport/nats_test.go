@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,17 +60,26 @@ func TestNATSClosesInTime(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	began := time.Now()
+	q := by.(*natsQueue)
+	var sends atomic.Int64
 	sent, ended := make(chan error, 1), make(chan struct{})
 	go func() {
 		to := queue.Box{ID: queue.NewID()}
 		for {
-			if err := by.(*natsQueue).send(to, make([]byte, queue.MaxMessage)); err != nil {
+			if err := q.send(to, make([]byte, queue.MaxMessage)); err != nil {
 				sent <- err
 				return
 			}
+			sends.Add(1)
 		}
 	}()
+	unsent, before := 0, int64(-1)
+	testkit.Eventually(t, "no more room", func() bool {
+		wasUnsent, was := unsent, before
+		unsent, before = q.unsent(), sends.Load()
+		return unsent > 0 && unsent == wasUnsent && before == was
+	})
+	began := time.Now()
 	go func() {
 		(&present{hub: hub, by: by}).close()
 		close(ended)
