@@ -48,7 +48,9 @@ func startProgram(path string, args, environment []string) (*program, error) {
 	notIgnored()
 	p := &program{}
 	p.tty, _ = os.OpenFile("/dev/tty", os.O_RDWR|syscall.O_NOCTTY, 0) // later it cannot be opened
-	p.mu.Lock()                                                       // what arrives waits for whom it is for
+
+	// What arrives waits for whom it is for.
+	p.mu.Lock()
 	if p.tty != nil {
 		p.stops = watchStops(p.signal)
 	}

@@ -15,8 +15,8 @@ import (
 // While it serves, it takes what comes. While it drains, it takes no request any more, and what is
 // active goes on. Then it may still owe: what has been said in connections that have ended since is
 // not all there, and they have lost their way. What it does not take is refused, and that takes its
-// time as well. Once it is closed, ctx has ended and run runs nothing any more. A node that is closed
-// without having drained has not drained.
+// time as well. Once it is closed, ctx has ended and run runs nothing any more. A node that is
+// closed without having drained has not drained.
 type life struct {
 	ctx    context.Context
 	cancel context.CancelFunc
