@@ -205,20 +205,16 @@ func (l *lasting) nextAttempt() uint32 {
 // errNotKept if what the initiator lacks is not there any more.
 func (l *lasting) take(st stand) error {
 	err := l.kept.has(st.position)
-	if errors.Is(err, errOvertaken) || !l.takeAttempt(st.attempt) {
-		return errOvertaken
+	if errors.Is(err, errOvertaken) {
+		return err
 	}
-	return err
-}
-
-func (l *lasting) takeAttempt(n uint32) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.over || n <= l.attempt {
-		return false
+	if l.over || st.attempt <= l.attempt {
+		return errOvertaken
 	}
-	l.attempt = n
-	return true
+	l.attempt = st.attempt
+	return err
 }
 
 // deliverOn takes note of the link on which an attempt delivers what is left. It reports false if

@@ -119,7 +119,8 @@ func freeMemory(ctx context.Context, turned <-chan struct{}, turnover func() uin
 			processGarbage.free(asked)
 			next++
 		}
-		if asked = time.Now(); next < len(freeMemoryAfter) {
+		asked = time.Now()
+		if next < len(freeMemoryAfter) {
 			quiet.Reset(freeMemoryAfter[next] - before)
 		}
 	}

@@ -1,45 +1,37 @@
 package transport
 
 import (
-	"bufio"
-	"io"
 	"net"
-	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/secureportal/sp/internal/brokertest"
 	"github.com/secureportal/sp/internal/testkit"
 	"github.com/secureportal/sp/route/queue"
 )
 
-// silentNATS listens as a server that lets somebody in, and reads nothing any more once it has
-// answered so many PINGs.
-func silentNATS(t *testing.T, pings int) string {
+// silentNATS listens as a server that lets somebody in, and reads nothing any more then.
+func silentNATS(t *testing.T) string {
 	t.Helper()
 	l := testkit.Listen(t)
 	over := make(chan struct{})
-	t.Cleanup(func() { close(over) })
-	go func() {
+	var tasks sync.WaitGroup
+	tasks.Go(func() {
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
 		defer c.Close()
-		_, _ = io.WriteString(c, "INFO {\"max_payload\":1048576,\"headers\":true}\r\n")
-		in := bufio.NewReader(c)
-		for pings > 0 {
-			line, err := in.ReadString('\n')
-			if err != nil {
-				return
-			}
-			if strings.HasPrefix(line, "PING") {
-				pings--
-				_, _ = io.WriteString(c, "PONG\r\n")
-			}
-		}
+		brokertest.AnswerPings(c, 2)
 		<-over
-	}()
+	})
+	t.Cleanup(func() {
+		close(over)
+		_ = l.Close()
+		tasks.Wait()
+	})
 	return l.Addr().(*net.TCPAddr).String()
 }
 
@@ -50,7 +42,7 @@ func TestNATSClosesInTime(t *testing.T) {
 	const givenUp = 10 * time.Second
 	pulse := testkit.StartPulse()
 	defer pulse.Stop()
-	a, err := Parse("nats://" + silentNATS(t, 2) + "/sp.test")
+	a, err := Parse("nats://" + silentNATS(t) + "/sp.test")
 	if err != nil {
 		t.Fatal(err)
 	}

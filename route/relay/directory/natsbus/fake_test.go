@@ -1,7 +1,6 @@
 package natsbus
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -15,25 +14,10 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/secureportal/sp/internal/brokertest"
 	"github.com/secureportal/sp/internal/natsconn"
 	"github.com/secureportal/sp/internal/testkit"
 )
-
-// serve says on c what a server says, until it has answered so many PINGs or c ends.
-func serve(c net.Conn, pings int) {
-	_, _ = io.WriteString(c, "INFO {\"max_payload\":1048576,\"headers\":true}\r\n")
-	in := bufio.NewReader(c)
-	for pings > 0 {
-		line, err := in.ReadString('\n')
-		if err != nil {
-			return
-		}
-		if strings.HasPrefix(line, "PING") {
-			pings--
-			_, _ = io.WriteString(c, "PONG\r\n")
-		}
-	}
-}
 
 // newFake returns a bus whose servers are what dial leads to.
 func newFake(dial func(context.Context) (net.Conn, error)) *Bus {
@@ -59,7 +43,7 @@ func TestPausesBetweenConnections(t *testing.T) {
 			near, far := net.Pipe()
 			go func() {
 				defer far.Close()
-				serve(far, 2) // to be let in, and to be heard
+				brokertest.AnswerPings(far, 2) // to be let in, and to be heard
 			}()
 			return near, nil
 		})
@@ -96,7 +80,7 @@ func TestStuckServer(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	ends := make(chan string, 4)
 	go func() {
-		serve(far, 1<<30)
+		brokertest.AnswerPings(far, 1<<30)
 		ends <- "the server"
 	}()
 	go func() {
@@ -152,7 +136,7 @@ func TestSilentServer(t *testing.T) {
 			near, far := net.Pipe()
 			go func() {
 				defer far.Close()
-				serve(far, 2) // to be let in, and to be heard
+				brokertest.AnswerPings(far, 2) // to be let in, and to be heard
 				_, _ = io.Copy(io.Discard, far)
 			}()
 			return near, nil
