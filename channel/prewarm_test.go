@@ -293,11 +293,15 @@ func TestGoingAwayPrewarmsNothing(t *testing.T) {
 	inBubble(t, prewarming(8), func(t *testing.T, l *lab) {
 		s := l.session()
 		long := l.greeted(s)
-		var tasks sync.WaitGroup
+		var all []*Flow
 		for range 8 {
-			tasks.Go(func() { _ = transfer(t, l.open(s), pattern(10), 10) })
+			all = append(all, l.greeted(s))
 		}
-		tasks.Wait()
+		for _, f := range all {
+			_ = f.CloseWrite()
+			expectEnd(t, f)
+			_ = f.Close()
+		}
 		time.Sleep(2 * prewarmPause)
 		if n := s.idleLinks(); n < linkIdleKept {
 			t.Fatalf("%d idle links", n)

@@ -23,6 +23,44 @@ const (
 
 func boxPatience() time.Duration { return min(unhurried(boxTime), boxTimeMost) }
 
+// bored ends what has carried nothing for as long as a box's patience is by then: a machine that has
+// stood still meanwhile is one that is slow.
+type bored struct {
+	mu    sync.Mutex
+	last  time.Time
+	timer *time.Timer
+}
+
+func newBored(end func()) *bored {
+	b := &bored{last: time.Now()}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.timer = time.AfterFunc(boxPatience(), func() {
+		b.mu.Lock()
+		left := boxPatience() - time.Since(b.last)
+		if left > 0 {
+			b.timer.Reset(left)
+		}
+		b.mu.Unlock()
+		if left <= 0 {
+			end()
+		}
+	})
+	return b
+}
+
+func (b *bored) hears() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.last = time.Now()
+}
+
+func (b *bored) stop() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.timer.Stop()
+}
+
 // newBox listens in front of an address, and ends the connections through it that carry nothing for
 // a while, as balancers, proxies and firewalls do. What TCP says to keep them does not count.
 func newBox(t testing.TB, to string) (address string) {
@@ -33,13 +71,11 @@ func newBox(t testing.TB, to string) (address string) {
 			return
 		}
 		a, b := netio.Wrap(c), netio.Wrap(far)
-		bored := time.AfterFunc(boxPatience(), func() {
-			_, _ = a.Close(), b.Close()
-		})
-		defer bored.Stop()
+		bored := newBored(func() { _, _ = a.Close(), b.Close() })
+		defer bored.stop()
 		var passing sync.WaitGroup
 		pass := func(to, from netio.Conn) {
-			_, err := io.Copy(to, alive{from, func() { bored.Reset(boxPatience()) }})
+			_, err := io.Copy(to, alive{from, bored.hears})
 			if err == nil {
 				err = to.CloseWrite()
 			}
