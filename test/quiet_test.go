@@ -23,7 +23,7 @@ const (
 
 func boxPatience() time.Duration { return min(unhurried(boxTime), boxTimeMost) }
 
-// bored ends what has carried nothing for as long as a box's patience is by then: a machine that has
+// bored ends what has carried nothing for as long as a box has patience by then: a machine that has
 // stood still meanwhile is one that is slow.
 type bored struct {
 	mu    sync.Mutex
